@@ -1,0 +1,120 @@
+/*
+ * The block core's cache: pages of volumes in a shared segment, read and
+ * written by tasks of any reactor. See blockcore/cache/README.md.
+ *
+ * Offsets and lengths are bytes, multiples of 512 (CACHE_SECTOR).
+ */
+#ifndef ISTHMUS_BLOCKCORE_CACHE_H
+#define ISTHMUS_BLOCKCORE_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct bdev;
+struct cache;
+struct cache_vol;
+struct env;
+
+#define CACHE_IO_MAX   (1024 * 1024) /* bytes of one read or write */
+#define CACHE_IO_PAGES (CACHE_IO_MAX / 4096 + 1)
+
+struct cache_opts {
+	struct env *env;
+	void *segment; /* mapped read-write; adopted when valid, formatted otherwise */
+	size_t segment_size;
+	uint32_t page_size; /* 4096 */
+	uint8_t array_uuid[16];
+	const char *controller;
+	bool battery;	     /* memory: battery (architecture 5.1); false: volatile */
+	unsigned dirty_low;  /* per cent of pages: destage idles below it (default 10) */
+	unsigned dirty_high; /* writers are slowed above it (default 60) */
+};
+
+/*
+ * Adopts a valid segment of the same array, controller and geometry (all CLEAN and DIRTY pages
+ * live on, FILLING ones are dropped) or formats it. ret_adopted: pages adopted.
+ */
+int cache_open(struct cache **ret, const struct cache_opts *opts, uint32_t *ret_adopted);
+/* Waits. Destages everything (unless abandon), then frees private memory. The segment stays. */
+int cache_close(struct cache *c, bool abandon);
+
+/*
+ * Starts the destage tasks on the calling reactor (call once, when volumes are attached).
+ * A dirty page of a volume that is not attached stays, counted as an orphan.
+ */
+int cache_start(struct cache *c);
+
+/*
+ * A volume whose pages the cache keeps. backing: where misses are read and dirty pages destaged;
+ * its calls run on whichever reactor misses or destages. id: non-zero, as in the CBEs.
+ */
+int cache_vol_attach(struct cache *c, uint32_t id, struct bdev *backing, struct cache_vol **ret);
+/* Waits. Flushes (0 or the error that kept pages dirty); drop: discards its pages instead. */
+int cache_vol_detach(struct cache_vol *v, bool drop);
+
+/* A read in place: pages pinned until cache_read_done(). Embed or pool it; no init needed. */
+struct cache_read {
+	struct iovec iov[CACHE_IO_PAGES];
+	uint32_t pages[CACHE_IO_PAGES];
+	int n;
+};
+/* Never waits: -EAGAIN unless every sector is valid in the cache. */
+int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r);
+/* Waits for misses. 0, or the backing's error. Feeds sequential read-ahead. */
+int cache_read(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r);
+void cache_read_done(struct cache_vol *v, struct cache_read *r);
+
+/* A write: new pages to be filled by the caller through iov, invisible until commit. */
+struct cache_write {
+	struct iovec iov[CACHE_IO_PAGES];
+	uint32_t pages[CACHE_IO_PAGES];
+	int n;
+	uint64_t off;
+	uint32_t len;
+};
+/* Never waits: -EAGAIN when pages are short or writers are being slowed. */
+int cache_write_try_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
+/* Waits for pages. */
+int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
+/*
+ * Makes the data visible and dirty: when it returns, the write may be acknowledged. Never waits
+ * without fua; with it, returns when stable as the memory policy promises (0 or error: then the
+ * data is in the cache but not stable).
+ */
+int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua);
+void cache_write_abort(struct cache_vol *v, struct cache_write *w);
+
+/* Waits. Everything acknowledged in the range before the call is stable when it returns. */
+int cache_flush(struct cache_vol *v, uint64_t off, uint64_t len);
+/* Waits. The range reads as zeros from now on (partial pages zeroed, whole ones given to the
+ * backing's discard where it has one). */
+int cache_discard(struct cache_vol *v, uint64_t off, uint64_t len);
+/* Never waits: starts reading ahead. */
+void cache_prefetch(struct cache_vol *v, uint64_t off, uint64_t len);
+
+/*
+ * Hazard slots of readers outside this process (heads), see cache_layout.h. slots[i] is a page
+ * number + 1, 0 when empty. touched: one byte a page, set by a head that hit it (eviction's hint,
+ * cleared here); may be NULL. Stays registered until removed.
+ */
+struct cache_hazard;
+int cache_hazard_add(struct cache *c, const _Atomic uint32_t *slots, uint32_t nslots,
+		     _Atomic uint8_t *touched, struct cache_hazard **ret);
+void cache_hazard_remove(struct cache *c, struct cache_hazard *h);
+
+struct cache_stats {
+	uint64_t read_hits, read_misses; /* pages */
+	uint64_t writes, write_pages;
+	uint64_t readahead_pages;
+	uint64_t destaged_pages, destage_ios;
+	uint64_t flushes;
+	uint64_t throttled; /* writes that were slowed */
+	uint64_t evicted;
+	uint32_t npages, free, clean, dirty, orphans;
+};
+void cache_stats(struct cache *c, struct cache_stats *ret);
+void cache_vol_stats(struct cache_vol *v, struct cache_stats *ret);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * Layout of a controller's cache segment: what is shared with its next
+ * incarnation (warm restart), with heads (read-only) and with its partner.
+ * All offsets are from the segment's start; nothing holds a pointer.
+ *
+ *   0            struct cache_super (one page)
+ *   cbe_off      struct cbe[npages]
+ *   bucket_off   struct cache_bucket[nbuckets]
+ *   page_off     npages * page_size bytes of data
+ *
+ * The CBE array alone is the truth. The index (buckets and cbe.next) is rebuilt from it.
+ *
+ * A CBE is published by its state: every other field and the page's data are
+ * written first, then `state` with release order. A process killed at any
+ * store leaves each CBE either as it was or published whole. Where two CBEs
+ * hold the same page of a volume, the higher generation is the truth (each
+ * version of a page contains all valid sectors of the one before).
+ *
+ * Lock-free readers (heads):
+ *   1. s = bucket.seq (acquire); odd: a writer is in it, look again
+ *   2. walk at most CACHE_WALK_MAX CBEs from bucket.head by cbe.next; compare
+ *      volume, page, state and that `valid` covers what is wanted
+ *   3. store the page's number + 1 in a hazard slot, full fence
+ *   4. bucket.seq == s still: the page is held, and its data will not change
+ *      until the slot is cleared. Else clear the slot and look again.
+ * The controller takes a page out of its bucket (seq += 2 in all), full fence,
+ * then reads all hazard slots, and reuses the page only when none names it.
+ */
+#ifndef ISTHMUS_BLOCKCORE_CACHE_LAYOUT_H
+#define ISTHMUS_BLOCKCORE_CACHE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CACHE_MAGIC    "ISTHCACH"
+#define CACHE_VERSION  1
+#define CACHE_SECTOR   512
+#define CACHE_NO_PAGE  0xffffffffu
+#define CACHE_WALK_MAX 64
+
+struct cache_super {
+	char magic[8];
+	uint32_t version;
+	uint32_t page_size; /* 4096 */
+	uint32_t npages;
+	uint32_t nbuckets; /* power of two */
+	uint64_t cbe_off;
+	uint64_t bucket_off;
+	uint64_t page_off;
+	uint64_t size; /* of the whole segment */
+	uint8_t array_uuid[16];
+	char controller[32];
+	uint64_t hash_seed;	      /* of cache_hash() */
+	_Atomic uint64_t incarnation; /* counts openings by a controller */
+	_Atomic uint64_t generation;  /* last one given to a CBE; only grows */
+	uint32_t crc;		      /* CRC32C of all fields before `incarnation` */
+};
+
+enum cbe_state {
+	CBE_FREE = 0,
+	CBE_FILLING = 1, /* being read from disk or received from a host: not adopted */
+	CBE_CLEAN = 2,	 /* valid sectors equal the disk */
+	CBE_DIRTY = 3,	 /* sectors of `dirty` are newer than the disk */
+};
+
+struct cbe {
+	_Atomic uint32_t state; /* enum cbe_state */
+	uint32_t volume;	/* volume id */
+	uint64_t page;		/* page number in the volume */
+	uint64_t generation;
+	_Atomic uint32_t next;	/* next CBE in the bucket, CACHE_NO_PAGE: last */
+	uint32_t mirror;	/* page in the partner's mirror area, CACHE_NO_PAGE: none */
+	_Atomic uint16_t valid; /* bit i: sector i of the page holds data */
+	_Atomic uint16_t dirty; /* bit i: sector i is newer than the disk */
+	uint8_t reserved[28];
+};
+_Static_assert(sizeof(struct cbe) == 64, "one cache line");
+
+struct cache_bucket {
+	_Atomic uint32_t seq;  /* odd while a writer changes the chain */
+	_Atomic uint32_t head; /* first CBE, CACHE_NO_PAGE: none */
+};
+
+/* Pages whose numbers differ only in the low CACHE_GROUP_BITS share a shard (a run of 128 KiB). */
+#define CACHE_GROUP_BITS 5
+
+static inline uint64_t cache_mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdull;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53ull;
+	x ^= x >> 33;
+	return x;
+}
+
+/* Bucket of a page: the group's hash chooses the run of buckets, the low bits the bucket in it,
+ * so neighbours lie in neighbouring buckets. nbuckets is at least 1 << CACHE_GROUP_BITS. */
+static inline uint32_t cache_bucket_of(uint64_t seed, uint32_t nbuckets, uint32_t volume,
+				       uint64_t page)
+{
+	uint64_t group = cache_mix(seed ^ ((uint64_t)volume << 40) ^ (page >> CACHE_GROUP_BITS));
+	return (uint32_t)((group << CACHE_GROUP_BITS) | (page & ((1u << CACHE_GROUP_BITS) - 1))) &
+	       (nbuckets - 1);
+}
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * The controller's side of block channels: accepts heads on a unix socket,
+ * gives each a channel segment, executes ring requests on the core's volumes.
+ */
+#ifndef ISTHMUS_BLOCKCORE_CHANNEL_SERVER_H
+#define ISTHMUS_BLOCKCORE_CHANNEL_SERVER_H
+
+#include <stdint.h>
+#include "proto/channel.pb-c.h"
+
+struct channel_server;
+struct core;
+struct reactor;
+
+struct channel_server_opts {
+	struct core *core;
+	const char *socket_path;
+	const char *memory_dir; /* channel segments live here, so that they outlive us */
+	int cache_fd;		/* of the cache segment, opened read-only: given to heads */
+	uint64_t cache_size;
+	struct reactor **reactors; /* channels are spread over these */
+	unsigned nreactors;
+};
+int channel_server_start(struct channel_server **ret, const struct channel_server_opts *o);
+void channel_server_stop(struct channel_server *s);
+
+/*
+ * Sends each connected head its part of the array metadata now (also done by itself at connect
+ * and after every change of metadata) and waits until `head` has applied sequence `seq`:
+ * 0, -ETIMEDOUT, -ERR_DISCONNECTED, or the code the head gave for file system `fs` with `text`
+ * (256 bytes) filled.
+ */
+int channel_server_wait_applied(struct channel_server *s, const char *head, uint64_t seq,
+				const char *fs, uint64_t timeout_ns, char *text);
+
+/* Verbs `head.list` (channels as the controller sees them) and what belongs to it. */
+struct admin_server;
+int channel_server_admin_register(struct channel_server *s, struct admin_server *a);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * The block core of one controller: its disks, array metadata, pools, cache
+ * and volumes, opened together and found by name.
+ */
+#ifndef ISTHMUS_BLOCKCORE_CORE_H
+#define ISTHMUS_BLOCKCORE_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cache;
+struct core;
+struct env;
+struct meta;
+struct volume;
+
+struct core_opts {
+	struct env *env;
+	const char *controller;
+	const char *const *disks; /* paths */
+	unsigned ndisks;
+	void *segment; /* cache segment */
+	size_t segment_size;
+	bool battery;
+};
+
+/*
+ * Waits. Opens all that can be opened: a missing or damaged disk degrades, it does not stop the
+ * array; an array without metadata yet opens empty. Adopts the cache segment, attaches volumes,
+ * starts destage.
+ */
+int core_open(struct core **ret, const struct core_opts *opts);
+/* Waits. Destages and flushes everything, marks the pools clean. */
+int core_close(struct core *c);
+
+struct cache *core_cache(struct core *c);
+struct meta *core_meta(struct core *c);
+struct env *core_env(struct core *c);
+
+/* A reference; NULL when there is none. Any thread. */
+struct volume *core_volume_get(struct core *c, uint32_t id);
+struct volume *core_volume_get_by_name(struct core *c, const char *name);
+void core_volume_put(struct volume *v);
+
+/*
+ * Waits. Makes a plain volume in a pool / removes it. Durable when they return.
+ * ret_id: its number. Errors: -ENOENT no such pool, -EEXIST, -ENOSPC, -EINVAL size.
+ */
+int core_volume_create(struct core *c, const char *pool, const char *name, uint64_t size,
+		       uint32_t *ret_id);
+int core_volume_remove(struct core *c, const char *name);
+int core_volume_resize(struct core *c, const char *name, uint64_t size); /* only grows */
+
+/*
+ * Waits. The disk control copies a volume to its backup block by block, only blocks that changed
+ * since the last time (changes are tracked in memory; after a restart of the controller the
+ * blocks are compared). Consistent as of one instant: a block written during the copy is saved
+ * first. progress may be NULL.
+ */
+struct backup_result {
+	uint64_t seq, started_ns, duration_ns, bytes_copied, bytes_total;
+	uint32_t crc; /* CRC32C of the whole backup */
+};
+int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
+		    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+		    struct backup_result *ret);
+/* Waits. Reads the backup and compares its checksum with the recorded one. */
+int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc);
+
+/* The array's admin verbs (disk, pool, volume, backup …); see runtime/admin.h. */
+struct admin_server;
+int core_admin_register(struct core *c, struct admin_server *s);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * A disk: a bdev that carries an Isthmus label twice (start and end), with
+ * checksums. Layout of a disk:
+ *
+ *   0            label copy 0 (4 KiB)
+ *   4 KiB        reserved to 1 MiB
+ *   1 MiB        array metadata area (META_AREA bytes; see control/meta.h)
+ *   DATA_OFF     data
+ *   size - 4 KiB label copy 1 (size rounded down to 4 KiB)
+ */
+#ifndef ISTHMUS_BLOCKCORE_DISK_H
+#define ISTHMUS_BLOCKCORE_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bdev;
+struct disk;
+struct env;
+
+#define DISK_META_OFF  (1024 * 1024ull)
+#define DISK_META_SIZE (15 * 1024 * 1024ull)
+#define DISK_DATA_OFF  (16 * 1024 * 1024ull)
+#define DISK_SIZE_MIN  (64 * 1024 * 1024ull)
+
+enum disk_state {
+	DISK_BLANK, /* no label: may be taken into a pool */
+	DISK_ONLINE,
+	DISK_FAILED,  /* errors: not used until replaced */
+	DISK_MISSING, /* configured or labelled but cannot be opened */
+	DISK_FOREIGN, /* the label is of another array or version */
+};
+const char *disk_state_name(enum disk_state s);
+
+struct disk_label {
+	uint8_t array_uuid[16];
+	uint8_t disk_uuid[16];
+	uint8_t pool_uuid[16]; /* zeros: in no pool */
+	uint32_t position;     /* in the pool */
+	uint64_t epoch;	       /* of the label: the higher copy is the truth */
+	uint64_t size;
+};
+
+/*
+ * Waits. Opens and reads both labels; a damaged copy is told (event, by path and offset) and
+ * rewritten from the good one. Never fails for what is on the disk: see disk_state().
+ * bdev is owned by the disk from here on; NULL makes a MISSING one.
+ */
+int disk_open(struct disk **ret, struct env *env, const char *path, struct bdev *bdev);
+void disk_close(struct disk *d);
+/* Waits. Writes both label copies, flushed between; raises the epoch. */
+int disk_write_label(struct disk *d, const struct disk_label *l);
+/* Waits. Removes the label. */
+int disk_wipe(struct disk *d);
+
+enum disk_state disk_state(const struct disk *d);
+const struct disk_label *disk_label(const struct disk *d);
+const char *disk_path(const struct disk *d);
+uint64_t disk_data_size(const struct disk *d);	 /* usable bytes after DISK_DATA_OFF */
+void disk_fail(struct disk *d, const char *why); /* event, state FAILED */
+struct bdev *disk_bdev(struct disk *d);
+
+struct disk_stats {
+	uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
+	uint64_t in_flight;
+};
+void disk_stats(const struct disk *d, struct disk_stats *ret);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * A volume as its users (SCSI, channels, backups) see it: a numbered logical
+ * unit with cached reads and writes. Every function may be called from tasks of any reactor.
+ * Offsets and lengths are bytes, multiples of 512.
+ */
+#ifndef ISTHMUS_BLOCKCORE_VOLUME_H
+#define ISTHMUS_BLOCKCORE_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "blockcore/cache/cache.h"
+
+struct volume;
+
+uint32_t volume_id(const struct volume *v);
+const char *volume_name(const struct volume *v);
+const uint8_t *volume_uuid(const struct volume *v); /* 16 bytes */
+uint64_t volume_size(const struct volume *v);
+/* Changes with every change of size, name or policy: unit attentions watch it. */
+uint64_t volume_epoch(const struct volume *v);
+
+/* As the cache_ functions of the same name; -EINVAL outside the volume, -ERR_SHUTDOWN after it
+ * was removed. */
+int volume_read_try(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r);
+int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r);
+void volume_read_done(struct volume *v, struct cache_read *r);
+int volume_write_try_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
+int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
+int volume_write_commit(struct volume *v, struct cache_write *w, bool fua);
+void volume_write_abort(struct volume *v, struct cache_write *w);
+int volume_flush(struct volume *v, uint64_t off, uint64_t len);
+int volume_discard(struct volume *v, uint64_t off, uint64_t len);
+void volume_prefetch(struct volume *v, uint64_t off, uint64_t len);
+/* Reads redundancy copy `copy` from the disks, past the cache. -ENOENT: no such copy. */
+int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy);
+
+struct volume_stats {
+	uint64_t reads, writes, read_bytes, write_bytes, flushes, errors;
+};
+void volume_stats(const struct volume *v, struct volume_stats *ret);
+
+#endif

@@ -1,0 +1,235 @@
+/*
+ * The file system: one per volume, mounted by one head at a time, owned by one
+ * reactor; see nasfront/fs/README.md. Every function may wait (call from a
+ * task) unless said otherwise, and returns 0 or a negative error (errno, or
+ * -ERR_CORRUPT, -ERR_MEDIUM, -ERR_SHUTDOWN).
+ *
+ * Durability: a metadata operation is stable when its function returns (its
+ * journal commit is flushed; commits of operations in flight are shared).
+ * Data written with FS_WRITE_UNSTABLE is stable after fs_commit(), with
+ * FS_WRITE_DATA_SYNC or FS_WRITE_FILE_SYNC when fs_write() returns.
+ *
+ * Permissions are checked here against the caller's credentials, as POSIX says.
+ */
+#ifndef ISTHMUS_NASFRONT_FS_H
+#define ISTHMUS_NASFRONT_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "runtime/bdev.h"
+
+struct env;
+struct fs;
+
+#define FS_NAME_MAX    255
+#define FS_SYMLINK_MAX 4095
+#define FS_ROOT_INO    2
+#define FS_GROUPS_MAX  16
+#define FS_BLOCK_SIZE  4096
+#define FS_LINK_MAX    65000
+#define FS_IO_MAX      (1024 * 1024)
+
+struct fs_cred {
+	uint32_t uid, gid;
+	uint32_t ngroups;
+	uint32_t groups[FS_GROUPS_MAX];
+};
+
+struct fs_time {
+	int64_t sec;
+	uint32_t nsec;
+};
+
+enum fs_type { FS_REG = 1, FS_DIR, FS_BLK, FS_CHR, FS_LNK, FS_SOCK, FS_FIFO };
+
+struct fs_attr {
+	uint64_t ino;
+	uint32_t generation; /* of the inode number: handles of a removed file go stale */
+	enum fs_type type;
+	uint32_t mode; /* 07777 */
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint64_t size;
+	uint64_t used; /* bytes of blocks */
+	uint32_t rdev_major, rdev_minor;
+	struct fs_time atime, mtime, ctime, btime;
+	uint64_t change; /* strictly increases with every change of data or attributes */
+};
+
+/* What names an object for ever: the body of an NFS file handle. */
+struct fs_fid {
+	uint64_t ino;
+	uint32_t generation;
+};
+
+/* ---- life ---- */
+
+struct fs_mkfs_opts {
+	const char *label;			/* at most 63 bytes */
+	uint8_t uuid[16];			/* zeros: random */
+	uint64_t journal;			/* bytes, 0: chosen from the size */
+	uint32_t root_uid, root_gid, root_mode; /* mode 0: 0755 */
+};
+int fs_mkfs(struct env *env, struct bdev *dev, const struct fs_mkfs_opts *o);
+
+struct fs_opts {
+	uint64_t metadata_memory; /* bytes of metadata kept in memory, 0: 256 MiB */
+	bool read_only;
+};
+/* Replays the journal. -ERR_VERSION, -ERR_CORRUPT (an event says which block). The bdev stays the
+ * caller's and must outlive the mount. */
+int fs_mount(struct fs **ret, struct env *env, struct bdev *dev, const struct fs_opts *o);
+/* Writes everything back; a later mount has nothing to replay. */
+int fs_unmount(struct fs *fs);
+/* Drops the mount without writing (the device is gone or fenced). Never waits. */
+void fs_abandon(struct fs *fs);
+
+struct fs_statfs {
+	uint64_t total_bytes, free_bytes, avail_bytes;
+	uint64_t total_files, free_files;
+	uint8_t uuid[16];
+};
+int fs_statfs(struct fs *fs, struct fs_statfs *ret);
+
+/* ---- objects; every *_pre / *_post may be NULL: the attributes before and after ---- */
+
+/* Attributes just before and after a change (NFS wcc). */
+struct fs_wcc {
+	struct fs_attr pre, post;
+	bool have_pre, have_post;
+};
+
+/* -ESTALE when the object is gone or the generation differs. */
+int fs_getattr(struct fs *fs, const struct fs_fid *f, struct fs_attr *ret);
+/* Never waits: -EAGAIN when the inode is not in memory. */
+int fs_getattr_try(struct fs *fs, const struct fs_fid *f, struct fs_attr *ret);
+
+enum fs_set {
+	FS_SET_MODE = 1,
+	FS_SET_UID = 2,
+	FS_SET_GID = 4,
+	FS_SET_SIZE = 8,
+	FS_SET_ATIME = 16,
+	FS_SET_MTIME = 32,
+	FS_SET_ATIME_NOW = 64,
+	FS_SET_MTIME_NOW = 128,
+};
+struct fs_setattr {
+	unsigned which; /* enum fs_set */
+	uint32_t mode, uid, gid;
+	uint64_t size;
+	struct fs_time atime, mtime;
+};
+/* guard (may be NULL): -ERR_MISCOMPARE unless ctime equals it (NFSv3 sattrguard3). */
+int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+	       const struct fs_setattr *set, const struct fs_time *guard, struct fs_wcc *wcc);
+
+/* Which of want (R=4 W=2 X=1) this caller has; never an error for lacking rights. */
+int fs_access(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, unsigned want,
+	      unsigned *ret_have);
+/* The same from attributes already at hand. Pure. */
+unsigned fs_access_attr(const struct fs_cred *cred, const struct fs_attr *a, unsigned want);
+
+/* "." and ".." work. -ENOENT, -ENOTDIR, -EACCES, -ENAMETOOLONG. dir_post may be NULL. */
+int fs_lookup(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	      uint32_t namelen, struct fs_attr *ret, struct fs_attr *dir_post);
+/* Never waits: -EAGAIN when something needed is not in memory. */
+int fs_lookup_try(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir,
+		  const char *name, uint32_t namelen, struct fs_attr *ret,
+		  struct fs_attr *dir_post);
+
+enum fs_create_how {
+	FS_CREATE_UNCHECKED, /* an existing file is opened; size applied if it is set */
+	FS_CREATE_GUARDED,   /* -EEXIST */
+	FS_CREATE_EXCLUSIVE, /* -EEXIST unless it was made with the same verifier */
+};
+int fs_create(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	      uint32_t namelen, enum fs_create_how how, const struct fs_setattr *set,
+	      uint64_t verifier, struct fs_attr *ret, struct fs_wcc *dir_wcc);
+int fs_mkdir(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	     uint32_t namelen, const struct fs_setattr *set, struct fs_attr *ret,
+	     struct fs_wcc *dir_wcc);
+int fs_symlink(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir,
+	       const char *name, uint32_t namelen, const char *target, uint32_t targetlen,
+	       const struct fs_setattr *set, struct fs_attr *ret, struct fs_wcc *dir_wcc);
+int fs_mknod(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	     uint32_t namelen, enum fs_type type, uint32_t major, uint32_t minor,
+	     const struct fs_setattr *set, struct fs_attr *ret, struct fs_wcc *dir_wcc);
+int fs_readlink(struct fs *fs, const struct fs_fid *f, char *buf, uint32_t size, uint32_t *ret_len,
+		struct fs_attr *post);
+/* Not a directory. -EISDIR for directories. */
+int fs_remove(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	      uint32_t namelen, struct fs_wcc *dir_wcc);
+int fs_rmdir(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, const char *name,
+	     uint32_t namelen, struct fs_wcc *dir_wcc);
+int fs_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *from_dir,
+	      const char *from, uint32_t fromlen, const struct fs_fid *to_dir, const char *to,
+	      uint32_t tolen, struct fs_wcc *from_wcc, struct fs_wcc *to_wcc);
+int fs_link(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+	    const struct fs_fid *dir, const char *name, uint32_t namelen, struct fs_attr *post,
+	    struct fs_wcc *dir_wcc);
+
+/*
+ * Calls emit() for entries after `cookie` (0: start; "." and ".." come first) until it returns
+ * false or the end. Cookies stay valid whatever else is created or removed: an entry that exists
+ * throughout is given exactly once. emit() must not wait. attr is NULL unless want_attr.
+ */
+typedef bool fs_emit(void *arg, const char *name, uint32_t namelen, uint64_t ino, uint64_t cookie,
+		     const struct fs_attr *attr);
+int fs_readdir(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir, uint64_t cookie,
+	       bool want_attr, fs_emit *emit, void *arg, bool *ret_eof, struct fs_attr *dir_post);
+
+/* ---- data ---- */
+
+/*
+ * Gives up to len bytes (at most FS_IO_MAX) in place: cache pages, or zeros for holes. Short at
+ * the end of the file. Put back with fs_read_done() when sent.
+ */
+struct fs_read {
+	struct iovec iov[2 * BDEV_REF_IOV];
+	int iovcnt;
+	uint32_t len;
+	bool eof;
+	struct fs_read_part *parts; /* the file system's own */
+	void *impl;
+};
+int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+	    uint32_t len, struct fs_read *ret, struct fs_attr *post);
+void fs_read_done(struct fs *fs, struct fs_read *r);
+
+enum fs_stable { FS_WRITE_UNSTABLE = 0, FS_WRITE_DATA_SYNC = 1, FS_WRITE_FILE_SYNC = 2 };
+/* All of it or an error. The buffers may lie in channel staging memory (then not copied here). */
+int fs_write(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+	     const struct iovec *iov, int iovcnt, enum fs_stable stable, struct fs_wcc *wcc);
+int fs_commit(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t len,
+	      struct fs_wcc *wcc);
+/* Changes when unstable writes may have been lost since it was last seen: the NFS write verifier.
+ * With data in the block core's cache it survives a restart of the head; it changes when the
+ * volume lost unflushed data. Never waits. */
+uint64_t fs_write_verifier(struct fs *fs);
+
+/* ---- check ---- */
+
+struct fs_check_report {
+	uint64_t inodes, directories, files, blocks_used, errors, repaired, mirror_repairs;
+};
+/*
+ * Offline: verifies every structure of an unmounted file system (journal replayed first; read-only
+ * when !repair: then the journal is replayed in memory). say() gets one line for each finding,
+ * with block, inode and what was done. 0 when sound or all repaired, -ERR_CORRUPT otherwise.
+ */
+int fs_check(struct env *env, struct bdev *dev, bool repair,
+	     void (*say)(void *arg, const char *line), void *arg, struct fs_check_report *ret);
+/* Online: the same verification of a mounted file system while it serves; reports only. */
+int fs_verify(struct fs *fs, void (*say)(void *arg, const char *line), void *arg,
+	      struct fs_check_report *ret);
+
+struct fs_stats {
+	uint64_t ops, commits, journal_bytes, commit_ops; /* commit_ops: operations per commits */
+	uint64_t metadata_hits, metadata_reads, metadata_repaired;
+	uint64_t inodes_cached, blocks_cached;
+};
+void fs_stats(const struct fs *fs, struct fs_stats *ret);
+
+#endif

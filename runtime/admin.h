@@ -1,0 +1,96 @@
+/*
+ * The admin protocol (proto/admin.proto) on unix sockets: a server with a table
+ * of verbs in every daemon, a client in the CLI and in isthmusd. Peer
+ * credentials (SO_PEERCRED) are checked: root and the daemon's own user may do
+ * everything, members of the configured admin group too, others nothing.
+ */
+#ifndef ISTHMUS_RUNTIME_ADMIN_H
+#define ISTHMUS_RUNTIME_ADMIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/admin.pb-c.h"
+
+struct admin_server;
+struct admin_call;
+struct reactor;
+
+#define ADMIN_VERSION	1
+#define ADMIN_FRAME_MAX (16 * 1024 * 1024)
+
+enum admin_arg_flags {
+	ADMIN_REQUIRED = 1,
+	ADMIN_FLAG = 2, /* --name without a value; "true" when given */
+	ADMIN_SIZE = 4, /* bytes: "10G", "512MiB" */
+	ADMIN_NUMBER = 8,
+	ADMIN_LIST = 16,       /* may be given several times, or comma-separated */
+	ADMIN_POSITIONAL = 32, /* taken by position on the command line, in table order */
+	ADMIN_SECRET = 64,     /* never logged nor shown */
+};
+
+struct admin_arg {
+	const char *name; /* NULL ends the table */
+	unsigned flags;
+	const char *help;
+};
+
+/*
+ * One verb. handle() runs in a task of the server's reactor and may wait; it fills the reply with
+ * the admin_reply_ functions. The returned code is the reply's (an error text set wins over the
+ * code's own text). The same table rows drive the CLI's parsing, help and completion, so they
+ * live in admin/verbs.c and are found by name.
+ */
+typedef int admin_handler(struct admin_call *call, void *arg);
+
+int admin_server_new(struct admin_server **ret, struct reactor *r, const char *socket_path);
+void admin_server_free(struct admin_server *s);
+/* Verbs no handler was registered for are answered with a clear error (or by `fallback`). */
+int admin_register(struct admin_server *s, const char *verb, admin_handler *h, void *arg);
+int admin_register_fallback(struct admin_server *s, admin_handler *h, void *arg);
+
+const char *admin_call_verb(const struct admin_call *c);
+const Isthmus__AdminRequest *admin_call_request(const struct admin_call *c);
+/* NULL when not given. Lists: number i. */
+const char *admin_arg_text(const struct admin_call *c, const char *name);
+const char *admin_arg_list(const struct admin_call *c, const char *name, unsigned i);
+/* 0, -ENOENT not given, -EINVAL (the reply's error is set, naming the argument). */
+int admin_arg_u64(struct admin_call *c, const char *name, uint64_t *ret);
+int admin_arg_size(struct admin_call *c, const char *name, uint64_t *ret);
+bool admin_arg_flag(const struct admin_call *c, const char *name);
+
+/* Sets the error sentence and remedy (may be NULL); returns code, for `return admin_error(…)`. */
+int admin_error(struct admin_call *c, int code, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Rows and fields are added in order. */
+void admin_table(struct admin_call *c, const char *name, bool single);
+void admin_row(struct admin_call *c);
+void admin_put_text(struct admin_call *c, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void admin_put_number(struct admin_call *c, const char *name, uint64_t v);
+void admin_put_integer(struct admin_call *c, const char *name, int64_t v);
+void admin_put_real(struct admin_call *c, const char *name, double v);
+void admin_put_flag(struct admin_call *c, const char *name, bool v);
+void admin_put_bytes(struct admin_call *c, const char *name, uint64_t v);
+void admin_put_time(struct admin_call *c, const char *name, uint64_t realtime_ns);
+void admin_put_duration(struct admin_call *c, const char *name, uint64_t ns);
+void admin_note(struct admin_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void admin_progress(struct admin_call *c, const char *what, uint64_t done, uint64_t total);
+
+/*
+ * Client. Blocking form for the CLI (poll with a time-out; progress may be NULL):
+ */
+int admin_client_call(const char *socket_path, const Isthmus__AdminRequest *req,
+		      uint64_t timeout_ns,
+		      void (*progress)(void *arg, const Isthmus__AdminProgress *p), void *arg,
+		      Isthmus__AdminReply **ret);
+/* Waiting form for daemons: in a task of a reactor. Progress is passed on to `via` (NULL: not). */
+int admin_task_call(const char *socket_path, const Isthmus__AdminRequest *req, uint64_t timeout_ns,
+		    struct admin_call *via, Isthmus__AdminReply **ret);
+/* Moves all of reply (tables, notes, error) into the call's own; returns its code. */
+int admin_reply_take(struct admin_call *c, Isthmus__AdminReply *reply);
+
+/* "10G", "512MiB", "4096", "1.5T" (powers of 1024) -> bytes. 0, -EINVAL, -ERANGE. */
+int parse_size(const char *s, uint64_t *ret);
+
+#endif

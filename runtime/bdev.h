@@ -1,0 +1,84 @@
+/*
+ * A block device as a task sees it: something that reads, writes and flushes
+ * byte ranges aligned to its block size. Files and block devices (io_uring or
+ * thread pool), simulated disks, and a head's volumes behind a channel are all
+ * this one interface.
+ *
+ * Ordering: a write is done when the call returns, and readable from then on;
+ * it is stable when a later flush has returned (or the write carried BDEV_FUA).
+ * Calls in flight at once are not ordered among each other.
+ */
+#ifndef ISTHMUS_RUNTIME_BDEV_H
+#define ISTHMUS_RUNTIME_BDEV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct bdev;
+
+enum bdev_flags {
+	BDEV_FUA = 1, /* stable when the call returns */
+};
+
+#define BDEV_REF_IOV 257 /* pieces of one reference: 1 MiB of 4 KiB pages, unaligned */
+
+/* Data held in place for sending; see read_ref. */
+struct bdev_ref {
+	struct iovec iov[BDEV_REF_IOV];
+	int iovcnt;
+	void *impl; /* the device's own */
+	uint64_t impl_n;
+};
+
+struct bdev_ops {
+	/* Required. Waits. Any iovec alignment; off and total length in block_size units. 0 or
+	 * negative error (-EIO, -ERR_MEDIUM, -ERR_SHUTDOWN, -EINVAL past the end). */
+	int (*readv)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+	/* Required. Waits. The buffers may be reused when it returns. */
+	int (*writev)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+		      unsigned flags);
+	/* Required. Waits. All writes that returned before the call are stable after it. */
+	int (*flush)(struct bdev *b);
+	/* Optional. Waits. The range's content may become zeros; space may be given back. */
+	int (*discard)(struct bdev *b, uint64_t off, uint64_t len);
+	/* Optional. Waits. Reads redundancy copy `copy` (0..) past every cache.
+	 * -ENOENT when there is no such copy. */
+	int (*read_copy)(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy);
+	/* Optional. May wait. Gives the bytes in place without a copy; they neither change nor go
+	 * away until ref_put. len at most 1 MiB, any alignment. */
+	int (*read_ref)(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
+	void (*ref_put)(struct bdev *b, struct bdev_ref *ref);
+	/* Optional. Hint: will be read soon. Never waits. */
+	void (*prefetch)(struct bdev *b, uint64_t off, uint64_t len);
+	/* Required. Nothing may be in flight. */
+	void (*close)(struct bdev *b);
+};
+
+struct bdev {
+	const struct bdev_ops *ops;
+	uint64_t size;	     /* bytes */
+	uint32_t block_size; /* bytes: unit of off and len, 512 or 4096 */
+	uint32_t mem_align;  /* buffers aligned so are not bounced */
+	char name[96];
+};
+
+/* Each waits unless said otherwise, and checks range and alignment before calling the device. */
+int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
+int bdev_read(struct bdev *b, void *buf, size_t len, uint64_t off);
+int bdev_write(struct bdev *b, const void *buf, size_t len, uint64_t off, unsigned flags);
+int bdev_flush(struct bdev *b);
+/* -EOPNOTSUPP where the device has no such op. */
+int bdev_discard(struct bdev *b, uint64_t off, uint64_t len);
+int bdev_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy);
+/* Falls back to a private buffer and readv where the device cannot lend its memory. */
+int bdev_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
+void bdev_ref_put(struct bdev *b, struct bdev_ref *ref);
+void bdev_prefetch(struct bdev *b, uint64_t off, uint64_t len);
+void bdev_close(struct bdev *b);
+
+/* Sum of the lengths. */
+size_t iov_bytes(const struct iovec *iov, int iovcnt);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * The configuration file (YAML, libcyaml): what must be known before the disks
+ * are read. Everything else is array metadata, changed by the CLI.
+ *
+ *   array:
+ *     name: demo
+ *     memory: volatile            # or battery
+ *     run_dir: /run/isthmus       # sockets, pid files
+ *     state_dir: /var/lib/isthmus # event logs
+ *     memory_dir: /dev/shm/isthmus-demo  # segments; a file system in memory
+ *     admin_group: ""             # members may use the CLI; empty: root and own user
+ *     log_level: info
+ *   controllers:
+ *     - name: a
+ *       cache: 256MiB
+ *       reactors: 2               # 0 or absent: cores, at most 4
+ *       pin: [0]                  # CPUs, optional
+ *       io: uring                 # or threads
+ *       disks: [/var/lib/isthmus/disk0.img, …]
+ *       portals: ["0.0.0.0:3260"]
+ *   heads:
+ *     - name: head1
+ *       group: g1
+ *       controller: a
+ *       address: 0.0.0.0
+ *       nfs_port: 2049
+ *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
+ *       rpcbind: auto             # auto: register when rpcbind is there; off
+ *       metadata_memory: 256MiB
+ *       user: ""                  # run as this user when started as root
+ *       pin: [1]
+ */
+#ifndef ISTHMUS_RUNTIME_CONFIG_FILE_H
+#define ISTHMUS_RUNTIME_CONFIG_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_array {
+	char *name, *memory, *run_dir, *state_dir, *memory_dir, *admin_group, *log_level;
+};
+
+struct config_controller {
+	char *name;
+	char *cache; /* as written */
+	uint64_t cache_bytes;
+	unsigned reactors;
+	int *pin;
+	unsigned pin_count;
+	char *io;
+	char **disks;
+	unsigned disks_count;
+	char **portals;
+	unsigned portals_count;
+};
+
+struct config_head {
+	char *name, *group, *controller, *address;
+	unsigned nfs_port, mount_port;
+	char *rpcbind, *metadata_memory, *user;
+	uint64_t metadata_memory_bytes;
+	int *pin;
+	unsigned pin_count;
+};
+
+struct config_file {
+	struct config_array array;
+	struct config_controller *controllers;
+	unsigned controllers_count;
+	struct config_head *heads;
+	unsigned heads_count;
+};
+
+/*
+ * Reads, checks schema, values and references, fills defaults. On failure say() gets one line for
+ * each problem, as `FILE:LINE: problem; remedy`. 0 or -ERR_CONFIG, -errno for the file.
+ */
+int config_file_load(struct config_file **ret, const char *path,
+		     void (*say)(void *arg, const char *line), void *arg);
+void config_file_free(struct config_file *c);
+
+const struct config_controller *config_controller(const struct config_file *c, const char *name);
+const struct config_head *config_head(const struct config_file *c, const char *name);
+bool config_battery(const struct config_file *c);
+
+/* Paths every process agrees on, made from run_dir and memory_dir; ret is at least 108 bytes
+ * (a unix socket's limit; config_file_load() refuses run_dirs too long for it). */
+void config_path_supervisor(const struct config_file *c, char *ret); /* isthmusd.sock */
+void config_path_admin(const struct config_file *c, const char *kind, const char *name,
+		       char *ret); /* controller-a.sock */
+void config_path_channel(const struct config_file *c, const char *controller, char *ret);
+void config_path_segment(const struct config_file *c, const char *controller, char *ret);
+
+#endif

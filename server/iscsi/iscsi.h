@@ -1,0 +1,33 @@
+/*
+ * The iSCSI target (RFC 7143): portals, connections, sessions. Commands go to
+ * server/scsi through scsi.h.
+ */
+#ifndef ISTHMUS_SERVER_ISCSI_H
+#define ISTHMUS_SERVER_ISCSI_H
+
+#include <stdint.h>
+
+struct iscsi_server;
+struct reactor;
+struct scsi_registry;
+
+struct iscsi_opts {
+	struct scsi_registry *registry;
+	struct reactor **reactors; /* connections are spread over these; portals listen on [0] */
+	unsigned nreactors;
+	const char *const *portals; /* "0.0.0.0:3260", "[::]:3260" */
+	unsigned nportals;
+	unsigned max_connections; /* 0: 1024 */
+	unsigned login_timeout_s; /* 0: 15 */
+	unsigned nop_interval_s;  /* 0: 30; a silent peer is dropped after two */
+};
+/* -EADDRINUSE etc. with the portal in the log. */
+int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o);
+/* Waits. Logs sessions out (asynchronous message) and closes. */
+void iscsi_server_stop(struct iscsi_server *s);
+
+struct admin_server;
+/* Verbs session.list, connection statistics for `top`. */
+int iscsi_admin_register(struct iscsi_server *s, struct admin_server *a);
+
+#endif

@@ -1,0 +1,134 @@
+/*
+ * SCSI as a transport sees it: targets, nexuses and commands. The transport
+ * (iSCSI) fills a scsi_cmd, starts it, receives data-out into the memory it is
+ * given, and sends data-in from memory that is lent (cache pages).
+ *
+ *   scsi_start() -> SCSI_DONE | SCSI_DATA_OUT | SCSI_WAIT
+ *       SCSI_WAIT: call scsi_start_wait() in a task -> SCSI_DONE | SCSI_DATA_OUT
+ *   after SCSI_DATA_OUT and all data (or an abort: scsi_release()):
+ *   scsi_finish() -> SCSI_DONE | SCSI_WAIT
+ *       SCSI_WAIT: call scsi_finish_wait() in a task -> SCSI_DONE
+ *   after SCSI_DONE: status, sense and data-in are set; when sent: scsi_release().
+ */
+#ifndef ISTHMUS_SERVER_SCSI_H
+#define ISTHMUS_SERVER_SCSI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <bsd/sys/queue.h>
+#include "blockcore/cache/cache.h"
+
+struct core;
+struct scsi_lu;
+struct scsi_nexus;
+struct scsi_registry;
+struct scsi_target;
+
+enum scsi_status {
+	SCSI_GOOD = 0x00,
+	SCSI_CHECK_CONDITION = 0x02,
+	SCSI_CONDITION_MET = 0x04,
+	SCSI_BUSY = 0x08,
+	SCSI_RESERVATION_CONFLICT = 0x18,
+	SCSI_TASK_SET_FULL = 0x28,
+	SCSI_TASK_ABORTED = 0x40,
+};
+
+enum scsi_next { SCSI_DONE, SCSI_DATA_OUT, SCSI_WAIT };
+
+#define SCSI_SENSE_MAX	 96
+#define SCSI_INLINE_DATA 4096 /* data-in of all but reads; data-out parameter lists */
+
+struct scsi_cmd {
+	/* Set by the transport before scsi_start(). */
+	struct scsi_nexus *nexus;
+	uint8_t lun[8]; /* as on the wire (SAM-5 4.6) */
+	uint8_t cdb[260];
+	uint16_t cdb_len;      /* 6..260 */
+	uint32_t out_expected; /* bytes the initiator will send (0 for none) */
+	void *transport;       /* its own */
+
+	/* Set by the SCSI layer. */
+	uint8_t status;
+	uint8_t sense[SCSI_SENSE_MAX];
+	uint8_t sense_len;
+	struct iovec *in_iov; /* data-in, lent until scsi_release() */
+	int in_iovcnt;
+	uint32_t in_len; /* bytes the command has to send, before the expected length cuts it */
+	struct iovec *out_iov; /* where data-out goes */
+	int out_iovcnt;
+	uint32_t out_len; /* bytes the command wants; the rest is overflow */
+
+	/* The SCSI layer's own. */
+	struct scsi_lu *lu;
+	const struct scsi_op *op;
+	bool holds_read, holds_write;
+	union {
+		struct cache_read read;
+		struct cache_write write;
+	} io;
+	struct iovec inline_iov;
+	uint8_t data[SCSI_INLINE_DATA];
+};
+
+/* Never waits. */
+enum scsi_next scsi_start(struct scsi_cmd *c);
+enum scsi_next scsi_finish(struct scsi_cmd *c);
+/* Wait. */
+enum scsi_next scsi_start_wait(struct scsi_cmd *c);
+enum scsi_next scsi_finish_wait(struct scsi_cmd *c);
+/* Gives back pages; also of a command that is abandoned before its data came. Never waits. */
+void scsi_release(struct scsi_cmd *c);
+
+/* Tells the command failed in the transport: sets CHECK CONDITION with this sense. */
+void scsi_fail(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
+
+/* ---- targets, from array metadata; any thread ---- */
+
+int scsi_registry_new(struct scsi_registry **ret, struct core *core);
+void scsi_registry_free(struct scsi_registry *r);
+
+/* Credentials of a login; empty user: none asked for. */
+struct scsi_auth {
+	char user[256], secret[256];		   /* the initiator must show */
+	char mutual_user[256], mutual_secret[256]; /* the target shows when asked */
+};
+
+/* A reference. NULL: no such target. */
+struct scsi_target *scsi_target_get(struct scsi_registry *r, const char *iqn);
+void scsi_target_put(struct scsi_target *t);
+uint16_t scsi_target_tpgt(const struct scsi_target *t);
+/* May this initiator log in? 0, -EACCES; fills auth. */
+int scsi_target_admit(struct scsi_target *t, const char *initiator, struct scsi_auth *ret_auth);
+/* Calls each() for every target this initiator may discover. */
+void scsi_target_each(struct scsi_registry *r, const char *initiator,
+		      void (*each)(void *arg, const char *iqn, uint16_t tpgt), void *arg);
+
+/*
+ * An I_T nexus: made at login of a normal session, freed when the session ends (pending unit
+ * attentions go with it). port: the initiator port name with ISID (SPC-5 7.6.4.x).
+ */
+int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
+		   const uint8_t isid[6]);
+void scsi_nexus_free(struct scsi_nexus *n);
+
+/* Task management's effect on logical units: the transport has aborted its own tasks. */
+enum scsi_tmf { SCSI_TMF_LU_RESET, SCSI_TMF_TARGET_RESET, SCSI_TMF_CLEAR_TASK_SET };
+/* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() is
+ * called for every other nexus that shares an affected LU, so its tasks there can be aborted. */
+int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
+			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
+					      void *arg),
+			 void *arg);
+/* Is there such a LUN for this nexus? (TMF response "LUN does not exist"). */
+bool scsi_lun_exists(struct scsi_nexus *n, const uint8_t lun[8]);
+/* Runs when a LUN map, size or target of the nexus changed, on the metadata's reactor; may be
+ * NULL. For asynchronous messages. */
+void scsi_nexus_set_transport(struct scsi_nexus *n, void *transport);
+void *scsi_nexus_transport(const struct scsi_nexus *n);
+
+struct admin_server;
+/* Verbs target.*, lun.*, initiator.*. */
+int scsi_admin_register(struct scsi_registry *r, struct admin_server *a);
+
+#endif
