@@ -1,0 +1,2 @@
+noinst_LIBRARIES += libnasfront.a
+libnasfront_a_SOURCES =

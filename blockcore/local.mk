@@ -1,0 +1,2 @@
+noinst_LIBRARIES += libblockcore.a
+libblockcore_a_SOURCES =
