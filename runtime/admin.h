@@ -24,9 +24,10 @@ enum admin_arg_flags {
 	ADMIN_FLAG = 2, /* --name without a value; "true" when given */
 	ADMIN_SIZE = 4, /* bytes: "10G", "512MiB" */
 	ADMIN_NUMBER = 8,
-	ADMIN_LIST = 16,       /* may be given several times, or comma-separated */
+	ADMIN_LIST = 16,       /* may be given several times, or comma-separated (the CLI splits) */
 	ADMIN_POSITIONAL = 32, /* taken by position on the command line, in table order */
 	ADMIN_SECRET = 64,     /* never logged nor shown */
+	ADMIN_WHOLE = 128,     /* a list whose values hold commas: not split */
 };
 
 struct admin_arg {
@@ -45,7 +46,11 @@ typedef int admin_handler(struct admin_call *call, void *arg);
 
 int admin_server_new(struct admin_server **ret, struct reactor *r, const char *socket_path);
 void admin_server_free(struct admin_server *s);
-/* Verbs no handler was registered for are answered with a clear error (or by `fallback`). */
+/*
+ * Several modules may register the same verb ("status", "stats"): all answer, in that order, each
+ * adding its tables; the first error ends it. "ping" is built in. Verbs no handler was registered
+ * for are answered with a clear error (or by `fallback`).
+ */
 int admin_register(struct admin_server *s, const char *verb, admin_handler *h, void *arg);
 int admin_register_fallback(struct admin_server *s, admin_handler *h, void *arg);
 

@@ -1,0 +1,356 @@
+/* The table of nouns and verbs (admin/verbs.h). */
+#include "admin/verbs.h"
+#include <string.h>
+
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, 0, NULL                                                                      \
+	}
+#define POS	(ADMIN_POSITIONAL | ADMIN_REQUIRED)
+#define POS_OPT ADMIN_POSITIONAL
+#define REQ	ADMIN_REQUIRED
+
+static const struct admin_arg no_args[] = {END};
+
+static const struct admin_arg name_only[] = {
+    {"name", POS, "its name"},
+    END,
+};
+static const struct admin_arg name_force[] = {
+    {"name", POS, "its name"},
+    {"force", ADMIN_FLAG, "also when it is not empty; what it holds is lost"},
+    END,
+};
+
+/* ---- config ---- */
+
+static const struct admin_arg config_check_args[] = {
+    {"file", POS_OPT, "the configuration file (default: the --config file)"},
+    END,
+};
+
+/* ---- disk, pool, volume ---- */
+
+static const struct admin_arg disk_list_args[] = {
+    {"pool", 0, "only disks of this pool"},
+    END,
+};
+static const struct admin_arg disk_wipe_args[] = {
+    {"disk", POS, "path of a configured disk"},
+    {"force", ADMIN_FLAG, "also when its label says it belongs to another array or pool"},
+    END,
+};
+static const struct admin_arg pool_create_args[] = {
+    {"name", POS, "name of the new pool"},
+    {"disk", POS | ADMIN_LIST, "paths of configured blank disks, in order"},
+    {"level", REQ, "single, raid0, raid1 or raid10"},
+    {"chunk", ADMIN_SIZE, "stripe chunk (default 64KiB)"},
+    END,
+};
+static const struct admin_arg volume_create_args[] = {
+    {"name", POS, "name of the new volume"},
+    {"pool", REQ, "pool it is cut from"},
+    {"size", REQ | ADMIN_SIZE, "its size: 10G, 512MiB"},
+    END,
+};
+static const struct admin_arg volume_list_args[] = {
+    {"pool", 0, "only volumes of this pool"},
+    END,
+};
+static const struct admin_arg volume_resize_args[] = {
+    {"name", POS, "its name"},
+    {"size", POS | ADMIN_SIZE, "the new size; a volume only grows"},
+    END,
+};
+
+/* ---- target, lun, initiator, session ---- */
+
+static const struct admin_arg target_create_args[] = {
+    {"iqn", POS, "iSCSI name of the target: iqn.2026-01.org.example:disk"},
+    {"open", 0, "yes: any initiator may log in; no (default): only those added"},
+    {"discovery", 0, "yes: every initiator sees the name; no (default): only those admitted"},
+    {"chap-user", 0, "user name initiators must show"},
+    {"chap-secret", ADMIN_SECRET, "their secret, 12 to 255 bytes; @FILE reads a file, - asks"},
+    {"mutual-user", 0, "user name the target shows in return (mutual CHAP)"},
+    {"mutual-secret", ADMIN_SECRET, "the target's secret; @FILE reads a file, - asks"},
+    END,
+};
+static const struct admin_arg target_set_args[] = {
+    {"iqn", POS, "iSCSI name of the target"},
+    {"open", 0, "yes or no: may any initiator log in"},
+    {"discovery", 0, "yes or no: does every initiator see the name"},
+    {"chap-user", 0, "user name initiators must show; an empty one ends CHAP"},
+    {"chap-secret", ADMIN_SECRET, "their secret, 12 to 255 bytes; @FILE reads a file, - asks"},
+    {"mutual-user", 0, "user name the target shows in return; an empty one ends mutual CHAP"},
+    {"mutual-secret", ADMIN_SECRET, "the target's secret; @FILE reads a file, - asks"},
+    END,
+};
+static const struct admin_arg target_remove_args[] = {
+    {"iqn", POS, "iSCSI name of the target"},
+    {"force", ADMIN_FLAG, "also while initiators are logged in: their sessions end"},
+    END,
+};
+static const struct admin_arg lun_add_args[] = {
+    {"target", POS, "iSCSI name of the target"},
+    {"volume", POS, "the volume to show"},
+    {"lun", ADMIN_NUMBER, "its number (default: the lowest free one)"},
+    {"read-only", ADMIN_FLAG, "refuse writes"},
+    {"serial", 0, "serial number to report (default: made from the volume's identity)"},
+    {"block-size", ADMIN_SIZE, "512 (default) or 4096"},
+    END,
+};
+static const struct admin_arg by_target_args[] = {
+    {"target", 0, "only of this target"},
+    END,
+};
+static const struct admin_arg lun_remove_args[] = {
+    {"target", POS, "iSCSI name of the target"},
+    {"lun", POS | ADMIN_NUMBER, "number of the LUN"},
+    END,
+};
+static const struct admin_arg initiator_args[] = {
+    {"target", POS, "iSCSI name of the target"},
+    {"iqn", POS, "iSCSI name of the initiator"},
+    {"lun", ADMIN_LIST, "LUNs it sees, as N, SEEN=N or SEEN=N:ro (default: all of the target's)"},
+    {"chap-user", 0, "user name this initiator must show, instead of the target's"},
+    {"chap-secret", ADMIN_SECRET, "its secret, 12 to 255 bytes; @FILE reads a file, - asks"},
+    END,
+};
+static const struct admin_arg initiator_remove_args[] = {
+    {"target", POS, "iSCSI name of the target"},
+    {"iqn", POS, "iSCSI name of the initiator"},
+    END,
+};
+
+/* ---- fs, export ---- */
+
+static const struct admin_arg fs_create_args[] = {
+    {"name", POS, "name of the new file system"},
+    {"pool", 0, "pool to cut its volume from (with --size)"},
+    {"size", ADMIN_SIZE, "size of its volume"},
+    {"volume", 0, "an existing unused volume instead of --pool and --size"},
+    {"head", 0, "the head that serves it (default: the only one, or the least busy)"},
+    END,
+};
+static const struct admin_arg fs_check_args[] = {
+    {"name", POS_OPT, "the file system; its head verifies it while it stays mounted"},
+    {"device", 0, "check this file or block device instead, unmounted, in this process"},
+    {"repair", ADMIN_FLAG, "with --device: write what can be repaired"},
+    END,
+};
+static const struct admin_arg fs_verify_args[] = {
+    {"name", POS, "the file system"},
+    END,
+};
+static const struct admin_arg export_add_args[] = {
+    {"path", POS, "path clients mount: /demo"},
+    {"fs", REQ, "the file system"},
+    {"subdir", 0, "directory inside it (default /)"},
+    {"client", ADMIN_LIST | ADMIN_WHOLE,
+     "who may: '10.0.0.0/8:rw,root_squash'; first match counts (default '*:rw,root_squash')"},
+    END,
+};
+static const struct admin_arg export_set_args[] = {
+    {"path", POS, "path clients mount"},
+    {"subdir", 0, "directory inside the file system"},
+    {"client", ADMIN_LIST | ADMIN_WHOLE, "who may: replaces all rules; see export add"},
+    END,
+};
+static const struct admin_arg export_list_args[] = {
+    {"fs", 0, "only of this file system"},
+    END,
+};
+static const struct admin_arg path_only[] = {
+    {"path", POS, "path clients mount"},
+    END,
+};
+
+/* ---- head, group, backup ---- */
+
+static const struct admin_arg head_state_args[] = {
+    {"head", POS_OPT, "ask this head (default: any that is up)"},
+    END,
+};
+static const struct admin_arg group_create_args[] = {
+    {"name", POS, "name of the new head group"},
+    {"pool", REQ, "pool for the processor-information volume"},
+    {"backup-pool", 0, "pool for its backup (default: the same; another is safer)"},
+    {"size", ADMIN_SIZE, "size of each of the two volumes (default 64MiB)"},
+    END,
+};
+static const struct admin_arg backup_run_args[] = {
+    {"group", POS_OPT, "head group whose state is copied (default: the only one)"},
+    {"all", ADMIN_FLAG, "of all groups"},
+    {"head", 0, "let this head give the order, over its channel"},
+    END,
+};
+static const struct admin_arg backup_group_args[] = {
+    {"group", POS_OPT, "only this head group (default: all)"},
+    END,
+};
+
+/* ---- event, top, completion ---- */
+
+static const struct admin_arg event_list_args[] = {
+    {"count", ADMIN_NUMBER, "how many of the newest (default 50)"},
+    {"follow", ADMIN_FLAG, "go on showing new ones as they come"},
+    {"after", ADMIN_NUMBER, "only those after this time (nanoseconds since 1970)"},
+    END,
+};
+static const struct admin_arg top_args[] = {
+    {"interval", ADMIN_NUMBER, "seconds between two looks (default 1)"},
+    {"count", ADMIN_NUMBER, "how many looks, then end (default: until interrupted)"},
+    END,
+};
+static const struct admin_arg completion_args[] = {
+    {"shell", POS, "bash"},
+    END,
+};
+
+const struct noun noun_table[] = {
+    {"status", "the whole array at a glance"},
+    {"config", "the configuration file"},
+    {"disk", "the disks"},
+    {"pool", "RAID groups of disks that volumes are cut from"},
+    {"volume", "logical units"},
+    {"target", "iSCSI targets"},
+    {"lun", "volumes as initiators see them through a target"},
+    {"initiator", "which initiator may use which LUNs"},
+    {"session", "iSCSI sessions"},
+    {"fs", "file systems"},
+    {"export", "what NFS clients may mount"},
+    {"head", "NAS heads"},
+    {"group", "groups of heads that share running state"},
+    {"backup", "backups of a head group's running state"},
+    {"event", "what happened"},
+    {"top", "what is busy, refreshed"},
+    {"completion", "shell completion"},
+    {"version", "the version of this program"},
+    {NULL, NULL},
+};
+
+const struct verb verb_table[] = {
+    {"status", VERB_SUPERVISOR, 0, no_args,
+     "show processes, promises, pools, volumes, heads, exports and what is wrong", NULL},
+    {"config.check", VERB_LOCAL, 0, config_check_args,
+     "check a configuration file; nothing is changed", NULL},
+    {"config.show", VERB_SUPERVISOR, 0, no_args, "show the configuration in force, with defaults",
+     NULL},
+
+    {"disk.list", VERB_CONTROLLER, 0, disk_list_args, "list disks with state, pool and counters",
+     NULL},
+    {"disk.wipe", VERB_CONTROLLER, 0, disk_wipe_args, "remove the label from a disk of no pool",
+     NULL},
+    {"pool.create", VERB_CONTROLLER, VERB_LONG, pool_create_args, "make a pool of blank disks",
+     NULL},
+    {"pool.list", VERB_CONTROLLER, 0, no_args, "list pools with state, size and free space", NULL},
+    {"pool.show", VERB_CONTROLLER, 0, name_only, "show one pool and its disks", NULL},
+    {"pool.remove", VERB_CONTROLLER, 0, name_only, "remove an empty pool; its disks become blank",
+     NULL},
+    {"volume.create", VERB_CONTROLLER, VERB_LONG, volume_create_args, "make a volume", NULL},
+    {"volume.list", VERB_CONTROLLER, 0, volume_list_args, "list volumes", NULL},
+    {"volume.show", VERB_CONTROLLER, 0, name_only, "show one volume, its users and counters", NULL},
+    {"volume.resize", VERB_CONTROLLER, 0, volume_resize_args, "grow a volume while it is in use",
+     NULL},
+    {"volume.remove", VERB_CONTROLLER, 0, name_only,
+     "remove a volume that no LUN or file system uses; its data is lost", NULL},
+
+    {"target.create", VERB_CONTROLLER, 0, target_create_args, "make an iSCSI target", NULL},
+    {"target.list", VERB_CONTROLLER, 0, no_args, "list targets", NULL},
+    {"target.set", VERB_CONTROLLER, 0, target_set_args, "change who may log in to a target", NULL},
+    {"target.remove", VERB_CONTROLLER, 0, target_remove_args, "remove a target and its LUNs", NULL},
+    {"lun.add", VERB_CONTROLLER, 0, lun_add_args, "show a volume through a target", NULL},
+    {"lun.list", VERB_CONTROLLER, 0, by_target_args, "list LUNs", NULL},
+    {"lun.remove", VERB_CONTROLLER, 0, lun_remove_args, "take a LUN away; the volume stays", NULL},
+    {"initiator.add", VERB_CONTROLLER, 0, initiator_args, "admit an initiator to a target", NULL},
+    {"initiator.list", VERB_CONTROLLER, 0, by_target_args, "list admitted initiators", NULL},
+    {"initiator.set", VERB_CONTROLLER, 0, initiator_args, "change what an initiator sees", NULL},
+    {"initiator.remove", VERB_CONTROLLER, 0, initiator_remove_args,
+     "no longer admit an initiator; its session ends", NULL},
+    {"session.list", VERB_CONTROLLER, 0, by_target_args, "list iSCSI sessions", NULL},
+
+    {"fs.create", VERB_CONTROLLER, VERB_LONG, fs_create_args, "make a file system", NULL},
+    {"fs.list", VERB_CONTROLLER, 0, no_args, "list file systems, who serves them, and their state",
+     NULL},
+    {"fs.remove", VERB_CONTROLLER, 0, name_force, "remove a file system; its files are lost", NULL},
+    {"fs.check", VERB_SUPERVISOR, VERB_LONG, fs_check_args, "verify a file system", NULL},
+    {"fs.verify", VERB_HEAD, VERB_LONG | VERB_HIDDEN, fs_verify_args,
+     "verify a mounted file system in its head", NULL},
+    {"export.add", VERB_CONTROLLER, 0, export_add_args, "let clients mount a file system", NULL},
+    {"export.list", VERB_CONTROLLER, 0, export_list_args, "list exports and their clients' rules",
+     NULL},
+    {"export.set", VERB_CONTROLLER, 0, export_set_args, "change an export", NULL},
+    {"export.remove", VERB_CONTROLLER, 0, path_only, "remove an export; files stay", NULL},
+
+    {"head.list", VERB_CONTROLLER, 0, no_args, "list heads as the controller sees them", NULL},
+    {"head.state", VERB_HEAD, 0, head_state_args,
+     "show the running state of the group, read from its volume", "head"},
+    {"group.create", VERB_CONTROLLER, VERB_LONG, group_create_args,
+     "make a head group with its processor-information volume and its backup", NULL},
+    {"group.list", VERB_CONTROLLER, 0, no_args, "list head groups", NULL},
+    {"group.remove", VERB_CONTROLLER, 0, name_only, "remove a head group that serves nothing",
+     NULL},
+    {"backup.run", VERB_CONTROLLER, VERB_LONG, backup_run_args,
+     "copy what changed of the running state to its backup", "head"},
+    {"backup.list", VERB_CONTROLLER, 0, backup_group_args, "list backups with time and bytes",
+     NULL},
+    {"backup.status", VERB_CONTROLLER, 0, backup_group_args, "show backups under way", NULL},
+    {"backup.verify", VERB_CONTROLLER, VERB_LONG, backup_group_args,
+     "read backups and compare their checksums", NULL},
+
+    {"event.list", VERB_SUPERVISOR, VERB_REPEAT, event_list_args, "list events of all processes",
+     NULL},
+    {"top", VERB_SUPERVISOR, VERB_REPEAT, top_args, "show rates of volumes, sessions and heads",
+     NULL},
+    {"completion", VERB_LOCAL, 0, completion_args, "print the completion script of a shell", NULL},
+    {"version", VERB_LOCAL, 0, no_args, "print the version", NULL},
+
+    /* Answered by every daemon's admin server or its modules; isthmusd gathers them. */
+    {"ping", VERB_SUPERVISOR, VERB_HIDDEN, no_args, "answer when in service", NULL},
+    {"stats", VERB_CONTROLLER, VERB_HIDDEN, no_args, "counters of this process, for top", NULL},
+    {NULL, VERB_LOCAL, 0, NULL, NULL, NULL},
+};
+
+bool verb_of_noun(const struct verb *v, const char *noun)
+{
+	size_t n = strlen(noun);
+	return strncmp(v->name, noun, n) == 0 && (v->name[n] == '.' || v->name[n] == '\0');
+}
+
+const char *verb_word(const struct verb *v)
+{
+	const char *dot = strchr(v->name, '.');
+	return dot ? dot + 1 : "";
+}
+
+const struct verb *verb_find_name(const char *name)
+{
+	for (const struct verb *v = verb_table; v->name; v++)
+		if (strcmp(v->name, name) == 0)
+			return v;
+	return NULL;
+}
+
+const struct verb *verb_find(const char *noun, const char *verb)
+{
+	for (const struct verb *v = verb_table; v->name; v++)
+		if (verb_of_noun(v, noun) && strcmp(verb_word(v), verb ? verb : "") == 0)
+			return v;
+	return NULL;
+}
+
+const struct noun *noun_find(const char *name)
+{
+	for (const struct noun *n = noun_table; n->name; n++)
+		if (strcmp(n->name, name) == 0)
+			return n;
+	return NULL;
+}
+
+const struct admin_arg *verb_arg(const struct verb *v, const char *name)
+{
+	for (const struct admin_arg *a = v->args; a->name; a++)
+		if (strcmp(a->name, name) == 0)
+			return a;
+	return NULL;
+}
