@@ -1,0 +1,8 @@
+noinst_LIBRARIES += libsim.a
+libsim_a_SOURCES = tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h
+SIM_LIBS = libsim.a
+
+check_PROGRAMS += tests/unit/sim/test_sim
+tests_unit_sim_test_sim_SOURCES = tests/unit/sim/test_sim.c
+tests_unit_sim_test_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_sim_test_sim_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

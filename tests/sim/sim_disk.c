@@ -1,0 +1,536 @@
+/*
+ * Simulated disks with a volatile write cache (tests/sim/sim_env.h).
+ *
+ *   current   what a read sees: every write that was completed
+ *   stable    what surely survives: writes covered by a flush
+ *   unstable  writes issued and not covered yet, each with its bytes
+ *
+ * A flush covers the writes completed before it was issued. A FUA write is
+ * kept in the list as `fua` once completed, so that it is applied after older
+ * unstable writes of the same sectors, but never lost.
+ */
+#include "tests/sim/sim_env.h"
+#include "tests/sim/sim_disk.h"
+#include "runtime/check.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTOR 512
+
+struct sim_write {
+	TAILQ_ENTRY(sim_write) link;
+	struct sim_disk *disk;
+	uint64_t off;
+	uint32_t len;
+	uint64_t seq;
+	bool completed, fua;
+	uint8_t *data;
+};
+
+struct sim_bad {
+	TAILQ_ENTRY(sim_bad) link;
+	uint64_t off, len;
+};
+
+struct sim_disk {
+	TAILQ_ENTRY(sim_disk) link;
+	struct sim *sim;
+	char path[64];
+	uint64_t size;
+	uint8_t *current, *stable, *frozen;
+	struct sim_disk_faults faults;
+	struct sim_disk_stats stats;
+	struct sim_disk *twin;
+	TAILQ_HEAD(, sim_bad) bad;
+	struct waitq stuck;
+};
+
+struct sim_bdev {
+	struct bdev b;
+	struct sim_disk *disk;
+};
+
+void sim_power_init(struct sim_power *p)
+{
+	TAILQ_INIT(&p->unstable);
+	TAILQ_INIT(&p->frozen);
+}
+
+static void write_free(struct sim_power *p, struct sim_write *w)
+{
+	TAILQ_REMOVE(&p->unstable, w, link);
+	p->nunstable--;
+	free(w->data);
+	free(w);
+}
+
+/* ---- the path of a call ---- */
+
+static bool chance(struct sim_disk *d, unsigned ppm)
+{
+	return ppm && sim_random_below(d->sim, 1000000) < ppm;
+}
+
+/* Waits the disk's latency. -EIO when the power is off or the disk dead, then or before. */
+static int disk_wait(struct sim_disk *d)
+{
+	struct sim_power *p = sim_power(d->sim);
+	if (p->off || d->faults.dead)
+		return -EIO;
+	uint64_t span = d->faults.latency_max_ns - d->faults.latency_min_ns;
+	env_sleep_ns(sim_env(d->sim),
+		     d->faults.latency_min_ns + sim_random_below(d->sim, span + 1));
+	while (d->faults.stuck && !p->off)
+		waitq_wait(&d->stuck);
+	return p->off || d->faults.dead ? -EIO : 0;
+}
+
+static bool range_bad(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	struct sim_bad *b;
+	TAILQ_FOREACH (b, &d->bad, link) {
+		if (off < b->off + b->len && b->off < off + len)
+			return true;
+	}
+	return false;
+}
+
+/* A written sector is good again: cut it out of the bad ranges. */
+static void range_heal(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	struct sim_bad *b, *tmp;
+	TAILQ_FOREACH_SAFE (b, &d->bad, link, tmp) {
+		if (off >= b->off + b->len || b->off >= off + len)
+			continue;
+		uint64_t end = b->off + b->len;
+		if (b->off < off)
+			sim_disk_bad_range(d, b->off, off - b->off);
+		if (end > off + len)
+			sim_disk_bad_range(d, off + len, end - off - len);
+		TAILQ_REMOVE(&d->bad, b, link);
+		free(b);
+	}
+}
+
+static int disk_readv(struct sim_disk *d, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	int rc = disk_wait(d);
+	if (rc)
+		return rc;
+	size_t len = iov_bytes(iov, iovcnt);
+	d->stats.reads++;
+	d->stats.read_bytes += len;
+	if (range_bad(d, off, len) || chance(d, d->faults.read_error_ppm))
+		return -EIO;
+	for (int i = 0; i < iovcnt; i++) {
+		memcpy(iov[i].iov_base, d->current + off, iov[i].iov_len);
+		off += iov[i].iov_len;
+	}
+	return 0;
+}
+
+static struct sim_write *write_record(struct sim_disk *d, const struct iovec *iov, int iovcnt,
+				      uint64_t off, bool fua)
+{
+	struct sim_power *p = sim_power(d->sim);
+	struct sim_write *w = calloc(1, sizeof(*w));
+	ASSERT(w);
+	*w = (struct sim_write){.disk = d, .off = off, .fua = fua, .seq = p->issued};
+	w->len = (uint32_t)iov_bytes(iov, iovcnt);
+	w->data = malloc(w->len ? w->len : 1);
+	ASSERT(w->data);
+	size_t n = 0;
+	for (int i = 0; i < iovcnt; i++) {
+		memcpy(w->data + n, iov[i].iov_base, iov[i].iov_len);
+		n += iov[i].iov_len;
+	}
+	TAILQ_INSERT_TAIL(&p->unstable, w, link);
+	p->nunstable++;
+	return w;
+}
+
+static int disk_writev(struct sim_disk *d, const struct iovec *iov, int iovcnt, uint64_t off,
+		       bool fua)
+{
+	struct sim_power *p = sim_power(d->sim);
+	if (p->off || d->faults.dead)
+		return -EIO;
+	p->issued++;
+	struct sim_write *w = write_record(d, iov, iovcnt, off, fua);
+	if (p->off_at && p->issued >= p->off_at)
+		sim_power_off(d->sim);
+	uint32_t len = w->len;
+	int rc = disk_wait(d);
+	if (rc == 0 && chance(d, d->faults.write_error_ppm))
+		rc = -EIO;
+	if (p->off)
+		return -EIO; /* w is part of the frozen state now */
+	if (rc) {
+		write_free(p, w);
+		return rc;
+	}
+	memcpy(d->current + off, w->data, len);
+	w->completed = true;
+	d->stats.writes++;
+	d->stats.write_bytes += len;
+	range_heal(d, off, len);
+	return 0;
+}
+
+static int disk_flush(struct sim_disk *d)
+{
+	struct sim_power *p = sim_power(d->sim);
+	struct sim_write *w, *tmp;
+	uint64_t upto = p->issued;
+	/* Only what was completed when the flush was issued is covered. */
+	size_t n = 0;
+	TAILQ_FOREACH (w, &p->unstable, link)
+		n += w->disk == d && w->completed;
+	struct sim_write **cover = calloc(n ? n : 1, sizeof(*cover));
+	uint64_t *seqs = calloc(n ? n : 1, sizeof(*seqs));
+	ASSERT(cover && seqs);
+	n = 0;
+	TAILQ_FOREACH (w, &p->unstable, link) {
+		if (w->disk == d && w->completed) {
+			cover[n] = w;
+			seqs[n++] = w->seq;
+		}
+	}
+	int rc = disk_wait(d);
+	if (rc == 0 && chance(d, d->faults.flush_error_ppm))
+		rc = -EIO;
+	if (rc == 0) {
+		size_t i = 0;
+		TAILQ_FOREACH_SAFE (w, &p->unstable, link, tmp) {
+			/* Another flush may have taken some meanwhile. */
+			while (i < n && seqs[i] < w->seq)
+				i++;
+			if (i < n && w == cover[i] && w->seq == seqs[i] && w->seq <= upto) {
+				memcpy(d->stable + w->off, w->data, w->len);
+				write_free(p, w);
+			}
+		}
+		d->stats.flushes++;
+	}
+	free(cover);
+	free(seqs);
+	return rc;
+}
+
+/* ---- bdev ops: a disk with its twin, if any ---- */
+
+static struct sim_disk *disk_of(struct bdev *b)
+{
+	return container_of(b, struct sim_bdev, b)->disk;
+}
+
+static int sim_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct sim_disk *d = disk_of(b);
+	int rc = disk_readv(d, iov, iovcnt, off);
+	if (rc && d->twin)
+		rc = disk_readv(d->twin, iov, iovcnt, off);
+	return rc;
+}
+
+static int sim_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+		      unsigned flags)
+{
+	struct sim_disk *d = disk_of(b);
+	int rc = disk_writev(d, iov, iovcnt, off, flags & BDEV_FUA);
+	if (rc == 0 && d->twin)
+		rc = disk_writev(d->twin, iov, iovcnt, off, flags & BDEV_FUA);
+	return rc;
+}
+
+static int sim_flush(struct bdev *b)
+{
+	struct sim_disk *d = disk_of(b);
+	int rc = disk_flush(d);
+	if (rc == 0 && d->twin)
+		rc = disk_flush(d->twin);
+	return rc;
+}
+
+static int sim_discard(struct bdev *b, uint64_t off, uint64_t len)
+{
+	while (len > 0) {
+		uint64_t n = MIN(len, 1024 * 1024);
+		void *zeros = calloc(1, n);
+		ASSERT(zeros);
+		struct iovec iov = {.iov_base = zeros, .iov_len = n};
+		int rc = sim_writev(b, &iov, 1, off, 0);
+		free(zeros);
+		if (rc)
+			return rc;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int sim_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
+{
+	struct sim_disk *d = disk_of(b);
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	if (copy == 1)
+		d = d->twin;
+	return copy > 1 || !d ? -ENOENT : disk_readv(d, &iov, 1, off);
+}
+
+static void sim_close(struct bdev *b)
+{
+	free(container_of(b, struct sim_bdev, b));
+}
+
+static const struct bdev_ops sim_disk_ops = {
+    .readv = sim_readv,
+    .writev = sim_writev,
+    .flush = sim_flush,
+    .discard = sim_discard,
+    .read_copy = sim_read_copy,
+    .close = sim_close,
+};
+
+/* ---- making and damaging ---- */
+
+struct sim_disk *sim_disk_new(struct sim *s, const char *path, uint64_t size)
+{
+	struct sim_disk *d = calloc(1, sizeof(*d));
+	ASSERT(d && size % SECTOR == 0 && strlen(path) < sizeof(d->path));
+	d->sim = s;
+	strcpy(d->path, path);
+	d->size = size;
+	d->current = calloc(1, size);
+	d->stable = calloc(1, size);
+	ASSERT(d->current && d->stable);
+	d->faults.latency_min_ns = 10000;
+	d->faults.latency_max_ns = 200000;
+	TAILQ_INIT(&d->bad);
+	waitq_init(&d->stuck);
+	TAILQ_INSERT_TAIL(sim_disks(s), d, link);
+	return d;
+}
+
+static void frozen_drop(struct sim *s);
+
+void sim_disks_free(struct sim *s)
+{
+	frozen_drop(s);
+	struct sim_power *p = sim_power(s);
+	struct sim_disk *d;
+	while (!TAILQ_EMPTY(&p->unstable))
+		write_free(p, TAILQ_FIRST(&p->unstable));
+	while ((d = TAILQ_FIRST(sim_disks(s)))) {
+		struct sim_bad *b;
+		TAILQ_REMOVE(sim_disks(s), d, link);
+		while ((b = TAILQ_FIRST(&d->bad))) {
+			TAILQ_REMOVE(&d->bad, b, link);
+			free(b);
+		}
+		free(d->current);
+		free(d->stable);
+		free(d);
+	}
+}
+
+struct sim_disk *sim_disk_find(struct sim *s, const char *path)
+{
+	struct sim_disk *d;
+	TAILQ_FOREACH (d, sim_disks(s), link) {
+		if (strcmp(d->path, path) == 0)
+			return d;
+	}
+	return NULL;
+}
+
+struct bdev *sim_disk_open(struct sim_disk *d)
+{
+	struct sim_bdev *sb = calloc(1, sizeof(*sb));
+	ASSERT(sb);
+	sb->disk = d;
+	sb->b.ops = &sim_disk_ops;
+	sb->b.size = d->size;
+	sb->b.block_size = SECTOR;
+	sb->b.mem_align = 1;
+	strcpy(sb->b.name, d->path);
+	return &sb->b;
+}
+
+void sim_disk_set_twin(struct sim_disk *d, struct sim_disk *twin)
+{
+	ASSERT(d->size == twin->size);
+	d->twin = twin;
+}
+
+uint8_t *sim_disk_bytes(struct sim_disk *d)
+{
+	return d->current;
+}
+
+uint64_t sim_disk_size(const struct sim_disk *d)
+{
+	return d->size;
+}
+
+void sim_disk_bytes_changed(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	ASSERT(off + len <= d->size);
+	memcpy(d->stable + off, d->current + off, len);
+}
+
+void sim_disk_set_faults(struct sim_disk *d, const struct sim_disk_faults *f)
+{
+	d->faults = *f;
+	if (d->faults.latency_max_ns < d->faults.latency_min_ns)
+		d->faults.latency_max_ns = d->faults.latency_min_ns;
+	waitq_wake_all(&d->stuck);
+}
+
+void sim_disk_get_faults(const struct sim_disk *d, struct sim_disk_faults *ret)
+{
+	*ret = d->faults;
+}
+
+void sim_disk_bad_range(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	struct sim_bad *b = calloc(1, sizeof(*b));
+	ASSERT(b);
+	b->off = off;
+	b->len = len;
+	TAILQ_INSERT_HEAD(&d->bad, b, link);
+}
+
+void sim_disk_stats(const struct sim_disk *d, struct sim_disk_stats *ret)
+{
+	*ret = d->stats;
+}
+
+/* ---- power ---- */
+
+bool sim_power_is_off(const struct sim *s)
+{
+	return sim_power((struct sim *)s)->off;
+}
+
+void sim_power_off_at_write(struct sim *s, uint64_t nth)
+{
+	struct sim_power *p = sim_power(s);
+	p->off_at = nth ? p->issued + nth : 0;
+}
+
+uint64_t sim_writes_issued(const struct sim *s)
+{
+	return sim_power((struct sim *)s)->issued;
+}
+
+size_t sim_unstable_writes(const struct sim *s)
+{
+	return sim_power((struct sim *)s)->nunstable;
+}
+
+/* How many bytes of the write survive. */
+static uint32_t survives(struct sim *s, const struct sim_write *w, enum sim_loss how, uint64_t n,
+			 size_t index)
+{
+	if (w->completed && w->fua)
+		return w->len;
+	switch (how) {
+	case SIM_LOSE_ALL:
+		return 0;
+	case SIM_LOSE_NONE:
+		return w->len;
+	case SIM_LOSE_PREFIX:
+		return index < n ? w->len : 0;
+	case SIM_LOSE_SUBSET:
+		return index < 64 && (n >> index & 1) ? w->len : 0;
+	case SIM_LOSE_RANDOM:
+		break;
+	}
+	uint64_t dice = sim_random_below(s, 4);
+	if (dice == 0)
+		return 0;
+	if (dice == 1)
+		return (uint32_t)sim_random_below(s, w->len / SECTOR + 1) * SECTOR;
+	return w->len;
+}
+
+/* Moves every write of `from` behind those of `to`. */
+static void writes_move(struct sim_writes *to, struct sim_writes *from)
+{
+	TAILQ_CONCAT(to, from, link);
+}
+
+static void frozen_drop(struct sim *s)
+{
+	struct sim_power *p = sim_power(s);
+	struct sim_write *w;
+	struct sim_disk *d;
+	while ((w = TAILQ_FIRST(&p->frozen))) {
+		TAILQ_REMOVE(&p->frozen, w, link);
+		free(w->data);
+		free(w);
+	}
+	TAILQ_FOREACH (d, sim_disks(s), link) {
+		free(d->frozen);
+		d->frozen = NULL;
+	}
+}
+
+void sim_power_off(struct sim *s)
+{
+	struct sim_power *p = sim_power(s);
+	struct sim_disk *d;
+	if (p->off)
+		return;
+	p->off = true;
+	p->off_at = 0;
+	frozen_drop(s);
+	TAILQ_FOREACH (d, sim_disks(s), link)
+		waitq_wake_all(&d->stuck);
+}
+
+void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
+{
+	struct sim_power *p = sim_power(s);
+	struct sim_disk *d;
+	struct sim_write *w;
+	size_t index = 0;
+	ASSERT(p->off);
+	TAILQ_FOREACH (d, sim_disks(s), link) {
+		memcpy(d->current, d->stable, d->size);
+		d->frozen = d->stable;
+		d->stable = malloc(d->size);
+		ASSERT(d->stable);
+	}
+	TAILQ_FOREACH (w, &p->unstable, link) {
+		uint32_t len = survives(s, w, how, n, index++);
+		memcpy(w->disk->current + w->off, w->data, len);
+	}
+	TAILQ_FOREACH (d, sim_disks(s), link)
+		memcpy(d->stable, d->current, d->size);
+	writes_move(&p->frozen, &p->unstable);
+	p->nunstable = 0;
+	p->off = false;
+}
+
+void sim_power_off_again(struct sim *s)
+{
+	struct sim_power *p = sim_power(s);
+	struct sim_disk *d;
+	ASSERT(!p->off);
+	while (!TAILQ_EMPTY(&p->unstable))
+		write_free(p, TAILQ_FIRST(&p->unstable));
+	TAILQ_FOREACH (d, sim_disks(s), link) {
+		ASSERT(d->frozen);
+		free(d->stable);
+		d->stable = d->frozen;
+		d->frozen = NULL;
+	}
+	writes_move(&p->unstable, &p->frozen);
+	struct sim_write *w;
+	TAILQ_FOREACH (w, &p->unstable, link)
+		p->nunstable++;
+	p->off = true;
+}
