@@ -1,0 +1,6 @@
+# Clients over libnfs and libiscsi, used by quickstart and the system tests.
+noinst_PROGRAMS += tests/tools/nfs_tree tests/tools/iscsi_lun
+tests_tools_nfs_tree_SOURCES = tests/tools/nfs_tree.c
+tests_tools_nfs_tree_LDADD = $(NFS_LIBS)
+tests_tools_iscsi_lun_SOURCES = tests/tools/iscsi_lun.c
+tests_tools_iscsi_lun_LDADD = $(ISCSI_LIBS)
