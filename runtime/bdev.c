@@ -16,7 +16,8 @@ static int range_check(const struct bdev *b, uint64_t off, uint64_t len)
 {
 	if (off % b->block_size || len % b->block_size)
 		return -EINVAL;
-	if (off > b->size || len > b->size - off)
+	uint64_t size = __atomic_load_n(&b->size, __ATOMIC_RELAXED);
+	if (off > size || len > size - off)
 		return -EINVAL;
 	return 0;
 }

@@ -11,6 +11,7 @@
 #ifndef ISTHMUS_RUNTIME_BDEV_H
 #define ISTHMUS_RUNTIME_BDEV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -57,9 +58,10 @@ struct bdev_ops {
 
 struct bdev {
 	const struct bdev_ops *ops;
-	uint64_t size;	     /* bytes */
+	uint64_t size;	     /* bytes; may grow while in use: stored and loaded atomically then */
 	uint32_t block_size; /* bytes: unit of off and len, 512 or 4096 */
 	uint32_t mem_align;  /* buffers aligned so are not bounced */
+	bool discard_zeroes; /* a discarded range reads as zeros (a hole punched in a file) */
 	char name[96];
 };
 

@@ -308,6 +308,13 @@ int task_start(task_fn *fn, void *arg)
 	return task_start_on(s, fn, arg);
 }
 
+int task_try_start(task_fn *fn, void *arg)
+{
+	struct sched *s = sched_current();
+	ASSERT(s);
+	return STAILQ_EMPTY(&s->starts) && start_one(s, fn, arg) ? 0 : -EAGAIN;
+}
+
 static void take_remote(struct sched *s)
 {
 	if (!atomic_load(&s->remote_pending))

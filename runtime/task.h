@@ -50,6 +50,10 @@ unsigned sched_count(struct sched *s);
  * sched_run(). 0 or -ENOMEM. When max_tasks are alive the start is queued (allocates).
  */
 int task_start(task_fn *fn, void *arg);
+/* The same, but -EAGAIN instead of queueing: for a task that is going to wait for the one it
+ * starts, so that parents never hold all stacks while their children queue. Never allocates
+ * more than a stack. */
+int task_try_start(task_fn *fn, void *arg);
 /* The same on another thread's scheduler; callable from anywhere. */
 int task_start_on(struct sched *s, task_fn *fn, void *arg);
 
