@@ -5,6 +5,8 @@
 #ifndef ISTHMUS_RUNTIME_CHECK_H
 #define ISTHMUS_RUNTIME_CHECK_H
 
+#include <sys/param.h> /* MIN, MAX: libuv brings them in, so there can be no others */
+
 /* Logs file, line and expression, then aborts. */
 _Noreturn void check_failed(const char *file, int line, const char *func, const char *expr);
 
@@ -18,8 +20,6 @@ _Noreturn void check_failed(const char *file, int line, const char *func, const 
 #define CHECK(ptr, MAGIC) ASSERT((ptr) && (ptr)->magic == (MAGIC))
 
 #define ARRAY_LEN(a)			(sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)			((a) < (b) ? (a) : (b))
-#define MAX(a, b)			((a) > (b) ? (a) : (b))
 #define ROUND_UP(n, to)			((((n) + (to)-1) / (to)) * (to))
 #define ROUND_DOWN(n, to)		(((n) / (to)) * (to))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))

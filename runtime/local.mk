@@ -2,11 +2,24 @@ noinst_LIBRARIES += libruntime.a
 libruntime_a_SOURCES = \
 	runtime/bdev.c runtime/bdev.h runtime/bytes.h \
 	runtime/check.c runtime/check.h runtime/crc32c.c runtime/crc32c.h \
-	runtime/env.c runtime/env.h runtime/err.c runtime/err.h \
-	runtime/fault.c runtime/fault.h runtime/log.c runtime/log.h runtime/mem_pool.h runtime/reactor.h \
+	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
+	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h \
+	runtime/fault.c runtime/fault.h runtime/log.c runtime/log.h \
+	runtime/mem_pool.c runtime/mem_pool.h \
+	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c
 
 check_PROGRAMS += tests/unit/runtime/test_task
 tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c
 tests_unit_runtime_test_task_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_task_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_reactor
+tests_unit_runtime_test_reactor_SOURCES = tests/unit/runtime/test_reactor.c
+tests_unit_runtime_test_reactor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_reactor_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_disk_file
+tests_unit_runtime_test_disk_file_SOURCES = tests/unit/runtime/test_disk_file.c
+tests_unit_runtime_test_disk_file_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_disk_file_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)

@@ -15,6 +15,7 @@
 #include "runtime/task.h"
 #include "runtime/check.h"
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
@@ -358,21 +359,27 @@ static void run_one(struct sched *s, struct task *t)
 	}
 }
 
-unsigned sched_run(struct sched *s)
+unsigned sched_run_some(struct sched *s, unsigned max)
 {
 	CHECK(s, SCHED_MAGIC);
 	ASSERT(!s->running);
 	unsigned n = 0;
-	for (;;) {
+	while (n < max) {
 		take_remote(s);
 		take_starts(s);
 		struct task *t = STAILQ_FIRST(&s->ready);
 		if (!t)
-			return n;
+			break;
 		STAILQ_REMOVE_HEAD(&s->ready, link);
 		run_one(s, t);
 		n++;
 	}
+	return n;
+}
+
+unsigned sched_run(struct sched *s)
+{
+	return sched_run_some(s, UINT_MAX);
 }
 
 bool sched_ready(struct sched *s)

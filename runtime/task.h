@@ -40,6 +40,8 @@ struct sched *sched_current(void);
 
 /* Runs tasks until none is ready. Returns how many switches were made. */
 unsigned sched_run(struct sched *s);
+/* The same for at most `max` switches: what is left stays ready. */
+unsigned sched_run_some(struct sched *s, unsigned max);
 /* True when sched_run() would find something to run. */
 bool sched_ready(struct sched *s);
 /* Tasks started and not yet ended (queued ones included). */

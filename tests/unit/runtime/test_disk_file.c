@@ -1,0 +1,293 @@
+/* Files as disks: both ways of asking the kernel, on a disk and in memory. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "runtime/bdev.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/reactor.h"
+
+#define DISK_SIZE (8 * 1024 * 1024)
+
+static const struct {
+	bool no_uring;
+	const char *dir;
+} ways[] = {{false, "/tmp"}, {true, "/tmp"}, {false, "/dev/shm"}, {true, "/dev/shm"}};
+#define NWAYS (sizeof(ways) / sizeof(ways[0]))
+
+static struct reactor *r;
+static char path[64];
+
+static void run(int way, task_fn *fn)
+{
+	struct reactor_opts o = {.name = "test", .cpu = -1, .no_uring = ways[way].no_uring};
+	ck_assert_int_eq(reactor_new(&r, &o), 0);
+	snprintf(path, sizeof(path), "%s/isthmus-test-disk-XXXXXX", ways[way].dir);
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, DISK_SIZE + 100), 0);
+	close(fd);
+	ck_assert_int_eq(task_start_on(reactor_sched(r), fn, NULL), 0);
+	reactor_run(r);
+	unlink(path);
+	reactor_free(r);
+}
+
+static struct bdev *open_disk(void)
+{
+	struct bdev *b;
+	ck_assert_int_eq(env_disk_open(env_real(), path, 0, &b), 0);
+	ck_assert_uint_eq(b->size, DISK_SIZE);
+	return b;
+}
+
+static void fill(char *p, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		p[i] = (char)((seed = seed * 1103515245 + 12345) >> 16);
+}
+
+static void write_read(void *arg)
+{
+	struct bdev *b = open_disk();
+	size_t len = 1024 * 1024;
+	char *out, *in;
+	ck_assert_int_eq(posix_memalign((void **)&out, 4096, len), 0);
+	ck_assert_int_eq(posix_memalign((void **)&in, 4096, len), 0);
+	fill(out, len, 1);
+	ck_assert_int_eq(bdev_write(b, out, len, 65536, 0), 0);
+	ck_assert_int_eq(bdev_flush(b), 0);
+	ck_assert_int_eq(bdev_read(b, in, len, 65536), 0);
+	ck_assert(memcmp(in, out, len) == 0);
+	ck_assert_int_eq(bdev_write(b, out, 512, 512, BDEV_FUA), 0);
+	ck_assert_int_eq(bdev_read(b, in, 1024, 0), 0);
+	ck_assert_int_eq(in[0], 0);
+	ck_assert_mem_eq(in + 512, out, 512);
+	ck_assert_int_eq(bdev_read(b, in, 512, DISK_SIZE), -EINVAL);
+	ck_assert_int_eq(bdev_read(b, in, 100, 0), -EINVAL);
+	free(out);
+	free(in);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+START_TEST(writes_are_read_back)
+{
+	run(_i, write_read);
+}
+END_TEST
+
+/* Pieces of odd lengths at odd addresses: bounced, in several rounds of the bounce buffer. */
+static void unaligned(void *arg)
+{
+	struct bdev *b = open_disk();
+	size_t len = 700 * 1024;
+	char *out = malloc(len + 1), *in = malloc(len + 3);
+	struct iovec iov[4] = {
+	    {out + 1, 1000}, {out + 1001, 0}, {out + 1001, 300001}, {out + 301002, len - 301001}};
+	fill(out, len + 1, 2);
+	ck_assert_int_eq(bdev_writev(b, iov, 4, 512, 0), 0);
+	struct iovec iov2[3] = {{in + 3, 77}, {in + 80, 500000}, {in + 500080, len - 500077}};
+	ck_assert_int_eq(bdev_readv(b, iov2, 3, 512), 0);
+	ck_assert(memcmp(in + 3, out + 1, len) == 0);
+	free(in);
+	free(out);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+START_TEST(unaligned_buffers_are_bounced)
+{
+	run(_i, unaligned);
+}
+END_TEST
+
+/* More pieces than one system call takes. */
+static void many_pieces(void *arg)
+{
+	static struct iovec iov[3000];
+	struct bdev *b = open_disk();
+	char *mem;
+	ck_assert_int_eq(posix_memalign((void **)&mem, 4096, 3000 * 512), 0);
+	fill(mem, 3000 * 512, 3);
+	for (int i = 0; i < 3000; i++)
+		iov[i] = (struct iovec){mem + (size_t)(2999 - i) * 512, 512};
+	ck_assert_int_eq(bdev_writev(b, iov, 3000, 0, 0), 0);
+	char *in = malloc(3000 * 512);
+	ck_assert_int_eq(bdev_read(b, in, 3000 * 512, 0), 0);
+	for (int i = 0; i < 3000; i++)
+		ck_assert(memcmp(in + i * 512, mem + (2999 - i) * 512, 512) == 0);
+	free(in);
+	free(mem);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+START_TEST(many_pieces_are_split)
+{
+	run(_i, many_pieces);
+}
+END_TEST
+
+static void discard(void *arg)
+{
+	struct bdev *b = open_disk();
+	char buf[12288], zero[12288] = {0};
+	fill(buf, sizeof(buf), 4);
+	ck_assert_int_eq(bdev_write(b, buf, sizeof(buf), 0, 0), 0);
+	ck_assert_int_eq(bdev_discard(b, 512, 8192), 0);
+	ck_assert_int_eq(bdev_discard(b, 0, 0), 0);
+	char in[12288];
+	ck_assert_int_eq(bdev_read(b, in, sizeof(in), 0), 0);
+	ck_assert_mem_eq(in, buf, 512);
+	ck_assert_mem_eq(in + 512, zero, 8192);
+	ck_assert_mem_eq(in + 8704, buf + 8704, sizeof(buf) - 8704);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+START_TEST(discarded_ranges_read_as_zeros)
+{
+	run(_i, discard);
+}
+END_TEST
+
+static void errors(void *arg)
+{
+	struct bdev *b = open_disk();
+	char *buf;
+	ck_assert_int_eq(posix_memalign((void **)&buf, 4096, 8192), 0);
+	/* The file shrinks behind our back: what is gone is an error, not zeros. */
+	ck_assert_int_eq(truncate(path, 4096), 0);
+	ck_assert_int_eq(bdev_read(b, buf, 8192, 0), -EIO);
+	ck_assert_int_eq(bdev_read(b, buf, 4096, 0), 0);
+	bdev_close(b);
+	ck_assert_int_eq(env_disk_open(env_real(), path, ENV_DISK_RDONLY, &b), 0);
+	ck_assert_uint_eq(b->size, 4096);
+	ck_assert_int_eq(bdev_write(b, buf, 512, 0, 0), -ERR_WRITE_PROTECT);
+	ck_assert_int_eq(bdev_discard(b, 0, 512), -ERR_WRITE_PROTECT);
+	ck_assert_int_eq(bdev_flush(b), 0);
+	bdev_close(b);
+	ck_assert_int_eq(env_disk_open(env_real(), "/tmp/not/there", 0, &b), -ENOENT);
+	ck_assert_int_eq(env_disk_open(env_real(), "/dev/null", 0, &b), -ENOTBLK);
+	free(buf);
+	reactor_stop(r);
+}
+
+START_TEST(errors_are_told)
+{
+	run(_i, errors);
+}
+END_TEST
+
+static struct bdev *shared;
+static int users_left;
+
+static void one_user(void *arg)
+{
+	unsigned id = *(unsigned *)arg;
+	char *buf, *in;
+	ck_assert_int_eq(posix_memalign((void **)&buf, 4096, 8192), 0);
+	in = buf + 4096;
+	for (unsigned i = 0; i < 8; i++) {
+		fill(buf, 4096, id * 100 + i);
+		ck_assert_int_eq(bdev_write(shared, buf, 4096, id * 4096ull, 0), 0);
+		if (i == 3)
+			ck_assert_int_eq(bdev_flush(shared), 0);
+		ck_assert_int_eq(bdev_read(shared, in, 4096, id * 4096ull), 0);
+		ck_assert(memcmp(in, buf, 4096) == 0);
+	}
+	free(buf);
+	if (--users_left == 0)
+		reactor_stop(r);
+}
+
+/* More requests at once than the submission queue has entries. */
+static void many(void *arg)
+{
+	static unsigned id[600];
+	shared = open_disk();
+	users_left = 600;
+	for (unsigned i = 0; i < 600; i++) {
+		id[i] = i;
+		ck_assert_int_eq(task_start(one_user, &id[i]), 0);
+	}
+}
+
+START_TEST(many_requests_in_flight)
+{
+	run(_i, many);
+	bdev_close(shared);
+}
+END_TEST
+
+static struct reactor *pair[2];
+static _Atomic int pair_left;
+
+static void pair_user(void *arg)
+{
+	unsigned id = *(unsigned *)arg;
+	char buf[1024], in[1024];
+	for (unsigned i = 0; i < 100; i++) {
+		fill(buf, sizeof(buf), id + i * 8);
+		ck_assert_int_eq(bdev_write(shared, buf, sizeof(buf), id * 1024ull, 0), 0);
+		ck_assert_int_eq(bdev_read(shared, in, sizeof(in), id * 1024ull), 0);
+		ck_assert_mem_eq(buf, in, sizeof(in));
+	}
+	if (--pair_left == 0) {
+		reactor_stop(pair[0]);
+		reactor_stop(pair[1]);
+	}
+}
+
+/* One disk used from two reactors, each by its own ring. */
+START_TEST(reactors_share_a_disk)
+{
+	static unsigned id[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+	snprintf(path, sizeof(path), "%s/isthmus-test-disk-XXXXXX", ways[_i].dir);
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, DISK_SIZE), 0);
+	close(fd);
+	ck_assert_int_eq(disk_file_open(path, 0, &shared), 0);
+	pair_left = 8;
+	for (int i = 0; i < 2; i++) {
+		struct reactor_opts o = {.name = "pair", .cpu = -1, .no_uring = ways[_i].no_uring};
+		ck_assert_int_eq(reactor_new(&pair[i], &o), 0);
+	}
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(reactor_start_thread(pair[i]), 0);
+	for (int i = 0; i < 8; i++)
+		task_start_on(reactor_sched(pair[i % 2]), pair_user, &id[i]);
+	for (int i = 0; i < 2; i++) {
+		reactor_join(pair[i]);
+		reactor_free(pair[i]);
+	}
+	bdev_close(shared);
+	unlink(path);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("disk_file");
+	TCase *tc = tcase_create("disk_file");
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, writes_are_read_back, 0, NWAYS);
+	tcase_add_loop_test(tc, unaligned_buffers_are_bounced, 0, NWAYS);
+	tcase_add_loop_test(tc, many_pieces_are_split, 0, NWAYS);
+	tcase_add_loop_test(tc, discarded_ranges_read_as_zeros, 0, NWAYS);
+	tcase_add_loop_test(tc, errors_are_told, 0, NWAYS);
+	tcase_add_loop_test(tc, many_requests_in_flight, 0, NWAYS);
+	tcase_add_loop_test(tc, reactors_share_a_disk, 0, NWAYS);
+	suite_add_tcase(suite, tc);
+	SRunner *sr = srunner_create(suite);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
