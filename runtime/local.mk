@@ -23,3 +23,12 @@ check_PROGRAMS += tests/unit/runtime/test_disk_file
 tests_unit_runtime_test_disk_file_SOURCES = tests/unit/runtime/test_disk_file.c
 tests_unit_runtime_test_disk_file_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_disk_file_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+libruntime_a_SOURCES += runtime/config_check.c runtime/config_file.c runtime/config_file.h \
+	runtime/config_load.h runtime/config_schema.c
+
+libruntime_a_SOURCES += runtime/admin.h runtime/admin_size.c
+
+check_PROGRAMS += tests/unit/runtime/test_config
+tests_unit_runtime_test_config_SOURCES = tests/unit/runtime/test_config.c
+tests_unit_runtime_test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_config_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)

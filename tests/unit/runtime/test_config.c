@@ -1,0 +1,355 @@
+/* The configuration file: defaults, every kind of broken file, and its line numbers. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "runtime/admin.h"
+#include "runtime/config_file.h"
+#include "runtime/err.h"
+
+static char dir[64], file[96];
+
+struct told {
+	unsigned n;
+	char text[64 * 1024];
+};
+
+static void say(void *arg, const char *line)
+{
+	struct told *t = arg;
+	size_t n = strlen(t->text);
+	t->n++;
+	snprintf(t->text + n, sizeof(t->text) - n, "%s\n", line);
+}
+
+static void write_file(const void *text, size_t len)
+{
+	FILE *f = fopen(file, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(text, 1, len, f), len);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static struct told told;
+
+static int load(const char *text, struct config_file **ret)
+{
+	memset(&told, 0, sizeof(told));
+	write_file(text, strlen(text));
+	return config_file_load(ret, file, say, &told);
+}
+
+static void setup(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/isthmus-config-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/c.yaml", dir);
+}
+
+static void teardown(void)
+{
+	unlink(file);
+	rmdir(dir);
+}
+
+#define CONTROLLER "controllers:\n  - name: a\n    disks: [/d0]\n"
+
+START_TEST(defaults_are_filled)
+{
+	struct config_file *c;
+	ck_assert_int_eq(load("array:\n  name: demo\n" CONTROLLER "heads:\n  - name: h1\n", &c), 0);
+	ck_assert_uint_eq(told.n, 0);
+	ck_assert_str_eq(c->array.memory, "volatile");
+	ck_assert(!config_battery(c));
+	ck_assert_str_eq(c->array.run_dir, "/run/isthmus");
+	ck_assert_str_eq(c->array.memory_dir, "/dev/shm/isthmus-demo");
+	const struct config_controller *k = config_controller(c, "a");
+	ck_assert_ptr_nonnull(k);
+	ck_assert_uint_eq(k->cache_bytes, 256ull << 20);
+	ck_assert_uint_eq(k->portals_count, 1);
+	ck_assert_str_eq(k->portals[0], "0.0.0.0:3260");
+	ck_assert_str_eq(k->io, "uring");
+	const struct config_head *h = config_head(c, "h1");
+	ck_assert_ptr_nonnull(h);
+	ck_assert_str_eq(h->controller, "a");
+	ck_assert_uint_eq(h->nfs_port, 2049);
+	ck_assert_uint_eq(h->mount_port, 20048);
+	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
+	ck_assert_ptr_null(config_head(c, "h2"));
+	char path[108];
+	config_path_admin(c, "controller", "a", path);
+	ck_assert_str_eq(path, "/run/isthmus/controller-a.sock");
+	config_path_supervisor(c, path);
+	ck_assert_str_eq(path, "/run/isthmus/isthmusd.sock");
+	config_file_free(c);
+}
+END_TEST
+
+START_TEST(all_values_are_read)
+{
+	struct config_file *c;
+	const char *text =
+	    "array: {name: x, memory: battery, run_dir: /r, state_dir: /s, memory_dir: /m,\n"
+	    "        log_level: debug, admin_group: ''}\n"
+	    "controllers:\n"
+	    "  - name: a\n    cache: 1.5GiB\n    reactors: 2\n    pin: [0, 3]\n    io: threads\n"
+	    "    disks: [/d0, /d1]\n    portals: ['127.0.0.1:3260', '[::1]:3260']\n"
+	    "  - name: b\n    disks: [/d2]\n    portals: ['127.0.0.1:3261']\n"
+	    "heads:\n"
+	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
+	    "     mount_port: 0, rpcbind: off, metadata_memory: 64M, pin: [1]}\n";
+	int rc = load(text, &c);
+	ck_assert_msg(rc == 0, "%s", told.text);
+	ck_assert(config_battery(c));
+	ck_assert_uint_eq(c->controllers[0].cache_bytes, 1536ull << 20);
+	ck_assert_uint_eq(c->controllers[0].pin_count, 2);
+	ck_assert_int_eq(c->controllers[0].pin[1], 3);
+	ck_assert_uint_eq(c->controllers[0].portals_count, 2);
+	ck_assert_uint_eq(c->heads[0].mount_port, 0);
+	ck_assert_str_eq(c->heads[0].rpcbind, "off");
+	config_file_free(c);
+}
+END_TEST
+
+/* Each broken file, the line of its problem and what must be said of it. */
+static const struct {
+	const char *text;
+	unsigned line;
+	const char *said;
+} broken[] = {
+    {"", 1, "empty"},
+    {"array:\n  name: x\n", 1, "lacks `controllers`"},
+    {CONTROLLER, 1, "lacks `array`"},
+    {"array:\n" CONTROLLER, 1, "array is nothing"},
+    {"array: 5\n" CONTROLLER, 1, "array is a single value"},
+    {"array: [1]\n" CONTROLLER, 1, "array is a list"},
+    {"array: {}\ncontrollers: {name: a}\n", 2, "controllers is a section of keys"},
+    {"array: {}\ncontrollers: []\n", 2, "no controller"},
+    {"array: {}\ncontrollers:\n  - a\n", 3, "a single value where a section"},
+    {"array:\n  nmae: x\n" CONTROLLER, 2, "unknown key `nmae`"},
+    {"array:\n  name: x\n  name: y\n" CONTROLLER, 3, "given twice"},
+    {"array:\n  name: [x]\n" CONTROLLER, 2, "name is a list where a text"},
+    {"array:\n  name: a/b\n" CONTROLLER, 2, "is not a name"},
+    {"array:\n  name: ''\n" CONTROLLER, 2, "is not a name"},
+    {"array:\n  memory: fast\n" CONTROLLER, 2, "memory cannot be `fast`"},
+    {"array:\n  run_dir: run\n" CONTROLLER, 2, "not an absolute path"},
+    {"array:\n  log_level: loud\n" CONTROLLER, 2, "log_level cannot be"},
+    {"array:\n  admin_group: no-such-group-here\n" CONTROLLER, 2, "does not exist"},
+    {"array:\n  run_dir: "
+     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "aaa\n" CONTROLLER,
+     2, "run_dir is too long"},
+    {"array:\n  memory_dir: "
+     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "aaaaa\n" CONTROLLER,
+     2, "memory_dir is too long"},
+    {"array: {}\ncontrollers:\n  - disks: [/d]\n", 3, "lacks `name`"},
+    {"array: {}\n" CONTROLLER "    cache: lots\n", 5, "not a size"},
+    {"array: {}\n" CONTROLLER "    cache: 1K\n", 5, "out of bounds"},
+    {"array: {}\n" CONTROLLER "    cache: 99999999999999999999G\n", 5, "not a size"},
+    {"array: {}\n" CONTROLLER "    reactors: many\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    reactors: -1\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    reactors: 010\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    reactors: 65\n", 5, "too many"},
+    {"array: {}\n" CONTROLLER "    reactors: 99999999999999999999\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    pin: 3\n", 5, "pin is a single value where a list"},
+    {"array: {}\n" CONTROLLER "    pin: [0,\n      x]\n", 6, "not a number"},
+    {"array: {}\n" CONTROLLER "    pin: [-1]\n", 5, "no CPU -1"},
+    {"array: {}\n" CONTROLLER "    pin: [1, 1]\n", 5, "listed twice"},
+    {"array: {}\n" CONTROLLER "    io: magic\n", 5, "io cannot be"},
+    {"array: {}\n" CONTROLLER "    portals: [3260]\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['0.0.0.0:0']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['0.0.0.0:65536']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['host:3260']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['::1:3260']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['[]:3260']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['1.1.1.1:80', '0.0.0.0:80']\n", 5, "already taken"},
+    {"array: {}\ncontrollers:\n  - name: a\n", 3, "has no disks"},
+    {"array: {}\ncontrollers:\n  - name: a\n    disks: [/d, /d]\n", 4, "already listed"},
+    {"array: {}\n" CONTROLLER "  - name: b\n    disks: [/d0]\n    portals: []\n", 6,
+     "already listed by controller `a`"},
+    {"array: {}\ncontrollers:\n  - name: a\n    disks: [d]\n", 4, "not an absolute path"},
+    {"array: {}\n" CONTROLLER "  - name: a\n    disks: [/d1]\n    portals: []\n", 5,
+     "two controllers `a`"},
+    {"array: {}\n" CONTROLLER "  - name: b\n    disks: [/d1]\n", 5, "already taken"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    controller: z\n", 7,
+     "uses controller `z`, which does not exist"},
+    {"array: {}\n" CONTROLLER
+     "  - name: b\n    disks: [/d1]\n    portals: []\nheads:\n  - name: h\n",
+     9, "does not say which controller"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n  - name: h\n    address: 127.0.0.2\n", 7,
+     "two heads `h`"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs_port: 0\n", 7, "nfs_port cannot be 0"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs_port: 3260\n", 7, "already taken"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    mount_port: 2049\n", 7, "already taken"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    address: here\n", 7, "not an address"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    rpcbind: on\n", 7, "rpcbind cannot be"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    user: no-such-user-here\n", 7,
+     "does not exist"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    metadata_memory: 1M\n", 7, "out of bounds"},
+    {"array: {}\n" CONTROLLER "heads: &x\n  - name: h\n  - *x\n", 7, "aliases"},
+    {"array: {}\n" CONTROLLER "---\narray: {}\n", 5, "second document"},
+    {"array: {}\n\tcontrollers: x\n", 2, "not YAML"},
+    {"array: {name: \"a\n", 2, "not YAML"},
+    {"array: {name: \"a\\0b\"}\n" CONTROLLER, 1, "control characters"},
+    {"array: {\"na\\0me\": b}\n" CONTROLLER, 1, "not a word"},
+    {"array: {[a]: b}\n" CONTROLLER, 1, "not a word"},
+    {"[[[[[[[[[[[[1]]]]]]]]]]]]\n", 1, "nested too deeply"},
+    {"a list\n", 1, "the file is a single value"},
+};
+
+START_TEST(broken_files_are_told)
+{
+	struct config_file *c = NULL;
+	int rc = load(broken[_i].text, &c);
+	ck_assert_msg(rc == -ERR_CONFIG, "file %d: rc %d:\n%s", _i, rc, broken[_i].text);
+	ck_assert_ptr_null(c);
+	char want[128];
+	snprintf(want, sizeof(want), "%s:%u: ", file, broken[_i].line);
+	bool found = false;
+	for (char *line = strtok(told.text, "\n"); line; line = strtok(NULL, "\n")) {
+		ck_assert_msg(strstr(line, "; ") != NULL, "no remedy: %s", line);
+		if (strncmp(line, want, strlen(want)) == 0 && strstr(line, broken[_i].said))
+			found = true;
+	}
+	ck_assert_msg(found, "file %d: nothing says line %u %s", _i, broken[_i].line,
+		      broken[_i].said);
+}
+END_TEST
+
+START_TEST(all_problems_at_once)
+{
+	struct config_file *c;
+	int rc = load("array:\n  nmae: x\n  memory: [1]\ncontrollers:\n  - disks: 3\n"
+		      "    cach: 1\nheads:\n  - naem: h\n",
+		      &c);
+	ck_assert_int_eq(rc, -ERR_CONFIG);
+	/* nmae, memory, lacks name, disks, cach, naem, lacks name */
+	ck_assert_uint_eq(told.n, 7);
+}
+END_TEST
+
+START_TEST(problems_are_bounded)
+{
+	struct config_file *c;
+	size_t n = 0;
+	static char text[200000];
+	n += (size_t)snprintf(text, sizeof(text), "array: {}\n" CONTROLLER);
+	for (int i = 0; i < 10000; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "k%d: 1\n", i);
+	ck_assert_int_eq(load(text, &c), -ERR_CONFIG);
+	ck_assert_uint_le(told.n, 52);
+}
+END_TEST
+
+START_TEST(files_that_are_none)
+{
+	struct config_file *c;
+	memset(&told, 0, sizeof(told));
+	ck_assert_int_eq(config_file_load(&c, "/nonexistent/x", say, &told), -ENOENT);
+	ck_assert_uint_eq(told.n, 1);
+	ck_assert_int_eq(config_file_load(&c, dir, say, &told), -EISDIR);
+	char *big = malloc(2 << 20);
+	memset(big, '#', 2 << 20);
+	write_file(big, 2 << 20);
+	ck_assert_int_eq(config_file_load(&c, file, say, &told), -EFBIG);
+	ck_assert_uint_eq(told.n, 3);
+	/* Random bytes: an error, never a crash. */
+	unsigned seed = 1;
+	for (int round = 0; round < 200; round++) {
+		for (int i = 0; i < 512; i++)
+			big[i] = (char)rand_r(&seed);
+		write_file(big, 512);
+		ck_assert_int_eq(config_file_load(&c, file, say, &told), -ERR_CONFIG);
+	}
+	free(big);
+}
+END_TEST
+
+START_TEST(truncated_and_flipped)
+{
+	static const char good[] = "array:\n  name: demo\n  memory: battery\n" CONTROLLER
+				   "    portals: ['0.0.0.0:3260']\n    pin: [0]\nheads:\n"
+				   "  - name: h\n    nfs_port: 2049\n";
+	char text[sizeof(good)];
+	for (size_t i = 0; i < sizeof(good) - 1; i++) {
+		for (int bit = 0; bit < 8; bit++) {
+			memcpy(text, good, sizeof(good));
+			if (bit == 7)
+				text[i] = '\0'; /* truncated here */
+			else
+				text[i] ^= (char)(1 << bit);
+			struct config_file *c = NULL;
+			int rc = load(text, &c);
+			ck_assert_msg(rc == 0 || told.n > 0, "nothing told of rc %d", rc);
+			ck_assert_int_eq(rc == 0, c != NULL);
+			config_file_free(c);
+		}
+	}
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	int rc;
+	uint64_t bytes;
+} sizes[] = {
+    {"0", 0, 0},
+    {"4096", 0, 4096},
+    {"4096B", 0, 4096},
+    {"1K", 0, 1024},
+    {"1kb", 0, 1024},
+    {"512MiB", 0, 512ull << 20},
+    {"10G", 0, 10ull << 30},
+    {"1.5T", 0, 3ull << 39},
+    {"0.5K", 0, 512},
+    {"16E", -ERANGE, 0},
+    {"15.99E", 0, (uint64_t)(((__uint128_t)1599 << 60) / 100)},
+    {"18446744073709551615", 0, UINT64_MAX},
+    {"18446744073709551616", -ERANGE, 0},
+    {"99999999999999999999999", -ERANGE, 0},
+    {"", -EINVAL, 0},
+    {"G", -EINVAL, 0},
+    {"-1", -EINVAL, 0},
+    {" 1", -EINVAL, 0},
+    {"1 G", -EINVAL, 0},
+    {"1.G", -EINVAL, 0},
+    {"1.5", -EINVAL, 0},
+    {"1GiBi", -EINVAL, 0},
+    {"1X", -EINVAL, 0},
+    {"0x10", -EINVAL, 0},
+};
+
+START_TEST(sizes_are_parsed)
+{
+	uint64_t v = 0;
+	ck_assert_msg(parse_size(sizes[_i].text, &v) == sizes[_i].rc, "%s", sizes[_i].text);
+	ck_assert_msg(v == sizes[_i].bytes, "%s: %llu", sizes[_i].text, (unsigned long long)v);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("config");
+	TCase *t = tcase_create("config");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 20);
+	tcase_add_test(t, defaults_are_filled);
+	tcase_add_test(t, all_values_are_read);
+	tcase_add_loop_test(t, broken_files_are_told, 0, sizeof(broken) / sizeof(broken[0]));
+	tcase_add_test(t, all_problems_at_once);
+	tcase_add_test(t, problems_are_bounded);
+	tcase_add_test(t, files_that_are_none);
+	tcase_add_test(t, truncated_and_flipped);
+	tcase_add_loop_test(t, sizes_are_parsed, 0, sizeof(sizes) / sizeof(sizes[0]));
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
