@@ -333,6 +333,7 @@ int disk_file_open(const char *path, unsigned env_disk_flags, struct bdev **ret)
 	f->offset_align = 512;
 	f->b.ops = &file_ops;
 	f->b.mem_align = 1;
+	f->b.discard_zeroes = true;
 	snprintf(f->b.name, sizeof(f->b.name), "%s", path);
 	f->buffered = open(path, flags);
 	int rc = f->buffered < 0 ? -errno : find_size(f);

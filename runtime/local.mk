@@ -3,7 +3,7 @@ libruntime_a_SOURCES = \
 	runtime/bdev.c runtime/bdev.h runtime/bytes.h \
 	runtime/check.c runtime/check.h runtime/crc32c.c runtime/crc32c.h \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
-	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h \
+	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fault.c runtime/fault.h runtime/log.c runtime/log.h \
 	runtime/mem_pool.c runtime/mem_pool.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h \
@@ -32,3 +32,9 @@ check_PROGRAMS += tests/unit/runtime/test_config
 tests_unit_runtime_test_config_SOURCES = tests/unit/runtime/test_config.c
 tests_unit_runtime_test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_config_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+
+check_PROGRAMS += tests/unit/runtime/test_log
+tests_unit_runtime_test_log_SOURCES = tests/unit/runtime/test_log.c
+tests_unit_runtime_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_log_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)

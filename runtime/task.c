@@ -384,7 +384,9 @@ unsigned sched_run(struct sched *s)
 
 bool sched_ready(struct sched *s)
 {
-	return !STAILQ_EMPTY(&s->ready) || !STAILQ_EMPTY(&s->starts) ||
+	/* Starts that wait for a task to end are not work that could be done now. */
+	bool can_start = !STAILQ_EMPTY(&s->idle) || s->alive < s->max_tasks;
+	return !STAILQ_EMPTY(&s->ready) || (can_start && !STAILQ_EMPTY(&s->starts)) ||
 	       atomic_load(&s->remote_pending);
 }
 

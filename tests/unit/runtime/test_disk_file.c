@@ -139,6 +139,7 @@ static void discard(void *arg)
 	char buf[12288], zero[12288] = {0};
 	fill(buf, sizeof(buf), 4);
 	ck_assert_int_eq(bdev_write(b, buf, sizeof(buf), 0, 0), 0);
+	ck_assert(b->discard_zeroes);
 	ck_assert_int_eq(bdev_discard(b, 512, 8192), 0);
 	ck_assert_int_eq(bdev_discard(b, 0, 0), 0);
 	char in[12288];
