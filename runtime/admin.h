@@ -44,7 +44,15 @@ struct admin_arg {
  */
 typedef int admin_handler(struct admin_call *call, void *arg);
 
+/*
+ * On r's thread, or before it runs. A stale socket file is replaced; -EADDRINUSE when a server
+ * answers there. Connections, frames and replies are bounded; a client that says nothing, stops
+ * in the middle of a frame, or does not read is dropped after a while and holds up nobody.
+ */
 int admin_server_new(struct admin_server **ret, struct reactor *r, const char *socket_path);
+/* Members of this group may connect too; "" or NULL: none. -ENOENT: no such group. */
+int admin_server_allow_group(struct admin_server *s, const char *group);
+/* r's thread while it runs. In a task: waits until the calls that run have ended. */
 void admin_server_free(struct admin_server *s);
 /*
  * Several modules may register the same verb ("status", "stats"): all answer, in that order, each
@@ -67,7 +75,7 @@ bool admin_arg_flag(const struct admin_call *c, const char *name);
 /* Sets the error sentence and remedy (may be NULL); returns code, for `return admin_error(…)`. */
 int admin_error(struct admin_call *c, int code, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* Rows and fields are added in order. */
+/* Rows and fields are added in order. A table of a name that is there already goes on. */
 void admin_table(struct admin_call *c, const char *name, bool single);
 void admin_row(struct admin_call *c);
 void admin_put_text(struct admin_call *c, const char *name, const char *fmt, ...)
@@ -83,7 +91,11 @@ void admin_note(struct admin_call *c, const char *fmt, ...) __attribute__((forma
 void admin_progress(struct admin_call *c, const char *what, uint64_t done, uint64_t total);
 
 /*
- * Client. Blocking form for the CLI (poll with a time-out; progress may be NULL):
+ * Client. timeout_ns: of silence (progress ends a silence); 0: none. Errors are of the way there
+ * and back (-ENOENT, -ECONNREFUSED: nobody listens; -EACCES; -ETIMEDOUT; -ERR_DISCONNECTED: it
+ * went away in between; -ERR_PROTO); what the daemon says is in the reply (free it with
+ * isthmus__admin_reply__free_unpacked(reply, NULL)).
+ * Blocking form for the CLI (progress may be NULL):
  */
 int admin_client_call(const char *socket_path, const Isthmus__AdminRequest *req,
 		      uint64_t timeout_ns,
@@ -92,7 +104,7 @@ int admin_client_call(const char *socket_path, const Isthmus__AdminRequest *req,
 /* Waiting form for daemons: in a task of a reactor. Progress is passed on to `via` (NULL: not). */
 int admin_task_call(const char *socket_path, const Isthmus__AdminRequest *req, uint64_t timeout_ns,
 		    struct admin_call *via, Isthmus__AdminReply **ret);
-/* Moves all of reply (tables, notes, error) into the call's own; returns its code. */
+/* Moves all of reply (tables, notes, error) into the call's own and frees it; returns its code. */
 int admin_reply_take(struct admin_call *c, Isthmus__AdminReply *reply);
 
 /* "10G", "512MiB", "4096", "1.5T" (powers of 1024) -> bytes. 0, -EINVAL, -ERANGE. */

@@ -26,7 +26,8 @@ tests_unit_runtime_test_disk_file_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 libruntime_a_SOURCES += runtime/config_check.c runtime/config_file.c runtime/config_file.h \
 	runtime/config_load.h runtime/config_schema.c
 
-libruntime_a_SOURCES += runtime/admin.h runtime/admin_size.c
+libruntime_a_SOURCES += runtime/admin.h runtime/admin_call.c runtime/admin_client.c \
+	runtime/admin_frame.c runtime/admin_impl.h runtime/admin_server.c runtime/admin_size.c
 
 check_PROGRAMS += tests/unit/runtime/test_config
 tests_unit_runtime_test_config_SOURCES = tests/unit/runtime/test_config.c
@@ -38,3 +39,7 @@ check_PROGRAMS += tests/unit/runtime/test_log
 tests_unit_runtime_test_log_SOURCES = tests/unit/runtime/test_log.c
 tests_unit_runtime_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_log_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/runtime/test_admin
+tests_unit_runtime_test_admin_SOURCES = tests/unit/runtime/test_admin.c
+tests_unit_runtime_test_admin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_admin_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
