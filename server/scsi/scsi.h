@@ -9,20 +9,29 @@
  *   scsi_finish() -> SCSI_DONE | SCSI_WAIT
  *       SCSI_WAIT: call scsi_finish_wait() in a task -> SCSI_DONE
  *   after SCSI_DONE: status, sense and data-in are set; when sent: scsi_release().
+ *
+ * Residuals: the transport compares its expected lengths with in_len and out_len, whatever the
+ * status. When out_expected is less than out_len, out_iov takes the whole blocks that will come
+ * (out_iov may be shorter than out_len); when it ends inside a block the command fails with
+ * ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT, and nothing is written.
  */
 #ifndef ISTHMUS_SERVER_SCSI_H
 #define ISTHMUS_SERVER_SCSI_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 #include <bsd/sys/queue.h>
 #include "blockcore/cache/cache.h"
 
 struct core;
+struct scsi_itl;
 struct scsi_lu;
 struct scsi_nexus;
+struct scsi_op;
 struct scsi_registry;
 struct scsi_target;
+struct scsi_view;
 
 enum scsi_status {
 	SCSI_GOOD = 0x00,
@@ -62,7 +71,12 @@ struct scsi_cmd {
 	/* The SCSI layer's own. */
 	struct scsi_lu *lu;
 	const struct scsi_op *op;
-	bool holds_read, holds_write;
+	struct scsi_view *view; /* keeps lu and itl alive */
+	struct scsi_itl *itl;	/* the logical unit as this nexus sees it; NULL: none */
+	void *heap;   /* data that does not fit data[]; never on the path of reads and writes */
+	uint64_t off; /* of the medium, bytes */
+	uint32_t len; /* of the medium, bytes */
+	bool holds_read, holds_write, fua;
 	union {
 		struct cache_read read;
 		struct cache_write write;
@@ -85,6 +99,8 @@ void scsi_fail(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
 
 /* ---- targets, from array metadata; any thread ---- */
 
+/* Both on the reactor the core was opened on. All nexuses are freed before the registry; in a task
+ * it waits for flushes that were answered before they ended. */
 int scsi_registry_new(struct scsi_registry **ret, struct core *core);
 void scsi_registry_free(struct scsi_registry *r);
 
@@ -114,18 +130,23 @@ void scsi_nexus_free(struct scsi_nexus *n);
 
 /* Task management's effect on logical units: the transport has aborted its own tasks. */
 enum scsi_tmf { SCSI_TMF_LU_RESET, SCSI_TMF_TARGET_RESET, SCSI_TMF_CLEAR_TASK_SET };
-/* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() is
- * called for every other nexus that shares an affected LU, so its tasks there can be aborted. */
+/* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() (may
+ * be NULL) is called for every other nexus that shares an affected LU, with the LUN as that nexus
+ * sees it, so its tasks there can be aborted; the registry is locked meanwhile, so it must not
+ * call back into targets and nexuses other than scsi_nexus_transport(). */
 int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
 					      void *arg),
 			 void *arg);
 /* Is there such a LUN for this nexus? (TMF response "LUN does not exist"). */
 bool scsi_lun_exists(struct scsi_nexus *n, const uint8_t lun[8]);
-/* Runs when a LUN map, size or target of the nexus changed, on the metadata's reactor; may be
- * NULL. For asynchronous messages. */
+/* The transport's own, for abort_others(). */
 void scsi_nexus_set_transport(struct scsi_nexus *n, void *transport);
 void *scsi_nexus_transport(const struct scsi_nexus *n);
+/* gone(transport) is called, on the metadata's reactor and with the registry locked, when the
+ * target was removed or no longer admits the initiator: the transport ends the session. It must
+ * only tell its own reactor. May be called again. */
+void scsi_nexus_set_gone(struct scsi_nexus *n, void (*gone)(void *transport));
 
 struct admin_server;
 /* Verbs target.*, lun.*, initiator.*. */

@@ -1,0 +1,320 @@
+/*
+ * The life of a command: which logical unit, which operation, the checks every
+ * operation needs, then the operation. The order of the checks is SAM-5 5.14's
+ * and SPC-4's: incorrect logical unit, operation code, CDB fields, unit attention,
+ * write protection, medium.
+ *
+ * Nothing here allocates, logs or waits; a command holds the view of its nexus
+ * until scsi_release().
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "runtime/err.h"
+#include "server/scsi/scsi_priv.h"
+
+/* ---- ends ---- */
+
+enum scsi_next cmd_status(struct scsi_cmd *c, uint8_t status)
+{
+	c->status = status;
+	return SCSI_DONE;
+}
+
+enum scsi_next cmd_good(struct scsi_cmd *c)
+{
+	return cmd_status(c, SCSI_GOOD);
+}
+
+enum scsi_next cmd_check(struct scsi_cmd *c, const struct sense *s)
+{
+	cmd_drop_io(c);
+	c->in_len = 0;
+	c->in_iovcnt = 0;
+	c->status = SCSI_CHECK_CONDITION;
+	c->sense_len = (uint8_t)sense_build(c->sense, c->lu && c->lu->d_sense, s);
+	return SCSI_DONE;
+}
+
+enum scsi_next cmd_sense(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq)
+{
+	return cmd_check(c, &(struct sense){.key = key, .asc = asc, .ascq = ascq});
+}
+
+enum scsi_next cmd_bad_cdb(struct scsi_cmd *c, unsigned field, int bit)
+{
+	return cmd_check(c, &(struct sense){.key = KEY_ILLEGAL_REQUEST,
+					    .asc = 0x24,
+					    .has_field = true,
+					    .in_cdb = true,
+					    .field = (uint16_t)field,
+					    .bit = bit});
+}
+
+enum scsi_next cmd_bad_param(struct scsi_cmd *c, unsigned field, int bit)
+{
+	return cmd_check(c, &(struct sense){.key = KEY_ILLEGAL_REQUEST,
+					    .asc = 0x26,
+					    .has_field = true,
+					    .field = (uint16_t)field,
+					    .bit = bit});
+}
+
+enum scsi_next cmd_bad_length(struct scsi_cmd *c)
+{
+	return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x1a, 0x00);
+}
+
+enum scsi_next cmd_short_data(struct scsi_cmd *c)
+{
+	return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x0e, 0x03);
+}
+
+enum scsi_next cmd_out_of_range(struct scsi_cmd *c)
+{
+	return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x21, 0x00);
+}
+
+/* Sense of the block core's errors; 0 ends it and stands for every other one. */
+static const struct {
+	int err;
+	bool where; /* the LBA goes into INFORMATION */
+	uint8_t key, asc, ascq;
+} errors[] = {
+    {ERR_MEDIUM, true, KEY_MEDIUM_ERROR, 0x11, 0x00}, /* unrecovered read error */
+    {ERR_CORRUPT, true, KEY_MEDIUM_ERROR, 0x11, 0x00},
+    {ERR_MISCOMPARE, false, KEY_MISCOMPARE, 0x1d, 0x00}, /* during verify operation */
+    {ENOSPC, true, KEY_DATA_PROTECT, 0x27, 0x07},	 /* space allocation failed */
+    {ERR_WRITE_PROTECT, false, KEY_DATA_PROTECT, 0x27, 0x00},
+    {EROFS, false, KEY_DATA_PROTECT, 0x27, 0x00},
+    {ERR_SHUTDOWN, false, KEY_NOT_READY, 0x04, 0x00}, /* cause not reportable */
+    {ERR_EPOCH_STALE, false, KEY_NOT_READY, 0x04, 0x00},
+    {EINVAL, false, KEY_ILLEGAL_REQUEST, 0x21, 0x00}, /* the volume got smaller meanwhile */
+    {0, false, KEY_HARDWARE_ERROR, 0x44, 0x00},	      /* internal target failure */
+};
+
+enum scsi_next cmd_error(struct scsi_cmd *c, int err)
+{
+	int e = abs(err);
+	if (e == ENOMEM || e == EAGAIN || e == EBUSY) {
+		cmd_drop_io(c);
+		return cmd_status(c, SCSI_BUSY);
+	}
+	unsigned i = 0;
+	while (errors[i].err && errors[i].err != e)
+		i++;
+	return cmd_check(c, &(struct sense){.key = errors[i].key,
+					    .asc = errors[i].asc,
+					    .ascq = errors[i].ascq,
+					    .has_info = errors[i].where,
+					    .info = c->off >> c->lu->block_shift});
+}
+
+void scsi_fail(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq)
+{
+	cmd_sense(c, key, asc, ascq);
+}
+
+/* ---- data ---- */
+
+void cmd_drop_io(struct scsi_cmd *c)
+{
+	if (c->holds_read)
+		volume_read_done(lu_volume(c->lu), &c->io.read);
+	if (c->holds_write)
+		volume_write_abort(lu_volume(c->lu), &c->io.write);
+	c->holds_read = c->holds_write = false;
+}
+
+void *cmd_heap(struct scsi_cmd *c, uint32_t len)
+{
+	ASSERT(!c->heap);
+	c->heap = malloc(len);
+	return c->heap;
+}
+
+enum scsi_next cmd_data_in(struct scsi_cmd *c, void *data, uint32_t len, uint32_t alloc)
+{
+	c->in_len = MIN(len, alloc);
+	c->inline_iov = (struct iovec){.iov_base = data, .iov_len = c->in_len};
+	c->in_iov = &c->inline_iov;
+	c->in_iovcnt = c->in_len ? 1 : 0;
+	return cmd_good(c);
+}
+
+void *cmd_data_out(struct scsi_cmd *c, uint32_t len)
+{
+	void *to = len <= sizeof(c->data) ? c->data : cmd_heap(c, len);
+	if (!to)
+		return NULL;
+	c->out_len = len;
+	c->inline_iov = (struct iovec){.iov_base = to, .iov_len = len};
+	c->out_iov = &c->inline_iov;
+	c->out_iovcnt = 1;
+	return to;
+}
+
+/* ---- ranges ---- */
+
+struct lba_range cdb_range(const uint8_t *cdb)
+{
+	switch (cdb[0] >> 5) {
+	case 0: /* READ(6): 21 bits, and a length of 0 means 256 (SBC-3 5.7) */
+		return (struct lba_range){be24_get(cdb + 1) & 0x1fffff, cdb[4] ? cdb[4] : 256, 4};
+	case 4:
+		return (struct lba_range){be64_get(cdb + 2), be32_get(cdb + 10), 10};
+	case 5:
+		return (struct lba_range){be32_get(cdb + 2), be32_get(cdb + 6), 6};
+	}
+	return (struct lba_range){be32_get(cdb + 2), be16_get(cdb + 7), 7};
+}
+
+bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_bytes)
+{
+	uint64_t blocks = volume_size(lu_volume(c->lu)) >> c->lu->block_shift;
+	if (r->lba >= blocks || r->blocks > blocks - r->lba) {
+		cmd_out_of_range(c);
+		return false;
+	}
+	uint64_t bytes = (uint64_t)r->blocks << c->lu->block_shift;
+	if (bytes > max_bytes) { /* SBC-4 5.x: more than MAXIMUM TRANSFER LENGTH */
+		cmd_bad_cdb(c, r->blocks_at, -1);
+		return false;
+	}
+	c->off = r->lba << c->lu->block_shift;
+	c->len = (uint32_t)bytes;
+	return true;
+}
+
+/* ---- checks ---- */
+
+static const struct scsi_op *cmd_find_op(struct scsi_cmd *c)
+{
+	const struct scsi_op *op = op_find(c->cdb[0]);
+	if (!op) {
+		cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x20, 0x00);
+		return NULL;
+	}
+	if (op->actions && !(op = op_find_action(op, c->cdb[1] & 0x1f)))
+		cmd_bad_cdb(c, 1, 4);
+	return op;
+}
+
+/* No bit may be set that the operation does not know (SPC-4 4.3.1). */
+static bool cmd_cdb_ok(struct scsi_cmd *c)
+{
+	const struct scsi_op *op = c->op;
+	if (c->cdb_len < op->cdb_len) {
+		cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x24, 0x00);
+		return false;
+	}
+	unsigned first = 1;
+	if (op->action_field) {
+		if (c->cdb[1] & ~(op->usage[1] | 0x1f)) {
+			cmd_bad_cdb(c, 1, 7);
+			return false;
+		}
+		first = 2;
+	}
+	for (unsigned i = first; i < op->cdb_len; i++) {
+		unsigned wrong = c->cdb[i] & ~op->usage[i] & 0xff;
+		if (wrong) {
+			cmd_bad_cdb(c, i, 31 - __builtin_clz(wrong));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* True: a unit attention ends the command. */
+static bool cmd_attention(struct scsi_cmd *c)
+{
+	struct scsi_itl *l = c->itl;
+	uint8_t asc, ascq;
+	itl_watch_size(c->nexus, l);
+	if (__builtin_expect(!atomic_load_explicit(&l->ua, memory_order_relaxed), 1) ||
+	    (c->op->flags & OP_UA_OK) || !nexus_ua_take(c->nexus, l->number, &asc, &ascq))
+		return false;
+	cmd_sense(c, KEY_UNIT_ATTENTION, asc, ascq);
+	return true;
+}
+
+static void cmd_reset(struct scsi_cmd *c)
+{
+	c->status = SCSI_GOOD;
+	c->sense_len = 0;
+	c->in_iov = c->out_iov = NULL;
+	c->in_iovcnt = c->out_iovcnt = 0;
+	c->in_len = c->out_len = 0;
+	c->lu = NULL;
+	c->op = NULL;
+	c->view = NULL;
+	c->itl = NULL;
+	c->heap = NULL;
+	c->off = 0;
+	c->len = 0;
+	c->holds_read = c->holds_write = c->fua = false;
+}
+
+static void cmd_find_lu(struct scsi_cmd *c)
+{
+	uint32_t number;
+	c->view = nexus_view(c->nexus);
+	if (lun_parse(c->lun, &number))
+		c->itl = view_find(c->view, number);
+	c->lu = c->itl ? c->itl->lu : NULL;
+}
+
+/* REPORT LUNS is answered by LUN 0 even where it has no logical unit (SPC-4 6.33). */
+static bool cmd_lun_zero(const struct scsi_cmd *c)
+{
+	uint32_t number;
+	return lun_parse(c->lun, &number) && number == 0;
+}
+
+enum scsi_next scsi_start(struct scsi_cmd *c)
+{
+	cmd_reset(c);
+	cmd_find_lu(c);
+	const struct scsi_op *op = op_find(c->cdb[0]);
+	if (!c->lu &&
+	    (!op || !(op->flags & OP_NO_LU) || ((op->flags & OP_LUN_ZERO) && !cmd_lun_zero(c))))
+		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
+	c->op = cmd_find_op(c);
+	if (!c->op || !cmd_cdb_ok(c))
+		return SCSI_DONE;
+	if (c->lu) {
+		if (cmd_attention(c))
+			return SCSI_DONE;
+		if ((c->op->flags & OP_WRITES) && (c->itl->read_only || c->lu->swp))
+			return cmd_sense(c, KEY_DATA_PROTECT, 0x27, 0x00);
+		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))
+			return cmd_sense(c, KEY_NOT_READY, 0x04, 0x03);
+	}
+	return c->op->start(c);
+}
+
+enum scsi_next scsi_start_wait(struct scsi_cmd *c)
+{
+	return c->op->start_wait(c);
+}
+
+enum scsi_next scsi_finish(struct scsi_cmd *c)
+{
+	return c->op->finish(c);
+}
+
+enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
+{
+	return c->op->finish_wait(c);
+}
+
+void scsi_release(struct scsi_cmd *c)
+{
+	cmd_drop_io(c);
+	free(c->heap);
+	c->heap = NULL;
+	c->lu = NULL;
+	c->itl = NULL;
+	view_put(c->view);
+	c->view = NULL;
+}

@@ -1,0 +1,75 @@
+/*
+ * Logical units: a volume with a block size, a serial number and the mode
+ * parameters all nexuses share. Counted references; the last lets the volume go.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <bsd/string.h>
+#include "server/scsi/scsi_priv.h"
+
+int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
+	   const char *serial)
+{
+	struct scsi_lu *lu = calloc(1, sizeof(*lu));
+	if (!lu)
+		return -ENOMEM;
+	lu->magic = SCSI_LU_MAGIC;
+	lu->refs = 1;
+	lu->core = core;
+	lu->volume_id = volume_id;
+	lu->block_size = block_size == 4096 ? 4096 : 512;
+	lu->block_shift = lu->block_size == 4096 ? 12 : 9;
+	strlcpy(lu->serial, serial, sizeof(lu->serial));
+	lu->volume = core_volume_get(core, volume_id);
+	*ret = lu;
+	return 0;
+}
+
+struct scsi_lu *lu_get(struct scsi_lu *lu)
+{
+	CHECK(lu, SCSI_LU_MAGIC);
+	atomic_fetch_add_explicit(&lu->refs, 1, memory_order_relaxed);
+	return lu;
+}
+
+void lu_put(struct scsi_lu *lu)
+{
+	if (!lu)
+		return;
+	CHECK(lu, SCSI_LU_MAGIC);
+	if (atomic_fetch_sub(&lu->refs, 1) != 1)
+		return;
+	struct volume *v = lu->volume;
+	if (v)
+		core_volume_put(v);
+	lu->magic = 0;
+	free(lu);
+}
+
+struct volume *lu_volume(struct scsi_lu *lu)
+{
+	struct volume *v = atomic_load_explicit(&lu->volume, memory_order_acquire);
+	if (__builtin_expect(v != NULL, 1))
+		return v;
+	/* It may have been attached since: two that find it at once keep one reference. */
+	v = core_volume_get(lu->core, lu->volume_id);
+	struct volume *none = NULL;
+	if (v && !atomic_compare_exchange_strong(&lu->volume, &none, v)) {
+		core_volume_put(v);
+		v = none;
+	}
+	return v;
+}
+
+uint64_t lu_blocks(struct scsi_lu *lu)
+{
+	struct volume *v = lu_volume(lu);
+	return v ? volume_size(v) >> lu->block_shift : 0;
+}
+
+void lu_reset(struct scsi_lu *lu)
+{
+	/* SPC-4 6.10: nothing is saved, so a reset brings the default mode parameters back. */
+	lu->d_sense = false;
+	lu->swp = false;
+}

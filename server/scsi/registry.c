@@ -1,0 +1,297 @@
+/*
+ * The registry: targets and LUNs taken from the array metadata, and the nexuses
+ * that look at them. The metadata belongs to one reactor; on every change it is
+ * copied here into targets that never change, which any thread may read, and
+ * every nexus gets a new view. Logical units are taken over from before where
+ * volume, block size and serial number are the same, with their mode parameters.
+ *
+ * Locks: registry, then nexus. Neither is held across a wait or around a
+ * reference's last put.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <strings.h>
+#include "blockcore/control/meta.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include "runtime/task.h"
+#include "server/scsi/scsi_priv.h"
+
+/* ---- logical units by volume number, while targets are being made ---- */
+
+struct lu_index {
+	unsigned mask, n;
+	struct scsi_lu **slots; /* borrowed from targets */
+};
+
+static int lu_index_init(struct lu_index *x, size_t max)
+{
+	unsigned size = 16;
+	while (size < max * 2)
+		size *= 2;
+	x->mask = size - 1;
+	x->n = 0;
+	x->slots = calloc(size, sizeof(x->slots[0]));
+	return x->slots ? 0 : -ENOMEM;
+}
+
+static unsigned lu_index_start(const struct lu_index *x, uint32_t volume_id)
+{
+	return (volume_id * 2654435761u) & x->mask;
+}
+
+static struct scsi_lu *lu_index_find(const struct lu_index *x, uint32_t volume_id,
+				     uint32_t block_size, const char *serial)
+{
+	for (unsigned i = lu_index_start(x, volume_id); x->slots[i]; i = (i + 1) & x->mask) {
+		struct scsi_lu *lu = x->slots[i];
+		if (lu->volume_id == volume_id && lu->block_size == block_size &&
+		    !strncmp(lu->serial, serial, sizeof(lu->serial) - 1))
+			return lu;
+	}
+	return NULL;
+}
+
+static void lu_index_add(struct lu_index *x, struct scsi_lu *lu)
+{
+	if (lu_index_find(x, lu->volume_id, lu->block_size, lu->serial))
+		return;
+	ASSERT(++x->n <= x->mask);
+	unsigned i = lu_index_start(x, lu->volume_id);
+	while (x->slots[i])
+		i = (i + 1) & x->mask;
+	x->slots[i] = lu;
+}
+
+/* ---- targets from metadata ---- */
+
+static int copy_text(char **ret, const char *s)
+{
+	*ret = strdup(s ? s : "");
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int copy_lun(struct scsi_target *t, const Isthmus__Lun *pb, struct lu_index *x)
+{
+	if (pb->lun > SCSI_LUN_MAX)
+		return 0;
+	uint32_t bs = pb->block_size == 4096 ? 4096 : 512;
+	const char *serial = pb->serial ? pb->serial : "";
+	struct scsi_lu *lu = lu_index_find(x, pb->volume_id, bs, serial);
+	if (lu) {
+		lu_get(lu);
+	} else {
+		int err = lu_new(&lu, t->registry->core, pb->volume_id, bs, serial);
+		if (err)
+			return err;
+		lu_index_add(x, lu);
+	}
+	t->luns[t->nluns++] =
+	    (struct target_lun){.number = pb->lun, .read_only = pb->read_only, .lu = lu};
+	return 0;
+}
+
+static int copy_initiator(struct scsi_target *t, const Isthmus__Initiator *pb)
+{
+	struct target_initiator *i = &t->initiators[t->ninitiators++];
+	if (copy_text(&i->iqn, pb->iqn) || copy_text(&i->chap_user, pb->chap_user) ||
+	    copy_text(&i->chap_secret, pb->chap_secret))
+		return -ENOMEM;
+	i->maps = calloc(pb->n_luns + 1, sizeof(i->maps[0]));
+	if (!i->maps)
+		return -ENOMEM;
+	for (size_t k = 0; k < pb->n_luns; k++) {
+		if (pb->luns[k]->lun > SCSI_LUN_MAX)
+			continue;
+		i->maps[i->nmaps++] = (struct target_map){.lun = pb->luns[k]->lun,
+							  .target_lun = pb->luns[k]->target_lun,
+							  .read_only = pb->luns[k]->read_only};
+	}
+	return 0;
+}
+
+static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
+		       const Isthmus__ArrayMeta *am, const Isthmus__Target *pb, struct lu_index *x)
+{
+	int err = -ENOMEM;
+	struct scsi_target *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->magic = SCSI_TARGET_MAGIC;
+	t->refs = 1;
+	t->registry = r;
+	t->tpgt = (uint16_t)pb->tpgt;
+	t->open = pb->open;
+	t->discovery_open = pb->discovery_open;
+	t->luns = calloc(pb->n_luns + 1, sizeof(t->luns[0]));
+	t->initiators = calloc(am->n_initiators + 1, sizeof(t->initiators[0]));
+	if (!t->luns || !t->initiators || copy_text(&t->iqn, pb->iqn) ||
+	    copy_text(&t->chap_user, pb->chap_user) ||
+	    copy_text(&t->chap_secret, pb->chap_secret) ||
+	    copy_text(&t->mutual_user, pb->mutual_user) ||
+	    copy_text(&t->mutual_secret, pb->mutual_secret))
+		goto fail;
+	for (size_t i = 0; i < pb->n_luns; i++)
+		if ((err = copy_lun(t, pb->luns[i], x)))
+			goto fail;
+	for (size_t i = 0; i < am->n_initiators; i++)
+		if (!strcasecmp(am->initiators[i]->target, pb->iqn) &&
+		    (err = copy_initiator(t, am->initiators[i])))
+			goto fail;
+	target_sort(t);
+	*ret = t;
+	return 0;
+fail:
+	scsi_target_put(t);
+	return err;
+}
+
+static void targets_free(struct scsi_target **targets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		scsi_target_put(targets[i]);
+	free(targets);
+}
+
+static int targets_make(struct scsi_registry *r, const Isthmus__ArrayMeta *am,
+			struct scsi_target ***ret, unsigned *ret_n)
+{
+	size_t max = 0;
+	for (unsigned i = 0; i < r->ntargets; i++)
+		max += r->targets[i]->nluns;
+	for (size_t i = 0; i < am->n_targets; i++)
+		max += am->targets[i]->n_luns;
+	struct lu_index x;
+	struct scsi_target **targets = calloc(am->n_targets + 1, sizeof(targets[0]));
+	unsigned n = 0;
+	int err = lu_index_init(&x, max + 1);
+	if (!targets)
+		err = -ENOMEM;
+	for (unsigned i = 0; !err && i < r->ntargets; i++)
+		for (unsigned k = 0; k < r->targets[i]->nluns; k++)
+			lu_index_add(&x, r->targets[i]->luns[k].lu);
+	for (size_t i = 0; !err && i < am->n_targets; i++)
+		if (!(err = copy_target(&targets[n], r, am, am->targets[i], &x)))
+			n++;
+	free(x.slots);
+	if (err) {
+		targets_free(targets, n);
+		return err;
+	}
+	*ret = targets;
+	*ret_n = n;
+	return 0;
+}
+
+/* ---- the current state ---- */
+
+static struct scsi_target *registry_find(struct scsi_registry *r, const char *iqn)
+{
+	for (unsigned i = 0; i < r->ntargets; i++)
+		if (!strcasecmp(r->targets[i]->iqn, iqn))
+			return r->targets[i];
+	return NULL;
+}
+
+static int registry_look(struct scsi_registry *r, struct scsi_nexus *n)
+{
+	struct scsi_target *t = registry_find(r, n->target);
+	struct scsi_view *v = t ? target_view(t, n->initiator) : view_new(0);
+	if (!v)
+		return -ENOMEM;
+	nexus_view_replace(n, v);
+	if (n->gone && !(t && target_admits(t, n->initiator)))
+		n->gone(n->transport);
+	return 0;
+}
+
+int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n)
+{
+	pthread_mutex_lock(&r->lock);
+	int err = registry_look(r, n);
+	if (!err)
+		TAILQ_INSERT_TAIL(&r->nexuses, n, link);
+	pthread_mutex_unlock(&r->lock);
+	return err;
+}
+
+static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
+{
+	struct scsi_registry *r = arg;
+	struct scsi_target **now, **was;
+	unsigned n_now, n_was;
+	/* Only this reactor changes r->targets, so it may read them without the lock. */
+	int err = targets_make(r, am, &now, &n_now);
+	if (err) {
+		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
+		return;
+	}
+	pthread_mutex_lock(&r->lock);
+	was = r->targets;
+	n_was = r->ntargets;
+	r->targets = now;
+	r->ntargets = n_now;
+	struct scsi_nexus *n;
+	TAILQ_FOREACH (n, &r->nexuses, link)
+		if (registry_look(r, n))
+			log_error("scsi: LUNs of a session not renewed initiator=%s err=ENOMEM",
+				  n->initiator);
+	pthread_mutex_unlock(&r->lock);
+	targets_free(was, n_was);
+}
+
+int scsi_registry_new(struct scsi_registry **ret, struct core *core)
+{
+	struct scsi_registry *r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->core = core;
+	pthread_mutex_init(&r->lock, NULL);
+	TAILQ_INIT(&r->nexuses);
+	int err = targets_make(r, meta_get(core_meta(core)), &r->targets, &r->ntargets);
+	if (!err)
+		err = meta_watch(core_meta(core), registry_changed, r, &r->watch);
+	if (err) {
+		targets_free(r->targets, r->ntargets);
+		pthread_mutex_destroy(&r->lock);
+		free(r);
+		return err;
+	}
+	*ret = r;
+	return 0;
+}
+
+void scsi_registry_free(struct scsi_registry *r)
+{
+	if (!r)
+		return;
+	ASSERT(TAILQ_EMPTY(&r->nexuses));
+	meta_unwatch(core_meta(r->core), r->watch);
+	/* Flushes that were answered before they ended (IMMED) still use the volumes. */
+	while (atomic_load(&r->background) && task_self())
+		env_sleep_ns(core_env(r->core), NS_PER_MS);
+	targets_free(r->targets, r->ntargets);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+struct scsi_target *scsi_target_get(struct scsi_registry *r, const char *iqn)
+{
+	pthread_mutex_lock(&r->lock);
+	struct scsi_target *t = registry_find(r, iqn);
+	if (t)
+		atomic_fetch_add(&t->refs, 1);
+	pthread_mutex_unlock(&r->lock);
+	return t;
+}
+
+void scsi_target_each(struct scsi_registry *r, const char *initiator,
+		      void (*each)(void *arg, const char *iqn, uint16_t tpgt), void *arg)
+{
+	pthread_mutex_lock(&r->lock);
+	for (unsigned i = 0; i < r->ntargets; i++)
+		if (target_listed(r->targets[i], initiator))
+			each(arg, r->targets[i]->iqn, r->targets[i]->tpgt);
+	pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,292 @@
+/*
+ * Inside server/scsi: logical units, what a nexus sees of them, the table of
+ * operations and the helpers commands are written with. See README.md.
+ */
+#ifndef ISTHMUS_SERVER_SCSI_PRIV_H
+#define ISTHMUS_SERVER_SCSI_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "blockcore/core.h"
+#include "blockcore/volume/volume.h"
+#include "runtime/bytes.h"
+#include "runtime/check.h"
+#include "server/scsi/scsi.h"
+
+/* ---- logical units ---- */
+
+/*
+ * A logical unit is a volume with a block size and a serial number. All LUNs of all targets that
+ * name the same three share one, and with it the mode parameters (SPC-5: shared by all nexuses).
+ */
+#define SCSI_LU_MAGIC 0x5c510001u
+struct scsi_lu {
+	uint32_t magic;
+	_Atomic unsigned refs;
+	struct core *core;
+	uint32_t volume_id;
+	uint32_t block_size;
+	unsigned block_shift;
+	char serial[64];
+	struct volume *_Atomic volume; /* NULL while the core has none of that number */
+	_Atomic bool d_sense;	       /* control mode page: descriptor format sense data */
+	_Atomic bool swp;	       /* control mode page: software write protect */
+};
+int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
+	   const char *serial);
+struct scsi_lu *lu_get(struct scsi_lu *lu);
+void lu_put(struct scsi_lu *lu);
+/* NULL: the core has no such volume (now). */
+struct volume *lu_volume(struct scsi_lu *lu);
+uint64_t lu_blocks(struct scsi_lu *lu); /* 0 without a volume */
+void lu_reset(struct scsi_lu *lu);
+
+/* Unit attentions of one I_T_L nexus, a bit each; the lowest is reported first (SAM-5 5.14). */
+enum scsi_ua {
+	UA_POWER_ON = 1 << 0,	  /* 29/00 */
+	UA_RESET = 1 << 1,	  /* 29/03 */
+	UA_CLEARED = 1 << 2,	  /* 2F/00 */
+	UA_LUNS_CHANGED = 1 << 3, /* 3F/0E */
+	UA_INQUIRY = 1 << 4,	  /* 3F/03 */
+	UA_CAPACITY = 1 << 5,	  /* 2A/09 */
+	UA_MODE = 1 << 6,	  /* 2A/01 */
+};
+
+/* A logical unit as one nexus sees it. */
+struct scsi_itl {
+	uint32_t number;
+	bool read_only;
+	struct scsi_lu *lu;    /* a reference */
+	_Atomic uint32_t ua;   /* set and cleared under the nexus lock, tested without */
+	_Atomic uint64_t size; /* of the volume, as last told to this nexus */
+};
+
+/* Everything a nexus sees, by number; replaced whole when the metadata changes. */
+struct scsi_view {
+	_Atomic unsigned refs;
+	unsigned n;
+	struct scsi_itl luns[];
+};
+struct scsi_view *view_new(unsigned max);
+void view_add(struct scsi_view *v, uint32_t number, struct scsi_lu *lu, bool read_only);
+void view_sort(struct scsi_view *v);
+void view_put(struct scsi_view *v);
+struct scsi_itl *view_find(struct scsi_view *v, uint32_t number);
+struct scsi_itl *view_find_lu(struct scsi_view *v, const struct scsi_lu *lu);
+
+#define SCSI_NEXUS_MAGIC 0x5c510002u
+struct scsi_nexus {
+	uint32_t magic;
+	struct scsi_registry *registry;
+	char target[224], initiator[224];
+	uint8_t isid[6];
+	uint16_t tpgt;
+	_Atomic(void *) transport;
+	void (*gone)(void *transport); /* registry lock */
+	pthread_mutex_t lock;	       /* view, and changes of its unit attentions */
+	struct scsi_view *view;
+	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
+};
+/* A reference to what the nexus sees now. */
+struct scsi_view *nexus_view(struct scsi_nexus *n);
+/* Makes v (taken) what the nexus sees; queues the unit attentions that follow from the change. */
+void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v);
+/* Queues CAPACITY DATA HAS CHANGED when the volume is not as large as this nexus was told. */
+void itl_watch_size(struct scsi_nexus *n, struct scsi_itl *l);
+void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
+/* Takes the first unit attention. False: none pending. */
+bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
+/* REPORT LUNS was answered: its unit attention is over on every logical unit (SPC-4 6.33). */
+void nexus_ua_luns_told(struct scsi_nexus *n);
+/* Queues uas for every other nexus that sees lu. */
+void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
+			const struct scsi_lu *lu, uint32_t uas);
+
+/* ---- LUN addresses (SAM-5 4.7) ---- */
+
+#define SCSI_LUN_MAX 16383
+bool lun_parse(const uint8_t lun[8], uint32_t *ret);
+void lun_format(uint8_t lun[8], uint32_t number);
+
+/* ---- targets ---- */
+
+struct target_lun {
+	uint32_t number;
+	bool read_only;
+	struct scsi_lu *lu;
+};
+struct target_map {
+	uint32_t lun, target_lun;
+	bool read_only;
+};
+struct target_initiator {
+	char *iqn, *chap_user, *chap_secret;
+	struct target_map *maps;
+	unsigned nmaps;
+};
+#define SCSI_TARGET_MAGIC 0x5c510003u
+/* As the metadata said once: never changed, so it is read without locks. */
+struct scsi_target {
+	uint32_t magic;
+	_Atomic unsigned refs;
+	struct scsi_registry *registry;
+	char *iqn;
+	uint16_t tpgt;
+	bool open, discovery_open;
+	char *chap_user, *chap_secret, *mutual_user, *mutual_secret;
+	struct target_lun *luns;
+	unsigned nluns;
+	struct target_initiator *initiators;
+	unsigned ninitiators;
+};
+bool target_admits(const struct scsi_target *t, const char *initiator);
+bool target_listed(const struct scsi_target *t, const char *initiator);
+void target_sort(struct scsi_target *t);
+/* What the initiator sees; an empty view when it may not log in. NULL: no memory. */
+struct scsi_view *target_view(const struct scsi_target *t, const char *initiator);
+
+struct scsi_registry {
+	struct core *core;
+	struct meta_watch *watch;
+	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */
+	struct scsi_target **targets;
+	unsigned ntargets;
+	TAILQ_HEAD(, scsi_nexus) nexuses;
+	_Atomic unsigned background; /* flushes that outlive their command (IMMED) */
+};
+
+/* Enters the nexus and gives it its view. */
+int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n);
+
+/* ---- names (RFC 7143 4.2.7) ---- */
+
+#define SCSI_NAME_MAX 223
+/* 0; -EINVAL with the reason (at least 256 bytes). Folds to lower case into ret (224 bytes). */
+int iscsi_name_check(const char *name, char *ret, char *why);
+/* 0; -EINVAL with the reason. */
+int chap_secret_check(const char *secret, char *why);
+
+/* ---- operations ---- */
+
+enum op_flags {
+	OP_UA_OK = 1,	  /* answered while a unit attention is pending */
+	OP_NO_LU = 2,	  /* answered for LUNs that have no logical unit */
+	OP_WRITES = 4,	  /* changes the medium: refused when write-protected */
+	OP_MEDIUM = 8,	  /* needs the volume */
+	OP_LUN_ZERO = 16, /* with OP_NO_LU: only by LUN 0 */
+};
+enum op_dir { DIR_NONE, DIR_IN, DIR_OUT };
+
+typedef enum scsi_next op_fn(struct scsi_cmd *c);
+
+struct scsi_op {
+	const char *name;
+	uint8_t cdb_len;
+	uint8_t flags;	   /* op_flags */
+	uint8_t dir;	   /* op_dir */
+	bool action_field; /* the CDB has a service action: this one */
+	uint8_t action;
+	/* CDB usage data (SPC-4 6.34): the bits that may be set. Byte 0 is the opcode and the
+	 * service action field holds the service action. */
+	uint8_t usage[16];
+	op_fn *start;	    /* Required. Never waits. */
+	op_fn *start_wait;  /* Where start can return SCSI_WAIT. Waits. */
+	op_fn *finish;	    /* Where start or start_wait can return SCSI_DATA_OUT. Never waits. */
+	op_fn *finish_wait; /* Where finish can return SCSI_WAIT. Waits. */
+	const struct scsi_op *actions; /* the opcode's service actions; then only name is set */
+	unsigned nactions;
+};
+/* The row of an opcode, NULL when not supported. With actions: look there. */
+const struct scsi_op *op_find(uint8_t opcode);
+const struct scsi_op *op_find_action(const struct scsi_op *op, uint16_t action);
+static inline bool op_supported(const struct scsi_op *op)
+{
+	return op->name != NULL;
+}
+
+op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_stop_wait;
+op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
+op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
+op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
+op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
+op_fn op_sync, op_sync_wait, op_prefetch;
+op_fn op_read_capacity_10, op_read_capacity_16, op_report_luns;
+op_fn op_report_opcodes, op_report_tmfs;
+op_fn op_write_same, op_write_same_wait, op_write_same_finish;
+op_fn op_unmap, op_unmap_finish, op_unmap_finish_wait;
+
+/* Wait. Read all copies of the command's range from the disks; compare what the array returns
+ * with want, repeated as often as it takes (-ERR_MISCOMPARE). */
+int verify_medium(struct scsi_cmd *c);
+int verify_data(struct scsi_cmd *c, const uint8_t *want, uint32_t want_len);
+
+/* ---- sense data ---- */
+
+enum sense_key {
+	KEY_NO_SENSE = 0x0,
+	KEY_NOT_READY = 0x2,
+	KEY_MEDIUM_ERROR = 0x3,
+	KEY_HARDWARE_ERROR = 0x4,
+	KEY_ILLEGAL_REQUEST = 0x5,
+	KEY_UNIT_ATTENTION = 0x6,
+	KEY_DATA_PROTECT = 0x7,
+	KEY_ABORTED_COMMAND = 0xb,
+	KEY_MISCOMPARE = 0xe,
+};
+struct sense {
+	uint8_t key, asc, ascq;
+	bool has_info;
+	uint64_t info;
+	bool has_field, in_cdb; /* field pointer (SPC-4 4.5.2.4.2) */
+	int bit;		/* -1: the whole field */
+	uint16_t field;
+};
+/* Returns the length, at most SCSI_SENSE_MAX. */
+unsigned sense_build(uint8_t *buf, bool descriptor, const struct sense *s);
+
+/* ---- helpers of commands: all return what the operation returns ---- */
+
+enum scsi_next cmd_good(struct scsi_cmd *c);
+enum scsi_next cmd_status(struct scsi_cmd *c, uint8_t status);
+enum scsi_next cmd_sense(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
+enum scsi_next cmd_check(struct scsi_cmd *c, const struct sense *s);
+/* INVALID FIELD IN CDB / IN PARAMETER LIST, pointing at byte `field`, bit (-1: the field). */
+enum scsi_next cmd_bad_cdb(struct scsi_cmd *c, unsigned field, int bit);
+enum scsi_next cmd_bad_param(struct scsi_cmd *c, unsigned field, int bit);
+/* PARAMETER LIST LENGTH ERROR; INVALID FIELD IN COMMAND INFORMATION UNIT. */
+enum scsi_next cmd_bad_length(struct scsi_cmd *c);
+enum scsi_next cmd_short_data(struct scsi_cmd *c);
+enum scsi_next cmd_out_of_range(struct scsi_cmd *c);
+/* An error of the block core. */
+enum scsi_next cmd_error(struct scsi_cmd *c, int err);
+/* c->data (or heap) holds len bytes; as many as the allocation length allows are sent. */
+enum scsi_next cmd_data_in(struct scsi_cmd *c, void *data, uint32_t len, uint32_t alloc);
+/* Asks for len bytes of parameters; NULL: none to be had, the command is BUSY. */
+void *cmd_data_out(struct scsi_cmd *c, uint32_t len);
+void *cmd_heap(struct scsi_cmd *c, uint32_t len);
+void cmd_drop_io(struct scsi_cmd *c);
+
+/* LBA and number of blocks as the CDB's group has them. */
+struct lba_range {
+	uint64_t lba;
+	uint32_t blocks;
+	unsigned blocks_at; /* byte of the length field */
+};
+struct lba_range cdb_range(const uint8_t *cdb);
+/* In the volume, and at most max_bytes? Sets c->off and c->len; otherwise the status. */
+bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_bytes);
+
+/* Largest transfer of one command, and others told by the Block Limits page. */
+#define SCSI_TRANSFER_MAX   CACHE_IO_MAX
+#define SCSI_WRITE_SAME_MAX (32u << 20)
+#define SCSI_UNMAP_MAX	    (512u << 20)
+#define SCSI_UNMAP_DESCS    256
+
+#define SCSI_VENDOR  "ISTHMUS "
+#define SCSI_PRODUCT "VOLUME          "
+#define SCSI_REV     "0001"
+
+/* One page of vital product data into buf (4096 bytes): its length, or 0: no such page. */
+unsigned vpd_page(struct scsi_cmd *c, uint8_t page, uint8_t *buf);
+
+#endif

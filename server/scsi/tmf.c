@@ -1,0 +1,72 @@
+/*
+ * What task management does to logical units (SAM-5 7): resets bring the default
+ * mode parameters back, and the other nexuses learn of it by unit attentions.
+ * Tasks themselves are the transport's; it is told whose to abort.
+ */
+#include <errno.h>
+#include "server/scsi/scsi_priv.h"
+
+struct affected {
+	struct scsi_nexus *by;
+	uint32_t ua;
+	bool reset;
+	void (*abort_others)(struct scsi_nexus *, const uint8_t[8], void *);
+	void *arg;
+};
+
+static void tmf_tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu, const struct affected *a)
+{
+	uint8_t lun[8];
+	struct scsi_view *v = nexus_view(n);
+	for (unsigned i = 0; i < v->n; i++) {
+		if (v->luns[i].lu != lu)
+			continue;
+		lun_format(lun, v->luns[i].number);
+		if (a->abort_others)
+			a->abort_others(n, lun, a->arg);
+		nexus_ua_set(n, v->luns[i].number, a->ua);
+	}
+	view_put(v);
+}
+
+static void tmf_apply(struct scsi_lu *lu, const struct affected *a)
+{
+	struct scsi_registry *r = a->by->registry;
+	struct scsi_nexus *n;
+	if (a->reset)
+		lu_reset(lu);
+	pthread_mutex_lock(&r->lock);
+	TAILQ_FOREACH (n, &r->nexuses, link)
+		if (n != a->by)
+			tmf_tell_nexus(n, lu, a);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
+			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
+					      void *arg),
+			 void *arg)
+{
+	CHECK(n, SCSI_NEXUS_MAGIC);
+	bool reset = what != SCSI_TMF_CLEAR_TASK_SET;
+	struct affected a = {.by = n,
+			     .ua = reset ? UA_RESET : UA_CLEARED,
+			     .reset = reset,
+			     .abort_others = abort_others,
+			     .arg = arg};
+	struct scsi_view *v = nexus_view(n);
+	int err = 0;
+	if (what == SCSI_TMF_TARGET_RESET) {
+		for (unsigned i = 0; i < v->n; i++)
+			tmf_apply(v->luns[i].lu, &a);
+	} else {
+		uint32_t number;
+		struct scsi_itl *l = lun_parse(lun, &number) ? view_find(v, number) : NULL;
+		if (l)
+			tmf_apply(l->lu, &a);
+		else
+			err = -ENOENT;
+	}
+	view_put(v);
+	return err;
+}
