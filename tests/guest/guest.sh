@@ -1,0 +1,87 @@
+# Boots a Linux kernel of this distribution in QEMU with a small initramfs and
+# runs a script in it. Sourced by the tests of this folder.
+#
+#   guest_run SCRIPT      runs SCRIPT inside; the host's loopback is 10.0.2.2 there.
+#                         Prints the console; returns the script's exit status.
+#
+# The initramfs holds busybox, modprobe's modules and the programs of GUEST_PROGRAMS
+# with their libraries, all from Debian packages.
+
+GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 lockd iscsi_tcp sd_mod ext4 crc32c_generic"
+GUEST_PROGRAMS="/usr/sbin/iscsistart /usr/sbin/mkfs.ext4 /sbin/mount.nfs"
+
+export PATH=$PATH:/usr/sbin:/sbin
+guest_cache=$top/build/guest
+
+guest_kernel() { # fetches and unpacks the kernel package once
+	[ -e "$guest_cache/kernel/ready" ] && return
+	mkdir -p "$guest_cache/kernel"
+	local pkg
+	pkg=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/ *Depends: //p' | head -1)
+	[ -n "$pkg" ] || { apt-get update -qq; pkg=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: //p' | head -1); }
+	(cd "$guest_cache" && apt-get download -q "$pkg" && dpkg-deb -x "$pkg"_*.deb kernel) || return
+	touch "$guest_cache/kernel/ready"
+}
+
+guest_copy_program() { # FILE ROOT
+	local lib
+	mkdir -p "$2$(dirname "$1")"
+	cp -L "$1" "$2$1"
+	for lib in $(ldd "$1" | grep -o '/[^ ]*'); do
+		mkdir -p "$2$(dirname "$lib")"
+		cp -L "$lib" "$2$lib"
+	done
+}
+
+guest_root() { # ROOT: everything but the script
+	local root=$1 version m f
+	version=$(ls "$guest_cache/kernel/lib/modules")
+	mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,mnt,tmp,run/lock,run/initramfs}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	for m in $GUEST_PROGRAMS; do guest_copy_program "$m" "$root"; done
+	cp /etc/netconfig "$root/etc/" 2>/dev/null || true
+	cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true
+	depmod -b "$guest_cache/kernel" "$version"
+	mkdir -p "$root/lib/modules/$version"
+	for f in $(modprobe -d "$guest_cache/kernel" -S "$version" --show-depends -a $GUEST_MODULES 2>/dev/null |
+		awk '/^insmod/{print $2}' | sort -u); do
+		mkdir -p "$root$(dirname "${f#"$guest_cache/kernel"}")"
+		cp "$f" "$root${f#"$guest_cache/kernel"}"
+	done
+	cp "$guest_cache/kernel/lib/modules/$version"/modules.* "$root/lib/modules/$version/"
+	cat >"$root/init" <<-INIT
+	#!/bin/busybox sh
+	/bin/busybox --install -s /bin
+	export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+	mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
+	mount -t tmpfs none /tmp
+	for m in $GUEST_MODULES; do modprobe \$m || echo "no module \$m"; done
+	ip link set lo up
+	ip link set eth0 up
+	ip addr add 10.0.2.15/24 dev eth0
+	ip route add default via 10.0.2.2
+	sh /script
+	echo "GUEST-STATUS \$?"
+	poweroff -f
+	INIT
+	chmod +x "$root/init"
+}
+
+guest_run() { # SCRIPT
+	local root image=$guest_cache/initramfs.$$ log=$guest_cache/console.$$ status
+	guest_kernel || { echo "cannot fetch a kernel package" >&2; return 1; }
+	root=$(mktemp -d "$guest_cache/root.XXXXXX")
+	guest_root "$root"
+	cp "$1" "$root/script"
+	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image"
+	rm -rf "$root"
+	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 -m 1024 \
+		-kernel "$guest_cache"/kernel/boot/vmlinuz-* -initrd "$image" \
+		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on" \
+		-netdev user,id=n0 -device virtio-net-pci,netdev=n0 \
+		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1
+	tr -d '\r' <"$log"
+	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS //p' | tail -1)
+	rm -f "$image" "$log"
+	return "${status:-125}"
+}
