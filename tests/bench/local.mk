@@ -1,0 +1,6 @@
+# Load generators, the same for Isthmus and its peers (tests/bench/run).
+noinst_PROGRAMS += tests/bench/bench_iscsi tests/bench/bench_nfs
+tests_bench_bench_iscsi_SOURCES = tests/bench/bench_iscsi.c tests/bench/contest.c tests/bench/contest.h
+tests_bench_bench_iscsi_LDADD = $(ISCSI_LIBS)
+tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c tests/bench/contest.h
+tests_bench_bench_nfs_LDADD = $(NFS_LIBS)

@@ -1,0 +1,131 @@
+/* Interleaved rounds, medians, ratios (tests/bench/contest.h). */
+#include "tests/bench/contest.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+double contest_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int contest_server_parse(struct contest_server *s, char *spec)
+{
+	memset(s, 0, sizeof(*s));
+	char *eq = strchr(spec, '='), *at = strrchr(spec, '@');
+	if (!eq || !at || at < eq) {
+		fprintf(stderr, "not NAME=URL@pid,pid: %s\n", spec);
+		return -1;
+	}
+	*eq = *at = '\0';
+	s->name = spec;
+	s->url = eq + 1;
+	for (char *p = strtok(at + 1, ","); p && s->npids < CONTEST_PIDS; p = strtok(NULL, ","))
+		s->pids[s->npids++] = atoi(p);
+	return 0;
+}
+
+/* User and system time of a process with all its threads, in seconds. */
+static double process_cpu(int pid)
+{
+	char path[64], line[1024];
+	unsigned long user = 0, sys = 0;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	FILE *f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (fgets(line, sizeof(line), f)) {
+		char *p = strrchr(line, ')');
+		if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				 &user, &sys) != 2)
+			user = sys = 0;
+	}
+	fclose(f);
+	return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static long process_rss_mib(int pid)
+{
+	char path[64], line[256];
+	long kib = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmRSS: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib / 1024;
+}
+
+static double server_cpu(const struct contest_server *s)
+{
+	double sum = 0;
+	for (int i = 0; i < s->npids; i++)
+		sum += process_cpu(s->pids[i]);
+	return sum;
+}
+
+static long server_rss(const struct contest_server *s)
+{
+	long sum = 0;
+	for (int i = 0; i < s->npids; i++)
+		sum += process_rss_mib(s->pids[i]);
+	return sum;
+}
+
+static int double_cmp(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(const double *v, int n)
+{
+	double s[CONTEST_ROUNDS];
+	memcpy(s, v, (size_t)n * sizeof(*v));
+	qsort(s, (size_t)n, sizeof(*s), double_cmp);
+	return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
+}
+
+static int take_turn(struct contest_server *s, int round, contest_turn *turn, void *arg)
+{
+	double cpu0 = server_cpu(s), t0 = contest_now();
+	int64_t ops = turn(s, arg);
+	double t = contest_now() - t0, cpu = server_cpu(s) - cpu0;
+	if (ops < 0)
+		return -1;
+	if (round >= 0) {
+		s->ops_s[round] = (double)ops / (t > 0 ? t : 1e-9);
+		s->ops_cpu[round] = (double)ops / (cpu > 0.01 ? cpu : 0.01);
+	}
+	return 0;
+}
+
+int contest_run(const char *what, struct contest_server *servers, int n, int rounds,
+		contest_turn *turn, void *arg)
+{
+	if (rounds > CONTEST_ROUNDS)
+		rounds = CONTEST_ROUNDS;
+	for (int r = -1; r < rounds; r++)
+		for (int i = 0; i < n; i++)
+			if (take_turn(&servers[i], r, turn, arg))
+				return -1;
+	double first_s = median(servers[0].ops_s, rounds);
+	double first_cpu = median(servers[0].ops_cpu, rounds);
+	printf("%s (%d rounds, medians; ratio: %s over the other)\n", what, rounds,
+	       servers[0].name);
+	printf("  %-16s %12s %8s %14s %8s %8s\n", "server", "ops/s", "ratio", "ops/CPU-s", "ratio",
+	       "RSS MiB");
+	for (int i = 0; i < n; i++) {
+		double s = median(servers[i].ops_s, rounds), c = median(servers[i].ops_cpu, rounds);
+		printf("  %-16s %12.0f %8.2f %14.0f %8.2f %8ld\n", servers[i].name, s, first_s / s,
+		       c, first_cpu / c, server_rss(&servers[i]));
+	}
+	fflush(stdout);
+	return 0;
+}

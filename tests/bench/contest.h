@@ -1,0 +1,39 @@
+/*
+ * A contest: the same operation against several servers in one run,
+ * interleaved round by round, medians and ratios printed. The CPU time of each
+ * server's processes is read from /proc around every turn.
+ */
+#ifndef ISTHMUS_TESTS_BENCH_CONTEST_H
+#define ISTHMUS_TESTS_BENCH_CONTEST_H
+
+#include <stdint.h>
+
+#define CONTEST_SERVERS 6
+#define CONTEST_ROUNDS	15
+#define CONTEST_PIDS	8
+
+struct contest_server {
+	const char *name, *url;
+	int pids[CONTEST_PIDS];
+	int npids;
+	double ops_s[CONTEST_ROUNDS];	/* operations per second */
+	double ops_cpu[CONTEST_ROUNDS]; /* operations per server CPU second */
+	void *state;			/* the generator's */
+};
+
+/* One turn: as many operations as it likes; returns how many, <0 on failure (told on stderr). */
+typedef int64_t contest_turn(struct contest_server *s, void *arg);
+
+/* Parses "NAME=URL@pid,pid". 0, or -1 with a line on stderr. */
+int contest_server_parse(struct contest_server *s, char *spec);
+
+/*
+ * Runs rounds turns of each server, interleaved, after one warm-up turn each, and prints a table
+ * of medians and ratios against the first server. 0, or -1 when a turn failed.
+ */
+int contest_run(const char *what, struct contest_server *servers, int n, int rounds,
+		contest_turn *turn, void *arg);
+
+double contest_now(void); /* seconds, monotonic */
+
+#endif
