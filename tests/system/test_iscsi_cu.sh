@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# iscsi-test-cu, the families of the commands this target has. Skips are shown.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$top/build/release
+DEMO_DIR=$(mktemp -d /tmp/isthmus-cu.XXXXXX)
+DEMO_DISK_SIZE=1G DEMO_FS_SIZE=256M DEMO_LUN_SIZE=256M DEMO_CACHE=64MiB DEMO_RPCBIND=off
+DEMO_NFS_PORT=18049 DEMO_ISCSI_PORT=18260
+. "$top/tests/system/demo.sh"
+trap 'demo_stop || true; demo_remove' EXIT
+demo_start
+demo_prepare
+families=(ALL.Inquiry ALL.Mandatory ALL.ModeSense6 ALL.NoMedia ALL.PreventAllow ALL.Read6 ALL.Read10
+	ALL.Read12 ALL.Read16 ALL.ReadCapacity10 ALL.ReadCapacity16 ALL.ReadOnly
+	ALL.ReportSupportedOpcodes ALL.StartStopUnit ALL.TestUnitReady ALL.Verify10 ALL.Verify12
+	ALL.Verify16 ALL.Write10 ALL.Write12 ALL.Write16 iSCSI.iSCSIcmdsn iSCSI.iSCSIdatasn
+	iSCSI.iSCSIResiduals iSCSI.iSCSITMF)
+url=$(demo_iscsi_url) bad=0 log=$DEMO_DIR/cu.log
+for f in "${families[@]}"; do
+	iscsi-test-cu --dataloss --test "$f" "$url" >"$log" 2>&1 || true
+	if ! grep -q 'tests .*' "$log" || ! awk '/^ *tests/{exit !($2 > 0 && $5 == 0)}' "$log"; then
+		echo "FAILED: $f"
+		cat "$log"
+		bad=1
+	else
+		echo "passed: $f ($(awk '/^ *tests/{print $4 " of " $2}' "$log"), $(grep -c SKIP "$log" || true) skips)"
+	fi
+done
+exit $bad
