@@ -1,0 +1,192 @@
+/*
+ * One call: header, program and procedure, duplicate request cache, then the fast handler inline
+ * or the slow one in a task, then the reply. Every request that enters rpc_call_handle() leaves
+ * through call_finish() exactly once.
+ */
+#include "nasfront/rpc/rpc_conn.h"
+#include <stdlib.h>
+#include "nasfront/rpc/rpc_msg.h"
+#include "runtime/check.h"
+#include "runtime/task.h"
+
+/* The arguments are not needed any more: their buffer can take other records. */
+static void call_drop_buf(struct rpc_server *s, struct rpc_req *req)
+{
+	if (req->buf)
+		rpc_buf_put(s, req->buf);
+	req->buf = NULL;
+}
+
+static void call_cache(struct rpc_server *s, struct rpc_req *req, int result)
+{
+	if (!req->drc)
+		return;
+	if (result == RPC_SUCCESS && !req->body_n)
+		drc_done(s->drc, req->drc, req->out.base, xdr_out_len(&req->out));
+	else
+		drc_forget(s->drc, req->drc);
+	req->drc = NULL;
+}
+
+/* Ends a request: the reply is made, kept, queued. */
+static void call_finish(struct rpc_req *req, int result)
+{
+	struct rpc_conn *c = req->conn;
+	struct rpc_server *s = c->server;
+	if (result == RPC_SUCCESS && req->out.full)
+		result = RPC_SYSTEM_ERR;
+	if (req->program && req->program->finished)
+		req->program->finished(req->program->arg, req, result);
+	call_cache(s, req, result);
+	call_drop_buf(s, req);
+	if (result == RPC_DROP || s->mute) {
+		s->stats.dropped++;
+		rpc_conn_drop(c, req);
+		return;
+	}
+	if (result == RPC_SUCCESS)
+		rpc_msg_accept(req);
+	else
+		rpc_msg_refuse(req, result, 0, 0);
+	rpc_conn_reply(c, req);
+}
+
+static void call_task(void *arg)
+{
+	struct rpc_req *req = arg;
+	CHECK(req, RPC_REQ_MAGIC);
+	struct rpc_conn *c = req->conn;
+	call_finish(req, req->procedure->slow(req, req->program->arg));
+	rpc_conn_put(c);
+}
+
+/* The fast handler may have read arguments and written results before it gave up. */
+static void call_rewind(struct rpc_req *req)
+{
+	req->args = req->args_begin;
+	req->out.p = req->out.base;
+	req->out.full = false;
+}
+
+static void call_run(struct rpc_conn *c, struct rpc_req *req)
+{
+	const struct rpc_proc *p = req->procedure;
+	int result = RPC_AGAIN;
+	if (p->fast)
+		result = p->fast(req, req->program->arg);
+	if (result != RPC_AGAIN) {
+		req->expect = 0;
+		call_finish(req, result);
+		return;
+	}
+	ASSERT(p->slow);
+	call_rewind(req);
+	c->pending += req->expect;
+	rpc_conn_get(c);
+	c->server->stats.tasks++;
+	if (task_start_on(reactor_sched(c->server->o.reactor), call_task, req) == 0)
+		return;
+	call_finish(req, RPC_SYSTEM_ERR);
+	rpc_conn_put(c);
+}
+
+/* True when the request is to be run. */
+static bool call_check_duplicate(struct rpc_conn *c, struct rpc_req *req)
+{
+	struct rpc_server *s = c->server;
+	struct drc_key key;
+	size_t len;
+	drc_key_fill(&key, &c->peer, req->xid, req->prog, req->proc, req->args.p,
+		     xdr_left(&req->args));
+	switch (drc_begin(s->drc, &key, &req->drc)) {
+	case DRC_NEW:
+		return true;
+	case DRC_BUSY:
+		req->drc = NULL;
+		s->stats.drc_busy++;
+		call_drop_buf(s, req);
+		rpc_conn_drop(c, req);
+		return false;
+	case DRC_REPLAY:
+		break;
+	}
+	const void *reply = drc_reply(req->drc, &len);
+	s->stats.drc_hits++;
+	xdr_put_fixed(&req->out, reply, (uint32_t)len);
+	req->drc = NULL;
+	call_drop_buf(s, req);
+	rpc_msg_accept(req);
+	rpc_conn_reply(c, req);
+	return false;
+}
+
+static void call_refuse(struct rpc_conn *c, struct rpc_req *req, enum rpc_result why, uint32_t low,
+			uint32_t high)
+{
+	call_drop_buf(c->server, req);
+	rpc_msg_refuse(req, why, low, high);
+	rpc_conn_reply(c, req);
+}
+
+static void call_dispatch(struct rpc_conn *c, struct rpc_req *req)
+{
+	struct rpc_server *s = c->server;
+	uint32_t low = 0, high = 0;
+	req->program = rpc_server_find(s, req->prog, req->vers, &low, &high);
+	if (!req->program) {
+		call_refuse(c, req, high ? RPC_PROG_MISMATCH : RPC_PROG_UNAVAIL, low, high);
+		return;
+	}
+	if (req->proc >= req->program->nprocs || !req->program->procs[req->proc].name) {
+		req->program = NULL;
+		call_refuse(c, req, RPC_PROC_UNAVAIL, 0, 0);
+		return;
+	}
+	req->procedure = &req->program->procs[req->proc];
+	if (!(req->procedure->flags & RPC_CACHED) || call_check_duplicate(c, req))
+		call_run(c, req);
+}
+
+void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len)
+{
+	struct rpc_server *s = c->server;
+	enum rpc_auth_stat why = RPC_AUTH_OK;
+	s->stats.calls++;
+	switch (rpc_msg_decode(req, record, len, &why)) {
+	case RPC_CALL_OK:
+		call_dispatch(c, req);
+		return;
+	case RPC_CALL_VERSION:
+		call_drop_buf(s, req);
+		rpc_msg_deny_version(req);
+		rpc_conn_reply(c, req);
+		return;
+	case RPC_CALL_AUTH:
+		call_drop_buf(s, req);
+		rpc_msg_deny_auth(req, why);
+		rpc_conn_reply(c, req);
+		return;
+	case RPC_CALL_BROKEN:
+		break;
+	}
+	call_drop_buf(s, req);
+	rpc_conn_drop(c, req);
+	rpc_conn_close(c, "not an RPC call");
+}
+
+bool rpc_reply_reserve(struct rpc_req *req, size_t size)
+{
+	size_t have = xdr_out_len(&req->out);
+	if (size <= (size_t)(req->out.end - req->out.base))
+		return true;
+	uint8_t *p = malloc(RPC_REPLY_HEAD + size);
+	if (!p)
+		return false;
+	memcpy(p + RPC_REPLY_HEAD, req->out.base, have);
+	free(req->heap);
+	req->heap = p;
+	req->out = (struct xdr_out){.base = p + RPC_REPLY_HEAD,
+				    .p = p + RPC_REPLY_HEAD + have,
+				    .end = p + RPC_REPLY_HEAD + size};
+	return true;
+}

@@ -1,0 +1,115 @@
+/* What rpc_conn.c and rpc_server.c know of each other; nobody else includes this. */
+#ifndef ISTHMUS_NASFRONT_RPC_CONN_H
+#define ISTHMUS_NASFRONT_RPC_CONN_H
+
+#include "nasfront/rpc/drc.h"
+#include "nasfront/rpc/rpc.h"
+#include "runtime/env.h"
+#include "runtime/reactor.h"
+
+#define RPC_CONN_MAGIC	  0x7270636e
+#define RPC_SERVER_MAGIC  0x72706373
+#define RPC_STASH	  1024		    /* the start of a record kept without a buffer */
+#define RPC_OUT_MAX	  (4 * 1024 * 1024) /* reply bytes of a connection before it is read on */
+#define RPC_PROGRAMS_MAX  4
+#define RPC_LISTENERS_MAX 8
+
+/* A receive buffer; requests being handled hold references beside the connection's own. */
+struct rpc_buf {
+	uint8_t *data;
+	uint32_t cap, fill;
+	unsigned refs;
+	LIST_ENTRY(rpc_buf) link; /* free headers */
+};
+
+/*
+ * Received bytes lie in buf from `start`, where the mark of the first unfinished record is.
+ * A record of several fragments is put together in place: `rec_len` bytes of it follow
+ * start + 4, and `pos` is where the mark of its next fragment is.
+ */
+struct rpc_conn {
+	uint32_t magic;
+	unsigned refs; /* open, requests in tasks, callbacks under way */
+	struct rpc_server *server;
+	int fd;
+	bool dead;
+	bool blocked; /* the socket takes no more for now */
+	bool starved; /* in the server's list: no buffer or no request was free */
+	int events;
+	struct watch *watch;
+	struct deferred flush;
+	struct sockaddr_storage peer;
+	char peer_text[64];
+	bool secure_port;
+	void *data;
+	void (*data_drop)(void *);
+
+	struct rpc_buf *buf;
+	uint32_t start, pos, rec_len;
+	unsigned fragments;
+	uint32_t large; /* wire length of the last large record, 0: small ones */
+	uint32_t stash_len;
+	uint8_t stash[RPC_STASH];
+
+	unsigned inflight; /* from decoding to the reply's last byte */
+	uint64_t pending;  /* bytes of replies queued or expected */
+	STAILQ_HEAD(, rpc_req) out;
+	size_t out_sent;	/* of the first */
+	uint64_t in_ns, out_ns; /* last progress */
+
+	TAILQ_ENTRY(rpc_conn) link;
+	TAILQ_ENTRY(rpc_conn) starved_link;
+};
+TAILQ_HEAD(rpc_conn_list, rpc_conn);
+
+struct rpc_listener {
+	struct rpc_server *server;
+	int fd;
+	struct watch *watch;
+};
+
+struct rpc_server {
+	uint32_t magic;
+	struct rpc_server_opts o;
+	struct rpc_memory memory;
+	const struct rpc_program *programs[RPC_PROGRAMS_MAX];
+	unsigned nprograms;
+	struct rpc_listener listeners[RPC_LISTENERS_MAX];
+	unsigned nlisteners;
+	struct rpc_conn_list conns, starved;
+	STAILQ_HEAD(, rpc_req) free_reqs;
+	LIST_HEAD(, rpc_buf) free_bufs;
+	struct drc *drc;
+	struct deferred resume;
+	struct env_timer tick, retry;
+	bool retry_armed, stopping, mute;
+	struct waitq drained;
+	struct rpc_stats stats;
+};
+
+/* rpc_server.c */
+struct rpc_req *rpc_req_get(struct rpc_server *s); /* NULL: none free */
+void rpc_req_put(struct rpc_server *s, struct rpc_req *req);
+struct rpc_buf *rpc_buf_get(struct rpc_server *s, uint32_t size);
+void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b);
+void rpc_server_starve(struct rpc_conn *c);
+const struct rpc_program *rpc_server_find(struct rpc_server *s, uint32_t prog, uint32_t vers,
+					  uint32_t *ret_low, uint32_t *ret_high);
+
+/* rpc_call.c: one whole record. */
+void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len);
+
+/* rpc_conn.c */
+int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer);
+void rpc_conn_get(struct rpc_conn *c);
+void rpc_conn_put(struct rpc_conn *c);
+void rpc_conn_close(struct rpc_conn *c, const char *why);
+/* Handles what is already received, then asks for more. */
+void rpc_conn_resume(struct rpc_conn *c);
+/* Queues the finished reply; it leaves at the end of the turn. */
+void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req);
+/* The request ends without a reply. */
+void rpc_conn_drop(struct rpc_conn *c, struct rpc_req *req);
+bool rpc_conn_partial(const struct rpc_conn *c);
+
+#endif

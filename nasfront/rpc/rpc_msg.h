@@ -1,0 +1,34 @@
+/* RPC message headers (RFC 5531 section 9): decoding of calls, encoding of replies. */
+#ifndef ISTHMUS_NASFRONT_RPC_MSG_H
+#define ISTHMUS_NASFRONT_RPC_MSG_H
+
+#include "nasfront/rpc/rpc.h"
+
+#define RPC_VERSION    2
+#define RPC_AUTH_MAX   400 /* bytes of a credential or verifier, RFC 5531 8.2 */
+#define RPC_REPLY_HEAD 28  /* record mark and the header of an accepted reply */
+
+enum rpc_decoded {
+	RPC_CALL_OK,
+	RPC_CALL_VERSION, /* answer with RPC_MISMATCH */
+	RPC_CALL_AUTH,	  /* answer with AUTH_ERROR and *ret_why */
+	RPC_CALL_BROKEN,  /* not a call: the stream cannot be trusted any more */
+};
+
+/* Fills xid, rpcvers, prog, vers, proc, cred and args of req from one record. */
+enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t len,
+				enum rpc_auth_stat *ret_why);
+
+/* AUTH_SYS body (RFC 5531 appendix A). */
+bool rpc_cred_decode_sys(struct rpc_cred *cred, const void *body, size_t len);
+
+/*
+ * Each makes the head of req->out's buffer a whole reply, record mark included. The results that
+ * a handler encoded start at RPC_REPLY_HEAD; errors throw them away.
+ */
+void rpc_msg_accept(struct rpc_req *req);
+void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uint32_t high);
+void rpc_msg_deny_version(struct rpc_req *req);
+void rpc_msg_deny_auth(struct rpc_req *req, enum rpc_auth_stat why);
+
+#endif
