@@ -187,6 +187,7 @@ static void conn_record(struct rpc_conn *c, struct rpc_req *req)
 	uint32_t len = c->rec_len, wire = c->pos - c->start;
 	c->large = wire > RPC_SMALL_BUF / 2 ? wire : 0;
 	req->conn = c;
+	req->start_ns = c->in_ns; /* no clock is read for it: when it was received */
 	req->buf = c->buf;
 	c->buf->refs++;
 	c->start = c->pos;

@@ -58,7 +58,6 @@ struct rpc_req *rpc_req_get(struct rpc_server *s)
 	memset(req, 0, offsetof(struct rpc_req, head));
 	req->magic = RPC_REQ_MAGIC;
 	req->out = xdr_out_of(req->head + RPC_REPLY_HEAD, RPC_REPLY_INLINE - RPC_REPLY_HEAD);
-	req->start_ns = env_now_ns(s->o.env);
 	return req;
 }
 

@@ -1,0 +1,293 @@
+/* The export table: parsing, matching of clients, squashing (nasfront/nfs/export.h). */
+#include "nasfront/nfs/export.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/check.h"
+#include "runtime/log.h"
+
+static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+struct export_addr export_addr_of(const struct sockaddr_storage *sa)
+{
+	struct export_addr a = {0};
+	if (sa->ss_family == AF_INET) {
+		memcpy(a.b, v4_prefix, 12);
+		memcpy(a.b + 12, &((const struct sockaddr_in *)sa)->sin_addr, 4);
+	} else if (sa->ss_family == AF_INET6) {
+		memcpy(a.b, &((const struct sockaddr_in6 *)sa)->sin6_addr, 16);
+	}
+	return a;
+}
+
+static bool addr_in_net(const struct export_addr *a, const struct export_addr *net, unsigned prefix)
+{
+	unsigned bytes = prefix / 8, bits = prefix % 8;
+	if (memcmp(a->b, net->b, bytes))
+		return false;
+	return !bits || !((a->b[bytes] ^ net->b[bytes]) >> (8 - bits));
+}
+
+/* ---- parsing ---- */
+
+static bool addr_parse(const char *text, struct export_addr *ret, bool *ret_v4)
+{
+	memset(ret, 0, sizeof(*ret));
+	*ret_v4 = inet_pton(AF_INET, text, ret->b + 12) == 1;
+	if (*ret_v4)
+		memcpy(ret->b, v4_prefix, 12);
+	return *ret_v4 || inet_pton(AF_INET6, text, ret->b) == 1;
+}
+
+/* "24" or "255.255.255.0": bits, or -1. */
+static int prefix_parse(const char *text, bool v4)
+{
+	struct in_addr mask;
+	char *end;
+	if (v4 && strchr(text, '.') && inet_pton(AF_INET, text, &mask) == 1) {
+		uint32_t m = ntohl(mask.s_addr);
+		int bits = __builtin_popcount(m);
+		uint32_t want = bits ? ~0u << (32 - bits) : 0;
+		return m == want ? bits : -1;
+	}
+	if (*text < '0' || *text > '9')
+		return -1;
+	unsigned long n = strtoul(text, &end, 10);
+	return *end || n > (v4 ? 32 : 128) ? -1 : (int)n;
+}
+
+static bool host_name_valid(const char *s)
+{
+	size_t n = strlen(s);
+	if (n == 0 || n > EXPORT_HOST_MAX)
+		return false;
+	return strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == n;
+}
+
+int export_rule_parse(struct export_rule *r, const char *match)
+{
+	char text[EXPORT_HOST_MAX + 1];
+	bool v4;
+	if (strlen(match) > EXPORT_HOST_MAX)
+		return -EINVAL;
+	if (strcmp(match, "*") == 0) {
+		r->match = MATCH_ANY;
+		return 0;
+	}
+	strcpy(text, match);
+	char *slash = strchr(text, '/');
+	if (slash)
+		*slash++ = '\0';
+	if (addr_parse(text, &r->net, &v4)) {
+		int bits = slash ? prefix_parse(slash, v4) : v4 ? 32 : 128;
+		if (bits < 0)
+			return -EINVAL;
+		r->match = MATCH_NET;
+		r->prefix = (unsigned)bits + (v4 ? 96 : 0);
+		return 0;
+	}
+	if (slash || !host_name_valid(match))
+		return -EINVAL;
+	r->match = MATCH_NAME;
+	return 0;
+}
+
+static int squash_parse(const char *s, enum export_squash *ret)
+{
+	if (!*s || strcmp(s, "root") == 0)
+		*ret = SQUASH_ROOT;
+	else if (strcmp(s, "none") == 0)
+		*ret = SQUASH_NONE;
+	else if (strcmp(s, "all") == 0)
+		*ret = SQUASH_ALL;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
+{
+	int rc = export_rule_parse(r, c->match);
+	if (rc == 0)
+		rc = squash_parse(c->squash, &r->squash);
+	if (rc)
+		return rc;
+	r->read_write = c->read_write;
+	r->secure_port = c->secure_port;
+	r->anon_uid = c->anon_uid;
+	r->anon_gid = c->anon_gid;
+	r->text = strdup(c->match);
+	return r->text ? 0 : -ENOMEM;
+}
+
+static void export_clear(struct export *e)
+{
+	for (unsigned i = 0; i < e->nrules; i++)
+		free(e->rules[i].text);
+	free(e->rules);
+	free(e->path);
+	free(e->fs);
+	free(e->subdir);
+	memset(e, 0, sizeof(*e));
+}
+
+/* A copy that starts with one slash and ends with none. NULL: no memory. */
+static char *path_clean(const char *path)
+{
+	size_t n = strlen(path);
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	char *s = n ? strndup(path, n) : strdup("/");
+	return s;
+}
+
+static int export_fill(struct export *e, const Isthmus__NasExport *x)
+{
+	const char *subdir = x->subdir && *x->subdir ? x->subdir : "/";
+	if (!x->path || x->path[0] != '/' || strlen(x->path) > EXPORT_PATH_MAX ||
+	    subdir[0] != '/' || strlen(subdir) > EXPORT_PATH_MAX || !x->fs || !*x->fs)
+		return -EINVAL;
+	e->id = x->id;
+	e->path = path_clean(x->path);
+	e->fs = strdup(x->fs);
+	e->subdir = path_clean(subdir);
+	e->rules = calloc(x->n_clients ? x->n_clients : 1, sizeof(*e->rules));
+	if (!e->path || !e->fs || !e->subdir || !e->rules)
+		return -ENOMEM;
+	for (size_t i = 0; i < x->n_clients; i++) {
+		int rc = rule_fill(&e->rules[e->nrules], x->clients[i]);
+		if (rc)
+			return rc;
+		e->nrules++;
+	}
+	return 0;
+}
+
+int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, size_t count,
+		     uint64_t generation, unsigned *ret_bad)
+{
+	unsigned bad = 0;
+	struct export_table *t = calloc(1, sizeof(*t));
+	if (t)
+		t->exports = calloc(count ? count : 1, sizeof(*t->exports));
+	if (!t || !t->exports) {
+		free(t);
+		return -ENOMEM;
+	}
+	t->refs = 1;
+	t->generation = generation;
+	for (size_t i = 0; i < count; i++) {
+		struct export *e = &t->exports[t->count];
+		if (export_fill(e, exports[i]) == 0 && !export_by_id(t, e->id)) {
+			t->count++;
+			continue;
+		}
+		/* Nobody gets more than was said: an export that is not understood is none. */
+		log_error("nfs: export left out, its definition is wrong path=%s",
+			  exports[i]->path ? exports[i]->path : "");
+		export_clear(e);
+		bad++;
+	}
+	if (ret_bad)
+		*ret_bad = bad;
+	*ret = t;
+	return 0;
+}
+
+void export_table_get(struct export_table *t)
+{
+	t->refs++;
+}
+
+void export_table_put(struct export_table *t)
+{
+	if (!t || --t->refs)
+		return;
+	for (unsigned i = 0; i < t->count; i++)
+		export_clear(&t->exports[i]);
+	free(t->exports);
+	free(t);
+}
+
+/* ---- finding ---- */
+
+const struct export *export_by_id(const struct export_table *t, uint64_t id)
+{
+	for (unsigned i = 0; i < t->count; i++)
+		if (t->exports[i].id == id)
+			return &t->exports[i];
+	return NULL;
+}
+
+/* The rest of path after the whole components of `of`, or NULL. */
+static const char *path_after(const char *path, const char *of)
+{
+	size_t n = strlen(of);
+	if (strcmp(of, "/") == 0)
+		n = 0;
+	if (strncmp(path, of, n) || (path[n] && path[n] != '/'))
+		return NULL;
+	path += n;
+	while (*path == '/')
+		path++;
+	return path;
+}
+
+const struct export *export_by_path(const struct export_table *t, const char *path,
+				    const char **ret_rest)
+{
+	const struct export *best = NULL;
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct export *e = &t->exports[i];
+		const char *rest = path_after(path, e->path);
+		if (rest && (!best || strlen(e->path) > strlen(best->path))) {
+			best = e;
+			*ret_rest = rest;
+		}
+	}
+	return best;
+}
+
+static bool rule_matches(const struct export_rule *r, const struct export_addr *a)
+{
+	switch (r->match) {
+	case MATCH_ANY:
+		return true;
+	case MATCH_NET:
+		return addr_in_net(a, &r->net, r->prefix);
+	case MATCH_NAME:
+		break;
+	}
+	for (unsigned i = 0; i < r->nhost; i++)
+		if (addr_in_net(a, &r->host[i], 128))
+			return true;
+	return false;
+}
+
+const struct export_rule *export_match_rule(const struct export *e,
+					    const struct sockaddr_storage *peer)
+{
+	struct export_addr a = export_addr_of(peer);
+	for (unsigned i = 0; i < e->nrules; i++)
+		if (rule_matches(&e->rules[i], &a))
+			return &e->rules[i];
+	return NULL;
+}
+
+void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to)
+{
+	if (r->squash == SQUASH_ALL || from->flavor != RPC_FLAVOR_SYS) {
+		to->uid = r->anon_uid;
+		to->gid = r->anon_gid;
+		to->ngroups = 0;
+		return;
+	}
+	bool root = r->squash == SQUASH_ROOT;
+	to->uid = root && from->uid == 0 ? r->anon_uid : from->uid;
+	to->gid = root && from->gid == 0 ? r->anon_gid : from->gid;
+	to->ngroups = MIN(from->ngroups, (uint32_t)FS_GROUPS_MAX);
+	for (uint32_t i = 0; i < to->ngroups; i++)
+		to->groups[i] = root && from->groups[i] == 0 ? r->anon_gid : from->groups[i];
+}

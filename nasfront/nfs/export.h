@@ -1,0 +1,83 @@
+/*
+ * Exports: paths that clients mount, and who may. A table is immutable but for the addresses of
+ * host names; a new configuration makes a new table, and calls under way keep the old one by
+ * reference.
+ */
+#ifndef ISTHMUS_NASFRONT_EXPORT_H
+#define ISTHMUS_NASFRONT_EXPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include "nasfront/fs/fs.h"
+#include "nasfront/rpc/rpc.h"
+#include "proto/channel.pb-c.h"
+
+#define EXPORT_PATH_MAX	 1023
+#define EXPORT_HOST_MAX	 255
+#define EXPORT_HOST_ADDR 8
+
+enum export_squash { SQUASH_ROOT, SQUASH_NONE, SQUASH_ALL };
+enum export_match { MATCH_ANY, MATCH_NET, MATCH_NAME };
+
+/* An address as 16 bytes; v4 mapped into v6. */
+struct export_addr {
+	uint8_t b[16];
+};
+
+struct export_rule {
+	enum export_match match;
+	struct export_addr net; /* MATCH_NET */
+	unsigned prefix;	/* of 128 bits */
+	char *text;		/* as configured; the host of MATCH_NAME */
+	struct export_addr host[EXPORT_HOST_ADDR];
+	unsigned nhost;
+	bool read_write, secure_port;
+	enum export_squash squash;
+	uint32_t anon_uid, anon_gid;
+};
+
+struct export
+{
+	uint64_t id;
+	char *path;   /* "/demo": starts with a slash, ends without (but "/") */
+	char *fs;     /* name of the file system */
+	char *subdir; /* "/": its root */
+	struct export_rule *rules;
+	unsigned nrules;
+	/* Where it begins, once somebody had to know; see nfs_export_root(). */
+	bool root_known;
+	struct fs_fid root;
+};
+
+struct export_table {
+	unsigned refs;
+	uint64_t generation;
+	struct export *exports;
+	unsigned count;
+};
+
+/* Entries with problems are logged and left out; *ret_bad (may be NULL) counts them. */
+int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, size_t count,
+		     uint64_t generation, unsigned *ret_bad);
+void export_table_get(struct export_table *t);
+void export_table_put(struct export_table *t);
+
+const struct export *export_by_id(const struct export_table *t, uint64_t id);
+/* The export whose path is the longest whole-component prefix of path; *ret_rest is what follows
+ * (without a leading slash). NULL: none. */
+const struct export *export_by_path(const struct export_table *t, const char *path,
+				    const char **ret_rest);
+
+/* The first rule that matches the peer; NULL: no access. */
+const struct export_rule *export_match_rule(const struct export *e,
+					    const struct sockaddr_storage *peer);
+struct export_addr export_addr_of(const struct sockaddr_storage *sa);
+/* "*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "fd00::/8", "192.0.2.1", or a host name. */
+int export_rule_parse(struct export_rule *r, const char *match);
+
+/* Who acts: the call's credentials after squashing. */
+void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to);
+
+#endif

@@ -1,0 +1,261 @@
+/*
+ * MOUNT version 3 (RFC 1813 appendix I): from a path to the first file handle, for those whom an
+ * export's list admits. Paths below an export are walked through directories only, never through
+ * symbolic links and never upwards.
+ *
+ * The list of who mounted what (DUMP) is advisory, as the protocol says: bounded, in memory.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs/nfs3_xdr.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+#define MNTPATHLEN 1024
+
+enum mountstat3 {
+	MNT3_OK = 0,
+	MNT3ERR_PERM = 1,
+	MNT3ERR_NOENT = 2,
+	MNT3ERR_IO = 5,
+	MNT3ERR_ACCES = 13,
+	MNT3ERR_NOTDIR = 20,
+	MNT3ERR_INVAL = 22,
+	MNT3ERR_NAMETOOLONG = 63,
+	MNT3ERR_NOTSUPP = 10004,
+	MNT3ERR_SERVERFAULT = 10006,
+};
+
+static enum mountstat3 mount_status(int rc)
+{
+	switch (-rc) {
+	case 0:
+		return MNT3_OK;
+	case ENOENT:
+	case ESTALE:
+		return MNT3ERR_NOENT;
+	case EACCES:
+		return MNT3ERR_ACCES;
+	case ENOTDIR:
+		return MNT3ERR_NOTDIR;
+	case ENAMETOOLONG:
+		return MNT3ERR_NAMETOOLONG;
+	case EINVAL:
+		return MNT3ERR_INVAL;
+	case EAGAIN:
+		return MNT3ERR_SERVERFAULT;
+	default:
+		return MNT3ERR_IO;
+	}
+}
+
+/* ---- the list ---- */
+
+static void mounted_remove(struct nfs *n, struct nfs_mounted *m)
+{
+	TAILQ_REMOVE(&n->mounted, m, link);
+	n->nmounted--;
+	free(m->path);
+	free(m);
+}
+
+static struct nfs_mounted *mounted_find(struct nfs *n, const char *host, const char *path)
+{
+	struct nfs_mounted *m;
+	TAILQ_FOREACH (m, &n->mounted, link)
+		if (strcmp(m->host, host) == 0 && strcmp(m->path, path) == 0)
+			return m;
+	return NULL;
+}
+
+static void mounted_add(struct nfs *n, const char *host, const char *path)
+{
+	if (mounted_find(n, host, path))
+		return;
+	while (n->nmounted >= NFS_MOUNT_LIST)
+		mounted_remove(n, TAILQ_FIRST(&n->mounted));
+	struct nfs_mounted *m = calloc(1, sizeof(*m));
+	if (!m)
+		return;
+	strncpy(m->host, host, sizeof(m->host) - 1);
+	m->path = strdup(path);
+	if (!m->path) {
+		free(m);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&n->mounted, m, link);
+	n->nmounted++;
+}
+
+void mount3_free(struct nfs *n)
+{
+	struct nfs_mounted *m;
+	while ((m = TAILQ_FIRST(&n->mounted)))
+		mounted_remove(n, m);
+}
+
+/* ---- MNT ---- */
+
+static bool get_path(struct rpc_req *req, char path[MNTPATHLEN + 1])
+{
+	const uint8_t *p;
+	uint32_t len;
+	if (!xdr_opaque(&req->args, MNTPATHLEN, &p, &len) || memchr(p, 0, len))
+		return false;
+	memcpy(path, p, len);
+	path[len] = '\0';
+	return true;
+}
+
+static void strip_slashes(char *path)
+{
+	size_t n = strlen(path);
+	while (n > 1 && path[n - 1] == '/')
+		path[--n] = '\0';
+}
+
+/* Finds the directory and makes its handle. */
+static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, uint8_t fh[FH_SIZE])
+{
+	const char *rest;
+	const struct export *e = export_by_path(n->table, path, &rest);
+	if (!e)
+		return -ENOENT;
+	if (!nfs_rule_of(n, req, e))
+		return -EACCES;
+	struct nfs_mount *m = nfs_mount_by_name(n, e->fs);
+	if (!m || !m->fs || m->leaving)
+		return -EAGAIN;
+	struct export_table *t = n->table;
+	struct fs_fid at;
+	nfs_mount_hold(m);
+	export_table_get(t);
+	int rc = nfs_export_root(m, e, &at);
+	if (rc == 0)
+		rc = nfs_walk(m->fs, &at, rest, &at);
+	if (rc == 0) {
+		struct fh h = {
+		    .fs_id = m->id, .export_id = e->id, .ino = at.ino, .generation = at.generation};
+		fh_encode(&h, &m->key, fh);
+	}
+	export_table_put(t);
+	nfs_mount_release(m);
+	return rc;
+}
+
+static int mount3_mnt(struct rpc_req *req, void *arg)
+{
+	struct nfs *n = arg;
+	char path[MNTPATHLEN + 1];
+	uint8_t fh[FH_SIZE];
+	if (!get_path(req, path))
+		return RPC_GARBAGE_ARGS;
+	strip_slashes(path);
+	int rc =
+	    n->o.fenced && n->o.fenced(n->o.arg) ? -ERR_EPOCH_STALE : mount_find(n, req, path, fh);
+	if (rc == -ERR_EPOCH_STALE)
+		return RPC_DROP;
+	const char *host = rpc_conn_peer_text(req->conn);
+	log_info("nfs: mount client=%s path=%s result=%s", host, path, rc ? err_name(rc) : "ok");
+	xdr_put_u32(&req->out, mount_status(rc));
+	if (rc == 0) {
+		xdr_put_opaque(&req->out, fh, FH_SIZE);
+		xdr_put_u32(&req->out, 1); /* authentication flavours */
+		xdr_put_u32(&req->out, RPC_FLAVOR_SYS);
+		mounted_add(n, host, path);
+	}
+	return RPC_SUCCESS;
+}
+
+/* ---- the others ---- */
+
+static int mount3_null(struct rpc_req *req, void *arg)
+{
+	return RPC_SUCCESS;
+}
+
+static int mount3_umnt(struct rpc_req *req, void *arg)
+{
+	struct nfs *n = arg;
+	char path[MNTPATHLEN + 1];
+	if (!get_path(req, path))
+		return RPC_GARBAGE_ARGS;
+	strip_slashes(path);
+	struct nfs_mounted *m = mounted_find(n, rpc_conn_peer_text(req->conn), path);
+	if (m)
+		mounted_remove(n, m);
+	return RPC_SUCCESS;
+}
+
+static int mount3_umntall(struct rpc_req *req, void *arg)
+{
+	struct nfs *n = arg;
+	const char *host = rpc_conn_peer_text(req->conn);
+	struct nfs_mounted *m, *next;
+	TAILQ_FOREACH_SAFE (m, &n->mounted, link, next)
+		if (strcmp(m->host, host) == 0)
+			mounted_remove(n, m);
+	return RPC_SUCCESS;
+}
+
+static size_t string_size(const char *s)
+{
+	size_t n = strlen(s);
+	return 4 + ROUND_UP(n, 4);
+}
+
+static int mount3_dump(struct rpc_req *req, void *arg)
+{
+	struct nfs *n = arg;
+	struct nfs_mounted *m;
+	size_t size = 4;
+	TAILQ_FOREACH (m, &n->mounted, link)
+		size += 4 + string_size(m->host) + string_size(m->path);
+	if (!rpc_reply_reserve(req, size))
+		return RPC_SYSTEM_ERR;
+	TAILQ_FOREACH (m, &n->mounted, link) {
+		xdr_put_bool(&req->out, true);
+		xdr_put_string(&req->out, m->host);
+		xdr_put_string(&req->out, m->path);
+	}
+	xdr_put_bool(&req->out, false);
+	return RPC_SUCCESS;
+}
+
+/* Groups are the rules, as configured; an export without rules is nobody's and not listed. */
+static void put_export(struct xdr_out *x, const struct export *e)
+{
+	xdr_put_bool(x, true);
+	xdr_put_string(x, e->path);
+	for (unsigned i = 0; i < e->nrules; i++) {
+		xdr_put_bool(x, true);
+		xdr_put_string(x, e->rules[i].text);
+	}
+	xdr_put_bool(x, false);
+}
+
+static int mount3_export(struct rpc_req *req, void *arg)
+{
+	struct nfs *n = arg;
+	size_t size = 4;
+	for (unsigned i = 0; i < n->table->count; i++) {
+		const struct export *e = &n->table->exports[i];
+		size += 8 + string_size(e->path);
+		for (unsigned k = 0; k < e->nrules; k++)
+			size += 4 + string_size(e->rules[k].text);
+	}
+	if (!rpc_reply_reserve(req, size))
+		return RPC_SYSTEM_ERR;
+	for (unsigned i = 0; i < n->table->count; i++)
+		if (n->table->exports[i].nrules)
+			put_export(&req->out, &n->table->exports[i]);
+	xdr_put_bool(&req->out, false);
+	return RPC_SUCCESS;
+}
+
+const struct rpc_proc mount3_procs[MOUNT3_PROCS] = {
+    [0] = {"MNT NULL", mount3_null, NULL, 0},	[1] = {"MNT", NULL, mount3_mnt, 0},
+    [2] = {"DUMP", mount3_dump, NULL, 0},	[3] = {"UMNT", mount3_umnt, NULL, 0},
+    [4] = {"UMNTALL", mount3_umntall, NULL, 0}, [5] = {"EXPORT", mount3_export, NULL, 0},
+};

@@ -1,0 +1,81 @@
+/*
+ * The NFS version 3 service (RFC 1813) over mounted file systems, with its MOUNT protocol; see
+ * nasfront/nfs/README.md. Everything on one reactor.
+ */
+#ifndef ISTHMUS_NASFRONT_NFS_H
+#define ISTHMUS_NASFRONT_NFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/channel.pb-c.h"
+
+struct env;
+struct fs;
+struct nfs;
+struct reactor;
+struct rpc_server;
+
+struct nfs_opts {
+	struct reactor *reactor;
+	struct env *env;
+	/* True when this head was fenced: nothing may be answered any more. May be NULL. */
+	bool (*fenced)(void *arg);
+	/* A file system call ended with -ERR_EPOCH_STALE. May be NULL. */
+	void (*on_fenced)(void *arg);
+	/* A client used an export; at most once a second a client. May be NULL. */
+	void (*client_seen)(void *arg, const char *address, const char *export_path);
+	void *arg;
+};
+
+int nfs_new(struct nfs **ret, const struct nfs_opts *o);
+/* No mount may be busy (the RPC server has stopped). */
+void nfs_free(struct nfs *n);
+/* rpc_server_opts.area_size for a server with these programs. */
+size_t nfs_area_size(void);
+/* Adds NFS and MOUNT to the server; n must outlive it. */
+int nfs_serve(struct nfs *n, struct rpc_server *s);
+
+/* A file system that is configured but not (yet) mounted: its handles get NFS3ERR_JUKEBOX. */
+int nfs_mount_expect(struct nfs *n, uint64_t id, const char *name);
+/* Serves it from now on. Waits. */
+int nfs_mount_add(struct nfs *n, uint64_t id, const char *name, struct fs *fs);
+/* Stops serving and waits until no request uses it; its handles get NFS3ERR_JUKEBOX. NULL when it
+ * was not mounted. The caller unmounts what is returned. */
+struct fs *nfs_mount_take(struct nfs *n, uint64_t id);
+/* No longer configured: its handles get NFS3ERR_STALE. Must not be mounted. */
+void nfs_mount_forget(struct nfs *n, uint64_t id);
+struct fs *nfs_mount_get(struct nfs *n, const char *name); /* NULL; valid until the caller waits */
+/* Keeps a mount from being taken while fn works on it (waits). -ENOENT when not mounted. */
+int nfs_mount_use(struct nfs *n, const char *name, int (*fn)(void *arg, struct fs *fs), void *arg);
+
+/* Replaces the export table; wrong entries are logged and left out: how many. */
+unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t count);
+
+/* ---- figures ---- */
+
+#define NFS_LATENCY_BUCKETS 28 /* bucket b: below 2^(b+8) ns */
+
+struct nfs_op_stats {
+	const char *name;
+	uint64_t count, errors;
+	uint64_t latency_ns; /* sum */
+	uint64_t latency_max_ns;
+	uint64_t latency[NFS_LATENCY_BUCKETS];
+};
+/* Calls fn for each procedure, MOUNT's after NFS's. */
+void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_op_stats *s),
+		   void *arg);
+
+struct nfs_use_stats {
+	const char *name; /* export path, or client address */
+	uint64_t ops, errors, read_bytes, write_bytes, latency_ns;
+	uint64_t first_ns, last_ns; /* real time */
+	unsigned connections;	    /* of clients */
+};
+void nfs_stats_exports(const struct nfs *n, void (*fn)(void *arg, const struct nfs_use_stats *s),
+		       void *arg);
+void nfs_stats_clients(const struct nfs *n, void (*fn)(void *arg, const struct nfs_use_stats *s),
+		       void *arg);
+
+#endif

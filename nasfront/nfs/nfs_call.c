@@ -1,0 +1,294 @@
+/*
+ * What every NFS call begins and ends with: from the handle to file system, export, access rule
+ * and credentials; from errors to nfsstat3.
+ *
+ * A call that begun holds its mount and the export table it was judged by; nfs_end(), nfs_again()
+ * and nfs_garbage() let go, and a READ lets go when its reply has left (nfs3_op_io.c).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs/nfs_impl.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+enum nfsstat3 nfs3_status(int rc)
+{
+	switch (-rc) {
+	case 0:
+		return NFS3_OK;
+	case EPERM:
+		return NFS3ERR_PERM;
+	case ENOENT:
+		return NFS3ERR_NOENT;
+	case ENXIO:
+		return NFS3ERR_NXIO;
+	case EACCES:
+		return NFS3ERR_ACCES;
+	case EEXIST:
+		return NFS3ERR_EXIST;
+	case EXDEV:
+		return NFS3ERR_XDEV;
+	case ENODEV:
+		return NFS3ERR_NODEV;
+	case ENOTDIR:
+		return NFS3ERR_NOTDIR;
+	case EISDIR:
+		return NFS3ERR_ISDIR;
+	case EINVAL:
+	case ELOOP:
+		return NFS3ERR_INVAL;
+	case EFBIG:
+	case EOVERFLOW:
+		return NFS3ERR_FBIG;
+	case ENOSPC:
+		return NFS3ERR_NOSPC;
+	case EROFS:
+	case ERR_WRITE_PROTECT:
+		return NFS3ERR_ROFS;
+	case EMLINK:
+		return NFS3ERR_MLINK;
+	case ENAMETOOLONG:
+		return NFS3ERR_NAMETOOLONG;
+	case ENOTEMPTY:
+		return NFS3ERR_NOTEMPTY;
+	case EDQUOT:
+		return NFS3ERR_DQUOT;
+	case ESTALE:
+		return NFS3ERR_STALE;
+	case ERR_MISCOMPARE:
+		return NFS3ERR_NOT_SYNC;
+	case EBADMSG:
+		return NFS3ERR_BADHANDLE;
+	case EOPNOTSUPP:
+		return NFS3ERR_NOTSUPP;
+	case ENOMEM:
+	case EAGAIN:
+	case EBUSY:
+	case ERR_SHUTDOWN:
+	case ERR_DISCONNECTED:
+		return NFS3ERR_JUKEBOX;
+	case ERR_EPOCH_STALE:
+		return NFS_FENCED;
+	case EIO:
+	case ERR_CORRUPT:
+	case ERR_MEDIUM:
+	default:
+		return NFS3ERR_IO;
+	}
+}
+
+void nfs_result(struct nfs_call *c, int rc)
+{
+	if (rc >= 0)
+		return;
+	c->status = nfs3_status(rc);
+	if (c->status == NFS_FENCED && c->nfs->o.on_fenced)
+		c->nfs->o.on_fenced(c->nfs->o.arg);
+}
+
+/* ---- who ---- */
+
+static void peer_drop(void *data)
+{
+	struct nfs_peer *p = data;
+	nfs_client_put(p->nfs, p->client);
+	free(p);
+}
+
+struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req)
+{
+	struct nfs_peer *p = rpc_conn_data(req->conn);
+	if (p)
+		return p;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->nfs = n;
+	p->client = nfs_client_get(n, rpc_conn_peer_text(req->conn));
+	if (!p->client) {
+		free(p);
+		return NULL;
+	}
+	rpc_conn_set_data(req->conn, p, peer_drop);
+	return p;
+}
+
+const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e)
+{
+	const struct export_rule *r = export_match_rule(e, rpc_conn_peer(req->conn));
+	if (r && r->secure_port && !rpc_conn_secure_port(req->conn))
+		return NULL;
+	return r;
+}
+
+/* The export and rule, remembered with the connection while the table stays the same. */
+static bool peer_find(struct nfs_call *c, uint64_t export_id)
+{
+	struct nfs *n = c->nfs;
+	struct nfs_peer *p = c->peer;
+	if (p->generation != n->generation || p->export_id != export_id || !p->exp) {
+		p->exp = export_by_id(n->table, export_id);
+		p->rule = p->exp ? nfs_rule_of(n, c->req, p->exp) : NULL;
+		p->use = p->exp ? nfs_export_use(n, p->exp) : NULL;
+		p->export_id = export_id;
+		p->generation = n->generation;
+	}
+	c->exp = p->exp;
+	c->rule = p->rule;
+	return c->exp;
+}
+
+/* ---- what ---- */
+
+static enum nfsstat3 handle_find(struct nfs_call *c, const uint8_t *data, uint32_t len,
+				 struct fh *fh, struct nfs_mount **ret)
+{
+	struct nfs *n = c->nfs;
+	if (fh_parse(data, len, fh))
+		return NFS3ERR_BADHANDLE;
+	struct nfs_mount *m = nfs_mount_by_id(n, fh->fs_id);
+	if (!m)
+		return NFS3ERR_STALE;
+	/* Not mounted yet, or just now not: it will be, so the client is to ask again. */
+	if (!m->fs || m->leaving)
+		return NFS3ERR_JUKEBOX;
+	if (!fh_verify(data, &m->key))
+		return NFS3ERR_BADHANDLE;
+	*ret = m;
+	return NFS3_OK;
+}
+
+static enum nfsstat3 call_open(struct nfs_call *c, const uint8_t *data, uint32_t len,
+			       unsigned flags)
+{
+	struct nfs_mount *m;
+	struct fh fh;
+	if (c->nfs->o.fenced && c->nfs->o.fenced(c->nfs->o.arg))
+		return NFS_FENCED;
+	enum nfsstat3 st = handle_find(c, data, len, &fh, &m);
+	if (st)
+		return st;
+	if (!peer_find(c, fh.export_id) || strcmp(c->exp->fs, m->name))
+		return NFS3ERR_STALE;
+	if (!c->rule)
+		return NFS3ERR_ACCES;
+	if ((flags & NFS_MODIFIES) && !c->rule->read_write)
+		return NFS3ERR_ROFS;
+	export_squash(c->rule, &c->req->cred, &c->cred);
+	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
+	c->mount = m;
+	c->table = c->nfs->table;
+	nfs_mount_hold(m);
+	export_table_get(c->table);
+	return NFS3_OK;
+}
+
+struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags)
+{
+	struct nfs_call *c = (struct nfs_call *)req->area;
+	const uint8_t *data;
+	uint32_t len;
+	memset(c, 0, offsetof(struct nfs_call, read));
+	c->nfs = arg;
+	c->req = req;
+	c->peer = nfs_peer_of(c->nfs, req);
+	if (!xdr_opaque(&req->args, NFS3_FHSIZE, &data, &len))
+		return NULL;
+	c->status = c->peer ? call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	return c;
+}
+
+bool nfs_second(struct nfs_call *c, struct fs_fid *ret)
+{
+	const uint8_t *data;
+	uint32_t len;
+	struct nfs_mount *m;
+	struct fh fh;
+	if (!xdr_opaque(&c->req->args, NFS3_FHSIZE, &data, &len))
+		return false;
+	if (c->status)
+		return true;
+	c->status = handle_find(c, data, len, &fh, &m);
+	if (c->status)
+		return true;
+	if (m != c->mount || fh.export_id != c->exp->id)
+		c->status = NFS3ERR_XDEV;
+	*ret = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
+	return true;
+}
+
+/* ---- where ---- */
+
+int nfs_walk(struct fs *fs, const struct fs_fid *from, const char *path, struct fs_fid *ret)
+{
+	static const struct fs_cred root;
+	struct fs_fid at = *from;
+	while (*path) {
+		size_t n = strcspn(path, "/");
+		struct fs_attr a;
+		if (n > FS_NAME_MAX)
+			return -ENAMETOOLONG;
+		if (n == 2 && path[0] == '.' && path[1] == '.')
+			return -EACCES;
+		if (n) {
+			int rc = fs_lookup(fs, &root, &at, path, (uint32_t)n, &a, NULL);
+			if (rc)
+				return rc;
+			if (a.type != FS_DIR)
+				return -ENOTDIR;
+			at = (struct fs_fid){.ino = a.ino, .generation = a.generation};
+		}
+		path += n + (path[n] == '/');
+	}
+	*ret = at;
+	return 0;
+}
+
+int nfs_export_root(struct nfs_mount *m, const struct export *e, struct fs_fid *ret)
+{
+	if (!e->root_known) {
+		struct fs_fid root;
+		int rc = nfs_walk(m->fs, &m->root, e->subdir, &root);
+		if (rc)
+			return rc;
+		/* The one thing of a table that is found out late; the same for whoever asks. */
+		((struct export *)e)->root = root;
+		((struct export *)e)->root_known = true;
+	}
+	*ret = e->root;
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void call_let_go(struct nfs_call *c)
+{
+	if (c->mount)
+		nfs_mount_release(c->mount);
+	c->mount = NULL;
+	export_table_put(c->table);
+	c->table = NULL;
+	c->exp = NULL;
+	c->rule = NULL;
+}
+
+int nfs_end(struct nfs_call *c)
+{
+	bool fenced = c->status == NFS_FENCED;
+	if (!c->reading)
+		call_let_go(c);
+	return fenced ? RPC_DROP : RPC_SUCCESS;
+}
+
+int nfs_again(struct nfs_call *c)
+{
+	call_let_go(c);
+	return RPC_AGAIN;
+}
+
+int nfs_garbage(struct nfs_call *c)
+{
+	call_let_go(c);
+	return RPC_GARBAGE_ARGS;
+}

@@ -1,0 +1,211 @@
+/* The service as a whole, and the file systems it serves. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs/nfs_impl.h"
+#include "runtime/log.h"
+
+int nfs_new(struct nfs **ret, const struct nfs_opts *o)
+{
+	struct nfs *n = calloc(1, sizeof(*n));
+	if (!n)
+		return -ENOMEM;
+	n->magic = NFS_MAGIC;
+	n->o = *o;
+	LIST_INIT(&n->mounts);
+	LIST_INIT(&n->lookups);
+	TAILQ_INIT(&n->clients);
+	TAILQ_INIT(&n->exports);
+	TAILQ_INIT(&n->mounted);
+	n->generation = 1;
+	int rc = export_table_new(&n->table, NULL, 0, n->generation, NULL);
+	if (rc) {
+		free(n);
+		return rc;
+	}
+	for (unsigned i = 0; i < NFS3_PROCS; i++)
+		n->ops[i].name = nfs3_procs[i].name;
+	for (unsigned i = 0; i < MOUNT3_PROCS; i++)
+		n->ops[NFS3_PROCS + i].name = mount3_procs[i].name;
+	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
+					  .vers = NFS_V3,
+					  .procs = nfs3_procs,
+					  .nprocs = NFS3_PROCS,
+					  .arg = n,
+					  .finished = nfs_finished};
+	n->mount_program = (struct rpc_program){.prog = MOUNT_PROGRAM,
+						.vers = MOUNT_V3,
+						.procs = mount3_procs,
+						.nprocs = MOUNT3_PROCS,
+						.arg = n,
+						.finished = mount3_finished};
+	*ret = n;
+	return 0;
+}
+
+void nfs_free(struct nfs *n)
+{
+	if (!n)
+		return;
+	CHECK(n, NFS_MAGIC);
+	nfs_resolve_stop(n);
+	struct nfs_mount *m;
+	while ((m = LIST_FIRST(&n->mounts))) {
+		ASSERT(!m->busy);
+		LIST_REMOVE(m, link);
+		free(m);
+	}
+	export_table_put(n->table);
+	mount3_free(n);
+	nfs_stats_free(n);
+	n->magic = 0;
+	free(n);
+}
+
+size_t nfs_area_size(void)
+{
+	return sizeof(struct nfs_call);
+}
+
+int nfs_serve(struct nfs *n, struct rpc_server *s)
+{
+	int rc = rpc_server_add(s, &n->program);
+	return rc ? rc : rpc_server_add(s, &n->mount_program);
+}
+
+struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id)
+{
+	struct nfs_mount *m;
+	LIST_FOREACH (m, &n->mounts, link)
+		if (m->id == id)
+			return m;
+	return NULL;
+}
+
+struct nfs_mount *nfs_mount_by_name(struct nfs *n, const char *name)
+{
+	struct nfs_mount *m;
+	LIST_FOREACH (m, &n->mounts, link)
+		if (strcmp(m->name, name) == 0)
+			return m;
+	return NULL;
+}
+
+void nfs_mount_hold(struct nfs_mount *m)
+{
+	m->busy++;
+}
+
+void nfs_mount_release(struct nfs_mount *m)
+{
+	ASSERT(m->busy);
+	if (--m->busy == 0 && m->leaving)
+		waitq_wake_all(&m->idle);
+}
+
+int nfs_mount_expect(struct nfs *n, uint64_t id, const char *name)
+{
+	struct nfs_mount *m = nfs_mount_by_id(n, id);
+	if (strlen(name) >= sizeof(m->name))
+		return -ENAMETOOLONG;
+	if (!m) {
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return -ENOMEM;
+		m->id = id;
+		waitq_init(&m->idle);
+		LIST_INSERT_HEAD(&n->mounts, m, link);
+	}
+	strcpy(m->name, name);
+	return 0;
+}
+
+/* The root directory is never removed, so its generation is the one mkfs gave it. */
+static int find_root(struct fs *fs, struct fs_fid *ret)
+{
+	int rc = -ESTALE;
+	for (uint32_t g = 0; g < 2 && rc == -ESTALE; g++) {
+		struct fs_attr a;
+		*ret = (struct fs_fid){.ino = FS_ROOT_INO, .generation = g};
+		rc = fs_getattr(fs, ret, &a);
+	}
+	return rc;
+}
+
+int nfs_mount_add(struct nfs *n, uint64_t id, const char *name, struct fs *fs)
+{
+	struct fs_statfs st;
+	struct fs_fid root;
+	struct fh_key key;
+	int rc = fs_statfs(fs, &st);
+	if (rc == 0)
+		rc = find_root(fs, &root);
+	if (rc == 0)
+		rc = fh_key_make(&key, st.uuid);
+	if (rc == 0)
+		rc = nfs_mount_expect(n, id, name);
+	if (rc)
+		return rc;
+	struct nfs_mount *m = nfs_mount_by_id(n, id);
+	m->key = key;
+	m->root = root;
+	m->dir_verifier = siphash(key.k, "directory cookies", 17);
+	m->leaving = false;
+	m->fs = fs;
+	return 0;
+}
+
+struct fs *nfs_mount_take(struct nfs *n, uint64_t id)
+{
+	struct nfs_mount *m = nfs_mount_by_id(n, id);
+	if (!m || !m->fs || m->leaving)
+		return NULL;
+	m->leaving = true;
+	while (m->busy)
+		waitq_wait(&m->idle);
+	struct fs *fs = m->fs;
+	m->fs = NULL;
+	m->leaving = false;
+	return fs;
+}
+
+void nfs_mount_forget(struct nfs *n, uint64_t id)
+{
+	struct nfs_mount *m = nfs_mount_by_id(n, id);
+	if (!m)
+		return;
+	ASSERT(!m->fs && !m->busy);
+	LIST_REMOVE(m, link);
+	free(m);
+}
+
+struct fs *nfs_mount_get(struct nfs *n, const char *name)
+{
+	struct nfs_mount *m = nfs_mount_by_name(n, name);
+	return m && !m->leaving ? m->fs : NULL;
+}
+
+int nfs_mount_use(struct nfs *n, const char *name, int (*fn)(void *arg, struct fs *fs), void *arg)
+{
+	struct nfs_mount *m = nfs_mount_by_name(n, name);
+	if (!m || !m->fs || m->leaving)
+		return -ENOENT;
+	nfs_mount_hold(m);
+	int rc = fn(arg, m->fs);
+	nfs_mount_release(m);
+	return rc;
+}
+
+unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t count)
+{
+	struct export_table *t;
+	unsigned bad;
+	int rc = export_table_new(&t, exports, count, n->generation + 1, &bad);
+	if (rc)
+		return (unsigned)count; /* the old table stays in force */
+	export_table_put(n->table);
+	n->table = t;
+	n->generation++;
+	nfs_resolve_start(n);
+	return bad;
+}
