@@ -66,7 +66,7 @@ static void dir_run(struct dir_fill *d, uint64_t cookie, struct fs_attr *dir, bo
 	struct fs_fid root;
 	d->at_root = nfs_export_root(c->mount, c->exp, &root) == 0 && root.ino == c->fid.ino;
 	nfs_result(
-	    c, fs_readdir(c->mount->fs, &c->cred, &c->fid, cookie, d->plus, dir_emit, d, dir, eof));
+	    c, fs_readdir(c->mount->fs, &c->cred, &c->fid, cookie, d->plus, dir_emit, d, eof, dir));
 	if (!c->status && !d->entries && !*eof)
 		c->status = NFS3ERR_TOOSMALL;
 }
@@ -93,7 +93,7 @@ static int dir_reply(struct dir_fill *d, const struct fs_attr *dir, bool eof)
 	return nfs_end(c);
 }
 
-static int readdir(struct rpc_req *req, void *arg, bool plus)
+static int dir_read(struct rpc_req *req, void *arg, bool plus)
 {
 	struct dir_fill d = {.plus = plus};
 	struct fs_attr dir;
@@ -123,10 +123,10 @@ static int readdir(struct rpc_req *req, void *arg, bool plus)
 
 int nfs3_readdir(struct rpc_req *req, void *arg)
 {
-	return readdir(req, arg, false);
+	return dir_read(req, arg, false);
 }
 
 int nfs3_readdirplus(struct rpc_req *req, void *arg)
 {
-	return readdir(req, arg, true);
+	return dir_read(req, arg, true);
 }

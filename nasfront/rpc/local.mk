@@ -3,3 +3,11 @@ libnasfront_a_SOURCES += \
 	nasfront/rpc/rpc_call.c nasfront/rpc/rpc_conn.c nasfront/rpc/rpc_conn.h \
 	nasfront/rpc/rpc_msg.c nasfront/rpc/rpc_msg.h nasfront/rpc/rpc_server.c \
 	nasfront/rpc/rpcbind.c nasfront/rpc/rpcbind.h nasfront/rpc/xdr.c nasfront/rpc/xdr.h
+
+check_PROGRAMS += tests/unit/rpc/test_xdr tests/unit/rpc/test_rpc
+tests_unit_rpc_test_xdr_SOURCES = tests/unit/rpc/test_xdr.c
+tests_unit_rpc_test_xdr_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_xdr_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+tests_unit_rpc_test_rpc_SOURCES = tests/unit/rpc/test_rpc.c
+tests_unit_rpc_test_rpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_rpc_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

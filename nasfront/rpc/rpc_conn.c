@@ -371,7 +371,7 @@ static void conn_event(void *arg, int status, int events)
 	CHECK(c, RPC_CONN_MAGIC);
 	rpc_conn_get(c);
 	if (status < 0)
-		rpc_conn_close(c, err_name(status));
+		rpc_conn_close(c, "socket error"); /* libuv says no more than that */
 	if (!c->dead && (events & UV_WRITABLE)) {
 		c->blocked = false;
 		conn_flush(c);
