@@ -1,0 +1,318 @@
+/*
+ * The segment at open: formatted, or adopted by scanning its CBEs.
+ *
+ * The super block is believed when its magic, version, checksum, identity and layout all hold.
+ * Otherwise the segment is formatted only if no CBE of it is DIRTY; what may be somebody's only
+ * copy of acknowledged data is never overwritten. Format writes the magic last.
+ *
+ * A CBE is believed when its fields are possible. Adopted are CLEAN and DIRTY ones; of two for
+ * one page the higher generation. FILLING ones are freed, but their pages rest for a while: a
+ * disk read of the process that died may still be landing in them.
+ *
+ * While the index is rebuilt every bucket's `seq` is odd, so heads that read it look again.
+ */
+#include "blockcore/cache/cache_priv.h"
+#include "runtime/crc32c.h"
+#include <errno.h>
+#include <stdlib.h>
+
+static uint32_t super_crc(const struct cache_super *s)
+{
+	return crc32c(s, offsetof(struct cache_super, incarnation));
+}
+
+static uint32_t buckets_for(uint32_t npages)
+{
+	uint32_t n = CACHE_GROUP_PAGES * CACHE_SHARDS_MAX;
+	while (n < npages)
+		n *= 2;
+	return n;
+}
+
+/* Lays npages out; returns the end. */
+static uint64_t layout(struct cache_super *s, uint32_t page_size, uint32_t npages)
+{
+	s->page_size = page_size;
+	s->npages = npages;
+	s->nbuckets = buckets_for(npages);
+	s->cbe_off = page_size;
+	s->bucket_off = s->cbe_off + (uint64_t)npages * sizeof(struct cbe);
+	s->page_off = s->bucket_off + (uint64_t)s->nbuckets * sizeof(struct cache_bucket);
+	s->page_off = ROUND_UP(s->page_off, page_size);
+	s->size = s->page_off + (uint64_t)npages * page_size;
+	return s->size;
+}
+
+/* The layout this version gives a segment of `size` bytes. */
+static int layout_for(struct cache_super *s, uint32_t page_size, uint64_t size)
+{
+	uint64_t n = size / (page_size + sizeof(struct cbe));
+	n = MIN(n, (uint64_t)CACHE_NO_PAGE - 2);
+	while (n >= CACHE_PAGES_MIN && layout(s, page_size, (uint32_t)n) > size)
+		n -= MAX((s->size - size) / (page_size + sizeof(struct cbe)), 1);
+	if (n < CACHE_PAGES_MIN) {
+		log_error("cache segment is too small: bytes=%llu", (unsigned long long)size);
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+static bool page_size_ok(uint32_t n)
+{
+	return n == 4096 || n == 8192;
+}
+
+/* The super block's own numbers agree and fit. */
+static bool layout_ok(const struct cache_super *s, uint64_t size)
+{
+	struct cache_super want;
+	if (!page_size_ok(s->page_size) || s->npages < CACHE_PAGES_MIN ||
+	    s->npages >= CACHE_NO_PAGE - 1)
+		return false;
+	layout(&want, s->page_size, s->npages);
+	return s->nbuckets == want.nbuckets && s->cbe_off == want.cbe_off &&
+	       s->bucket_off == want.bucket_off && s->page_off == want.page_off &&
+	       s->size == want.size && s->size <= size;
+}
+
+static bool has_dirty(const char *base, uint64_t cbe_off, uint32_t npages)
+{
+	struct cbe *e = (struct cbe *)(base + cbe_off);
+	for (uint32_t i = 0; i < npages; i++)
+		if (CBE_GET(&e[i], state) == CBE_DIRTY)
+			return true;
+	return false;
+}
+
+static void format(struct cache *c, const struct cache_opts *o, const struct cache_super *plan)
+{
+	struct cache_super *s = o->segment;
+	memset(s->magic, 0, sizeof(s->magic));
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	memset(o->segment, 0, plan->page_off);
+	struct cache_super new = *plan;
+	memcpy(new.magic, CACHE_MAGIC, sizeof(new.magic));
+	new.version = CACHE_VERSION;
+	memcpy(new.array_uuid, o->array_uuid, sizeof(new.array_uuid));
+	memset(new.controller, 0, sizeof(new.controller));
+	memcpy(new.controller, o->controller, strnlen(o->controller, sizeof(new.controller) - 1));
+	new.hash_seed = env_random_u64(c->env);
+	size_t skip = sizeof(new.magic);
+	memcpy((char *)s + skip, (char *)&new + skip,
+	       offsetof(struct cache_super, incarnation) - skip);
+	s->crc = super_crc(&new);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	memcpy(s->magic, CACHE_MAGIC, sizeof(s->magic));
+}
+
+static bool identity_ok(const struct cache_super *s, const struct cache_opts *o)
+{
+	char name[sizeof(s->controller)] = {0};
+	memcpy(name, o->controller, strnlen(o->controller, sizeof(name) - 1));
+	return memcmp(s->array_uuid, o->array_uuid, sizeof(s->array_uuid)) == 0 &&
+	       memcmp(s->controller, name, sizeof(name)) == 0;
+}
+
+/* Why the segment cannot be adopted; 0 when it can. */
+static int super_judge(const struct cache_super *s, const struct cache_opts *o)
+{
+	if (s->version != CACHE_VERSION)
+		return -ERR_VERSION;
+	if (s->crc != super_crc(s))
+		return -ERR_CORRUPT;
+	if (!identity_ok(s, o) || !layout_ok(s, o->segment_size))
+		return -ERR_FOREIGN;
+	return 0;
+}
+
+static void tell_refusal(int why, const struct cache_opts *o)
+{
+	const char *remedy =
+	    why == -ERR_VERSION ? "start the version that wrote it and stop it cleanly, then start "
+				  "this one again"
+	    : why == -ERR_FOREIGN
+		? "start it with the array, controller name and cache size it was made with and "
+		  "stop it cleanly; or remove the segment to give the data up"
+		: "its super block is damaged: keep a copy for repair, then remove the segment to "
+		  "give the data up";
+	log_error("cache segment refused: it holds dirty pages controller=%s why=%s remedy=\"%s\"",
+		  o->controller, err_name(why), remedy);
+}
+
+/* Maybe a segment that cannot be adopted: may it be formatted? CBEs stand where every version
+ * puts them, after the first page. */
+static int may_format(const struct cache_super *s, const struct cache_opts *o, int why,
+		      const struct cache_super *plan)
+{
+	uint32_t page_size = page_size_ok(s->page_size) ? s->page_size : plan->page_size;
+	uint64_t room = (o->segment_size - page_size) / sizeof(struct cbe);
+	uint64_t n = why == -ERR_CORRUPT || s->npages == 0 ? plan->npages : s->npages;
+	if (!has_dirty(o->segment, page_size, (uint32_t)MIN(n, room)))
+		return 0;
+	tell_refusal(why, o);
+	return why;
+}
+
+int cache_segment_open(struct cache *c, const struct cache_opts *o)
+{
+	struct cache_super *s = o->segment, plan = {0};
+	if (!page_size_ok(o->page_size) || !o->controller || !o->segment)
+		return -EINVAL;
+	int rc = layout_for(&plan, o->page_size, o->segment_size);
+	if (rc)
+		return rc;
+	bool ours = memcmp(s->magic, CACHE_MAGIC, sizeof(s->magic)) == 0;
+	int why = ours ? super_judge(s, o) : 0;
+	if (why && (rc = may_format(s, o, why, &plan)))
+		return rc;
+	/* Another size or page size: kept as it is while it holds dirty pages. */
+	bool resized = ours && !why && (s->size != plan.size || s->page_size != plan.page_size);
+	if (resized && has_dirty(o->segment, s->cbe_off, s->npages))
+		log_notice("cache segment keeps its old layout until its dirty pages are on disk "
+			   "pages=%u wanted=%u",
+			   s->npages, plan.npages);
+	else if (!ours || why || resized)
+		format(c, o, &plan);
+	c->super = s;
+	c->page_size = s->page_size;
+	c->page_shift = (uint32_t)__builtin_ctz(s->page_size);
+	c->full = (uint16_t)((1u << (s->page_size / CACHE_SECTOR)) - 1);
+	c->npages = s->npages;
+	c->nbuckets = s->nbuckets;
+	c->seed = s->hash_seed;
+	c->cbe = (struct cbe *)((char *)o->segment + s->cbe_off);
+	c->bucket = (struct cache_bucket *)((char *)o->segment + s->bucket_off);
+	c->data = (char *)o->segment + s->page_off;
+	atomic_fetch_add(&s->incarnation, 1);
+	return 0;
+}
+
+static bool cbe_possible(struct cache *c, struct cbe *e)
+{
+	uint32_t state = CBE_GET(e, state);
+	uint16_t valid = CBE_GET(e, valid), dirty = CBE_GET(e, dirty);
+	return (state == CBE_CLEAN || state == CBE_DIRTY) && CBE_GET(e, volume) != 0 &&
+	       CBE_GET(e, page) < CACHE_PAGE_LIMIT && !(valid & ~c->full) && !(dirty & ~valid) &&
+	       valid && (state == CBE_DIRTY || !dirty) &&
+	       e->generation <= atomic_load(&c->super->generation);
+}
+
+static void drop_cbe(struct cache *c, uint32_t pg)
+{
+	CBE_PUT(&c->cbe[pg], state, CBE_FREE);
+}
+
+/* Links the CBE into its chain, in the place of an older one if there is. */
+static bool adopt_index(struct cache *c, uint32_t pg)
+{
+	struct cbe *e = &c->cbe[pg];
+	uint32_t vol = CBE_GET(e, volume);
+	uint64_t page = CBE_GET(e, page);
+	uint32_t b = cache_place_of(c, vol, page).bucket;
+	uint32_t other = cache_index_find(c, b, vol, page).cur;
+	if (other != CACHE_NO_PAGE && c->cbe[other].generation >= e->generation) {
+		drop_cbe(c, pg);
+		return false;
+	}
+	uint32_t next = CBE_GET(&c->bucket[b], head);
+	if (other != CACHE_NO_PAGE) {
+		/* Unlink the loser: the bucket's seq is odd, nobody looks. */
+		uint32_t *at = (uint32_t *)&c->bucket[b].head;
+		while (*at != other)
+			at = (uint32_t *)&c->cbe[*at].next;
+		__atomic_store_n(at, CBE_GET(&c->cbe[other], next), __ATOMIC_RELEASE);
+		next = CBE_GET(&c->bucket[b], head);
+		drop_cbe(c, other);
+	}
+	CBE_PUT(e, next, next);
+	CBE_PUT(&c->bucket[b], head, pg);
+	return true;
+}
+
+static void buckets_close(struct cache *c)
+{
+	for (uint32_t b = 0; b < c->nbuckets; b++) {
+		uint32_t seq = atomic_load(&c->bucket[b].seq);
+		atomic_exchange(&c->bucket[b].seq, seq | 1);
+		CBE_PUT(&c->bucket[b], head, CACHE_NO_PAGE);
+	}
+}
+
+static void buckets_open(struct cache *c)
+{
+	for (uint32_t b = 0; b < c->nbuckets; b++)
+		atomic_fetch_add(&c->bucket[b].seq, 1);
+}
+
+/* The private side of a page that lives on. */
+static int adopt_page(struct cache *c, uint32_t pg)
+{
+	struct cbe *e = &c->cbe[pg];
+	struct cache_page *m = &c->page[pg];
+	uint64_t page = CBE_GET(e, page);
+	struct cache_vol *v = cache_vol_find_or_make(c, CBE_GET(e, volume));
+	if (!v)
+		return -ENOMEM;
+	struct cache_shard *s = cache_place_of(c, v->id, page).shard;
+	atomic_store(&m->refs, 1);
+	m->flags = PG_INDEXED;
+	m->home = QUEUE_MAIN;
+	e->mirror = CACHE_NO_PAGE;
+	if (CBE_GET(e, dirty)) {
+		m->since = e->generation;
+		cache_dirty_add(c, s, v, page);
+		atomic_fetch_add(&c->norphans, 1);
+	} else {
+		CBE_PUT(e, state, CBE_CLEAN);
+		cache_queue_insert(c, s, pg);
+	}
+	return 0;
+}
+
+static void free_pages(struct cache *c, const bool *filling)
+{
+	struct cache_pool *p = &c->pool;
+	for (uint32_t pg = c->npages; pg-- > 0;) {
+		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE)
+			continue;
+		if (filling[pg])
+			p->quarantine[p->nquarantine++] = pg;
+		else
+			p->free[p->nfree++] = pg;
+	}
+}
+
+int cache_adopt(struct cache *c, uint32_t *ret_adopted)
+{
+	uint32_t adopted = 0, bad = 0;
+	int rc = 0;
+	bool *filling = calloc(c->npages, sizeof(*filling));
+	if (!filling)
+		return -ENOMEM;
+	buckets_close(c);
+	for (uint32_t pg = 0; pg < c->npages; pg++) {
+		uint32_t state = CBE_GET(&c->cbe[pg], state);
+		if (state == CBE_FREE)
+			continue;
+		filling[pg] = state == CBE_FILLING;
+		bool ok = cbe_possible(c, &c->cbe[pg]);
+		bad += !ok && !filling[pg];
+		if (ok)
+			adopt_index(c, pg);
+		else
+			drop_cbe(c, pg);
+	}
+	buckets_open(c);
+	for (uint32_t pg = 0; rc == 0 && pg < c->npages; pg++)
+		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE) {
+			rc = adopt_page(c, pg);
+			adopted++;
+		}
+	free_pages(c, filling);
+	free(filling);
+	if (bad)
+		event_write(LOG_L_ERROR, "cache.dropped",
+			    "%u cache elements with impossible fields were dropped", bad);
+	*ret_adopted = adopted;
+	return rc;
+}

@@ -1,0 +1,306 @@
+/*
+ * Writing dirty pages to disk: claim a run of neighbours, write it, let go.
+ *
+ * claim   PG_DESTAGING on the current version, and a reference: its data cannot change or go.
+ * write   outside all locks. A version that comes meanwhile is PG_HELD: it is not claimed until
+ *         this write has ended, so versions reach the disk in their order.
+ * end     written and still current: CLEAN. Superseded: its successor learns which sectors it
+ *         inherited, and that it may go now. Failed: stays dirty.
+ */
+#include "blockcore/cache/cache_priv.h"
+#include <errno.h>
+
+#define BACKOFF_MIN (1 * NS_PER_S)
+#define BACKOFF_MAX (30 * NS_PER_S)
+
+bool cache_vol_hold(struct cache_vol *v)
+{
+	pthread_mutex_lock(&v->lock);
+	bool ok = v->backing && !v->detaching;
+	v->users += ok;
+	pthread_mutex_unlock(&v->lock);
+	return ok;
+}
+
+void cache_vol_unhold(struct cache_vol *v)
+{
+	pthread_mutex_lock(&v->lock);
+	if (--v->users == 0)
+		waitq_wake_all(&v->idle);
+	pthread_mutex_unlock(&v->lock);
+}
+
+enum claim { CLAIMED, SKIPPED, PARTIAL };
+
+/* The shard's lock is held, the page is dirty. */
+static enum claim claim_page(struct cache_vol *v, uint32_t pg, uint64_t page, uint64_t limit,
+			     bool eager, struct cache_run *run)
+{
+	struct cache *c = v->c;
+	struct cache_page *m = &c->page[pg];
+	uint16_t valid = CBE_GET(&c->cbe[pg], valid);
+	if (m->since > limit)
+		return SKIPPED;
+	if (m->flags & (PG_DESTAGING | PG_HELD)) {
+		run->busy = MIN(run->busy, page);
+		return SKIPPED;
+	}
+	if ((m->flags & PG_FAILED) && !eager &&
+	    env_now_ns(c->env) < atomic_load_explicit(&v->retry_at, memory_order_relaxed))
+		return SKIPPED;
+	if (valid != c->full && v->backing->block_size > CACHE_SECTOR)
+		return PARTIAL;
+	m->flags |= PG_DESTAGING;
+	m->writing = valid == c->full ? valid : CBE_GET(&c->cbe[pg], dirty);
+	atomic_fetch_add(&m->refs, 1);
+	run->pages[run->n++] = pg;
+	return CLAIMED;
+}
+
+/* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends. */
+static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, uint64_t end,
+			uint64_t limit, bool eager, struct cache_run *run)
+{
+	struct cache *c = v->c;
+	uint64_t base = group << CACHE_GROUP_BITS, stop = MIN(end, base + CACHE_GROUP_PAGES);
+	struct cache_shard *s = cache_place_of(c, v->id, base).shard;
+	bool go_on = true;
+	pthread_mutex_lock(&s->lock);
+	struct dirty_group *g = cache_dirty_find(s, v, group);
+	uint32_t bits = g ? g->bits : 0;
+	for (; *cursor < stop && go_on; ++*cursor) {
+		enum claim what = SKIPPED;
+		if (bits >> (*cursor - base) & 1) {
+			uint32_t b = cache_place_of(c, v->id, *cursor).bucket;
+			uint32_t pg = cache_index_find(c, b, v->id, *cursor).cur;
+			ASSERT(pg != CACHE_NO_PAGE);
+			if (run->n == 0)
+				run->first = *cursor;
+			what = claim_page(v, pg, *cursor, limit, eager, run);
+		}
+		if (what == CLAIMED && run->n == CACHE_RUN_PAGES)
+			go_on = false;
+		if (what == PARTIAL) {
+			if (run->n == 0)
+				run->partial = *cursor;
+			go_on = false;
+			break; /* the cursor stays: it is written once it has been read */
+		}
+		if (what == SKIPPED && run->n > 0)
+			go_on = false;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return go_on;
+}
+
+void cache_run_claim(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64_t limit,
+		     bool eager, struct cache_run *run)
+{
+	struct cache *c = v->c;
+	run->v = v;
+	run->n = 0;
+	run->busy = run->partial = UINT64_MAX;
+	bool wide = end - *cursor > CACHE_RUN_PAGES;
+	while (*cursor < end) {
+		uint64_t group = *cursor >> CACHE_GROUP_BITS;
+		if (wide && run->n == 0) {
+			struct cache_vol *at;
+			uint64_t next;
+			if (!cache_dirty_next(c, v->id, group, &at, &next) || at != v) {
+				*cursor = end;
+				return;
+			}
+			if (next > group) {
+				*cursor = MIN(next << CACHE_GROUP_BITS, end);
+				continue;
+			}
+		}
+		if (!claim_group(v, group, cursor, end, limit, eager, run))
+			return;
+	}
+}
+
+/* One write being gathered. */
+struct gather {
+	struct cache_run *run;
+	uint64_t off;
+	size_t bytes;
+	int n;
+	struct iovec iov[CACHE_IO_PAGES];
+	uint32_t at[CACHE_IO_PAGES]; /* the run's page of each piece */
+	int *rc;		     /* by page of the run */
+};
+
+static int write_pieces(struct gather *g, int from, int n, uint64_t off)
+{
+	struct cache_vol *v = g->run->v;
+	int rc = bdev_writev(v->backing, g->iov + from, n, off, 0);
+	atomic_fetch_add(&v->written, 1);
+	atomic_fetch_add_explicit(&v->ndestages, 1, memory_order_relaxed);
+	return rc;
+}
+
+/* A long write that fails is tried piece by piece: a bad sector holds up one page. */
+static void gather_write(struct gather *g)
+{
+	if (!g->n)
+		return;
+	int rc = write_pieces(g, 0, g->n, g->off);
+	uint64_t off = g->off;
+	for (int i = 0; rc && i < g->n; i++) {
+		int one = g->n > 1 ? write_pieces(g, i, 1, off) : rc;
+		if (one)
+			g->rc[g->at[i]] = one;
+		off += g->iov[i].iov_len;
+	}
+	g->n = 0;
+	g->bytes = 0;
+}
+
+static void gather_add(struct gather *g, uint32_t at, uint64_t off, void *data, size_t len)
+{
+	if (g->n && (g->off + g->bytes != off || g->n == CACHE_IO_PAGES))
+		gather_write(g);
+	if (!g->n)
+		g->off = off;
+	g->iov[g->n] = (struct iovec){.iov_base = data, .iov_len = len};
+	g->at[g->n++] = at;
+	g->bytes += len;
+}
+
+/* Adds the runs of sectors in the page's `writing`. */
+static void gather_page(struct gather *g, uint32_t at)
+{
+	struct cache_run *run = g->run;
+	struct cache *c = run->v->c;
+	uint32_t pg = run->pages[at];
+	uint16_t mask = c->page[pg].writing;
+	uint64_t base = (run->first + at) << c->page_shift, size = cache_vol_size(run->v);
+	for (unsigned i = 0; mask >> i;) {
+		if (!(mask >> i & 1)) {
+			i++;
+			continue;
+		}
+		unsigned n = 0;
+		while (mask >> (i + n) & 1)
+			n++;
+		uint64_t off = base + i * CACHE_SECTOR;
+		uint64_t stop = MIN(off + n * CACHE_SECTOR, size);
+		if (off < stop)
+			gather_add(g, at, off, (char *)cache_data(c, pg) + i * CACHE_SECTOR,
+				   stop - off);
+		i += n;
+	}
+}
+
+/* The version's successor may be written now. */
+static void end_superseded(struct cache_vol *v, struct cache_place p, uint64_t page, int rc)
+{
+	struct cache *c = v->c;
+	uint32_t cur = cache_index_find(c, p.bucket, v->id, page).cur;
+	if (cur == CACHE_NO_PAGE || !(c->page[cur].flags & PG_HELD))
+		return;
+	struct cache_page *m = &c->page[cur];
+	uint16_t inherit = m->inherit;
+	m->flags &= ~PG_HELD;
+	if (rc == 0) {
+		m->since = m->since_next;
+		cache_dirty_settle(c, p.shard, v, page, cur, inherit);
+	}
+	m->inherit = 0;
+	m->since_next = 0;
+}
+
+static void end_page(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg, int rc,
+		     struct page_batch *retire)
+{
+	struct cache *c = v->c;
+	struct cache_page *m = &c->page[pg];
+	m->flags &= ~PG_DESTAGING;
+	if (!(m->flags & PG_INDEXED))
+		end_superseded(v, p, page, rc);
+	else if (rc == 0)
+		cache_dirty_settle(c, p.shard, v, page, pg, m->writing);
+	else
+		m->flags |= PG_FAILED;
+	waitq_wake_all(&p.shard->destages);
+	if (atomic_fetch_sub(&m->refs, 1) == 1)
+		retire->pages[retire->n++] = pg;
+}
+
+static void back_off(struct cache_vol *v, int rc)
+{
+	struct cache *c = v->c;
+	pthread_mutex_lock(&v->lock);
+	bool first = rc && v->backoff == 0;
+	if (!rc)
+		v->backoff = 0;
+	else if (env_now_ns(c->env) >= atomic_load(&v->retry_at))
+		v->backoff = v->backoff ? MIN(v->backoff * 2, BACKOFF_MAX) : BACKOFF_MIN;
+	if (rc)
+		atomic_store(&v->retry_at, env_now_ns(c->env) + v->backoff);
+	pthread_mutex_unlock(&v->lock);
+	if (first)
+		event_write(LOG_L_ERROR, "cache.destage_failed",
+			    "volume %u: dirty data cannot be written to disk (%s); it is kept in "
+			    "the cache and tried again",
+			    v->id, err_name(rc));
+}
+
+/* Lets go of the whole run; rc by page. */
+static int run_end(struct cache_run *run, const int *rcs)
+{
+	struct cache_vol *v = run->v;
+	struct cache *c = v->c;
+	struct page_batch retire = {.n = 0};
+	struct cache_shard *s = NULL;
+	int first = 0;
+	for (uint32_t i = 0; i < run->n; i++) {
+		if (run->pages[i] == CACHE_NO_PAGE)
+			continue;
+		uint64_t page = run->first + i;
+		struct cache_place p = cache_place_of(c, v->id, page);
+		s = cache_shard_move(s, p.shard);
+		end_page(v, p, page, run->pages[i], rcs[i], &retire);
+		cache_count(v, s)->destaged_pages += rcs[i] == 0;
+		first = first ? first : rcs[i];
+	}
+	cache_shard_move(s, NULL);
+	page_batch_flush(c, &retire);
+	cache_pool_nudge(c);
+	back_off(v, first);
+	run->n = 0;
+	return first;
+}
+
+int cache_run_write(struct cache_run *run)
+{
+	int rcs[CACHE_IO_PAGES] = {0};
+	struct gather g = {.run = run, .rc = rcs};
+	for (uint32_t i = 0; i < run->n; i++)
+		if (run->pages[i] != CACHE_NO_PAGE)
+			gather_page(&g, i);
+	gather_write(&g);
+	FAULT("cache.destage.written");
+	return run_end(run, rcs);
+}
+
+int cache_run_discard(struct cache_run *run)
+{
+	struct cache_vol *v = run->v;
+	struct cache *c = v->c;
+	int rcs[CACHE_IO_PAGES] = {0};
+	for (uint32_t i = 0; i < run->n;) {
+		uint32_t n = 0;
+		while (i + n < run->n && run->pages[i + n] != CACHE_NO_PAGE)
+			n++;
+		uint64_t off = (run->first + i) << c->page_shift;
+		uint64_t len = MIN((uint64_t)n << c->page_shift, cache_vol_size(v) - off);
+		int rc = n ? bdev_discard(v->backing, off, len) : 0;
+		atomic_fetch_add(&v->written, 1);
+		if (rc)
+			return rc;
+		i += n ? n : 1;
+	}
+	return run_end(run, rcs);
+}

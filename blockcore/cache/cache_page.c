@@ -1,0 +1,288 @@
+/*
+ * Pages that belong to nobody, and how they come and go.
+ *
+ *   free ----take----> private (refs 1) --publish--> current (the index's reference)
+ *    ^                                                   | superseded, evicted: detach
+ *    |                                                   v
+ *    +--- no hazard slot names it --- limbo <---- last reference gone
+ *
+ * Taking is all or nothing, and a task that waits for pages holds none and pins none: so no
+ * circle of waiters can form. Waiters are served in arrival order, readers before writers.
+ * Writers may not make more than `budget` pages dirty, so that reads always find room.
+ */
+#include "blockcore/cache/cache_priv.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define QUARANTINE_NS (10 * NS_PER_S)
+#define LIMBO_BATCH   64
+#define TAKE_POLL_NS  (10 * NS_PER_MS) /* hazard slots are cleared without telling us */
+
+int cache_pool_init(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	p->free = calloc(c->npages, sizeof(uint32_t));
+	p->limbo = calloc(c->npages, sizeof(uint32_t));
+	p->quarantine = calloc(c->npages, sizeof(uint32_t));
+	if (!p->free || !p->limbo || !p->quarantine)
+		return -ENOMEM;
+	p->reserve = MIN(8, c->npages / 16);
+	p->limbo_next = LIMBO_BATCH;
+	p->quarantine_end = env_now_ns(c->env) + QUARANTINE_NS;
+	pthread_mutex_init(&p->lock, NULL);
+	for (int i = 0; i < TAKE_CLASSES; i++)
+		TAILQ_INIT(&p->waiters[i]);
+	return 0;
+}
+
+void cache_pool_fini(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	free(p->free);
+	free(p->limbo);
+	free(p->quarantine);
+	p->free = p->limbo = p->quarantine = NULL;
+}
+
+static bool pool_has(struct cache *c, unsigned n, enum page_class cls)
+{
+	struct cache_pool *p = &c->pool;
+	if (cls == TAKE_DESTAGE)
+		return p->nfree >= n;
+	if (p->nfree < n + p->reserve)
+		return false;
+	return cls != TAKE_WRITE ||
+	       atomic_load(&c->ndirty) + atomic_load(&p->held) + n <= c->budget;
+}
+
+static void pool_pop(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+{
+	struct cache_pool *p = &c->pool;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t pg = p->free[--p->nfree];
+		struct cache_page *m = &c->page[pg];
+		atomic_store_explicit(&m->refs, 1, memory_order_relaxed);
+		m->since = m->since_next = 0;
+		m->writing = m->inherit = 0;
+		m->flags = m->freq = 0;
+		m->queue = QUEUE_NONE;
+		CBE_PUT(&c->cbe[pg], state, CBE_FILLING);
+		pages[i] = pg;
+	}
+	if (cls == TAKE_WRITE)
+		atomic_fetch_add(&p->held, n);
+}
+
+/* Gives what there is to those who wait. */
+static void pool_serve(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	for (int cls = 0; cls < TAKE_CLASSES; cls++) {
+		struct page_waiter *w;
+		while ((w = TAILQ_FIRST(&p->waiters[cls])) && pool_has(c, w->n, cls)) {
+			pool_pop(c, w->n, cls, w->pages);
+			TAILQ_REMOVE(&p->waiters[cls], w, link);
+			atomic_fetch_sub(&p->nwaiting, 1);
+			struct task *t = w->task;
+			w->granted = true;
+			task_wake(t);
+		}
+	}
+}
+
+void cache_pool_nudge(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	if (!atomic_load(&p->nwaiting))
+		return;
+	pthread_mutex_lock(&p->lock);
+	pool_serve(c);
+	for (int cls = 0; cls < TAKE_CLASSES; cls++) {
+		struct page_waiter *w = TAILQ_FIRST(&p->waiters[cls]);
+		if (w)
+			task_wake(w->task);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void mark_hazards(struct cache *c, uint32_t scan)
+{
+	struct cache_hazard *h;
+	TAILQ_FOREACH (h, &c->hazards, link) {
+		for (uint32_t i = 0; i < h->nslots; i++) {
+			uint32_t v = atomic_load_explicit(&h->slots[i], memory_order_acquire);
+			if (v > 0 && v <= c->npages)
+				c->page[v - 1].hazard_scan = scan;
+		}
+	}
+}
+
+/* One look at all slots frees every page of limbo that none of them names. Pool's lock held. */
+static void limbo_scan(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	uint32_t kept = 0;
+	uint32_t scan = ++p->scan ? p->scan : ++p->scan;
+	pthread_mutex_lock(&c->hazard_lock);
+	cache_fence(); /* after the index changes that brought the pages here */
+	mark_hazards(c, scan);
+	pthread_mutex_unlock(&c->hazard_lock);
+	for (uint32_t i = 0; i < p->nlimbo; i++) {
+		uint32_t pg = p->limbo[i];
+		if (c->page[pg].hazard_scan == scan)
+			p->limbo[kept++] = pg;
+		else
+			p->free[p->nfree++] = pg;
+	}
+	p->nlimbo = kept;
+	p->limbo_next = kept + MIN(LIMBO_BATCH, c->npages / 8);
+}
+
+void cache_pages_retire(struct cache *c, unsigned n, const uint32_t *pages)
+{
+	struct cache_pool *p = &c->pool;
+	pthread_mutex_lock(&p->lock);
+	if (atomic_load(&c->nhazards)) {
+		memcpy(p->limbo + p->nlimbo, pages, n * sizeof(*pages));
+		p->nlimbo += n;
+		if (p->nlimbo >= p->limbo_next || atomic_load(&p->nwaiting))
+			limbo_scan(c);
+	} else {
+		memcpy(p->free + p->nfree, pages, n * sizeof(*pages));
+		p->nfree += n;
+	}
+	if (atomic_load(&p->nwaiting))
+		pool_serve(c);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void cache_pool_rescan(struct cache *c)
+{
+	struct cache_pool *p = &c->pool;
+	pthread_mutex_lock(&p->lock);
+	if (p->nlimbo)
+		limbo_scan(c);
+	if (p->nquarantine && env_now_ns(c->env) >= p->quarantine_end) {
+		memcpy(p->free + p->nfree, p->quarantine, p->nquarantine * sizeof(uint32_t));
+		p->nfree += p->nquarantine;
+		p->nquarantine = 0;
+	}
+	pool_serve(c);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages)
+{
+	struct cache_pool *p = &c->pool;
+	if (!n)
+		return;
+	pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < n; i++) {
+		CBE_PUT(&c->cbe[pages[i]], state, CBE_FREE);
+		p->free[p->nfree++] = pages[i];
+	}
+	if (atomic_load(&p->nwaiting))
+		pool_serve(c);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static bool pool_take_now(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+{
+	struct cache_pool *p = &c->pool;
+	pthread_mutex_lock(&p->lock);
+	bool ok = (cls == TAKE_DESTAGE || TAILQ_EMPTY(&p->waiters[cls])) && pool_has(c, n, cls);
+	if (ok)
+		pool_pop(c, n, cls, pages);
+	pthread_mutex_unlock(&p->lock);
+	return ok;
+}
+
+/* A batch at a time, so that a request in many finds pages ready. */
+static unsigned make_room(struct cache *c, unsigned n)
+{
+	unsigned some = MIN(64, MAX(c->npages / 32, 1));
+	unsigned got = cache_evict(c, MAX(n, some));
+	cache_pool_rescan(c);
+	return got;
+}
+
+int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+{
+	if (n == 0 || pool_take_now(c, n, cls, pages))
+		return 0;
+	make_room(c, n + c->pool.reserve);
+	return pool_take_now(c, n, cls, pages) ? 0 : -EAGAIN;
+}
+
+void cache_pages_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+{
+	struct cache_pool *p = &c->pool;
+	if (cache_pages_try_take(c, n, cls, pages) == 0)
+		return;
+	struct page_waiter w = {.task = task_self(), .pages = pages, .n = n};
+	struct waitq none;
+	waitq_init(&none);
+	pthread_mutex_lock(&p->lock);
+	TAILQ_INSERT_TAIL(&p->waiters[cls], &w, link);
+	atomic_fetch_add(&p->nwaiting, 1);
+	pool_serve(c);
+	while (!w.granted) {
+		pthread_mutex_unlock(&p->lock);
+		cache_kick(c);
+		make_room(c, n + p->reserve);
+		pthread_mutex_lock(&p->lock);
+		pool_serve(c);
+		if (!w.granted)
+			cache_wait(c, &p->lock, &none, TAKE_POLL_NS);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void cache_page_put(struct cache *c, uint32_t pg)
+{
+	uint32_t refs = atomic_fetch_sub(&c->page[pg].refs, 1);
+	ASSERT(refs > 0);
+	if (refs == 1)
+		cache_pages_retire(c, 1, &pg);
+	else
+		cache_pool_nudge(c);
+}
+
+void cache_page_detach(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b)
+{
+	struct cache_page *m = &c->page[pg];
+	if (m->queue != QUEUE_NONE)
+		cache_queue_remove(c, s, pg);
+	m->flags &= ~PG_INDEXED;
+	CBE_PUT(&c->cbe[pg], state, CBE_FREE);
+	FAULT("cache.detach.freed");
+	if (atomic_fetch_sub(&m->refs, 1) == 1)
+		b->pages[b->n++] = pg;
+}
+
+void cache_page_succeed(struct cache *c, uint32_t pg, uint32_t old, uint16_t mask, uint64_t gen)
+{
+	struct cache_page *m = &c->page[pg], *o = &c->page[old];
+	m->freq = MIN(o->freq + 1, 3);
+	m->home = o->home;
+	if (CBE_GET(&c->cbe[old], state) != CBE_DIRTY)
+		return;
+	m->since = o->since;
+	if (o->flags & PG_DESTAGING) {
+		m->flags |= PG_HELD;
+		m->inherit = o->writing & ~mask;
+		m->since_next = mask ? gen : 0;
+	} else if (o->flags & PG_HELD) {
+		m->flags |= PG_HELD;
+		m->inherit = o->inherit & ~mask;
+		m->since_next = o->since_next ? o->since_next : mask ? gen : 0;
+	}
+}
+
+void cache_copy_sectors(struct cache *c, uint32_t to, uint32_t from, uint16_t mask)
+{
+	char *d = cache_data(c, to), *s = cache_data(c, from);
+	for (unsigned i = 0; mask >> i; i++)
+		if (mask >> i & 1)
+			memcpy(d + i * CACHE_SECTOR, s + i * CACHE_SECTOR, CACHE_SECTOR);
+}
