@@ -445,6 +445,10 @@ static uint32_t survives(struct sim *s, const struct sim_write *w, enum sim_loss
 		return index < n ? w->len : 0;
 	case SIM_LOSE_SUBSET:
 		return index < 64 && (n >> index & 1) ? w->len : 0;
+	case SIM_KILL:
+		if (w->completed)
+			return w->len;
+		break;
 	case SIM_LOSE_RANDOM:
 		break;
 	}
@@ -491,6 +495,25 @@ void sim_power_off(struct sim *s)
 		waitq_wake_all(&d->stuck);
 }
 
+/* Completed writes are as they were, unflushed; those in flight end one way or another. */
+static void kill_settle(struct sim *s)
+{
+	struct sim_power *p = sim_power(s);
+	struct sim_write *w, *tmp;
+	size_t index = 0;
+	TAILQ_FOREACH_SAFE (w, &p->unstable, link, tmp) {
+		if (w->completed)
+			continue;
+		w->len = survives(s, w, SIM_KILL, 0, index++);
+		memcpy(w->disk->current + w->off, w->data, w->len);
+		w->completed = true;
+		w->fua = false;
+		if (w->len == 0)
+			write_free(p, w);
+	}
+	p->off = false;
+}
+
 void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 {
 	struct sim_power *p = sim_power(s);
@@ -498,6 +521,10 @@ void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 	struct sim_write *w;
 	size_t index = 0;
 	ASSERT(p->off);
+	if (how == SIM_KILL) {
+		kill_settle(s);
+		return;
+	}
 	TAILQ_FOREACH (d, sim_disks(s), link) {
 		memcpy(d->current, d->stable, d->size);
 		d->frozen = d->stable;

@@ -83,6 +83,8 @@ enum sim_loss {
 	SIM_LOSE_RANDOM, /* each survives, is lost or torn at a sector by the seed */
 	SIM_LOSE_PREFIX, /* the first n unstable writes in order of issue survive whole */
 	SIM_LOSE_SUBSET, /* write i survives when bit i of n is set (i < 64) */
+	SIM_KILL,	 /* a killed process, not a power loss: completed writes stay in the
+			  * disks' caches, those in flight are done, lost or torn by the seed */
 };
 void sim_power_off(struct sim *s);
 bool sim_power_is_off(const struct sim *s);
