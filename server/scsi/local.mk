@@ -6,3 +6,32 @@ libserver_a_SOURCES += \
 	server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
 	server/scsi/verify.c server/scsi/vpd.c
+
+scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
+	tests/unit/scsi/fixture.c tests/unit/scsi/fixture.h tests/unit/scsi/suite.h
+
+check_PROGRAMS += tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
+	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
+	tests/unit/scsi/test_rw tests/unit/scsi/test_sense
+
+tests_unit_scsi_test_inquiry_SOURCES = tests/unit/scsi/test_inquiry.c $(scsi_fixture)
+tests_unit_scsi_test_inquiry_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_inquiry_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_mode_SOURCES = tests/unit/scsi/test_mode.c $(scsi_fixture)
+tests_unit_scsi_test_mode_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_mode_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_nexus_SOURCES = tests/unit/scsi/test_nexus.c $(scsi_fixture)
+tests_unit_scsi_test_nexus_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_nexus_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_op_table_SOURCES = tests/unit/scsi/test_op_table.c $(scsi_fixture)
+tests_unit_scsi_test_op_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_op_table_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_provision_SOURCES = tests/unit/scsi/test_provision.c $(scsi_fixture)
+tests_unit_scsi_test_provision_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_provision_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_rw_SOURCES = tests/unit/scsi/test_rw.c $(scsi_fixture)
+tests_unit_scsi_test_rw_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_rw_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_sense_SOURCES = tests/unit/scsi/test_sense.c $(scsi_fixture)
+tests_unit_scsi_test_sense_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_sense_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

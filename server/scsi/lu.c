@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <bsd/string.h>
 #include "server/scsi/scsi_priv.h"
 
 int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
@@ -19,7 +18,7 @@ int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t
 	lu->volume_id = volume_id;
 	lu->block_size = block_size == 4096 ? 4096 : 512;
 	lu->block_shift = lu->block_size == 4096 ? 12 : 9;
-	strlcpy(lu->serial, serial, sizeof(lu->serial));
+	text_copy(lu->serial, serial, sizeof(lu->serial));
 	lu->volume = core_volume_get(core, volume_id);
 	*ret = lu;
 	return 0;

@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <bsd/string.h>
 #include "server/scsi/scsi_priv.h"
 
 /* ---- views ---- */
@@ -93,8 +92,8 @@ int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *i
 	n->magic = SCSI_NEXUS_MAGIC;
 	n->registry = r;
 	n->tpgt = t->tpgt;
-	strlcpy(n->target, t->iqn, sizeof(n->target));
-	strlcpy(n->initiator, initiator, sizeof(n->initiator));
+	text_copy(n->target, t->iqn, sizeof(n->target));
+	text_copy(n->initiator, initiator, sizeof(n->initiator));
 	memcpy(n->isid, isid, 6);
 	pthread_mutex_init(&n->lock, NULL);
 

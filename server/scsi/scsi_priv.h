@@ -13,6 +13,14 @@
 #include "runtime/check.h"
 #include "server/scsi/scsi.h"
 
+/* Copies text into a buffer of size bytes; what does not fit is cut. */
+static inline void text_copy(char *to, const char *from, size_t size)
+{
+	size_t n = strnlen(from, size - 1);
+	memcpy(to, from, n);
+	to[n] = 0;
+}
+
 /* ---- logical units ---- */
 
 /*

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <bsd/string.h>
 #include "server/scsi/scsi_priv.h"
 
 static int target_lun_compare(const void *a, const void *b)
@@ -75,10 +74,11 @@ int scsi_target_admit(struct scsi_target *t, const char *initiator, struct scsi_
 		return -EACCES;
 	bool own = e && e->chap_user[0];
 	memset(ret_auth, 0, sizeof(*ret_auth));
-	strlcpy(ret_auth->user, own ? e->chap_user : t->chap_user, sizeof(ret_auth->user));
-	strlcpy(ret_auth->secret, own ? e->chap_secret : t->chap_secret, sizeof(ret_auth->secret));
-	strlcpy(ret_auth->mutual_user, t->mutual_user, sizeof(ret_auth->mutual_user));
-	strlcpy(ret_auth->mutual_secret, t->mutual_secret, sizeof(ret_auth->mutual_secret));
+	text_copy(ret_auth->user, own ? e->chap_user : t->chap_user, sizeof(ret_auth->user));
+	text_copy(ret_auth->secret, own ? e->chap_secret : t->chap_secret,
+		  sizeof(ret_auth->secret));
+	text_copy(ret_auth->mutual_user, t->mutual_user, sizeof(ret_auth->mutual_user));
+	text_copy(ret_auth->mutual_secret, t->mutual_secret, sizeof(ret_auth->mutual_secret));
 	return 0;
 }
 

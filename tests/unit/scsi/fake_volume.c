@@ -1,0 +1,363 @@
+/* See fake_volume.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "tests/unit/scsi/fake_volume.h"
+
+/* ---- volumes ---- */
+
+uint32_t volume_id(const struct volume *v)
+{
+	return v->id;
+}
+const char *volume_name(const struct volume *v)
+{
+	return v->name;
+}
+const uint8_t *volume_uuid(const struct volume *v)
+{
+	return v->uuid;
+}
+uint64_t volume_size(const struct volume *v)
+{
+	return v->size;
+}
+uint64_t volume_epoch(const struct volume *v)
+{
+	return v->size;
+}
+
+static void check_range(const struct volume *v, uint64_t off, uint64_t len)
+{
+	ASSERT(len > 0 && off % 512 == 0 && len % 512 == 0);
+	ASSERT(off < v->size && len <= v->size - off);
+}
+
+/* Splits as the cache does: at page borders. */
+static int split(struct iovec *iov, uint8_t *base, uint64_t off, uint32_t len)
+{
+	int n = 0;
+	ASSERT(len <= CACHE_IO_MAX);
+	for (uint32_t done = 0; done < len; n++) {
+		uint32_t piece = (uint32_t)MIN(len - done, 4096 - (off + done) % 4096);
+		iov[n] = (struct iovec){.iov_base = base + done, .iov_len = piece};
+		done += piece;
+	}
+	return n;
+}
+
+int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
+{
+	check_range(v, off, len);
+	if (v->read_err)
+		return v->read_err;
+	r->n = split(r->iov, v->data + off, off, len);
+	v->pins++;
+	return 0;
+}
+
+int volume_read_try(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
+{
+	return v->miss ? -EAGAIN : volume_read(v, off, len, r);
+}
+
+void volume_read_done(struct volume *v, struct cache_read *r)
+{
+	ASSERT(v->pins-- > 0);
+	r->n = 0;
+}
+
+int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
+{
+	check_range(v, off, len);
+	if (v->write_err)
+		return v->write_err;
+	uint8_t *pages = malloc(len);
+	memset(pages, 0xee, len);
+	w->off = off;
+	w->len = len;
+	w->n = split(w->iov, pages, off, len);
+	v->writes++;
+	return 0;
+}
+
+int volume_write_try_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
+{
+	return v->miss ? -EAGAIN : volume_write_begin(v, off, len, w);
+}
+
+void volume_write_abort(struct volume *v, struct cache_write *w)
+{
+	ASSERT(v->writes-- > 0);
+	free(w->iov[0].iov_base);
+}
+
+int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
+{
+	memcpy(v->data + w->off, w->iov[0].iov_base, w->len);
+	v->commits++;
+	v->fuas += fua;
+	volume_write_abort(v, w);
+	return fua ? v->flush_err : 0;
+}
+
+int volume_flush(struct volume *v, uint64_t off, uint64_t len)
+{
+	check_range(v, off, len);
+	v->flushes++;
+	return v->flush_err;
+}
+
+int volume_discard(struct volume *v, uint64_t off, uint64_t len)
+{
+	check_range(v, off, len);
+	v->discards++;
+	if (v->discard_err)
+		return v->discard_err;
+	memset(v->data + off, 0, len);
+	return 0;
+}
+
+void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
+{
+	check_range(v, off, len);
+	v->prefetches++;
+}
+
+int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy)
+{
+	check_range(v, off, len);
+	if (copy >= v->copies)
+		return -ENOENT;
+	v->copy_reads++;
+	memcpy(buf, v->data + off, len);
+	return v->copy_err;
+}
+
+/* ---- metadata ---- */
+
+#define WATCHES 4
+struct meta_watch {
+	void (*fn)(void *arg, const Isthmus__ArrayMeta *am);
+	void *arg;
+};
+struct meta {
+	Isthmus__ArrayMeta *am;
+	struct meta_watch watches[WATCHES];
+};
+
+const Isthmus__ArrayMeta *meta_get(const struct meta *m)
+{
+	return m->am;
+}
+
+int meta_watch(struct meta *m, void (*fn)(void *arg, const Isthmus__ArrayMeta *am), void *arg,
+	       struct meta_watch **ret)
+{
+	for (int i = 0; i < WATCHES; i++) {
+		if (m->watches[i].fn)
+			continue;
+		m->watches[i] = (struct meta_watch){fn, arg};
+		*ret = &m->watches[i];
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+void meta_unwatch(struct meta *m, struct meta_watch *w)
+{
+	w->fn = NULL;
+}
+
+static void meta_run_watches(struct meta *m)
+{
+	for (int i = 0; i < WATCHES; i++)
+		if (m->watches[i].fn)
+			m->watches[i].fn(m->watches[i].arg, m->am);
+}
+
+static Isthmus__ArrayMeta *meta_copy(const Isthmus__ArrayMeta *am)
+{
+	size_t n = isthmus__array_meta__get_packed_size(am);
+	uint8_t *b = malloc(n + 1);
+	isthmus__array_meta__pack(am, b);
+	Isthmus__ArrayMeta *copy = isthmus__array_meta__unpack(NULL, n, b);
+	free(b);
+	ASSERT(copy);
+	return copy;
+}
+
+int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why),
+		void *arg, char *why)
+{
+	Isthmus__ArrayMeta *am = meta_copy(m->am);
+	int err = change(am, arg, why);
+	if (err) {
+		isthmus__array_meta__free_unpacked(am, NULL);
+		return err;
+	}
+	isthmus__array_meta__free_unpacked(m->am, NULL);
+	m->am = am;
+	meta_run_watches(m);
+	return 0;
+}
+
+int pb_append(void *array_ptr, size_t *n, void *item)
+{
+	void ***array = array_ptr;
+	void **p = realloc(*array, (*n + 1) * sizeof(void *));
+	if (!p)
+		return -ENOMEM;
+	p[(*n)++] = item;
+	*array = p;
+	return 0;
+}
+
+void pb_remove(void *array_ptr, size_t *n, size_t i)
+{
+	void ***array = array_ptr;
+	memmove(*array + i, *array + i + 1, (*n - i - 1) * sizeof(void *));
+	--*n;
+}
+
+/* ---- core ---- */
+
+struct meta *core_meta(struct core *c)
+{
+	return c->meta;
+}
+struct env *core_env(struct core *c)
+{
+	return c->env;
+}
+
+struct volume *core_volume_get(struct core *c, uint32_t id)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++) {
+		if (c->volumes[i].id == id) {
+			c->volumes[i].refs++;
+			return &c->volumes[i];
+		}
+	}
+	return NULL;
+}
+
+struct volume *core_volume_get_by_name(struct core *c, const char *name)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++)
+		if (!strcmp(c->volumes[i].name, name))
+			return core_volume_get(c, c->volumes[i].id);
+	return NULL;
+}
+
+void core_volume_put(struct volume *v)
+{
+	ASSERT(v->refs-- > 0);
+}
+
+struct core *fake_core_new(void)
+{
+	struct core *c = calloc(1, sizeof(*c));
+	c->meta = calloc(1, sizeof(*c->meta));
+	Isthmus__ArrayMeta am = ISTHMUS__ARRAY_META__INIT;
+	am.next_id = 1;
+	c->meta->am = meta_copy(&am);
+	return c;
+}
+
+void fake_core_free(struct core *c)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++) {
+		ASSERT(!c->volumes[i].refs && !c->volumes[i].pins && !c->volumes[i].writes);
+		free(c->volumes[i].data);
+	}
+	isthmus__array_meta__free_unpacked(c->meta->am, NULL);
+	free(c->meta);
+	free(c);
+}
+
+struct volume *fake_volume_add(struct core *c, uint64_t size)
+{
+	ASSERT(c->nvolumes < FAKE_VOLUMES);
+	struct volume *v = &c->volumes[c->nvolumes++];
+	v->id = c->nvolumes;
+	snprintf(v->name, sizeof(v->name), "v%u", v->id);
+	for (int i = 0; i < 16; i++)
+		v->uuid[i] = (uint8_t)(v->id * 16 + i);
+	v->size = size;
+	v->copies = 2;
+	v->capacity = size;
+	v->data = calloc(1, size);
+	Isthmus__Volume *pb = calloc(1, sizeof(*pb));
+	isthmus__volume__init(pb);
+	pb->id = v->id;
+	pb->name = strdup(v->name);
+	pb->size = size;
+	pb->purpose = strdup("lun");
+	pb->uuid.data = malloc(16);
+	pb->uuid.len = 16;
+	memcpy(pb->uuid.data, v->uuid, 16);
+	pb_append(&c->meta->am->volumes, &c->meta->am->n_volumes, pb);
+	return v;
+}
+
+Isthmus__ArrayMeta *fake_meta(struct core *c)
+{
+	return c->meta->am;
+}
+
+void fake_meta_changed(struct core *c)
+{
+	meta_run_watches(c->meta);
+}
+
+Isthmus__Target *fake_target_add(struct core *c, const char *iqn, bool open)
+{
+	Isthmus__Target *t = calloc(1, sizeof(*t));
+	isthmus__target__init(t);
+	t->iqn = strdup(iqn);
+	t->tpgt = (uint32_t)c->meta->am->n_targets + 1;
+	t->open = open;
+	pb_append(&c->meta->am->targets, &c->meta->am->n_targets, t);
+	return t;
+}
+
+Isthmus__Lun *fake_lun_add(Isthmus__Target *t, uint32_t lun, uint32_t id, const char *serial)
+{
+	Isthmus__Lun *l = calloc(1, sizeof(*l));
+	isthmus__lun__init(l);
+	l->lun = lun;
+	l->volume_id = id;
+	l->serial = strdup(serial);
+	pb_append(&t->luns, &t->n_luns, l);
+	return l;
+}
+
+void fake_lun_remove(Isthmus__Target *t, size_t i)
+{
+	isthmus__lun__free_unpacked(t->luns[i], NULL);
+	pb_remove(&t->luns, &t->n_luns, i);
+}
+
+Isthmus__Initiator *fake_initiator_add(struct core *c, const char *target, const char *iqn)
+{
+	Isthmus__Initiator *i = calloc(1, sizeof(*i));
+	isthmus__initiator__init(i);
+	i->iqn = strdup(iqn);
+	i->target = strdup(target);
+	pb_append(&c->meta->am->initiators, &c->meta->am->n_initiators, i);
+	return i;
+}
+
+void fake_map_add(Isthmus__Initiator *i, uint32_t lun, uint32_t target_lun, bool read_only)
+{
+	Isthmus__LunMap *m = calloc(1, sizeof(*m));
+	isthmus__lun_map__init(m);
+	m->lun = lun;
+	m->target_lun = target_lun;
+	m->read_only = read_only;
+	pb_append(&i->luns, &i->n_luns, m);
+}

@@ -1,0 +1,47 @@
+/* Volumes in memory and array metadata without disks, linked in place of the block core's. */
+#ifndef ISTHMUS_TESTS_FAKE_VOLUME_H
+#define ISTHMUS_TESTS_FAKE_VOLUME_H
+
+#include <stdatomic.h>
+#include "blockcore/control/meta.h"
+#include "blockcore/core.h"
+#include "blockcore/volume/volume.h"
+
+struct volume {
+	uint32_t id;
+	char name[32];
+	uint8_t uuid[16];
+	_Atomic uint64_t size;
+	uint8_t *data;
+	uint64_t capacity; /* bytes of data */
+	bool miss;	   /* the _try functions say -EAGAIN */
+	int read_err, write_err, flush_err, copy_err, discard_err;
+	unsigned copies;
+	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits;
+	_Atomic int refs, pins, writes; /* what users hold */
+};
+
+#define FAKE_VOLUMES 8
+struct core {
+	struct volume volumes[FAKE_VOLUMES];
+	unsigned nvolumes;
+	struct meta *meta;
+	struct env *env;
+};
+
+struct core *fake_core_new(void);
+void fake_core_free(struct core *c);
+/* Number i + 1, named "v<id>". */
+struct volume *fake_volume_add(struct core *c, uint64_t size);
+
+/* Changes the metadata as meta_update() does and runs the watches. */
+Isthmus__ArrayMeta *fake_meta(struct core *c);
+void fake_meta_changed(struct core *c);
+Isthmus__Target *fake_target_add(struct core *c, const char *iqn, bool open);
+Isthmus__Lun *fake_lun_add(Isthmus__Target *t, uint32_t lun, uint32_t volume_id,
+			   const char *serial);
+Isthmus__Initiator *fake_initiator_add(struct core *c, const char *target, const char *iqn);
+void fake_map_add(Isthmus__Initiator *i, uint32_t lun, uint32_t target_lun, bool read_only);
+void fake_lun_remove(Isthmus__Target *t, size_t i);
+
+#endif
