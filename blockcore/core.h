@@ -23,12 +23,15 @@ struct core_opts {
 	void *segment; /* cache segment */
 	size_t segment_size;
 	bool battery;
+	const char *array_name; /* recorded when the array is made; may be NULL */
 };
 
 /*
  * Waits. Opens all that can be opened: a missing or damaged disk degrades, it does not stop the
  * array; an array without metadata yet opens empty. Adopts the cache segment, attaches volumes,
- * starts destage.
+ * starts destage. The calling reactor owns the core from then on; what waits may be called from
+ * tasks of any reactor and is carried out there.
+ * -ERR_CORRUPT, -ERR_VERSION: there is array metadata, and it cannot be used (event says why).
  */
 int core_open(struct core **ret, const struct core_opts *opts);
 /* Waits. Destages and flushes everything, marks the pools clean. */
@@ -55,8 +58,9 @@ int core_volume_resize(struct core *c, const char *name, uint64_t size); /* only
 /*
  * Waits. The disk control copies a volume to its backup block by block, only blocks that changed
  * since the last time (changes are tracked in memory; after a restart of the controller the
- * blocks are compared). Consistent as of one instant: a block written during the copy is saved
- * first. progress may be NULL.
+ * blocks are compared). Records the result in the backup volume's metadata (backup_seq …).
+ * Consistent as of one instant: a block written during the copy is saved first. progress may be
+ * NULL.
  */
 struct backup_result {
 	uint64_t seq, started_ns, duration_ns, bytes_copied, bytes_total;
@@ -65,8 +69,30 @@ struct backup_result {
 int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		    struct backup_result *ret);
-/* Waits. Reads the backup and compares its checksum with the recorded one. */
+/* Waits. Reads the backup and compares its checksum, and with `memory: volatile` each redundancy
+ * copy on the disks, with the recorded one: 0 or -ERR_CORRUPT. */
 int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc);
+
+/* As after a crash: nothing is flushed or recorded, only memory is freed. For tests. */
+void core_abandon(struct core *c);
+
+/*
+ * What the core needs of the channels, which lie above it. All on the core's own reactor; members
+ * may be NULL: then file systems are recorded and mounted when a head asks.
+ */
+struct core_head {
+	char name[64], group[64];
+	bool up;
+};
+struct core_hooks {
+	/* The heads there are (configured or connected); returns how many. */
+	unsigned (*heads)(void *arg, struct core_head *ret, unsigned max);
+	/* See channel_server_wait_applied(). */
+	int (*wait_applied)(void *arg, const char *head, uint64_t seq, const char *fs,
+			    uint64_t timeout_ns, char *text);
+	void *arg;
+};
+void core_set_hooks(struct core *c, const struct core_hooks *h);
 
 /* The array's admin verbs (disk, pool, volume, backup …); see runtime/admin.h. */
 struct admin_server;

@@ -24,10 +24,11 @@ struct meta;
 const Isthmus__ArrayMeta *meta_get(const struct meta *m);
 
 /*
- * Waits. One change at a time, in order: copies the state, calls change(copy, arg), validates
- * names and references, writes it to the disks, and makes it current. change() returns 0, or a
- * negative error that abandons the change and is returned. It may allocate members with malloc
- * (protobuf-c frees them). why: at least 256 bytes, a sentence for the admin on any failure.
+ * Waits. Any reactor; change() runs on the owning one. One change at a time, in order: copies the
+ * state, calls change(copy, arg), validates names and references, writes it to the disks, and makes
+ * it current. change() returns 0, or a negative error that abandons the change and is returned. It
+ * may allocate members with malloc (protobuf-c frees them). why: at least 256 bytes, a sentence for
+ * the admin on any failure.
  */
 int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why),
 		void *arg, char *why);
@@ -42,5 +43,8 @@ void meta_unwatch(struct meta *m, struct meta_watch *w);
  * number i (the caller frees the item). */
 int pb_append(void *array_ptr, size_t *n, void *item);
 void pb_remove(void *array_ptr, size_t *n, size_t i);
+/* Replace the value of a text or bytes field by a copy. 0 or -ENOMEM. */
+int pb_set_text(char **field, const char *text);
+int pb_set_bytes(ProtobufCBinaryData *field, const void *data, size_t len);
 
 #endif

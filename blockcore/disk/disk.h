@@ -42,12 +42,18 @@ struct disk_label {
 };
 
 /*
- * Waits. Opens and reads both labels; a damaged copy is told (event, by path and offset) and
- * rewritten from the good one. Never fails for what is on the disk: see disk_state().
- * bdev is owned by the disk from here on; NULL makes a MISSING one.
+ * Waits. Opens and reads both labels; a damaged copy is told (event, by path and offset). Writes
+ * nothing, since the disk may turn out to be another array's. Never fails for what is on the
+ * disk: see disk_state(). bdev is owned by the disk from here on; NULL makes a MISSING one, and
+ * why says what hindered.
  */
-int disk_open(struct disk **ret, struct env *env, const char *path, struct bdev *bdev);
+int disk_open(struct disk **ret, struct env *env, const char *path, struct bdev *bdev,
+	      const char *why);
 void disk_close(struct disk *d);
+/* Waits. Rewrites a label copy that was found damaged or old from the good one (event). */
+int disk_repair_label(struct disk *d);
+/* Not ours: never written from here on. */
+void disk_set_foreign(struct disk *d, const char *why);
 /* Waits. Writes both label copies, flushed between; raises the epoch. */
 int disk_write_label(struct disk *d, const struct disk_label *l);
 /* Waits. Removes the label. */
@@ -57,13 +63,18 @@ enum disk_state disk_state(const struct disk *d);
 const struct disk_label *disk_label(const struct disk *d);
 const char *disk_path(const struct disk *d);
 uint64_t disk_data_size(const struct disk *d);	 /* usable bytes after DISK_DATA_OFF */
-void disk_fail(struct disk *d, const char *why); /* event, state FAILED */
+void disk_fail(struct disk *d, const char *why); /* event, state FAILED; any thread */
+/* Why the state is not ONLINE; "" otherwise. Copied to ret (at least 160 bytes). Any thread. */
+void disk_reason(struct disk *d, char *ret);
+/* Counts, and refuses everything once the disk has failed; any reactor. Offsets are the disk's. */
 struct bdev *disk_bdev(struct disk *d);
 
 struct disk_stats {
 	uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
 	uint64_t in_flight;
 };
+/* Calls in flight now: what queues are compared by. Any thread. */
+unsigned disk_in_flight(const struct disk *d);
 void disk_stats(const struct disk *d, struct disk_stats *ret);
 
 #endif

@@ -1,0 +1,31 @@
+/*
+ * Whether an ArrayMeta message makes sense: names, references, ranges. Used on
+ * what was read from disks (hostile until checked) and before every commit.
+ */
+#ifndef ISTHMUS_BLOCKCORE_META_CHECK_H
+#define ISTHMUS_BLOCKCORE_META_CHECK_H
+
+#include <stdbool.h>
+#include "proto/meta.pb-c.h"
+
+#define META_VERSION 1
+#define META_WHY_LEN 256
+
+/* Bounds of what one array holds. */
+#define META_POOLS_MAX	   256
+#define META_POOL_DISKS	   64
+#define META_VOLUMES_MAX   65536
+#define META_LUN_MAX	   16383
+#define META_EXTENT_MIN	   (1024 * 1024ull)
+#define META_EXTENT_MAX	   (1024 * 1024 * 1024ull)
+#define META_POOL_SIZE_MAX (1ull << 60)
+
+/* 0 or -ERR_CORRUPT (-ERR_VERSION); why names the field and what is wrong with it. */
+int meta_check(const Isthmus__ArrayMeta *am, char *why);
+
+/* [A-Za-z0-9][A-Za-z0-9_.-]{0,62} */
+bool meta_name_ok(const char *name);
+/* Disks of one column; 0 when the level is unknown or cannot have so many disks. */
+unsigned meta_level_copies(const char *level, unsigned ndisks);
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * Backups of processor-information volumes: copying (blockcore/volume/volume_backup.c),
+ * and what the metadata remembers about it.
+ */
+#include "blockcore/core_impl.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct backup_note {
+	uint32_t to;
+	struct backup_result *r;
+	uint64_t realtime;
+};
+
+static int change_backup(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct backup_note *n = arg;
+	Isthmus__Volume *v = meta_volume_by_id(am, n->to);
+	if (!v)
+		return -ENOENT;
+	n->r->seq = ++v->backup_seq;
+	v->backup_time_ns = n->realtime;
+	v->backup_duration_ns = n->r->duration_ns;
+	v->backup_bytes = n->r->bytes_copied;
+	v->backup_crc = n->r->crc;
+	return 0;
+}
+
+int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
+		    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+		    struct backup_result *ret)
+{
+	CHECK(c, CORE_MAGIC);
+	char why[CORE_WHY_LEN];
+	struct backup_result r = {.started_ns = env_realtime_ns(c->env)};
+	struct volume_backup_result vr;
+	uint64_t start = env_now_ns(c->env);
+	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
+	int rc = from && to ? volume_backup_run(from, to, progress, arg, &vr) : -ENOENT;
+	if (rc == 0) {
+		r.duration_ns = env_now_ns(c->env) - start;
+		r.bytes_copied = vr.bytes_copied;
+		r.bytes_total = vr.bytes_total;
+		r.crc = vr.crc;
+		struct backup_note n = {.to = to_vol, .r = &r, .realtime = r.started_ns};
+		rc = meta_update(c->meta, change_backup, &n, why);
+	}
+	if (rc && rc != -EBUSY)
+		event_write(LOG_L_ERROR, "backup.failed", "backup of volume %s: %s",
+			    from ? volume_name(from) : "?", err_text(rc));
+	else if (rc == 0)
+		event_write(LOG_L_INFO, "backup.done",
+			    "backup %llu of volume %s: %llu of %llu bytes copied",
+			    (unsigned long long)r.seq, volume_name(from),
+			    (unsigned long long)r.bytes_copied, (unsigned long long)r.bytes_total);
+	core_volume_put(from);
+	core_volume_put(to);
+	if (rc == 0)
+		*ret = r;
+	return rc;
+}
+
+int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc)
+{
+	CHECK(c, CORE_MAGIC);
+	uint32_t got = 0;
+	struct volume *to = core_volume_get(c, to_vol);
+	if (!to)
+		return -ENOENT;
+	int rc = volume_checksum(to, &got);
+	if (rc == 0 && got != crc) {
+		event_write(LOG_L_ERROR, "backup.damaged",
+			    "backup volume %s: checksum %08x, recorded is %08x", volume_name(to),
+			    got, crc);
+		rc = -ERR_CORRUPT;
+	}
+	core_volume_put(to);
+	return rc;
+}
+
+int core_backup_group(struct core *c, const char *group,
+		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+		      struct backup_result *ret, char *why)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	why[0] = '\0';
+	for (size_t i = 0; i < am->n_groups; i++) {
+		const Isthmus__HeadGroup *g = am->groups[i];
+		if (strcmp(g->name, group) != 0)
+			continue;
+		int rc = core_backup_run(c, g->piv_volume, g->backup_volume, progress, arg, ret);
+		if (rc)
+			snprintf(why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
+				 rc == -EBUSY ? "one is under way already" : err_text(rc));
+		return rc;
+	}
+	snprintf(why, CORE_WHY_LEN, "there is no head group '%.80s'; see `isthmus group list`",
+		 group);
+	return -ENOENT;
+}

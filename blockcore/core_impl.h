@@ -1,0 +1,120 @@
+/* What the files of the core share (core.h). */
+#ifndef ISTHMUS_BLOCKCORE_CORE_IMPL_H
+#define ISTHMUS_BLOCKCORE_CORE_IMPL_H
+
+#include <pthread.h>
+#include <bsd/sys/tree.h>
+#include "blockcore/core.h"
+#include "blockcore/control/meta_store.h"
+#include "blockcore/disk/disk.h"
+#include "blockcore/pool/extent_map.h"
+#include "blockcore/pool/pool.h"
+#include "blockcore/volume/volume_impl.h"
+
+#define CORE_MAGIC     0x636f7265
+#define CORE_WHY_LEN   META_WHY_LEN
+#define CORE_DISKS_MAX 1024
+
+RB_HEAD(volume_tree, volume);
+
+struct core_pool {
+	struct core *core;
+	struct pool *pool; /* NULL: could not be assembled */
+	char name[64];
+	char why[160]; /* pool is NULL, or offline */
+	bool resyncing;
+	bool recorded_open; /* stands in the metadata as not clean */
+	TAILQ_ENTRY(core_pool) link;
+};
+TAILQ_HEAD(core_pools, core_pool);
+
+/* Extents on their way into a volume or out of one: not free, and in no volume's map. */
+struct reservation {
+	char pool[64];
+	struct extent_run *runs;
+	size_t n;
+	TAILQ_ENTRY(reservation) link;
+};
+TAILQ_HEAD(reservations, reservation);
+
+struct core {
+	uint32_t magic;
+	struct env *env;
+	struct sched *owner;
+	char controller[64];
+	bool battery;
+	uint8_t array_uuid[16];
+	struct disk **disks; /* as configured */
+	unsigned ndisks;
+	struct meta *meta;
+	struct cache *cache;
+	uint32_t adopted; /* cache pages */
+	struct core_pools pools;
+	struct reservations reserved;
+	struct core_hooks hooks;
+	atomic_uint background; /* tasks under way, or asked for */
+	struct waitq idle;
+	bool closing;
+
+	pthread_rwlock_t lock; /* of the tree; never held across a wait */
+	struct volume_tree volumes;
+};
+
+int volume_order(const struct volume *a, const struct volume *b);
+RB_PROTOTYPE(volume_tree, volume, by_id, volume_order)
+
+/* core.c */
+struct core_pool *core_pool_find(struct core *c, const char *name);
+struct core_pool *core_pool_by_uuid(struct core *c, const uint8_t *uuid);
+struct disk *core_disk_find(struct core *c, const char *path);
+const Isthmus__Pool *meta_pool_find(const Isthmus__ArrayMeta *am, const char *name);
+Isthmus__Volume *meta_volume_find(const Isthmus__ArrayMeta *am, const char *name);
+Isthmus__Volume *meta_volume_by_id(const Isthmus__ArrayMeta *am, uint32_t id);
+/* Counts fn(arg) as under way until it returns; core_close() waits for it. */
+int core_background(struct core *c, task_fn *fn, void *arg);
+void core_background_done(struct core *c);
+
+/* core_open.c: assembly; core_pool.c: pools in use. */
+int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret);
+void core_pool_free(struct core *c, struct core_pool *cp);
+void core_pool_lost(void *arg, struct pool *p);
+void core_meta_write_failed(void *arg, struct disk *d, int err);
+void core_pool_start_resync(struct core_pool *cp);
+int core_attach(struct core *c, const Isthmus__Volume *mv);
+
+/* Extents. Both on the owner. */
+int core_pool_map(struct core *c, const char *pool, struct extent_map *ret);
+uint64_t core_pool_free_bytes(struct core *c, const char *pool);
+
+/* With a sentence for the admin on failure (CORE_WHY_LEN); on the owner. */
+int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
+		     const char *const *paths, unsigned n, char *why);
+int core_pool_remove(struct core *c, const char *name, char *why);
+
+struct volume_want {
+	const char *name, *pool, *purpose;
+	uint64_t size;
+	uint32_t backup_of;
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+int core_volume_make(struct core *c, const struct volume_want *want, uint32_t *ret_id, char *why);
+int core_volume_drop(struct core *c, const char *name, char *why);
+int core_volume_extend(struct core *c, const char *name, uint64_t size, char *why);
+/* Who uses a volume, as "LUN 3 of target T"; false: nobody. ret: 192 bytes. */
+bool core_volume_user(const Isthmus__ArrayMeta *am, uint32_t id, char *ret);
+
+int core_backup_group(struct core *c, const char *group,
+		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+		      struct backup_result *ret, char *why);
+
+/* Admin verbs, one file a noun. */
+int core_admin_disk(struct core *c, struct admin_server *s);
+int core_admin_pool(struct core *c, struct admin_server *s);
+int core_admin_volume(struct core *c, struct admin_server *s);
+int core_admin_fs(struct core *c, struct admin_server *s);
+int core_admin_export(struct core *c, struct admin_server *s);
+int core_admin_group(struct core *c, struct admin_server *s);
+int core_admin_status(struct core *c, struct admin_server *s);
+
+#endif

@@ -1,0 +1,354 @@
+/*
+ * Opening: disks by path, labels to pools, metadata, cache, volumes.
+ *
+ *   1. Every configured path is opened; what is missing or damaged is kept as
+ *      a disk in that state.
+ *   2. The array is the one most labels name; disks of another are foreign. No
+ *      label at all: a new array, whose uuid the first pool will carry.
+ *   3. Damaged label copies are rewritten; the metadata is loaded.
+ *   4. The cache segment is adopted or formatted.
+ *   5. Pools are assembled by the uuids in the labels, whatever paths they came by.
+ *   6. One metadata change says: the pools are in use (not clean), which disks they go without,
+ *      and which copies have to be made equal. Only then is anything written.
+ *   7. Volumes are attached, destage starts, resyncs start.
+ *
+ * Copies need a resync when the pool was not closed in order and the cache
+ * segment did not survive: with it every write that was under way is still a
+ * dirty page and will be written to all copies again.
+ */
+#include "blockcore/core_impl.h"
+#include "runtime/bdev.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- disks ---- */
+
+static int open_disk(struct core *c, const char *path)
+{
+	struct bdev *b = NULL;
+	struct disk *d;
+	int rc = env_disk_open(c->env, path, 0, &b);
+	if (rc) {
+		event_write(LOG_L_WARN, "disk.missing", "disk %s: %s", path, err_text(rc));
+		b = NULL;
+	}
+	rc = disk_open(&d, c->env, path, b, err_text(rc));
+	if (rc == 0)
+		c->disks[c->ndisks++] = d;
+	return rc;
+}
+
+static int open_disks(struct core *c, const struct core_opts *o)
+{
+	int rc = 0;
+	if (o->ndisks > CORE_DISKS_MAX)
+		return -EINVAL;
+	c->disks = calloc(o->ndisks ? o->ndisks : 1, sizeof(struct disk *));
+	if (!c->disks)
+		return -ENOMEM;
+	for (unsigned i = 0; i < o->ndisks && rc == 0; i++)
+		rc = open_disk(c, o->disks[i]);
+	return rc;
+}
+
+static unsigned votes(const struct core *c, const uint8_t *uuid)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < c->ndisks; i++)
+		n += disk_state(c->disks[i]) == DISK_ONLINE &&
+		     memcmp(disk_label(c->disks[i])->array_uuid, uuid, 16) == 0;
+	return n;
+}
+
+/* The array most labels name; the first of equals. */
+static void choose_array(struct core *c)
+{
+	unsigned best = 0;
+	env_random(c->env, c->array_uuid, 16);
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		if (disk_state(c->disks[i]) != DISK_ONLINE)
+			continue;
+		const uint8_t *uuid = disk_label(c->disks[i])->array_uuid;
+		if (votes(c, uuid) > best) {
+			best = votes(c, uuid);
+			memcpy(c->array_uuid, uuid, 16);
+		}
+	}
+}
+
+static void refuse_foreign(struct core *c)
+{
+	char why[160];
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		struct disk *d = c->disks[i];
+		if (disk_state(d) != DISK_ONLINE)
+			continue;
+		if (memcmp(disk_label(d)->array_uuid, c->array_uuid, 16) != 0)
+			disk_set_foreign(d, "its label names another array");
+		for (unsigned j = 0; j < i && disk_state(d) == DISK_ONLINE; j++) {
+			if (disk_state(c->disks[j]) != DISK_ONLINE ||
+			    memcmp(disk_label(c->disks[j])->disk_uuid, disk_label(d)->disk_uuid,
+				   16) != 0)
+				continue;
+			snprintf(why, sizeof(why), "has the label of %.100s",
+				 disk_path(c->disks[j]));
+			disk_set_foreign(d, why);
+		}
+	}
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		struct disk *d = c->disks[i];
+		enum disk_state s = disk_state(d);
+		if (s != DISK_FOREIGN && s != DISK_FAILED)
+			continue;
+		disk_reason(d, why);
+		event_write(LOG_L_WARN, s == DISK_FOREIGN ? "disk.foreign" : "disk.unusable",
+			    "disk %s: not used: %s", disk_path(d), why);
+	}
+}
+
+static int open_meta(struct core *c, const struct core_opts *o)
+{
+	char why[CORE_WHY_LEN] = "";
+	struct disk **mine = calloc(c->ndisks ? c->ndisks : 1, sizeof(struct disk *));
+	unsigned n = 0;
+	if (!mine)
+		return -ENOMEM;
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (disk_state(c->disks[i]) == DISK_ONLINE) {
+			disk_repair_label(
+			    c->disks[i]); /* told when it fails; the other copy stands */
+			mine[n++] = c->disks[i];
+		}
+	int rc = meta_open(&c->meta,
+			   &(struct meta_opts){.env = c->env,
+					       .array_uuid = c->array_uuid,
+					       .array_name = o->array_name,
+					       .disks = mine,
+					       .ndisks = n,
+					       .write_failed = core_meta_write_failed,
+					       .arg = c},
+			   why);
+	free(mine);
+	if (rc)
+		event_write(LOG_L_ERROR, "meta.unusable", "the array cannot be opened: %s", why);
+	return rc;
+}
+
+/* ---- pools ---- */
+
+static struct disk *disk_by_uuid(struct core *c, const uint8_t *uuid)
+{
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (disk_state(c->disks[i]) == DISK_ONLINE &&
+		    memcmp(disk_label(c->disks[i])->disk_uuid, uuid, 16) == 0)
+			return c->disks[i];
+	return NULL;
+}
+
+int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret)
+{
+	struct core_pool *cp = calloc(1, sizeof(*cp));
+	struct disk *disks[POOL_DISKS_MAX];
+	bool out[POOL_DISKS_MAX];
+	if (!cp)
+		return -ENOMEM;
+	cp->core = c;
+	snprintf(cp->name, sizeof(cp->name), "%s", mp->name);
+	struct pool_opts o = {
+	    .env = c->env,
+	    .name = mp->name,
+	    .level = mp->level,
+	    .chunk = mp->chunk,
+	    .extent_size = mp->extent_size,
+	    .extents = mp->extents,
+	    .disks = disks,
+	    .out = out,
+	    .ndisks = (unsigned)mp->n_disks,
+	    .lost = core_pool_lost,
+	    .arg = cp,
+	};
+	memcpy(o.uuid, mp->uuid.data, 16);
+	for (size_t i = 0; i < mp->n_disks; i++) {
+		disks[i] = disk_by_uuid(c, mp->disks[i]->uuid.data);
+		out[i] = mp->disks[i]->failed;
+		if (!disks[i])
+			event_write(LOG_L_WARN, "pool.disk_missing",
+				    "pool %s: disk %zu, last seen as %s, is not there", mp->name, i,
+				    mp->disks[i]->path);
+	}
+	int rc = pool_new(&cp->pool, &o);
+	if (rc)
+		snprintf(cp->why, sizeof(cp->why), "%s",
+			 rc == -EINVAL ? "a disk is smaller than it was" : err_text(rc));
+	if (rc || pool_state(cp->pool) == POOL_OFFLINE)
+		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", mp->name,
+			    rc ? cp->why : "too many of its disks are missing or failed");
+	TAILQ_INSERT_TAIL(&c->pools, cp, link);
+	if (ret)
+		*ret = cp;
+	return 0;
+}
+
+static int assemble_pools(struct core *c)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	int rc = 0;
+	for (size_t i = 0; i < am->n_pools && rc == 0; i++)
+		rc = core_pool_assemble(c, am->pools[i], NULL);
+	return rc;
+}
+
+static int change_opened(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct core *c = arg;
+	for (size_t i = 0; i < am->n_pools; i++) {
+		Isthmus__Pool *mp = am->pools[i];
+		struct core_pool *cp = core_pool_by_uuid(c, mp->uuid.data);
+		if (!cp || pool_state(cp->pool) == POOL_OFFLINE)
+			continue;
+		if (!mp->clean && c->adopted == 0 && pool_copies(cp->pool) > 1)
+			mp->resync = true;
+		mp->clean = false;
+		for (size_t d = 0; d < mp->n_disks; d++) {
+			struct disk *disk = pool_disk(cp->pool, (unsigned)d);
+			if (!pool_disk_in(cp->pool, (unsigned)d))
+				mp->disks[d]->failed = true;
+			if (disk && pb_set_text(&mp->disks[d]->path, disk_path(disk)))
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int record_open(struct core *c)
+{
+	char why[CORE_WHY_LEN];
+	struct core_pool *cp;
+	if (TAILQ_EMPTY(&c->pools))
+		return meta_sync(c->meta);
+	int rc = meta_update(c->meta, change_opened, c, why);
+	if (rc) {
+		event_write(LOG_L_ERROR, "meta.unusable", "the array cannot be opened: %s", why);
+		return rc;
+	}
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	TAILQ_FOREACH (cp, &c->pools, link) {
+		const Isthmus__Pool *mp = meta_pool_find(am, cp->name);
+		cp->recorded_open = cp->pool && pool_state(cp->pool) != POOL_OFFLINE;
+		if (cp->recorded_open && mp->resync)
+			pool_resync_need(cp->pool);
+	}
+	return 0;
+}
+
+/* ---- volumes ---- */
+
+int core_attach(struct core *c, const Isthmus__Volume *mv)
+{
+	struct core_pool *cp = core_pool_find(c, mv->pool);
+	struct volume *v;
+	struct extent_run *runs = calloc(mv->n_map ? mv->n_map : 1, sizeof(*runs));
+	if (!runs)
+		return -ENOMEM;
+	for (size_t i = 0; i < mv->n_map; i++)
+		runs[i] = (struct extent_run){mv->map[i]->first, mv->map[i]->count};
+	int rc = volume_new(&v, &(struct volume_opts){.env = c->env,
+						      .cache = c->cache,
+						      .pool = cp ? cp->pool : NULL,
+						      .battery = c->battery,
+						      .id = mv->id,
+						      .name = mv->name,
+						      .uuid = mv->uuid.data,
+						      .size = mv->size,
+						      .epoch = mv->epoch,
+						      .runs = runs,
+						      .nruns = mv->n_map});
+	free(runs);
+	if (rc)
+		return rc;
+	pthread_rwlock_wrlock(&c->lock);
+	RB_INSERT(volume_tree, &c->volumes, v);
+	pthread_rwlock_unlock(&c->lock);
+	return 0;
+}
+
+/* By number, since attaching may wait and the metadata may change meanwhile. */
+static int attach_volumes(struct core *c)
+{
+	size_t n = meta_get(c->meta)->n_volumes;
+	uint32_t *ids = calloc(n ? n : 1, sizeof(*ids));
+	int rc = ids ? 0 : -ENOMEM;
+	for (size_t i = 0; i < n && rc == 0; i++)
+		ids[i] = meta_get(c->meta)->volumes[i]->id;
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		const Isthmus__Volume *mv = meta_volume_by_id(meta_get(c->meta), ids[i]);
+		if (mv)
+			rc = core_attach(c, mv);
+	}
+	free(ids);
+	return rc;
+}
+
+static int open_cache(struct core *c, const struct core_opts *o)
+{
+	struct cache_opts co = {
+	    .env = c->env,
+	    .segment = o->segment,
+	    .segment_size = o->segment_size,
+	    .page_size = 4096,
+	    .controller = c->controller,
+	    .battery = o->battery,
+	    .dirty_low = 10,
+	    .dirty_high = 60,
+	};
+	memcpy(co.array_uuid, c->array_uuid, 16);
+	return cache_open(&c->cache, &co, &c->adopted);
+}
+
+int core_open(struct core **ret, const struct core_opts *o)
+{
+	struct core *c = calloc(1, sizeof(*c));
+	struct core_pool *cp;
+	if (!c)
+		return -ENOMEM;
+	c->magic = CORE_MAGIC;
+	c->env = o->env;
+	c->owner = sched_current();
+	c->battery = o->battery;
+	snprintf(c->controller, sizeof(c->controller), "%s", o->controller);
+	TAILQ_INIT(&c->pools);
+	TAILQ_INIT(&c->reserved);
+	RB_INIT(&c->volumes);
+	waitq_init(&c->idle);
+	pthread_rwlock_init(&c->lock, NULL);
+	int rc = open_disks(c, o);
+	if (rc == 0) {
+		choose_array(c);
+		refuse_foreign(c);
+		rc = open_meta(c, o);
+	}
+	if (rc == 0)
+		rc = open_cache(c, o);
+	if (rc == 0)
+		rc = assemble_pools(c);
+	if (rc == 0)
+		rc = record_open(c);
+	if (rc == 0)
+		rc = attach_volumes(c);
+	if (rc == 0)
+		rc = cache_start(c->cache);
+	if (rc) {
+		core_abandon(c);
+		return rc;
+	}
+	TAILQ_FOREACH (cp, &c->pools, link)
+		core_pool_start_resync(cp);
+	*ret = c;
+	return 0;
+}

@@ -1,0 +1,448 @@
+/*
+ * Pools in use: extents, lost disks, resync, making and removing.
+ */
+#include "blockcore/core_impl.h"
+#include "runtime/bdev.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void core_pool_free(struct core *c, struct core_pool *cp)
+{
+	TAILQ_REMOVE(&c->pools, cp, link);
+	pool_free(cp->pool);
+	free(cp);
+}
+
+/* ---- extents ---- */
+
+int core_pool_map(struct core *c, const char *pool, struct extent_map *ret)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const Isthmus__Pool *mp = meta_pool_find(am, pool);
+	struct reservation *r;
+	int rc = 0;
+	extent_map_init(ret, mp ? mp->extents : 0);
+	for (size_t i = 0; i < am->n_volumes && rc == 0; i++) {
+		const Isthmus__Volume *v = am->volumes[i];
+		if (strcmp(v->pool, pool) != 0)
+			continue;
+		for (size_t j = 0; j < v->n_map && rc == 0; j++)
+			rc = extent_map_add(ret, v->map[j]->first, v->map[j]->count);
+	}
+	TAILQ_FOREACH (r, &c->reserved, link)
+		for (size_t j = 0; j < r->n && rc == 0 && strcmp(r->pool, pool) == 0; j++)
+			rc = extent_map_add(ret, r->runs[j].first, r->runs[j].count);
+	if (rc) {
+		extent_map_fini(ret);
+		return rc;
+	}
+	extent_map_sort(ret);
+	return 0;
+}
+
+uint64_t core_pool_free_bytes(struct core *c, const char *pool)
+{
+	struct extent_map m;
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), pool);
+	if (!mp || core_pool_map(c, pool, &m))
+		return 0;
+	uint64_t n = extent_map_free(&m) * mp->extent_size;
+	extent_map_fini(&m);
+	return n;
+}
+
+/* ---- lost disks ---- */
+
+struct recording {
+	struct core_pool *cp;
+	uint64_t mask;
+};
+
+static int change_lost(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct recording *r = arg;
+	r->mask = pool_out_mask(r->cp->pool);
+	for (size_t i = 0; i < am->n_pools; i++) {
+		Isthmus__Pool *mp = am->pools[i];
+		if (memcmp(mp->uuid.data, pool_uuid(r->cp->pool), 16) != 0)
+			continue;
+		for (size_t d = 0; d < mp->n_disks; d++)
+			if (r->mask >> d & 1)
+				mp->disks[d]->failed = true;
+	}
+	return 0;
+}
+
+static void record_lost(void *arg)
+{
+	struct core_pool *cp = arg;
+	struct core *c = cp->core;
+	struct recording r = {.cp = cp};
+	char why[CORE_WHY_LEN];
+	int rc = meta_update(c->meta, change_lost, &r, why);
+	if (rc)
+		event_write(LOG_L_ERROR, "pool.not_recorded",
+			    "pool %s: its failed disks could not be recorded, flushes fail: %s",
+			    cp->name, why);
+	pool_recorded(cp->pool, r.mask, rc);
+	core_background_done(c);
+}
+
+/* From any reactor. */
+void core_pool_lost(void *arg, struct pool *p)
+{
+	struct core_pool *cp = arg;
+	atomic_fetch_add(&cp->core->background, 1); /* closing waits for it */
+	if (task_start_on(cp->core->owner, record_lost, cp)) {
+		atomic_fetch_sub(&cp->core->background, 1);
+		pool_recorded(p, 0, -ENOMEM);
+	}
+}
+
+void core_meta_write_failed(void *arg, struct disk *d, int err)
+{
+	struct core *c = arg;
+	char why[160];
+	struct core_pool *cp = core_pool_by_uuid(c, disk_label(d)->pool_uuid);
+	snprintf(why, sizeof(why), "array metadata could not be written: %s", err_text(err));
+	if (cp)
+		pool_drop(cp->pool, d, why); /* the last copy stays in use */
+}
+
+/* ---- resync ---- */
+
+static int change_synced(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct core_pool *cp = arg;
+	for (size_t i = 0; i < am->n_pools; i++)
+		if (memcmp(am->pools[i]->uuid.data, pool_uuid(cp->pool), 16) == 0)
+			am->pools[i]->resync = false;
+	return 0;
+}
+
+static int resync(struct core_pool *cp)
+{
+	struct core *c = cp->core;
+	struct extent_map used;
+	char why[CORE_WHY_LEN];
+	struct pool_stats st;
+	int rc = core_pool_map(c, cp->name, &used);
+	if (rc)
+		return rc;
+	event_write(LOG_L_NOTICE, "pool.resync_started",
+		    "pool %s was not closed in order: its copies are being compared", cp->name);
+	rc = pool_resync(cp->pool, used.used, used.n);
+	extent_map_fini(&used);
+	if (rc)
+		return rc;
+	pool_stats(cp->pool, &st);
+	rc = meta_update(c->meta, change_synced, cp, why);
+	if (rc == 0)
+		event_write(LOG_L_NOTICE, "pool.resync_done",
+			    "pool %s: copies are equal; %llu ranges differed", cp->name,
+			    (unsigned long long)st.resync_fixed);
+	return rc;
+}
+
+static void resync_task(void *arg)
+{
+	struct core_pool *cp = arg;
+	int rc = resync(cp);
+	if (rc && rc != -ERR_SHUTDOWN)
+		event_write(LOG_L_ERROR, "pool.resync_failed",
+			    "pool %s: resync ended early and starts again at the next start: %s",
+			    cp->name, err_text(rc));
+	cp->resyncing = false;
+	core_background_done(cp->core);
+}
+
+void core_pool_start_resync(struct core_pool *cp)
+{
+	if (!cp->pool || !pool_resync_needed(cp->pool) || cp->resyncing)
+		return;
+	cp->resyncing = true;
+	if (core_background(cp->core, resync_task, cp))
+		cp->resyncing = false;
+}
+
+/* ---- create ---- */
+
+struct pool_plan {
+	struct core *c;
+	const char *name, *level;
+	uint32_t chunk;
+	uint8_t uuid[16];
+	struct disk *disks[POOL_DISKS_MAX];
+	struct disk_label old[POOL_DISKS_MAX];
+	bool was_blank[POOL_DISKS_MAX];
+	unsigned n, labelled, joined;
+	uint64_t extents;
+};
+
+static bool disk_in_pool(const Isthmus__ArrayMeta *am, const struct disk *d)
+{
+	if (disk_state(d) != DISK_ONLINE)
+		return false;
+	for (size_t i = 0; i < am->n_pools; i++)
+		for (size_t j = 0; j < am->pools[i]->n_disks; j++)
+			if (memcmp(am->pools[i]->disks[j]->uuid.data, disk_label(d)->disk_uuid,
+				   16) == 0)
+				return true;
+	return false;
+}
+
+static int plan_disk(struct pool_plan *p, const char *path, char *why)
+{
+	struct core *c = p->c;
+	char reason[160];
+	struct disk *d = core_disk_find(c, path);
+	if (!d) {
+		snprintf(why, CORE_WHY_LEN,
+			 "disk '%.100s' is not configured; add it to the configuration file and "
+			 "restart the controller",
+			 path);
+		return -ENOENT;
+	}
+	enum disk_state s = disk_state(d);
+	disk_reason(d, reason);
+	if (s != DISK_BLANK && s != DISK_ONLINE) {
+		snprintf(why, CORE_WHY_LEN, "disk '%.60s' is %s (%.100s)%s", path,
+			 disk_state_name(s), reason,
+			 s == DISK_FOREIGN ? "; `isthmus disk wipe --force` makes it blank" : "");
+		return s == DISK_FOREIGN ? -ERR_FOREIGN : -EIO;
+	}
+	if (disk_in_pool(meta_get(c->meta), d)) {
+		snprintf(why, CORE_WHY_LEN, "disk '%.100s' is in a pool already", path);
+		return -EBUSY;
+	}
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->disks[i] == d) {
+			snprintf(why, CORE_WHY_LEN, "disk '%.100s' is given twice", path);
+			return -EINVAL;
+		}
+	p->was_blank[p->n] = s == DISK_BLANK;
+	p->old[p->n] = *disk_label(d);
+	p->disks[p->n++] = d;
+	return 0;
+}
+
+static int plan_pool(struct pool_plan *p, const char *const *paths, unsigned n, char *why)
+{
+	if (!meta_name_ok(p->name)) {
+		snprintf(why, CORE_WHY_LEN,
+			 "'%.80s' is not a name: letters, digits, '.', '_' and '-', at most 63",
+			 p->name);
+		return -EINVAL;
+	}
+	if (meta_pool_find(meta_get(p->c->meta), p->name)) {
+		snprintf(why, CORE_WHY_LEN, "there is a pool '%s' already", p->name);
+		return -EEXIST;
+	}
+	unsigned copies = meta_level_copies(p->level, n);
+	if (!copies) {
+		snprintf(
+		    why, CORE_WHY_LEN,
+		    "level '%.20s' with %u disks: single takes 1, raid0 2 to 64, raid1 2 or 3, "
+		    "raid10 an even number from 4 to 64",
+		    p->level, n);
+		return -EINVAL;
+	}
+	if (p->chunk < 16384 || p->chunk > (16u << 20) || (p->chunk & (p->chunk - 1))) {
+		snprintf(why, CORE_WHY_LEN,
+			 "chunk %u: a power of two from 16KiB to 16MiB is wanted", p->chunk);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		int rc = plan_disk(p, paths[i], why);
+		if (rc)
+			return rc;
+	}
+	p->extents = pool_capacity(p->disks, n, copies, p->chunk, POOL_EXTENT_DEFAULT);
+	if (p->extents == 0) {
+		snprintf(why, CORE_WHY_LEN, "the disks are too small for a pool");
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+static Isthmus__Pool *pool_message(const struct pool_plan *p)
+{
+	Isthmus__Pool *mp = malloc(sizeof(*mp));
+	if (!mp)
+		return NULL;
+	isthmus__pool__init(mp);
+	int rc = pb_set_text(&mp->name, p->name);
+	if (rc == 0)
+		rc = pb_set_text(&mp->level, p->level);
+	if (rc == 0)
+		rc = pb_set_bytes(&mp->uuid, p->uuid, 16);
+	mp->chunk = p->chunk;
+	mp->extent_size = POOL_EXTENT_DEFAULT;
+	mp->extents = p->extents;
+	for (unsigned i = 0; i < p->n && rc == 0; i++) {
+		Isthmus__PoolDisk *pd = malloc(sizeof(*pd));
+		if (!pd) {
+			rc = -ENOMEM;
+			break;
+		}
+		isthmus__pool_disk__init(pd);
+		rc = pb_set_text(&pd->path, disk_path(p->disks[i]));
+		if (rc == 0)
+			rc = pb_set_bytes(&pd->uuid, disk_label(p->disks[i])->disk_uuid, 16);
+		if (rc == 0)
+			rc = pb_append(&mp->disks, &mp->n_disks, pd);
+		if (rc)
+			isthmus__pool_disk__free_unpacked(pd, NULL);
+	}
+	if (rc) {
+		isthmus__pool__free_unpacked(mp, NULL);
+		return NULL;
+	}
+	return mp;
+}
+
+static int change_add_pool(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	Isthmus__Pool *mp = pool_message(arg);
+	if (!mp)
+		return -ENOMEM;
+	int rc = pb_append(&am->pools, &am->n_pools, mp);
+	if (rc)
+		isthmus__pool__free_unpacked(mp, NULL);
+	return rc;
+}
+
+static int label_disks(struct pool_plan *p, char *why)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		struct disk_label l = p->old[i];
+		memcpy(l.array_uuid, p->c->array_uuid, 16);
+		memcpy(l.pool_uuid, p->uuid, 16);
+		l.position = i;
+		if (p->was_blank[i])
+			env_random(p->c->env, l.disk_uuid, 16);
+		p->labelled = i + 1;
+		int rc = disk_write_label(p->disks[i], &l);
+		if (rc == 0 && p->was_blank[i])
+			rc = meta_disk_add(p->c->meta, p->disks[i]);
+		if (rc) {
+			snprintf(why, CORE_WHY_LEN, "disk '%.100s' cannot be labelled: %s",
+				 disk_path(p->disks[i]), err_text(rc));
+			return rc;
+		}
+		p->joined = i + 1;
+	}
+	return 0;
+}
+
+static void unlabel_disks(struct pool_plan *p)
+{
+	for (unsigned i = 0; i < p->labelled; i++) {
+		if (p->was_blank[i]) {
+			meta_disk_remove(p->c->meta, p->disks[i]);
+			disk_wipe(p->disks[i]);
+		} else {
+			disk_write_label(p->disks[i], &p->old[i]);
+		}
+	}
+}
+
+int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
+		     const char *const *paths, unsigned n, char *why)
+{
+	struct pool_plan *p = calloc(1, sizeof(*p));
+	struct core_pool *cp;
+	if (!p)
+		return -ENOMEM;
+	*p = (struct pool_plan){.c = c, .name = name, .level = level, .chunk = chunk};
+	env_random(c->env, p->uuid, 16);
+	int rc = n > POOL_DISKS_MAX ? -EINVAL : plan_pool(p, paths, n, why);
+	if (rc)
+		goto out;
+	rc = label_disks(p, why);
+	if (rc == 0)
+		rc = meta_update(c->meta, change_add_pool, p, why);
+	if (rc) {
+		unlabel_disks(p);
+		goto out;
+	}
+	rc = core_pool_assemble(c, meta_pool_find(meta_get(c->meta), name), &cp);
+	if (rc == 0) {
+		cp->recorded_open = true;
+		event_write(LOG_L_NOTICE, "pool.created", "pool %s: %s of %u disks", name, level,
+			    n);
+	}
+out:
+	if (rc && !why[0])
+		snprintf(why, CORE_WHY_LEN, "%s", err_text(rc));
+	free(p);
+	return rc;
+}
+
+/* ---- remove ---- */
+
+static int change_remove_pool(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	const char *name = arg;
+	for (size_t i = 0; i < am->n_volumes; i++)
+		if (strcmp(am->volumes[i]->pool, name) == 0) {
+			snprintf(why, CORE_WHY_LEN,
+				 "pool '%s' holds volume '%s'; remove its volumes first", name,
+				 am->volumes[i]->name);
+			return -EBUSY;
+		}
+	for (size_t i = 0; i < am->n_pools; i++)
+		if (strcmp(am->pools[i]->name, name) == 0) {
+			isthmus__pool__free_unpacked(am->pools[i], NULL);
+			pb_remove(&am->pools, &am->n_pools, i);
+			return 0;
+		}
+	snprintf(why, CORE_WHY_LEN, "there is no pool '%.80s'", name);
+	return -ENOENT;
+}
+
+static bool pool_reserved(const struct core *c, const char *name)
+{
+	const struct reservation *r;
+	TAILQ_FOREACH (r, &c->reserved, link)
+		if (strcmp(r->pool, name) == 0)
+			return true;
+	return false;
+}
+
+int core_pool_remove(struct core *c, const char *name, char *why)
+{
+	struct core_pool *cp = core_pool_find(c, name);
+	if (cp && (pool_reserved(c, name) || cp->resyncing)) {
+		snprintf(why, CORE_WHY_LEN, "pool '%s' is busy (%s); try again when it is done",
+			 name,
+			 cp->resyncing ? "its copies are being compared"
+				       : "a volume is being made or removed");
+		return -EBUSY;
+	}
+	int rc = meta_update(c->meta, change_remove_pool, (void *)name, why);
+	if (rc || !cp)
+		return rc;
+	/* The disks stay the array's, and keep carrying its metadata; they are free for a new pool.
+	 */
+	for (unsigned i = 0; cp->pool && i < pool_ndisks(cp->pool); i++) {
+		struct disk *d = pool_disk(cp->pool, i);
+		if (!d || disk_state(d) != DISK_ONLINE)
+			continue;
+		struct disk_label l = *disk_label(d);
+		memset(l.pool_uuid, 0, 16);
+		l.position = 0;
+		int e = disk_write_label(d, &l);
+		if (e)
+			log_warn("disk %s: label: %s", disk_path(d), err_text(e));
+	}
+	core_pool_free(c, cp);
+	event_write(LOG_L_NOTICE, "pool.removed", "pool %s", name);
+	return 0;
+}

@@ -1,0 +1,292 @@
+/*
+ * Assembly, states and lost disks of a pool (pool.h). The data path is in
+ * pool_io.c, the mapping in pool_map.c, the resync in pool_resync.c.
+ *
+ * A position goes from IN to OUT once, under `lock`, and only while another
+ * copy of its column is IN. From then on flushes wait until the metadata says
+ * so (pool_wait_recorded), because a write that the lost copy did not take is
+ * only safe when the next opening knows not to read that copy.
+ */
+#include "blockcore/pool/pool_impl.h"
+#include "blockcore/control/meta_check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *pool_state_name(enum pool_state s)
+{
+	static const char *const names[] = {"online", "degraded", "offline"};
+	return (unsigned)s < ARRAY_LEN(names) ? names[s] : "?";
+}
+
+uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, unsigned copies, uint32_t chunk,
+		       uint64_t extent_size)
+{
+	uint64_t least = UINT64_MAX;
+	if (ndisks == 0 || copies == 0)
+		return 0;
+	for (unsigned i = 0; i < ndisks; i++)
+		least = MIN(least, disk_data_size(disks[i]));
+	return ROUND_DOWN(least, chunk) * (ndisks / copies) / extent_size;
+}
+
+static void init_io(struct pool *p)
+{
+	struct bdev *b = &p->io;
+	b->ops = &pool_io_ops;
+	b->size = p->extents * p->extent_size;
+	b->block_size = 512;
+	b->mem_align = 512;
+	b->discard_zeroes = true;
+	snprintf(b->name, sizeof(b->name), "pool %s", p->name);
+	for (unsigned i = 0; i < p->ndisks; i++) {
+		if (!p->disks[i])
+			continue;
+		b->block_size = MAX(b->block_size, disk_bdev(p->disks[i])->block_size);
+		b->mem_align = MAX(b->mem_align, disk_bdev(p->disks[i])->mem_align);
+	}
+}
+
+static bool large_enough(const struct pool *p, const struct disk *d)
+{
+	uint64_t column = p->extents * p->extent_size / p->columns;
+	return ROUND_UP(column, p->chunk) <= disk_data_size(d);
+}
+
+int pool_new(struct pool **ret, const struct pool_opts *o)
+{
+	unsigned copies = meta_level_copies(o->level, o->ndisks);
+	if (!copies || o->ndisks > POOL_DISKS_MAX || !o->chunk)
+		return -EINVAL;
+	struct pool *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->magic = POOL_MAGIC;
+	p->env = o->env;
+	snprintf(p->name, sizeof(p->name), "%s", o->name);
+	memcpy(p->uuid, o->uuid, 16);
+	p->ndisks = o->ndisks;
+	p->copies = copies;
+	p->columns = o->ndisks / copies;
+	p->chunk = o->chunk;
+	p->extent_size = o->extent_size;
+	p->extents = o->extents;
+	p->lost = o->lost;
+	p->arg = o->arg;
+	pthread_mutex_init(&p->lock, NULL);
+	waitq_init(&p->recorded);
+	pool_locks_init(&p->locks);
+	for (unsigned i = 0; i < p->ndisks; i++) {
+		p->disks[i] = o->disks[i];
+		bool in =
+		    p->disks[i] && !(o->out && o->out[i]) && disk_state(p->disks[i]) == DISK_ONLINE;
+		if (in && !large_enough(p, p->disks[i])) {
+			pool_free(p);
+			return -EINVAL;
+		}
+		atomic_init(&p->in[i], in);
+	}
+	p->recorded_mask = pool_out_mask(p); /* whoever assembles has it in the metadata */
+	init_io(p);
+	*ret = p;
+	return 0;
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	CHECK(p, POOL_MAGIC);
+	pool_locks_fini(&p->locks);
+	pthread_mutex_destroy(&p->lock);
+	p->magic = 0;
+	free(p);
+}
+
+struct bdev *pool_bdev(struct pool *p)
+{
+	return &p->io;
+}
+
+const char *pool_name(const struct pool *p)
+{
+	return p->name;
+}
+
+const uint8_t *pool_uuid(const struct pool *p)
+{
+	return p->uuid;
+}
+
+unsigned pool_copies(const struct pool *p)
+{
+	return p->copies;
+}
+
+unsigned pool_ndisks(const struct pool *p)
+{
+	return p->ndisks;
+}
+
+struct disk *pool_disk(const struct pool *p, unsigned position)
+{
+	return position < p->ndisks ? p->disks[position] : NULL;
+}
+
+bool pool_disk_in(const struct pool *p, unsigned position)
+{
+	return position < p->ndisks && atomic_load(&p->in[position]);
+}
+
+uint64_t pool_extents(const struct pool *p)
+{
+	return p->extents;
+}
+
+uint64_t pool_extent_size(const struct pool *p)
+{
+	return p->extent_size;
+}
+
+static unsigned column_in(const struct pool *p, unsigned column)
+{
+	unsigned n = 0;
+	for (unsigned c = 0; c < p->copies; c++)
+		n += atomic_load(&p->in[pool_position(p, column, c)]);
+	return n;
+}
+
+enum pool_state pool_state(const struct pool *p)
+{
+	enum pool_state s = POOL_ONLINE;
+	for (unsigned c = 0; c < p->columns; c++) {
+		unsigned n = column_in(p, c);
+		if (n == 0)
+			return POOL_OFFLINE;
+		if (n < p->copies)
+			s = POOL_DEGRADED;
+	}
+	return s;
+}
+
+/* ---- losing a disk ---- */
+
+uint64_t pool_out_mask(const struct pool *p)
+{
+	uint64_t mask = 0;
+	for (unsigned i = 0; i < p->ndisks; i++)
+		if (!atomic_load(&p->in[i]))
+			mask |= 1ull << i;
+	return mask;
+}
+
+/* With `lock` held. */
+static bool unrecorded(const struct pool *p)
+{
+	return p->lost && (pool_out_mask(p) & ~p->recorded_mask);
+}
+
+/* With `lock` held: true when the caller is to call lost(). */
+static bool ask_to_record(struct pool *p)
+{
+	if (p->recording || !unrecorded(p))
+		return false;
+	p->recording = true;
+	return true;
+}
+
+static int drop_position(struct pool *p, unsigned position, const char *why)
+{
+	int rc = 0;
+	bool went = false, ask = false;
+	pthread_mutex_lock(&p->lock);
+	if (!atomic_load(&p->in[position])) {
+		rc = 0;
+	} else if (column_in(p, position / p->copies) == 1) {
+		rc = -EBUSY;
+	} else {
+		atomic_store(&p->in[position], false);
+		went = true;
+		ask = ask_to_record(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!went)
+		return rc;
+	atomic_fetch_add(&p->nlost, 1);
+	disk_fail(p->disks[position], why);
+	event_write(LOG_L_ERROR, "pool.degraded", "pool %s: goes on without disk %s", p->name,
+		    disk_path(p->disks[position]));
+	if (ask)
+		p->lost(p->arg, p);
+	return 0;
+}
+
+int pool_drop(struct pool *p, struct disk *d, const char *why)
+{
+	CHECK(p, POOL_MAGIC);
+	for (unsigned i = 0; i < p->ndisks; i++)
+		if (p->disks[i] == d)
+			return drop_position(p, i, why);
+	return -ENOENT;
+}
+
+bool pool_disk_error(int rc)
+{
+	return rc && rc != -EINVAL && rc != -ENOMEM && rc != -EAGAIN && rc != -ERR_SHUTDOWN;
+}
+
+void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc)
+{
+	char why[128];
+	snprintf(why, sizeof(why), "%s: %s", what, err_text(rc));
+	if (drop_position(p, position, why) == -EBUSY)
+		log_error("pool %s: disk %s: %s; it holds the only copy and stays in use", p->name,
+			  disk_path(p->disks[position]), why);
+}
+
+void pool_recorded(struct pool *p, uint64_t out_mask, int err)
+{
+	pthread_mutex_lock(&p->lock);
+	p->recording = false;
+	p->record_tries++;
+	p->record_err = err;
+	if (err == 0)
+		p->recorded_mask |= out_mask;
+	/* What was lost meanwhile is asked for again by the flush that finds it. */
+	waitq_wake_all(&p->recorded);
+	pthread_mutex_unlock(&p->lock);
+}
+
+int pool_wait_recorded(struct pool *p)
+{
+	int rc = 0;
+	pthread_mutex_lock(&p->lock);
+	uint64_t tries = p->record_tries;
+	while (unrecorded(p) && rc == 0) {
+		bool ask = ask_to_record(p);
+		struct waiter w;
+		waitq_enter(&p->recorded, &w);
+		pthread_mutex_unlock(&p->lock);
+		if (ask)
+			p->lost(p->arg, p);
+		task_park();
+		pthread_mutex_lock(&p->lock);
+		waitq_leave(&p->recorded, &w);
+		if (p->record_tries != tries)
+			rc = p->record_err;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+void pool_stats(const struct pool *p, struct pool_stats *ret)
+{
+	*ret = (struct pool_stats){
+	    .read_repairs = atomic_load(&p->read_repairs),
+	    .resync_fixed = atomic_load(&p->resync_fixed),
+	    .lost = atomic_load(&p->nlost),
+	};
+}

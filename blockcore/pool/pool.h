@@ -1,0 +1,115 @@
+/*
+ * A pool: disks joined into one logical space by a RAID level, as a bdev.
+ *
+ * Disks stand in columns of `copies` each; a column is striped with the others
+ * chunk by chunk (RAID 0), and its disks hold the same bytes (RAID 1):
+ *
+ *   level    columns   copies        disk number (position) = column * copies + copy
+ *   single   1         1
+ *   raid0    n         1
+ *   raid1    1         n (2 or 3)
+ *   raid10   n / 2     2
+ *
+ * Logical byte L of chunk k = L / chunk lies in column k % columns, at
+ * (k / columns) * chunk + L % chunk of its disks' data (DISK_DATA_OFF on).
+ *
+ * States of a position: IN (holds the data), OUT (missing, failed, or was once; never used until
+ * the pool is assembled anew). A pool with a column without any IN disk is offline.
+ */
+#ifndef ISTHMUS_BLOCKCORE_POOL_H
+#define ISTHMUS_BLOCKCORE_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bdev;
+struct disk;
+struct env;
+struct pool;
+
+#define POOL_DISKS_MAX	    64
+#define POOL_COPIES_MAX	    3
+#define POOL_CHUNK_DEFAULT  (64 * 1024u)
+#define POOL_EXTENT_DEFAULT (4 * 1024 * 1024ull)
+
+enum pool_state { POOL_ONLINE, POOL_DEGRADED, POOL_OFFLINE };
+const char *pool_state_name(enum pool_state s);
+
+/* A run of extents; a list of them is sorted and does not overlap. */
+struct extent_run {
+	uint64_t first, count;
+};
+
+struct pool_opts {
+	struct env *env;
+	const char *name, *level;
+	uint8_t uuid[16];
+	uint32_t chunk;
+	uint64_t extent_size, extents;
+	struct disk **disks; /* by position; NULL: not there */
+	const bool *out;     /* by position: must not be used, its data is old */
+	unsigned ndisks;
+	/*
+	 * A position went OUT while the pool is in use. Called from any reactor, never waits; has
+	 * the fact written to the array metadata and then calls pool_recorded(). Until then no
+	 * flush of the pool succeeds: a restart must not take the failed copy for a good one.
+	 */
+	void (*lost)(void *arg, struct pool *p);
+	void *arg;
+};
+
+/* -EINVAL: unknown level, wrong number of disks, disks too small. Missing disks only degrade. */
+int pool_new(struct pool **ret, const struct pool_opts *o);
+/* Nothing may be in flight; the disks stay. */
+void pool_free(struct pool *p);
+
+/* Extents a new pool of these disks would have; 0 when they are too small. */
+uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, unsigned copies, uint32_t chunk,
+		       uint64_t extent_size);
+
+/*
+ * The logical space. Any reactor. Discarded ranges read as zeros (the disk's own discard where
+ * that makes zeros, else zeros are written). read_copy: -ENODEV when the copy's disk is OUT.
+ * Errors: -ERR_MEDIUM no copy could be read; -EIO no copy could be written or pool offline.
+ */
+struct bdev *pool_bdev(struct pool *p);
+
+const char *pool_name(const struct pool *p);
+const uint8_t *pool_uuid(const struct pool *p);
+enum pool_state pool_state(const struct pool *p);
+unsigned pool_copies(const struct pool *p);
+unsigned pool_ndisks(const struct pool *p);
+struct disk *pool_disk(const struct pool *p, unsigned position); /* NULL: not there */
+bool pool_disk_in(const struct pool *p, unsigned position);
+uint64_t pool_extents(const struct pool *p);
+uint64_t pool_extent_size(const struct pool *p);
+
+/* Takes a disk out of use after an error; -EBUSY when it is the last copy of its column (it
+ * stays, and errors go to the users). Any reactor, never waits. */
+int pool_drop(struct pool *p, struct disk *d, const char *why);
+/* Bit i: position i is OUT. */
+uint64_t pool_out_mask(const struct pool *p);
+/* These positions stand in the metadata as failed now (err: that could not be written). */
+void pool_recorded(struct pool *p, uint64_t out_mask, int err);
+
+/*
+ * Waits, as a background task. Makes copies equal again after an unclean close: reads each used
+ * range of the first IN copy and writes it where another differs. Until it has ended, reads go
+ * to that first copy. 0, -ERR_SHUTDOWN when stopped, or the error that ended it.
+ */
+int pool_resync(struct pool *p, const struct extent_run *used, size_t nused);
+void pool_resync_stop(struct pool *p);
+/* From before the pool is used until pool_resync() succeeded: reads are served as during it. */
+void pool_resync_need(struct pool *p);
+bool pool_resync_needed(const struct pool *p);
+void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
+
+struct pool_stats {
+	uint64_t read_repairs; /* bad copies rewritten from a good one */
+	uint64_t resync_fixed; /* ranges that differed */
+	uint64_t lost;	       /* positions that went OUT in use */
+};
+void pool_stats(const struct pool *p, struct pool_stats *ret);
+
+#endif

@@ -1,0 +1,80 @@
+/* What the files of blockcore/pool share. */
+#ifndef ISTHMUS_BLOCKCORE_POOL_IMPL_H
+#define ISTHMUS_BLOCKCORE_POOL_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "blockcore/disk/disk.h"
+#include "blockcore/pool/fan.h"
+#include "blockcore/pool/pool.h"
+#include "blockcore/pool/pool_lock.h"
+#include "runtime/bdev.h"
+#include "runtime/check.h"
+
+#define POOL_MAGIC 0x706f6f6c
+
+struct pool {
+	uint32_t magic;
+	struct bdev io; /* what pool_bdev() gives */
+	struct env *env;
+	char name[64];
+	uint8_t uuid[16];
+	unsigned ndisks, copies, columns;
+	uint32_t chunk;
+	uint64_t extent_size, extents;
+	struct disk *disks[POOL_DISKS_MAX];
+	atomic_bool in[POOL_DISKS_MAX];
+	atomic_bool resync_needed;
+	struct pool_locks locks;
+
+	/* Positions that went OUT and do not stand in the metadata yet. */
+	pthread_mutex_t lock; /* of the fields below, and of going OUT */
+	struct waitq recorded;
+	uint64_t recorded_mask;
+	uint64_t record_tries; /* counts pool_recorded() */
+	bool recording;	       /* lost() was called and has not been answered */
+	int record_err;
+	void (*lost)(void *arg, struct pool *p);
+	void *arg;
+
+	atomic_bool resync_stop;
+	_Atomic uint64_t resync_done, resync_total;
+	_Atomic uint64_t read_repairs, resync_fixed, nlost;
+};
+
+/* A contiguous piece of one column. */
+struct column_range {
+	unsigned column;
+	uint64_t off; /* in the column */
+	uint64_t len;
+};
+
+/* The piece that starts at logical `off`, at most len and to the end of its chunk (with one
+ * column: all of len). */
+struct column_range pool_map_piece(const struct pool *p, uint64_t off, uint64_t len);
+/* All of [off, off + len) that lies in a column; len 0: nothing. It is one range of the column. */
+struct column_range pool_map_column(const struct pool *p, unsigned column, uint64_t off,
+				    uint64_t len);
+/* The reverse of pool_map_piece(). */
+uint64_t pool_map_logical(const struct pool *p, unsigned column, uint64_t off);
+
+static inline unsigned pool_position(const struct pool *p, unsigned column, unsigned copy)
+{
+	return column * p->copies + copy;
+}
+
+/* One position. Offsets are of the column. */
+int pool_copy_readv(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+		    uint64_t off);
+int pool_copy_writev(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+		     uint64_t off, unsigned flags);
+/* An error that says the disk is bad, rather than the request or the memory. */
+bool pool_disk_error(int rc);
+/* Drops the position for an error of its disk, unless it is the last copy. */
+void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc);
+/* Waits until no lost position is unrecorded; an error when that could not be done. */
+int pool_wait_recorded(struct pool *p);
+
+extern const struct bdev_ops pool_io_ops;
+
+#endif

@@ -1,0 +1,153 @@
+/*
+ * Making copies equal after an unclean close. Writes that were under way then
+ * may stand on one copy and not on the other; what was acknowledged as stable
+ * stands on all of them, so either content is right and only a difference is wrong. The first
+ * IN copy is taken as the truth, and until the end every read is served from it.
+ *
+ * One region of a column at a time, alone in it (pool_lock.h): compare, and
+ * write only what differs. Yields to users: a pause after each region while calls are in flight.
+ */
+#include "blockcore/pool/pool_impl.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESYNC_PAUSE (2 * NS_PER_MS)
+
+struct resync {
+	struct pool *p;
+	uint8_t *truth, *other; /* POOL_REGION each */
+};
+
+void pool_resync_need(struct pool *p)
+{
+	atomic_store(&p->resync_needed, p->copies > 1);
+}
+
+bool pool_resync_needed(const struct pool *p)
+{
+	return atomic_load(&p->resync_needed);
+}
+
+void pool_resync_stop(struct pool *p)
+{
+	atomic_store(&p->resync_stop, true);
+}
+
+void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total)
+{
+	*ret_done = atomic_load(&p->resync_done);
+	*ret_total = atomic_load(&p->resync_total);
+}
+
+static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint64_t off,
+		      unsigned *ret_good)
+{
+	struct pool *p = r->p;
+	int rc = -EIO;
+	for (unsigned c = 0; c < p->copies; c++) {
+		unsigned pos = pool_position(p, column, c);
+		if (!atomic_load(&p->in[pos]))
+			continue;
+		rc = pool_copy_readv(p, pos, iov, 1, off);
+		*ret_good = c;
+		if (!pool_disk_error(rc))
+			return rc;
+	}
+	return -ERR_MEDIUM;
+}
+
+/* A range of one region, alone in it. */
+static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
+{
+	struct pool *p = r->p;
+	struct iovec truth = {r->truth, len}, other = {r->other, len};
+	unsigned good;
+	int rc = read_truth(r, column, &truth, off, &good);
+	for (unsigned c = 0; c < p->copies && rc == 0; c++) {
+		unsigned pos = pool_position(p, column, c);
+		if (c == good || !atomic_load(&p->in[pos]))
+			continue;
+		int e = pool_copy_readv(p, pos, &other, 1, off);
+		if (e == 0 && memcmp(r->truth, r->other, len) == 0)
+			continue;
+		e = pool_copy_writev(p, pos, &truth, 1, off, 0);
+		if (pool_disk_error(e))
+			pool_copy_failed(p, pos, "write error during resync", e);
+		else if (e)
+			rc = e;
+		else
+			atomic_fetch_add(&p->resync_fixed, 1);
+	}
+	return rc;
+}
+
+static bool busy(const struct pool *p)
+{
+	for (unsigned i = 0; i < p->ndisks; i++)
+		if (p->disks[i] && disk_in_flight(p->disks[i]))
+			return true;
+	return false;
+}
+
+static int sync_column(struct resync *r, struct column_range c)
+{
+	struct pool *p = r->p;
+	for (uint64_t off = c.off, end = c.off + c.len; off < end;) {
+		uint64_t n = MIN(end, ROUND_DOWN(off, POOL_REGION) + POOL_REGION) - off;
+		if (atomic_load(&p->resync_stop))
+			return -ERR_SHUTDOWN;
+		pool_lock_alone(&p->locks, c.column, off);
+		int rc = sync_region(r, c.column, off, n);
+		pool_unlock_alone(&p->locks, c.column, off);
+		if (rc)
+			return rc;
+		atomic_fetch_add(&p->resync_done, n);
+		off += n;
+		if (busy(p))
+			env_sleep_ns(p->env, RESYNC_PAUSE);
+		else
+			task_yield();
+	}
+	return 0;
+}
+
+static int sync_runs(struct resync *r, const struct extent_run *used, size_t nused)
+{
+	struct pool *p = r->p;
+	for (size_t i = 0; i < nused; i++) {
+		uint64_t off = used[i].first * p->extent_size;
+		uint64_t len = used[i].count * p->extent_size;
+		for (unsigned col = 0; col < p->columns; col++) {
+			int rc = sync_column(r, pool_map_column(p, col, off, len));
+			if (rc)
+				return rc;
+		}
+	}
+	return bdev_flush(&p->io);
+}
+
+int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
+{
+	CHECK(p, POOL_MAGIC);
+	struct resync r = {.p = p};
+	uint64_t total = 0;
+	int rc = 0;
+	for (size_t i = 0; i < nused; i++)
+		total += used[i].count * p->extent_size;
+	atomic_store(&p->resync_total, total);
+	atomic_store(&p->resync_done, 0);
+	if (posix_memalign((void **)&r.truth, 4096, POOL_REGION) ||
+	    posix_memalign((void **)&r.other, 4096, POOL_REGION))
+		rc = -ENOMEM;
+	if (rc == 0)
+		rc = sync_runs(&r, used, nused);
+	free(r.truth);
+	free(r.other);
+	if (rc == 0)
+		atomic_store(&p->resync_needed, false);
+	return rc;
+}
