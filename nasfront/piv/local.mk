@@ -1,0 +1,8 @@
+libnasfront_a_SOURCES += \
+	nasfront/piv/piv.c nasfront/piv/piv.h nasfront/piv/piv_head.c nasfront/piv/piv_layout.h \
+	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
+
+check_PROGRAMS += tests/unit/piv/test_piv
+tests_unit_piv_test_piv_SOURCES = tests/unit/piv/test_piv.c
+tests_unit_piv_test_piv_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_piv_test_piv_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)

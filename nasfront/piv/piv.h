@@ -1,0 +1,96 @@
+/*
+ * Processor information: the running state that heads of a group tell each other and leave to
+ * their successors, on the group's PIV volume; see nasfront/piv/README.md.
+ *
+ * Each head writes a slot of its own: member records with a heartbeat, what it serves, and which
+ * clients it saw lately. When the volume cannot be read or written the head goes on with the
+ * backup volume and an event says so. Every function that touches a volume waits (a task).
+ */
+#ifndef ISTHMUS_NASFRONT_PIV_H
+#define ISTHMUS_NASFRONT_PIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bdev;
+struct env;
+struct piv;
+
+#define PIV_HEARTBEAT_NS (500 * 1000000ull)
+#define PIV_LEASE_NS	 (2000 * 1000000ull)
+#define PIV_NAME_MAX	 63
+#define PIV_TEXT_MAX	 255 /* addresses, file systems, export paths */
+#define PIV_SERVES_MAX	 256
+#define PIV_CLIENTS_MAX	 256
+
+struct piv_opts {
+	struct env *env;
+	struct bdev *main, *backup; /* either may be NULL; they stay the caller's */
+	uint64_t group_id;
+	const char *head;
+	const char *address;
+	uint64_t instance; /* random per start of the process */
+};
+
+/*
+ * Makes the volume's layout when it is blank (from the backup's content when that has one), takes
+ * the head's slot, loads what an earlier incarnation left, and writes "joining".
+ * -ENODEV when neither volume can be used, -ENOSPC when all slots are taken by others.
+ */
+int piv_open(struct piv **ret, const struct piv_opts *o);
+/* Starts the heartbeat: a task that calls piv_tick() every PIV_HEARTBEAT_NS. */
+int piv_start(struct piv *p);
+/* Writes "leaving" and that nothing is served; ends the heartbeat. */
+void piv_close(struct piv *p);
+/* Ends the heartbeat without writing. */
+void piv_abandon(struct piv *p);
+
+/* Changes, in memory until the next piv_tick() or piv_sync(). Never wait. */
+void piv_set_state(struct piv *p, const char *state); /* "joining", "up", "leaving" */
+void piv_serves(struct piv *p, const char *fs, const char *export_path, bool gone);
+void piv_client_seen(struct piv *p, const char *address, const char *export_path);
+
+/* Writes a heartbeat and all changes. 0, or the error when no volume could be written. */
+int piv_tick(struct piv *p);
+/* The same, and stable when it returns. */
+int piv_sync(struct piv *p);
+
+bool piv_on_backup(const struct piv *p);
+
+/* ---- reading ---- */
+
+struct piv_serve {
+	char fs[PIV_TEXT_MAX + 1], export_path[PIV_TEXT_MAX + 1];
+};
+struct piv_client {
+	char address[PIV_TEXT_MAX + 1], export_path[PIV_TEXT_MAX + 1];
+	uint64_t first_ns, last_ns;
+};
+
+/* One head's slot, decoded. */
+struct piv_head {
+	char name[PIV_NAME_MAX + 1];
+	uint64_t instance;
+	char state[16];
+	char address[PIV_TEXT_MAX + 1];
+	uint64_t lease_ns, time_ns; /* of the last record: real time */
+	uint64_t seq;
+	unsigned slot;
+	bool from_backup;
+	struct piv_serve *serves;
+	unsigned nserves;
+	struct piv_client *clients;
+	unsigned nclients;
+};
+struct piv_state {
+	struct piv_head *heads;
+	unsigned count;
+	int main_rc, backup_rc; /* what reading each volume ended with */
+};
+/* All slots of both volumes (either may be NULL), of each head the newer. -ENODEV: neither could
+ * be read. */
+int piv_state_read(struct bdev *main, struct bdev *backup, struct piv_state **ret);
+void piv_state_free(struct piv_state *s);
+
+#endif

@@ -1,0 +1,311 @@
+/* A head's state in memory, and its records (proto/piv.proto). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/piv/piv_layout.h"
+#include "runtime/bytes.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+
+/* What a volume holds may be anything: cut to size, always terminated. */
+static void text_set(char *to, size_t size, const char *from)
+{
+	size_t n = from ? strnlen(from, size - 1) : 0;
+	memcpy(to, from ? from : "", n);
+	memset(to + n, 0, size - n);
+}
+
+void piv_head_clear(struct piv_head *h)
+{
+	free(h->serves);
+	free(h->clients);
+	memset(h, 0, sizeof(*h));
+}
+
+int piv_head_copy(struct piv_head *to, const struct piv_head *from)
+{
+	struct piv_head h = *from;
+	h.serves = malloc((from->nserves + 1) * sizeof(*h.serves));
+	h.clients = malloc((from->nclients + 1) * sizeof(*h.clients));
+	if (!h.serves || !h.clients) {
+		free(h.serves);
+		free(h.clients);
+		return -ENOMEM;
+	}
+	if (from->nserves)
+		memcpy(h.serves, from->serves, from->nserves * sizeof(*h.serves));
+	if (from->nclients)
+		memcpy(h.clients, from->clients, from->nclients * sizeof(*h.clients));
+	*to = h;
+	return 0;
+}
+
+/* Room for one more of n, growing by doubling. */
+static void *list_grow(void *list, unsigned n, size_t size)
+{
+	if (n & (n - 1))
+		return list;
+	return realloc(list, (n ? 2 * (size_t)n : 1) * size);
+}
+
+int piv_head_serve(struct piv_head *h, const char *fs, const char *export_path, bool gone)
+{
+	struct piv_serve s;
+	unsigned i;
+	text_set(s.fs, sizeof(s.fs), fs);
+	text_set(s.export_path, sizeof(s.export_path), export_path);
+	for (i = 0; i < h->nserves; i++)
+		if (memcmp(&h->serves[i], &s, sizeof(s)) == 0)
+			break;
+	if (i < h->nserves) {
+		if (gone)
+			h->serves[i] = h->serves[--h->nserves];
+		return 0;
+	}
+	if (gone)
+		return 0;
+	if (h->nserves >= PIV_SERVES_MAX)
+		return -ENOSPC;
+	struct piv_serve *list = list_grow(h->serves, h->nserves, sizeof(s));
+	if (!list)
+		return -ENOMEM;
+	h->serves = list;
+	h->serves[h->nserves++] = s;
+	return 0;
+}
+
+static struct piv_client *client_find(struct piv_head *h, const struct piv_client *c)
+{
+	for (unsigned i = 0; i < h->nclients; i++)
+		if (strcmp(h->clients[i].address, c->address) == 0 &&
+		    strcmp(h->clients[i].export_path, c->export_path) == 0)
+			return &h->clients[i];
+	return NULL;
+}
+
+/* A full list gives up the client not seen for the longest. */
+static struct piv_client *client_slot(struct piv_head *h)
+{
+	if (h->nclients >= PIV_CLIENTS_MAX) {
+		struct piv_client *oldest = &h->clients[0];
+		for (unsigned i = 1; i < h->nclients; i++)
+			if (h->clients[i].last_ns < oldest->last_ns)
+				oldest = &h->clients[i];
+		return oldest;
+	}
+	struct piv_client *list = list_grow(h->clients, h->nclients, sizeof(*list));
+	if (!list)
+		return NULL;
+	h->clients = list;
+	return &h->clients[h->nclients++];
+}
+
+int piv_head_client(struct piv_head *h, const char *address, const char *export_path,
+		    uint64_t first_ns, uint64_t last_ns, bool gone)
+{
+	struct piv_client c = {.first_ns = first_ns, .last_ns = last_ns};
+	text_set(c.address, sizeof(c.address), address);
+	text_set(c.export_path, sizeof(c.export_path), export_path);
+	struct piv_client *at = client_find(h, &c);
+	if (gone) {
+		if (at)
+			*at = h->clients[--h->nclients];
+		return 0;
+	}
+	if (at) {
+		at->last_ns = MAX(at->last_ns, last_ns);
+		return 0;
+	}
+	at = client_slot(h);
+	if (!at)
+		return -ENOMEM;
+	*at = c;
+	return 0;
+}
+
+/* ---- records in ---- */
+
+static void apply_member(struct piv_head *h, const Isthmus__PivMember *m)
+{
+	text_set(h->name, sizeof(h->name), m->head);
+	text_set(h->state, sizeof(h->state), m->state);
+	text_set(h->address, sizeof(h->address), m->address);
+	h->instance = m->instance;
+	h->lease_ns = m->lease_ns;
+}
+
+static int apply_checkpoint(struct piv_head *h, const Isthmus__PivCheckpoint *c)
+{
+	int rc = 0;
+	h->nserves = h->nclients = 0;
+	if (c->member)
+		apply_member(h, c->member);
+	for (size_t i = 0; i < c->n_serves && rc != -ENOMEM; i++)
+		rc = piv_head_serve(h, c->serves[i]->fs, c->serves[i]->export, false);
+	for (size_t i = 0; i < c->n_clients && rc != -ENOMEM; i++)
+		rc = piv_head_client(h, c->clients[i]->address, c->clients[i]->export,
+				     c->clients[i]->first_ns, c->clients[i]->last_ns, false);
+	return rc == -ENOMEM ? rc : 0;
+}
+
+int piv_head_apply(struct piv_head *h, const Isthmus__PivRecord *r)
+{
+	int rc = 0;
+	if (r->version != PIV_VERSION)
+		return -ERR_VERSION;
+	h->time_ns = r->time_ns;
+	switch (r->body_case) {
+	case ISTHMUS__PIV_RECORD__BODY_MEMBER:
+		apply_member(h, r->member);
+		break;
+	case ISTHMUS__PIV_RECORD__BODY_SERVES:
+		rc = piv_head_serve(h, r->serves->fs, r->serves->export, r->serves->gone);
+		break;
+	case ISTHMUS__PIV_RECORD__BODY_CLIENT:
+		rc = piv_head_client(h, r->client->address, r->client->export, r->client->first_ns,
+				     r->client->last_ns, r->client->gone);
+		break;
+	case ISTHMUS__PIV_RECORD__BODY_CHECKPOINT:
+		rc = apply_checkpoint(h, r->checkpoint);
+		break;
+	default:
+		break; /* of a later version: nothing we know */
+	}
+	return rc == -ENOMEM ? rc : 0;
+}
+
+/* ---- records out ---- */
+
+void piv_payload_add(struct piv_payload *p, const Isthmus__PivRecord *r)
+{
+	size_t n = isthmus__piv_record__get_packed_size(r);
+	if (p->failed)
+		return;
+	if (p->len + 4 + n > p->size) {
+		size_t size = 2 * (p->len + 4 + n) + 1024;
+		uint8_t *data = realloc(p->data, size);
+		if (!data) {
+			p->failed = true;
+			return;
+		}
+		p->data = data;
+		p->size = size;
+	}
+	le32_put(p->data + p->len, (uint32_t)n);
+	isthmus__piv_record__pack(r, p->data + p->len + 4);
+	p->len += 4 + n;
+}
+
+void piv_payload_free(struct piv_payload *p)
+{
+	free(p->data);
+	memset(p, 0, sizeof(*p));
+}
+
+static void record_init(Isthmus__PivRecord *r, const struct piv_head *h)
+{
+	isthmus__piv_record__init(r);
+	r->version = PIV_VERSION;
+	r->seq = h->seq + 1;
+	r->time_ns = h->time_ns;
+}
+
+static void member_init(Isthmus__PivMember *m, const struct piv_head *h)
+{
+	isthmus__piv_member__init(m);
+	m->head = (char *)h->name;
+	m->instance = h->instance;
+	m->state = (char *)h->state;
+	m->lease_ns = h->lease_ns;
+	m->address = (char *)h->address;
+}
+
+static void serve_init(Isthmus__PivServes *m, const struct piv_serve *s, bool gone)
+{
+	isthmus__piv_serves__init(m);
+	m->fs = (char *)s->fs;
+	m->export = (char *)s->export_path;
+	m->gone = gone;
+}
+
+static void client_init(Isthmus__PivClient *m, const struct piv_client *c, bool gone)
+{
+	isthmus__piv_client__init(m);
+	m->address = (char *)c->address;
+	m->export = (char *)c->export_path;
+	m->first_ns = c->first_ns;
+	m->last_ns = c->last_ns;
+	m->gone = gone;
+}
+
+void piv_payload_member(struct piv_payload *p, const struct piv_head *h)
+{
+	Isthmus__PivRecord r;
+	Isthmus__PivMember m;
+	record_init(&r, h);
+	member_init(&m, h);
+	r.body_case = ISTHMUS__PIV_RECORD__BODY_MEMBER;
+	r.member = &m;
+	piv_payload_add(p, &r);
+}
+
+void piv_payload_serve(struct piv_payload *p, const struct piv_head *h, const struct piv_serve *s,
+		       bool gone)
+{
+	Isthmus__PivRecord r;
+	Isthmus__PivServes m;
+	record_init(&r, h);
+	serve_init(&m, s, gone);
+	r.body_case = ISTHMUS__PIV_RECORD__BODY_SERVES;
+	r.serves = &m;
+	piv_payload_add(p, &r);
+}
+
+void piv_payload_client(struct piv_payload *p, const struct piv_head *h, const struct piv_client *c,
+			bool gone)
+{
+	Isthmus__PivRecord r;
+	Isthmus__PivClient m;
+	record_init(&r, h);
+	client_init(&m, c, gone);
+	r.body_case = ISTHMUS__PIV_RECORD__BODY_CLIENT;
+	r.client = &m;
+	piv_payload_add(p, &r);
+}
+
+void piv_payload_checkpoint(struct piv_payload *p, const struct piv_head *h)
+{
+	Isthmus__PivRecord r;
+	Isthmus__PivCheckpoint c;
+	Isthmus__PivMember m;
+	unsigned n = h->nserves + h->nclients;
+	Isthmus__PivServes *s = calloc(h->nserves + 1, sizeof(*s));
+	Isthmus__PivClient *k = calloc(h->nclients + 1, sizeof(*k));
+	void **ptr = calloc(n + 1, sizeof(*ptr));
+	if (s && k && ptr) {
+		record_init(&r, h);
+		isthmus__piv_checkpoint__init(&c);
+		member_init(&m, h);
+		c.member = &m;
+		c.n_serves = h->nserves;
+		c.serves = (Isthmus__PivServes **)ptr;
+		c.n_clients = h->nclients;
+		c.clients = (Isthmus__PivClient **)(ptr + h->nserves);
+		for (unsigned i = 0; i < h->nserves; i++) {
+			serve_init(&s[i], &h->serves[i], false);
+			c.serves[i] = &s[i];
+		}
+		for (unsigned i = 0; i < h->nclients; i++) {
+			client_init(&k[i], &h->clients[i], false);
+			c.clients[i] = &k[i];
+		}
+		r.body_case = ISTHMUS__PIV_RECORD__BODY_CHECKPOINT;
+		r.checkpoint = &c;
+		piv_payload_add(p, &r);
+	} else {
+		p->failed = true;
+	}
+	free(s);
+	free(k);
+	free(ptr);
+}
