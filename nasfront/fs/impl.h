@@ -1,0 +1,445 @@
+/*
+ * The file system's insides, by file; format in layout.h, invariants in README.md.
+ *
+ * Bodies: all that reads or changes metadata is a *body*: code between two waits. A body finds
+ * its blocks with meta_get(), which never waits; when one is not in memory it notes which in
+ * fs->need and returns -EAGAIN, the body gives up, op_retry() undoes its changes, waits for the
+ * block and lets the body run again. So bodies are atomic towards each other and towards the
+ * journal, need no locks, and any error leaves nothing half done.
+ */
+#ifndef ISTHMUS_NASFRONT_FS_IMPL_H
+#define ISTHMUS_NASFRONT_FS_IMPL_H
+
+#include "nasfront/fs/layout.h"
+#include "runtime/bdev.h"
+#include "runtime/env.h"
+#include "runtime/task.h"
+#include <bsd/sys/queue.h>
+
+/* ---- metadata blocks in memory: meta.c ---- */
+
+#define BUF_MAGIC  0x62756620
+#define BUF_CHUNKS 64 /* chunks of 64 bytes, one bit each in a mask */
+
+struct buf {
+	uint32_t magic;
+	uint16_t type;
+	bool reading;	 /* being loaded; data not valid */
+	bool dirty;	 /* differs from its place; on fs->dirty */
+	bool referenced; /* clock */
+	bool image;	 /* the running batch logs all of it */
+	bool op_new;	 /* made by the running body */
+	bool op_in;	 /* in fs->tx.bufs */
+	unsigned pins;	 /* may not be evicted */
+	uint64_t block;
+	uint8_t *data;
+	uint64_t batch;	    /* sequence of the batch it is in, 0 none */
+	uint64_t mask;	    /* chunks changed in that batch */
+	uint64_t op_mask;   /* chunks changed (and saved) by the running body */
+	uint64_t first_pos; /* log position of its image since it became dirty; POS_UNSET */
+	LIST_ENTRY(buf) hash_link;
+	TAILQ_ENTRY(buf) lru_link, dirty_link, batch_link;
+	struct waitq waiters; /* for the end of reading */
+};
+TAILQ_HEAD(buf_list, buf);
+LIST_HEAD(buf_bucket, buf);
+#define POS_UNSET UINT64_MAX
+
+/* An operation's hold on what it needs across restarts of its body. */
+#define OP_PINS	    64
+#define OP_BUFS_MAX 128 /* blocks a body may change */
+struct op {
+	struct fs *fs;
+	bool writes;
+	int npins, next_pin;
+	int space_tries;
+	struct buf *pins[OP_PINS];
+};
+
+int meta_init(struct fs *fs, uint64_t memory);
+void meta_free_all(struct fs *fs);
+/* Never waits. -EAGAIN: not in memory (noted in fs->need). -ERR_CORRUPT: not of that type/owner. */
+int meta_get(struct fs *fs, uint64_t block, unsigned type, uint64_t owner, struct buf **ret);
+/* In memory or NULL; no checks. */
+struct buf *meta_find(struct fs *fs, uint64_t block);
+/* Waits. Gives the block pinned. */
+int meta_load(struct fs *fs, uint64_t block, unsigned type, struct buf **ret);
+/* A zeroed buffer for `block`, in the cache; header filled in. */
+struct buf *meta_insert(struct fs *fs, uint64_t block, unsigned type, uint64_t owner);
+/* Forgets it. */
+void meta_drop(struct fs *fs, struct buf *b);
+void meta_trim(struct fs *fs);
+void meta_unpin(struct buf *b);
+/* Sets crc and sequence in `data`. */
+void block_seal(uint8_t *data, uint64_t seq);
+void block_header(struct fs *fs, uint8_t *data, uint64_t block, unsigned type, uint64_t owner);
+/* NULL when sound, else what is wrong. `type` 0: any. */
+const char *block_verify(const uint8_t *uuid, const uint8_t *data, uint64_t block, unsigned type);
+/* The insides of a node or inode block: NULL or what is wrong. */
+const char *tree_node_verify(const uint8_t *d);
+const char *inode_block_verify(const uint8_t *d);
+void corrupt_note(struct fs *fs, uint64_t block, uint64_t owner, const char *what);
+
+/* ---- bodies and their changes: txn.c ---- */
+
+struct extent {
+	uint64_t start, len;
+};
+struct undo {
+	uint16_t buf;
+	uint16_t chunk;
+};
+struct txn {
+	bool open;
+	bool last_blocks;		/* may take the blocks kept back for removals */
+	int64_t dfree, dinodes, dslots; /* changes of the file system's totals */
+	unsigned nbufs, nundo, nfreed, nrevokes;
+	struct buf *bufs[OP_BUFS_MAX];
+	struct undo *undo;
+	uint8_t *saved;
+	struct extent freed[160]; /* blocks freed: busy until stable */
+	uint64_t revokes[160];
+};
+
+/* A read or write of file data in flight: blocks freed since it began are not used again. */
+struct io_hold {
+	uint64_t began;
+	TAILQ_ENTRY(io_hold) link;
+};
+TAILQ_HEAD(io_holds, io_hold);
+
+void op_begin(struct op *op, struct fs *fs, bool writes);
+/* First thing of every try. May wait (journal space). 0 or the error the file system is in. */
+int op_try(struct op *op);
+/* After a try: true: go round again. Otherwise *rc is final and the body's changes are in the
+ * running batch (*rc == 0) or undone. */
+bool op_retry(struct op *op, int *rc);
+/* Lets go of what it held. */
+void op_end(struct op *op);
+/* op_end() and, when rc is 0, waits until what it did is stable. Returns rc or the error. */
+int op_commit(struct op *op, int rc);
+
+#define OP_LOOP(op, rc, body)                                                                      \
+	do {                                                                                       \
+		rc = op_try(op);                                                                   \
+		if (!rc)                                                                           \
+			rc = (body);                                                               \
+	} while (op_retry(op, &rc))
+
+/* Before changing bytes of a block. */
+void txn_touch(struct fs *fs, struct buf *b, unsigned off, unsigned len);
+/* A new metadata block, all of it logged. */
+struct buf *txn_new(struct fs *fs, uint64_t block, unsigned type, uint64_t owner);
+/* The block is metadata no more. */
+void txn_revoke(struct fs *fs, struct buf *b);
+
+bool space_wait(struct fs *fs);
+void io_hold_begin(struct fs *fs, struct io_hold *h);
+void io_hold_end(struct fs *fs, struct io_hold *h);
+
+/* ---- journal.c, replay.c, checkpoint.c ---- */
+
+struct batch {
+	uint64_t seq;
+	struct buf_list bufs;
+	unsigned nbufs, nrevokes, ops;
+	uint64_t *revokes;
+	bool data_flush; /* data was written that its metadata points at */
+};
+
+int journal_init(struct fs *fs);
+void journal_free(struct fs *fs);
+bool journal_room(const struct fs *fs);
+/* Waits until a body may join the running batch. */
+int journal_reserve(struct fs *fs);
+int journal_wait(struct fs *fs, uint64_t seq);
+/* Sees to it that what is in the running batch becomes stable before long. */
+void journal_later(struct fs *fs);
+int journal_head_write(struct fs *fs, uint64_t tail, bool clean);
+int journal_head_read(struct fs *fs, bool *ret_clean);
+int journal_replay(struct fs *fs, uint64_t *ret_batches);
+void checkpoint_kick(struct fs *fs);
+/* Waits. Writes dirty blocks home; all: until none is dirty. */
+int checkpoint_run(struct fs *fs, bool all);
+/* The device failed or a structure of the journal did: no more changes. */
+void fs_fail(struct fs *fs, int err);
+
+/* ---- alloc.c ---- */
+
+bool block_is_data(const struct fs *fs, uint64_t block);
+bool extent_is_data(const struct fs *fs, uint64_t block, uint64_t len);
+uint64_t ag_of(const struct fs *fs, uint64_t block);
+uint64_t ag_first(const struct fs *fs, uint64_t ag);
+uint32_t ag_size(const struct fs *fs, uint64_t ag);
+/* In a body: one metadata block. */
+int alloc_block(struct fs *fs, uint64_t goal, uint64_t *ret);
+/* Blocks for data: set aside in memory only, until alloc_claim() in the body that maps them, or
+ * alloc_release(). -EAGAIN as a body. */
+int alloc_reserve(struct fs *fs, uint64_t goal, uint64_t want, struct extent *ret);
+int alloc_claim(struct fs *fs, uint64_t start, uint64_t len);
+void alloc_unreserve(struct fs *fs, uint64_t start, uint64_t len);
+/* In a body. -ERR_CORRUPT when they are not all in use. */
+int alloc_free(struct fs *fs, uint64_t start, uint64_t len);
+int alloc_inode(struct fs *fs, uint64_t ag_goal, uint64_t *ret_ino, uint32_t *ret_gen);
+int alloc_free_inode(struct fs *fs, uint64_t ino);
+bool alloc_is_inode_block(struct fs *fs, uint64_t block, int *rc);
+void busy_set(struct fs *fs, uint64_t start, uint64_t len, bool on);
+void quarantine_add(struct fs *fs, uint64_t start, uint64_t len, uint64_t seq);
+void quarantine_reap(struct fs *fs);
+uint64_t alloc_data_avail(const struct fs *fs);
+uint64_t alloc_dir_ag(struct fs *fs);
+uint8_t *summary_of(struct fs *fs, uint64_t ag, struct buf **ret_b, unsigned *ret_off);
+
+/* ---- inode.c ---- */
+
+struct inode { /* valid within one body */
+	struct fs *fs;
+	uint64_t ino;
+	struct buf *b;
+	uint8_t *p;
+};
+uint64_t ino_block(const struct fs *fs, uint64_t ino);
+uint64_t block_ino(const struct fs *fs, uint64_t block, unsigned slot);
+/* -ESTALE when free. */
+int inode_get(struct fs *fs, uint64_t ino, struct inode *ret);
+int inode_get_fid(struct fs *fs, const struct fs_fid *f, struct inode *ret);
+int inode_get_dir(struct fs *fs, const struct fs_fid *f, struct inode *ret); /* -ENOTDIR */
+void inode_touch(struct inode *in); /* the fixed part is about to change */
+void inode_touch_area(struct inode *in);
+void inode_attr(const struct inode *in, struct fs_attr *ret);
+enum inode_stamp { STAMP_ATIME = 1, STAMP_MTIME = 2, STAMP_CTIME = 4 };
+/* Times := now; the change counter moves with mtime or ctime. Touches. */
+void inode_stamp(struct inode *in, unsigned which);
+void inode_time_get(const struct inode *in, unsigned sec, unsigned nsec, struct fs_time *ret);
+void inode_time_set(struct inode *in, unsigned sec, unsigned nsec, const struct fs_time *t);
+/* Makes one; the caller sets the rest. */
+int inode_new(struct fs *fs, uint64_t ag_goal, enum fs_type type, uint32_t mode, uint32_t uid,
+	      uint32_t gid, struct inode *ret);
+/* Gives the number back; no blocks may be left. */
+int inode_free(struct inode *in);
+
+#define IN16(in, f)	   le16_get((in)->p + (f))
+#define IN32(in, f)	   le32_get((in)->p + (f))
+#define IN64(in, f)	   le64_get((in)->p + (f))
+#define IN_SET32(in, f, v) le32_put((in)->p + (f), (v))
+#define IN_SET64(in, f, v) le64_put((in)->p + (f), (v))
+#define IN_TYPE(in)	   ((in)->p[I_TYPE])
+
+/* ---- tree_node.c, tree.c: B+trees of variable values under 64-bit keys ---- */
+
+struct tree {
+	struct fs *fs;
+	struct inode *in;
+	unsigned type; /* BT_EXTENTS ... */
+	uint64_t goal; /* near which to allocate */
+};
+struct tree_pos {
+	int depth; /* number of nodes; 0: empty tree */
+	struct buf *b[TREE_MAX_LEVEL + 1];
+	unsigned at[TREE_MAX_LEVEL + 1]; /* child or slot */
+};
+unsigned node_count(const uint8_t *d);
+unsigned node_level(const uint8_t *d);
+uint64_t leaf_key(const uint8_t *d, unsigned i);
+uint8_t *leaf_value(uint8_t *d, unsigned i, unsigned *ret_len);
+/* First slot with a key >= key. */
+unsigned leaf_seek(const uint8_t *d, uint64_t key);
+unsigned leaf_used(const uint8_t *d);
+bool leaf_fits(const uint8_t *d, unsigned vlen);
+void leaf_insert(struct fs *fs, struct buf *b, unsigned i, uint64_t key, const void *v,
+		 unsigned vlen);
+void leaf_delete(struct fs *fs, struct buf *b, unsigned i);
+void leaf_compact(struct fs *fs, struct buf *b);
+/* Moves slots from..count of b to the end of `to`. */
+void leaf_move(struct fs *fs, struct buf *b, unsigned from, struct buf *to);
+uint64_t inner_key(const uint8_t *d, unsigned i);
+uint64_t inner_child(const uint8_t *d, unsigned i);
+unsigned inner_seek(const uint8_t *d, uint64_t key);
+void inner_set_key(struct fs *fs, struct buf *b, unsigned i, uint64_t key);
+void inner_insert(struct fs *fs, struct buf *b, unsigned i, uint64_t key, uint64_t child);
+void inner_delete(struct fs *fs, struct buf *b, unsigned i);
+void inner_move(struct fs *fs, struct buf *b, unsigned from, struct buf *to);
+
+struct tree tree_of(struct inode *in);
+/* To the first entry with a key >= key. -ENOENT when there is none. */
+int tree_seek(struct tree *t, uint64_t key, struct tree_pos *ret);
+/* To the last entry with a key <= key. -ENOENT when there is none. */
+int tree_seek_le(struct tree *t, uint64_t key, struct tree_pos *ret);
+int tree_next(struct tree *t, struct tree_pos *pos);
+uint64_t tree_key(const struct tree_pos *pos);
+uint8_t *tree_value(const struct tree_pos *pos, unsigned *ret_len);
+void tree_touch_value(struct tree *t, const struct tree_pos *pos);
+int tree_insert(struct tree *t, uint64_t key, const void *v, unsigned vlen); /* -EEXIST */
+int tree_delete(struct tree *t, uint64_t key);				     /* -ENOENT */
+
+/* ---- extent.c ---- */
+
+struct map {
+	uint64_t fblk, phys, len; /* phys 0: a hole */
+};
+/* What is at fblk: at most `max` blocks of one extent or hole. */
+int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret);
+/* fblk.. must be a hole. Joins neighbours. */
+int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len);
+/* Frees blocks from fblk on, from the end, a bounded number of extents. 1: there is more. */
+int ext_cut(struct inode *in, uint64_t fblk);
+/* Where to allocate for fblk. */
+uint64_t ext_goal(struct inode *in, uint64_t fblk);
+
+/* ---- dir.c ---- */
+
+struct dirent_ref {
+	uint64_t key, ino;
+	enum fs_type type;
+	const char *name; /* in the block */
+	unsigned namelen;
+};
+int name_check(const char *name, uint32_t len);
+int dir_find(struct inode *dir, const char *name, uint32_t len, struct dirent_ref *ret);
+int dir_add(struct inode *dir, const char *name, uint32_t len, uint64_t ino, enum fs_type type);
+int dir_del(struct inode *dir, uint64_t key);
+int dir_set(struct inode *dir, uint64_t key, uint64_t ino, enum fs_type type);
+int dirent_parse(const uint8_t *v, unsigned vlen, struct dirent_ref *ret);
+uint64_t dir_hash(const struct fs *fs, const char *name, uint32_t len);
+
+/* ---- access.c ---- */
+
+bool cred_root(const struct fs_cred *c);
+bool cred_in_group(const struct fs_cred *c, uint32_t gid);
+int inode_may(const struct fs_cred *c, const struct inode *in, unsigned want);
+/* The same where the owner may always (data of files NFS clients hold open). */
+int inode_may_data(const struct fs_cred *c, const struct inode *in, unsigned want);
+
+/* ---- range.c ---- */
+
+struct range_lock {
+	uint64_t ino, start, end;
+	struct waitq q;
+	TAILQ_ENTRY(range_lock) link;
+};
+TAILQ_HEAD(range_locks, range_lock);
+#define RANGE_BUCKETS 256
+void range_lock(struct fs *fs, struct range_lock *l, uint64_t ino, uint64_t start, uint64_t end);
+void range_unlock(struct fs *fs, struct range_lock *l);
+
+/* ---- setattr.c ---- */
+
+/* In a body: mode, owner and times (not size); checks rights. */
+int attr_check(const struct fs_cred *c, const struct inode *in, const struct fs_setattr *set);
+void attr_apply(const struct fs_cred *c, struct inode *in, const struct fs_setattr *set);
+void wcc_pre(struct fs_wcc *wcc, const struct inode *in);
+void wcc_post(struct fs_wcc *wcc, const struct inode *in);
+/* Frees what lies past the size of a file whose cut is not finished. */
+int file_cut(struct fs *fs, const struct fs_fid *f);
+/* Zeroes the rest of the block that `size` ends in. The caller holds its range. */
+int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size);
+/* Locks from block of min(off, size) to end (UINT64_MAX: all), so that extending is safe. */
+int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
+	      struct range_lock *l, uint64_t *ret_size);
+
+/* ---- orphan.c ---- */
+
+int orphan_add(struct fs *fs, uint64_t ino, unsigned what);
+int orphan_del(struct fs *fs, uint64_t ino);
+/* In a body: the last name is gone. Frees the inode now, or leaves it to the reaper. */
+int inode_unlinked(struct inode *in);
+void orphan_reap_kick(struct fs *fs);
+/* Waits until the orphan tree is empty. */
+int orphan_reap(struct fs *fs);
+
+/* ---- the mounted file system: mount.c ---- */
+
+struct ag_state {
+	uint64_t *busy; /* bits: not to be allocated though the bitmap says free; NULL: none */
+	uint32_t nbusy;
+	uint32_t rover;	     /* where the last allocation ended */
+	uint32_t inode_hint; /* where an inode block with a free slot was seen */
+};
+
+struct quarantined {
+	uint64_t start, len, seq, io;
+	STAILQ_ENTRY(quarantined) link;
+};
+STAILQ_HEAD(quarantine, quarantined);
+
+struct verify_watch;
+
+#define FS_MAGIC 0x49534653
+struct fs {
+	uint32_t magic;
+	unsigned refs; /* the mount, and each of its own tasks */
+	struct env *env;
+	struct bdev *dev;
+	bool read_only, dead, abandoned, stopping;
+	int error; /* why no changes are possible any more */
+	uint8_t uuid[16], hash_key[16];
+	uint64_t blocks, summary_start, summary_blocks, journal_start, journal_blocks, ag_start,
+	    ag_count, root_block;
+
+	/* metadata cache */
+	struct buf_bucket *hash;
+	size_t hash_mask;
+	struct buf_list lru; /* all but those being read; clock hand at the head */
+	struct buf_list dirty;
+	struct buf_list spare; /* buffers with memory and no block */
+	uint64_t nbufs, max_bufs, ndirty;
+	struct {
+		uint64_t block;
+		unsigned type;
+	} need;
+
+	/* allocation */
+	struct buf **summary; /* pinned */
+	struct ag_state *ags;
+	uint64_t next_ag, last_dir_ag;
+	uint64_t free_blocks, used_inodes, free_slots; /* sums of the summary */
+	uint64_t nbusy;				       /* bits set in all busy maps */
+	struct quarantine quarantine;
+	struct waitq quarantine_q;
+	struct io_holds ios;
+	uint64_t io_seq;
+
+	/* journal */
+	struct txn tx;
+	struct batch run;
+	uint8_t *log; /* the batch being written */
+	size_t log_size;
+	uint64_t log_blocks; /* of the circular log */
+	unsigned batch_max;  /* blocks */
+	uint64_t head, tail; /* positions */
+	uint64_t nonce, jgen, verifier;
+	uint64_t stable; /* highest stable batch */
+	bool writing;
+	struct waitq commit_q[2];
+	struct waitq space_q;
+	struct env_timer commit_timer, checkpoint_timer;
+	bool commit_timer_on, checkpoint_timer_on;
+	bool checkpointing, checkpoint_wanted;
+	struct waitq checkpoint_q;
+	uint8_t *bounce;
+
+	/* data */
+	struct range_locks ranges[RANGE_BUCKETS];
+	struct fs_read_part *free_parts;
+	struct write_ctx *free_wctx;
+
+	bool reaping;
+	struct waitq reap_q, idle_q;
+	struct verify_watch *watch;
+	struct fs_stats st;
+};
+
+void fs_ref(struct fs *fs);
+void fs_unref(struct fs *fs);
+void read_free_pool(struct fs *fs);
+void write_free_pool(struct fs *fs);
+/* Hooks of fs_verify(): what changed while it looked. */
+void watch_block(struct fs *fs, uint64_t start, uint64_t len);
+void watch_inode(struct fs *fs, uint64_t ino);
+
+/* A mount that fs_check() drives: no reaper. */
+int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct fs_opts *o,
+	      bool reap);
+int super_read(struct env *env, struct bdev *dev, uint8_t *sb);
+
+#endif

@@ -1,0 +1,352 @@
+/*
+ * The journal: bodies join the running batch; a batch is written as one checksummed record at the
+ * head of the circular log and is stable when that write is.
+ *
+ * Group commit without a thread of its own: whoever must wait for a batch and finds no write going
+ * on writes the running batch for all who joined it; meanwhile the next batch collects, and one of
+ * its waiters writes it after. So at most one journal write is in flight and records follow each
+ * other without gaps: replay may stop at the first that does not hold.
+ *
+ * Data before metadata: a batch whose metadata points at newly written data flushes the device
+ * before its record is written.
+ *
+ * Room: a body may start only when the log has room for the running batch with OP_BUFS_MAX more
+ * whole blocks, so that a batch can always be written. Waiters for room hold nothing a checkpoint
+ * needs.
+ */
+#include "nasfront/fs/impl.h"
+#include "runtime/check.h"
+#include "runtime/crc32c.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define BATCH_MAX      512
+#define REVOKES_MAX    4096
+#define LATER_NS       NS_PER_S
+#define CHECKPOINT_NS  (10 * NS_PER_S)
+#define ITEM_IMAGE_MAX (JI_SIZE + BS)
+
+static void commit_timer_fire(void *arg);
+static void checkpoint_timer_fire(void *arg);
+
+static uint64_t record_blocks(uint64_t bytes)
+{
+	return (bytes + BS - 1) / BS;
+}
+
+static uint64_t bytes_bound(unsigned nbufs, unsigned nrevokes)
+{
+	return JR_SIZE + nrevokes * 8ull + nbufs * (uint64_t)ITEM_IMAGE_MAX;
+}
+
+static void batch_reset(struct batch *b, uint64_t seq)
+{
+	b->seq = seq;
+	TAILQ_INIT(&b->bufs);
+	b->nbufs = b->nrevokes = b->ops = 0;
+	b->data_flush = false;
+}
+
+int journal_init(struct fs *fs)
+{
+	fs->log_blocks = fs->journal_blocks - 2;
+	fs->batch_max = (unsigned)MIN((uint64_t)BATCH_MAX, fs->log_blocks / 4);
+	if (fs->batch_max < 2 * OP_BUFS_MAX)
+		return -ERR_CORRUPT;
+	fs->log_size = record_blocks(bytes_bound(fs->batch_max, REVOKES_MAX)) * BS;
+	fs->run.revokes = calloc(REVOKES_MAX, sizeof(uint64_t));
+	fs->tx.undo = calloc(OP_BUFS_MAX * BUF_CHUNKS, sizeof(struct undo));
+	fs->tx.saved = calloc(OP_BUFS_MAX * BUF_CHUNKS, 64);
+	if (!fs->run.revokes || !fs->tx.undo || !fs->tx.saved ||
+	    posix_memalign((void **)&fs->log, BS, fs->log_size))
+		return -ENOMEM;
+	batch_reset(&fs->run, 1);
+	fs->commit_timer = (struct env_timer){.fn = commit_timer_fire, .arg = fs};
+	fs->checkpoint_timer = (struct env_timer){.fn = checkpoint_timer_fire, .arg = fs};
+	return 0;
+}
+
+void journal_free(struct fs *fs)
+{
+	free(fs->run.revokes);
+	free(fs->tx.undo);
+	free(fs->tx.saved);
+	free(fs->log);
+}
+
+void fs_fail(struct fs *fs, int err)
+{
+	if (!fs->error) {
+		fs->error = err;
+		if (!fs->abandoned)
+			event_write(LOG_L_ERROR, "fs.failed", "%s: no more changes are taken: %s",
+				    fs->dev->name, err_text(err));
+	}
+	waitq_wake_all(&fs->commit_q[0]);
+	waitq_wake_all(&fs->commit_q[1]);
+	waitq_wake_all(&fs->space_q);
+	waitq_wake_all(&fs->checkpoint_q);
+	waitq_wake_all(&fs->quarantine_q);
+}
+
+static bool batch_empty(const struct batch *b)
+{
+	return !b->nbufs && !b->nrevokes && !b->data_flush;
+}
+
+bool journal_room(const struct fs *fs)
+{
+	uint64_t need = record_blocks(
+	    bytes_bound(fs->run.nbufs + OP_BUFS_MAX, fs->run.nrevokes + ARRAY_LEN(fs->tx.revokes)));
+	return need <= fs->log_blocks - (fs->head - fs->tail) &&
+	       fs->ndirty < fs->max_bufs - fs->max_bufs / 8;
+}
+
+int journal_reserve(struct fs *fs)
+{
+	for (;;) {
+		if (fs->error)
+			return fs->error;
+		if (fs->run.nbufs + OP_BUFS_MAX > fs->batch_max ||
+		    fs->run.nrevokes + ARRAY_LEN(fs->tx.revokes) > REVOKES_MAX) {
+			int rc = journal_wait(fs, fs->run.seq);
+			if (rc)
+				return rc;
+			continue;
+		}
+		if (journal_room(fs))
+			return 0;
+		checkpoint_kick(fs);
+		waitq_wait(&fs->space_q);
+	}
+}
+
+/* ---- the record ---- */
+
+static uint8_t *item_put(uint8_t *p, const struct buf *b, unsigned off, unsigned len)
+{
+	le64_put(p, b->block);
+	le16_put(p + 8, (uint16_t)off);
+	le16_put(p + 10, (uint16_t)len);
+	le32_put(p + 12, b->type);
+	memcpy(p + JI_SIZE, b->data + off, len);
+	return p + JI_SIZE + len;
+}
+
+/* Runs of changed chunks, or all of the block where that is shorter. */
+static uint8_t *buf_put(uint8_t *p, const struct buf *b, uint32_t *items)
+{
+	unsigned chunks = (unsigned)__builtin_popcountll(b->mask);
+	if (b->image || chunks > 48) {
+		++*items;
+		return item_put(p, b, 0, BS);
+	}
+	uint64_t m = b->mask;
+	while (m) {
+		unsigned first = (unsigned)__builtin_ctzll(m), n = 0;
+		while (first + n < 64 && m >> (first + n) & 1)
+			n++;
+		m &= n == 64 ? 0 : ~(((1ull << n) - 1) << first);
+		p = item_put(p, b, first * 64, n * 64);
+		++*items;
+	}
+	return p;
+}
+
+/* The running batch becomes a record in fs->log; a new one begins. Returns the blocks it takes. */
+static uint64_t batch_seal(struct fs *fs)
+{
+	struct batch *run = &fs->run;
+	uint8_t *p = fs->log;
+	uint32_t items = 0;
+	memset(p, 0, JR_SIZE);
+	p += JR_SIZE;
+	for (unsigned i = 0; i < run->nrevokes; i++, p += 8)
+		le64_put(p, run->revokes[i]);
+	struct buf *b, *tmp;
+	TAILQ_FOREACH_SAFE (b, &run->bufs, batch_link, tmp) {
+		p = buf_put(p, b, &items);
+		if (b->dirty && b->first_pos == POS_UNSET)
+			b->first_pos = fs->head;
+		b->batch = 0;
+		b->image = false;
+	}
+	uint64_t length = (uint64_t)(p - fs->log), n = record_blocks(length);
+	ASSERT(n * BS <= fs->log_size);
+	memset(p, 0, n * BS - length);
+	le32_put(fs->log, JR_MAGIC);
+	le64_put(fs->log + JR_POS, fs->head);
+	le64_put(fs->log + JR_NONCE, fs->nonce);
+	le32_put(fs->log + JR_LENGTH, (uint32_t)length);
+	le32_put(fs->log + JR_ITEMS, items);
+	le32_put(fs->log + JR_REVOKES, run->nrevokes);
+	le32_put(fs->log + JR_CRC, crc32c(fs->log, length));
+	return n;
+}
+
+static int record_write(struct fs *fs, uint64_t pos, uint64_t n)
+{
+	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
+	uint64_t first = MIN(n, fs->log_blocks - at);
+	if (first == n)
+		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, BDEV_FUA);
+	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
+	if (!rc)
+		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
+	return rc ? rc : bdev_flush(fs->dev);
+}
+
+static void after_commit(struct fs *fs)
+{
+	quarantine_reap(fs);
+	if (fs->head - fs->tail > fs->log_blocks / 2 || fs->ndirty > fs->max_bufs / 2)
+		checkpoint_kick(fs);
+	else if (fs->ndirty && !fs->checkpoint_timer_on && !fs->dead) {
+		fs->checkpoint_timer_on = true;
+		env_timer_start(fs->env, &fs->checkpoint_timer, CHECKPOINT_NS);
+	}
+}
+
+/* Waits. Writes the running batch. */
+static void batch_write(struct fs *fs)
+{
+	struct batch *run = &fs->run;
+	fs->writing = true;
+	task_yield(); /* whoever is ready joins */
+	uint64_t seq = run->seq, pos = fs->head, n = 0;
+	bool flush = run->data_flush, record = run->nbufs || run->nrevokes;
+	unsigned ops = run->ops;
+	if (record)
+		n = batch_seal(fs);
+	fs->head += n;
+	batch_reset(run, seq + 1);
+	int rc = flush ? bdev_flush(fs->dev) : 0;
+	if (rc)
+		fs->verifier = env_random_u64(fs->env);
+	if (!rc && record)
+		rc = record_write(fs, pos, n);
+	fs->writing = false;
+	if (rc || fs->error) {
+		fs_fail(fs, rc ? rc : fs->error);
+		return;
+	}
+	fs->stable = seq;
+	fs->st.commits += record;
+	fs->st.commit_ops += ops;
+	fs->st.journal_bytes += n * BS;
+	after_commit(fs);
+	waitq_wake_all(&fs->commit_q[seq & 1]);
+	waitq_wake_one(&fs->commit_q[(seq + 1) & 1]);
+}
+
+int journal_wait(struct fs *fs, uint64_t seq)
+{
+	/* Nothing joined it: then what the caller saw is in the one before, at the latest. */
+	if (seq == fs->run.seq && batch_empty(&fs->run))
+		seq--;
+	while (fs->stable < seq && !fs->error) {
+		if (!fs->writing)
+			batch_write(fs);
+		else
+			waitq_wait(&fs->commit_q[seq & 1]);
+	}
+	return fs->stable >= seq ? 0 : fs->error;
+}
+
+/* ---- what happens by and by ---- */
+
+static void commit_task(void *arg)
+{
+	struct fs *fs = arg;
+	if (!fs->dead)
+		journal_wait(fs, fs->run.seq);
+	fs_unref(fs);
+}
+
+static void commit_timer_fire(void *arg)
+{
+	struct fs *fs = arg;
+	fs->commit_timer_on = false;
+	fs_ref(fs);
+	if (task_start(commit_task, fs))
+		fs_unref(fs);
+}
+
+void journal_later(struct fs *fs)
+{
+	if (fs->commit_timer_on || fs->dead || batch_empty(&fs->run))
+		return;
+	fs->commit_timer_on = true;
+	env_timer_start(fs->env, &fs->commit_timer, LATER_NS);
+}
+
+static void checkpoint_timer_fire(void *arg)
+{
+	struct fs *fs = arg;
+	fs->checkpoint_timer_on = false;
+	checkpoint_kick(fs);
+}
+
+/* ---- headers ---- */
+
+int journal_head_write(struct fs *fs, uint64_t tail, bool clean)
+{
+	uint8_t *d;
+	if (posix_memalign((void **)&d, BS, BS))
+		return -ENOMEM;
+	memset(d, 0, BS);
+	uint64_t gen = fs->jgen + 1, block = fs->journal_start + gen % 2;
+	block_header(fs, d, block, BT_JHEAD, 0);
+	le64_put(d + JH_GEN, gen);
+	le64_put(d + JH_TAIL, tail);
+	le64_put(d + JH_NONCE, fs->nonce);
+	le64_put(d + JH_VERIFIER, fs->verifier);
+	le32_put(d + JH_CLEAN, clean);
+	block_seal(d, gen);
+	int rc = bdev_write(fs->dev, d, BS, block * BS, BDEV_FUA);
+	free(d);
+	if (!rc) {
+		fs->jgen = gen;
+		fs->tail = tail;
+	}
+	return rc;
+}
+
+int journal_head_read(struct fs *fs, bool *ret_clean)
+{
+	uint8_t *d;
+	bool found = false;
+	int rc = 0;
+	if (posix_memalign((void **)&d, BS, BS))
+		return -ENOMEM;
+	for (int i = 0; i < 2; i++) {
+		uint64_t block = fs->journal_start + (unsigned)i;
+		int r = bdev_read(fs->dev, d, BS, block * BS);
+		for (unsigned c = 0; r || block_verify(fs->uuid, d, block, BT_JHEAD); c++) {
+			r = bdev_read_copy(fs->dev, d, BS, block * BS, c);
+			if (r == -ENOENT || r == -EOPNOTSUPP || c == 16)
+				break;
+		}
+		if (r || block_verify(fs->uuid, d, block, BT_JHEAD)) {
+			rc = r;
+			continue;
+		}
+		uint64_t gen = le64_get(d + JH_GEN);
+		if (found && gen <= fs->jgen)
+			continue;
+		found = true;
+		fs->jgen = gen;
+		fs->tail = fs->head = le64_get(d + JH_TAIL);
+		fs->nonce = le64_get(d + JH_NONCE);
+		fs->verifier = le64_get(d + JH_VERIFIER);
+		*ret_clean = le32_get(d + JH_CLEAN) != 0;
+	}
+	free(d);
+	if (found)
+		return 0;
+	corrupt_note(fs, fs->journal_start, 0, "no journal header holds");
+	return rc && rc != -ENOENT && rc != -EOPNOTSUPP ? rc : -ERR_CORRUPT;
+}

@@ -1,0 +1,206 @@
+/*
+ * The file system's format on the volume. All numbers little endian; a block is 4096 bytes.
+ *
+ *   block 0            superblock; copies in block 8 and in the last block of the file system
+ *   summary_start ..   summary blocks: 16 bytes an allocation group (AG), 252 AGs a block
+ *   journal_start ..   two journal headers (written in turns), then the circular log
+ *   ag_start ..        allocation groups of 32256 blocks, the last one shorter:
+ *                        +0 block bitmap       bit set: block in use (these three included)
+ *                        +1 inode bitmap       bit set: block is an inode block
+ *                        +2 inode free bitmap  bit set: inode block with a free slot
+ *                        +3 .. data, tree nodes, inode blocks, as they come
+ *
+ * Every block but data and the log starts with a header of 64 bytes:
+ *   0 magic u32 | 4 crc32c u32 of the block with this field zero | 8 own block number u64
+ *   16 owner inode u64 (0: none) | 24 sequence of the last change u64 | 32 uuid[16]
+ *   48 type u16 | 50 level u16 | 52 count u16 | 54 heap u16 | 56 garbage u16 | 58 zeros
+ * crc and sequence are set when the block is written to its place; journal images carry old ones.
+ *
+ * Superblock body:
+ *   64 version u32 | 72 blocks u64 | 80 summary_start | 88 summary_blocks | 96 journal_start
+ *   104 journal_blocks (headers included) | 112 ag_start | 120 ag_count | 128 root inode block
+ *   136 hash key[16] | 152 birth seconds | 160 label[64]
+ *
+ * Summary entry: 0 free blocks u32 | 4 inodes in use u32 | 8 free slots in inode blocks u32 | 12 0
+ *
+ * Inode number = inode block * 8 + slot, but the inodes of the root inode block are 0..7: 1 holds
+ * the orphan tree, 2 is the root directory. Slots of 504 bytes from offset 64 of the block:
+ *   0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8 mode u32 | 12 nlink u32
+ *   16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) | 40 change u64
+ *   48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime s
+ *   88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
+ *   112 parent inode u64 (directories) | 120 tree root block u64 (0: none) | 128 inline count u32
+ *   132 tree level u32 | 136 directory entries u64 | 144 zeros
+ *   200 inline area of 304 bytes: 12 extents of 24 (file block u64, block u64, length u64), or
+ *       the target of a symbolic link (inline count is its length)
+ *
+ * Tree node (tree_node.c): a leaf has `count` u16 slots from offset 64, sorted by key, each the
+ * offset of an entry { key u64, length u16, value } in the heap, which grows down from the end to
+ * `heap`; `garbage` bytes of the heap are unused. An inner node has `count` pairs { key u64,
+ * child block u64 } from offset 64; child i holds keys >= key i (the first: also all below).
+ *   extents:   key file block; value { block u64, length u32, 0 u32 }
+ *   directory: key (hash of the name, 55 bits) << 8 | collision number; this is the cookie.
+ *              value { inode u64, type u8, name }
+ *   symlink:   key chunk number; value up to 256 bytes of the target
+ *   orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
+ *
+ * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
+ *   | 96 clean u32. Positions count log blocks since mkfs; place = position mod log blocks.
+ * Journal record (a batch), at a block boundary, padded to one:
+ *   0 magic u32 | 4 crc32c of all `length` bytes with this field zero | 8 position u64
+ *   16 nonce u64 | 24 length u32 | 28 items u32 | 32 revokes u32 | 36 zeros to 64
+ *   then revokes (block u64 each): changes to it in this and earlier batches are void,
+ *   then items { block u64, offset u16, length u16, type u32 } followed by the bytes.
+ */
+#ifndef ISTHMUS_NASFRONT_FS_LAYOUT_H
+#define ISTHMUS_NASFRONT_FS_LAYOUT_H
+
+#include "runtime/bytes.h"
+#include "nasfront/fs/fs.h"
+
+#define BS	       FS_BLOCK_SIZE
+#define FORMAT_VERSION 1u
+
+/* Block header. */
+#define H_MAGIC	   0
+#define H_CRC	   4
+#define H_BLOCK	   8
+#define H_OWNER	   16
+#define H_SEQ	   24
+#define H_UUID	   32
+#define H_TYPE	   48
+#define H_LEVEL	   50
+#define H_COUNT	   52
+#define H_HEAP	   54
+#define H_GARBAGE  56
+#define H_SIZE	   64
+#define META_MAGIC 0x4d534649u /* "IFSM" */
+
+enum block_type {
+	BT_SUPER = 1,
+	BT_SUMMARY,
+	BT_JHEAD,
+	BT_BITMAP,
+	BT_INODE_MAP,
+	BT_INODE_FREE,
+	BT_INODES,
+	BT_EXTENTS,
+	BT_DIR,
+	BT_SYMLINK,
+	BT_ORPHANS,
+	BT_LAST
+};
+
+/* Superblock. */
+#define SB_VERSION	  64
+#define SB_BLOCKS	  72
+#define SB_SUMMARY_START  80
+#define SB_SUMMARY_BLOCKS 88
+#define SB_JOURNAL_START  96
+#define SB_JOURNAL_BLOCKS 104
+#define SB_AG_START	  112
+#define SB_AG_COUNT	  120
+#define SB_ROOT_BLOCK	  128
+#define SB_HASH_KEY	  136
+#define SB_BIRTH	  152
+#define SB_LABEL	  160
+#define SB_COPY_BLOCK	  8
+#define SUMMARY_START	  16
+
+/* Summary. */
+#define SUM_FREE       0
+#define SUM_INODES     4
+#define SUM_FREE_SLOTS 8
+#define SUM_SIZE       16
+#define SUM_PER_BLOCK  ((BS - H_SIZE) / SUM_SIZE)
+
+/* Allocation groups. */
+#define AG_BLOCKS     32256u /* bits of one bitmap block */
+#define AG_META	      3u
+#define AG_MIN	      64u
+#define AG_BITMAP     0
+#define AG_INODE_MAP  1
+#define AG_INODE_FREE 2
+
+/* Inodes. */
+#define INODE_SIZE	 504
+#define INODES_PER_BLOCK 8
+#define INODE_MAGIC	 0x4e49
+#define I_MAGIC		 0
+#define I_TYPE		 2
+#define I_FLAGS		 3
+#define I_GENERATION	 4
+#define I_MODE		 8
+#define I_NLINK		 12
+#define I_UID		 16
+#define I_GID		 20
+#define I_FILESIZE	 24
+#define I_BLOCKS	 32
+#define I_CHANGE	 40
+#define I_RMAJOR	 48
+#define I_RMINOR	 52
+#define I_ATIME		 56
+#define I_MTIME		 64
+#define I_CTIME		 72
+#define I_BTIME		 80
+#define I_ATIME_NS	 88
+#define I_MTIME_NS	 92
+#define I_CTIME_NS	 96
+#define I_BTIME_NS	 100
+#define I_VERIFIER	 104
+#define I_PARENT	 112
+#define I_ROOT		 120
+#define I_INLINE	 128
+#define I_LEVEL		 132
+#define I_ENTRIES	 136
+#define I_FIXED		 200
+#define I_AREA		 200
+#define I_AREA_SIZE	 (INODE_SIZE - I_AREA)
+#define EXT_INLINE_SIZE	 24
+#define EXT_INLINE_MAX	 (I_AREA_SIZE / EXT_INLINE_SIZE)
+
+#define IF_VERIFIER 1 /* the verifier is of an exclusive create */
+#define IF_CUT	    2 /* extents past the size wait to be freed; the inode is in the orphan tree */
+
+#define ORPHAN_INO  1
+#define ORPHAN_TYPE 15 /* inode type of the orphan tree's holder */
+#define LOWEST_INO  (SUMMARY_START * INODES_PER_BLOCK)
+
+#define ORPHAN_FREE 0
+#define ORPHAN_CUT  1
+
+/* Trees. */
+#define TREE_MAX_LEVEL 7
+#define TREE_VALUE_MAX 272
+#define LEAF_ENTRY     10 /* bytes before the value */
+#define INNER_PAIR     16
+#define INNER_MAX      ((BS - H_SIZE) / INNER_PAIR)
+#define EXT_VALUE      16
+#define DIR_VALUE      9 /* bytes before the name */
+#define SYMLINK_CHUNK  256
+
+#define FILE_BLOCKS_MAX (1ull << 50)
+#define FILE_SIZE_MAX	(1ull << 62)
+
+/* Journal. */
+#define JH_GEN	    64
+#define JH_TAIL	    72
+#define JH_NONCE    80
+#define JH_VERIFIER 88
+#define JH_CLEAN    96
+#define JR_MAGIC    0x4a534649u /* "IFSJ" */
+#define JR_CRC	    4
+#define JR_POS	    8
+#define JR_NONCE    16
+#define JR_LENGTH   24
+#define JR_ITEMS    28
+#define JR_REVOKES  32
+#define JR_SIZE	    64
+#define JI_SIZE	    16
+
+_Static_assert(H_SIZE + INODES_PER_BLOCK * INODE_SIZE == BS, "inode slots fill the block");
+_Static_assert((BS - H_SIZE) * 8 == AG_BLOCKS, "one bitmap block an allocation group");
+_Static_assert(DIR_VALUE + FS_NAME_MAX <= TREE_VALUE_MAX, "names fit");
+_Static_assert(EXT_INLINE_MAX == 12, "inline extents");
+
+#endif

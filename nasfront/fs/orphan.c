@@ -1,0 +1,167 @@
+/*
+ * Inodes without a name, and cuts that are not finished: kept in a tree (of inode 1) so that they
+ * survive a crash. Small files are freed in the body that removes their last name; big ones are
+ * left to the reaper, which frees a bounded number of extents in each body. A mount starts it.
+ */
+#include "nasfront/fs/impl.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <inttypes.h>
+
+static int orphan_tree(struct fs *fs, struct inode *in, struct tree *t)
+{
+	int rc = inode_get(fs, ORPHAN_INO, in);
+	if (!rc)
+		*t = tree_of(in);
+	return rc;
+}
+
+int orphan_add(struct fs *fs, uint64_t ino, unsigned what)
+{
+	struct inode holder;
+	struct tree t;
+	uint8_t v = (uint8_t)what;
+	fs->tx.last_blocks = true;
+	int rc = orphan_tree(fs, &holder, &t);
+	if (rc)
+		return rc;
+	rc = tree_insert(&t, ino, &v, 1);
+	if (rc != -EEXIST)
+		return rc;
+	rc = tree_delete(&t, ino);
+	return rc ? rc : tree_insert(&t, ino, &v, 1);
+}
+
+int orphan_del(struct fs *fs, uint64_t ino)
+{
+	struct inode holder;
+	struct tree t;
+	int rc = orphan_tree(fs, &holder, &t);
+	return rc ? rc : tree_delete(&t, ino);
+}
+
+/* Frees everything when it takes one step; 1 when more are needed. */
+static int free_step(struct inode *in)
+{
+	unsigned type = IN_TYPE(in);
+	int rc = 0;
+	if (type == FS_REG) {
+		rc = ext_cut(in, 0);
+	} else if (IN64(in, I_ROOT)) { /* a long symbolic link, or what is left of a directory */
+		struct tree t = tree_of(in);
+		struct tree_pos pos;
+		for (int i = 0; i < 20 && !rc; i++) {
+			rc = tree_seek(&t, 0, &pos);
+			if (!rc)
+				rc = tree_delete(&t, tree_key(&pos));
+		}
+		rc = rc == -ENOENT ? 0 : rc ? rc : 1;
+	}
+	return rc ? rc : inode_free(in);
+}
+
+static bool is_small(const struct inode *in)
+{
+	if (IN_TYPE(in) == FS_REG)
+		return !IN64(in, I_ROOT) && IN32(in, I_INLINE) <= 3;
+	return IN32(in, I_LEVEL) == 0;
+}
+
+int inode_unlinked(struct inode *in)
+{
+	inode_stamp(in, STAMP_CTIME);
+	IN_SET32(in, I_NLINK, 0);
+	if (is_small(in) && !(in->p[I_FLAGS] & IF_CUT)) {
+		int rc = free_step(in);
+		if (rc <= 0)
+			return rc;
+	}
+	int rc = orphan_add(in->fs, in->ino, ORPHAN_FREE);
+	if (!rc)
+		orphan_reap_kick(in->fs);
+	return rc;
+}
+
+/* One body's worth of work on one orphan. -ENOENT: there are none after `*after`. */
+static int reap_step(struct fs *fs, uint64_t *after)
+{
+	struct inode holder, in;
+	struct tree t;
+	struct tree_pos pos;
+	unsigned len;
+	fs->tx.last_blocks = true;
+	int rc = orphan_tree(fs, &holder, &t);
+	if (!rc)
+		rc = tree_seek(&t, *after, &pos);
+	if (rc)
+		return rc;
+	uint64_t ino = tree_key(&pos);
+	unsigned what = tree_value(&pos, &len)[0];
+	*after = ino;
+	rc = inode_get(fs, ino, &in);
+	if (rc == -ESTALE)
+		return tree_delete(&t, ino);
+	if (rc)
+		return rc;
+	if (what == ORPHAN_FREE && !IN32(&in, I_NLINK)) {
+		rc = free_step(&in);
+	} else {
+		if (IN_TYPE(&in) == FS_REG)
+			rc = ext_cut(&in, (IN64(&in, I_FILESIZE) + BS - 1) / BS);
+		if (!rc) {
+			inode_touch(&in);
+			in.p[I_FLAGS] &= (uint8_t)~IF_CUT;
+		}
+	}
+	return rc < 0 ? rc : rc ? 0 : tree_delete(&t, ino);
+}
+
+/* A cut may be done at any time: between bodies no extent beyond the size is wanted. */
+int orphan_reap(struct fs *fs)
+{
+	uint64_t after = 0;
+	int rc;
+	while (!fs->stopping && !fs->dead) {
+		struct op op;
+		uint64_t at = after;
+		op_begin(&op, fs, true);
+		OP_LOOP(&op, rc, (at = after, reap_step(fs, &at)));
+		op_end(&op);
+		if (rc == -ENOENT)
+			return 0;
+		if (rc == -ERR_CORRUPT) {
+			log_warn("fs: orphan inode %" PRIu64 " cannot be freed: check needed", at);
+			after = at + 1;
+		} else if (rc) {
+			return rc;
+		}
+		task_yield();
+	}
+	return 0;
+}
+
+static void reap_task(void *arg)
+{
+	struct fs *fs = arg;
+	int rc = orphan_reap(fs);
+	fs->reaping = false;
+	waitq_wake_all(&fs->reap_q);
+	if (rc && !fs->dead)
+		log_warn("fs: freeing removed files stopped: %s", err_text(rc));
+	journal_later(fs);
+	fs_unref(fs);
+}
+
+void orphan_reap_kick(struct fs *fs)
+{
+	if (fs->reaping || fs->stopping || fs->dead || fs->read_only)
+		return;
+	fs->reaping = true;
+	fs_ref(fs);
+	if (task_start(reap_task, fs)) {
+		fs->reaping = false;
+		fs_unref(fs);
+	}
+}

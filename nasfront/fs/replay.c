@@ -1,0 +1,167 @@
+/*
+ * Replay: applies every record from the tail on to the blocks in memory, then the checkpoint
+ * writes them to their places. Stops at the first record whose magic, position, nonce or checksum
+ * does not hold: it was never acknowledged. Doing it twice does no harm: bytes are set, not added.
+ *
+ * A change to a block that is not in memory and not sound at its place is passed over: either its
+ * image follows (the place was being rewritten), or a revocation does (the block is data now).
+ */
+#include "nasfront/fs/impl.h"
+#include "runtime/check.h"
+#include "runtime/crc32c.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+static int log_read(struct fs *fs, uint64_t pos, uint64_t n, uint8_t *to)
+{
+	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
+	uint64_t first = MIN(n, fs->log_blocks - at);
+	int rc = bdev_read(fs->dev, to, first * BS, (start + at) * BS);
+	if (!rc && first < n)
+		rc = bdev_read(fs->dev, to + first * BS, (n - first) * BS, start * BS);
+	return rc;
+}
+
+/* Reads the record at `pos` into fs->log. Blocks it takes, 0 when there is none, or an error. */
+static int64_t record_read(struct fs *fs, uint64_t pos)
+{
+	int rc = log_read(fs, pos, 1, fs->log);
+	if (rc)
+		return rc;
+	uint32_t length = le32_get(fs->log + JR_LENGTH);
+	if (le32_get(fs->log) != JR_MAGIC || le64_get(fs->log + JR_POS) != pos ||
+	    le64_get(fs->log + JR_NONCE) != fs->nonce || length < JR_SIZE || length > fs->log_size)
+		return 0;
+	uint64_t n = (length + BS - 1) / BS;
+	if (n > fs->log_blocks)
+		return 0;
+	if (n > 1 && (rc = log_read(fs, pos + 1, n - 1, fs->log + BS)))
+		return rc;
+	uint32_t crc = le32_get(fs->log + JR_CRC);
+	le32_put(fs->log + JR_CRC, 0);
+	return crc32c(fs->log, length) == crc ? (int64_t)n : 0;
+}
+
+static bool block_may_be_logged(const struct fs *fs, uint64_t block, unsigned type)
+{
+	if (type == BT_SUMMARY)
+		return block >= fs->summary_start && block - fs->summary_start < fs->summary_blocks;
+	if (type == BT_BITMAP || type == BT_INODE_MAP || type == BT_INODE_FREE)
+		return block >= fs->ag_start && block < fs->blocks &&
+		       (block - fs->ag_start) % AG_BLOCKS == type - BT_BITMAP;
+	return type >= BT_INODES && type < BT_LAST && block_is_data(fs, block);
+}
+
+static void mark_dirty(struct fs *fs, struct buf *b, uint64_t pos)
+{
+	if (b->dirty)
+		return;
+	b->dirty = true;
+	b->first_pos = pos;
+	TAILQ_INSERT_TAIL(&fs->dirty, b, dirty_link);
+	fs->ndirty++;
+}
+
+/* One item. The block was maybe something else before: an image starts it anew. */
+static int item_apply(struct fs *fs, uint64_t pos, uint64_t block, unsigned off, unsigned len,
+		      unsigned type, const uint8_t *bytes)
+{
+	struct buf *b = meta_find(fs, block);
+	if (!block_may_be_logged(fs, block, type))
+		return -ERR_CORRUPT;
+	if (len == BS && b && b->type != type) {
+		meta_drop(fs, b);
+		b = NULL;
+	}
+	if (!b && len == BS) {
+		b = meta_insert(fs, block, type, 0);
+		if (!b)
+			return -ENOMEM;
+	}
+	if (!b) {
+		uint8_t *d;
+		if (posix_memalign((void **)&d, BS, BS))
+			return -ENOMEM;
+		int rc = bdev_read(fs->dev, d, BS, block * BS);
+		if (!rc && !block_verify(fs->uuid, d, block, type)) {
+			b = meta_insert(fs, block, type, 0);
+			if (b)
+				memcpy(b->data, d, BS);
+		}
+		free(d);
+		if (!b)
+			return 0;
+	}
+	if (b->type != type)
+		return -ERR_CORRUPT;
+	memcpy(b->data + off, bytes, len);
+	mark_dirty(fs, b, pos);
+	return 0;
+}
+
+static int record_apply(struct fs *fs, uint64_t pos)
+{
+	const uint8_t *p = fs->log + JR_SIZE, *end = fs->log + le32_get(fs->log + JR_LENGTH);
+	uint32_t items = le32_get(fs->log + JR_ITEMS), revokes = le32_get(fs->log + JR_REVOKES);
+	if ((uint64_t)(end - p) < revokes * 8ull)
+		return -ERR_CORRUPT;
+	const uint8_t *rv = p;
+	p += revokes * 8ull;
+	for (uint32_t i = 0; i < items; i++) {
+		if (end - p < JI_SIZE)
+			return -ERR_CORRUPT;
+		unsigned off = le16_get(p + 8), len = le16_get(p + 10);
+		if (off + len > BS || end - p - JI_SIZE < (ptrdiff_t)len)
+			return -ERR_CORRUPT;
+		int rc = item_apply(fs, pos, le64_get(p), off, len, le32_get(p + 12), p + JI_SIZE);
+		if (rc)
+			return rc;
+		p += JI_SIZE + len;
+	}
+	for (uint32_t i = 0; i < revokes; i++) {
+		struct buf *b = meta_find(fs, le64_get(rv + i * 8));
+		if (b && block_is_data(fs, b->block))
+			meta_drop(fs, b);
+	}
+	return 0;
+}
+
+/* What was put together must be as sound as what is read. */
+static int replayed_verify(struct fs *fs)
+{
+	struct buf *b;
+	TAILQ_FOREACH (b, &fs->dirty, dirty_link) {
+		block_seal(b->data, 0);
+		const char *why = block_verify(fs->uuid, b->data, b->block, b->type);
+		if (why) {
+			corrupt_note(fs, b->block, le64_get(b->data + H_OWNER), why);
+			return -ERR_CORRUPT;
+		}
+	}
+	return 0;
+}
+
+int journal_replay(struct fs *fs, uint64_t *ret_batches)
+{
+	uint64_t n = 0;
+	fs->head = fs->tail;
+	while (fs->head - fs->tail < fs->log_blocks) {
+		int64_t blocks = record_read(fs, fs->head);
+		if (blocks < 0)
+			return (int)blocks;
+		if (!blocks || fs->head + (uint64_t)blocks - fs->tail > fs->log_blocks)
+			break;
+		int rc = record_apply(fs, fs->head);
+		if (rc) {
+			corrupt_note(fs, fs->journal_start, 0, "a journal record makes no sense");
+			return rc;
+		}
+		fs->head += (uint64_t)blocks;
+		n++;
+	}
+	*ret_batches = n;
+	return replayed_verify(fs);
+}
