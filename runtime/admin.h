@@ -56,8 +56,9 @@ int admin_server_allow_group(struct admin_server *s, const char *group);
 void admin_server_free(struct admin_server *s);
 /*
  * Several modules may register the same verb ("status", "stats"): all answer, in that order, each
- * adding its tables; the first error ends it. "ping" is built in. Verbs no handler was registered
- * for are answered with a clear error (or by `fallback`).
+ * adding its tables; the first error ends it. "ping" and "event.list" (this process's own events)
+ * are built in. Verbs no handler was registered for are answered with a clear error, or by
+ * `fallback`, which also gets everything that has a destination.
  */
 int admin_register(struct admin_server *s, const char *verb, admin_handler *h, void *arg);
 int admin_register_fallback(struct admin_server *s, admin_handler *h, void *arg);

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 struct client {
@@ -113,6 +114,32 @@ static int client_run(struct client *k, const Isthmus__AdminRequest *req, Isthmu
 	return rc ?: client_reply(k, ret);
 }
 
+/* A server that has more connections waiting than it lists refuses for the moment. */
+#define CONNECT_TRIES	 100
+#define CONNECT_RETRY_NS (10 * NS_PER_MS)
+
+static void pause_blocking(void)
+{
+	struct timespec ts = {.tv_nsec = CONNECT_RETRY_NS};
+	nanosleep(&ts, NULL);
+}
+
+static void pause_task(void)
+{
+	env_sleep_ns(env_real(), CONNECT_RETRY_NS);
+}
+
+static int client_connect(struct client *k, const char *socket_path, void (*pause_a_bit)(void))
+{
+	int fd = admin_connect(socket_path);
+	for (int i = 0; i < CONNECT_TRIES && fd == -EAGAIN; i++) {
+		pause_a_bit();
+		fd = admin_connect(socket_path);
+	}
+	k->fd = fd;
+	return fd < 0 ? fd : 0;
+}
+
 /* ---- blocking ---- */
 
 static int wait_poll(struct client *k, bool to_write)
@@ -132,10 +159,10 @@ int admin_client_call(const char *socket_path, const Isthmus__AdminRequest *req,
 {
 	struct client k = {
 	    .timeout_ns = timeout_ns, .wait = wait_poll, .progress = progress, .arg = arg};
-	k.fd = admin_connect(socket_path);
-	if (k.fd < 0)
-		return k.fd;
-	int rc = client_run(&k, req, ret);
+	int rc = client_connect(&k, socket_path, pause_blocking);
+	if (rc)
+		return rc;
+	rc = client_run(&k, req, ret);
 	close(k.fd);
 	admin_inbuf_free(&k.in);
 	return rc;
@@ -188,10 +215,10 @@ int admin_task_call(const char *socket_path, const Isthmus__AdminRequest *req, u
 	k.task = task_self();
 	k.timer.fn = on_timeout;
 	k.timer.arg = &k;
-	k.fd = admin_connect(socket_path);
-	if (k.fd < 0)
-		return k.fd;
-	int rc = watch_new(&k.watch, reactor_current(), k.fd, on_socket, &k);
+	int rc = client_connect(&k, socket_path, pause_task);
+	if (rc)
+		return rc;
+	rc = watch_new(&k.watch, reactor_current(), k.fd, on_socket, &k);
 	rc = rc ?: client_run(&k, req, ret);
 	watch_free(k.watch);
 	close(k.fd);

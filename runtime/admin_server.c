@@ -34,6 +34,8 @@
 #define SERVER_MAGIC	   0x61647376
 #define CONN_MAGIC	   0x6164636e
 #define CONNS_MAX	   64
+#define CALLS_MAX	   256 /* also those whose client has left */
+#define EVENTS_MAX	   1024
 #define PROGRESS_QUEUE_MAX (64 * 1024)
 #define IDLE_NS		   (60 * NS_PER_S)
 #define HALF_FRAME_NS	   (10 * NS_PER_S)
@@ -219,6 +221,11 @@ static void call_ended(struct admin_server *s)
 static int run_handlers(struct admin_server *s, struct admin_call *c)
 {
 	bool found = false;
+	if (s->ncalls > CALLS_MAX)
+		return admin_error(c, -EBUSY, "wait until some have ended",
+				   "%u requests are under way here", s->ncalls - 1);
+	if (s->fallback.fn && c->req->destination[0])
+		return s->fallback.fn(c, s->fallback.arg);
 	for (unsigned i = 0; i < s->nverbs; i++) {
 		if (strcmp(s->verbs[i].name, c->req->verb) != 0)
 			continue;
@@ -493,10 +500,12 @@ static int bind_socket(int fd, const struct sockaddr_un *sa)
 	mode_t old = umask(0177);
 	int rc = bind(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 ? -errno : 0;
 	umask(old);
-	if (!rc && listen(fd, CONNS_MAX) < 0)
+	if (!rc && listen(fd, SOMAXCONN) < 0)
 		rc = -errno;
 	return rc;
 }
+
+/* ---- what every daemon answers ---- */
 
 static int verb_ping(struct admin_call *c, void *arg)
 {
@@ -505,6 +514,39 @@ static int verb_ping(struct admin_call *c, void *arg)
 	admin_row(c);
 	admin_put_number(c, "pid", (uint64_t)getpid());
 	admin_put_duration(c, "uptime", env_now_ns(env_real()) - s->started_ns);
+	return 0;
+}
+
+static const char *level_name(uint32_t level)
+{
+	static const char *const names[] = {"debug", "info", "notice", "warn", "error"};
+	return level < ARRAY_LEN(names) ? names[level] : "?";
+}
+
+static int verb_events(struct admin_call *c, void *arg)
+{
+	uint64_t count = 50, after = 0;
+	int rc = admin_arg_u64(c, "count", &count);
+	if (!rc || rc == -ENOENT)
+		rc = admin_arg_u64(c, "after", &after);
+	if (rc && rc != -ENOENT)
+		return rc;
+	int n = (int)(count < EVENTS_MAX ? count : EVENTS_MAX);
+	struct event *e = calloc(EVENTS_MAX, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	n = event_log_read(0, e, n);
+	admin_table(c, "events", false);
+	for (int i = 0; i < n; i++) {
+		if (e[i].realtime_ns <= after)
+			continue;
+		admin_row(c);
+		admin_put_time(c, "time", e[i].realtime_ns);
+		admin_put_text(c, "level", "%s", level_name(e[i].level));
+		admin_put_text(c, "kind", "%.31s", e[i].kind);
+		admin_put_text(c, "text", "%.211s", e[i].text);
+	}
+	free(e);
 	return 0;
 }
 
@@ -529,6 +571,7 @@ int admin_server_new(struct admin_server **ret, struct reactor *r, const char *s
 	if (rc)
 		goto fail;
 	rc = admin_register(s, "ping", verb_ping, s);
+	rc = rc ?: admin_register(s, "event.list", verb_events, s);
 	rc = rc ?: watch_new(&s->watch, r, s->fd, on_accept, s);
 	rc = rc ?: watch_set(s->watch, UV_READABLE);
 	if (!rc) {
