@@ -1,0 +1,66 @@
+/*
+ * A child of the supervisor: a controller or a head. One task each; see
+ * server/supervisor/README.md for its states and its back-off.
+ */
+#ifndef ISTHMUS_SERVER_CHILD_H
+#define ISTHMUS_SERVER_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <bsd/sys/queue.h>
+#include "runtime/task.h"
+
+struct supervisor;
+
+enum child_state {
+	CHILD_STOPPED,
+	CHILD_STARTING, /* runs, does not answer yet */
+	CHILD_UP,
+	CHILD_WAITING, /* died; the back-off runs */
+	CHILD_REFUSED, /* not started: `why` says what must be done first */
+	CHILD_STOPPING,
+};
+
+struct child {
+	uint32_t magic;
+	struct supervisor *sup;
+	char kind[16]; /* "controller", "head" */
+	char name[32];
+	char *settings; /* its section as text, to see changes */
+	enum child_state state;
+	uint64_t since_ns; /* realtime, of the state */
+	pid_t pid;	   /* 0: none */
+	int pidfd;
+	bool ours;  /* forked by this isthmusd: its exit status can be had */
+	bool dead;  /* its pidfd said so */
+	bool ended; /* the task has ended */
+	bool want_stop, want_restart;
+	uint64_t started_ns, ready_ns; /* monotonic; ready_ns 0: was not */
+	uint64_t next_start_ns;	       /* monotonic, while WAITING */
+	unsigned restarts, quick_deaths;
+	uint64_t died_ns; /* realtime of the last death */
+	char why[192];	  /* of the last death or refusal */
+	struct watch *watch;
+	struct waitq wake;    /* the task */
+	struct waitq changed; /* whoever waits for a state */
+	TAILQ_ENTRY(child) link;
+};
+
+int child_new(struct child **ret, struct supervisor *sup, const char *kind, const char *name,
+	      const char *settings);
+void child_free(struct child *c); /* after it ended */
+/* Starts the task: finds a living one or starts it. */
+int child_run(struct child *c);
+void child_stop(struct child *c);
+void child_restart(struct child *c);
+/* Waits until its task has ended. */
+void child_join(struct child *c);
+/* Tries a refused or waiting one now. */
+void child_kick(struct child *c);
+const char *child_state_name(enum child_state s);
+
+/* How long the next start waits, given how the last life went. Pure. */
+uint64_t child_backoff_ns(unsigned quick_deaths, bool was_ready);
+
+#endif

@@ -1,0 +1,271 @@
+#include "server/supervisor/gather.h"
+#include "runtime/check.h"
+#include "runtime/admin_impl.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define UP_WAIT_NS   (10 * NS_PER_S)
+#define GATHER_NS    (2 * NS_PER_S)
+#define FORWARD_NS   (3600 * NS_PER_S) /* of silence: a hung daemon does not keep calls for ever */
+#define CHILDREN_MAX 128
+
+/* ---- one child ---- */
+
+void gather_explain(const struct child *c, char *ret, size_t size)
+{
+	char when[32] = "";
+	time_t t = (time_t)((c->died_ns ? c->died_ns : c->since_ns) / NS_PER_S);
+	struct tm tm;
+	if (localtime_r(&t, &tm))
+		strftime(when, sizeof(when), "%F %T", &tm);
+	switch (c->state) {
+	case CHILD_WAITING:
+		snprintf(ret, size, "%s %s is down since %s (%s); it is being restarted", c->kind,
+			 c->name, when, c->why);
+		break;
+	case CHILD_REFUSED:
+		snprintf(ret, size, "%s %s is not started: %s", c->kind, c->name, c->why);
+		break;
+	case CHILD_STARTING:
+		snprintf(ret, size, "%s %s is starting, pid %d%s%s", c->kind, c->name, (int)c->pid,
+			 c->why[0] ? "; before, it was " : "", c->why);
+		break;
+	default:
+		snprintf(ret, size, "%s %s is %s", c->kind, c->name, child_state_name(c->state));
+	}
+}
+
+static bool coming(const struct child *c)
+{
+	return c->state == CHILD_STARTING || c->state == CHILD_WAITING ||
+	       (c->state == CHILD_STOPPING && c->want_restart);
+}
+
+/* Children may be removed while one waits, so they are looked up by name each time. */
+static struct child *wait_up(struct supervisor *s, struct admin_call *call, const char *kind,
+			     const char *name)
+{
+	uint64_t until = env_now_ns(env_real()) + UP_WAIT_NS;
+	struct child *c;
+	char what[80];
+	snprintf(what, sizeof(what), "waiting for %s %s", kind, name);
+	while ((c = supervisor_child(s, kind, name)) && coming(c) &&
+	       env_now_ns(env_real()) < until) {
+		admin_progress(call, what, 0, 0);
+		env_sleep_ns(env_real(), 20 * NS_PER_MS);
+	}
+	return c;
+}
+
+static int ask(struct supervisor *s, const char *kind, const char *name,
+	       const Isthmus__AdminRequest *req, const char *verb, uint64_t timeout_ns,
+	       struct admin_call *via, Isthmus__AdminReply **ret)
+{
+	char path[108];
+	Isthmus__AdminRequest copy = *req; /* shares the arguments */
+	copy.verb = (char *)verb;
+	copy.destination = (char *)protobuf_c_empty_string;
+	config_path_admin(s->config, kind, name, path);
+	return admin_task_call(path, &copy, timeout_ns, via, ret);
+}
+
+int gather_forward(struct supervisor *s, struct admin_call *call, const char *kind,
+		   const char *name, const char *verb)
+{
+	char text[320];
+	Isthmus__AdminReply *reply;
+	struct child *c = wait_up(s, call, kind, name);
+	if (!c)
+		return admin_error(call, -ENOENT, "see isthmus status for those there are",
+				   "there is no %s `%.64s`", kind, name);
+	if (c->state != CHILD_UP) {
+		gather_explain(c, text, sizeof(text));
+		return admin_error(call, -ENOTCONN, "see isthmus event list", "%s", text);
+	}
+	int rc = ask(s, kind, name, admin_call_request(call), verb, FORWARD_NS, call, &reply);
+	if (rc == 0)
+		return admin_reply_take(call, reply);
+	if (rc == -ERR_DISCONNECTED)
+		return admin_error(call, rc, "look whether it was done, then say it again",
+				   "%s %s went away while it worked on this", kind, name);
+	return admin_error(call, rc, "see isthmus event list", "%s %s does not answer: %s", kind,
+			   name, err_text(rc));
+}
+
+/* ---- all of them ---- */
+
+static Isthmus__AdminField *text_field(const char *name, const char *text)
+{
+	Isthmus__AdminField *f = malloc(sizeof(*f));
+	Isthmus__AdminValue *v = malloc(sizeof(*v));
+	char *n = strdup(name), *t = strdup(text);
+	if (!f || !v || !n || !t) {
+		free(f);
+		free(v);
+		free(n);
+		free(t);
+		return NULL;
+	}
+	isthmus__admin_field__init(f);
+	isthmus__admin_value__init(v);
+	f->name = n;
+	f->value = v;
+	v->kind_case = ISTHMUS__ADMIN_VALUE__KIND_TEXT;
+	v->text = t;
+	return f;
+}
+
+static const Isthmus__AdminValue *find_field(const Isthmus__AdminRow *row, const char *name)
+{
+	for (size_t i = 0; i < row->n_fields; i++)
+		if (strcmp(row->fields[i]->name, name) == 0)
+			return row->fields[i]->value;
+	return NULL;
+}
+
+static void put_first(Isthmus__AdminRow *row, const char *name, const char *text)
+{
+	if (find_field(row, name))
+		return;
+	Isthmus__AdminField *f = text_field(name, text);
+	Isthmus__AdminField **p = f ? realloc(row->fields, (row->n_fields + 1) * sizeof(*p)) : NULL;
+	if (!p) {
+		if (f)
+			isthmus__admin_field__free_unpacked(f, NULL);
+		return;
+	}
+	memmove(p + 1, p, row->n_fields * sizeof(*p));
+	p[0] = f;
+	row->fields = p;
+	row->n_fields++;
+}
+
+static void mark_rows(Isthmus__AdminReply *r, const char *field, const char *text)
+{
+	for (size_t t = 0; t < r->n_tables; t++)
+		for (size_t i = 0; i < r->tables[t]->n_rows; i++)
+			put_first(r->tables[t]->rows[i], field, text);
+}
+
+struct who {
+	char kind[16], name[32];
+};
+
+static unsigned list_up(struct supervisor *s, struct who *ret)
+{
+	unsigned n = 0;
+	struct child *c;
+	TAILQ_FOREACH (c, &s->children, link)
+		if (c->state == CHILD_UP && n < CHILDREN_MAX) {
+			memcpy(ret[n].kind, c->kind, sizeof(ret[n].kind));
+			memcpy(ret[n].name, c->name, sizeof(ret[n].name));
+			n++;
+		}
+	return n;
+}
+
+static void take_one(struct admin_call *call, const struct who *w, const char *verb,
+		     Isthmus__AdminReply *reply)
+{
+	if (reply->code == -EOPNOTSUPP) {
+		isthmus__admin_reply__free_unpacked(reply, NULL);
+		return;
+	}
+	if (reply->code)
+		admin_note(call, "%s %s: %s", w->kind, w->name, reply->error);
+	for (size_t i = 0; i < reply->n_notes; i++)
+		admin_note(call, "%s %s: %s", w->kind, w->name, reply->notes[i]);
+	for (size_t i = 0; i < reply->n_notes; i++)
+		free(reply->notes[i]);
+	reply->n_notes = 0;
+	if (strcmp(verb, "event.list") == 0) {
+		char from[64];
+		snprintf(from, sizeof(from), "%s %s", w->kind, w->name);
+		mark_rows(reply, "from", from);
+	} else {
+		mark_rows(reply, w->kind, w->name);
+	}
+	/* Its tables are taken, its error was made a note. */
+	if (reply->error != protobuf_c_empty_string)
+		free(reply->error);
+	reply->error = (char *)protobuf_c_empty_string;
+	admin_reply_take(call, reply);
+}
+
+void gather_all(struct supervisor *s, struct admin_call *call, const char *verb)
+{
+	struct who *w = calloc(CHILDREN_MAX, sizeof(*w));
+	unsigned n = w ? list_up(s, w) : 0;
+	for (unsigned i = 0; i < n; i++) {
+		Isthmus__AdminReply *reply;
+		int rc = ask(s, w[i].kind, w[i].name, admin_call_request(call), verb, GATHER_NS,
+			     NULL, &reply);
+		if (rc == 0)
+			take_one(call, &w[i], verb, reply);
+		else if (rc == -ETIMEDOUT)
+			admin_note(call, "%s %s does not answer: it hangs or is overloaded",
+				   w[i].kind, w[i].name);
+		else
+			admin_note(call, "%s %s does not answer: %s", w[i].kind, w[i].name,
+				   err_text(rc));
+	}
+	free(w);
+}
+
+/* ---- looking into replies ---- */
+
+static const char *text_of(const Isthmus__AdminValue *v)
+{
+	return v && v->kind_case == ISTHMUS__ADMIN_VALUE__KIND_TEXT ? v->text : NULL;
+}
+
+const char *gather_field(const Isthmus__AdminReply *r, const char *key, const char *value,
+			 const char *field)
+{
+	for (size_t t = 0; t < r->n_tables; t++)
+		for (size_t i = 0; i < r->tables[t]->n_rows; i++) {
+			const Isthmus__AdminRow *row = r->tables[t]->rows[i];
+			const char *have = text_of(find_field(row, key));
+			if (have && strcmp(have, value) == 0)
+				return text_of(find_field(row, field));
+		}
+	return NULL;
+}
+
+static uint64_t time_of(const Isthmus__AdminRow *row)
+{
+	const Isthmus__AdminValue *v = find_field(row, "time");
+	return v && v->kind_case == ISTHMUS__ADMIN_VALUE__KIND_TIME_NS ? v->time_ns : 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	uint64_t x = time_of(*(Isthmus__AdminRow *const *)a);
+	uint64_t y = time_of(*(Isthmus__AdminRow *const *)b);
+	return x < y ? -1 : x > y;
+}
+
+void gather_sort_events(struct admin_call *call, size_t count)
+{
+	for (size_t t = 0; t < call->reply.n_tables; t++) {
+		Isthmus__AdminTable *tab = call->reply.tables[t];
+		if (strcmp(tab->name, "events") != 0 || tab->n_rows == 0)
+			continue;
+		for (size_t i = 0; i < tab->n_rows; i++)
+			put_first(tab->rows[i], "from", "isthmusd");
+		qsort(tab->rows, tab->n_rows, sizeof(tab->rows[0]), by_time);
+		if (tab->n_rows <= count)
+			continue;
+		size_t drop = tab->n_rows - count;
+		for (size_t i = 0; i < drop; i++)
+			isthmus__admin_row__free_unpacked(tab->rows[i], NULL);
+		memmove(tab->rows, tab->rows + drop, count * sizeof(tab->rows[0]));
+		tab->n_rows = count;
+	}
+}

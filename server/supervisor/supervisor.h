@@ -1,0 +1,56 @@
+/* The supervisor: its configuration, its children, its front door. */
+#ifndef ISTHMUS_SERVER_SUPERVISOR_H
+#define ISTHMUS_SERVER_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "runtime/config_file.h"
+#include "server/supervisor/child.h"
+
+struct admin_call;
+struct admin_server;
+struct reactor;
+
+struct supervisor {
+	struct config_file *config;
+	const char *config_path; /* absolute */
+	const char *libexec;	 /* where the daemons' programs are */
+	struct reactor *reactor;
+	struct admin_server *admin;
+	uint64_t started_ns;
+	bool stopping;
+	int lock_fd;
+	TAILQ_HEAD(, child) children;
+};
+
+/* Makes run_dir, state_dir and memory_dir, and takes the lock. Tells on stderr what is wrong. */
+int supervisor_prepare(struct supervisor *s);
+/* In a task: opens the front door and starts (or finds) all children. */
+int supervisor_start(struct supervisor *s);
+/* In a task: heads, then controllers, then the front door. */
+void supervisor_stop(struct supervisor *s);
+/* In a task: the configuration again. */
+void supervisor_reload(struct supervisor *s);
+
+struct child *supervisor_child(struct supervisor *s, const char *kind, const char *name);
+/* A section of the configuration as text. To be freed. */
+char *supervisor_settings(const struct config_file *c, const char *kind, const char *name);
+
+/* segment.c: the controller's cache segment, there and of the configured size. On failure `why`
+ * (256 bytes) says what the admin must do. */
+int segment_prepare(const struct config_file *c, const char *controller, char *why);
+
+/* front.c */
+int front_register(struct supervisor *s);
+
+/* notify.c: the service manager (systemd), when there is one. */
+void notify_start(struct supervisor *s); /* watchdog */
+void notify_stop(void);
+void notify_ready(void);
+void notify_stopping(void);
+void notify_status(struct supervisor *s);
+/* Takes the service manager's variables out of what children inherit. */
+void notify_hide_environment(void);
+
+#endif
