@@ -1,5 +1,7 @@
 libserver_a_SOURCES += \
-	server/scsi/scsi.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
+	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
+	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_target.c \
+	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/capacity.c server/scsi/cmd.c server/scsi/inquiry.c server/scsi/lu.c \
 	server/scsi/lun.c server/scsi/mode.c server/scsi/mode_pages.c server/scsi/nexus.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
@@ -10,7 +12,7 @@ libserver_a_SOURCES += \
 scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 	tests/unit/scsi/fixture.c tests/unit/scsi/fixture.h tests/unit/scsi/suite.h
 
-check_PROGRAMS += tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
+check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
 	tests/unit/scsi/test_rw tests/unit/scsi/test_sense
 
@@ -35,3 +37,6 @@ tests_unit_scsi_test_rw_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_sense_SOURCES = tests/unit/scsi/test_sense.c $(scsi_fixture)
 tests_unit_scsi_test_sense_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_sense_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_admin_SOURCES = tests/unit/scsi/test_admin.c $(scsi_fixture)
+tests_unit_scsi_test_admin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_admin_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

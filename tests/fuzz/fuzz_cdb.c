@@ -1,0 +1,139 @@
+/*
+ * Random CDBs with random data-out against volumes in memory: nothing may be read or written
+ * outside of them, no page or reference may stay behind, and every answer keeps to its form.
+ *
+ * Input: records of  0 LUN (low bits) and nexus (bit 7)  1 control  2-17 CDB  18-19 data-out
+ * length (big endian) and then the data-out. Control: bit 0 volumes miss, 1 the transport fails
+ * instead of finishing, 2 a task management function first, 3 the metadata changes first,
+ * 4 no data-out is expected, 5 the volume's size changes first.
+ */
+#include <stdlib.h>
+#include "runtime/bdev.h"
+#include "server/scsi/scsi_priv.h"
+#include "tests/unit/scsi/fake_volume.h"
+
+#define RECORD_LEN 20
+#define RECORDS	   64
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct world {
+	struct core *core;
+	struct scsi_registry *registry;
+	struct scsi_nexus *nexus[2];
+	Isthmus__Target *target;
+};
+
+static void world_open(struct world *w)
+{
+	w->core = fake_core_new();
+	for (int i = 0; i < 3; i++)
+		fake_volume_add(w->core, 2 << 20);
+	w->target = fake_target_add(w->core, "iqn.2026-01.example:fuzz", true);
+	fake_lun_add(w->target, 0, 1, "a");
+	fake_lun_add(w->target, 1, 2, "b")->block_size = 4096;
+	fake_lun_add(w->target, 2, 3, "c")->read_only = true;
+	ASSERT(!scsi_registry_new(&w->registry, w->core));
+	struct scsi_target *t = scsi_target_get(w->registry, "iqn.2026-01.example:fuzz");
+	for (int i = 0; i < 2; i++)
+		ASSERT(!scsi_nexus_new(&w->nexus[i], t, "iqn.2026-01.example:host",
+				       (const uint8_t[6]){(uint8_t)i}));
+	scsi_target_put(t);
+}
+
+static void world_close(struct world *w)
+{
+	for (int i = 0; i < 2; i++)
+		scsi_nexus_free(w->nexus[i]);
+	scsi_registry_free(w->registry);
+	fake_core_free(w->core); /* checks that nothing is held */
+}
+
+static void check_answer(const struct scsi_cmd *c)
+{
+	ASSERT(c->status == SCSI_GOOD || c->status == SCSI_CHECK_CONDITION ||
+	       c->status == SCSI_BUSY);
+	ASSERT(iov_bytes(c->in_iov, c->in_iovcnt) == c->in_len);
+	if (c->status != SCSI_CHECK_CONDITION)
+		return;
+	ASSERT(c->in_len == 0);
+	ASSERT(c->sense_len >= 8 && c->sense_len <= SCSI_SENSE_MAX);
+	ASSERT(c->sense[0] == 0x72 || (c->sense[0] & 0x7f) == 0x70);
+}
+
+static void receive(const struct scsi_cmd *c, const uint8_t *out, size_t n)
+{
+	size_t total = iov_bytes(c->out_iov, c->out_iovcnt);
+	ASSERT(total <= c->out_len);
+	ASSERT(total <= c->out_expected);
+	for (int i = 0, at = 0; i < c->out_iovcnt; i++) {
+		uint8_t *to = c->out_iov[i].iov_base;
+		for (size_t k = 0; k < c->out_iov[i].iov_len; k++)
+			to[k] = n ? out[(size_t)at++ % n] : 0;
+	}
+}
+
+static void world_disturb(struct world *w, uint8_t control, const uint8_t *lun)
+{
+	if (control & 0x04)
+		scsi_task_management(w->nexus[0], lun, control >> 6 & 1, NULL, NULL);
+	if (control & 0x08) {
+		w->target->luns[1]->read_only = !w->target->luns[1]->read_only;
+		fake_meta_changed(w->core);
+	}
+	if (control & 0x20)
+		w->core->volumes[0].size = w->core->volumes[0].size == 2 << 20 ? 1 << 20 : 2 << 20;
+	for (unsigned i = 0; i < w->core->nvolumes; i++)
+		w->core->volumes[i].miss = control & 0x01;
+}
+
+static void one(struct world *w, struct scsi_cmd *c, const uint8_t *rec, const uint8_t *out,
+		size_t n)
+{
+	uint8_t control = rec[1];
+	memset(c->lun, 0, 8);
+	c->lun[1] = rec[0] & 3;
+	world_disturb(w, control, c->lun);
+	c->nexus = w->nexus[rec[0] >> 7];
+	memcpy(c->cdb, rec + 2, 16);
+	c->cdb_len = 16;
+	c->out_expected = control & 0x10 ? 0 : be16_get(rec + 18) * 16u;
+	enum scsi_next next = scsi_start(c);
+	if (next == SCSI_WAIT)
+		next = scsi_start_wait(c);
+	if (next == SCSI_DATA_OUT && (control & 0x02)) {
+		scsi_fail(c, KEY_ABORTED_COMMAND, 0x4b, 0);
+		next = SCSI_DONE;
+	}
+	if (next == SCSI_DATA_OUT) {
+		receive(c, out, n);
+		next = scsi_finish(c);
+		if (next == SCSI_WAIT)
+			next = scsi_finish_wait(c);
+	}
+	ASSERT(next == SCSI_DONE);
+	check_answer(c);
+	scsi_release(c);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct world w;
+	struct scsi_cmd *c = malloc(sizeof(*c));
+	memset(c, 0xdd, sizeof(*c));
+	world_open(&w);
+	for (int i = 0; i < RECORDS && size >= RECORD_LEN; i++) {
+		size_t n = MIN(be16_get(data + 18), size - RECORD_LEN);
+		/* background flushes want a scheduler, which there is none of here */
+		uint8_t rec[RECORD_LEN];
+		memcpy(rec, data, RECORD_LEN);
+		if (rec[2] == 0x35 || rec[2] == 0x91)
+			rec[3] &= (uint8_t)~0x02;
+		one(&w, c, rec, data + RECORD_LEN, n);
+		data += RECORD_LEN + n;
+		size -= RECORD_LEN + n;
+	}
+	world_close(&w);
+	free(c);
+	return 0;
+}
