@@ -273,6 +273,16 @@ static int run_end(struct cache_run *run, const int *rcs)
 	return first;
 }
 
+/* Memory that survives a power loss lets go of data only once the disk has it for good. */
+static void make_stable(struct cache_run *run, int *rcs)
+{
+	if (!run->v->c->battery)
+		return;
+	int rc = cache_flush_backing(run->v);
+	for (uint32_t i = 0; rc && i < run->n; i++)
+		rcs[i] = rcs[i] ? rcs[i] : rc;
+}
+
 int cache_run_write(struct cache_run *run)
 {
 	int rcs[CACHE_IO_PAGES] = {0};
@@ -281,6 +291,7 @@ int cache_run_write(struct cache_run *run)
 		if (run->pages[i] != CACHE_NO_PAGE)
 			gather_page(&g, i);
 	gather_write(&g);
+	make_stable(run, rcs);
 	FAULT("cache.destage.written");
 	return run_end(run, rcs);
 }
@@ -302,5 +313,6 @@ int cache_run_discard(struct cache_run *run)
 			return rc;
 		i += n ? n : 1;
 	}
+	make_stable(run, rcs);
 	return run_end(run, rcs);
 }

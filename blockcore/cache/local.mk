@@ -12,3 +12,9 @@ check_PROGRAMS += tests/unit/cache/test_cache
 tests_unit_cache_test_cache_SOURCES = tests/unit/cache/test_cache.c tests/unit/cache/cache_rig.h
 tests_unit_cache_test_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_cache_test_cache_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/cache/test_cache_model
+tests_unit_cache_test_cache_model_SOURCES = tests/unit/cache/test_cache_model.c \
+	tests/unit/cache/cache_rig.h
+tests_unit_cache_test_cache_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cache_test_cache_model_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
