@@ -22,9 +22,9 @@ struct env;
 
 struct cache_opts {
 	struct env *env;
-	void *segment; /* mapped read-write; adopted when valid, formatted otherwise */
-	size_t segment_size;
-	uint32_t page_size; /* 4096 */
+	void *segment;	     /* mapped read-write; adopted when valid, formatted otherwise */
+	size_t segment_size; /* at least 64 pages; no request may need more than half of them */
+	uint32_t page_size;  /* 4096 */
 	uint8_t array_uuid[16];
 	const char *controller;
 	bool battery;	     /* memory: battery (architecture 5.1); false: volatile */
@@ -51,7 +51,8 @@ int cache_start(struct cache *c);
  * its calls run on whichever reactor misses or destages. id: non-zero, as in the CBEs.
  */
 int cache_vol_attach(struct cache *c, uint32_t id, struct bdev *backing, struct cache_vol **ret);
-/* Waits. Flushes (0 or the error that kept pages dirty); drop: discards its pages instead. */
+/* Waits. Flushes (0 or the error that kept pages dirty: they stay as orphans); drop: discards its
+ * pages instead. In any case the volume is detached, and its clean pages are gone. */
 int cache_vol_detach(struct cache_vol *v, bool drop);
 
 /* A read in place: pages pinned until cache_read_done(). Embed or pool it; no init needed. */
@@ -76,7 +77,8 @@ struct cache_write {
 };
 /* Never waits: -EAGAIN when pages are short or writers are being slowed. */
 int cache_write_try_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
-/* Waits for pages. */
+/* Waits for pages. The backing's error when it takes no data and a quarter of the cache is dirty
+ * with what it did not take. */
 int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
 /*
  * Makes the data visible and dirty: when it returns, the write may be acknowledged. Never waits
@@ -86,7 +88,8 @@ int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct ca
 int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua);
 void cache_write_abort(struct cache_vol *v, struct cache_write *w);
 
-/* Waits. Everything acknowledged in the range before the call is stable when it returns. */
+/* Waits. Everything acknowledged in the range before the call is stable when it returns. len 0:
+ * to the volume's end. */
 int cache_flush(struct cache_vol *v, uint64_t off, uint64_t len);
 /* Waits. The range reads as zeros from now on (partial pages zeroed, whole ones given to the
  * backing's discard where it has one). */

@@ -231,8 +231,11 @@ static void end_page(struct cache_vol *v, struct cache_place p, uint64_t page, u
 static void back_off(struct cache_vol *v, int rc)
 {
 	struct cache *c = v->c;
+	if (rc == 0 && !atomic_load_explicit(&v->failing, memory_order_relaxed))
+		return;
 	pthread_mutex_lock(&v->lock);
 	bool first = rc && v->backoff == 0;
+	atomic_store(&v->failing, rc);
 	if (!rc)
 		v->backoff = 0;
 	else if (env_now_ns(c->env) >= atomic_load(&v->retry_at))

@@ -16,6 +16,7 @@
 
 #define QUARANTINE_NS (10 * NS_PER_S)
 #define LIMBO_BATCH   64
+#define FAILING_SHARE 4 /* one in so many pages for a volume that cannot be written */
 #define TAKE_POLL_NS  (10 * NS_PER_MS) /* hazard slots are cleared without telling us */
 
 int cache_pool_init(struct cache *c)
@@ -214,11 +215,21 @@ int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint3
 	return pool_take_now(c, n, cls, pages) ? 0 : -EAGAIN;
 }
 
-void cache_pages_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+/* A volume whose disk does not take its data may not fill the cache of the others. */
+static int refused(struct cache_vol *v, enum page_class cls)
 {
+	if (cls != TAKE_WRITE || atomic_load(&v->ndirty) <= v->c->npages / FAILING_SHARE)
+		return 0;
+	return atomic_load(&v->failing);
+}
+
+int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages)
+{
+	struct cache *c = v->c;
 	struct cache_pool *p = &c->pool;
-	if (cache_pages_try_take(c, n, cls, pages) == 0)
-		return;
+	int rc = refused(v, cls);
+	if (rc || cache_pages_try_take(c, n, cls, pages) == 0)
+		return rc;
 	struct page_waiter w = {.task = task_self(), .pages = pages, .n = n};
 	struct waitq none;
 	waitq_init(&none);
@@ -226,7 +237,7 @@ void cache_pages_take(struct cache *c, unsigned n, enum page_class cls, uint32_t
 	TAILQ_INSERT_TAIL(&p->waiters[cls], &w, link);
 	atomic_fetch_add(&p->nwaiting, 1);
 	pool_serve(c);
-	while (!w.granted) {
+	while (!w.granted && !(rc = refused(v, cls))) {
 		pthread_mutex_unlock(&p->lock);
 		cache_kick(c);
 		make_room(c, n + p->reserve);
@@ -235,7 +246,12 @@ void cache_pages_take(struct cache *c, unsigned n, enum page_class cls, uint32_t
 		if (!w.granted)
 			cache_wait(c, &p->lock, &none, TAKE_POLL_NS);
 	}
+	if (!w.granted) {
+		TAILQ_REMOVE(&p->waiters[cls], &w, link);
+		atomic_fetch_sub(&p->nwaiting, 1);
+	}
 	pthread_mutex_unlock(&p->lock);
+	return w.granted ? 0 : rc;
 }
 
 void cache_page_put(struct cache *c, uint32_t pg)

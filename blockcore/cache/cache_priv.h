@@ -144,6 +144,7 @@ struct cache_vol {
 
 	_Atomic uint64_t retry_at; /* pages that failed are left alone until then */
 	uint64_t backoff;
+	_Atomic int failing; /* the error of the last disk write; 0: it was good */
 
 	pthread_mutex_t ra_lock;
 	struct ra_stream ra[RA_STREAMS];
@@ -355,8 +356,9 @@ int cache_pool_init(struct cache *c);
 void cache_pool_fini(struct cache *c);
 /* All n or none. Never waits: -EAGAIN. May evict: no shard's lock may be held. */
 int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages);
-/* Waits; the caller may hold no page. */
-void cache_pages_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages);
+/* Waits; the caller may hold no page. For TAKE_WRITE: the error of a volume that cannot be written
+ * and has its share of dirty pages already. */
+int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages);
 /* Gives back pages that were never published. */
 void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages);
 /* Pages that left the index and have no more references. */

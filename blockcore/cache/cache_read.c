@@ -164,7 +164,7 @@ static void slow_take(struct slow_read *q, bool *again)
 	if (cache_pages_try_take(c, want, TAKE_READ, q->spare)) {
 		drop_pins(q);
 		want = *again ? q->n : want;
-		cache_pages_take(c, want, TAKE_READ, q->spare);
+		cache_pages_take(q->v, want, TAKE_READ, q->spare); /* never refused */
 		*again = true;
 	}
 	q->nspare = want;

@@ -61,7 +61,9 @@ int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct ca
 		return rc;
 	unsigned n = cache_page_count(c, off, len);
 	slow_down(c);
-	cache_pages_take(c, n, TAKE_WRITE, w->pages);
+	rc = cache_pages_take(v, n, TAKE_WRITE, w->pages);
+	if (rc)
+		return rc;
 	lend(c, w, off, len, n);
 	return 0;
 }

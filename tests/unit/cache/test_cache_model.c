@@ -251,10 +251,13 @@ static void do_discard(struct op *op)
 		M.sector[s].v[M.sector[s].n - 2].to = UINT64_MAX; /* until it returns */
 	}
 	*op = (struct op){true, first, n};
-	int rc = cache_discard(M.rig.vol, first * 512ull, n * 512ull);
+	/* Refused while the disk takes no data; done by halves it is not in the oracle's words. */
+	while (cache_discard(M.rig.vol, first * 512ull, n * 512ull) && !M.crashed) {
+		cache_flush(M.rig.vol, 0, 0);
+		env_sleep_ns(sim_env(M.rig.sim), NS_PER_MS);
+	}
 	if (M.crashed)
 		return;
-	ck_assert_int_eq(rc, 0);
 	op->committing = false;
 	for (unsigned s = first; s < first + n; s++)
 		M.sector[s].v[M.sector[s].n - 2].to = M.step;
@@ -311,10 +314,9 @@ static void crash_timer(void *arg)
 static void scenario(void *arg)
 {
 	struct env *e = sim_env(M.rig.sim);
-	if (rnd(8))
+	bool started = M.rig.battery || rnd(8);
+	if (started)
 		ck_assert_int_eq(cache_start(M.rig.cache), 0);
-	else
-		M.ops_each = MIN(M.ops_each, 2); /* nobody destages: keep below what fits */
 	struct env_timer t = {.fn = crash_timer};
 	bool by_time = true;
 #ifdef WITH_FAULTS
@@ -326,8 +328,11 @@ static void scenario(void *arg)
 		env_timer_start(e, &t, rnd(200 * NS_PER_MS));
 	for (unsigned i = 0; i < M.tasks; i++)
 		ck_assert_int_eq(task_start(worker, &M.op[i]), 0);
-	while (M.alive)
+	while (M.alive) {
 		env_sleep_ns(e, NS_PER_MS);
+		if (!started)
+			cache_flush(M.rig.vol, 0, 0);
+	}
 	env_timer_stop(e, &t);
 	crash();
 #ifdef WITH_FAULTS
@@ -441,9 +446,15 @@ static void run_seed(uint64_t seed)
 		make_disk_flaky();
 	rig_open(&M.rig);
 	int rc = sim_run(M.rig.sim, scenario, NULL);
-	if (rc)
-		ck_abort_msg("seed %llu: the simulation ended with %d", (unsigned long long)seed,
-			     rc);
+	if (rc) {
+		struct cache_stats st;
+		cache_stats(M.rig.cache, &st);
+		ck_abort_msg(
+		    "seed %llu: the simulation ended with %d; crashed %d, tasks %u, pages: "
+		    "free %u clean %u dirty %u of %u, orphans %u",
+		    (unsigned long long)seed, rc, M.crashed, M.alive, st.free, st.clean, st.dirty,
+		    st.npages, st.orphans);
+	}
 	if (M.crashed)
 		reopen_and_verify();
 	verify_disk();
