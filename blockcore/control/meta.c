@@ -203,7 +203,7 @@ static bool best_slot(const struct meta *m, const struct finding *f, unsigned *r
 /* Payloads of the winner's sequence are read on every disk: a damaged one is told now. */
 static int read_winners(struct meta *m, struct finding *f, char *why)
 {
-	unsigned i, s;
+	unsigned i = 0, s = 0;
 	while (!m->cur && best_slot(m, f, &i, &s)) {
 		uint8_t *p;
 		int rc = meta_slot_read(m->disks[i].disk, s, &f[i].slot[s], &p);

@@ -165,7 +165,7 @@ int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
 	le32_put(p, PIV_CLAIM_MAGIC);
 	le32_put(p + 4, PIV_VERSION);
 	le64_put(p + 8, c->instance);
-	strncpy((char *)p + 16, c->name, PIV_NAME_MAX);
+	memcpy(p + 16, c->name, strnlen(c->name, PIV_NAME_MAX));
 	le32_put(p + 80, crc32c(p, CLAIM_BYTES));
 	int rc = bdev_write(b, p, PIV_BLOCK, piv_slot_off(h, slot), 0);
 	if (rc == 0)

@@ -131,6 +131,15 @@ void history_flushed(struct history *h, uint64_t first, uint64_t n, uint64_t sen
 				h->sectors[i].list[k].durable = true;
 }
 
+void history_durable(struct history *h, uint64_t first, uint64_t n, uint64_t id)
+{
+	for (uint64_t i = first; i < first + n; i++) {
+		struct entry *e = find(&h->sectors[i], id);
+		if (e)
+			e->durable = true;
+	}
+}
+
 /* Does a write surely lie between v and a read that began at `began`? */
 static const struct entry *replaced(const struct sector *s, const struct entry *v, uint64_t began)
 {

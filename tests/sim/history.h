@@ -33,6 +33,9 @@ void history_ack(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 uint64_t history_now(struct history *h);
 void history_flushed(struct history *h, uint64_t first, uint64_t n, uint64_t sent);
 
+/* An acknowledged write with FUA: it is durable, and so says nothing of the others. */
+void history_durable(struct history *h, uint64_t first, uint64_t n, uint64_t id);
+
 /* Checks what a read that began at `began` and just ended saw. 0, or -1 with a line in why. */
 int history_read(struct history *h, uint64_t first, uint64_t n, uint64_t began, const uint8_t *buf,
 		 char *why, size_t why_size);

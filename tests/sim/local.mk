@@ -1,8 +1,12 @@
 noinst_LIBRARIES += libsim.a
-libsim_a_SOURCES = tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h
+libsim_a_SOURCES = tests/sim/history.c tests/sim/history.h tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h
 SIM_LIBS = libsim.a
 
 check_PROGRAMS += tests/unit/sim/test_sim
 tests_unit_sim_test_sim_SOURCES = tests/unit/sim/test_sim.c
 tests_unit_sim_test_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sim_test_sim_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+noinst_PROGRAMS += tests/sim/isthmus-sim
+tests_sim_isthmus_sim_SOURCES = tests/sim/scenario.h tests/sim/sim_array.c tests/sim/sim_main.c
+tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS)
