@@ -300,7 +300,7 @@ static void one_round(struct array *a, unsigned round)
 	static const char *const kinds[] = {"kill", "power", "stop"};
 	start_users(a);
 	damage(a);
-	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 300 * NS_PER_MS));
+	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 40 * NS_PER_MS));
 	uint64_t kind = sim_random_below(a->sim, 5);
 	unsigned k = kind < 2 ? 0 : kind < 4 ? 1 : 2;
 	if (a->verbose)
