@@ -94,7 +94,8 @@ struct core_hooks {
 };
 void core_set_hooks(struct core *c, const struct core_hooks *h);
 
-/* The array's admin verbs (disk, pool, volume, backup …); see runtime/admin.h. */
+/* The array's admin verbs (disk, pool, volume, fs, export, group, backup) and its part of status
+ * and stats; see runtime/admin.h. The server must be of the core's own reactor. */
 struct admin_server;
 int core_admin_register(struct core *c, struct admin_server *s);
 

@@ -1,0 +1,35 @@
+/* What the files of admin verbs share (core_admin_*.c). */
+#ifndef ISTHMUS_BLOCKCORE_CORE_ADMIN_H
+#define ISTHMUS_BLOCKCORE_CORE_ADMIN_H
+
+#include "blockcore/core_impl.h"
+#include "runtime/admin.h"
+
+struct core_verb {
+	const char *verb;
+	admin_handler *handler;
+};
+int core_admin_add(struct core *c, struct admin_server *s, const struct core_verb *v, size_t n);
+
+/* Answers with why, "sentence; what to do about it". Returns rc. */
+int core_admin_fail(struct admin_call *call, int rc, const char *why);
+/* The argument, or "" when it was not given (required ones are checked by the server). */
+const char *core_admin_text(const struct admin_call *call, const char *name);
+/* progress() of long work: arg is a struct core_progress. */
+struct core_progress {
+	struct admin_call *call;
+	const char *what;
+};
+void core_admin_progress(void *arg, uint64_t done, uint64_t total);
+
+/* core_admin_pool.c, core_admin_disk.c, core_admin_volume.c: rows that status shows as well. */
+void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only);
+void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad);
+void core_admin_put_volumes(struct core *c, struct admin_call *call, const char *pool);
+
+/* Waits until the head that serves a file system has applied the current metadata; a note tells
+ * when it has not. The code the head gave for the file system, with its text (256 bytes). */
+int core_admin_wait_head(struct core *c, struct admin_call *call, const char *head, const char *fs,
+			 char *text);
+
+#endif

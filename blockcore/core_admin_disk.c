@@ -1,0 +1,139 @@
+/* disk.list, disk.wipe */
+#include "blockcore/core_admin.h"
+#include "runtime/bdev.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The pool that counts on a disk by the metadata; NULL: none. */
+static const Isthmus__Pool *pool_of(struct core *c, const struct disk *d, size_t *ret_position)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	for (size_t i = 0; i < am->n_pools; i++)
+		for (size_t j = 0; j < am->pools[i]->n_disks; j++) {
+			const Isthmus__PoolDisk *pd = am->pools[i]->disks[j];
+			bool same = disk_state(d) == DISK_MISSING
+					? strcmp(pd->path, disk_path(d)) == 0
+					: memcmp(pd->uuid.data, disk_label(d)->disk_uuid, 16) == 0;
+			if (same) {
+				*ret_position = j;
+				return am->pools[i];
+			}
+		}
+	return NULL;
+}
+
+/* The word for the admin: an online disk that its pool does without is "out". */
+static const char *state_word(struct core *c, const struct disk *d, const Isthmus__Pool *mp,
+			      size_t position)
+{
+	enum disk_state s = disk_state(d);
+	if (s != DISK_ONLINE)
+		return disk_state_name(s);
+	if (!mp)
+		return "free";
+	const struct core_pool *cp = core_pool_find(c, mp->name);
+	bool in = cp && cp->pool && pool_disk_in(cp->pool, (unsigned)position);
+	return in ? "online" : "out";
+}
+
+static void put_disk(struct core *c, struct admin_call *call, struct disk *d,
+		     const Isthmus__Pool *mp, size_t position)
+{
+	char reason[160];
+	struct disk_stats st;
+	const char *state = state_word(c, d, mp, position);
+	disk_stats(d, &st);
+	disk_reason(d, reason);
+	if (strcmp(state, "out") == 0)
+		snprintf(reason, sizeof(reason), "was missing or failed before: its data is old");
+	admin_row(call);
+	admin_put_text(call, "disk", "%s", disk_path(d));
+	admin_put_text(call, "state", "%s", state);
+	admin_put_text(call, "pool", "%s", mp ? mp->name : "");
+	if (mp)
+		admin_put_number(call, "position", position);
+	else
+		admin_put_text(call, "position", "%s", "");
+	admin_put_bytes(call, "size", disk_bdev(d)->size);
+	admin_put_number(call, "reads", st.reads);
+	admin_put_number(call, "writes", st.writes);
+	admin_put_number(call, "read_errors", st.read_errors);
+	admin_put_number(call, "write_errors", st.write_errors);
+	admin_put_text(call, "why", "%s", reason);
+}
+
+void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad)
+{
+	admin_table(call, "disks", false);
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		struct disk *d = c->disks[i];
+		size_t position = 0;
+		const Isthmus__Pool *mp = pool_of(c, d, &position);
+		if (pool && (!mp || strcmp(mp->name, pool) != 0))
+			continue;
+		const char *state = state_word(c, d, mp, position);
+		bool well = strcmp(state, "online") == 0 || strcmp(state, "free") == 0 ||
+			    strcmp(state, "blank") == 0;
+		if (!bad || !well)
+			put_disk(c, call, d, mp, position);
+	}
+}
+
+static int verb_list(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	const char *pool = admin_arg_text(call, "pool");
+	if (pool && !meta_pool_find(meta_get(c->meta), pool))
+		return admin_error(call, -ENOENT, "see `isthmus pool list`",
+				   "there is no pool '%s'", pool);
+	core_admin_put_disks(c, call, pool, false);
+	return 0;
+}
+
+static int verb_wipe(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	const char *path = core_admin_text(call, "disk");
+	struct disk *d = core_disk_find(c, path);
+	size_t position;
+	char why[160];
+	if (!d)
+		return admin_error(call, -ENOENT,
+				   "see `isthmus disk list`; disks are added in the configuration "
+				   "file",
+				   "disk '%s' is not configured", path);
+	const Isthmus__Pool *mp = pool_of(c, d, &position);
+	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
+	if (cp && cp->pool && pool_disk_in(cp->pool, (unsigned)position))
+		return admin_error(call, -EBUSY, "remove the pool first",
+				   "disk '%s' is in use by pool '%s'", path, mp->name);
+	disk_reason(d, why);
+	enum disk_state s = disk_state(d);
+	if (s == DISK_MISSING)
+		return admin_error(call, -ENODEV, "attach it and restart the controller",
+				   "disk '%s' is missing: %s", path, why);
+	if ((s == DISK_FOREIGN || s == DISK_FAILED || mp) && !admin_arg_flag(call, "force"))
+		return admin_error(
+		    call, -ERR_FOREIGN, "--force wipes it all the same; what it holds is lost",
+		    "disk '%s' %s%s", path, mp ? "belongs to pool " : "", mp ? mp->name : why);
+	meta_disk_remove(c->meta, d);
+	int rc = disk_wipe(d);
+	if (rc)
+		return admin_error(call, rc, NULL, "disk '%s' cannot be wiped: %s", path,
+				   err_text(rc));
+	event_write(LOG_L_NOTICE, "disk.wiped", "disk %s", path);
+	return 0;
+}
+
+int core_admin_disk(struct core *c, struct admin_server *s)
+{
+	static const struct core_verb verbs[] = {
+	    {"disk.list", verb_list},
+	    {"disk.wipe", verb_wipe},
+	};
+	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
+}
