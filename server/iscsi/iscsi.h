@@ -26,6 +26,12 @@ int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o);
 /* Waits. Logs sessions out (asynchronous message) and closes. */
 void iscsi_server_stop(struct iscsi_server *s);
 
+/* Ends the sessions at a target (NULL: any) of an initiator (NULL: all): a target was removed, an
+ * initiator is admitted no longer. Returns how many. Never waits; any thread. */
+unsigned iscsi_server_kick(struct iscsi_server *s, const char *target, const char *initiator);
+/* The port the i-th portal listens on (for portals with port 0). */
+unsigned iscsi_server_port(const struct iscsi_server *s, unsigned i);
+
 struct admin_server;
 /* Verbs session.list, connection statistics for `top`. */
 int iscsi_admin_register(struct iscsi_server *s, struct admin_server *a);

@@ -1,0 +1,409 @@
+/*
+ * Inside of the iSCSI target: workers, sessions, connections, tasks. Everything
+ * here but the session list belongs to one reactor's thread; README.md tells how
+ * the parts work together.
+ */
+#ifndef ISTHMUS_ISCSI_CONN_H
+#define ISTHMUS_ISCSI_CONN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "runtime/env.h"
+#include "runtime/mem_pool.h"
+#include "runtime/reactor.h"
+#include "server/iscsi/iscsi.h"
+#include "server/iscsi/login.h"
+#include "server/iscsi/login_keys.h"
+#include "server/iscsi/pdu.h"
+#include "server/scsi/scsi.h"
+
+#define WINDOW_DEPTH	 128  /* commands a session may have outstanding */
+#define WINDOW_DEPTH_MIN 8    /* when many sessions share a worker */
+#define IMMEDIATE_MAX	 64   /* immediate commands outstanding beside the window */
+#define WORKER_TASKS	 1024 /* iSCSI tasks a worker */
+#define CTL_BACKLOG	 128  /* control answers unsent: reading stops */
+#define STALL_LIMIT_S	 10   /* without a task in that time the connection is dropped */
+#define LINGER_S	 2    /* wait for the peer to close after our last word */
+
+#define RX_BUF	    (64 * 1024)
+#define RX_DIRECT   8192 /* data left of a PDU from which it is received into its place */
+#define RX_TAIL	    4096 /* bytes read behind such data into the buffer */
+#define RX_ROUNDS   8	 /* receives a wake-up: fairness */
+#define RX_IOV	    128
+#define TX_IOV	    768
+#define TX_ARENA    (16 * 1024) /* headers, digests and small data of one send */
+#define TX_COPY	    512		/* data up to this is copied behind its header */
+#define TX_PDU_IOV  (CACHE_IO_PAGES + 4)
+#define TX_PDU_MAX  (256 * 1024)
+#define TX_ROUNDS   16
+#define ITT_BUCKETS 256
+
+struct conn;
+struct session;
+struct worker;
+
+/* Written by one thread, read by any. */
+typedef _Atomic uint64_t counter;
+#define COUNT(c, n)                                                                                \
+	atomic_store_explicit(&(c), atomic_load_explicit(&(c), memory_order_relaxed) + (n),        \
+			      memory_order_relaxed)
+#define COUNTED(c) atomic_load_explicit(&(c), memory_order_relaxed)
+
+/* Sense of transfers that went wrong (RFC 7143 11.4.7.2): ABORTED COMMAND, key << 16 | ASC */
+#define SENSE_UNEXPECTED_DATA 0x0b0c0c
+#define SENSE_NOT_ENOUGH_DATA 0x0b0c0d
+#define SENSE_DATA_DIGEST     0x0b4705
+
+/* ---- tasks: SCSI commands on their way (task.c, data.c) ---- */
+
+enum itask_state {
+	T_NEW,
+	T_WAIT_START,  /* a coroutine is in scsi_start_wait() */
+	T_DATA,	       /* data-out is being received, into out_iov */
+	T_DRAIN,       /* finished early; data the initiator must still send is discarded */
+	T_WAIT_FINISH, /* a coroutine is in scsi_finish_wait() */
+	T_TX,	       /* queued: data-in and response */
+	T_SENT,	       /* all in the batch being sent; given back when that has left */
+};
+
+struct itask {
+	enum itask_state state;
+	bool immediate;
+	bool aborted;	     /* its coroutine ends it */
+	bool retired;	     /* out of window and ITT table */
+	bool queued;	     /* in conn.txq */
+	bool unsolicited;    /* unsolicited data not ended yet (F bit) */
+	bool read, write;    /* R and W of the command */
+	bool released;	     /* scsi_release() was called */
+	bool started;	     /* its start has waited to the end, within a PDU for it */
+	enum scsi_next next; /* ... and said this */
+	struct conn *conn;
+	uint32_t itt;
+	uint32_t edtl;
+
+	/* data-out: got grows in order through immediate, unsolicited and solicited data */
+	uint32_t want;	/* bytes to store: the smaller of out_len and edtl */
+	uint32_t got;	/* offset expected next */
+	uint32_t first; /* where unsolicited data ends at the latest */
+	uint32_t datasn;
+	uint32_t r2t_next;		 /* offset the next R2T asks for */
+	uint32_t r2tsn;			 /* of the next R2T */
+	uint32_t r2t_out;		 /* R2Ts outstanding */
+	uint32_t r2t_end[ISCSI_MAX_R2T]; /* their ends, by r2tsn modulo */
+	uint32_t fail;	    /* sense of a failed transfer: key << 16 | asc << 8 | ascq */
+	struct iovec *sink; /* out_iov or &bounce */
+	int sink_n, sink_i;
+	size_t sink_off;
+	struct iovec bounce; /* data that came while the command waits to start */
+
+	/* data-in */
+	uint32_t send_len, sent, burst_left;
+	uint32_t in_datasn;
+	int in_i;
+	size_t in_off;
+
+	TAILQ_ENTRY(itask) all, tx;
+	LIST_ENTRY(itask) hash;
+	struct scsi_cmd cmd; /* last: the large one */
+};
+TAILQ_HEAD(itask_list, itask);
+LIST_HEAD(itask_bucket, itask);
+
+/* Its memory is given back, then it: to the pool; wakes connections that starve. */
+void task_end(struct itask *t);
+struct itask *task_find(struct conn *c, uint32_t itt);
+/* Its response is made (or it was aborted): leaves window and ITT table. */
+void task_retire(struct itask *t);
+/* No response will be sent. Ends at once, or when its coroutine returns. */
+void task_abort(struct itask *t);
+/* All of a connection, or those on one LUN. */
+void task_abort_all(struct conn *c, const uint8_t *lun);
+/* Goes on after a state change: finishes, asks for data, responds. */
+void task_progress(struct itask *t);
+
+/* A SCSI command PDU: starts it. */
+enum rx_verdict {
+	RX_OK,	  /* receive the data (into conn.rx.task, else discard) */
+	RX_STALL, /* no task free: leave the header, come again */
+	RX_FATAL, /* the connection was closed */
+};
+enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t *ahs);
+enum rx_verdict data_out(struct conn *c, const struct bhs *b);
+/* The data of a Data-Out (or of a command: immediate) for this task is whole. */
+void data_received(struct itask *t, const struct bhs *b, bool digest_ok);
+void task_data_received(struct itask *t);
+/* May its R2Ts be sent; how many bytes does the next ask for. */
+bool data_r2t_due(const struct itask *t);
+void data_r2t_take(struct itask *t, uint32_t *ret_off, uint32_t *ret_len);
+/* Where the next n bytes go: at most max pieces; returns pieces, *ret_bytes covered. */
+int data_sink_iov(struct itask *t, struct iovec *iov, int max, uint32_t n, uint32_t *ret_bytes);
+/* n bytes have arrived there; adds them to crc when not NULL. */
+void data_sink_advance(struct itask *t, uint32_t n, uint32_t *crc);
+void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n);
+void data_sink_set(struct itask *t, struct iovec *iov, int n);
+
+/* ---- control PDUs: everything but SCSI data and responses ---- */
+
+struct ctl {
+	STAILQ_ENTRY(ctl) link;
+	struct bhs bhs;	  /* sequence numbers are filled in when it is sent */
+	bool keep_statsn; /* an unsolicited NOP-In does not count */
+	bool plain;	  /* the last login response: no digests yet */
+	uint32_t len;
+	uint8_t data[];
+};
+STAILQ_HEAD(ctl_list, ctl);
+
+/* ---- connections ---- */
+
+enum conn_state { /* RFC 7143 8.1, as a target sees them */
+		  CONN_FREE,
+		  CONN_XPT_UP,
+		  CONN_IN_LOGIN,
+		  CONN_LOGGED_IN,
+		  CONN_IN_LOGOUT,
+		  CONN_LOGOUT_REQUESTED,
+		  CONN_CLEANUP_WAIT,
+		  CONN_STATES
+};
+enum conn_event {
+	EV_LOGIN_REQUEST,
+	EV_LOGIN_OK,
+	EV_LOGIN_FAILED,
+	EV_LOGOUT,
+	EV_ASK_LOGOUT,
+	EV_LOST,
+	EV_CLEANED,
+	CONN_EVENTS
+};
+
+enum rx_state { RX_HEADER, RX_DATA, RX_TRAILER };
+
+struct conn_rx {
+	uint8_t *buf;
+	uint32_t head, tail;
+	enum rx_state state;
+	struct bhs bhs;	    /* the PDU whose data is being received */
+	uint32_t left;	    /* of its data */
+	uint32_t store;	    /* of that, bytes that go to task or mem; the rest is discarded */
+	struct itask *task; /* the command or Data-Out is this one's */
+	uint8_t *mem;	    /* data of control PDUs, allocated */
+	uint32_t mem_at;
+	uint8_t trailer[8]; /* padding and digest */
+	unsigned trailer_len, trailer_need;
+	uint32_t crc;
+	bool starved; /* in worker.starved */
+	uint64_t starved_ms;
+};
+
+struct conn_tx {
+	struct iovec *iov; /* TX_IOV */
+	uint8_t *arena;
+	int iov_n, iov_at;
+	size_t left; /* bytes of the batch not sent */
+	unsigned arena_at;
+	struct itask_list sent; /* tasks to give back when it has left */
+	struct ctl_list ctl_sent;
+	bool blocked; /* waiting for UV_WRITABLE */
+};
+
+struct cmd_window { /* of the session; it has one connection */
+	uint32_t exp, max;
+	unsigned busy;	    /* window commands not answered yet */
+	unsigned immediate; /* immediate ones */
+};
+
+struct text_state { /* a text exchange over several PDUs */
+	char *in;
+	uint32_t in_len;
+	char *out;
+	size_t out_len, out_at;
+	uint8_t itt[4];
+	uint32_t ttt; /* ours; PDU_NO_TAG: no exchange is open */
+};
+
+struct conn {
+	uint32_t magic;
+	enum conn_state state;
+	int fd;		 /* -1: closed */
+	bool surplus;	 /* beyond max_connections: its login is refused */
+	bool last_word;	 /* close when everything queued has left */
+	bool linger;	 /* our side is shut down, the peer's not yet */
+	bool login_busy; /* a coroutine finishes the login: nothing is read */
+	bool header_digest, data_digest;
+	unsigned refs;	  /* coroutines and calls on the stack */
+	unsigned zombies; /* aborted tasks whose coroutine has not returned */
+	uint16_t cid;
+	struct worker *worker;
+	struct watch *watch;
+	struct session *session;
+	struct login *login;
+	struct keys keys;
+	struct cmd_window window;
+	uint32_t statsn;
+	struct conn_rx rx;
+	struct conn_tx tx;
+	struct itask_list tasks; /* all of them */
+	struct itask_list txq;
+	unsigned r2t_bytes; /* asked for and not received yet */
+	struct ctl_list ctls;
+	unsigned nctls;
+	struct deferred flush;
+	struct waitq zombie_wait;
+	struct text_state text;
+	uint64_t up_ms, heard_ms, ping_ms, linger_ms;
+	bool pinging;
+	uint32_t next_ttt;
+	char peer[64];
+	TAILQ_ENTRY(conn) link;	   /* worker.conns */
+	TAILQ_ENTRY(conn) starved; /* worker.starved */
+	struct itask_bucket itts[ITT_BUCKETS];
+};
+TAILQ_HEAD(conn_list, conn);
+
+/* Takes over a connected socket; on its worker's thread. */
+void conn_adopt(struct worker *w, int fd);
+void conn_hold(struct conn *c);
+void conn_release(struct conn *c); /* may free it */
+void conn_event(struct conn *c, enum conn_event ev);
+/* Now: tasks aborted, socket closed. The struct goes when nobody holds it. */
+void conn_close(struct conn *c, const char *why);
+/* Sends what is queued first. */
+void conn_close_after_send(struct conn *c);
+bool conn_open(const struct conn *c);
+void conn_tick(struct conn *c, uint64_t now_ms);
+/* The events to watch for follow from what the connection may do. */
+void conn_watch(struct conn *c);
+uint64_t conn_now_ms(const struct conn *c);
+/* Local address as in a TargetAddress: "10.0.0.1:3260", "[::1]:3260". */
+void conn_local_address(const struct conn *c, char *ret, size_t size);
+
+void address_format(const struct sockaddr_storage *sa, char *ret, size_t size);
+
+/* conn_rx.c */
+void conn_rx_readable(struct conn *c);
+void conn_rx_process(struct conn *c);
+bool conn_rx_may_read(const struct conn *c);
+/* The task that data goes to is gone: the rest is discarded. */
+void conn_rx_forget(struct conn *c, struct itask *t);
+
+/* conn_tx.c */
+void conn_flush_soon(struct conn *c);
+void conn_flush(void *conn);
+void conn_tx_task(struct conn *c, struct itask *t);
+/* A control PDU with a copy of the data, queued. NULL: no memory, the connection was closed. */
+struct ctl *conn_tx_ctl(struct conn *c, const struct bhs *b, const void *data, uint32_t len);
+void conn_tx_drop(struct conn *c);
+uint32_t window_max(struct conn *c);
+
+/* window of commands: takes a request's CmdSN */
+enum cmdsn_verdict { CMDSN_TAKE, CMDSN_IGNORE, CMDSN_FATAL };
+enum cmdsn_verdict window_check(const struct cmd_window *w, bool immediate, uint32_t cmdsn);
+
+/* Requests. data[len] may be written (there is a byte more than len). */
+void conn_login_request(struct conn *c, const struct bhs *b, char *data, uint32_t len);
+void conn_nop_out(struct conn *c, const struct bhs *b, const uint8_t *data, uint32_t len);
+void conn_nop_tick(struct conn *c, uint64_t now_ms);
+void conn_nop_window(struct conn *c);
+void conn_tmf_request(struct conn *c, const struct bhs *b);
+void conn_text_request(struct conn *c, const struct bhs *b, char *data, uint32_t len);
+void conn_text_free(struct conn *c);
+void conn_logout_request(struct conn *c, const struct bhs *b);
+/* Tells the initiator a request was refused; data is the refused header. */
+void conn_reject(struct conn *c, const struct bhs *b, enum reject_reason why);
+/* A protocol error: reject, then the end of the connection. */
+void conn_protocol_error(struct conn *c, const struct bhs *b, const char *what);
+/* An asynchronous message. */
+void conn_async(struct conn *c, enum async_event ev, uint16_t p1, uint16_t p2, uint16_t p3);
+
+/* ---- sessions (session.c) ---- */
+
+struct session {
+	_Atomic unsigned refs;
+	struct iscsi_server *server;
+	struct worker *worker;
+	struct conn *conn; /* NULL when it ended; worker's thread */
+	uint16_t tsih;
+	uint8_t isid[6];
+	bool discovery;
+	bool listed;
+	char initiator[ISCSI_NAME_MAX + 1];
+	char target_name[ISCSI_NAME_MAX + 1];
+	char peer[64];
+	struct scsi_target *target;
+	struct scsi_nexus *nexus;
+	struct keys keys;
+	uint64_t since_ns;
+	counter commands, bytes_in, bytes_out; /* in: to the initiator */
+	TAILQ_ENTRY(session) link;
+};
+TAILQ_HEAD(session_list, session);
+
+/*
+ * Waits: a task. Makes the session of a connection whose login is complete; an older one of the
+ * same initiator port is ended first. A login_status.
+ */
+unsigned session_create(struct conn *c, struct login *l);
+/* The connection is gone and all its tasks. */
+void session_end(struct session *s);
+struct session *session_hold(struct session *s);
+void session_release(struct session *s);
+/* Ends sessions at a target (NULL: any), of one initiator (NULL: all), from any thread. Returns
+ * how many were told. */
+unsigned session_kill_all(struct iscsi_server *s, const char *target, const char *initiator,
+			  const struct session *but);
+/* Is there a session with this handle from this initiator port? */
+bool session_exists(struct iscsi_server *s, uint16_t tsih, const uint8_t isid[6]);
+
+/* ---- workers: one a reactor (server.c) ---- */
+
+struct worker {
+	struct iscsi_server *server;
+	struct reactor *reactor;
+	struct mem_pool *pool; /* of struct itask */
+	uint8_t *scratch;      /* what is received to be discarded */
+	struct conn_list conns;
+	struct conn_list starved;
+	struct deferred feed;	 /* starved connections, when a task is free */
+	struct deferred stopped; /* its last connection is gone while stopping */
+	struct env_timer tick;
+	_Atomic unsigned nconns; /* accepted for it */
+	bool stopping;
+	counter commands, bytes_in, bytes_out, logins, login_failures, protocol_errors,
+	    digest_errors;
+};
+
+#define LISTENERS_MAX 16
+struct listener {
+	int fd;
+	struct watch *watch;
+	struct sockaddr_storage addr;
+	char name[96]; /* "10.0.0.1:3260" */
+	struct iscsi_server *server;
+};
+
+struct iscsi_server {
+	struct scsi_registry *registry;
+	struct worker *workers;
+	unsigned nworkers;
+	struct listener listeners[LISTENERS_MAX];
+	unsigned nlisteners;
+	unsigned max_connections, login_timeout_s, nop_interval_s;
+	_Atomic unsigned nconns;
+	_Atomic unsigned busy; /* workers and listeners not stopped yet */
+	struct task *stopper;  /* waits for that */
+
+	pthread_mutex_t lock; /* over the rest */
+	struct session_list sessions;
+	struct waitq gone; /* waits for a session to end */
+	uint16_t last_tsih;
+};
+
+/* A connection of the worker is gone; on its thread. */
+void worker_conn_gone(struct worker *w);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * The target as a whole: portals, accepting, workers, start and stop. The
+ * listening sockets are on the first worker's reactor; a new connection goes to
+ * the worker that has the fewest.
+ */
+#include "server/iscsi/conn.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCEPTS_A_TURN 32
+#define SURPLUS_MAX    64 /* connections beyond the limit that are told so */
+
+/* ---- workers ---- */
+
+static void worker_feed(void *arg)
+{
+	struct worker *w = arg;
+	struct conn *c;
+	while (mem_pool_available(w->pool) > 0 && (c = TAILQ_FIRST(&w->starved))) {
+		TAILQ_REMOVE(&w->starved, c, starved);
+		c->rx.starved = false;
+		conn_rx_process(c);
+	}
+}
+
+static void worker_tick(void *arg)
+{
+	struct worker *w = arg;
+	struct conn *c, *next;
+	uint64_t now = uv_now(reactor_loop(w->reactor));
+	TAILQ_FOREACH_SAFE (c, &w->conns, link, next) {
+		conn_tick(c, now);
+		if (w->stopping && c->fd >= 0 && c->linger)
+			conn_close(c, NULL);
+	}
+	env_timer_start(env_real(), &w->tick, NS_PER_S);
+}
+
+static void server_part_stopped(struct iscsi_server *s)
+{
+	struct task *stopper = s->stopper;
+	if (atomic_fetch_sub(&s->busy, 1) == 1 && stopper)
+		task_wake(stopper);
+}
+
+/* Deferred: the last thing on this thread that touches the worker. */
+static void worker_stopped(void *arg)
+{
+	struct worker *w = arg;
+	env_timer_stop(env_real(), &w->tick);
+	reactor_defer_cancel(w->reactor, &w->feed);
+	server_part_stopped(w->server);
+}
+
+void worker_conn_gone(struct worker *w)
+{
+	atomic_fetch_sub(&w->server->nconns, 1);
+	if (atomic_fetch_sub(&w->nconns, 1) == 1 && w->stopping)
+		reactor_defer(w->reactor, &w->stopped);
+}
+
+static void worker_run(void *arg)
+{
+	struct worker *w = arg;
+	w->tick = (struct env_timer){.fn = worker_tick, .arg = w};
+	env_timer_start(env_real(), &w->tick, NS_PER_S);
+}
+
+static int worker_init(struct iscsi_server *s, struct worker *w, struct reactor *r)
+{
+	w->server = s;
+	w->reactor = r;
+	TAILQ_INIT(&w->conns);
+	TAILQ_INIT(&w->starved);
+	w->feed = (struct deferred){.fn = worker_feed, .arg = w};
+	w->stopped = (struct deferred){.fn = worker_stopped, .arg = w};
+	w->scratch = malloc(RX_BUF);
+	if (!w->scratch)
+		return -ENOMEM;
+	return mem_pool_new(&w->pool, "iscsi tasks", sizeof(struct itask), 64, WORKER_TASKS);
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w->pool)
+		mem_pool_free(w->pool);
+	free(w->scratch);
+}
+
+/* ---- portals ---- */
+
+struct handover {
+	struct worker *worker;
+	int fd;
+};
+
+static void handover_run(void *arg)
+{
+	struct handover h = *(struct handover *)arg;
+	free(arg);
+	conn_adopt(h.worker, h.fd);
+}
+
+static struct worker *least_busy(struct iscsi_server *s)
+{
+	struct worker *best = &s->workers[0];
+	for (unsigned i = 1; i < s->nworkers; i++)
+		if (atomic_load(&s->workers[i].nconns) < atomic_load(&best->nconns))
+			best = &s->workers[i];
+	return best;
+}
+
+static void accepted(struct iscsi_server *s, int fd)
+{
+	struct handover *h = NULL;
+	if (atomic_load(&s->nconns) < s->max_connections + SURPLUS_MAX)
+		h = malloc(sizeof(*h));
+	if (!h) {
+		close(fd);
+		return;
+	}
+	*h = (struct handover){.worker = least_busy(s), .fd = fd};
+	atomic_fetch_add(&s->nconns, 1);
+	atomic_fetch_add(&h->worker->nconns, 1);
+	if (reactor_post(h->worker->reactor, handover_run, h) < 0) {
+		close(fd);
+		atomic_fetch_sub(&s->nconns, 1);
+		atomic_fetch_sub(&h->worker->nconns, 1);
+		free(h);
+	}
+}
+
+static void listener_ready(void *arg, int status, int events)
+{
+	struct listener *l = arg;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			accepted(l->server, fd);
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			if (errno != EAGAIN)
+				log_warn("iscsi: accept failed portal=%s why=\"%s\"", l->name,
+					 strerror(errno));
+			return;
+		}
+	}
+}
+
+/* "0.0.0.0:3260", "[::]:3260", "host" -> host and port. */
+static int split_portal(const char *portal, char *host, size_t size, char port[8])
+{
+	const char *end, *p = portal;
+	if (*p == '[') {
+		end = strchr(++p, ']');
+		if (!end)
+			return -EINVAL;
+	} else {
+		end = p + strcspn(p, ":");
+	}
+	size_t n = (size_t)(end - p);
+	if (n == 0 || n >= size)
+		return -EINVAL;
+	memcpy(host, p, n);
+	host[n] = 0;
+	end += *end == ']';
+	if (*end && (*end != ':' || !end[1] || strlen(end + 1) > 5))
+		return -EINVAL;
+	snprintf(port, 8, "%s", *end ? end + 1 : "3260");
+	return 0;
+}
+
+static int listener_bind(struct listener *l, const struct addrinfo *ai)
+{
+	int one = 1;
+	socklen_t len = sizeof(l->addr);
+	l->fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return -errno;
+	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (ai->ai_family == AF_INET6)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(l->fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(l->fd, 256) == 0 &&
+	    getsockname(l->fd, (struct sockaddr *)&l->addr, &len) == 0) {
+		address_format(&l->addr, l->name, sizeof(l->name));
+		return 0;
+	}
+	int rc = -errno;
+	close(l->fd);
+	l->fd = -1;
+	return rc;
+}
+
+static int listener_open(struct iscsi_server *s, const char *portal)
+{
+	struct listener *l = &s->listeners[s->nlisteners];
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+	struct addrinfo *ai = NULL;
+	char host[128], port[8];
+	int rc = s->nlisteners == LISTENERS_MAX ? -ENOSPC
+						: split_portal(portal, host, sizeof(host), port);
+	if (rc == 0 && getaddrinfo(host, port, &hints, &ai) != 0)
+		rc = -EINVAL;
+	if (rc == 0)
+		rc = listener_bind(l, ai);
+	if (ai)
+		freeaddrinfo(ai);
+	if (rc < 0) {
+		log_error("iscsi: cannot listen portal=%s why=\"%s\"", portal, strerror(-rc));
+		return rc;
+	}
+	l->server = s;
+	s->nlisteners++;
+	return 0;
+}
+
+unsigned iscsi_server_port(const struct iscsi_server *s, unsigned i)
+{
+	const struct sockaddr_storage *sa = &s->listeners[i].addr;
+	return ntohs(sa->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)sa)->sin6_port
+					       : ((const struct sockaddr_in *)sa)->sin_port);
+}
+
+/* On the first worker's reactor. */
+static void listeners_run(void *arg)
+{
+	struct iscsi_server *s = arg;
+	for (unsigned i = 0; i < s->nlisteners; i++) {
+		struct listener *l = &s->listeners[i];
+		int rc = watch_new(&l->watch, s->workers[0].reactor, l->fd, listener_ready, l);
+		if (rc == 0)
+			rc = watch_set(l->watch, UV_READABLE);
+		if (rc < 0)
+			log_error("iscsi: cannot watch portal=%s why=\"%s\"", l->name,
+				  strerror(-rc));
+	}
+}
+
+/* ---- start and stop ---- */
+
+static void server_free(struct iscsi_server *s)
+{
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		if (s->listeners[i].fd >= 0)
+			close(s->listeners[i].fd);
+	for (unsigned i = 0; i < s->nworkers; i++)
+		worker_free(&s->workers[i]);
+	pthread_mutex_destroy(&s->lock);
+	free(s->workers);
+	free(s);
+}
+
+static struct iscsi_server *server_new(const struct iscsi_opts *o)
+{
+	struct iscsi_server *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->workers = calloc(o->nreactors, sizeof(*s->workers));
+	if (!s->workers) {
+		free(s);
+		return NULL;
+	}
+	s->registry = o->registry;
+	s->max_connections = o->max_connections ? o->max_connections : 1024;
+	s->login_timeout_s = o->login_timeout_s ? o->login_timeout_s : 15;
+	s->nop_interval_s = o->nop_interval_s ? o->nop_interval_s : 30;
+	TAILQ_INIT(&s->sessions);
+	waitq_init(&s->gone);
+	pthread_mutex_init(&s->lock, NULL);
+	return s;
+}
+
+int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
+{
+	int rc = 0;
+	if (o->nreactors == 0)
+		return -EINVAL;
+	struct iscsi_server *s = server_new(o);
+	if (!s)
+		return -ENOMEM;
+	while (rc == 0 && s->nworkers < o->nreactors) {
+		rc = worker_init(s, &s->workers[s->nworkers], o->reactors[s->nworkers]);
+		s->nworkers++;
+	}
+	for (unsigned i = 0; rc == 0 && i < o->nportals; i++)
+		rc = listener_open(s, o->portals[i]);
+	if (rc < 0) {
+		server_free(s);
+		return rc;
+	}
+	for (unsigned i = 0; i < s->nworkers; i++)
+		if (reactor_post(s->workers[i].reactor, worker_run, &s->workers[i]) < 0)
+			log_error("iscsi: no memory for timers");
+	reactor_post(s->workers[0].reactor, listeners_run, s);
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		log_info("iscsi: listening portal=%s", s->listeners[i].name);
+	*ret = s;
+	return 0;
+}
+
+static void listeners_stop(void *arg)
+{
+	struct iscsi_server *s = arg;
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		watch_free(s->listeners[i].watch);
+	server_part_stopped(s);
+}
+
+/* Says good-bye on every connection; they close when that has left. */
+static void worker_stop(void *arg)
+{
+	struct worker *w = arg;
+	struct conn *c, *next;
+	w->stopping = true;
+	TAILQ_FOREACH_SAFE (c, &w->conns, link, next) {
+		conn_hold(c);
+		if (c->state == CONN_LOGGED_IN) {
+			conn_async(c, ASYNC_DROP_SESSION, 0, (uint16_t)c->keys.v[KEY_TIME2WAIT], 0);
+			conn_close_after_send(c);
+		} else {
+			conn_close(c, "the target stops");
+		}
+		conn_release(c);
+	}
+	if (atomic_load(&w->nconns) == 0)
+		reactor_defer(w->reactor, &w->stopped);
+}
+
+static void stop_part(struct reactor *r, void (*fn)(void *), void *arg)
+{
+	while (reactor_post(r, fn, arg) < 0)
+		env_sleep_ns(env_real(), 10 * NS_PER_MS);
+}
+
+static void stop_wait(struct iscsi_server *s)
+{
+	while (atomic_load(&s->busy) > 0)
+		task_park();
+}
+
+void iscsi_server_stop(struct iscsi_server *s)
+{
+	s->stopper = task_self();
+	ASSERT(s->stopper);
+	atomic_store(&s->busy, 1);
+	stop_part(s->workers[0].reactor, listeners_stop, s);
+	stop_wait(s); /* what was accepted before is on its way to its worker */
+	atomic_store(&s->busy, s->nworkers);
+	for (unsigned i = 0; i < s->nworkers; i++)
+		stop_part(s->workers[i].reactor, worker_stop, &s->workers[i]);
+	stop_wait(s);
+	server_free(s);
+}

@@ -1,0 +1,377 @@
+/*
+ * iSCSI tasks: a SCSI command from its PDU to the last byte of its response
+ * (states in conn.h). All are from the worker's pool.
+ */
+#include "server/iscsi/conn.h"
+#include "runtime/check.h"
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned itt_bucket(uint32_t itt)
+{
+	return (itt * 2654435769u) >> 24;
+}
+_Static_assert(ITT_BUCKETS == 256, "itt_bucket() gives eight bits");
+
+static struct itask *task_get(struct conn *c)
+{
+	struct worker *w = c->worker;
+	struct itask *t = mem_pool_try_get(w->pool);
+	if (!t)
+		return NULL;
+	memset(t, 0, offsetof(struct itask, cmd));
+	t->conn = c;
+	t->state = T_NEW;
+	TAILQ_INSERT_TAIL(&c->tasks, t, all);
+	return t;
+}
+
+static void task_put(struct itask *t)
+{
+	struct conn *c = t->conn;
+	struct worker *w = c->worker;
+	ASSERT(t->retired && !t->queued && c->rx.task != t);
+	free(t->bounce.iov_base);
+	TAILQ_REMOVE(&c->tasks, t, all);
+	mem_pool_put(w->pool, t);
+	if (!TAILQ_EMPTY(&w->starved))
+		reactor_defer(w->reactor, &w->feed);
+}
+
+static void task_hash(struct itask *t)
+{
+	LIST_INSERT_HEAD(&t->conn->itts[itt_bucket(t->itt)], t, hash);
+}
+
+struct itask *task_find(struct conn *c, uint32_t itt)
+{
+	struct itask *t;
+	LIST_FOREACH (t, &c->itts[itt_bucket(itt)], hash)
+		if (t->itt == itt)
+			return t;
+	return NULL;
+}
+
+void task_retire(struct itask *t)
+{
+	struct conn *c = t->conn;
+	if (t->retired)
+		return;
+	t->retired = true;
+	LIST_REMOVE(t, hash);
+	if (t->r2t_out)
+		c->r2t_bytes -= t->r2t_next - t->got;
+	if (t->immediate)
+		c->window.immediate--;
+	else
+		c->window.busy--;
+}
+
+/* The command's memory, once. */
+static void task_release(struct itask *t)
+{
+	if (!t->released)
+		scsi_release(&t->cmd);
+	t->released = true;
+}
+
+void task_end(struct itask *t)
+{
+	task_release(t);
+	task_put(t);
+}
+
+void task_abort(struct itask *t)
+{
+	struct conn *c = t->conn;
+	if (t->retired)
+		return; /* its response is on the way, or it was aborted before */
+	conn_rx_forget(c, t);
+	if (t->queued) {
+		TAILQ_REMOVE(&c->txq, t, tx);
+		t->queued = false;
+	}
+	task_retire(t);
+	switch (t->state) {
+	case T_WAIT_START:
+	case T_WAIT_FINISH:
+		t->aborted = true;
+		c->zombies++;
+		return;
+	case T_TX:
+		if (c->tx.left > 0) { /* the batch may point at its data */
+			t->state = T_SENT;
+			TAILQ_INSERT_TAIL(&c->tx.sent, t, tx);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	task_end(t);
+}
+
+void task_abort_all(struct conn *c, const uint8_t *lun)
+{
+	struct itask *t, *next;
+	TAILQ_FOREACH_SAFE (t, &c->tasks, all, next)
+		if (!lun || memcmp(t->cmd.lun, lun, 8) == 0)
+			task_abort(t);
+}
+
+/* Status, sense and data-in are known. */
+static void task_respond(struct itask *t)
+{
+	struct scsi_cmd *cmd = &t->cmd;
+	bool good = cmd->status == SCSI_GOOD || cmd->status == SCSI_CONDITION_MET;
+	t->state = T_TX;
+	t->send_len = t->read && good ? MIN(cmd->in_len, t->edtl) : 0;
+	t->burst_left = t->conn->keys.v[KEY_MAX_BURST];
+	conn_tx_task(t->conn, t);
+}
+
+/* No memory or no coroutine for it: the initiator tries again. */
+static void task_refuse(struct itask *t, unsigned status)
+{
+	task_release(t);
+	t->cmd.status = (uint8_t)status;
+	t->cmd.sense_len = 0;
+	t->cmd.in_len = t->cmd.out_len = 0;
+	t->cmd.in_iovcnt = t->cmd.out_iovcnt = 0;
+	t->want = 0;
+	t->state = T_DRAIN;
+}
+
+/* Moves what came while the command waited into its place. */
+static void task_unbounce(struct itask *t)
+{
+	uint8_t *from = t->bounce.iov_base;
+	data_sink_set(t, t->cmd.out_iov, t->cmd.out_iovcnt);
+	if (t->got > 0 && t->want > 0 && !t->fail) {
+		if (from)
+			data_sink_copy(t, from, MIN(t->got, t->want));
+		else
+			task_refuse(t, SCSI_TASK_SET_FULL);
+	}
+	free(from);
+	t->bounce.iov_base = NULL;
+}
+
+/* Unsolicited data may come before the command can say where it goes. */
+static void task_bounce(struct itask *t)
+{
+	t->want = 0;
+	if (t->first == 0)
+		return;
+	t->bounce.iov_base = malloc(t->first);
+	t->bounce.iov_len = t->first;
+	if (!t->bounce.iov_base)
+		return; /* discarded; task_unbounce() sees it */
+	t->want = t->first;
+	data_sink_set(t, &t->bounce, 1);
+}
+
+static void task_start_waiting(void *arg);
+
+static void task_started(struct itask *t, enum scsi_next next)
+{
+	switch (next) {
+	case SCSI_DONE:
+		t->state = T_DRAIN;
+		t->want = 0;
+		return;
+	case SCSI_DATA_OUT:
+		t->state = T_DATA;
+		t->want = MIN(t->cmd.out_len, t->write ? t->edtl : 0);
+		task_unbounce(t);
+		return;
+	case SCSI_WAIT:
+		t->state = T_WAIT_START;
+		if (task_start(task_start_waiting, t) == 0)
+			task_bounce(t);
+		else
+			task_refuse(t, SCSI_BUSY);
+		return;
+	}
+}
+
+/* The coroutine's end, for start and finish alike. */
+static void task_waited(struct itask *t, enum scsi_next next)
+{
+	struct conn *c = t->conn;
+	conn_hold(c);
+	if (t->aborted) {
+		task_end(t);
+		c->zombies--;
+		waitq_wake_all(&c->zombie_wait);
+	} else if (t->state == T_WAIT_FINISH) {
+		task_respond(t);
+	} else if (c->rx.task == t) {
+		t->started = true; /* in the middle of a PDU: data_received() goes on */
+		t->next = next;
+	} else {
+		task_started(t, next);
+		task_progress(t);
+	}
+	conn_release(c);
+}
+
+static void task_start_waiting(void *arg)
+{
+	struct itask *t = arg;
+	task_waited(t, scsi_start_wait(&t->cmd));
+}
+
+static void task_finish_waiting(void *arg)
+{
+	struct itask *t = arg;
+	task_waited(t, scsi_finish_wait(&t->cmd));
+}
+
+static void task_finish(struct itask *t)
+{
+	if (t->fail) {
+		scsi_fail(&t->cmd, (uint8_t)(t->fail >> 16), (uint8_t)(t->fail >> 8),
+			  (uint8_t)t->fail);
+		task_respond(t);
+		return;
+	}
+	if (scsi_finish(&t->cmd) == SCSI_DONE) {
+		task_respond(t);
+		return;
+	}
+	t->state = T_WAIT_FINISH;
+	if (task_start(task_finish_waiting, t) < 0) {
+		task_refuse(t, SCSI_BUSY);
+		task_respond(t);
+	}
+}
+
+void task_progress(struct itask *t)
+{
+	if (t->conn->rx.task == t || t->unsolicited)
+		return; /* more data belongs to it, whatever became of it */
+	switch (t->state) {
+	case T_DATA:
+		if (t->r2t_out == 0 && (t->fail || t->got >= t->want))
+			task_finish(t);
+		else if (data_r2t_due(t))
+			conn_tx_task(t->conn, t);
+		return;
+	case T_DRAIN:
+		/* RFC 7143 11.4.7.2: not before the last expected sequence has ended */
+		if (t->r2t_out == 0)
+			task_respond(t);
+		return;
+	default:
+		return;
+	}
+}
+
+/* ---- a SCSI command PDU ---- */
+
+static void fill_command(struct itask *t, const struct bhs *b, unsigned cdb_len)
+{
+	struct scsi_cmd *cmd = &t->cmd;
+	cmd->nexus = t->conn->session->nexus;
+	memcpy(cmd->lun, b->lun, 8);
+	cmd->cdb_len = (uint16_t)cdb_len;
+	cmd->out_expected = t->write ? t->edtl : 0;
+	cmd->transport = t;
+	cmd->status = SCSI_GOOD;
+	cmd->sense_len = 0;
+	cmd->in_iov = cmd->out_iov = NULL;
+	cmd->in_iovcnt = cmd->out_iovcnt = 0;
+	cmd->in_len = cmd->out_len = 0;
+	cmd->lu = NULL;
+	cmd->op = NULL;
+	cmd->holds_read = cmd->holds_write = false;
+}
+
+/* Flags and lengths that no later check would catch. */
+static const char *command_wrong(const struct conn *c, const struct bhs *b)
+{
+	uint32_t dsl = pdu_dsl(b);
+	bool write = b->flags & CMD_WRITE, final = b->flags & PDU_FINAL;
+	if (be32_get(b->itt) == PDU_NO_TAG)
+		return "command without a task tag";
+	if (!write && (dsl > 0 || !final))
+		return "data with a command that writes nothing";
+	if (dsl > be32_get(b->edtl))
+		return "more immediate data than expected";
+	if (!final && c->keys.v[KEY_INITIAL_R2T])
+		return "unsolicited data with InitialR2T=Yes";
+	if (dsl > c->keys.v[KEY_FIRST_BURST])
+		return "immediate data beyond FirstBurstLength";
+	return NULL;
+}
+
+/* Its number in the window is used up, whatever becomes of it. */
+static void window_take(struct conn *c, struct itask *t, bool immediate)
+{
+	t->immediate = immediate;
+	if (immediate) {
+		c->window.immediate++;
+	} else {
+		c->window.exp++;
+		c->window.busy++;
+	}
+	task_hash(t);
+}
+
+enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t *ahs)
+{
+	bool immediate = pdu_immediate(b);
+	uint32_t itt = be32_get(b->itt), dsl = pdu_dsl(b);
+	const char *wrong = command_wrong(c, b);
+	enum cmdsn_verdict v = window_check(&c->window, immediate, be32_get(b->cmdsn));
+	if (v == CMDSN_IGNORE)
+		return RX_OK;
+	if (wrong || v == CMDSN_FATAL) {
+		conn_protocol_error(c, b, wrong ? wrong : "CmdSN out of order");
+		return RX_FATAL;
+	}
+	bool running = task_find(c, itt);
+	if (running || (immediate && c->window.immediate >= IMMEDIATE_MAX) || !c->session->nexus) {
+		c->window.exp += !immediate;
+		conn_reject(c, b,
+			    running	? REJECT_TASK_IN_PROGRESS
+			    : immediate ? REJECT_IMMEDIATE
+					: REJECT_PROTOCOL);
+		return RX_OK;
+	}
+	struct itask *t = task_get(c);
+	if (!t)
+		return RX_STALL;
+	t->itt = itt;
+	t->edtl = be32_get(b->edtl);
+	t->read = b->flags & CMD_READ;
+	t->write = b->flags & CMD_WRITE;
+	t->unsolicited = !(b->flags & PDU_FINAL);
+	t->first = t->unsolicited ? MIN(t->edtl, c->keys.v[KEY_FIRST_BURST]) : dsl;
+	window_take(c, t, immediate);
+	COUNT(c->session->commands, 1);
+	COUNT(c->worker->commands, 1);
+	if (dsl > 0 && !c->keys.v[KEY_IMMEDIATE_DATA])
+		t->fail = SENSE_UNEXPECTED_DATA;
+	unsigned cdb_len = pdu_cdb(b, ahs, t->cmd.cdb);
+	fill_command(t, b, cdb_len);
+	c->rx.task = t; /* until its immediate data is whole */
+	if (cdb_len == 0) {
+		scsi_fail(&t->cmd, 0x05, 0x24, 0x00); /* ILLEGAL REQUEST, INVALID FIELD IN CDB */
+		t->released = true;
+		task_started(t, SCSI_DONE);
+	} else {
+		task_started(t, scsi_start(&t->cmd));
+	}
+	return RX_OK;
+}
+
+void task_data_received(struct itask *t)
+{
+	if (t->started) {
+		t->started = false;
+		task_started(t, t->next);
+	}
+	task_progress(t);
+}

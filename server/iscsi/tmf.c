@@ -1,0 +1,210 @@
+/*
+ * Task management (RFC 7143 11.5). A function runs as a coroutine: tasks that
+ * are waiting inside the SCSI layer when they are aborted must have come back
+ * before the response says that they are gone - those of other sessions, on
+ * other reactors, too.
+ */
+#include "server/iscsi/conn.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tmf {
+	struct conn *c; /* held */
+	struct bhs req;
+	struct task *task;
+	_Atomic unsigned pending; /* other sessions not done yet */
+};
+
+/* Tasks of one other session on a LUN. */
+struct tmf_other {
+	struct tmf *tmf;
+	struct session *session; /* held */
+	uint8_t lun[8];
+};
+
+static void wait_zombies(struct conn *c)
+{
+	while (c->zombies > 0)
+		waitq_wait(&c->zombie_wait);
+}
+
+static void other_done(struct tmf_other *o)
+{
+	struct task *waiter = o->tmf->task; /* o->tmf is gone once pending drops */
+	atomic_fetch_sub(&o->tmf->pending, 1);
+	task_wake(waiter);
+	session_release(o->session);
+	free(o);
+}
+
+static void other_wait(void *arg)
+{
+	struct tmf_other *o = arg;
+	struct conn *c = o->session->conn;
+	wait_zombies(c);
+	other_done(o);
+	conn_release(c);
+}
+
+/* On the other session's reactor. */
+static void other_abort(void *arg)
+{
+	struct tmf_other *o = arg;
+	struct conn *c = o->session->conn;
+	if (!c) {
+		other_done(o);
+		return;
+	}
+	conn_hold(c);
+	task_abort_all(c, o->lun);
+	conn_nop_window(c);
+	if (c->zombies > 0 && task_start(other_wait, o) == 0)
+		return; /* it releases the connection */
+	other_done(o);
+	conn_release(c);
+}
+
+/* The SCSI layer names another nexus that shares an affected LU; any thread's session. */
+static void abort_others(struct scsi_nexus *other, const uint8_t lun[8], void *arg)
+{
+	struct tmf *tmf = arg;
+	struct session *s = scsi_nexus_transport(other);
+	struct tmf_other *o;
+	if (!s || !(o = malloc(sizeof(*o))))
+		return;
+	*o = (struct tmf_other){.tmf = tmf, .session = session_hold(s)};
+	memcpy(o->lun, lun, 8);
+	atomic_fetch_add(&tmf->pending, 1);
+	if (reactor_post(s->worker->reactor, other_abort, o) == 0)
+		return;
+	atomic_fetch_sub(&tmf->pending, 1);
+	session_release(s);
+	free(o);
+}
+
+static enum tmf_response abort_one(struct tmf *tmf)
+{
+	struct itask *t = task_find(tmf->c, be32_get(tmf->req.ref_tag));
+	if (!t)
+		return TMF_NO_TASK;
+	task_abort(t);
+	return TMF_COMPLETE;
+}
+
+static enum tmf_response on_lun(struct tmf *tmf, int what)
+{
+	struct scsi_nexus *n = tmf->c->session->nexus;
+	if (!scsi_lun_exists(n, tmf->req.lun))
+		return TMF_NO_LUN;
+	task_abort_all(tmf->c, tmf->req.lun);
+	if (what < 0)
+		return TMF_COMPLETE;
+	int rc = scsi_task_management(n, tmf->req.lun, (enum scsi_tmf)what, abort_others, tmf);
+	return rc == -ENOENT ? TMF_NO_LUN : rc < 0 ? TMF_REJECTED : TMF_COMPLETE;
+}
+
+static enum tmf_response on_target(struct tmf *tmf)
+{
+	static const uint8_t lun0[8];
+	task_abort_all(tmf->c, NULL);
+	int rc = scsi_task_management(tmf->c->session->nexus, lun0, SCSI_TMF_TARGET_RESET,
+				      abort_others, tmf);
+	return rc < 0 && rc != -ENOENT ? TMF_REJECTED : TMF_COMPLETE;
+}
+
+static enum tmf_response tmf_execute(struct tmf *tmf)
+{
+	switch (tmf->req.flags & 0x7f) {
+	case TMF_ABORT_TASK:
+		return abort_one(tmf);
+	case TMF_ABORT_TASK_SET:
+		return on_lun(tmf, -1);
+	case TMF_CLEAR_TASK_SET:
+		return on_lun(tmf, SCSI_TMF_CLEAR_TASK_SET);
+	case TMF_LU_RESET:
+		return on_lun(tmf, SCSI_TMF_LU_RESET);
+	case TMF_WARM_RESET:
+	case TMF_COLD_RESET:
+		return on_target(tmf);
+	case TMF_TASK_REASSIGN:
+		return TMF_NO_REASSIGN; /* needs error recovery level 2 */
+	default:
+		return TMF_UNSUPPORTED; /* CLEAR ACA: NormACA is 0 everywhere */
+	}
+}
+
+static void tmf_answer(struct conn *c, const struct bhs *req, enum tmf_response response)
+{
+	struct bhs r = {.opcode = OP_TMF_RSP, .flags = PDU_FINAL, .response = (uint8_t)response};
+	memcpy(r.itt, req->itt, 4);
+	conn_tx_ctl(c, &r, NULL, 0);
+}
+
+static void tmf_run(void *arg)
+{
+	struct tmf *tmf = arg;
+	struct conn *c = tmf->c;
+	tmf->task = task_self();
+	if (c->fd >= 0) {
+		enum tmf_response response = tmf_execute(tmf);
+		wait_zombies(c);
+		while (atomic_load(&tmf->pending) > 0)
+			task_park();
+		tmf_answer(c, &tmf->req, response);
+		/* RFC 7143 4.2.3.4: a cold reset also ends the target's sessions */
+		if ((tmf->req.flags & 0x7f) == TMF_COLD_RESET && response == TMF_COMPLETE &&
+		    c->fd >= 0) {
+			session_kill_all(c->worker->server, c->session->target_name, NULL,
+					 c->session);
+			conn_close_after_send(c);
+		}
+	}
+	c->window.immediate -= pdu_immediate(&tmf->req);
+	c->window.busy -= !pdu_immediate(&tmf->req);
+	free(tmf);
+	conn_release(c);
+}
+
+void conn_tmf_request(struct conn *c, const struct bhs *b)
+{
+	bool immediate = pdu_immediate(b);
+	enum cmdsn_verdict v = window_check(&c->window, immediate, be32_get(b->cmdsn));
+	if (v == CMDSN_IGNORE)
+		return;
+	if (v == CMDSN_FATAL || be32_get(b->itt) == PDU_NO_TAG) {
+		conn_protocol_error(c, b, "CmdSN or task tag of task management");
+		return;
+	}
+	if (!immediate)
+		c->window.exp++;
+	if (!c->session->nexus) {
+		conn_reject(c, b, REJECT_PROTOCOL);
+		return;
+	}
+	if (immediate && c->window.immediate >= IMMEDIATE_MAX) {
+		conn_reject(c, b, REJECT_IMMEDIATE);
+		return;
+	}
+	log_info("iscsi: task management function=%u initiator=%s target=%s", b->flags & 0x7f,
+		 c->session->initiator, c->session->target_name);
+	struct tmf *tmf = calloc(1, sizeof(*tmf));
+	if (!tmf) {
+		tmf_answer(c, b, TMF_REJECTED);
+		return;
+	}
+	tmf->c = c;
+	tmf->req = *b;
+	conn_hold(c);
+	c->window.immediate += immediate;
+	c->window.busy += !immediate;
+	if (task_start(tmf_run, tmf) == 0)
+		return;
+	c->window.immediate -= immediate;
+	c->window.busy -= !immediate;
+	tmf_answer(c, b, TMF_REJECTED);
+	free(tmf);
+	conn_release(c);
+}
