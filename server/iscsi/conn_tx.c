@@ -154,8 +154,7 @@ static void build_r2t(struct conn *c, struct itask *t)
 static uint8_t residual(const struct itask *t, uint8_t ret[4])
 {
 	const struct scsi_cmd *cmd = &t->cmd;
-	bool good = cmd->status == SCSI_GOOD || cmd->status == SCSI_CONDITION_MET;
-	uint32_t moved = cmd->out_len ? cmd->out_len : good ? cmd->in_len : 0;
+	uint32_t moved = cmd->out_len ? cmd->out_len : cmd->in_len;
 	uint32_t expected = t->read || t->write ? t->edtl : 0;
 	if (moved > expected) {
 		be32_put(ret, moved - expected);

@@ -10,15 +10,18 @@ libserver_a_SOURCES += \
 	server/iscsi/server.c server/iscsi/session.c server/iscsi/task.c \
 	server/iscsi/text.c server/iscsi/text.h server/iscsi/tmf.c
 
+iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
+	tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h
+
 check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login tests/unit/iscsi/test_conn
-tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c
+tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_iscsi_test_text_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
-tests_unit_iscsi_test_login_SOURCES = tests/unit/iscsi/test_login.c \
-	tests/unit/iscsi/fake_scsi.c tests/unit/iscsi/fake_scsi.h
+tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_login_SOURCES = tests/unit/iscsi/test_login.c $(iscsi_fixture)
 tests_unit_iscsi_test_login_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_iscsi_test_login_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_login_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c tests/unit/iscsi/client.c \
-	tests/unit/iscsi/client.h tests/unit/iscsi/fake_scsi.c tests/unit/iscsi/fake_scsi.h
+	tests/unit/iscsi/client.h $(iscsi_fixture)
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_iscsi_test_conn_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

@@ -360,7 +360,8 @@ enum login_result login_request(struct login *l, const struct bhs *req, const ch
 		login_refuse(rsp, req, LOGIN_INITIATOR_ERROR);
 		return LOGIN_REFUSE;
 	}
-	memcpy(l->text + l->text_len, data, len);
+	if (len)
+		memcpy(l->text + l->text_len, data, len);
 	l->text_len += len;
 	if (req->flags & PDU_CONTINUE)
 		return LOGIN_MORE; /* an empty response asks for the rest */

@@ -87,6 +87,12 @@ static bool session_post_kill(struct session *s)
 	return false;
 }
 
+/* The target was removed or admits this initiator no longer. Any thread. */
+static void session_gone(void *transport)
+{
+	session_post_kill(transport);
+}
+
 /* Waits until no other session is there from this port, then enters this one. With the lock. */
 static bool session_enter(struct iscsi_server *srv, struct session *s)
 {
@@ -146,6 +152,7 @@ unsigned session_create(struct conn *c, struct login *l)
 	if (c->fd < 0 || scsi_nexus_new(&s->nexus, s->target, s->initiator, s->isid) < 0)
 		return LOGIN_NO_RESOURCES;
 	scsi_nexus_set_transport(s->nexus, s);
+	scsi_nexus_set_gone(s->nexus, session_gone);
 	return LOGIN_SUCCESS;
 }
 

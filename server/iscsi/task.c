@@ -3,6 +3,7 @@
  * (states in conn.h). All are from the worker's pool.
  */
 #include "server/iscsi/conn.h"
+#include "runtime/bdev.h"
 #include "runtime/check.h"
 #include <stdlib.h>
 #include <string.h>
@@ -182,7 +183,9 @@ static void task_started(struct itask *t, enum scsi_next next)
 		return;
 	case SCSI_DATA_OUT:
 		t->state = T_DATA;
-		t->want = MIN(t->cmd.out_len, t->write ? t->edtl : 0);
+		t->want = MIN(t->cmd.out_len, t->cmd.out_expected);
+		t->want =
+		    (uint32_t)MIN((size_t)t->want, iov_bytes(t->cmd.out_iov, t->cmd.out_iovcnt));
 		task_unbounce(t);
 		return;
 	case SCSI_WAIT:
