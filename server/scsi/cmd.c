@@ -1,8 +1,8 @@
 /*
  * The life of a command: which logical unit, which operation, the checks every
- * operation needs, then the operation. The order of the checks is SAM-5 5.14's
- * and SPC-4's: incorrect logical unit, operation code, CDB fields, unit attention,
- * write protection, medium.
+ * operation needs, then the operation. The order of the checks is SAM-5 5.3.3's:
+ * incorrect logical unit, unit attention, operation code, CDB fields, write
+ * protection, medium.
  *
  * Nothing here allocates, logs or waits; a command holds the view of its nexus
  * until scsi_release().
@@ -225,14 +225,14 @@ static bool cmd_cdb_ok(struct scsi_cmd *c)
 	return true;
 }
 
-/* True: a unit attention ends the command. */
-static bool cmd_attention(struct scsi_cmd *c)
+/* True: a unit attention ends the command. op: NULL when the opcode is not supported. */
+static bool cmd_attention(struct scsi_cmd *c, const struct scsi_op *op)
 {
 	struct scsi_itl *l = c->itl;
 	uint8_t asc, ascq;
 	itl_watch_size(c->nexus, l);
 	if (__builtin_expect(!atomic_load_explicit(&l->ua, memory_order_relaxed), 1) ||
-	    (c->op->flags & OP_UA_OK) || !nexus_ua_take(c->nexus, l->number, &asc, &ascq))
+	    (op && (op->flags & OP_UA_OK)) || !nexus_ua_take(c->nexus, l->number, &asc, &ascq))
 		return false;
 	cmd_sense(c, KEY_UNIT_ATTENTION, asc, ascq);
 	return true;
@@ -279,12 +279,12 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	if (!c->lu &&
 	    (!op || !(op->flags & OP_NO_LU) || ((op->flags & OP_LUN_ZERO) && !cmd_lun_zero(c))))
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
+	if (c->lu && cmd_attention(c, op))
+		return SCSI_DONE;
 	c->op = cmd_find_op(c);
 	if (!c->op || !cmd_cdb_ok(c))
 		return SCSI_DONE;
 	if (c->lu) {
-		if (cmd_attention(c))
-			return SCSI_DONE;
 		if ((c->op->flags & OP_WRITES) && (c->itl->read_only || c->lu->swp))
 			return cmd_sense(c, KEY_DATA_PROTECT, 0x27, 0x00);
 		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))

@@ -89,7 +89,8 @@ enum scsi_next op_write(struct scsi_cmd *c)
 
 enum scsi_next op_write_wait(struct scsi_cmd *c)
 {
-	return write_begun(c, volume_write_begin(lu_volume(c->lu), c->off, c->len, &c->io.write));
+	int err = volume_write_begin(lu_volume(c->lu), c->off, c->len, &c->io.write);
+	return err == -EAGAIN ? cmd_error(c, err) : write_begun(c, err);
 }
 
 static enum scsi_next write_commit(struct scsi_cmd *c)

@@ -24,10 +24,11 @@ START_TEST(a_login_has_power_on)
 	ck_assert_int_eq(run(n, 1, CDB(0x03, 0, 0, 0, 18), NULL, 18), 0);
 	ck_assert_uint_eq(sense_in(fx->in), 0x062900);
 	ck_assert_int_eq(TUR(n, 1), 0);
-	/* an illegal CDB is told before the attention, which stays */
+	/* an attention goes before what is wrong with the CDB */
+	ck_assert_int_eq(run(n, 300, CDB(0xff), NULL, 0), 2);
+	ck_assert_uint_eq(sense_of(), 0x062900);
 	ck_assert_int_eq(run(n, 300, CDB(0xff), NULL, 0), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_OPCODE);
-	expect_ua(n, 300, 0x2900);
 	fixture_logout(n);
 }
 END_TEST
