@@ -18,20 +18,35 @@ static unsigned cdb_bytchk(const uint8_t *cdb)
 	return cdb[1] >> 1 & 3;
 }
 
+/* One chunk of every copy. A copy whose disk is out is not looked at; one there must be. */
+static int verify_chunk(struct volume *v, void *buf, uint32_t len, uint64_t off)
+{
+	unsigned read = 0;
+	for (unsigned copy = 0; copy < COPIES_MAX; copy++) {
+		int err = volume_read_copy(v, buf, len, off, copy);
+		if (err == -ENOENT || err == -EOPNOTSUPP) /* no more copies */
+			break;
+		if (err == -ENODEV)
+			continue;
+		if (err)
+			return err == -EIO ? -ERR_MEDIUM : err;
+		read++;
+	}
+	return read ? 0 : -ERR_MEDIUM;
+}
+
 int verify_medium(struct scsi_cmd *c)
 {
 	struct volume *v = lu_volume(c->lu);
+	/* whole 4 KiB: the disks may have blocks of that size */
+	uint64_t off = ROUND_DOWN(c->off, 4096), end = ROUND_UP(c->off + c->len, 4096);
+	end = MIN(end, volume_size(v));
 	void *buf = aligned_alloc(4096, VERIFY_CHUNK);
 	if (!buf)
 		return -ENOMEM;
 	int err = 0;
-	for (uint32_t done = 0; !err && done < c->len; done += VERIFY_CHUNK) {
-		uint32_t n = MIN(c->len - done, VERIFY_CHUNK);
-		for (unsigned copy = 0; !err && copy < COPIES_MAX; copy++)
-			err = volume_read_copy(v, buf, n, c->off + done, copy);
-		if (err == -ENOENT || err == -EOPNOTSUPP) /* no more copies */
-			err = 0;
-	}
+	for (; !err && off < end; off += VERIFY_CHUNK)
+		err = verify_chunk(v, buf, (uint32_t)MIN(end - off, VERIFY_CHUNK), off);
 	free(buf);
 	return err;
 }

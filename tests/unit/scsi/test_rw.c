@@ -289,6 +289,12 @@ START_TEST(verify_compares)
 	fx->v1->copy_err = -ERR_MEDIUM;
 	ck_assert_int_eq(run(fx->a, 0, rw_cdb(1, 3, 2, 8, 0), NULL, 0), 2);
 	ck_assert_uint_eq(sense_of(), 0x031100);
+	fx->v1->copy_err = -EIO;
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(1, 3, 2, 8, 0), NULL, 0), 2);
+	ck_assert_uint_eq(sense_of(), 0x031100);
+	fx->v1->copy_err = -ENODEV; /* all disks are out */
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(1, 3, 2, 8, 0), NULL, 0), 2);
+	ck_assert_uint_eq(sense_of(), 0x031100);
 	/* the largest */
 	fx->v1->copy_err = 0;
 	memcpy(buf, fx->v1->data + 512, CACHE_IO_MAX);
