@@ -286,7 +286,7 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   CACHE_IO_MAX
-#define SCSI_WRITE_SAME_MAX (32u << 20)
+#define SCSI_WRITE_SAME_MAX (16u << 20)
 #define SCSI_UNMAP_MAX	    (512u << 20)
 #define SCSI_UNMAP_DESCS    256
 

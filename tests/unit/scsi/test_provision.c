@@ -62,7 +62,7 @@ START_TEST(write_same_refuses)
 	ck_assert_uint_eq(sense_of(), SHORT_DATA);
 	fx->v1->size = 1ull << 40;
 	run(fx->a, 0, CDB(0), NULL, 0);
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x93, 0, BE64(0), BE32(65537)), buf, 512), 2);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x93, 0, BE64(0), BE32(32769)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
 	ck_assert_int_eq(sense_field(), 10);
 	ck_assert_uint_eq(fx->v1->commits + fx->v1->discards, 0);
