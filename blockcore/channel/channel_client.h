@@ -34,8 +34,13 @@ struct channel_opts {
 	void *arg;
 };
 
-/* Waits until connected (retries for ever until channel_close) or -ERR_VERSION, -EACCES. */
+/*
+ * Waits, in a task, until connected: tries for ever. *ret is set before the wait, so that another
+ * task may channel_close() it (-ERR_SHUTDOWN). -ERR_VERSION, -EACCES, -ERR_EPOCH_STALE: *ret is
+ * gone again.
+ */
 int channel_open(struct channel **ret, const struct channel_opts *opts);
+/* Waits, in a task. What is in flight ends with -ERR_SHUTDOWN. Volumes may be closed later. */
 void channel_close(struct channel *c);
 bool channel_up(const struct channel *c);
 uint64_t channel_epoch(const struct channel *c);
@@ -51,13 +56,16 @@ int channel_volume_open(struct channel *c, uint32_t volume_id, struct bdev **ret
 /*
  * Staging memory, shared with the controller: receive buffers for RPC records live here so that
  * WRITE payloads are copied once (by the controller, into cache pages). Size classes 64 KiB
- * and 1280 KiB. NULL when none is free; channel_staging_get() waits for one.
+ * and 1280 KiB. NULL when none is free or size is larger; channel_staging_get() waits for one.
+ * The channel keeps some for itself, so holders of buffers never block its own transfers.
  */
 void *channel_staging_try_get(struct channel *c, size_t size);
 void *channel_staging_get(struct channel *c, size_t size);
 void channel_staging_put(struct channel *c, void *buf);
 
-/* Waits. Orders a backup of the PIV: own group's (NULL), another's, or all. */
+/* Waits. Orders a backup of the PIV: own group's (NULL), another's, or all. 0 when the controller
+ * answered (ret->code says how it went; free ret->text unless it is protobuf_c_empty_string),
+ * -ERR_DISCONNECTED: the connection ended before, it may or may not have been made. */
 int channel_backup(struct channel *c, const char *group, bool all, Isthmus__ChannelBackedUp *ret);
 
 struct channel_stats {

@@ -1,0 +1,13 @@
+libblockcore_a_SOURCES += \
+	blockcore/channel/channel_admin.c blockcore/channel/channel_backup.c \
+	blockcore/channel/channel_bdev.c blockcore/channel/channel_client.c \
+	blockcore/channel/channel_client.h blockcore/channel/channel_client_impl.h \
+	blockcore/channel/channel_config.c blockcore/channel/channel_conn.c \
+	blockcore/channel/channel_exec.c blockcore/channel/channel_exec.h \
+	blockcore/channel/channel_hit.c blockcore/channel/channel_layout.h \
+	blockcore/channel/channel_peer.c blockcore/channel/channel_ring.c \
+	blockcore/channel/channel_seg.c blockcore/channel/channel_seg.h \
+	blockcore/channel/channel_server.c blockcore/channel/channel_server.h \
+	blockcore/channel/channel_server_impl.h \
+	blockcore/channel/channel_sock.c blockcore/channel/channel_sock.h \
+	blockcore/channel/channel_staging.c

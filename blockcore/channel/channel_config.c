@@ -1,0 +1,157 @@
+/*
+ * A head's part of the array metadata: its file systems with their exports,
+ * and the volumes of its group's running state.
+ */
+#include "blockcore/channel/channel_server_impl.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const Isthmus__HeadGroup *group_find(const Isthmus__ArrayMeta *am, const char *name)
+{
+	for (size_t i = 0; i < am->n_groups; i++)
+		if (strcmp(am->groups[i]->name, name) == 0)
+			return am->groups[i];
+	return NULL;
+}
+
+static const Isthmus__FileSystem *fs_find(const Isthmus__ArrayMeta *am, const char *name)
+{
+	for (size_t i = 0; i < am->n_filesystems; i++)
+		if (strcmp(am->filesystems[i]->name, name) == 0)
+			return am->filesystems[i];
+	return NULL;
+}
+
+/* A file system of the group may be opened by each of its heads: one may have to take it over. */
+bool channel_config_allows(const Isthmus__ArrayMeta *am, const char *head, const char *group,
+			   uint32_t volume_id)
+{
+	const Isthmus__HeadGroup *g = group_find(am, group);
+	if (volume_id == 0)
+		return false;
+	if (g && (g->piv_volume == volume_id || g->backup_volume == volume_id))
+		return true;
+	for (size_t i = 0; i < am->n_filesystems; i++) {
+		const Isthmus__FileSystem *fs = am->filesystems[i];
+		if (fs->volume_id == volume_id &&
+		    (strcmp(fs->head, head) == 0 || strcmp(fs->group, group) == 0))
+			return true;
+	}
+	return false;
+}
+
+/* The message is put together in one block that borrows the metadata's strings; the caller gets a
+ * copy of its own by packing and unpacking it. */
+struct shallow {
+	Isthmus__NasConfig cfg;
+	Isthmus__NasFs *fs;
+	Isthmus__NasFs **fs_ptrs;
+	Isthmus__NasExport *exports;
+	Isthmus__NasExport **export_ptrs;
+	Isthmus__NasExportClient *clients;
+	Isthmus__NasExportClient **client_ptrs;
+	size_t nclients;
+};
+
+static void put_fs(struct shallow *w, const Isthmus__FileSystem *fs)
+{
+	size_t i = w->cfg.n_filesystems++;
+	isthmus__nas_fs__init(&w->fs[i]);
+	w->fs[i].name = fs->name;
+	w->fs[i].volume_id = fs->volume_id;
+	w->fs[i].id = fs->id;
+	w->fs[i].formatted = fs->formatted;
+	w->fs_ptrs[i] = &w->fs[i];
+}
+
+static void put_client(struct shallow *w, const Isthmus__ExportClient *c)
+{
+	size_t i = w->nclients++;
+	Isthmus__NasExportClient *n = &w->clients[i];
+	isthmus__nas_export_client__init(n);
+	n->match = c->match;
+	n->read_write = c->read_write;
+	n->squash = c->squash;
+	n->anon_uid = c->anon_uid;
+	n->anon_gid = c->anon_gid;
+	n->secure_port = c->secure_port;
+	w->client_ptrs[i] = n;
+}
+
+static void put_export(struct shallow *w, const Isthmus__Export *e)
+{
+	size_t i = w->cfg.n_exports++;
+	Isthmus__NasExport *n = &w->exports[i];
+	isthmus__nas_export__init(n);
+	n->path = e->path;
+	n->fs = e->fs;
+	n->subdir = e->subdir;
+	n->id = e->id;
+	n->n_clients = e->n_clients;
+	n->clients = &w->client_ptrs[w->nclients];
+	for (size_t k = 0; k < e->n_clients; k++)
+		put_client(w, e->clients[k]);
+	w->export_ptrs[i] = n;
+}
+
+static void fill(struct shallow *w, const Isthmus__ArrayMeta *am, const char *head,
+		 const char *group)
+{
+	const Isthmus__HeadGroup *g = group_find(am, group);
+	w->cfg.seq = am->seq;
+	w->cfg.filesystems = w->fs_ptrs;
+	w->cfg.exports = w->export_ptrs;
+	for (size_t i = 0; i < am->n_filesystems; i++)
+		if (strcmp(am->filesystems[i]->head, head) == 0)
+			put_fs(w, am->filesystems[i]);
+	for (size_t i = 0; i < am->n_exports; i++) {
+		const Isthmus__FileSystem *fs = fs_find(am, am->exports[i]->fs);
+		if (fs && strcmp(fs->head, head) == 0)
+			put_export(w, am->exports[i]);
+	}
+	if (g) {
+		w->cfg.piv_volume = g->piv_volume;
+		w->cfg.backup_volume = g->backup_volume;
+		w->cfg.group_id = g->id;
+	}
+}
+
+static Isthmus__NasConfig *own_copy(const Isthmus__NasConfig *cfg)
+{
+	size_t len = isthmus__nas_config__get_packed_size(cfg);
+	uint8_t *buf = malloc(len ? len : 1);
+	if (!buf)
+		return NULL;
+	isthmus__nas_config__pack(cfg, buf);
+	Isthmus__NasConfig *copy = isthmus__nas_config__unpack(NULL, len, buf);
+	free(buf);
+	return copy;
+}
+
+Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char *head,
+					const char *group)
+{
+	struct shallow w = {0};
+	Isthmus__NasConfig *copy = NULL;
+	size_t clients = 0;
+	for (size_t i = 0; i < am->n_exports; i++)
+		clients += am->exports[i]->n_clients;
+	isthmus__nas_config__init(&w.cfg);
+	w.fs = calloc(am->n_filesystems + 1, sizeof(*w.fs));
+	w.fs_ptrs = calloc(am->n_filesystems + 1, sizeof(*w.fs_ptrs));
+	w.exports = calloc(am->n_exports + 1, sizeof(*w.exports));
+	w.export_ptrs = calloc(am->n_exports + 1, sizeof(*w.export_ptrs));
+	w.clients = calloc(clients + 1, sizeof(*w.clients));
+	w.client_ptrs = calloc(clients + 1, sizeof(*w.client_ptrs));
+	if (w.fs && w.fs_ptrs && w.exports && w.export_ptrs && w.clients && w.client_ptrs) {
+		fill(&w, am, head, group);
+		copy = own_copy(&w.cfg);
+	}
+	free(w.fs);
+	free(w.fs_ptrs);
+	free(w.exports);
+	free(w.export_ptrs);
+	free(w.clients);
+	free(w.client_ptrs);
+	return copy;
+}

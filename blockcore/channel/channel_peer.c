@@ -1,0 +1,281 @@
+/*
+ * Heads by name, and who may have that name's segment.
+ *
+ *   hello from ...                        segment
+ *   a name not seen                       made
+ *   the instance that has it              used again, rings empty, same epoch
+ *   another instance of the name          the old one is fenced (its requests have
+ *                                         ended, its file gets another name), a new
+ *                                         one is made with a higher epoch
+ *   an instance that was fenced           refused: -ERR_EPOCH_STALE
+ *
+ * In each case the connection before is closed first, and everything it had
+ * asked for has ended before the new one is welcomed: a request is never
+ * executed behind the back of one that was issued again.
+ *
+ * A segment whose head is not connected keeps its hazards until the head's
+ * process is gone (pid and start time) or left in order; the reaper looks.
+ */
+#include "blockcore/channel/channel_exec.h"
+#include "blockcore/channel/channel_server_impl.h"
+#include "blockcore/channel/channel_sock.h"
+#include "blockcore/core.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include "runtime/reactor.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REAP_NS (200 * NS_PER_MS)
+
+struct channel_peer *channel_peer_find(struct channel_server *s, const char *name)
+{
+	struct channel_peer *p;
+	TAILQ_FOREACH (p, &s->peers, link)
+		if (strcmp(p->name, name) == 0)
+			return p;
+	return NULL;
+}
+
+static struct channel_peer *peer_get(struct channel_server *s, const char *name)
+{
+	struct channel_peer *p = channel_peer_find(s, name);
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return NULL;
+		p->server = s;
+		snprintf(p->name, sizeof(p->name), "%s", name);
+		task_mutex_init(&p->admitting);
+		waitq_init(&p->conn_gone);
+		TAILQ_INSERT_TAIL(&s->peers, p, link);
+	}
+	p->users++;
+	return p;
+}
+
+static void peer_free_if_unused(struct channel_peer *p)
+{
+	if (p->users || p->seg || p->conn)
+		return;
+	TAILQ_REMOVE(&p->server->peers, p, link);
+	free(p);
+}
+
+static void peer_put(struct channel_peer *p)
+{
+	p->users--;
+	peer_free_if_unused(p);
+}
+
+static bool instance_is_fenced(struct channel_server *s, const char *head, uint64_t instance)
+{
+	struct channel_seg *seg;
+	TAILQ_FOREACH (seg, &s->fenced, link)
+		if (seg->instance == instance && strcmp(seg->head, head) == 0)
+			return true;
+	return false;
+}
+
+/* Epochs only grow, also over the life of the segments: not below the clock in milliseconds. */
+static uint64_t next_epoch(uint64_t before)
+{
+	uint64_t now = env_realtime_ns(env_real()) / NS_PER_MS;
+	return MAX(before + 1, now);
+}
+
+/* The peer's segment for this instance, made or used again. Nothing is being executed on it. */
+static int take_segment(struct channel_peer *p, struct channel_conn *c,
+			const Isthmus__ChannelHello *hello)
+{
+	struct channel_server *s = p->server;
+	struct channel_seg *old = p->seg, *seg;
+	if (old && old->instance == hello->instance) {
+		channel_seg_reset(old, c->pid);
+		return 0;
+	}
+	uint64_t epoch = next_epoch(old ? old->epoch : 0);
+	if (old) {
+		channel_seg_retire(old, epoch);
+		TAILQ_INSERT_TAIL(&s->fenced, old, link);
+		p->seg = NULL;
+		event_write(LOG_L_NOTICE, "head.fenced",
+			    "head %s: a new instance took over, the old one is fenced", p->name);
+	}
+	struct channel_seg_id id = {.head = p->name,
+				    .group = hello->group,
+				    .instance = hello->instance,
+				    .epoch = epoch,
+				    .pid = c->pid};
+	int rc = channel_seg_create(&seg, core_cache(s->opts.core), s->npages, s->memory_dir, &id);
+	if (rc)
+		return rc;
+	channel_seg_reset(seg, c->pid);
+	p->seg = seg;
+	return 0;
+}
+
+static struct reactor *next_reactor(struct channel_server *s)
+{
+	return s->reactors[s->next_reactor++ % s->opts.nreactors];
+}
+
+static int admit_locked(struct channel_peer *p, struct channel_conn *c,
+			const Isthmus__ChannelHello *hello)
+{
+	struct channel_server *s = p->server;
+	if (instance_is_fenced(s, p->name, hello->instance))
+		return -ERR_EPOCH_STALE;
+	while (p->conn) {
+		channel_conn_close(p->conn);
+		waitq_wait(&p->conn_gone);
+	}
+	if (c->closing || s->stopping)
+		return -ERR_DISCONNECTED;
+	int rc = take_segment(p, c, hello);
+	if (rc == 0)
+		rc = channel_exec_new(&c->exec, next_reactor(s), p->seg, channel_sock_fd(c->sock));
+	if (rc == 0)
+		rc = channel_exec_start(c->exec);
+	if (rc) {
+		channel_exec_free(c->exec);
+		c->exec = NULL;
+		return rc;
+	}
+	c->peer = p;
+	p->conn = c;
+	memcpy(c->head, p->name, sizeof(c->head));
+	snprintf(c->group, sizeof(c->group), "%s", hello->group);
+	return 0;
+}
+
+int channel_peer_admit(struct channel_conn *c, const Isthmus__ChannelHello *hello)
+{
+	if (!channel_name_valid(hello->head) || !channel_name_valid(hello->group) ||
+	    hello->instance == 0)
+		return -EINVAL;
+	struct channel_peer *p = peer_get(c->server, hello->head);
+	if (!p)
+		return -ENOMEM;
+	task_mutex_lock(&p->admitting);
+	int rc = admit_locked(p, c, hello);
+	task_mutex_unlock(&p->admitting);
+	peer_put(p);
+	return rc;
+}
+
+void channel_peer_leave(struct channel_conn *c)
+{
+	struct channel_peer *p = c->peer;
+	if (!p)
+		return;
+	channel_exec_stop(c->exec);
+	channel_exec_free(c->exec);
+	c->exec = NULL;
+	c->peer = NULL;
+	p->conn = NULL;
+	waitq_wake_all(&p->conn_gone);
+}
+
+/* ---- segments without a connection ---- */
+
+static bool is_segment_name(const char *name)
+{
+	size_t n = strlen(name);
+	return n > 12 && strncmp(name, "channel-", 8) == 0 && strcmp(name + n - 4, ".seg") == 0;
+}
+
+static void restore_one(struct channel_server *s, const char *path)
+{
+	struct channel_seg *seg;
+	int rc = channel_seg_open(&seg, core_cache(s->opts.core), s->npages, path);
+	if (rc) {
+		log_notice("channel: segment left by another time removed path=%s why=%s", path,
+			   err_name(rc));
+		unlink(path);
+		return;
+	}
+	struct channel_peer *p = NULL;
+	if (channel_seg_abandoned(seg) || (!seg->fenced && !(p = peer_get(s, seg->head)))) {
+		channel_seg_free(seg, true);
+		return;
+	}
+	if (p && !p->seg)
+		p->seg = seg;
+	else
+		TAILQ_INSERT_TAIL(&s->fenced, seg, link);
+	if (p)
+		peer_put(p);
+	log_info("channel: pages held by a head stay held head=%s instance=%llx fenced=%d",
+		 seg->head, (unsigned long long)seg->instance, seg->fenced);
+}
+
+void channel_peer_restore(struct channel_server *s)
+{
+	char path[512];
+	struct dirent *de;
+	DIR *dir = opendir(s->memory_dir);
+	if (!dir)
+		return;
+	while ((de = readdir(dir))) {
+		if (is_segment_name(de->d_name) &&
+		    snprintf(path, sizeof(path), "%s/%s", s->memory_dir, de->d_name) <
+			(int)sizeof(path))
+			restore_one(s, path);
+	}
+	closedir(dir);
+}
+
+static void reap(struct channel_server *s)
+{
+	struct channel_seg *seg, *next_seg;
+	struct channel_peer *p, *next;
+	TAILQ_FOREACH_SAFE (seg, &s->fenced, link, next_seg) {
+		if (!channel_seg_abandoned(seg))
+			continue;
+		TAILQ_REMOVE(&s->fenced, seg, link);
+		channel_seg_free(seg, true);
+	}
+	TAILQ_FOREACH_SAFE (p, &s->peers, link, next) {
+		if (p->users || p->conn || !p->seg || !channel_seg_abandoned(p->seg))
+			continue;
+		log_info("channel: head is gone head=%s", p->name);
+		channel_seg_free(p->seg, true);
+		p->seg = NULL;
+		peer_free_if_unused(p);
+	}
+}
+
+void channel_peer_reaper(void *arg)
+{
+	struct channel_server *s = arg;
+	while (!s->stopping) {
+		env_waitq_wait(env_real(), &s->reaper_q, REAP_NS);
+		reap(s);
+	}
+	s->reaper_runs = false;
+	waitq_wake_all(&s->gone_q);
+}
+
+void channel_peer_free_all(struct channel_server *s)
+{
+	struct channel_seg *seg;
+	struct channel_peer *p;
+	reap(s);
+	while ((seg = TAILQ_FIRST(&s->fenced))) {
+		TAILQ_REMOVE(&s->fenced, seg, link);
+		channel_seg_free(seg, false);
+	}
+	while ((p = TAILQ_FIRST(&s->peers))) {
+		ASSERT(!p->users && !p->conn);
+		TAILQ_REMOVE(&s->peers, p, link);
+		channel_seg_free(p->seg, false);
+		free(p);
+	}
+}

@@ -1,0 +1,106 @@
+/*
+ * The channel server's own structures, shared by its files. Everything here
+ * belongs to the home reactor.
+ */
+#ifndef ISTHMUS_CHANNEL_SERVER_IMPL_H
+#define ISTHMUS_CHANNEL_SERVER_IMPL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <bsd/sys/queue.h>
+#include "blockcore/channel/channel_seg.h"
+#include "blockcore/channel/channel_server.h"
+#include "proto/meta.pb-c.h"
+#include "runtime/task.h"
+
+struct channel_conn;
+struct channel_exec;
+struct channel_sock;
+struct watch;
+
+/* A head by name: its present segment and connection. Lives as long as either does. */
+struct channel_peer {
+	struct channel_server *server;
+	char name[CHANNEL_NAME_MAX];
+	struct task_mutex admitting; /* one hello at a time */
+	unsigned users;		     /* tasks that hold or want it */
+	struct channel_seg *seg;     /* NULL: none yet */
+	struct channel_conn *conn;   /* NULL: not connected */
+	struct waitq conn_gone;
+	TAILQ_ENTRY(channel_peer) link;
+};
+
+/* A connection, from accept to its last task's end. */
+struct channel_conn {
+	struct channel_server *server;
+	struct channel_sock *sock;
+	struct channel_peer *peer; /* while admitted */
+	char head[CHANNEL_NAME_MAX], group[CHANNEL_NAME_MAX];
+	struct channel_exec *exec;
+	pid_t pid;
+	bool closing;
+	unsigned tasks; /* besides its main one */
+	struct waitq tasks_gone;
+
+	bool config_due; /* the metadata changed since it was last sent */
+	struct waitq config_q;
+	Isthmus__NasConfigApplied *applied; /* the head's last answer, NULL before */
+	TAILQ_ENTRY(channel_conn) link;
+};
+
+struct channel_server {
+	uint32_t magic;
+	struct channel_server_opts opts;
+	char *socket_path, *memory_dir;
+	uint32_t *uids;
+	struct reactor **reactors;
+	unsigned next_reactor;
+	struct reactor *home;
+	uint32_t npages;
+	uint64_t incarnation;
+	char controller[32];
+	bool battery;
+	int listen_fd;
+	struct watch *listen_watch;
+	struct meta_watch *meta_watch;
+	bool stopping;
+	bool reaper_runs;
+	struct waitq reaper_q; /* woken to stop */
+	struct waitq gone_q;   /* a connection or the reaper ended */
+	struct waitq applied_q;
+	unsigned nconns;
+	TAILQ_HEAD(, channel_conn) conns;
+	TAILQ_HEAD(, channel_peer) peers;
+	TAILQ_HEAD(, channel_seg) fenced; /* of instances whose name was taken over */
+};
+
+/* channel_conn.c: a connection's main task; arg is the struct channel_conn. */
+void channel_conn_main(void *arg);
+void channel_conn_close(struct channel_conn *c);
+
+/* channel_peer.c */
+/* Waits. Gives the connection its segment and exec. -ERR_EPOCH_STALE: a fenced instance. */
+int channel_peer_admit(struct channel_conn *c, const Isthmus__ChannelHello *hello);
+void channel_peer_leave(struct channel_conn *c);
+/* At start: takes over the segments that heads of an earlier controller still have. */
+void channel_peer_restore(struct channel_server *s);
+/* The task that drops what dead heads held. */
+void channel_peer_reaper(void *arg);
+struct channel_peer *channel_peer_find(struct channel_server *s, const char *name);
+void channel_peer_free_all(struct channel_server *s);
+
+/* channel_config.c */
+/* What this head serves, as an own copy (protobuf-c's free). NULL: no memory. */
+Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char *head,
+					const char *group);
+/* May a head of this name and group open the volume? */
+bool channel_config_allows(const Isthmus__ArrayMeta *am, const char *head, const char *group,
+			   uint32_t volume_id);
+
+/* channel_backup.c: waits; does what a head ordered. */
+void channel_backup_order(struct channel_server *s, const char *own_group,
+			  const Isthmus__ChannelBackup *order, Isthmus__ChannelBackedUp *ret,
+			  char *text, size_t text_size);
+
+#endif
