@@ -59,7 +59,7 @@ static int backup_one(struct channel_server *s, const struct todo *t, Isthmus__C
 	struct record r = {.volume = t->to, .result = &res};
 	rc = meta_update(core_meta(core), put_record, &r, why);
 	if (rc) {
-		snprintf(text, text_size, "group %s: copied, but not recorded: %s", t->group,
+		snprintf(text, text_size, "group %s: copied, but not recorded: %.160s", t->group,
 			 why[0] ? why : err_text(rc));
 		return rc;
 	}

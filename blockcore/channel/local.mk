@@ -11,3 +11,9 @@ libblockcore_a_SOURCES += \
 	blockcore/channel/channel_server_impl.h \
 	blockcore/channel/channel_sock.c blockcore/channel/channel_sock.h \
 	blockcore/channel/channel_staging.c
+
+check_PROGRAMS += tests/unit/channel/test_channel
+tests_unit_channel_test_channel_SOURCES = tests/unit/channel/test_channel.c \
+	tests/unit/channel/fake_core.c tests/unit/channel/fake_core.h
+tests_unit_channel_test_channel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_channel_test_channel_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
