@@ -1,0 +1,165 @@
+#include "tests/unit/nfs/nas_world.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "runtime/bdev.h"
+#include "runtime/env.h"
+#include "runtime/reactor.h"
+
+/* ---- memory as a block device ---- */
+
+struct mem_bdev {
+	struct bdev b;
+	uint8_t *mem;
+};
+
+static int mem_readv(struct bdev *b, const struct iovec *iov, int n, uint64_t off)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	for (int i = 0; i < n; off += iov[i++].iov_len)
+		memcpy(iov[i].iov_base, m->mem + off, iov[i].iov_len);
+	return 0;
+}
+
+static int mem_writev(struct bdev *b, const struct iovec *iov, int n, uint64_t off, unsigned flags)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	for (int i = 0; i < n; off += iov[i++].iov_len)
+		memcpy(m->mem + off, iov[i].iov_base, iov[i].iov_len);
+	return 0;
+}
+
+static int mem_flush(struct bdev *b)
+{
+	return 0;
+}
+
+static void mem_close(struct bdev *b)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	munmap(m->mem, b->size);
+	free(m);
+}
+
+struct bdev *mem_bdev_new(uint64_t size)
+{
+	static const struct bdev_ops ops = {
+	    .readv = mem_readv, .writev = mem_writev, .flush = mem_flush, .close = mem_close};
+	struct mem_bdev *m = calloc(1, sizeof(*m));
+	m->mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->mem == MAP_FAILED)
+		abort();
+	m->b = (struct bdev){.ops = &ops, .size = size, .block_size = 512, .mem_align = 1};
+	strcpy(m->b.name, "memory");
+	return &m->b;
+}
+
+/* ---- the world ---- */
+
+static void step_task(void *arg)
+{
+	struct nas *n = arg;
+	n->step(n);
+	n->busy = false;
+}
+
+void nas_run(struct nas *n, void (*fn)(struct nas *n))
+{
+	n->step = fn;
+	n->busy = true;
+	ck_assert_int_eq(task_start_on(reactor_sched(n->reactor), step_task, n), 0);
+	while (n->busy)
+		usleep(500);
+}
+
+static Isthmus__NasExportClient client(const char *match, bool rw, const char *squash,
+				       uint32_t anon)
+{
+	Isthmus__NasExportClient c = ISTHMUS__NAS_EXPORT_CLIENT__INIT;
+	c.match = (char *)match;
+	c.read_write = rw;
+	c.squash = (char *)squash;
+	c.anon_uid = c.anon_gid = anon;
+	return c;
+}
+
+void nas_exports(struct nas *n)
+{
+	static const struct {
+		const char *path, *subdir, *match, *squash;
+		bool rw;
+		uint32_t anon;
+	} rows[] = {
+	    {"/demo", "/", "*", "none", true, 0},
+	    {"/ro", "/", "127.0.0.0/8", "none", false, 0},
+	    {"/squash", "/", "*", "root", true, 65534},
+	    {"/all", "/", "127.0.0.1", "all", true, 1234},
+	    {"/secret", "/", "192.0.2.0/24", "none", true, 0},
+	    {"/sub", "/dir/below", "*", "none", true, 0},
+	};
+	enum { N = sizeof(rows) / sizeof(rows[0]) };
+	Isthmus__NasExport e[N], *list[N];
+	Isthmus__NasExportClient c[N], *clients[N];
+	for (unsigned i = 0; i < N; i++) {
+		c[i] = client(rows[i].match, rows[i].rw, rows[i].squash, rows[i].anon);
+		clients[i] = &c[i];
+		isthmus__nas_export__init(&e[i]);
+		e[i].id = NAS_EXPORT_ID + i;
+		e[i].path = (char *)rows[i].path;
+		e[i].fs = (char *)"fs0";
+		e[i].subdir = (char *)rows[i].subdir;
+		e[i].n_clients = 1;
+		e[i].clients = &clients[i];
+		list[i] = &e[i];
+	}
+	ck_assert_uint_eq(nfs_exports_set(n->nfs, list, N), 0);
+}
+
+static void up_step(struct nas *n)
+{
+	struct fs_mkfs_opts mkfs = {.label = "test", .root_mode = 0777};
+	struct fs_opts fso = {0};
+	struct nfs_opts no = {.reactor = n->reactor, .env = env_real()};
+	struct rpc_server_opts so = {
+	    .reactor = n->reactor, .env = env_real(), .area_size = nfs_area_size()};
+	n->bdev = mem_bdev_new(NAS_FS_SIZE);
+	ck_assert_int_eq(fs_mkfs(env_real(), n->bdev, &mkfs), 0);
+	ck_assert_int_eq(fs_mount(&n->fs, env_real(), n->bdev, &fso), 0);
+	ck_assert_int_eq(nfs_new(&n->nfs, &no), 0);
+	ck_assert_int_eq(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs), 0);
+	nas_exports(n);
+	ck_assert_int_eq(rpc_server_new(&n->server, &so), 0);
+	ck_assert_int_eq(nfs_serve(n->nfs, n->server), 0);
+	ck_assert_int_eq(rpc_server_listen(n->server, "127.0.0.1", 0, &n->port), 0);
+}
+
+void nas_up(struct nas *n)
+{
+	struct reactor_opts o = {.name = "nas", .cpu = -1};
+	memset(n, 0, sizeof(*n));
+	ck_assert_int_eq(reactor_new(&n->reactor, &o), 0);
+	ck_assert_int_eq(reactor_start_thread(n->reactor), 0);
+	nas_run(n, up_step);
+}
+
+static void down_step(struct nas *n)
+{
+	ck_assert_int_eq(rpc_server_stop(n->server, 5 * NS_PER_S), 0);
+	struct fs *fs = nfs_mount_take(n->nfs, NAS_FS_ID);
+	if (fs)
+		ck_assert_int_eq(fs_unmount(fs), 0);
+	rpc_server_free(n->server);
+	nfs_free(n->nfs);
+	bdev_close(n->bdev);
+}
+
+void nas_down(struct nas *n)
+{
+	nas_run(n, down_step);
+	reactor_stop(n->reactor);
+	reactor_join(n->reactor);
+	reactor_free(n->reactor);
+}

@@ -1,0 +1,42 @@
+/*
+ * An NFS server in this process: a real file system on a disk in memory, served by a reactor on a
+ * thread of its own. Tests talk to it over loopback, with libnfs or with bytes of their own.
+ */
+#ifndef ISTHMUS_TESTS_NAS_WORLD_H
+#define ISTHMUS_TESTS_NAS_WORLD_H
+
+#include <stdint.h>
+#include "nasfront/fs/fs.h"
+#include "nasfront/nfs/nfs.h"
+#include "nasfront/rpc/rpc.h"
+
+#define NAS_FS_ID     77
+#define NAS_FS_SIZE   (512ull << 20)
+#define NAS_EXPORT_ID 5 /* "/demo": read and write, no squash, for everyone */
+
+struct nas {
+	struct reactor *reactor;
+	struct rpc_server *server;
+	struct nfs *nfs;
+	struct bdev *bdev;
+	struct fs *fs;
+	uint16_t port;
+	_Atomic bool busy; /* a step runs on the reactor */
+	void (*step)(struct nas *n);
+};
+
+/* Makes, mounts and serves it, with the exports of nas_exports(). */
+void nas_up(struct nas *n);
+void nas_down(struct nas *n);
+/* Runs fn in a task of the reactor and waits for its end. */
+void nas_run(struct nas *n, void (*fn)(struct nas *n));
+/*
+ * The exports: /demo rw,none; /ro read-only; /squash root squash to 65534; /all all squash to
+ * 1234:1234; /secret for 192.0.2.0/24 only; /sub of the directory /dir/below.
+ */
+void nas_exports(struct nas *n);
+
+/* A bdev over memory. */
+struct bdev *mem_bdev_new(uint64_t size);
+
+#endif
