@@ -136,6 +136,7 @@ struct rpc_server_opts {
 	unsigned max_requests;		 /* of all connections; 0: 4096 */
 	unsigned drc_entries;		 /* 0: 4096 */
 	uint64_t record_timeout_ns;	 /* a record that does not come whole; 0: 30 s */
+	bool hold;			 /* accept nothing before rpc_server_accept() */
 	uint64_t send_timeout_ns;	 /* a peer that reads nothing; 0: 120 s */
 };
 
@@ -146,6 +147,8 @@ void rpc_server_free(struct rpc_server *s);
 int rpc_server_add(struct rpc_server *s, const struct rpc_program *p);
 /* address: numeric v4 or v6 ("::" takes v4 as well). port 0: any; ret_port may be NULL. */
 int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, uint16_t *ret_port);
+/* Listeners only bind and queue until this: connections are accepted from now on. */
+void rpc_server_accept(struct rpc_server *s);
 /* Waits (a task): closes the listeners, handles nothing new, lets running requests end and their
  * replies leave, at most timeout_ns. 0 or -ETIMEDOUT. */
 int rpc_server_stop(struct rpc_server *s, uint64_t timeout_ns);

@@ -82,7 +82,7 @@ struct rpc_server {
 	struct drc *drc;
 	struct deferred resume;
 	struct env_timer tick, retry;
-	bool retry_armed, stopping, mute;
+	bool retry_armed, stopping, mute, accepting;
 	struct waitq drained;
 	struct rpc_stats stats;
 };

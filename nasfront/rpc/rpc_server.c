@@ -171,8 +171,8 @@ static void server_tick(void *arg)
 		conn_check_time(c, now);
 	if (s->stopping)
 		return;
-	for (unsigned i = 0; i < s->nlisteners; i++)
-		watch_set(s->listeners[i].watch, UV_READABLE);
+	if (s->accepting)
+		rpc_server_accept(s);
 	env_timer_start(s->o.env, &s->tick, MIN(TICK_NS, s->o.record_timeout_ns));
 }
 
@@ -297,10 +297,19 @@ int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, 
 		return rc;
 	}
 	s->nlisteners++;
-	watch_set(l->watch, UV_READABLE);
+	if (s->accepting)
+		watch_set(l->watch, UV_READABLE);
 	if (ret_port)
 		*ret_port = socket_port(fd);
 	return 0;
+}
+
+void rpc_server_accept(struct rpc_server *s)
+{
+	CHECK(s, RPC_SERVER_MAGIC);
+	s->accepting = true;
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		watch_set(s->listeners[i].watch, UV_READABLE);
 }
 
 static void server_close_listeners(struct rpc_server *s)
@@ -340,6 +349,7 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o)
 	s->o = *o;
 	opts_fill(&s->o);
 	s->memory = o->memory ? *o->memory : heap;
+	s->accepting = !o->hold;
 	TAILQ_INIT(&s->conns);
 	TAILQ_INIT(&s->starved);
 	STAILQ_INIT(&s->free_reqs);
