@@ -1,9 +1,15 @@
-sbin_PROGRAMS += isthmusd
-isthmusd_SOURCES = server/supervisor/child.c server/supervisor/child.h \
+libserver_a_SOURCES += server/supervisor/child.c server/supervisor/child.h \
 	server/supervisor/front.c server/supervisor/gather.c server/supervisor/gather.h \
-	server/supervisor/main.c server/supervisor/notify.c \
-	server/supervisor/pid_file.c server/supervisor/pid_file.h \
+	server/supervisor/notify.c server/supervisor/pid_file.c server/supervisor/pid_file.h \
 	server/supervisor/segment.c server/supervisor/supervisor.c server/supervisor/supervisor.h
+
+sbin_PROGRAMS += isthmusd
+isthmusd_SOURCES = server/supervisor/main.c
 isthmusd_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"'
-isthmusd_LDADD = $(RUNTIME_LIBS)
+isthmusd_LDADD = libserver.a $(RUNTIME_LIBS)
 EXTRA_DIST += server/supervisor/README.md
+
+check_PROGRAMS += tests/unit/supervisor/test_supervisor
+tests_unit_supervisor_test_supervisor_SOURCES = tests/unit/supervisor/test_supervisor.c
+tests_unit_supervisor_test_supervisor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_supervisor_test_supervisor_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)

@@ -1,3 +1,4 @@
+/* Pid files, and the processes they name (see pid_file.h). */
 #include "server/supervisor/pid_file.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -30,6 +30,7 @@ static uint64_t count_dirty(const void *p, uint64_t size)
 	if (size < sizeof(*sb) || memcmp(sb->magic, CACHE_MAGIC, sizeof(sb->magic)) != 0)
 		return 0;
 	if (sb->version != CACHE_VERSION || sb->cbe_off > size ||
+	    sb->cbe_off % sizeof(struct cbe) ||
 	    sb->npages > (size - sb->cbe_off) / sizeof(struct cbe))
 		return 0;
 	const struct cbe *cbe = (const void *)((const char *)p + sb->cbe_off);
