@@ -1,5 +1,7 @@
 libnasfront_a_SOURCES += \
-	nasfront/fs/access.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/checkpoint.c \
+	nasfront/fs/access.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
+	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
+	nasfront/fs/checkpoint.c \
 	nasfront/fs/dir.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
 	nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
@@ -7,3 +9,7 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
 	nasfront/fs/txn.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c
 
+check_PROGRAMS += tests/unit/fs/test_fs
+tests_unit_fs_test_fs_SOURCES = tests/unit/fs/test_fs.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

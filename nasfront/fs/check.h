@@ -1,0 +1,80 @@
+/* What the passes of a check share (check.c). */
+#ifndef ISTHMUS_NASFRONT_FS_CHECK_H
+#define ISTHMUS_NASFRONT_FS_CHECK_H
+
+#include "nasfront/fs/impl.h"
+
+/* What is known of an inode in use. */
+struct rec {
+	uint64_t ino;
+	uint64_t parent;    /* a directory's own word */
+	uint64_t entry_dir; /* a directory: where its entry is */
+	uint64_t entry_key;
+	uint64_t entries;
+	uint32_t nlink, refs, subdirs;
+	uint8_t type, colour;
+	bool orphan, damaged;
+};
+
+/* One entry of a tree that is to be built anew. */
+struct kept {
+	uint64_t key;
+	uint16_t len;
+	uint8_t v[];
+};
+struct rebuild {
+	uint64_t ino;
+	uint8_t *kept; /* struct kept, each padded to 8 */
+	size_t size;
+	struct rebuild *next;
+};
+
+/* An entry to be taken out, or to be given the right type. */
+struct bad_entry {
+	uint64_t dir, key, ino;
+	uint8_t type; /* 0: out */
+	struct bad_entry *next;
+};
+
+struct checker {
+	struct fs *fs;
+	bool repair, online;
+	void (*say)(void *arg, const char *line);
+	void *arg;
+	struct fs_check_report *report;
+	uint64_t errors, fixed; /* of this round */
+
+	uint64_t *owned; /* a bit a block: something leads to it */
+	uint64_t *inode_blocks;
+	struct rec *recs; /* by inode number */
+	size_t nrecs, room;
+	struct rebuild *rebuilds;
+	struct bad_entry *bad;
+	struct rec *cur;  /* the tree walked */
+	uint64_t cur_end; /* of its last extent */
+	uint8_t *kept;
+	size_t kept_size, kept_room;
+	uint8_t (*nodes)[BS]; /* one a level */
+	uint8_t *block;
+};
+
+void check_say(struct checker *c, uint64_t ino, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* As check_say() and counts an error, unless it may be a change made meanwhile. True: counted. */
+bool check_error(struct checker *c, uint64_t ino, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void check_fixed(struct checker *c, int rc, uint64_t ino);
+struct rec *check_rec(struct checker *c, uint64_t ino);
+/* A copy of a metadata block. */
+int check_fetch(struct checker *c, uint64_t block, unsigned type, uint64_t owner, uint8_t *to);
+typedef int check_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len);
+/* Walks the tree of an inode (its bytes in `p`); claim: its nodes are entered as owned. */
+int check_tree(struct checker *c, struct rec *r, const uint8_t *p, bool claim, check_entry *entry);
+int check_inode_bytes(struct checker *c, uint64_t ino, uint8_t *to);
+
+int check_inodes(struct checker *c); /* check_inodes.c */
+int check_rebuild(struct checker *c);
+int check_dirs(struct checker *c);		      /* check_dirs.c */
+int check_maps(struct checker *c, bool missing_only); /* check_maps.c */
+
+#endif
