@@ -13,3 +13,9 @@ check_PROGRAMS += tests/unit/fs/test_fs
 tests_unit_fs_test_fs_SOURCES = tests/unit/fs/test_fs.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_model
+tests_unit_fs_test_fs_model_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
+	tests/unit/fs/test_fs_model.c
+tests_unit_fs_test_fs_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_model_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

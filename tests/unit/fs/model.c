@@ -1,0 +1,413 @@
+/* The model file system: see model.h. */
+#include "tests/unit/fs/model.h"
+
+static uint64_t rnd(struct model *m, uint64_t below)
+{
+	m->rnd ^= m->rnd << 13;
+	m->rnd ^= m->rnd >> 7;
+	m->rnd ^= m->rnd << 17;
+	return (m->rnd * 0x2545f4914f6cdd1dull >> 33) % below;
+}
+
+struct model *model_new(uint64_t seed)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	m->rnd = seed * 0x9e3779b97f4a7c15ull + 1;
+	m->nodes[0] = (struct m_node){.used = true, .is_dir = true, .nlink = 2, .mode = 0777};
+	m->nodes[0].fid = root_fid;
+	return m;
+}
+
+struct model *model_copy(const struct model *m)
+{
+	struct model *n = malloc(sizeof(*n));
+	*n = *m;
+	for (int i = 0; i < M_NODES; i++) {
+		if (!n->nodes[i].data)
+			continue;
+		n->nodes[i].data = malloc(M_SIZE);
+		memcpy(n->nodes[i].data, m->nodes[i].data, M_SIZE);
+	}
+	return n;
+}
+
+void model_free(struct model *m)
+{
+	for (int i = 0; i < M_NODES; i++)
+		free(m->nodes[i].data);
+	free(m);
+}
+
+static struct m_name *name_find(struct model *m, int dir, const char *name)
+{
+	for (int i = 0; i < M_NAMES; i++)
+		if (m->names[i].used && m->names[i].dir == dir && !strcmp(m->names[i].name, name))
+			return &m->names[i];
+	return NULL;
+}
+
+static int any_node(struct model *m, bool dir)
+{
+	for (int i = 0; i < 50; i++) {
+		int n = (int)rnd(m, M_NODES);
+		if (m->nodes[n].used && m->nodes[n].is_dir == dir && (dir || !m->nodes[n].is_link))
+			return n;
+	}
+	return dir ? 0 : -1;
+}
+
+static void any_name(struct model *m, char *to)
+{
+	uint64_t k = rnd(m, 60);
+	snprintf(to, 32, k % 3 ? "f%llu" : "a-rather-longer-name-%llu", (unsigned long long)k);
+}
+
+/* Mostly a name that exists. */
+static void some_name(struct model *m, int *dir, char *to)
+{
+	for (int i = 0; i < 30 && rnd(m, 10); i++) {
+		struct m_name *n = &m->names[rnd(m, M_NAMES)];
+		if (!n->used)
+			continue;
+		*dir = n->dir;
+		strcpy(to, n->name);
+		return;
+	}
+	*dir = any_node(m, true);
+	any_name(m, to);
+}
+
+static bool nearly_full(const struct model *m)
+{
+	int nodes = 0, names = 0;
+	for (int i = 0; i < M_NODES; i++)
+		nodes += !m->nodes[i].used;
+	for (int i = 0; i < M_NAMES; i++)
+		names += !m->names[i].used;
+	return nodes < 8 || names < 8; /* some may be in flight */
+}
+
+void model_plan(struct model *m, struct m_op *op)
+{
+	static const uint8_t weights[M_KINDS] = {
+	    [M_CREATE] = 20, [M_MKDIR] = 6, [M_SYMLINK] = 3, [M_REMOVE] = 12, [M_RMDIR] = 4,
+	    [M_RENAME] = 12, [M_LINK] = 5,  [M_WRITE] = 30,  [M_RESIZE] = 6,  [M_CHMOD] = 4};
+	uint64_t w = rnd(m, 102);
+	memset(op, 0, sizeof(*op));
+	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
+		op->kind = (enum m_kind)k;
+		if (w < weights[k])
+			break;
+	}
+	if (nearly_full(m) && (op->kind <= M_SYMLINK || op->kind == M_LINK))
+		op->kind = M_REMOVE;
+	op->dir = any_node(m, true);
+	op->dir2 = any_node(m, true);
+	any_name(m, op->name);
+	any_name(m, op->name2);
+	if (op->kind == M_REMOVE || op->kind == M_RMDIR || op->kind == M_RENAME)
+		some_name(m, &op->dir, op->name);
+	op->node = any_node(m, false);
+	if (op->node < 0 && (op->kind == M_WRITE || op->kind == M_RESIZE || op->kind == M_LINK))
+		op->kind = M_REMOVE;
+	op->fill = (uint8_t)(1 + rnd(m, 255));
+	op->stable = rnd(m, 3) == 0;
+	op->mode = (uint32_t)rnd(m, 01000);
+	op->off = rnd(m, M_SIZE - 1);
+	op->size = 1 + rnd(m, rnd(m, 4) ? 9000 : M_SIZE);
+	if (rnd(m, 3) == 0) {
+		op->off &= ~4095ull;
+		op->size = (op->size + 4095) & ~4095ull;
+	}
+	if (op->off + op->size > M_SIZE)
+		op->size = M_SIZE - op->off;
+	if (op->kind == M_RESIZE)
+		op->size = rnd(m, M_SIZE);
+	m->ops++;
+}
+
+/* ---- on the model ---- */
+
+static int node_new(struct model *m)
+{
+	for (int i = 1; i < M_NODES; i++)
+		if (!m->nodes[i].used)
+			return i;
+	return -1;
+}
+
+static int name_new(struct model *m, int dir, const char *name, int node)
+{
+	for (int i = 0; i < M_NAMES; i++)
+		if (!m->names[i].used) {
+			m->names[i] = (struct m_name){.used = true, .dir = dir, .node = node};
+			strcpy(m->names[i].name, name);
+			return 0;
+		}
+	return -1;
+}
+
+static void node_drop(struct model *m, int n)
+{
+	struct m_node *x = &m->nodes[n];
+	if (x->is_dir)
+		m->nodes[x->parent].nlink--;
+	else if (--x->nlink > 0)
+		return;
+	free(x->data);
+	*x = (struct m_node){0};
+}
+
+static bool dir_empty(struct model *m, int dir)
+{
+	for (int i = 0; i < M_NAMES; i++)
+		if (m->names[i].used && m->names[i].dir == dir)
+			return false;
+	return true;
+}
+
+static int apply_make(struct model *m, const struct m_op *op, const struct fs_fid *made)
+{
+	if (name_find(m, op->dir, op->name))
+		return -EEXIST;
+	int n = node_new(m);
+	struct m_node *x = &m->nodes[n];
+	*x = (struct m_node){.used = true, .fid = *made, .nlink = 1, .mode = op->mode};
+	x->is_dir = op->kind == M_MKDIR;
+	x->is_link = op->kind == M_SYMLINK;
+	if (x->is_dir) {
+		x->nlink = 2;
+		x->parent = op->dir;
+		m->nodes[op->dir].nlink++;
+	} else if (!x->is_link) {
+		x->data = calloc(1, M_SIZE);
+	} else {
+		x->size = strlen(op->name2);
+		x->mode = op->mode;
+	}
+	return name_new(m, op->dir, op->name, n);
+}
+
+static int apply_remove(struct model *m, const struct m_op *op)
+{
+	struct m_name *e = name_find(m, op->dir, op->name);
+	if (!e)
+		return -ENOENT;
+	bool is_dir = m->nodes[e->node].is_dir;
+	if (is_dir != (op->kind == M_RMDIR))
+		return is_dir ? -EISDIR : -ENOTDIR;
+	if (is_dir && !dir_empty(m, e->node))
+		return -ENOTEMPTY;
+	node_drop(m, e->node);
+	e->used = false;
+	return 0;
+}
+
+static int apply_rename(struct model *m, const struct m_op *op)
+{
+	struct m_name *e = name_find(m, op->dir, op->name), *t = name_find(m, op->dir2, op->name2);
+	if (!e)
+		return -ENOENT;
+	struct m_node *x = &m->nodes[e->node];
+	if (t && t->node == e->node)
+		return 0;
+	if (x->is_dir && op->dir != op->dir2)
+		for (int d = op->dir2; d; d = m->nodes[d].parent)
+			if (d == e->node)
+				return -EINVAL;
+	if (t && m->nodes[t->node].is_dir != x->is_dir)
+		return x->is_dir ? -ENOTDIR : -EISDIR;
+	if (t && x->is_dir && !dir_empty(m, t->node))
+		return -ENOTEMPTY;
+	if (t) {
+		node_drop(m, t->node);
+		t->used = false;
+	}
+	if (x->is_dir) {
+		m->nodes[op->dir].nlink--;
+		m->nodes[op->dir2].nlink++;
+		x->parent = op->dir2;
+	}
+	e->dir = op->dir2;
+	strcpy(e->name, op->name2);
+	return 0;
+}
+
+static int apply_file(struct model *m, const struct m_op *op)
+{
+	struct m_node *x = &m->nodes[op->node];
+	if (op->kind == M_WRITE) {
+		memset(x->data + op->off, op->fill, op->size);
+		if (op->off + op->size > x->size)
+			x->size = op->off + op->size;
+	} else {
+		if (op->size < x->size)
+			memset(x->data + op->size, 0, M_SIZE - op->size);
+		x->size = op->size;
+	}
+	return 0;
+}
+
+int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made)
+{
+	switch (op->kind) {
+	case M_CREATE:
+	case M_MKDIR:
+	case M_SYMLINK:
+		return apply_make(m, op, made);
+	case M_REMOVE:
+	case M_RMDIR:
+		return apply_remove(m, op);
+	case M_RENAME:
+		return apply_rename(m, op);
+	case M_LINK:
+		if (name_find(m, op->dir, op->name))
+			return -EEXIST;
+		m->nodes[op->node].nlink++;
+		return name_new(m, op->dir, op->name, op->node);
+	case M_CHMOD:
+		m->nodes[op->dir].mode = op->mode;
+		return 0;
+	default:
+		return apply_file(m, op);
+	}
+}
+
+/* ---- on the file system ---- */
+
+static int run_make(const struct model *m, struct fs *fs, const struct m_op *op,
+		    struct fs_fid *made)
+{
+	struct fs_setattr s = {.which = FS_SET_MODE, .mode = op->mode};
+	struct fs_attr a;
+	const struct fs_fid *d = &m->nodes[op->dir].fid;
+	uint32_t len = (uint32_t)strlen(op->name);
+	int rc;
+	if (op->kind == M_CREATE)
+		rc = fs_create(fs, NULL, d, op->name, len, FS_CREATE_GUARDED, &s, 0, &a, NULL);
+	else if (op->kind == M_MKDIR)
+		rc = fs_mkdir(fs, NULL, d, op->name, len, &s, &a, NULL);
+	else
+		rc = fs_symlink(fs, NULL, d, op->name, len, op->name2, (uint32_t)strlen(op->name2),
+				&s, &a, NULL);
+	if (!rc)
+		*made = fid_of(&a);
+	return rc;
+}
+
+static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
+{
+	const struct fs_fid *f = &m->nodes[op->node].fid;
+	if (op->kind == M_RESIZE) {
+		struct fs_setattr s = {.which = FS_SET_SIZE, .size = op->size};
+		return fs_setattr(fs, NULL, f, &s, NULL, NULL);
+	}
+	uint8_t *p = malloc(op->size);
+	memset(p, op->fill, op->size);
+	int rc = put(fs, f, op->off, p, op->size, op->stable ? FS_WRITE_FILE_SYNC : 0);
+	free(p);
+	return rc;
+}
+
+int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made)
+{
+	const struct fs_fid *d = &m->nodes[op->dir].fid, *d2 = &m->nodes[op->dir2].fid;
+	uint32_t len = (uint32_t)strlen(op->name), len2 = (uint32_t)strlen(op->name2);
+	struct fs_setattr s = {.which = FS_SET_MODE, .mode = op->mode};
+	switch (op->kind) {
+	case M_CREATE:
+	case M_MKDIR:
+	case M_SYMLINK:
+		return run_make(m, fs, op, made);
+	case M_REMOVE:
+		return fs_remove(fs, NULL, d, op->name, len, NULL);
+	case M_RMDIR:
+		return fs_rmdir(fs, NULL, d, op->name, len, NULL);
+	case M_RENAME:
+		return fs_rename(fs, NULL, d, op->name, len, d2, op->name2, len2, NULL, NULL);
+	case M_LINK:
+		return fs_link(fs, NULL, &m->nodes[op->node].fid, d, op->name, len, NULL, NULL);
+	case M_CHMOD:
+		return fs_setattr(fs, NULL, d, &s, NULL, NULL);
+	default:
+		return run_file(m, fs, op);
+	}
+}
+
+/* ---- comparing ---- */
+
+static char why[200];
+
+static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bool data)
+{
+	static uint8_t buf[M_SIZE];
+	struct fs_attr a;
+	int rc = fs_getattr(fs, &x->fid, &a);
+	snprintf(why, sizeof(why), "node %d: rc %d nlink %d/%d size %d/%d mode %o/%o", n, rc,
+		 rc ? -1 : (int)a.nlink, x->nlink, rc ? -1 : (int)a.size, (int)x->size,
+		 rc ? 0 : a.mode, x->mode);
+	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && a.size != x->size) ||
+	    a.mode != x->mode)
+		return why;
+	if (!data || x->is_dir || x->is_link)
+		return NULL;
+	int64_t got = get(fs, &x->fid, 0, buf, M_SIZE);
+	snprintf(why, sizeof(why), "node %d (inode %llu): data", n, (unsigned long long)a.ino);
+	if (got == (int64_t)x->size && !memcmp(buf, x->data, x->size))
+		return NULL;
+	for (uint64_t i = 0; got > 0 && i < x->size; i++)
+		if (buf[i] != x->data[i]) {
+			snprintf(why, sizeof(why), "node %d (inode %llu): byte %llu is %u not %u",
+				 n, (unsigned long long)a.ino, (unsigned long long)i, buf[i],
+				 x->data[i]);
+			break;
+		}
+	return why;
+}
+
+struct counting {
+	int n;
+};
+
+static bool count_emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64_t cookie,
+		       const struct fs_attr *attr)
+{
+	((struct counting *)arg)->n++;
+	return true;
+}
+
+const char *model_differs(const struct model *m, struct fs *fs, bool data)
+{
+	struct model *mm = (struct model *)m;
+	const char *d;
+	for (int i = 0; i < M_NODES; i++) {
+		const struct m_node *x = &m->nodes[i];
+		if (!x->used)
+			continue;
+		if ((d = node_differs(x, fs, i, data)))
+			return d;
+		if (!x->is_dir)
+			continue;
+		struct counting c = {0};
+		bool eof = false;
+		int want = 2;
+		for (int k = 0; k < M_NAMES; k++)
+			want += mm->names[k].used && mm->names[k].dir == i;
+		int rc = fs_readdir(fs, NULL, &x->fid, 0, false, count_emit, &c, &eof, NULL);
+		snprintf(why, sizeof(why), "directory %d: rc %d, %d entries not %d", i, rc, c.n,
+			 want);
+		if (rc || !eof || c.n != want)
+			return why;
+	}
+	for (int k = 0; k < M_NAMES; k++) {
+		const struct m_name *e = &m->names[k];
+		struct fs_attr a;
+		if (!e->used)
+			continue;
+		int rc = find(fs, &m->nodes[e->dir].fid, e->name, &a);
+		snprintf(why, sizeof(why), "name %s in %d: rc %d", e->name, e->dir, rc);
+		if (rc || a.ino != m->nodes[e->node].fid.ino)
+			return why;
+	}
+	return NULL;
+}

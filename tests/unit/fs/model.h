@@ -1,0 +1,76 @@
+/*
+ * A file system in memory to compare with: a few directories and files with names, data and
+ * attributes, driven by random operations that are done on both.
+ *
+ * Promises for crash tests: what the model holds when an operation has returned must be there
+ * after a crash; of the operation in flight either all or nothing.
+ */
+#ifndef ISTHMUS_TESTS_UNIT_FS_MODEL_H
+#define ISTHMUS_TESTS_UNIT_FS_MODEL_H
+
+#include "tests/unit/fs/fs_world.h"
+
+#define M_NODES 96
+#define M_NAMES 300
+#define M_SIZE	(96 * 1024)
+
+struct m_node {
+	bool used, is_dir, is_link;
+	int nlink;
+	int parent; /* of a directory */
+	uint32_t mode;
+	uint64_t size;
+	uint8_t *data; /* M_SIZE, files */
+	struct fs_fid fid;
+};
+
+struct m_name {
+	bool used;
+	int dir, node;
+	char name[32];
+};
+
+struct model {
+	struct m_node nodes[M_NODES]; /* 0 is the root */
+	struct m_name names[M_NAMES];
+	uint64_t rnd;
+	uint64_t ops;
+};
+
+struct model *model_new(uint64_t seed);
+struct model *model_copy(const struct model *m);
+void model_free(struct model *m);
+
+/* One random operation: chosen by model_plan(), done on the file system by m_op_run(), on the
+ * model by m_op_apply(). */
+enum m_kind {
+	M_CREATE,
+	M_MKDIR,
+	M_SYMLINK,
+	M_REMOVE,
+	M_RMDIR,
+	M_RENAME,
+	M_LINK,
+	M_WRITE,
+	M_RESIZE,
+	M_CHMOD,
+	M_KINDS
+};
+struct m_op {
+	enum m_kind kind;
+	int dir, dir2, node;
+	char name[32], name2[32];
+	uint64_t off, size;
+	uint8_t fill;
+	uint32_t mode;
+	bool stable; /* writes */
+};
+void model_plan(struct model *m, struct m_op *op);
+/* What it should return; changes the model when that is 0. */
+int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made);
+/* For tasks. */
+int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made);
+/* NULL when the file system holds exactly the model, else what differs. data: contents too. */
+const char *model_differs(const struct model *m, struct fs *fs, bool data);
+
+#endif
