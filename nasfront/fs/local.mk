@@ -19,3 +19,9 @@ tests_unit_fs_test_fs_model_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.
 	tests/unit/fs/test_fs_model.c
 tests_unit_fs_test_fs_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_model_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_crash
+tests_unit_fs_test_fs_crash_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
+	tests/unit/fs/test_fs_crash.c
+tests_unit_fs_test_fs_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_crash_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

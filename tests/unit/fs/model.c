@@ -238,6 +238,7 @@ static int apply_file(struct model *m, const struct m_op *op)
 	struct m_node *x = &m->nodes[op->node];
 	if (op->kind == M_WRITE) {
 		memset(x->data + op->off, op->fill, op->size);
+		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
 		if (op->off + op->size > x->size)
 			x->size = op->off + op->size;
 	} else {
@@ -346,12 +347,22 @@ static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bo
 	snprintf(why, sizeof(why), "node %d: rc %d nlink %d/%d size %d/%d mode %o/%o", n, rc,
 		 rc ? -1 : (int)a.nlink, x->nlink, rc ? -1 : (int)a.size, (int)x->size,
 		 rc ? 0 : a.mode, x->mode);
-	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && a.size != x->size) ||
+	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && !x->loose && a.size != x->size) ||
 	    a.mode != x->mode)
 		return why;
 	if (!data || x->is_dir || x->is_link)
 		return NULL;
 	int64_t got = get(fs, &x->fid, 0, buf, M_SIZE);
+	if (x->loose) {
+		for (int64_t i = 0; i < got; i++)
+			if (buf[i] && !(x->fills[buf[i] / 32] >> (buf[i] % 32) & 1)) {
+				snprintf(why, sizeof(why),
+					 "node %d: byte %lld is %u: never written", n, (long long)i,
+					 buf[i]);
+				return why;
+			}
+		return got < 0 ? why : NULL;
+	}
 	snprintf(why, sizeof(why), "node %d (inode %llu): data", n, (unsigned long long)a.ino);
 	if (got == (int64_t)x->size && !memcmp(buf, x->data, x->size))
 		return NULL;

@@ -22,6 +22,8 @@ struct m_node {
 	uint64_t size;
 	uint8_t *data; /* M_SIZE, files */
 	struct fs_fid fid;
+	bool loose;	   /* its last data was not promised: any byte ever written may stand */
+	uint32_t fills[8]; /* bytes ever written: a bit a value */
 };
 
 struct m_name {
