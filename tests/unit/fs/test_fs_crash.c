@@ -4,6 +4,7 @@
  * the check finds nothing, all that was promised is there, an operation in flight is done or not.
  */
 #include "tests/unit/fs/model.h"
+#include "nasfront/fs/impl.h"
 
 #define WORKERS_MAX 4
 
@@ -51,6 +52,8 @@ static void worker_task(void *arg)
 		model_plan(w->m, &op);
 		if (!c->mixed)
 			op.stable = true;
+		if (rnd(c, 20) == 0)
+			checkpoint_kick(c->w.fs);
 		int rc = model_run(w->m, c->w.fs, &op, &made);
 		if (rc && sim_power_is_off(c->w.sim)) {
 			flying(w, &op);
