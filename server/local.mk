@@ -1,2 +1,6 @@
 noinst_LIBRARIES += libserver.a
 libserver_a_SOURCES =
+
+sbin_PROGRAMS += isthmus-controller
+isthmus_controller_SOURCES = server/controller_main.c
+isthmus_controller_LDADD = $(SERVER_LIBS)

@@ -43,6 +43,12 @@ struct channel_peer *channel_peer_find(struct channel_server *s, const char *nam
 	return NULL;
 }
 
+bool channel_server_head_up(const struct channel_server *s, const char *head)
+{
+	const struct channel_peer *p = channel_peer_find((struct channel_server *)s, head);
+	return p && p->conn && !p->conn->closing;
+}
+
 static struct channel_peer *peer_get(struct channel_server *s, const char *name)
 {
 	struct channel_peer *p = channel_peer_find(s, name);

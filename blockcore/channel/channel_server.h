@@ -6,6 +6,7 @@
 #define ISTHMUS_BLOCKCORE_CHANNEL_SERVER_H
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "proto/channel.pb-c.h"
 
@@ -43,6 +44,9 @@ void channel_server_stop(struct channel_server *s);
  */
 int channel_server_wait_applied(struct channel_server *s, const char *head, uint64_t seq,
 				const char *fs, uint64_t timeout_ns, char *text);
+
+/* Is this head connected? On the same reactor. */
+bool channel_server_head_up(const struct channel_server *s, const char *head);
 
 /* Verbs `head.list` (channels as the controller sees them) and what belongs to it. */
 struct admin_server;

@@ -87,17 +87,6 @@ unsigned registry_sessions(struct scsi_registry *r, const char *target, const ch
 
 /* ---- changing ---- */
 
-int pb_set_text(char **field, const char *value)
-{
-	char *copy = strdup(value);
-	if (!copy)
-		return -ENOMEM;
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = copy;
-	return 0;
-}
-
 int admin_change(struct admin_call *c, struct scsi_registry *r,
 		 int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why), void *arg,
 		 const char *remedy)

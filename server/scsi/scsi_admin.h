@@ -14,9 +14,6 @@ Isthmus__Volume *meta_volume(const Isthmus__ArrayMeta *am, uint32_t id);
 Isthmus__Initiator *meta_initiator(const Isthmus__ArrayMeta *am, const char *target,
 				   const char *iqn);
 
-/* Replaces a text member of a message. 0, -ENOMEM. */
-int pb_set_text(char **field, const char *value);
-
 /* A name argument, checked and folded; 0 or the error, which is set. */
 int arg_name(struct admin_call *c, const char *arg, char name[SCSI_NAME_MAX + 1]);
 /* "yes" or "no". 0; -ENOENT not given; -EINVAL, set. */

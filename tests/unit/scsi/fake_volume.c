@@ -216,6 +216,17 @@ int pb_append(void *array_ptr, size_t *n, void *item)
 	return 0;
 }
 
+int pb_set_text(char **field, const char *text)
+{
+	char *t = strdup(text);
+	if (!t)
+		return -ENOMEM;
+	if (*field != protobuf_c_empty_string)
+		free(*field);
+	*field = t;
+	return 0;
+}
+
 void pb_remove(void *array_ptr, size_t *n, size_t i)
 {
 	void ***array = array_ptr;
