@@ -1,7 +1,7 @@
 fuzz_targets += tests/fuzz/fuzz_cdb
 tests_fuzz_fuzz_cdb_SOURCES = tests/fuzz/fuzz_cdb.c tests/unit/scsi/fake_volume.c
 tests_fuzz_fuzz_cdb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_cdb_LDADD = $(SERVER_LIBS)
+tests_fuzz_fuzz_cdb_LDADD = libserver.a $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_config
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c
