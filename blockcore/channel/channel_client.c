@@ -527,6 +527,11 @@ bool channel_up(const struct channel *c)
 	return c->up;
 }
 
+bool channel_fenced(const struct channel *c)
+{
+	return c->failed == -ERR_EPOCH_STALE || (c->hdr && atomic_load(&c->hdr->fence) != c->epoch);
+}
+
 uint64_t channel_epoch(const struct channel *c)
 {
 	return c->epoch;

@@ -44,6 +44,9 @@ int channel_open(struct channel **ret, const struct channel_opts *opts);
 void channel_close(struct channel *c);
 bool channel_up(const struct channel *c);
 uint64_t channel_epoch(const struct channel *c);
+/* A newer instance of this head has taken over: nothing may be answered any more. One load from
+ * shared memory: to be asked for every request. Never waits. */
+bool channel_fenced(const struct channel *c);
 const char *channel_controller(const struct channel *c);
 
 /*

@@ -1,0 +1,102 @@
+/*
+ * A NAS head: the process that mounts the file systems of its configuration through a block
+ * channel and serves their exports. Inner header of head_*.c.
+ */
+#ifndef ISTHMUS_NASFRONT_HEAD_H
+#define ISTHMUS_NASFRONT_HEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+#include <bsd/sys/queue.h>
+#include "nasfront/nfs/nfs.h"
+#include "proto/channel.pb-c.h"
+#include "runtime/config_file.h"
+#include "runtime/env.h"
+#include "runtime/reactor.h"
+#include "runtime/task.h"
+
+struct admin_server;
+struct bdev;
+struct channel;
+struct fs;
+struct piv;
+struct rpc_server;
+struct rpcbind;
+
+/* A configured file system. */
+struct head_fs {
+	TAILQ_ENTRY(head_fs) link;
+	uint64_t id;
+	uint32_t volume_id;
+	char name[64];
+	bool formatted, wanted;
+	struct bdev *bdev;
+	struct fs *fs; /* NULL: not mounted */
+	int code;      /* why not */
+	char text[160];
+	uint64_t since_ns; /* mounted, real time */
+};
+TAILQ_HEAD(head_fs_list, head_fs);
+
+/* What was told to the PIV as served. */
+struct head_served {
+	TAILQ_ENTRY(head_served) link;
+	char *fs, *path;
+	bool wanted;
+};
+TAILQ_HEAD(head_served_list, head_served);
+
+struct head {
+	const char *config_path;
+	struct config_file *file;
+	const struct config_head *config;
+	struct reactor *reactor;
+	struct env *env;
+	uint64_t instance;
+	int exit_code;
+
+	struct channel *channel;
+	struct nfs *nfs;
+	struct rpc_server *rpc;
+	struct rpcbind *rpcbind;
+	struct admin_server *admin;
+	uint16_t nfs_port, mount_port;
+	bool up;       /* in service: the first configuration was applied */
+	bool stopping; /* SIGTERM */
+	bool fenced;
+
+	struct task_mutex config_lock; /* one configuration at a time */
+	Isthmus__NasConfig *wanted;    /* the newest, for retries */
+	struct head_fs_list filesystems;
+	struct env_timer retry;
+	bool retrying;
+
+	struct task_mutex piv_lock; /* over piv and its volumes, across waits */
+	struct piv *piv;
+	struct bdev *piv_main, *piv_backup;
+	uint32_t piv_volume, backup_volume;
+	struct head_served_list served;
+
+	uv_signal_t signals[2];
+};
+
+/* head_config.c */
+void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConfigApplied *ret);
+/* Unmounts all. Waits. */
+void head_config_close(struct head *h);
+
+/* head_state.c */
+/* Opens the PIV when its volumes changed; tells it what is served. Waits; errors are events. */
+void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg);
+void head_state_close(struct head *h);
+void head_state_client_seen(void *arg, const char *address, const char *export_path);
+
+/* head_admin.c */
+int head_admin_start(struct head *h);
+
+/* head_main.c */
+void head_in_service(struct head *h);
+void head_on_fenced(void *arg);
+
+#endif

@@ -1,0 +1,267 @@
+/*
+ * Verbs of a head: head.state (what all heads of the group wrote), head.status, and its part of
+ * status and stats. "ping" and "event.list" are the admin server's own.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "blockcore/channel/channel_client.h"
+#include "nasfront/head.h"
+#include "nasfront/piv/piv.h"
+#include "nasfront/rpc/rpc.h"
+#include "nasfront/rpc/rpcbind.h"
+#include "runtime/admin.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+/* ---- head.state ---- */
+
+static void put_head(struct admin_call *call, const struct piv_head *s, uint64_t now)
+{
+	bool alive = s->time_ns + s->lease_ns > now && strcmp(s->state, "leaving");
+	admin_row(call);
+	admin_put_text(call, "head", "%s", s->name);
+	admin_put_text(call, "state", "%s", s->state);
+	admin_put_flag(call, "lease_valid", alive);
+	admin_put_text(call, "address", "%s", s->address);
+	admin_put_time(call, "heartbeat", s->time_ns);
+	admin_put_duration(call, "lease", s->lease_ns);
+	admin_put_number(call, "serves", s->nserves);
+	admin_put_number(call, "clients", s->nclients);
+	admin_put_number(call, "records", s->seq);
+	admin_put_text(call, "instance", "%016llx", (unsigned long long)s->instance);
+	admin_put_text(call, "volume", "%s", s->from_backup ? "backup" : "main");
+}
+
+static void put_serves(struct admin_call *call, const struct piv_state *s)
+{
+	admin_table(call, "serves", false);
+	for (unsigned i = 0; i < s->count; i++)
+		for (unsigned k = 0; k < s->heads[i].nserves; k++) {
+			admin_row(call);
+			admin_put_text(call, "head", "%s", s->heads[i].name);
+			admin_put_text(call, "fs", "%s", s->heads[i].serves[k].fs);
+			admin_put_text(call, "export", "%s", s->heads[i].serves[k].export_path);
+		}
+}
+
+static void put_clients(struct admin_call *call, const struct piv_state *s)
+{
+	admin_table(call, "clients", false);
+	for (unsigned i = 0; i < s->count; i++)
+		for (unsigned k = 0; k < s->heads[i].nclients; k++) {
+			const struct piv_client *c = &s->heads[i].clients[k];
+			admin_row(call);
+			admin_put_text(call, "head", "%s", s->heads[i].name);
+			admin_put_text(call, "address", "%s", c->address);
+			admin_put_text(call, "export", "%s", c->export_path);
+			admin_put_time(call, "first_seen", c->first_ns);
+			admin_put_time(call, "last_seen", c->last_ns);
+		}
+}
+
+static int verb_state(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	struct piv_state *s = NULL;
+	int rc = -ENODEV;
+	task_mutex_lock(&h->piv_lock);
+	if (h->piv)
+		rc = piv_state_read(h->piv_main, h->piv_backup, &s);
+	bool backup = h->piv && piv_on_backup(h->piv);
+	task_mutex_unlock(&h->piv_lock);
+	if (rc == -ENODEV)
+		return admin_error(call, rc, "make a head group: isthmus group create",
+				   "head %s has no processor-information volume", h->config->name);
+	if (rc)
+		return admin_error(call, rc, NULL, "the running state cannot be read: %s",
+				   err_text(rc));
+	uint64_t now = env_realtime_ns(h->env);
+	admin_table(call, "heads", false);
+	for (unsigned i = 0; i < s->count; i++)
+		put_head(call, &s->heads[i], now);
+	put_serves(call, s);
+	put_clients(call, s);
+	if (backup)
+		admin_note(call, "Head %s goes on with the backup volume.", h->config->name);
+	if (s->main_rc)
+		admin_note(call, "The processor-information volume: %s.", err_text(s->main_rc));
+	piv_state_free(s);
+	return 0;
+}
+
+/* ---- head.status ---- */
+
+static void put_filesystems(struct head *h, struct admin_call *call)
+{
+	struct head_fs *f;
+	admin_table(call, "filesystems", false);
+	TAILQ_FOREACH (f, &h->filesystems, link) {
+		admin_row(call);
+		admin_put_text(call, "head", "%s", h->config->name);
+		admin_put_text(call, "name", "%s", f->name);
+		admin_put_text(call, "state", "%s", f->fs ? "mounted" : "unavailable");
+		admin_put_text(call, "why", "%s", f->text);
+	}
+}
+
+struct put {
+	struct head *h;
+	struct admin_call *call;
+	bool totals; /* with averages for people; else bare counters for rates */
+};
+
+static void put_use(void *arg, const struct nfs_use_stats *s)
+{
+	struct put *p = arg;
+	admin_row(p->call);
+	admin_put_text(p->call, "head", "%s", p->h->config->name);
+	admin_put_text(p->call, "name", "%s", s->name);
+	admin_put_number(p->call, "ops", s->ops);
+	admin_put_number(p->call, "errors", s->errors);
+	admin_put_bytes(p->call, "read", s->read_bytes);
+	admin_put_bytes(p->call, "written", s->write_bytes);
+	if (!p->totals)
+		return;
+	admin_put_duration(p->call, "latency", s->ops ? s->latency_ns / s->ops : 0);
+	admin_put_time(p->call, "first", s->first_ns);
+	admin_put_time(p->call, "last", s->last_ns);
+}
+
+/* The time below which nearly all (`part` of 1000) calls ended, from the buckets. */
+static uint64_t latency_of(const struct nfs_op_stats *s, uint64_t part)
+{
+	uint64_t seen = 0;
+	for (unsigned b = 0; b < NFS_LATENCY_BUCKETS; b++) {
+		seen += s->latency[b];
+		if (seen * 1000 >= s->count * part)
+			return MIN(1ull << (b + 8), s->latency_max_ns);
+	}
+	return s->latency_max_ns;
+}
+
+static void put_op(void *arg, const struct nfs_op_stats *s)
+{
+	struct put *p = arg;
+	if (!s->count)
+		return;
+	admin_row(p->call);
+	admin_put_text(p->call, "head", "%s", p->h->config->name);
+	admin_put_text(p->call, "op", "%s", s->name);
+	admin_put_number(p->call, "count", s->count);
+	admin_put_number(p->call, "errors", s->errors);
+	if (!p->totals)
+		return;
+	admin_put_duration(p->call, "average", s->latency_ns / s->count);
+	admin_put_duration(p->call, "p99", latency_of(s, 990));
+	admin_put_duration(p->call, "max", s->latency_max_ns);
+}
+
+static void put_channel(struct head *h, struct admin_call *call)
+{
+	struct channel_stats s;
+	channel_stats(h->channel, &s);
+	admin_table(call, "channel", true);
+	admin_row(call);
+	admin_put_text(call, "controller", "%s", channel_controller(h->channel));
+	admin_put_flag(call, "up", channel_up(h->channel));
+	admin_put_number(call, "epoch", channel_epoch(h->channel));
+	admin_put_number(call, "read_hits", s.read_hits);
+	admin_put_number(call, "reads", s.reads);
+	admin_put_number(call, "writes", s.writes);
+	admin_put_number(call, "flushes", s.flushes);
+	admin_put_number(call, "reconnects", s.reconnects);
+}
+
+static void put_service(struct head *h, struct admin_call *call)
+{
+	struct rpc_stats s;
+	rpc_server_stats(h->rpc, &s);
+	admin_table(call, "head", true);
+	admin_row(call);
+	admin_put_text(call, "name", "%s", h->config->name);
+	admin_put_text(call, "group", "%s", h->config->group);
+	admin_put_text(call, "address", "%s", h->config->address);
+	admin_put_number(call, "nfs_port", h->nfs_port);
+	admin_put_number(call, "mount_port", h->mount_port);
+	admin_put_flag(call, "rpcbind", h->rpcbind && rpcbind_registered(h->rpcbind));
+	admin_put_number(call, "connections", s.connections);
+	admin_put_number(call, "calls", s.calls);
+	admin_put_number(call, "duplicates", s.drc_hits + s.drc_busy);
+	admin_put_bytes(call, "received", s.bytes_in);
+	admin_put_bytes(call, "sent", s.bytes_out);
+	admin_put_text(call, "state_volume", "%s",
+		       !h->piv		       ? "none"
+		       : piv_on_backup(h->piv) ? "backup"
+					       : "main");
+}
+
+static int verb_head_status(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	struct put p = {.h = h, .call = call, .totals = true};
+	put_service(h, call);
+	put_channel(h, call);
+	put_filesystems(h, call);
+	admin_table(call, "exports", false);
+	nfs_stats_exports(h->nfs, put_use, &p);
+	admin_table(call, "clients", false);
+	nfs_stats_clients(h->nfs, put_use, &p);
+	admin_table(call, "operations", false);
+	nfs_stats_ops(h->nfs, put_op, &p);
+	return 0;
+}
+
+/* The head's rows of `isthmus status`: what it has mounted, and what is wrong. */
+static int verb_status(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	put_filesystems(h, call);
+	if (!channel_up(h->channel))
+		admin_note(call, "Head %s waits for controller %s.", h->config->name,
+			   h->config->controller);
+	if (h->piv && piv_on_backup(h->piv))
+		admin_note(call, "Head %s keeps its state on the backup volume.", h->config->name);
+	return 0;
+}
+
+/* Counters, for rates. */
+static int verb_stats(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	struct put p = {.h = h, .call = call};
+	admin_table(call, "exports", false);
+	nfs_stats_exports(h->nfs, put_use, &p);
+	admin_table(call, "clients", false);
+	nfs_stats_clients(h->nfs, put_use, &p);
+	admin_table(call, "operations", false);
+	nfs_stats_ops(h->nfs, put_op, &p);
+	return 0;
+}
+
+int head_admin_start(struct head *h)
+{
+	static const struct {
+		const char *verb;
+		admin_handler *fn;
+	} verbs[] = {
+	    {"head.state", verb_state},
+	    {"head.status", verb_head_status},
+	    {"status", verb_status},
+	    {"stats", verb_stats},
+	};
+	char path[108];
+	config_path_admin(h->file, "head", h->config->name, path);
+	int rc = admin_server_new(&h->admin, h->reactor, path);
+	if (rc) {
+		log_error("head: admin socket path=%s why=%s", path, err_name(rc));
+		return rc;
+	}
+	if (*h->file->array.admin_group &&
+	    admin_server_allow_group(h->admin, h->file->array.admin_group))
+		log_warn("head: no such group admin_group=%s", h->file->array.admin_group);
+	for (unsigned i = 0; i < ARRAY_LEN(verbs) && rc == 0; i++)
+		rc = admin_register(h->admin, verbs[i].verb, verbs[i].fn, h);
+	return rc;
+}

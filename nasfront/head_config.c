@@ -1,0 +1,293 @@
+/*
+ * Applying the configuration that the controller sends: file systems are formatted when they are
+ * new, mounted, and unmounted when they are no longer ours; then exports follow.
+ *
+ * The controller is told for each file system how it went. What could not be mounted is tried
+ * again every RETRY_NS; clients are answered "ask again" meanwhile.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "blockcore/channel/channel_client.h"
+#include "nasfront/fs/fs.h"
+#include "nasfront/head.h"
+#include "runtime/bdev.h"
+#include "runtime/bytes.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+#define RETRY_NS (2 * NS_PER_S)
+
+static struct head_fs *fs_find(struct head *h, uint64_t id)
+{
+	struct head_fs *f;
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		if (f->id == id)
+			return f;
+	return NULL;
+}
+
+static void fs_failed(struct head_fs *f, int rc, const char *what)
+{
+	if (f->code != rc)
+		event_write(LOG_L_ERROR, "fs.unavailable", "file system %s: %s: %s", f->name, what,
+			    err_text(rc));
+	f->code = rc;
+	snprintf(f->text, sizeof(f->text), "%s: %s", what, err_text(rc));
+}
+
+/* ---- unmounting ---- */
+
+static void fs_close(struct head *h, struct head_fs *f)
+{
+	struct fs *fs = nfs_mount_take(h->nfs, f->id);
+	f->fs = NULL;
+	if (fs) {
+		int rc = fs_unmount(fs);
+		if (rc)
+			log_warn("head: unmount fs=%s why=%s", f->name, err_name(rc));
+		else
+			log_info("head: unmounted fs=%s", f->name);
+	}
+	bdev_close(f->bdev);
+	f->bdev = NULL;
+}
+
+static void fs_remove_unwanted(struct head *h)
+{
+	struct head_fs *f, *next;
+	TAILQ_FOREACH_SAFE (f, &h->filesystems, link, next) {
+		if (f->wanted)
+			continue;
+		fs_close(h, f);
+		nfs_mount_forget(h->nfs, f->id);
+		TAILQ_REMOVE(&h->filesystems, f, link);
+		free(f);
+	}
+}
+
+void head_config_close(struct head *h)
+{
+	struct head_fs *f;
+	task_mutex_lock(&h->config_lock);
+	env_timer_stop(h->env, &h->retry);
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		f->wanted = false;
+	fs_remove_unwanted(h);
+	if (h->wanted)
+		isthmus__nas_config__free_unpacked(h->wanted, NULL);
+	h->wanted = NULL;
+	task_mutex_unlock(&h->config_lock);
+}
+
+/* ---- mounting ---- */
+
+/*
+ * The second half of a file system's uuid is its id in the array: so what is found on a volume
+ * that the array does not yet know to be formatted is told apart. Made by us before a crash: kept.
+ * Left behind by what the volume's space was used for before: formatted over.
+ */
+static void uuid_make(struct head *h, uint64_t id, uint8_t uuid[16])
+{
+	env_random(h->env, uuid, 8);
+	be64_put(uuid + 8, id);
+}
+
+static bool is_ours(struct fs *fs, uint64_t id)
+{
+	struct fs_statfs st;
+	return fs_statfs(fs, &st) == 0 && be64_get(st.uuid + 8) == id;
+}
+
+static int fs_make(struct head *h, struct head_fs *f)
+{
+	struct fs_mkfs_opts o = {.label = f->name, .root_mode = 0755};
+	uuid_make(h, f->id, o.uuid);
+	int rc = fs_mkfs(h->env, f->bdev, &o);
+	if (rc == 0)
+		event_write(LOG_L_NOTICE, "fs.formatted", "file system %s was made", f->name);
+	return rc;
+}
+
+static int fs_mount_any(struct head *h, struct head_fs *f)
+{
+	struct fs_opts o = {.metadata_memory = h->config->metadata_memory_bytes};
+	int rc = fs_mount(&f->fs, h->env, f->bdev, &o);
+	if (f->formatted)
+		return rc;
+	if (rc == 0 && is_ours(f->fs, f->id))
+		return 0;
+	if (rc == 0)
+		fs_abandon(f->fs);
+	f->fs = NULL;
+	if (rc == -ERR_EPOCH_STALE || rc == -ERR_SHUTDOWN)
+		return rc;
+	rc = fs_make(h, f);
+	return rc ? rc : fs_mount(&f->fs, h->env, f->bdev, &o);
+}
+
+static void fs_open(struct head *h, struct head_fs *f)
+{
+	const char *what = "its volume cannot be opened";
+	uint64_t start = env_now_ns(h->env);
+	int rc = f->bdev ? 0 : channel_volume_open(h->channel, f->volume_id, &f->bdev);
+	if (rc == 0) {
+		what = "cannot be mounted";
+		rc = fs_mount_any(h, f);
+	}
+	if (rc == 0) {
+		rc = nfs_mount_add(h->nfs, f->id, f->name, f->fs);
+		if (rc)
+			fs_abandon(f->fs);
+	}
+	if (rc) {
+		f->fs = NULL;
+		fs_failed(f, rc, what);
+		if (rc == -ERR_EPOCH_STALE)
+			head_on_fenced(h);
+		return;
+	}
+	f->code = 0;
+	f->text[0] = '\0';
+	f->formatted = true;
+	f->since_ns = env_realtime_ns(h->env);
+	log_info("head: mounted fs=%s ms=%llu", f->name,
+		 (unsigned long long)((env_now_ns(h->env) - start) / NS_PER_MS));
+}
+
+static void fs_want(struct head *h, const Isthmus__NasFs *w)
+{
+	struct head_fs *f = fs_find(h, w->id);
+	if (f && f->volume_id != w->volume_id && f->fs)
+		fs_close(h, f);
+	if (!f) {
+		f = calloc(1, sizeof(*f));
+		if (!f)
+			return;
+		f->id = w->id;
+		TAILQ_INSERT_TAIL(&h->filesystems, f, link);
+	}
+	snprintf(f->name, sizeof(f->name), "%s", w->name);
+	f->volume_id = w->volume_id;
+	f->formatted = f->formatted || w->formatted;
+	f->wanted = true;
+	int rc = nfs_mount_expect(h->nfs, f->id, f->name);
+	if (rc)
+		fs_failed(f, rc, "cannot be served");
+	else if (!f->fs && !h->stopping)
+		fs_open(h, f);
+}
+
+/* ---- the whole ---- */
+
+static Isthmus__NasConfig *config_copy(const Isthmus__NasConfig *cfg)
+{
+	size_t n = isthmus__nas_config__get_packed_size(cfg);
+	uint8_t *buf = malloc(n ? n : 1);
+	if (!buf)
+		return NULL;
+	isthmus__nas_config__pack(cfg, buf);
+	Isthmus__NasConfig *copy = isthmus__nas_config__unpack(NULL, n, buf);
+	free(buf);
+	return copy;
+}
+
+static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
+{
+	struct head_fs *f;
+	bool whole = true;
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		f->wanted = false;
+	for (size_t i = 0; i < cfg->n_filesystems; i++) {
+		f = fs_find(h, cfg->filesystems[i]->id);
+		if (f)
+			f->wanted = true;
+	}
+	/* Handles of what is no longer exported stop first, then file systems come and go. */
+	unsigned bad = nfs_exports_set(h->nfs, cfg->exports, cfg->n_exports);
+	if (bad)
+		log_error("head: exports left out count=%u", bad);
+	fs_remove_unwanted(h);
+	for (size_t i = 0; i < cfg->n_filesystems; i++)
+		fs_want(h, cfg->filesystems[i]);
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		whole = whole && f->fs;
+	return whole;
+}
+
+static void retry_task(void *arg)
+{
+	struct head *h = arg;
+	task_mutex_lock(&h->config_lock);
+	h->retrying = false;
+	if (h->wanted && !h->stopping && !h->fenced && !apply_locked(h, h->wanted)) {
+		h->retrying = true;
+		env_timer_start(h->env, &h->retry, RETRY_NS);
+	}
+	task_mutex_unlock(&h->config_lock);
+}
+
+static void retry_fire(void *arg)
+{
+	struct head *h = arg;
+	if (task_start_on(reactor_sched(h->reactor), retry_task, h))
+		env_timer_start(h->env, &h->retry, RETRY_NS);
+}
+
+static void retry_later(struct head *h)
+{
+	if (h->retrying)
+		return;
+	h->retrying = true;
+	h->retry = (struct env_timer){.fn = retry_fire, .arg = h};
+	env_timer_start(h->env, &h->retry, RETRY_NS);
+}
+
+static void answer_fill(struct head *h, const Isthmus__NasConfig *cfg,
+			Isthmus__NasConfigApplied *ret)
+{
+	struct head_fs *f;
+	ret->seq = cfg->seq;
+	ret->filesystems = calloc(cfg->n_filesystems + 1, sizeof(*ret->filesystems));
+	TAILQ_FOREACH (f, &h->filesystems, link) {
+		if (!ret->filesystems || ret->n_filesystems == cfg->n_filesystems)
+			break;
+		Isthmus__NasFsState *s = malloc(sizeof(*s));
+		if (!s)
+			break;
+		isthmus__nas_fs_state__init(s);
+		s->name = strdup(f->name);
+		s->code = f->fs ? 0 : f->code;
+		s->text = strdup(f->text);
+		ret->filesystems[ret->n_filesystems++] = s;
+	}
+}
+
+void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConfigApplied *ret)
+{
+	struct head *h = arg;
+	ret->seq = cfg->seq;
+	task_mutex_lock(&h->config_lock);
+	if (h->stopping || h->fenced || (h->wanted && cfg->seq < h->wanted->seq)) {
+		task_mutex_unlock(&h->config_lock);
+		return;
+	}
+	Isthmus__NasConfig *copy = config_copy(cfg);
+	if (copy) {
+		if (h->wanted)
+			isthmus__nas_config__free_unpacked(h->wanted, NULL);
+		h->wanted = copy;
+	}
+	if (!apply_locked(h, cfg))
+		retry_later(h);
+	answer_fill(h, cfg, ret);
+	log_info("head: configuration applied seq=%llu filesystems=%zu exports=%zu",
+		 (unsigned long long)cfg->seq, cfg->n_filesystems, cfg->n_exports);
+	if (!h->up && !h->fenced)
+		head_in_service(h);
+	/* After service began: it is not waited for. */
+	head_state_apply(h, cfg);
+	task_mutex_unlock(&h->config_lock);
+}

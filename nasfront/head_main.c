@@ -1,0 +1,350 @@
+/*
+ * isthmus-head -c FILE NAME: one NAS head, in the foreground.
+ *
+ * Start: listeners are bound (connections queue in the kernel), privileges dropped, the channel
+ * opened; the first configuration mounts the file systems; then connections are accepted and the
+ * admin socket answers: the head is in service. So a client never finds a head that does not
+ * know its exports yet.
+ *
+ * End by SIGTERM or SIGINT: nothing new is handled, replies leave, file systems are unmounted,
+ * "leaving" is written, exit 0. When the head is fenced it answers nothing more and exits 3.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "blockcore/channel/channel_client.h"
+#include "nasfront/head.h"
+#include "nasfront/rpc/rpc.h"
+#include "nasfront/rpc/rpcbind.h"
+#include "runtime/admin.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+#define DRAIN_NS    (5 * NS_PER_S)
+#define STOP_NS	    (25 * NS_PER_S) /* the supervisor waits 30 s */
+#define EXIT_FENCED 3
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: isthmus-head -c FILE NAME\n"
+		   "  -c, --config FILE   configuration (default /etc/isthmus/isthmus.yaml)\n"
+		   "  NAME                the head's name in the configuration\n");
+}
+
+/* ---- fenced ---- */
+
+/* Another instance owns the volumes: whatever we still say or write would be wrong. Pages held by
+ * the epoch's channel are dropped by the controller. */
+void head_on_fenced(void *arg)
+{
+	struct head *h = arg;
+	if (h->fenced)
+		return;
+	h->fenced = true;
+	rpc_server_mute(h->rpc);
+	event_write(LOG_L_ERROR, "head.fenced",
+		    "head %s was fenced and ends: another has taken over", h->config->name);
+	event_log_close();
+	_exit(EXIT_FENCED);
+}
+
+static bool head_fenced(void *arg)
+{
+	struct head *h = arg;
+	if (!h->fenced && channel_fenced(h->channel))
+		head_on_fenced(h);
+	return h->fenced;
+}
+
+/* ---- staging memory for received records ---- */
+
+static void *staging_try_get(void *arg, size_t size)
+{
+	struct head *h = arg;
+	return channel_staging_try_get(h->channel, size);
+}
+
+static void staging_put(void *arg, void *buf)
+{
+	struct head *h = arg;
+	channel_staging_put(h->channel, buf);
+}
+
+/* ---- start ---- */
+
+static int start_listeners(struct head *h)
+{
+	const struct rpc_memory memory = {.try_get = staging_try_get, .put = staging_put, .arg = h};
+	struct rpc_server_opts o = {.reactor = h->reactor,
+				    .env = h->env,
+				    .memory = &memory,
+				    .area_size = nfs_area_size(),
+				    .hold = true};
+	struct nfs_opts no = {.reactor = h->reactor,
+			      .env = h->env,
+			      .fenced = head_fenced,
+			      .on_fenced = head_on_fenced,
+			      .client_seen = head_state_client_seen,
+			      .arg = h};
+	const struct config_head *c = h->config;
+	int rc = nfs_new(&h->nfs, &no);
+	if (rc == 0)
+		rc = rpc_server_new(&h->rpc, &o);
+	if (rc == 0)
+		rc = nfs_serve(h->nfs, h->rpc);
+	if (rc == 0)
+		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->nfs_port, &h->nfs_port);
+	h->mount_port = h->nfs_port;
+	if (rc == 0 && c->mount_port && c->mount_port != c->nfs_port)
+		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->mount_port, &h->mount_port);
+	if (rc)
+		log_error("head: cannot listen address=%s port=%u why=%s", c->address, c->nfs_port,
+			  err_name(rc));
+	return rc;
+}
+
+static int drop_privileges(struct head *h)
+{
+	const char *user = h->config->user;
+	if (!user || !*user || geteuid() != 0)
+		return 0;
+	struct passwd *pw = getpwnam(user);
+	if (!pw) {
+		log_error("head: no such user user=%s", user);
+		return -ENOENT;
+	}
+	if (initgroups(pw->pw_name, pw->pw_gid) || setgid(pw->pw_gid) || setuid(pw->pw_uid)) {
+		int rc = -errno;
+		log_error("head: cannot become user=%s why=%s", user, err_name(rc));
+		return rc;
+	}
+	return 0;
+}
+
+static void start_rpcbind(struct head *h)
+{
+	struct rpcbind_opts o = {.reactor = h->reactor,
+				 .env = h->env,
+				 .entries = {{100003, 3, h->nfs_port}, {100005, 3, h->mount_port}},
+				 .nentries = 2};
+	if (strcmp(h->config->rpcbind, "auto") != 0)
+		return;
+	int rc = rpcbind_start(&h->rpcbind, &o);
+	if (rc)
+		log_warn("head: rpcbind why=%s", err_name(rc));
+}
+
+static void head_end(struct head *h, int code)
+{
+	h->exit_code = code;
+	for (unsigned i = 0; i < ARRAY_LEN(h->signals); i++)
+		uv_close((uv_handle_t *)&h->signals[i], NULL);
+	reactor_stop(h->reactor);
+}
+
+/* Called with the first configuration applied. */
+void head_in_service(struct head *h)
+{
+	if (h->stopping)
+		return;
+	h->up = true;
+	rpc_server_accept(h->rpc);
+	start_rpcbind(h);
+	if (head_admin_start(h)) {
+		/* A head nobody can ask is not in service: the supervisor starts another. */
+		event_log_close();
+		_exit(EXIT_FAILURE);
+	}
+	log_notice("head: in service name=%s address=%s nfs_port=%u mount_port=%u", h->config->name,
+		   h->config->address, h->nfs_port, h->mount_port);
+}
+
+static void channel_state(void *arg, bool up)
+{
+	struct head *h = arg;
+	log_info("head: channel controller=%s up=%d", h->config->controller, up);
+}
+
+static void start_task(void *arg)
+{
+	struct head *h = arg;
+	char path[108];
+	int rc = start_listeners(h);
+	if (rc == 0)
+		rc = drop_privileges(h);
+	if (rc) {
+		event_log_close();
+		_exit(EXIT_FAILURE);
+	}
+	config_path_channel(h->file, h->config->controller, path);
+	struct channel_opts o = {.path = path,
+				 .head = h->config->name,
+				 .group = h->config->group,
+				 .config = head_config_apply,
+				 .state = channel_state,
+				 .arg = h};
+	rc = channel_open(&h->channel, &o);
+	if (rc == -ERR_EPOCH_STALE)
+		head_on_fenced(h);
+	if (rc && !h->stopping) {
+		log_error("head: channel refused controller=%s why=%s", h->config->controller,
+			  err_name(rc));
+		event_log_close();
+		_exit(EXIT_FAILURE);
+	}
+}
+
+/* ---- end ---- */
+
+/* What hangs (a controller that is away) is not waited for: the journal is replayed next time. */
+static void stop_late(void *arg)
+{
+	log_warn("head: did not end in time, leaves without unmounting");
+	event_log_close();
+	_exit(EXIT_FAILURE);
+}
+
+static void stop_task(void *arg)
+{
+	struct head *h = arg;
+	struct env_timer late = {.fn = stop_late, .arg = h};
+	env_timer_start(h->env, &late, STOP_NS);
+	log_notice("head: stopping name=%s", h->config->name);
+	rpcbind_stop(h->rpcbind);
+	if (rpc_server_stop(h->rpc, DRAIN_NS))
+		log_warn("head: requests still run");
+	/* Waits for a configuration being applied. */
+	task_mutex_lock(&h->config_lock);
+	task_mutex_unlock(&h->config_lock);
+	if (h->up) {
+		head_config_close(h);
+		head_state_close(h);
+	}
+	if (h->channel)
+		channel_close(h->channel);
+	admin_server_free(h->admin);
+	rpc_server_free(h->rpc);
+	nfs_free(h->nfs);
+	env_timer_stop(h->env, &late);
+	head_end(h, EXIT_SUCCESS);
+}
+
+static void on_signal(uv_signal_t *s, int signum)
+{
+	struct head *h = s->data;
+	if (h->stopping)
+		return;
+	h->stopping = true;
+	if (task_start_on(reactor_sched(h->reactor), stop_task, h))
+		stop_late(h);
+}
+
+/* ---- main ---- */
+
+static void say(void *arg, const char *line)
+{
+	fprintf(stderr, "%s\n", line);
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(struct head *h, int argc, char **argv, const char **ret_name)
+{
+	static const struct option longs[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	int opt;
+	h->config_path = "/etc/isthmus/isthmus.yaml";
+	while ((opt = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+		switch (opt) {
+		case 'c':
+			h->config_path = optarg;
+			break;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind + 1 != argc) {
+		usage(stderr);
+		return 2;
+	}
+	*ret_name = argv[optind];
+	return -1;
+}
+
+static void open_logs(struct head *h)
+{
+	char text[512];
+	enum log_level level;
+	snprintf(text, sizeof(text), "head-%s", h->config->name);
+	log_set_ident(text);
+	if (log_level_parse(h->file->array.log_level, &level) == 0)
+		log_set_level(level);
+	snprintf(text, sizeof(text), "%s/events-head-%s", h->file->array.state_dir,
+		 h->config->name);
+	int rc = event_log_open(text);
+	if (rc)
+		log_warn("head: events are not kept path=%s why=%s", text, err_name(rc));
+}
+
+static int head_init(struct head *h)
+{
+	struct reactor_opts o = {.name = h->config->name,
+				 .cpu = h->config->pin_count ? h->config->pin[0] : -1};
+	static const int signals[] = {SIGTERM, SIGINT};
+	TAILQ_INIT(&h->filesystems);
+	TAILQ_INIT(&h->served);
+	task_mutex_init(&h->config_lock);
+	task_mutex_init(&h->piv_lock);
+	h->env = env_real();
+	env_random(h->env, &h->instance, sizeof(h->instance));
+	int rc = reactor_new(&h->reactor, &o);
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < ARRAY_LEN(signals); i++) {
+		uv_signal_init(reactor_loop(h->reactor), &h->signals[i]);
+		h->signals[i].data = h;
+		uv_signal_start(&h->signals[i], on_signal, signals[i]);
+	}
+	return task_start_on(reactor_sched(h->reactor), start_task, h);
+}
+
+int main(int argc, char **argv)
+{
+	static struct head h;
+	const char *name;
+	int rc = parse_options(&h, argc, argv, &name);
+	if (rc >= 0)
+		return rc;
+	if (config_file_load(&h.file, h.config_path, say, NULL))
+		return EXIT_FAILURE;
+	h.config = config_head(h.file, name);
+	if (!h.config) {
+		fprintf(stderr, "isthmus-head: %s has no head named %s\n", h.config_path, name);
+		return EXIT_FAILURE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	open_logs(&h);
+	rc = head_init(&h);
+	if (rc) {
+		fprintf(stderr, "isthmus-head: %s\n", err_text(rc));
+		return EXIT_FAILURE;
+	}
+	reactor_run(h.reactor);
+	reactor_free(h.reactor);
+	config_file_free(h.file);
+	event_log_close();
+	return h.exit_code;
+}

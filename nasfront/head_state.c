@@ -1,0 +1,148 @@
+/* The head's part of the group's running state: opening the PIV, telling it what is served. */
+#include <stdlib.h>
+#include <string.h>
+#include "blockcore/channel/channel_client.h"
+#include "nasfront/head.h"
+#include "nasfront/piv/piv.h"
+#include "runtime/bdev.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+
+/* ---- what is served ---- */
+
+static struct head_served *served_find(struct head *h, const char *fs, const char *path)
+{
+	struct head_served *s;
+	TAILQ_FOREACH (s, &h->served, link)
+		if (strcmp(s->fs, fs) == 0 && strcmp(s->path, path) == 0)
+			return s;
+	return NULL;
+}
+
+static void served_remove(struct head *h, struct head_served *s)
+{
+	TAILQ_REMOVE(&h->served, s, link);
+	free(s->fs);
+	free(s->path);
+	free(s);
+}
+
+static void served_want(struct head *h, const char *fs, const char *path)
+{
+	struct head_served *s = served_find(h, fs, path);
+	if (!s) {
+		s = calloc(1, sizeof(*s));
+		if (!s)
+			return;
+		s->fs = strdup(fs);
+		s->path = strdup(path);
+		TAILQ_INSERT_TAIL(&h->served, s, link);
+		if (!s->fs || !s->path) {
+			served_remove(h, s);
+			return;
+		}
+		piv_serves(h->piv, fs, path, false);
+	}
+	s->wanted = true;
+}
+
+static void served_tell(struct head *h, const Isthmus__NasConfig *cfg)
+{
+	struct head_served *s, *next;
+	TAILQ_FOREACH (s, &h->served, link)
+		s->wanted = false;
+	for (size_t i = 0; i < cfg->n_exports; i++)
+		served_want(h, cfg->exports[i]->fs, cfg->exports[i]->path);
+	TAILQ_FOREACH_SAFE (s, &h->served, link, next) {
+		if (s->wanted)
+			continue;
+		piv_serves(h->piv, s->fs, s->path, true);
+		served_remove(h, s);
+	}
+}
+
+/* ---- the volumes ---- */
+
+static void volume_open(struct head *h, uint32_t id, const char *what, struct bdev **ret)
+{
+	*ret = NULL;
+	if (!id)
+		return;
+	int rc = channel_volume_open(h->channel, id, ret);
+	if (rc)
+		event_write(LOG_L_WARN, "piv.volume", "%s of the group cannot be opened: %s", what,
+			    err_text(rc));
+}
+
+static void state_close(struct head *h, bool write)
+{
+	struct head_served *s;
+	if (write)
+		piv_close(h->piv);
+	else
+		piv_abandon(h->piv);
+	h->piv = NULL;
+	while ((s = TAILQ_FIRST(&h->served)))
+		served_remove(h, s);
+	bdev_close(h->piv_main);
+	bdev_close(h->piv_backup);
+	h->piv_main = h->piv_backup = NULL;
+	h->piv_volume = h->backup_volume = 0;
+}
+
+static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
+{
+	volume_open(h, cfg->piv_volume, "the processor-information volume", &h->piv_main);
+	volume_open(h, cfg->backup_volume, "the backup of the processor-information volume",
+		    &h->piv_backup);
+	struct piv_opts o = {.env = h->env,
+			     .main = h->piv_main,
+			     .backup = h->piv_backup,
+			     .group_id = cfg->group_id,
+			     .head = h->config->name,
+			     .address = h->config->address,
+			     .instance = h->instance};
+	int rc = piv_open(&h->piv, &o);
+	if (rc == 0)
+		rc = piv_start(h->piv);
+	if (rc) {
+		event_write(LOG_L_ERROR, "piv.unusable", "head %s serves without shared state: %s",
+			    h->config->name, err_text(rc));
+		state_close(h, false);
+		return;
+	}
+	h->piv_volume = cfg->piv_volume;
+	h->backup_volume = cfg->backup_volume;
+	piv_set_state(h->piv, "up");
+}
+
+void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
+{
+	task_mutex_lock(&h->piv_lock);
+	bool same =
+	    h->piv && h->piv_volume == cfg->piv_volume && h->backup_volume == cfg->backup_volume;
+	if (!same && (h->piv || cfg->piv_volume || cfg->backup_volume)) {
+		state_close(h, true);
+		if (cfg->piv_volume || cfg->backup_volume)
+			state_open(h, cfg);
+	}
+	if (h->piv) {
+		served_tell(h, cfg);
+		piv_sync(h->piv);
+	}
+	task_mutex_unlock(&h->piv_lock);
+}
+
+void head_state_close(struct head *h)
+{
+	task_mutex_lock(&h->piv_lock);
+	state_close(h, !h->fenced);
+	task_mutex_unlock(&h->piv_lock);
+}
+
+void head_state_client_seen(void *arg, const char *address, const char *export_path)
+{
+	struct head *h = arg;
+	if (h->piv)
+		piv_client_seen(h->piv, address, export_path);
+}
