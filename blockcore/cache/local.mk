@@ -18,3 +18,8 @@ tests_unit_cache_test_cache_model_SOURCES = tests/unit/cache/test_cache_model.c 
 	tests/unit/cache/cache_rig.h
 tests_unit_cache_test_cache_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_cache_test_cache_model_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/cache/test_cache_threads
+tests_unit_cache_test_cache_threads_SOURCES = tests/unit/cache/test_cache_threads.c
+tests_unit_cache_test_cache_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cache_test_cache_threads_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
