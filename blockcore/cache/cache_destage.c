@@ -258,9 +258,11 @@ static int run_end(struct cache_run *run, const int *rcs)
 	struct page_batch retire = {.n = 0};
 	struct cache_shard *s = NULL;
 	int first = 0;
+	bool any = false;
 	for (uint32_t i = 0; i < run->n; i++) {
 		if (run->pages[i] == CACHE_NO_PAGE)
 			continue;
+		any = true;
 		uint64_t page = run->first + i;
 		struct cache_place p = cache_place_of(c, v->id, page);
 		s = cache_shard_move(s, p.shard);
@@ -271,7 +273,8 @@ static int run_end(struct cache_run *run, const int *rcs)
 	cache_shard_move(s, NULL);
 	page_batch_flush(c, &retire);
 	cache_pool_nudge(c);
-	back_off(v, first);
+	if (any)
+		back_off(v, first);
 	run->n = 0;
 	return first;
 }

@@ -16,6 +16,7 @@
 
 #define QUARANTINE_NS (10 * NS_PER_S)
 #define LIMBO_BATCH   64
+#define PATIENCE_NS   (5 * NS_PER_S)
 #define FAILING_SHARE 4 /* one in so many pages for a volume that cannot be written */
 #define TAKE_POLL_NS  (10 * NS_PER_MS) /* hazard slots are cleared without telling us */
 
@@ -215,29 +216,34 @@ int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint3
 	return pool_take_now(c, n, cls, pages) ? 0 : -EAGAIN;
 }
 
-/* A volume whose disk does not take its data may not fill the cache of the others. */
-static int refused(struct cache_vol *v, enum page_class cls)
+/* A volume whose disk does not take its data may not fill the cache of the others; and who waits
+ * for a page that only that disk could free is told so in the end. */
+static int refused(struct cache_vol *v, enum page_class cls, uint64_t since)
 {
+	int failing = atomic_load(&v->failing);
+	if (failing && since && env_now_ns(v->c->env) - since > PATIENCE_NS)
+		return failing;
 	if (cls != TAKE_WRITE || atomic_load(&v->ndirty) <= v->c->npages / FAILING_SHARE)
 		return 0;
-	return atomic_load(&v->failing);
+	return failing;
 }
 
 int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages)
 {
 	struct cache *c = v->c;
 	struct cache_pool *p = &c->pool;
-	int rc = refused(v, cls);
+	int rc = refused(v, cls, 0);
 	if (rc || cache_pages_try_take(c, n, cls, pages) == 0)
 		return rc;
 	struct page_waiter w = {.task = task_self(), .pages = pages, .n = n};
 	struct waitq none;
+	uint64_t since = env_now_ns(c->env);
 	waitq_init(&none);
 	pthread_mutex_lock(&p->lock);
 	TAILQ_INSERT_TAIL(&p->waiters[cls], &w, link);
 	atomic_fetch_add(&p->nwaiting, 1);
 	pool_serve(c);
-	while (!w.granted && !(rc = refused(v, cls))) {
+	while (!w.granted && !(rc = refused(v, cls, since))) {
 		pthread_mutex_unlock(&p->lock);
 		cache_kick(c);
 		make_room(c, n + p->reserve);

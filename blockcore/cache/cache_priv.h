@@ -356,8 +356,8 @@ int cache_pool_init(struct cache *c);
 void cache_pool_fini(struct cache *c);
 /* All n or none. Never waits: -EAGAIN. May evict: no shard's lock may be held. */
 int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages);
-/* Waits; the caller may hold no page. For TAKE_WRITE: the error of a volume that cannot be written
- * and has its share of dirty pages already. */
+/* Waits; the caller may hold no page. The error of a volume that cannot be written, when it
+ * has its share of dirty pages already (TAKE_WRITE) or no page came for long. */
 int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages);
 /* Gives back pages that were never published. */
 void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages);

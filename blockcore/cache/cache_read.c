@@ -157,17 +157,19 @@ static void drop_pins(struct slow_read *q)
 
 /* Pages for what is missing. When they are short: lets go of everything and waits, the second
  * time for as many as the whole request can need. */
-static void slow_take(struct slow_read *q, bool *again)
+static int slow_take(struct slow_read *q, bool *again)
 {
 	struct cache *c = q->v->c;
 	unsigned want = q->missing;
+	int rc = 0;
 	if (cache_pages_try_take(c, want, TAKE_READ, q->spare)) {
 		drop_pins(q);
 		want = *again ? q->n : want;
-		cache_pages_take(q->v, want, TAKE_READ, q->spare); /* never refused */
+		rc = cache_pages_take(q->v, want, TAKE_READ, q->spare);
 		*again = true;
 	}
-	q->nspare = want;
+	q->nspare = rc ? 0 : want;
+	return rc;
 }
 
 static int read_slow(struct slow_read *q)
@@ -184,7 +186,7 @@ static int read_slow(struct slow_read *q)
 		cache_pages_give(c, q->nspare, q->spare);
 		q->nspare = 0;
 		if (q->missing)
-			slow_take(q, &again);
+			rc = slow_take(q, &again);
 		else if (q->awaited != UINT64_MAX)
 			cache_fill_wait(q->v, q->awaited);
 		else
