@@ -75,13 +75,29 @@ static bool layout_ok(const struct cache_super *s, uint64_t size)
 	       s->size == want.size && s->size <= size;
 }
 
-static bool has_dirty(const char *base, uint64_t cbe_off, uint32_t npages)
+/* CBEs stand after the first page, which is of one size or the other; what lies between is zero.*/
+static bool has_dirty(const char *base, uint32_t npages, uint64_t size)
 {
-	struct cbe *e = (struct cbe *)(base + cbe_off);
-	for (uint32_t i = 0; i < npages; i++)
+	struct cbe *e = (struct cbe *)(base + 4096);
+	uint64_t n = MIN((uint64_t)npages + 4096 / sizeof(*e), (size - 4096) / sizeof(*e));
+	for (uint64_t i = 0; i < n; i++)
 		if (CBE_GET(&e[i], state) == CBE_DIRTY)
 			return true;
 	return false;
+}
+
+/* The magic is written last and damaged as easily as any word: the checksum knows better. */
+static bool super_known(struct cache_super *s)
+{
+	if (memcmp(s->magic, CACHE_MAGIC, sizeof(s->magic)) == 0)
+		return true;
+	struct cache_super t;
+	memcpy(&t, s, sizeof(t));
+	memcpy(t.magic, CACHE_MAGIC, sizeof(t.magic));
+	if (t.version != CACHE_VERSION || t.crc != super_crc(&t))
+		return false;
+	memcpy(s->magic, CACHE_MAGIC, sizeof(s->magic));
+	return true;
 }
 
 static void format(struct cache *c, const struct cache_opts *o, const struct cache_super *plan)
@@ -139,15 +155,12 @@ static void tell_refusal(int why, const struct cache_opts *o)
 		  o->controller, err_name(why), remedy);
 }
 
-/* Maybe a segment that cannot be adopted: may it be formatted? CBEs stand where every version
- * puts them, after the first page. */
+/* A segment that cannot be adopted: may it be formatted? */
 static int may_format(const struct cache_super *s, const struct cache_opts *o, int why,
 		      const struct cache_super *plan)
 {
-	uint32_t page_size = page_size_ok(s->page_size) ? s->page_size : plan->page_size;
-	uint64_t room = (o->segment_size - page_size) / sizeof(struct cbe);
-	uint64_t n = why == -ERR_CORRUPT || s->npages == 0 ? plan->npages : s->npages;
-	if (!has_dirty(o->segment, page_size, (uint32_t)MIN(n, room)))
+	uint32_t npages = why == -ERR_CORRUPT ? plan->npages : MAX(s->npages, plan->npages);
+	if (!has_dirty(o->segment, npages, o->segment_size))
 		return 0;
 	tell_refusal(why, o);
 	return why;
@@ -161,13 +174,13 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 	int rc = layout_for(&plan, o->page_size, o->segment_size);
 	if (rc)
 		return rc;
-	bool ours = memcmp(s->magic, CACHE_MAGIC, sizeof(s->magic)) == 0;
+	bool ours = super_known(s);
 	int why = ours ? super_judge(s, o) : 0;
 	if (why && (rc = may_format(s, o, why, &plan)))
 		return rc;
 	/* Another size or page size: kept as it is while it holds dirty pages. */
 	bool resized = ours && !why && (s->size != plan.size || s->page_size != plan.page_size);
-	if (resized && has_dirty(o->segment, s->cbe_off, s->npages))
+	if (resized && has_dirty(o->segment, s->npages, o->segment_size))
 		log_notice("cache segment keeps its old layout until its dirty pages are on disk "
 			   "pages=%u wanted=%u",
 			   s->npages, plan.npages);

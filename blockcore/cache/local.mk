@@ -23,3 +23,13 @@ check_PROGRAMS += tests/unit/cache/test_cache_threads
 tests_unit_cache_test_cache_threads_SOURCES = tests/unit/cache/test_cache_threads.c
 tests_unit_cache_test_cache_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_cache_test_cache_threads_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/cache/test_cache_adopt
+tests_unit_cache_test_cache_adopt_SOURCES = tests/unit/cache/test_cache_adopt.c \
+	tests/unit/cache/cache_rig.h
+tests_unit_cache_test_cache_adopt_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cache_test_cache_adopt_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+noinst_PROGRAMS += tests/bench/bench_cache
+tests_bench_bench_cache_SOURCES = tests/bench/bench_cache.c
+tests_bench_bench_cache_LDADD = $(BLOCKCORE_LIBS)
