@@ -2,9 +2,14 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "runtime/bdev.h"
 #include "runtime/env.h"
@@ -78,6 +83,27 @@ static void write_read(void *arg)
 START_TEST(writes_are_read_back)
 {
 	run(_i, write_read);
+}
+END_TEST
+
+/* As a container's profile does. */
+static void refuse_uring(void)
+{
+	struct sock_filter f[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = 4, .filter = f};
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
+}
+
+START_TEST(threads_serve_where_uring_is_refused)
+{
+	refuse_uring();
+	run(0, write_read);
 }
 END_TEST
 
@@ -279,6 +305,7 @@ int main(void)
 	TCase *tc = tcase_create("disk_file");
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, writes_are_read_back, 0, NWAYS);
+	tcase_add_test(tc, threads_serve_where_uring_is_refused);
 	tcase_add_loop_test(tc, unaligned_buffers_are_bounced, 0, NWAYS);
 	tcase_add_loop_test(tc, many_pieces_are_split, 0, NWAYS);
 	tcase_add_loop_test(tc, discarded_ranges_read_as_zeros, 0, NWAYS);
