@@ -255,7 +255,8 @@ static int run_end(struct cache_run *run, const int *rcs)
 {
 	struct cache_vol *v = run->v;
 	struct cache *c = v->c;
-	struct page_batch retire = {.n = 0};
+	struct page_batch retire;
+	retire.n = 0;
 	struct cache_shard *s = NULL;
 	int first = 0;
 	bool any = false;
@@ -292,7 +293,11 @@ static void make_stable(struct cache_run *run, int *rcs)
 int cache_run_write(struct cache_run *run)
 {
 	int rcs[CACHE_IO_PAGES] = {0};
-	struct gather g = {.run = run, .rc = rcs};
+	struct gather g; /* its arrays are large: not cleared */
+	g.run = run;
+	g.rc = rcs;
+	g.n = 0;
+	g.bytes = 0;
 	for (uint32_t i = 0; i < run->n; i++)
 		if (run->pages[i] != CACHE_NO_PAGE)
 			gather_page(&g, i);

@@ -182,7 +182,8 @@ static void evict_step(struct cache *c, struct cache_shard *s, bool heads, struc
 
 static unsigned evict_shard(struct cache *c, struct cache_shard *s, unsigned want)
 {
-	struct page_batch b = {.n = 0};
+	struct page_batch b;
+	b.n = 0;
 	pthread_mutex_lock(&s->lock);
 	bool heads = atomic_load(&c->nhazards) > 0;
 	if (heads)

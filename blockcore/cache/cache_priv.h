@@ -368,7 +368,8 @@ void cache_page_put(struct cache *c, uint32_t pg);
 void cache_pool_nudge(struct cache *c);
 void cache_pool_rescan(struct cache *c);
 
-/* Pages to be retired once the shard's lock is no longer held. */
+/* Pages to be retired once the shard's lock is no longer held. Only n is set at start: clearing the
+ * array would cost more than a hit. */
 struct page_batch {
 	unsigned n;
 	uint32_t pages[CACHE_IO_PAGES];

@@ -31,7 +31,8 @@ static void fill_iov(struct cache *c, uint64_t off, uint32_t len, const uint32_t
 
 static void unpin(struct cache *c, unsigned n, const uint32_t *pages)
 {
-	struct page_batch b = {.n = 0};
+	struct page_batch b;
+	b.n = 0;
 	for (unsigned i = 0; i < n; i++)
 		if (pages[i] != CACHE_NO_PAGE && atomic_fetch_sub(&c->page[pages[i]].refs, 1) == 1)
 			b.pages[b.n++] = pages[i];
@@ -57,6 +58,18 @@ static bool pin(struct cache *c, uint32_t pg, uint16_t mask, bool *mark)
 	return true;
 }
 
+/* Neighbours stand in neighbouring buckets: fetches what a page a little ahead will need. */
+static void look_ahead(struct cache *c, uint64_t page, uint32_t bucket)
+{
+	if ((page & (CACHE_GROUP_PAGES - 1)) + 4 >= CACHE_GROUP_PAGES)
+		return;
+	uint32_t pg = CBE_GET(&c->bucket[bucket + 4], head);
+	if (pg == CACHE_NO_PAGE)
+		return;
+	__builtin_prefetch(&c->cbe[pg]);
+	__builtin_prefetch(&c->page[pg], 1);
+}
+
 int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
@@ -71,6 +84,8 @@ int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache
 	for (i = 0; i < n; i++) {
 		struct cache_place p = cache_place_of(c, v->id, first + i);
 		s = cache_shard_move(s, p.shard);
+		if (n > 4)
+			look_ahead(c, first + i, p.bucket);
 		uint32_t pg = cache_index_find(c, p.bucket, v->id, first + i).cur;
 		if (!pin(c, pg, cache_mask(c, first + i, off, len), &mark))
 			break;

@@ -67,7 +67,8 @@ static bool drop_page(struct cache_vol *v, uint32_t pg, enum vol_drop what, uint
 {
 	struct cache *c = v->c;
 	struct cbe *e = &c->cbe[pg];
-	struct page_batch retire = {.n = 0};
+	struct page_batch retire;
+	retire.n = 0;
 	uint64_t page = CBE_GET(e, page);
 	if (CBE_GET(e, volume) != v->id || CBE_GET(e, state) < CBE_CLEAN)
 		return false;

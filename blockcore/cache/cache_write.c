@@ -128,7 +128,8 @@ static bool claim_page(struct cache_vol *v, uint32_t pg)
 unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_run *run)
 {
 	struct cache *c = v->c;
-	struct page_batch retire = {.n = 0};
+	struct page_batch retire;
+	retire.n = 0;
 	struct cache_shard *s = NULL;
 	uint64_t first = w->off >> c->page_shift;
 	unsigned unclaimed = 0;
