@@ -18,7 +18,8 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 
-#define RETRY_NS (2 * NS_PER_S)
+#define RETRY_NS    (2 * NS_PER_S)
+#define BLANK_BYTES (64 * 1024)
 
 static struct head_fs *fs_find(struct head *h, uint64_t id)
 {
@@ -111,9 +112,26 @@ static int fs_make(struct head *h, struct head_fs *f)
 	return rc;
 }
 
+/* A new volume holds zeros: nobody's file system, and nothing that damage could be reported of. */
+static bool is_blank(struct head_fs *f)
+{
+	static const uint8_t zeros[BLANK_BYTES];
+	uint8_t *p = NULL;
+	if (posix_memalign((void **)&p, 4096, BLANK_BYTES))
+		return false;
+	bool blank = f->bdev->size >= BLANK_BYTES && bdev_read(f->bdev, p, BLANK_BYTES, 0) == 0 &&
+		     memcmp(p, zeros, BLANK_BYTES) == 0;
+	free(p);
+	return blank;
+}
+
 static int fs_mount_any(struct head *h, struct head_fs *f)
 {
 	struct fs_opts o = {.metadata_memory = h->config->metadata_memory_bytes};
+	if (!f->formatted && is_blank(f)) {
+		int made = fs_make(h, f);
+		return made ? made : fs_mount(&f->fs, h->env, f->bdev, &o);
+	}
 	int rc = fs_mount(&f->fs, h->env, f->bdev, &o);
 	if (f->formatted)
 		return rc;

@@ -12,3 +12,8 @@ check_PROGRAMS += tests/unit/nfs/test_nfs_client
 tests_unit_nfs_test_nfs_client_SOURCES = tests/unit/nfs/test_nfs_client.c $(NAS_WORLD)
 tests_unit_nfs_test_nfs_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)
 tests_unit_nfs_test_nfs_client_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS) $(NFS_LIBS)
+
+check_PROGRAMS += tests/unit/nfs/test_nfs
+tests_unit_nfs_test_nfs_SOURCES = tests/unit/nfs/test_nfs.c $(NAS_WORLD)
+tests_unit_nfs_test_nfs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_nfs_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
