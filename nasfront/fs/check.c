@@ -177,6 +177,17 @@ static int super_copies(struct checker *c)
 		int r = bdev_read(fs->dev, d, BS, places[i] * BS);
 		if (!r && !block_verify(fs->uuid, d, places[i], BT_SUPER))
 			continue;
+		for (unsigned k = 0; k < 16 && r != -ENOENT && r != -EOPNOTSUPP; k++) {
+			r = bdev_read_copy(fs->dev, d, BS, places[i] * BS, k);
+			if (!r && !block_verify(fs->uuid, d, places[i], BT_SUPER))
+				break;
+		}
+		if (!r && !block_verify(fs->uuid, d, places[i], BT_SUPER)) {
+			c->report->mirror_repairs++;
+			if (c->repair)
+				rc = bdev_write(fs->dev, d, BS, places[i] * BS, BDEV_FUA);
+			continue;
+		}
 		c->report->errors++;
 		check_say(c, 0, "superblock in block %" PRIu64 " is damaged", places[i]);
 		if (!c->repair)

@@ -25,3 +25,14 @@ tests_unit_fs_test_fs_crash_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.
 	tests/unit/fs/test_fs_crash.c
 tests_unit_fs_test_fs_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_crash_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_space
+tests_unit_fs_test_fs_space_SOURCES = tests/unit/fs/test_fs_space.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_space_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_space_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_damage
+tests_unit_fs_test_fs_damage_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
+	tests/unit/fs/test_fs_damage.c
+tests_unit_fs_test_fs_damage_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_damage_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

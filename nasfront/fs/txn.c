@@ -167,6 +167,7 @@ int op_try(struct op *op)
 	struct fs *fs = op->fs;
 	if (fs->dead)
 		return -ERR_SHUTDOWN;
+	meta_trim(fs);
 	if (op->writes) {
 		if (fs->read_only)
 			return -EROFS;

@@ -4,3 +4,7 @@ tests_bench_bench_iscsi_SOURCES = tests/bench/bench_iscsi.c tests/bench/contest.
 tests_bench_bench_iscsi_LDADD = $(ISCSI_LIBS)
 tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c tests/bench/contest.h
 tests_bench_bench_nfs_LDADD = $(NFS_LIBS)
+
+noinst_PROGRAMS += tests/bench/bench_fs
+tests_bench_bench_fs_SOURCES = tests/bench/bench_fs.c
+tests_bench_bench_fs_LDADD = libnasfront.a $(RUNTIME_LIBS)

@@ -1,0 +1,177 @@
+/* A full file system, big directories, a small cache: nothing breaks, what is freed is usable. */
+#include "nasfront/fs/impl.h"
+#include "tests/unit/fs/fs_world.h"
+
+static struct world w;
+
+static void name_of(char *to, int i)
+{
+	snprintf(to, 32, "file-number-%d", i);
+}
+
+static void full_task(void *arg)
+{
+	static uint8_t chunk[256 * 1024];
+	struct fs_fid big, f;
+	struct fs_attr a;
+	struct fs_statfs st;
+	char name[32];
+	int rc = 0, n = 0, left;
+	world_mkfs(&w);
+	world_mount(&w);
+	memset(chunk, 0xab, sizeof(chunk));
+	ck_assert_int_eq(make_file(w.fs, &root_fid, "big", &big), 0);
+	for (uint64_t off = 0; !rc; off += sizeof(chunk))
+		rc = put(w.fs, &big, off, chunk, sizeof(chunk), FS_WRITE_FILE_SYNC);
+	ck_assert_int_eq(rc, -ENOSPC);
+	rc = 0;
+	for (uint64_t off = 1ull << 40; !rc; off += 4096)
+		rc = put(w.fs, &big, off, chunk, 4096, FS_WRITE_UNSTABLE);
+	ck_assert_int_eq(rc, -ENOSPC);
+	ck_assert_int_eq(fs_statfs(w.fs, &st), 0);
+	ck_assert_uint_eq(st.avail_bytes, 0);
+	for (rc = 0; !rc && n < 20000; n++) {
+		name_of(name, n);
+		rc = make_file(w.fs, &root_fid, name, &f);
+	}
+	ck_assert_int_eq(rc, -ENOSPC);
+	ck_assert_int_eq(find(w.fs, &root_fid, name, &a), -ENOENT);
+	ck_assert_int_eq(
+	    fs_setattr(w.fs, NULL, &big, &(struct fs_setattr){.which = FS_SET_MODE}, NULL, NULL),
+	    0);
+	world_unmount(&w);
+	world_check(&w);
+	world_mount(&w);
+	/* Everything can be taken away again, the biggest last. */
+	for (left = n - 2; left >= 0; left--) {
+		name_of(name, left);
+		ck_assert_int_eq(
+		    fs_remove(w.fs, NULL, &root_fid, name, (uint32_t)strlen(name), NULL), 0);
+	}
+	ck_assert_int_eq(fs_remove(w.fs, NULL, &root_fid, "big", 3, NULL), 0);
+	env_sleep_ns(sim_env(w.sim), 10 * NS_PER_S);
+	ck_assert_int_eq(make_file(w.fs, &root_fid, "again", &f), 0);
+	for (uint64_t off = 0; off < 4 << 20; off += sizeof(chunk))
+		ck_assert_int_eq(put(w.fs, &f, off, chunk, sizeof(chunk), FS_WRITE_UNSTABLE), 0);
+	world_unmount(&w);
+	world_check(&w);
+}
+
+START_TEST(a_full_file_system_stays_whole)
+{
+	world_new(&w, 3, 16 << 20);
+	ck_assert_int_eq(sim_run(w.sim, full_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
+/* Writing over and over what was just removed: space comes back in time. */
+static void churn_task(void *arg)
+{
+	static uint8_t chunk[1 << 20];
+	struct fs_fid f;
+	world_mkfs(&w);
+	world_mount(&w);
+	for (int i = 0; i < 60; i++) {
+		ck_assert_int_eq(make_file(w.fs, &root_fid, "f", &f), 0);
+		for (uint64_t off = 0; off < 6; off++)
+			ck_assert_int_eq(put(w.fs, &f, off << 20, chunk, sizeof(chunk), 0), 0);
+		ck_assert_int_eq(fs_remove(w.fs, NULL, &root_fid, "f", 1, NULL), 0);
+	}
+	world_unmount(&w);
+	world_check(&w);
+}
+
+START_TEST(freed_space_is_used_again)
+{
+	world_new(&w, 4, 16 << 20);
+	ck_assert_int_eq(sim_run(w.sim, churn_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
+#define BIG 100000
+
+struct making {
+	int from, to;
+	int *running;
+};
+
+static void maker_task(void *arg)
+{
+	struct making *m = arg;
+	char name[32];
+	for (int i = m->from; i < m->to; i++) {
+		name_of(name, i);
+		ck_assert_int_eq(make_file(w.fs, &root_fid, name, NULL), 0);
+	}
+	--*m->running;
+}
+
+static bool count_emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64_t cookie,
+		       const struct fs_attr *attr)
+{
+	++*(int *)arg;
+	return true;
+}
+
+static void big_task(void *arg)
+{
+	enum { TASKS = 50 };
+	struct making m[TASKS];
+	struct fs_attr a;
+	char name[32];
+	int running = TASKS, n = 0;
+	bool eof;
+	world_mkfs(&w);
+	world_mount_mem(&w, 1); /* the smallest cache: 8 MiB */
+	for (int i = 0; i < TASKS; i++) {
+		m[i] = (struct making){i * (BIG / TASKS), (i + 1) * (BIG / TASKS), &running};
+		ck_assert_int_eq(task_start(maker_task, &m[i]), 0);
+	}
+	while (running)
+		env_sleep_ns(sim_env(w.sim), NS_PER_MS);
+	struct fs_stats st;
+	fs_stats(w.fs, &st);
+	ck_assert_uint_gt(st.commit_ops / st.commits, 20); /* commits are shared */
+	ck_assert_uint_lt(st.blocks_cached, 4096);
+	ck_assert_int_eq(fs_readdir(w.fs, NULL, &root_fid, 0, true, count_emit, &n, &eof, NULL), 0);
+	ck_assert_int_eq(n, BIG + 2);
+	for (int i = 0; i < BIG; i += 997) {
+		name_of(name, i);
+		ck_assert_int_eq(find(w.fs, &root_fid, name, &a), 0);
+	}
+	for (int i = 0; i < BIG; i += 2) {
+		name_of(name, i);
+		ck_assert_int_eq(
+		    fs_remove(w.fs, NULL, &root_fid, name, (uint32_t)strlen(name), NULL), 0);
+		if (i == 2000)
+			break;
+	}
+	world_unmount(&w);
+	world_check(&w);
+}
+
+START_TEST(a_directory_of_100000_names)
+{
+	world_new(&w, 5, 256 << 20);
+	ck_assert_int_eq(sim_run(w.sim, big_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("fs_space");
+	TCase *t = tcase_create("space");
+	tcase_set_timeout(t, 300);
+	tcase_add_test(t, a_full_file_system_stays_whole);
+	tcase_add_test(t, freed_space_is_used_again);
+	tcase_add_test(t, a_directory_of_100000_names);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
