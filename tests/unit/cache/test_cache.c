@@ -346,6 +346,69 @@ START_TEST(pinned_pages_do_not_change)
 }
 END_TEST
 
+/* A disk whose reads take their data at once and return late. */
+static struct bdev slow;
+static bool slow_reads;
+
+static int slow_readv(struct bdev *b, const struct iovec *iov, int cnt, uint64_t off)
+{
+	bool late = slow_reads;
+	slow_reads = false;
+	int rc = bdev_readv(R.bdev, iov, cnt, off);
+	if (late)
+		env_sleep_ns(sim_env(R.sim), NS_PER_S);
+	return rc;
+}
+
+static int slow_writev(struct bdev *b, const struct iovec *iov, int cnt, uint64_t off,
+		       unsigned flags)
+{
+	return bdev_writev(R.bdev, iov, cnt, off, flags);
+}
+
+static int slow_flush(struct bdev *b)
+{
+	return bdev_flush(R.bdev);
+}
+
+static const struct bdev_ops slow_ops = {
+    .readv = slow_readv, .writev = slow_writev, .flush = slow_flush};
+
+static void read_late(void *arg)
+{
+	struct cache_read rd;
+	ck_assert_int_eq(cache_read(R.vol, 0, 4096, &rd), 0);
+	cache_read_done(R.vol, &rd);
+}
+
+/* While a read of a page is on its way, the page is written, destaged and evicted. */
+static void stale(void *arg)
+{
+	struct cache_read rd;
+	slow = *R.bdev;
+	slow.ops = &slow_ops;
+	ck_assert_int_eq(cache_vol_attach(R.cache, 2, &slow, &R.vol), 0);
+	slow_reads = true;
+	ck_assert_int_eq(task_start(read_late, NULL), 0);
+	env_sleep_ns(sim_env(R.sim), 100 * NS_PER_MS);
+	ck_assert(!slow_reads);
+	rig_write(&R, 0, 4096, 'n', false);
+	ck_assert_int_eq(cache_read_try(R.vol, 0, 4096, &rd), 0);
+	cache_read_done(R.vol, &rd);
+	ck_assert_int_eq(cache_flush(R.vol, 0, 0), 0);
+	for (uint64_t i = 1; i < 1000; i++)
+		ck_assert(rig_holds(&R, i * 4096, 4096, 0));
+	ck_assert_int_eq(cache_read_try(R.vol, 0, 4096, &rd), -EAGAIN);
+	env_sleep_ns(sim_env(R.sim), 2 * NS_PER_S);
+	ck_assert(rig_holds(&R, 0, 4096, 'n'));
+}
+
+START_TEST(a_late_read_does_not_bring_old_data_back)
+{
+	run(stale, 128);
+}
+END_TEST
+
 static void detach_keeps(void *arg)
 {
 	rig_write(&R, 0, 65536, 'a', false);
@@ -393,6 +456,7 @@ int main(void)
 	tcase_add_test(t, a_scan_does_not_push_out_the_hot_set);
 	tcase_add_test(t, try_gives_up_and_abort_undoes);
 	tcase_add_test(t, pinned_pages_do_not_change);
+	tcase_add_test(t, a_late_read_does_not_bring_old_data_back);
 	tcase_add_test(t, detach_keeps_or_drops);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
