@@ -223,7 +223,7 @@ static int find_fs_head(struct supervisor *s, struct admin_call *call, const cha
 		config_path_admin(s->config, "controller", s->config->controllers[i].name, path);
 		if (admin_task_call(path, &req, 10 * NS_PER_S, NULL, &reply))
 			continue;
-		const char *head = gather_field(reply, "name", fs, "head");
+		const char *head = gather_field(reply, "fs", fs, "head");
 		snprintf(self, sizeof(self), "%s", head ? head : "");
 		isthmus__admin_reply__free_unpacked(reply, NULL);
 		if (self[0]) {

@@ -1,6 +1,7 @@
 /*
  * nfs_tree copy|verify URL DIR...: copies real trees in over NFS with libnfs
- * and compares every byte, name, link target and mode back.
+ * and compares every byte, name, link target and mode back. A copy over an
+ * earlier copy is one (a name that is gone here since would show as a difference).
  *
  * WORKERS processes share the files; each has its own connection. Every file is
  * committed (fsync) before its copy counts. Ends with one line of totals.
@@ -138,14 +139,18 @@ static void copy_link(struct nfs_context *nfs, const struct entry *e)
 	if (n < 0)
 		return;
 	target[n] = '\0';
-	if (nfs_symlink(nfs, target, e->path) != 0)
+	int rc = nfs_symlink(nfs, target, e->path);
+	if (rc == -EEXIST && nfs_unlink(nfs, e->path) == 0)
+		rc = nfs_symlink(nfs, target, e->path);
+	if (rc != 0)
 		complain(e, "symlink", nfs);
 	totals->links++;
 }
 
 static void copy_dir(struct nfs_context *nfs, const struct entry *e)
 {
-	if (nfs_mkdir2(nfs, e->path, e->st.st_mode & 07777) != 0)
+	int rc = nfs_mkdir2(nfs, e->path, e->st.st_mode & 07777);
+	if (rc != 0 && rc != -EEXIST)
 		complain(e, "mkdir", nfs);
 	totals->dirs++;
 }
