@@ -7,6 +7,7 @@
  * is made anew (for at most 20 s, else the run fails); the longest time without any answer is
  * the longest pause a client saw.
  *
+ * NFS writes are FILE_SYNC or committed before they count, as a client must treat them.
  * Every 4 KiB block carries thread, block number and version, and a pattern made from them, so a
  * torn, stale or misplaced block shows.
  */
@@ -186,9 +187,10 @@ static bool nfs_try(struct worker *w)
 	if (rc == 0) {
 		rc = nfs_mkdir(w->nfs, w->dir);
 		if (rc == 0 || rc == -EEXIST)
-			rc = nfs_open(w->nfs, path, O_RDWR, &w->file);
-		if (rc == -ENOENT)
-			rc = nfs_creat(w->nfs, path, 0644, &w->file);
+			rc = nfs_open(w->nfs, path, O_RDWR | O_SYNC, &w->file);
+		if (rc == -ENOENT && nfs_creat(w->nfs, path, 0644, &w->file) == 0 &&
+		    nfs_close(w->nfs, w->file) == 0)
+			rc = nfs_open(w->nfs, path, O_RDWR | O_SYNC, &w->file);
 	}
 	if (rc)
 		nfs_drop(w);
@@ -230,9 +232,10 @@ static bool nfs_change_name(struct worker *w, unsigned i)
 	int n = snprintf(text, sizeof(text), "%010u", version);
 	if (nfs_creat(w->nfs, tmp, 0644, &fh) != 0)
 		return false;
-	int wrote = nfs_pwrite(w->nfs, fh, 0, (uint64_t)n, text);
+	bool wrote =
+	    nfs_pwrite(w->nfs, fh, 0, (uint64_t)n, text) == n && nfs_fsync(w->nfs, fh) == 0;
 	nfs_close(w->nfs, fh);
-	if (wrote != n)
+	if (!wrote)
 		return false;
 	if (nfs_rename(w->nfs, tmp, path) != 0) {
 		/* The old or the new version is right now. */
