@@ -87,7 +87,7 @@ struct core_head {
 struct core_hooks {
 	/* The heads there are (configured or connected); returns how many. */
 	unsigned (*heads)(void *arg, struct core_head *ret, unsigned max);
-	/* See channel_server_wait_applied(). */
+	/* See channel_server_wait_applied(); fs NULL: whatever it serves. */
 	int (*wait_applied)(void *arg, const char *head, uint64_t seq, const char *fs,
 			    uint64_t timeout_ns, char *text);
 	void *arg;

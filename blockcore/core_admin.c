@@ -50,7 +50,7 @@ int core_admin_wait_head(struct core *c, struct admin_call *call, const char *he
 		return 0;
 	int rc = c->hooks.wait_applied(c->hooks.arg, head, meta_get(c->meta)->seq, fs, HEAD_TIMEOUT,
 				       text);
-	if (rc != -ETIMEDOUT && rc != -ERR_DISCONNECTED && rc != -ENOENT)
+	if (rc != -ETIMEDOUT && rc != -ERR_DISCONNECTED)
 		return rc;
 	admin_note(call, "head '%s' %s; the change takes effect when it is up", head,
 		   rc == -ETIMEDOUT ? "has not answered yet" : "is not connected");

@@ -227,7 +227,7 @@ static int fs_create(struct core *c, struct admin_call *call, char *why)
 		   : -ERR_DISCONNECTED;
 	if (rc == 0)
 		return meta_update(c->meta, change_formatted, (void *)a.name, why);
-	if (rc == -ETIMEDOUT || rc == -ERR_DISCONNECTED || rc == -ENOENT) {
+	if (rc == -ETIMEDOUT || rc == -ERR_DISCONNECTED) {
 		admin_note(call,
 			   "head '%s' is not there yet; it will format and mount '%s' when it is",
 			   a.head.name, a.name);
@@ -322,7 +322,7 @@ static int fs_remove(struct core *c, struct admin_call *call, char *why)
 	int rc = meta_update(c->meta, change_remove_fs_and_exports, (void *)name, why);
 	if (rc)
 		return rc;
-	core_admin_wait_head(c, call, head, "", text); /* it lets go of the volume */
+	core_admin_wait_head(c, call, head, NULL, text); /* it lets go of the volume */
 	return core_volume_drop(c, volume, why);
 }
 

@@ -2,3 +2,8 @@ libblockcore_a_SOURCES += blockcore/control/meta.c blockcore/control/meta.h \
 	blockcore/control/meta_check.c blockcore/control/meta_check.h \
 	blockcore/control/meta_slot.c blockcore/control/meta_slot.h blockcore/control/meta_store.h \
 	blockcore/control/owner.c blockcore/control/owner.h
+
+check_PROGRAMS += tests/unit/meta/test_meta
+tests_unit_meta_test_meta_SOURCES = tests/unit/meta/test_meta.c
+tests_unit_meta_test_meta_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_meta_test_meta_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

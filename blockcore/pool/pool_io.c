@@ -224,12 +224,36 @@ static void column_repair_range(struct pool *p, unsigned column, const struct io
 	}
 }
 
+/* No copy could read all of a range, but each may have lost another part of it: piece by piece. */
+static int column_read_pieces(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
+			      uint64_t off)
+{
+	struct iovec part[IO_PIECES];
+	struct iov_cursor c = {iov, iovcnt, 0};
+	uint64_t end = off + iov_bytes(iov, iovcnt);
+	unsigned bad, good;
+	while (off < end) {
+		size_t len = MIN(end - off, MAX(4096, p->io.block_size) - off % 4096);
+		len = iov_reach(c, IO_IOV_MAX, len, p->io.block_size);
+		int n = iov_take(&c, len, part, IO_PIECES);
+		int rc = len ? column_read_any(p, column, part, n, off, 0, &bad, &good) : -EINVAL;
+		if (rc)
+			return rc;
+		if (bad)
+			column_repair(p, column, part, n, off, bad);
+		off += len;
+	}
+	return 0;
+}
+
 static int column_read(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
 		       uint64_t off)
 {
 	unsigned bad, good;
 	unsigned first = preferred_copy(p, column, off);
 	int rc = column_read_any(p, column, iov, iovcnt, off, first, &bad, &good);
+	if (rc == -ERR_MEDIUM && (bad & (bad - 1)))
+		return column_read_pieces(p, column, iov, iovcnt, off);
 	if (rc == 0 && bad)
 		column_repair_range(p, column, iov, iovcnt, off, bad);
 	return rc;

@@ -9,7 +9,9 @@
 #include <string.h>
 #include "blockcore/core_impl.h"
 #include "runtime/check.h"
+#include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/log.h"
 #include "tests/sim/sim_env.h"
 
 #define RIG_DISKS     6
