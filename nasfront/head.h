@@ -95,6 +95,9 @@ void head_state_client_seen(void *arg, const char *address, const char *export_p
 /* head_admin.c */
 int head_admin_start(struct head *h);
 
+/* head_verify.c */
+int head_verify_register(struct head *h);
+
 /* head_main.c */
 void head_in_service(struct head *h);
 void head_on_fenced(void *arg);

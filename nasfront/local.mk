@@ -3,5 +3,5 @@ libnasfront_a_SOURCES =
 
 sbin_PROGRAMS += isthmus-head
 isthmus_head_SOURCES = nasfront/head.h nasfront/head_admin.c nasfront/head_config.c \
-	nasfront/head_main.c nasfront/head_state.c
+	nasfront/head_main.c nasfront/head_state.c nasfront/head_verify.c
 isthmus_head_LDADD = $(NASFRONT_LIBS)

@@ -1,10 +1,10 @@
 #include "tests/unit/nfs/nas_world.h"
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "runtime/bdev.h"
+#include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/reactor.h"
 
@@ -70,7 +70,7 @@ void nas_run(struct nas *n, void (*fn)(struct nas *n))
 {
 	n->step = fn;
 	n->busy = true;
-	ck_assert_int_eq(task_start_on(reactor_sched(n->reactor), step_task, n), 0);
+	ASSERT(task_start_on(reactor_sched(n->reactor), step_task, n) == 0);
 	while (n->busy)
 		usleep(500);
 }
@@ -115,7 +115,7 @@ void nas_exports(struct nas *n)
 		e[i].clients = &clients[i];
 		list[i] = &e[i];
 	}
-	ck_assert_uint_eq(nfs_exports_set(n->nfs, list, N), 0);
+	ASSERT(nfs_exports_set(n->nfs, list, N) == 0);
 }
 
 static void up_step(struct nas *n)
@@ -126,31 +126,31 @@ static void up_step(struct nas *n)
 	struct rpc_server_opts so = {
 	    .reactor = n->reactor, .env = env_real(), .area_size = nfs_area_size()};
 	n->bdev = mem_bdev_new(NAS_FS_SIZE);
-	ck_assert_int_eq(fs_mkfs(env_real(), n->bdev, &mkfs), 0);
-	ck_assert_int_eq(fs_mount(&n->fs, env_real(), n->bdev, &fso), 0);
-	ck_assert_int_eq(nfs_new(&n->nfs, &no), 0);
-	ck_assert_int_eq(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs), 0);
+	ASSERT(fs_mkfs(env_real(), n->bdev, &mkfs) == 0);
+	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &fso) == 0);
+	ASSERT(nfs_new(&n->nfs, &no) == 0);
+	ASSERT(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs) == 0);
 	nas_exports(n);
-	ck_assert_int_eq(rpc_server_new(&n->server, &so), 0);
-	ck_assert_int_eq(nfs_serve(n->nfs, n->server), 0);
-	ck_assert_int_eq(rpc_server_listen(n->server, "127.0.0.1", 0, &n->port), 0);
+	ASSERT(rpc_server_new(&n->server, &so) == 0);
+	ASSERT(nfs_serve(n->nfs, n->server) == 0);
+	ASSERT(rpc_server_listen(n->server, "127.0.0.1", 0, &n->port) == 0);
 }
 
 void nas_up(struct nas *n)
 {
 	struct reactor_opts o = {.name = "nas", .cpu = -1};
 	memset(n, 0, sizeof(*n));
-	ck_assert_int_eq(reactor_new(&n->reactor, &o), 0);
-	ck_assert_int_eq(reactor_start_thread(n->reactor), 0);
+	ASSERT(reactor_new(&n->reactor, &o) == 0);
+	ASSERT(reactor_start_thread(n->reactor) == 0);
 	nas_run(n, up_step);
 }
 
 static void down_step(struct nas *n)
 {
-	ck_assert_int_eq(rpc_server_stop(n->server, 5 * NS_PER_S), 0);
+	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
 	struct fs *fs = nfs_mount_take(n->nfs, NAS_FS_ID);
 	if (fs)
-		ck_assert_int_eq(fs_unmount(fs), 0);
+		ASSERT(fs_unmount(fs) == 0);
 	rpc_server_free(n->server);
 	nfs_free(n->nfs);
 	bdev_close(n->bdev);
