@@ -154,7 +154,7 @@ static struct conn *conn_new(struct worker *w, int fd)
 	return NULL;
 }
 
-void conn_adopt(struct worker *w, int fd)
+void conn_adopt(struct worker *w, int fd, bool surplus)
 {
 	int one = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -165,7 +165,7 @@ void conn_adopt(struct worker *w, int fd)
 		worker_conn_gone(w);
 		return;
 	}
-	c->surplus = atomic_load(&w->server->nconns) > w->server->max_connections;
+	c->surplus = surplus;
 	TAILQ_INSERT_TAIL(&w->conns, c, link);
 	conn_peer_address(c);
 	conn_hold(c);

@@ -265,8 +265,8 @@ struct conn {
 };
 TAILQ_HEAD(conn_list, conn);
 
-/* Takes over a connected socket; on its worker's thread. */
-void conn_adopt(struct worker *w, int fd);
+/* Takes over a connected socket; on its worker's thread. surplus: its login is refused. */
+void conn_adopt(struct worker *w, int fd, bool surplus);
 void conn_hold(struct conn *c);
 void conn_release(struct conn *c); /* may free it */
 void conn_event(struct conn *c, enum conn_event ev);

@@ -118,17 +118,12 @@ enum rx_verdict data_out(struct conn *c, const struct bhs *b)
 	if (!t)
 		return RX_OK; /* was aborted: what is still on the way is discarded */
 	uint32_t end = sequence_end(t, be32_get(b->ttt)), len = pdu_dsl(b);
-	const char *wrong = NULL;
-	if (end == 0)
-		wrong = "data nobody asked for";
-	else if (be32_get(b->datasn) != t->datasn)
-		wrong = "DataSN out of order";
-	else if (be32_get(b->offset) != t->got)
-		wrong = "data at another offset than expected";
-	else if (len > end - t->got)
-		wrong = "more data than asked for";
-	if (wrong) {
-		conn_protocol_error(c, b, wrong);
+	/* RFC 7143 7.9: a gap is data lost as by a wrong digest; the command fails at its end */
+	bool in_order = be32_get(b->datasn) == t->datasn && be32_get(b->offset) == t->got;
+	if (end > 0 && !in_order && !t->fail)
+		t->fail = SENSE_DATA_DIGEST;
+	if (end == 0 || (!t->fail && len > end - t->got)) {
+		conn_protocol_error(c, b, end ? "more data than asked for" : "data not asked for");
 		return RX_FATAL;
 	}
 	t->datasn++;
@@ -160,6 +155,8 @@ void data_received(struct itask *t, const struct bhs *b, bool digest_ok)
 	uint32_t len = pdu_dsl(b);
 	bool data_pdu = pdu_opcode(b) == OP_DATA_OUT;
 	bool solicited = data_pdu && be32_get(b->ttt) != PDU_NO_TAG;
+	if (data_pdu) /* only a failed sequence can exceed its end */
+		len = MIN(len, sequence_end(t, be32_get(b->ttt)) - t->got);
 	c->rx.task = NULL;
 	if (!digest_ok && !t->fail)
 		t->fail = SENSE_DATA_DIGEST;

@@ -25,3 +25,8 @@ tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c tests/unit/isc
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+
+noinst_PROGRAMS += tests/tools/iscsi_memory
+tests_tools_iscsi_memory_SOURCES = tests/tools/iscsi_memory.c $(iscsi_fixture)
+tests_tools_iscsi_memory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_tools_iscsi_memory_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

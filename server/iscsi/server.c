@@ -99,13 +99,14 @@ static void worker_free(struct worker *w)
 struct handover {
 	struct worker *worker;
 	int fd;
+	bool surplus;
 };
 
 static void handover_run(void *arg)
 {
 	struct handover h = *(struct handover *)arg;
 	free(arg);
-	conn_adopt(h.worker, h.fd);
+	conn_adopt(h.worker, h.fd, h.surplus);
 }
 
 static struct worker *least_busy(struct iscsi_server *s)
@@ -126,8 +127,9 @@ static void accepted(struct iscsi_server *s, int fd)
 		close(fd);
 		return;
 	}
-	*h = (struct handover){.worker = least_busy(s), .fd = fd};
-	atomic_fetch_add(&s->nconns, 1);
+	unsigned before = atomic_fetch_add(&s->nconns, 1);
+	*h = (struct handover){
+	    .worker = least_busy(s), .fd = fd, .surplus = before >= s->max_connections};
 	atomic_fetch_add(&h->worker->nconns, 1);
 	if (reactor_post(h->worker->reactor, handover_run, h) < 0) {
 		close(fd);

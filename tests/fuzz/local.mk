@@ -20,3 +20,11 @@ tests_fuzz_fuzz_rpc_LDADD = libnasfront.a $(RUNTIME_LIBS)
 tests_fuzz_fuzz_piv_SOURCES = tests/fuzz/fuzz_piv.c
 tests_fuzz_fuzz_piv_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_piv_LDADD = libsim.a libnasfront.a $(RUNTIME_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_iscsi_pdu tests/fuzz/fuzz_iscsi_text
+tests_fuzz_fuzz_iscsi_pdu_SOURCES = tests/fuzz/fuzz_iscsi_pdu.c $(iscsi_fixture)
+tests_fuzz_fuzz_iscsi_pdu_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_iscsi_pdu_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_fuzz_fuzz_iscsi_text_SOURCES = tests/fuzz/fuzz_iscsi_text.c $(iscsi_fixture)
+tests_fuzz_fuzz_iscsi_text_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_iscsi_text_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)

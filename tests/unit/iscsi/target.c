@@ -1,5 +1,5 @@
 /* See target.h. */
-#include <check.h>
+#include "runtime/check.h"
 #include <stdlib.h>
 #include <string.h>
 #include "server/scsi/scsi.h"
@@ -27,7 +27,7 @@ void target_make(struct target *t, uint64_t size)
 	set(&chap->mutual_user, "target");
 	set(&chap->mutual_secret, CHAP_MUTUAL);
 	fake_target_add(t->core, TARGET_MASKED, false);
-	ck_assert_int_eq(scsi_registry_new(&t->registry, t->core), 0);
+	ASSERT(scsi_registry_new(&t->registry, t->core) == 0);
 }
 
 void target_free(struct target *t)
@@ -43,17 +43,17 @@ void target_start(struct target *t, unsigned nreactors, const char *portal,
 	t->nreactors = nreactors;
 	for (unsigned i = 0; i < nreactors; i++) {
 		struct reactor_opts ro = {.name = "test", .cpu = -1, .no_uring = true};
-		ck_assert_int_eq(reactor_new(&t->reactors[i], &ro), 0);
+		ASSERT(reactor_new(&t->reactors[i], &ro) == 0);
 	}
 	o.registry = t->registry;
 	o.reactors = t->reactors;
 	o.nreactors = nreactors;
 	o.portals = &portal;
 	o.nportals = 1;
-	ck_assert_int_eq(iscsi_server_start(&t->server, &o), 0);
+	ASSERT(iscsi_server_start(&t->server, &o) == 0);
 	t->port = iscsi_server_port(t->server, 0);
 	for (unsigned i = 0; i < nreactors; i++)
-		ck_assert_int_eq(reactor_start_thread(t->reactors[i]), 0);
+		ASSERT(reactor_start_thread(t->reactors[i]) == 0);
 }
 
 static void stop_task(void *arg)
@@ -66,7 +66,7 @@ static void stop_task(void *arg)
 
 void target_stop(struct target *t)
 {
-	ck_assert_int_eq(task_start_on(reactor_sched(t->reactors[0]), stop_task, t), 0);
+	ASSERT(task_start_on(reactor_sched(t->reactors[0]), stop_task, t) == 0);
 	for (unsigned i = 0; i < t->nreactors; i++) {
 		reactor_join(t->reactors[i]);
 		reactor_free(t->reactors[i]);

@@ -230,8 +230,6 @@ START_TEST(wrong_data_ends_the_connection)
 	static const struct {
 		uint32_t ttt, sn, off, len;
 	} wrong[] = {
-	    {0, 1, 0, 512},	     /* DataSN */
-	    {0, 0, 512, 512},	     /* offset */
 	    {0, 0, 0, 8192 + 4},     /* more than asked for */
 	    {1, 0, 0, 512},	     /* no such R2T */
 	    {PDU_NO_TAG, 0, 0, 512}, /* unsolicited, and none is due */
@@ -248,6 +246,28 @@ START_TEST(wrong_data_ends_the_connection)
 	ck_assert_uint_eq(c->len, 48);
 	ck_assert_uint_eq(c->data[0], OP_DATA_OUT);
 	ck_assert(!client_recv(c));
+}
+END_TEST
+
+START_TEST(lost_data_fails_the_command)
+{
+	static const struct {
+		uint32_t sn, off;
+	} wrong[] = {{1, 0}, {0, 4096}, {-1u, 8192}};
+	uint8_t cdb[16];
+	login((const char *[]){"InitialR2T=Yes", "ImmediateData=No", NULL});
+	cdb_rw(cdb, true, 0, 16);
+	uint32_t itt = client_command(c, 0xa0, cdb, 8192, NULL, 0);
+	client_expect(c, OP_R2T);
+	client_data_out(c, itt, 0, wrong[_i].sn, wrong[_i].off, pattern, 8000, false);
+	client_data_out(c, itt, 0, 1, 0, pattern, 8000, false); /* too much altogether */
+	ck_assert(client_quiet(c, 50));
+	client_data_out(c, itt, 0, 2, 0, pattern, 0, true);
+	client_expect(c, OP_SCSI_RSP);
+	ck_assert_uint_eq(c->bhs.status, SCSI_CHECK_CONDITION);
+	ck_assert_uint_eq(be16_get(c->data + 2 + 12), 0x4705);
+	ck_assert_uint_eq(target.volume->commits, 0);
+	client_ready(c);
 }
 END_TEST
 
@@ -753,7 +773,8 @@ int main(void)
 	tcase_add_test(tc, residuals);
 	tcase_add_test(tc, sense_comes_with_its_length);
 	tcase_add_test(tc, a_failed_write_still_takes_its_unsolicited_data);
-	tcase_add_loop_test(tc, wrong_data_ends_the_connection, 0, 5);
+	tcase_add_loop_test(tc, wrong_data_ends_the_connection, 0, 3);
+	tcase_add_loop_test(tc, lost_data_fails_the_command, 0, 3);
 	tcase_add_test(tc, too_little_data_fails_the_command);
 	tcase_add_test(tc, a_bad_data_digest_fails_the_command);
 	tcase_add_test(tc, a_bad_header_digest_closes);
