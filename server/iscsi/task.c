@@ -95,6 +95,9 @@ void task_abort(struct itask *t)
 	task_retire(t);
 	switch (t->state) {
 	case T_WAIT_START:
+		if (t->started)
+			break; /* its coroutine has ended */
+			       /* fall through */
 	case T_WAIT_FINISH:
 		t->aborted = true;
 		c->zombies++;

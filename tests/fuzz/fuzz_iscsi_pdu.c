@@ -39,7 +39,8 @@ static const size_t login_len[] = {
 
 static void turn(void)
 {
-	uv_run(reactor_loop(reactor), UV_RUN_NOWAIT);
+	reactor_stop(reactor); /* after one turn */
+	reactor_run(reactor);
 }
 
 static void drain(int fd)
@@ -47,12 +48,6 @@ static void drain(int fd)
 	static char buf[1 << 16];
 	while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
 		;
-}
-
-/* A reactor that is turned by hand: its thread is this one from the first turn on. */
-static void reactor_enter(void *arg)
-{
-	reactor_stop(reactor);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -63,9 +58,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	ASSERT(reactor_new(&reactor, &ro) == 0);
 	struct iscsi_opts o = {.registry = target.registry, .reactors = &reactor, .nreactors = 1};
 	ASSERT(iscsi_server_start(&target.server, &o) == 0);
-	ASSERT(reactor_post(reactor, reactor_enter, NULL) == 0);
-	reactor_run(reactor);
-	sched_set_current(reactor_sched(reactor));
+	turn();
 	worker = &target.server->workers[0];
 	return 0;
 }

@@ -713,6 +713,31 @@ START_TEST(a_connection_lost_in_the_middle_leaves_nothing)
 } /* teardown closes, and looks at what is held */
 END_TEST
 
+/* The command is ready to take its data in the middle of the PDU that brings it. */
+START_TEST(a_connection_lost_while_a_start_waits_leaves_nothing)
+{
+	login((const char *[]){"InitialR2T=No", NULL});
+	target.volume->miss = true;
+	wait_ms = _i ? 0 : 50;
+	struct bhs b = {.opcode = OP_SCSI_CMD, .flags = 0xa0};
+	be32_put(b.itt, 99);
+	be32_put(b.edtl, 8192);
+	be32_put(b.cmdsn, c->cmdsn);
+	cdb_rw(b.cdb, true, 0, 16);
+	be24_put(b.dsl, 8192);
+	client_send_raw(c, &b, sizeof(b));
+	client_send_raw(c, pattern, 4000);
+	usleep(_i == 1 ? 100000 : 10000);
+	if (_i != 2)
+		return;
+	usleep(50000);
+	client_send_raw(c, pattern + 4000, 4192);
+	client_expect(c, OP_SCSI_RSP);
+	ck_assert_uint_eq(c->bhs.status, SCSI_GOOD);
+	check_volume(0, 8192);
+}
+END_TEST
+
 START_TEST(garbage_first_closes)
 {
 	static const uint8_t junk[100] = {1, 2, 3};
@@ -797,6 +822,7 @@ int main(void)
 	tcase_add_test(tc, stop_tells_the_initiator);
 	tcase_add_test(tc, kicked_sessions_end);
 	tcase_add_test(tc, a_connection_lost_in_the_middle_leaves_nothing);
+	tcase_add_loop_test(tc, a_connection_lost_while_a_start_waits_leaves_nothing, 0, 3);
 	tcase_add_test(tc, garbage_first_closes);
 	tcase_add_test(tc, commands_during_login_are_refused);
 	tcase_add_test(tc, pdus_come_in_any_pieces);
