@@ -89,11 +89,21 @@ void rpc_conn_get(struct rpc_conn *c)
 	c->refs++;
 }
 
+static void conn_drop_data(struct rpc_conn *c)
+{
+	if (c->data_drop)
+		c->data_drop(c->data);
+	c->data = NULL;
+	c->data_drop = NULL;
+}
+
 void rpc_conn_put(struct rpc_conn *c)
 {
 	CHECK(c, RPC_CONN_MAGIC);
 	if (--c->refs)
 		return;
+	/* A request that ran on after the end may have left data anew. */
+	conn_drop_data(c);
 	c->magic = 0;
 	free(c);
 }
@@ -127,10 +137,7 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 	if (c->starved)
 		TAILQ_REMOVE(&s->starved, c, starved_link);
 	c->starved = false;
-	if (c->data_drop)
-		c->data_drop(c->data);
-	c->data = NULL;
-	c->data_drop = NULL;
+	conn_drop_data(c);
 	TAILQ_REMOVE(&s->conns, c, link);
 	s->stats.connections--;
 	rpc_conn_put(c);
