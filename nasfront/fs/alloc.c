@@ -266,9 +266,20 @@ static int map_change(struct fs *fs, uint64_t start, uint64_t len, bool on)
 int alloc_block(struct fs *fs, uint64_t goal, uint64_t *ret)
 {
 	struct extent e;
+	int rc;
 	if (!fs->tx.last_blocks && total_avail(fs) <= KEEP_META)
 		return -ENOSPC;
-	int rc = run_search(fs, goal, 1, &e);
+	for (;;) {
+		rc = run_search(fs, goal, 1, &e);
+		if (rc || !meta_find(fs, e.start))
+			break;
+		/* Marked free, and we hold it as metadata: the bitmap is wrong. Keep off it. */
+		corrupt_note(fs, e.start, 0, "in use but marked free");
+		rc = busy_map(fs, e.start);
+		if (rc)
+			break;
+		busy_set(fs, e.start, 1, true);
+	}
 	if (!rc)
 		rc = map_change(fs, e.start, 1, true);
 	if (!rc)

@@ -21,23 +21,24 @@
 #define BUF_MAGIC  0x62756620
 #define BUF_CHUNKS 64 /* chunks of 64 bytes, one bit each in a mask */
 
-struct buf {
+struct buf { /* what a look-up reads comes first: one cache line */
+	LIST_ENTRY(buf) hash_link;
+	uint64_t block;
+	uint64_t owner; /* as in the block's header */
+	uint8_t *data;
 	uint32_t magic;
 	uint16_t type;
-	bool reading;	 /* being loaded; data not valid */
-	bool dirty;	 /* differs from its place; on fs->dirty */
-	bool referenced; /* clock */
-	bool image;	 /* the running batch logs all of it */
-	bool op_new;	 /* made by the running body */
-	bool op_in;	 /* in fs->tx.bufs */
-	unsigned pins;	 /* may not be evicted */
-	uint64_t block;
-	uint8_t *data;
+	bool reading;	    /* being loaded; data not valid */
+	bool referenced;    /* clock */
+	unsigned pins;	    /* may not be evicted */
+	bool dirty;	    /* differs from its place; on fs->dirty */
+	bool image;	    /* the running batch logs all of it */
+	bool op_new;	    /* made by the running body */
+	bool op_in;	    /* in fs->tx.bufs */
 	uint64_t batch;	    /* sequence of the batch it is in, 0 none */
 	uint64_t mask;	    /* chunks changed in that batch */
 	uint64_t op_mask;   /* chunks changed (and saved) by the running body */
 	uint64_t first_pos; /* log position of its image since it became dirty; POS_UNSET */
-	LIST_ENTRY(buf) hash_link;
 	TAILQ_ENTRY(buf) lru_link, dirty_link, batch_link;
 	struct waitq waiters; /* for the end of reading */
 };

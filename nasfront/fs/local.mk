@@ -1,3 +1,5 @@
+EXTRA_DIST += nasfront/fs/README.md
+
 libnasfront_a_SOURCES += \
 	nasfront/fs/access.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \

@@ -134,11 +134,12 @@ int meta_get(struct fs *fs, uint64_t block, unsigned type, uint64_t owner, struc
 		fs->need.type = type;
 		return -EAGAIN;
 	}
-	if (b->type != type || le64_get(b->data + H_OWNER) != owner) {
+	if (b->type != type || b->owner != owner) {
 		corrupt_note(fs, block, owner, "belongs to another owner");
 		return -ERR_CORRUPT;
 	}
-	b->referenced = true;
+	if (!b->referenced)
+		b->referenced = true;
 	fs->st.metadata_hits++;
 	*ret = b;
 	return 0;
@@ -250,6 +251,7 @@ int meta_load(struct fs *fs, uint64_t block, unsigned type, struct buf **ret)
 		buf_forget(fs, b);
 	} else {
 		TAILQ_INSERT_TAIL(&fs->lru, b, lru_link);
+		b->owner = le64_get(b->data + H_OWNER);
 		b->pins++;
 		*ret = b;
 	}
@@ -266,6 +268,7 @@ struct buf *meta_insert(struct fs *fs, uint64_t block, unsigned type, uint64_t o
 		return NULL;
 	TAILQ_INSERT_TAIL(&fs->lru, b, lru_link);
 	memset(b->data, 0, BS);
+	b->owner = owner;
 	block_header(fs, b->data, block, type, owner);
 	return b;
 }

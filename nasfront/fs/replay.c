@@ -98,6 +98,7 @@ static int item_apply(struct fs *fs, uint64_t pos, uint64_t block, unsigned off,
 	if (b->type != type)
 		return -ERR_CORRUPT;
 	memcpy(b->data + off, bytes, len);
+	b->owner = le64_get(b->data + H_OWNER);
 	mark_dirty(fs, b, pos);
 	return 0;
 }

@@ -28,3 +28,8 @@ tests_fuzz_fuzz_iscsi_pdu_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
 tests_fuzz_fuzz_iscsi_text_SOURCES = tests/fuzz/fuzz_iscsi_text.c $(iscsi_fixture)
 tests_fuzz_fuzz_iscsi_text_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_iscsi_text_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_fs_image
+tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c
+tests_fuzz_fuzz_fs_image_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_fs_image_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS)
