@@ -158,7 +158,8 @@ static int rebuild_later(struct checker *c, const struct rec *r)
 		free(b);
 		return -ENOMEM;
 	}
-	memcpy(b->kept, c->kept, c->kept_size);
+	if (c->kept_size)
+		memcpy(b->kept, c->kept, c->kept_size);
 	b->size = c->kept_size;
 	b->next = c->rebuilds;
 	c->rebuilds = b;
