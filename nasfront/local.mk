@@ -5,3 +5,7 @@ sbin_PROGRAMS += isthmus-head
 isthmus_head_SOURCES = nasfront/head.h nasfront/head_admin.c nasfront/head_config.c \
 	nasfront/head_main.c nasfront/head_state.c nasfront/head_verify.c
 isthmus_head_LDADD = $(NASFRONT_LIBS)
+
+sbin_PROGRAMS += isthmus-fsck
+isthmus_fsck_SOURCES = nasfront/fsck_main.c
+isthmus_fsck_LDADD = $(NASFRONT_LIBS)
