@@ -14,3 +14,8 @@ check_PROGRAMS += tests/unit/core/test_backup
 tests_unit_core_test_backup_SOURCES = tests/unit/core/core_rig.h tests/unit/core/test_backup.c
 tests_unit_core_test_backup_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_core_test_backup_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/core/test_core_threads
+tests_unit_core_test_core_threads_SOURCES = tests/unit/core/test_core_threads.c
+tests_unit_core_test_core_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_core_test_core_threads_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -33,3 +33,16 @@ fuzz_targets += tests/fuzz/fuzz_fs_image
 tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c
 tests_fuzz_fuzz_fs_image_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_fs_image_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_label
+tests_fuzz_fuzz_label_SOURCES = tests/fuzz/fuzz_label.c blockcore/disk/disk_label.c
+tests_fuzz_fuzz_label_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_label_LDADD = $(RUNTIME_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_meta
+tests_fuzz_fuzz_meta_SOURCES = tests/fuzz/fuzz_meta.c blockcore/control/meta.c \
+	blockcore/control/meta_check.c blockcore/control/meta_slot.c blockcore/control/owner.c \
+	blockcore/disk/disk.c blockcore/disk/disk_io.c blockcore/disk/disk_label.c \
+	blockcore/export_rule.c blockcore/pool/fan.c
+tests_fuzz_fuzz_meta_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_meta_LDADD = $(RUNTIME_LIBS)
