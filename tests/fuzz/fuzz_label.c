@@ -15,11 +15,12 @@ static void judge(uint8_t *blk)
 	for (uint32_t copy = 0; copy < 2; copy++) {
 		if (disk_label_decode(blk, copy, &l, why) != LABEL_OK)
 			continue;
-		uint8_t again[DISK_LABEL_SIZE];
+		uint8_t again[DISK_LABEL_SIZE], third[DISK_LABEL_SIZE];
 		struct disk_label l2;
 		disk_label_encode(again, copy, &l);
 		ASSERT(disk_label_decode(again, copy, &l2, why) == LABEL_OK);
-		ASSERT(memcmp(&l, &l2, sizeof(l)) == 0);
+		disk_label_encode(third, copy, &l2);
+		ASSERT(memcmp(again, third, sizeof(again)) == 0);
 	}
 }
 
