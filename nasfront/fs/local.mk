@@ -38,3 +38,8 @@ tests_unit_fs_test_fs_damage_SOURCES = tests/unit/fs/model.c tests/unit/fs/model
 	tests/unit/fs/test_fs_damage.c
 tests_unit_fs_test_fs_damage_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_damage_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_tree
+tests_unit_fs_test_tree_SOURCES = tests/unit/fs/test_tree.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_tree_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_tree_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
