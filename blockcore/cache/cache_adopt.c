@@ -230,10 +230,10 @@ static bool adopt_index(struct cache *c, uint32_t pg)
 	uint32_t next = CBE_GET(&c->bucket[b], head);
 	if (other != CACHE_NO_PAGE) {
 		/* Unlink the loser: the bucket's seq is odd, nobody looks. */
-		uint32_t *at = (uint32_t *)&c->bucket[b].head;
+		_Atomic uint32_t *at = &c->bucket[b].head;
 		while (*at != other)
-			at = (uint32_t *)&c->cbe[*at].next;
-		__atomic_store_n(at, CBE_GET(&c->cbe[other], next), __ATOMIC_RELEASE);
+			at = &c->cbe[*at].next;
+		atomic_store_explicit(at, CBE_GET(&c->cbe[other], next), memory_order_release);
 		next = CBE_GET(&c->bucket[b], head);
 		drop_cbe(c, other);
 	}

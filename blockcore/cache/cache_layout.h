@@ -64,9 +64,9 @@ enum cbe_state {
 };
 
 struct cbe {
-	_Atomic uint32_t state; /* enum cbe_state */
-	uint32_t volume;	/* volume id */
-	uint64_t page;		/* page number in the volume */
+	_Atomic uint32_t state;	 /* enum cbe_state */
+	_Atomic uint32_t volume; /* volume id */
+	_Atomic uint64_t page;	 /* page number in the volume */
 	uint64_t generation;
 	_Atomic uint32_t next;	/* next CBE in the bucket, CACHE_NO_PAGE: last */
 	uint32_t mirror;	/* page in the partner's mirror area, CACHE_NO_PAGE: none */

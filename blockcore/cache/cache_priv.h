@@ -310,8 +310,8 @@ static inline void *cache_data(struct cache *c, uint32_t pg)
 }
 
 /* Fields that heads read without locks; here always under the shard's lock. */
-#define CBE_GET(e, f)	 __atomic_load_n(&(e)->f, __ATOMIC_RELAXED)
-#define CBE_PUT(e, f, v) __atomic_store_n(&(e)->f, (v), __ATOMIC_RELEASE)
+#define CBE_GET(e, f)	 atomic_load_explicit(&(e)->f, memory_order_relaxed)
+#define CBE_PUT(e, f, v) atomic_store_explicit(&(e)->f, (v), memory_order_release)
 
 /* Sectors of page `page` that lie in [off, off + len). */
 uint16_t cache_mask(const struct cache *c, uint64_t page, uint64_t off, uint64_t len);

@@ -84,8 +84,8 @@ static bool cbe_matches(const struct cbe *e, uint32_t volume, uint64_t page, uin
 {
 	uint32_t state = atomic_load_explicit(&e->state, memory_order_acquire);
 	return (state == CBE_CLEAN || state == CBE_DIRTY) &&
-	       __atomic_load_n(&e->page, __ATOMIC_RELAXED) == page &&
-	       __atomic_load_n(&e->volume, __ATOMIC_RELAXED) == volume &&
+	       atomic_load_explicit(&e->page, memory_order_relaxed) == page &&
+	       atomic_load_explicit(&e->volume, memory_order_relaxed) == volume &&
 	       (atomic_load_explicit(&e->valid, memory_order_relaxed) & need) == need;
 }
 
