@@ -230,9 +230,7 @@ int core_volume_make(struct core *c, const struct volume_want *w, uint32_t *ret_
 	if (rc)
 		return rc;
 	uint64_t es = pool_extent_size(cp->pool);
-	rc = w->size / es >= pool_extents(cp->pool) + 1 ? -ENOSPC : 0;
-	if (rc == 0 || rc == -ENOSPC)
-		rc = reserve(c, w->pool, w->size / es + (w->size % es != 0), UINT64_MAX, &r, why);
+	rc = reserve(c, w->pool, w->size / es + (w->size % es != 0), UINT64_MAX, &r, why);
 	struct volume_add a = {.c = c, .want = w, .r = r};
 	if (rc == 0)
 		rc = zero_runs(cp->pool, r, w->progress, w->arg);

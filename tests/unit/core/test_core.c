@@ -239,7 +239,6 @@ RIG_TEST(missing_disks)
 RIG_TEST(foreign_disk)
 {
 	struct rig *r = arg;
-	const char *mine[] = {"d0", "d1"};
 	r->ndisks = 3;
 	memcpy(r->paths, (const char *[]){"d3", "d4", "d5"}, sizeof(char *) * 3);
 	rig_open_ok(r);
@@ -264,7 +263,6 @@ RIG_TEST(foreign_disk)
 	rig_close(r);
 	ck_assert_mem_eq(before, sim_disk_bytes(r->disk[3]), RIG_DISK_SIZE);
 	free(before);
-	(void)mine;
 }
 
 /* Power is lost under writes; the copies may differ; afterwards they are equal again. */
