@@ -4,9 +4,10 @@ libruntime_a_SOURCES = \
 	runtime/check.c runtime/check.h runtime/crc32c.c runtime/crc32c.h \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
+	runtime/fan.c runtime/fan.h \
 	runtime/fault.c runtime/fault.h runtime/log.c runtime/log.h \
 	runtime/mem_pool.c runtime/mem_pool.h \
-	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h \
+	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c
 
 check_PROGRAMS += tests/unit/runtime/test_task

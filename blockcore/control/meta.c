@@ -16,10 +16,10 @@
 #include "blockcore/control/meta_slot.h"
 #include "blockcore/control/owner.h"
 #include "blockcore/disk/disk.h"
-#include "blockcore/pool/fan.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/fan.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
 #include <errno.h>

@@ -1,5 +1,4 @@
 libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.h \
-	blockcore/pool/fan.c blockcore/pool/fan.h \
 	blockcore/pool/iov_cursor.c blockcore/pool/iov_cursor.h \
 	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
 	blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \

@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "blockcore/disk/disk.h"
-#include "blockcore/pool/fan.h"
 #include "blockcore/pool/pool.h"
 #include "blockcore/pool/pool_lock.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
+#include "runtime/fan.h"
 
 #define POOL_MAGIC 0x706f6f6c
 

@@ -9,53 +9,15 @@
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/siphash.h"
 #include <errno.h>
 
 #define COLLISIONS 256
 
-static uint64_t rotl(uint64_t x, int b)
-{
-	return x << b | x >> (64 - b);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = rotl(v[1], 13) ^ v[0];
-	v[0] = rotl(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotl(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotl(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotl(v[1], 17) ^ v[2];
-	v[2] = rotl(v[2], 32);
-}
-
-static void sip_word(uint64_t v[4], uint64_t m)
-{
-	v[3] ^= m;
-	sip_round(v);
-	sip_round(v);
-	v[0] ^= m;
-}
-
 uint64_t dir_hash(const struct fs *fs, const char *name, uint32_t len)
 {
-	uint64_t k0 = le64_get(fs->hash_key), k1 = le64_get(fs->hash_key + 8);
-	uint64_t v[4] = {k0 ^ 0x736f6d6570736575ull, k1 ^ 0x646f72616e646f6dull,
-			 k0 ^ 0x6c7967656e657261ull, k1 ^ 0x7465646279746573ull};
-	uint32_t i = 0;
-	for (; i + 8 <= len; i += 8)
-		sip_word(v, le64_get(name + i));
-	uint64_t last = (uint64_t)len << 56;
-	for (uint32_t j = 0; i + j < len; j++)
-		last |= (uint64_t)(uint8_t)name[i + j] << (8 * j);
-	sip_word(v, last);
-	v[2] ^= 0xff;
-	for (int r = 0; r < 4; r++)
-		sip_round(v);
-	uint64_t h = (v[0] ^ v[1] ^ v[2] ^ v[3]) >> 9;
+	const uint64_t key[2] = {le64_get(fs->hash_key), le64_get(fs->hash_key + 8)};
+	uint64_t h = siphash(key, name, len) >> 9;
 	return (h ? h : 1) << 8;
 }
 

@@ -39,7 +39,4 @@ int fh_parse(const uint8_t *data, size_t len, struct fh *ret);
 /* True when the checksum holds under the key of the file system it names. */
 bool fh_verify(const uint8_t data[FH_SIZE], const struct fh_key *key);
 
-/* SipHash-2-4 (Aumasson, Bernstein 2012). */
-uint64_t siphash(const uint64_t key[2], const void *data, size_t len);
-
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "nasfront/nfs/nfs_impl.h"
 #include "runtime/log.h"
+#include "runtime/siphash.h"
 
 int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 {

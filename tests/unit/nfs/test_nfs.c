@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "nasfront/nfs/nfs3_xdr.h"
 #include "runtime/err.h"
+#include "runtime/siphash.h"
 #include "tests/unit/nfs/nas_world.h"
 
 /* ---- handles ---- */

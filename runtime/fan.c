@@ -1,5 +1,5 @@
 /* See fan.h. All tasks of one fan belong to one scheduler: nothing here needs a lock. */
-#include "blockcore/pool/fan.h"
+#include "runtime/fan.h"
 #include "runtime/check.h"
 #include "runtime/task.h"
 

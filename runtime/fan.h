@@ -4,8 +4,8 @@
  * stack is free: nothing is queued, so callers that hold stacks never wait for ones that need
  * them. Allocates nothing but stacks. Called in a task.
  */
-#ifndef ISTHMUS_BLOCKCORE_FAN_H
-#define ISTHMUS_BLOCKCORE_FAN_H
+#ifndef ISTHMUS_RUNTIME_FAN_H
+#define ISTHMUS_RUNTIME_FAN_H
 
 #include <stddef.h>
 
