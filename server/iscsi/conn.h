@@ -303,6 +303,8 @@ uint32_t window_max(struct conn *c);
 /* window of commands: takes a request's CmdSN */
 enum cmdsn_verdict { CMDSN_TAKE, CMDSN_IGNORE, CMDSN_FATAL };
 enum cmdsn_verdict window_check(const struct cmd_window *w, bool immediate, uint32_t cmdsn);
+/* For all but commands. False: the request ends here, ignored or with its connection. */
+bool window_take_request(struct conn *c, const struct bhs *b);
 
 /* Requests. data[len] may be written (there is a byte more than len). */
 void conn_login_request(struct conn *c, const struct bhs *b, char *data, uint32_t len);

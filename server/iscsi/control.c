@@ -20,6 +20,18 @@ enum cmdsn_verdict window_check(const struct cmd_window *w, bool immediate, uint
 	return cmdsn == w->exp ? CMDSN_TAKE : CMDSN_FATAL;
 }
 
+bool window_take_request(struct conn *c, const struct bhs *b)
+{
+	enum cmdsn_verdict v = window_check(&c->window, pdu_immediate(b), be32_get(b->cmdsn));
+	if (v == CMDSN_FATAL)
+		conn_protocol_error(c, b, "CmdSN out of order");
+	if (v != CMDSN_TAKE)
+		return false;
+	if (!pdu_immediate(b))
+		c->window.exp++;
+	return true;
+}
+
 void conn_reject(struct conn *c, const struct bhs *b, enum reject_reason why)
 {
 	struct bhs r = {.opcode = OP_REJECT, .flags = PDU_FINAL, .reason = (uint8_t)why};
@@ -60,15 +72,8 @@ static void logout_answer(struct conn *c, const struct bhs *b, enum logout_respo
 void conn_logout_request(struct conn *c, const struct bhs *b)
 {
 	unsigned reason = b->flags & 0x7f;
-	enum cmdsn_verdict v = window_check(&c->window, pdu_immediate(b), be32_get(b->cmdsn));
-	if (v == CMDSN_IGNORE)
+	if (!window_take_request(c, b))
 		return;
-	if (v == CMDSN_FATAL) {
-		conn_protocol_error(c, b, "CmdSN out of order");
-		return;
-	}
-	if (!pdu_immediate(b))
-		c->window.exp++;
 	if (reason == LOGOUT_RECOVERY) {
 		logout_answer(c, b, LOGOUT_NO_RECOVERY);
 		return;

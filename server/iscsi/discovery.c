@@ -211,15 +211,12 @@ static void take_text(struct conn *c, const struct bhs *b, const char *data, uin
 
 void conn_text_request(struct conn *c, const struct bhs *b, char *data, uint32_t len)
 {
-	enum cmdsn_verdict v = window_check(&c->window, pdu_immediate(b), be32_get(b->cmdsn));
 	bool final = b->flags & PDU_FINAL, more = b->flags & PDU_CONTINUE;
-	if (v == CMDSN_IGNORE)
+	if (!window_take_request(c, b))
 		return;
-	if (v == CMDSN_FATAL || (final && more) || be32_get(b->itt) == PDU_NO_TAG) {
-		conn_protocol_error(c, b, v == CMDSN_FATAL ? "CmdSN out of order" : "text flags");
+	if ((final && more) || be32_get(b->itt) == PDU_NO_TAG) {
+		conn_protocol_error(c, b, "text flags");
 		return;
 	}
-	if (!pdu_immediate(b))
-		c->window.exp++;
 	take_text(c, b, data, len);
 }

@@ -10,15 +10,8 @@
 void conn_nop_out(struct conn *c, const struct bhs *b, const uint8_t *data, uint32_t len)
 {
 	uint32_t itt = be32_get(b->itt);
-	enum cmdsn_verdict v = window_check(&c->window, pdu_immediate(b), be32_get(b->cmdsn));
-	if (v == CMDSN_IGNORE)
+	if (!window_take_request(c, b))
 		return;
-	if (v == CMDSN_FATAL) {
-		conn_protocol_error(c, b, "CmdSN out of order");
-		return;
-	}
-	if (!pdu_immediate(b))
-		c->window.exp++;
 	if (itt == PDU_NO_TAG) { /* the answer to our ping, or a mere sign of life */
 		c->pinging = false;
 		return;

@@ -171,15 +171,12 @@ static void tmf_run(void *arg)
 void conn_tmf_request(struct conn *c, const struct bhs *b)
 {
 	bool immediate = pdu_immediate(b);
-	enum cmdsn_verdict v = window_check(&c->window, immediate, be32_get(b->cmdsn));
-	if (v == CMDSN_IGNORE)
+	if (!window_take_request(c, b))
 		return;
-	if (v == CMDSN_FATAL || be32_get(b->itt) == PDU_NO_TAG) {
-		conn_protocol_error(c, b, "CmdSN or task tag of task management");
+	if (be32_get(b->itt) == PDU_NO_TAG) {
+		conn_protocol_error(c, b, "task management without a task tag");
 		return;
 	}
-	if (!immediate)
-		c->window.exp++;
 	if (!c->session->nexus) {
 		conn_reject(c, b, REJECT_PROTOCOL);
 		return;
