@@ -1,40 +1,15 @@
 /*
  * Backups of processor-information volumes at a head's word: the controller
- * copies, the head moves no data. What came of it is recorded in the metadata
- * of the backup volume.
+ * copies and records, the head moves no data.
  */
 #include "blockcore/channel/channel_server_impl.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
 #include "runtime/err.h"
-#include "runtime/log.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct record {
-	uint32_t volume;
-	const struct backup_result *result;
-};
-
-static int put_record(Isthmus__ArrayMeta *am, void *arg, char *why)
-{
-	const struct record *r = arg;
-	for (size_t i = 0; i < am->n_volumes; i++) {
-		Isthmus__Volume *v = am->volumes[i];
-		if (v->id != r->volume)
-			continue;
-		v->backup_seq = r->result->seq;
-		v->backup_time_ns = r->result->started_ns;
-		v->backup_duration_ns = r->result->duration_ns;
-		v->backup_bytes = r->result->bytes_copied;
-		v->backup_crc = r->result->crc;
-		return 0;
-	}
-	snprintf(why, 256, "the backup volume was removed meanwhile");
-	return -ENOENT;
-}
 
 struct todo {
 	char group[CHANNEL_NAME_MAX];
@@ -44,29 +19,18 @@ struct todo {
 static int backup_one(struct channel_server *s, const struct todo *t, Isthmus__ChannelBackedUp *ret,
 		      char *text, size_t text_size)
 {
-	struct core *core = s->opts.core;
 	struct backup_result res = {0};
-	char why[256] = "";
 	if (t->from == 0 || t->to == 0) {
 		snprintf(text, text_size, "group %s has no backup volume", t->group);
 		return -ENOENT;
 	}
-	int rc = core_backup_run(core, t->from, t->to, NULL, NULL, &res);
+	int rc = core_backup_run(s->opts.core, t->from, t->to, NULL, NULL, &res);
 	if (rc) {
 		snprintf(text, text_size, "group %s: %s", t->group, err_text(rc));
 		return rc;
 	}
-	struct record r = {.volume = t->to, .result = &res};
-	rc = meta_update(core_meta(core), put_record, &r, why);
-	if (rc) {
-		snprintf(text, text_size, "group %s: copied, but not recorded: %.160s", t->group,
-			 why[0] ? why : err_text(rc));
-		return rc;
-	}
 	ret->seq = res.seq;
 	ret->bytes += res.bytes_copied;
-	event_write(LOG_L_INFO, "backup.done", "group %s: %llu bytes copied at a head's order",
-		    t->group, (unsigned long long)res.bytes_copied);
 	return 0;
 }
 
@@ -95,17 +59,14 @@ void channel_backup_order(struct channel_server *s, const char *own_group,
 	const char *want = order->group && order->group[0] ? order->group : own_group;
 	size_t n = choose(meta_get(core_meta(s->opts.core)), want, order->all_groups, &todo);
 	if (n == 0) {
-		ret->code = -ENOENT;
-		snprintf(text, text_size, "no such head group");
+		ret->code = todo ? -ENOENT : -ENOMEM;
+		snprintf(text, text_size, todo ? "no such head group" : "out of memory");
 	}
 	/* One that fails does not keep the others from being saved; the first failure is told. */
 	for (size_t i = 0; i < n; i++) {
 		char one[256] = "";
 		int rc = backup_one(s, &todo[i], ret, one, sizeof(one));
-		if (rc == 0)
-			continue;
-		event_write(LOG_L_ERROR, "backup.failed", "%s", one);
-		if (ret->code == 0) {
+		if (rc && ret->code == 0) {
 			ret->code = rc;
 			snprintf(text, text_size, "%s", one);
 		}

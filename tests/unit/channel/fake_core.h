@@ -35,7 +35,6 @@ void fake_server_call(struct fake_server *s, void (*fn)(struct channel_server *,
 		      void *arg);
 /* In such a task: changes the metadata (new sequence number is returned). */
 uint64_t fake_meta_touch(void);
-const Isthmus__ArrayMeta *fake_meta(void);
 
 /* A controller in a process of its own; ready when it returns. */
 pid_t fake_server_fork(struct fake_world *w);
