@@ -29,7 +29,7 @@
 #include "server/iscsi/iscsi.h"
 #include "server/scsi/scsi.h"
 
-#define REACTORS_MAX 16
+#define REACTORS_MAX 64 /* the configuration allows no more */
 #define HEADS_MAX    64
 
 struct controller {
