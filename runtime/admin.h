@@ -65,6 +65,8 @@ int admin_register_fallback(struct admin_server *s, admin_handler *h, void *arg)
 
 const char *admin_call_verb(const struct admin_call *c);
 const Isthmus__AdminRequest *admin_call_request(const struct admin_call *c);
+/* What the handlers have answered so far; its rows may be changed, all members are malloc'd. */
+Isthmus__AdminReply *admin_call_reply(struct admin_call *c);
 /* NULL when not given. Lists: number i. */
 const char *admin_arg_text(const struct admin_call *c, const char *name);
 const char *admin_arg_list(const struct admin_call *c, const char *name, unsigned i);

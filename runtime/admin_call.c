@@ -60,6 +60,11 @@ const Isthmus__AdminRequest *admin_call_request(const struct admin_call *c)
 	return c->req;
 }
 
+Isthmus__AdminReply *admin_call_reply(struct admin_call *c)
+{
+	return &c->reply;
+}
+
 const char *admin_arg_list(const struct admin_call *c, const char *name, unsigned i)
 {
 	CHECK(c, CALL_MAGIC);

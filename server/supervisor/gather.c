@@ -1,6 +1,6 @@
 #include "server/supervisor/gather.h"
+#include "runtime/admin.h"
 #include "runtime/check.h"
-#include "runtime/admin_impl.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -253,8 +253,9 @@ static int by_time(const void *a, const void *b)
 
 void gather_sort_events(struct admin_call *call, size_t count)
 {
-	for (size_t t = 0; t < call->reply.n_tables; t++) {
-		Isthmus__AdminTable *tab = call->reply.tables[t];
+	Isthmus__AdminReply *reply = admin_call_reply(call);
+	for (size_t t = 0; t < reply->n_tables; t++) {
+		Isthmus__AdminTable *tab = reply->tables[t];
 		if (strcmp(tab->name, "events") != 0 || tab->n_rows == 0)
 			continue;
 		for (size_t i = 0; i < tab->n_rows; i++)

@@ -2,7 +2,8 @@
 # isthmusd with stand-ins for its children: restart after kill -9, back-off, a killed
 # isthmusd that finds the same children again, reload, the front door, an ordered stop.
 set -u
-top=$(pwd)
+top=$(pwd) # the build tree, as `make check` runs it; tests/run system starts in the source tree
+[ -x "$top/isthmusd" ] || top=$top/build/release
 dir=$(mktemp -d /tmp/isthmus-sup-XXXXXX)
 mkdir -p "$dir/bin" "$dir/run"
 cp "$top/tests/system/fake_daemon" "$dir/bin/isthmus-controller"
