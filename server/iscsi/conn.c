@@ -154,6 +154,26 @@ static struct conn *conn_new(struct worker *w, int fd)
 	return NULL;
 }
 
+/* The one that has been here longest without a normal session goes: who only connects, keeps
+ * nobody out. False: there is none. */
+static bool make_room(struct worker *w)
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &w->conns, link)
+		if (c->loose && c->fd >= 0 && !c->login_busy) {
+			conn_close(c, "others need its place");
+			return true;
+		}
+	return false;
+}
+
+void conn_settle(struct conn *c)
+{
+	if (c->loose)
+		atomic_fetch_sub(&c->worker->nloose, 1);
+	c->loose = false;
+}
+
 void conn_adopt(struct worker *w, int fd, bool surplus)
 {
 	int one = 1;
@@ -162,10 +182,12 @@ void conn_adopt(struct worker *w, int fd, bool surplus)
 	struct conn *c = w->stopping ? NULL : conn_new(w, fd);
 	if (!c) {
 		close(fd);
+		atomic_fetch_sub(&w->nloose, 1);
 		worker_conn_gone(w);
 		return;
 	}
-	c->surplus = surplus;
+	c->loose = true;
+	c->surplus = surplus && !make_room(w);
 	TAILQ_INSERT_TAIL(&w->conns, c, link);
 	conn_peer_address(c);
 	conn_hold(c);
@@ -183,6 +205,7 @@ static void conn_free(struct conn *c)
 {
 	struct worker *w = c->worker;
 	conn_event(c, EV_CLEANED);
+	conn_settle(c);
 	TAILQ_REMOVE(&w->conns, c, link);
 	if (c->session)
 		session_end(c->session);
@@ -235,6 +258,8 @@ void conn_close_after_send(struct conn *c)
 {
 	if (c->fd < 0)
 		return;
+	if (!c->last_word)
+		c->last_word_ms = conn_now_ms(c);
 	c->last_word = true;
 	conn_flush_soon(c);
 	conn_watch(c);
@@ -245,8 +270,14 @@ void conn_tick(struct conn *c, uint64_t now)
 	struct iscsi_server *s = c->worker->server;
 	if (c->fd < 0)
 		return;
-	if (c->linger && now - c->linger_ms > LINGER_S * 1000)
+	if (c->linger && (c->worker->stopping || now - c->linger_ms > LINGER_S * 1000))
 		conn_close(c, NULL);
+	else if (c->worker->stopping && c->last_word && now - c->last_word_ms > LINGER_S * 1000)
+		conn_close(c, "takes no answers while the target stops");
+	else if (c->tx.blocked && now - c->tx.moved_ms > s->data_timeout_s * 1000ull)
+		conn_close(c, "takes no answers");
+	else if (data_overdue(c, now))
+		conn_close(c, "does not send the data of a write");
 	else if ((c->state == CONN_XPT_UP || c->state == CONN_IN_LOGIN) &&
 		 now - c->up_ms > s->login_timeout_s * 1000ull)
 		conn_close(c, "login timed out");

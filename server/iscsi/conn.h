@@ -21,13 +21,15 @@
 #include "server/iscsi/pdu.h"
 #include "server/scsi/scsi.h"
 
-#define WINDOW_DEPTH	 128  /* commands a session may have outstanding */
-#define WINDOW_DEPTH_MIN 8    /* when many sessions share a worker */
-#define IMMEDIATE_MAX	 64   /* immediate commands outstanding beside the window */
-#define WORKER_TASKS	 1024 /* iSCSI tasks a worker */
-#define CTL_BACKLOG	 128  /* control answers unsent: reading stops */
-#define STALL_LIMIT_S	 10   /* without a task in that time the connection is dropped */
-#define LINGER_S	 2    /* wait for the peer to close after our last word */
+#define WINDOW_DEPTH	 128	      /* commands a session may have outstanding */
+#define WINDOW_DEPTH_MIN 8	      /* when many sessions share a worker */
+#define IMMEDIATE_MAX	 64	      /* immediate commands outstanding beside the window */
+#define WORKER_TASKS	 1024	      /* iSCSI tasks a worker */
+#define CTL_BACKLOG	 128	      /* control answers unsent: reading stops */
+#define CTL_BYTES	 (256 * 1024) /* and with this much data in them */
+#define STALL_LIMIT_S	 10	      /* without a task in that time the connection is dropped */
+#define DATA_PATIENCE	 10	      /* data_overdue() */
+#define LINGER_S	 2	      /* wait for the peer to close after our last word */
 
 #define RX_BUF	    (64 * 1024)
 #define RX_DIRECT   8192 /* data left of a PDU from which it is received into its place */
@@ -73,13 +75,13 @@ enum itask_state {
 struct itask {
 	enum itask_state state;
 	bool immediate;
-	bool aborted;	     /* its coroutine ends it */
-	bool retired;	     /* out of window and ITT table */
-	bool queued;	     /* in conn.txq */
-	bool unsolicited;    /* unsolicited data not ended yet (F bit) */
-	bool read, write;    /* R and W of the command */
-	bool released;	     /* scsi_release() was called */
-	bool started;	     /* its start has waited to the end, within a PDU for it */
+	bool aborted;	  /* its coroutine ends it */
+	bool retired;	  /* out of window and ITT table */
+	bool queued;	  /* in conn.txq */
+	bool unsolicited; /* unsolicited data not ended yet (F bit) */
+	bool read, write; /* R and W of the command */
+	bool released;	  /* scsi_release() was called */
+	bool started;	  /* its start has waited to the end, within a PDU for it: no coroutine */
 	enum scsi_next next; /* ... and said this */
 	struct conn *conn;
 	uint32_t itt;
@@ -94,6 +96,7 @@ struct itask {
 	uint32_t r2tsn;			 /* of the next R2T */
 	uint32_t r2t_out;		 /* R2Ts outstanding */
 	uint32_t r2t_end[ISCSI_MAX_R2T]; /* their ends, by r2tsn modulo */
+	uint64_t data_ms;		 /* when data came, or was asked for, last */
 	uint32_t fail;	    /* sense of a failed transfer: key << 16 | asc << 8 | ascq */
 	struct iovec *sink; /* out_iov or &bounce */
 	int sink_n, sink_i;
@@ -133,6 +136,8 @@ enum rx_verdict {
 };
 enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t *ahs);
 enum rx_verdict data_out(struct conn *c, const struct bhs *b);
+/* True: a write holds memory and the peer does not send what it announced. */
+bool data_overdue(struct conn *c, uint64_t now_ms);
 /* The data of a Data-Out (or of a command: immediate) for this task is whole. */
 void data_received(struct itask *t, const struct bhs *b, bool digest_ok);
 void task_data_received(struct itask *t);
@@ -208,7 +213,8 @@ struct conn_tx {
 	unsigned arena_at;
 	struct itask_list sent; /* tasks to give back when it has left */
 	struct ctl_list ctl_sent;
-	bool blocked; /* waiting for UV_WRITABLE */
+	bool blocked;	   /* waiting for UV_WRITABLE */
+	uint64_t moved_ms; /* when the socket took something last, while blocked */
 };
 
 struct cmd_window { /* of the session; it has one connection */
@@ -231,6 +237,7 @@ struct conn {
 	enum conn_state state;
 	int fd;		 /* -1: closed */
 	bool surplus;	 /* beyond max_connections: its login is refused */
+	bool loose;	 /* counted in worker.nloose */
 	bool last_word;	 /* close when everything queued has left */
 	bool linger;	 /* our side is shut down, the peer's not yet */
 	bool login_busy; /* a coroutine finishes the login: nothing is read */
@@ -252,10 +259,12 @@ struct conn {
 	unsigned r2t_bytes; /* asked for and not received yet */
 	struct ctl_list ctls;
 	unsigned nctls;
+	size_t ctl_bytes;
+	uint64_t data_ms; /* when data of a write came last */
 	struct deferred flush;
 	struct waitq zombie_wait;
 	struct text_state text;
-	uint64_t up_ms, heard_ms, ping_ms, linger_ms;
+	uint64_t up_ms, heard_ms, ping_ms, linger_ms, last_word_ms;
 	bool pinging;
 	uint32_t next_ttt;
 	char peer[64];
@@ -276,6 +285,8 @@ void conn_close(struct conn *c, const char *why);
 void conn_close_after_send(struct conn *c);
 bool conn_open(const struct conn *c);
 void conn_tick(struct conn *c, uint64_t now_ms);
+/* It has a normal session now, or is gone: it no longer makes room for others. */
+void conn_settle(struct conn *c);
 /* The events to watch for follow from what the connection may do. */
 void conn_watch(struct conn *c);
 uint64_t conn_now_ms(const struct conn *c);
@@ -374,6 +385,7 @@ struct worker {
 	struct deferred stopped; /* its last connection is gone while stopping */
 	struct env_timer tick;
 	_Atomic unsigned nconns; /* accepted for it */
+	_Atomic unsigned nloose; /* of them, without a normal session: these go first when full */
 	bool stopping;
 	counter commands, bytes_in, bytes_out, logins, login_failures, protocol_errors,
 	    digest_errors;
@@ -394,7 +406,7 @@ struct iscsi_server {
 	unsigned nworkers;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned nlisteners;
-	unsigned max_connections, login_timeout_s, nop_interval_s;
+	unsigned max_connections, login_timeout_s, nop_interval_s, data_timeout_s;
 	_Atomic unsigned nconns;
 	_Atomic unsigned busy; /* workers and listeners not stopped yet */
 	struct task *stopper;  /* waits for that */

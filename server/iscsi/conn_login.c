@@ -39,6 +39,8 @@ static void login_success(struct conn *c)
 	login_send(c, &rsp, l->reply, l->reply_len);
 	c->header_digest = c->keys.v[KEY_HEADER_DIGEST];
 	c->data_digest = c->keys.v[KEY_DATA_DIGEST];
+	if (c->session->nexus)
+		conn_settle(c);
 	COUNT(c->worker->logins, 1);
 	log_info("iscsi: logged in initiator=%s target=%s peer=%s tsih=%u auth=%s",
 		 c->session->initiator, l->discovery ? "(discovery)" : c->session->target_name,

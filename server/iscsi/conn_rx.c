@@ -19,7 +19,7 @@
 bool conn_rx_may_read(const struct conn *c)
 {
 	return c->fd >= 0 && !c->login_busy && !c->rx.starved && !c->last_word &&
-	       c->nctls < CTL_BACKLOG;
+	       c->nctls < CTL_BACKLOG && c->ctl_bytes < CTL_BYTES;
 }
 
 void conn_rx_forget(struct conn *c, struct itask *t)

@@ -23,8 +23,10 @@
 uint32_t window_max(struct conn *c)
 {
 	struct cmd_window *w = &c->window;
-	unsigned conns = MAX(atomic_load_explicit(&c->worker->nconns, memory_order_relaxed), 1u);
-	unsigned depth = MIN(MAX(WORKER_TASKS / conns, WINDOW_DEPTH_MIN), WINDOW_DEPTH);
+	unsigned all = atomic_load_explicit(&c->worker->nconns, memory_order_relaxed);
+	unsigned loose = atomic_load_explicit(&c->worker->nloose, memory_order_relaxed);
+	unsigned sessions = all > loose ? all - loose : 1;
+	unsigned depth = MIN(MAX(WORKER_TASKS / sessions, WINDOW_DEPTH_MIN), WINDOW_DEPTH);
 	uint32_t max = w->exp + (depth > w->busy ? depth - w->busy : 0) - 1;
 	if (sn_before(w->max, max))
 		w->max = max;
@@ -61,6 +63,7 @@ struct ctl *conn_tx_ctl(struct conn *c, const struct bhs *b, const void *data, u
 		memcpy(k->data, data, len);
 	STAILQ_INSERT_TAIL(&c->ctls, k, link);
 	c->nctls++;
+	c->ctl_bytes += len;
 	conn_flush_soon(c);
 	return k;
 }
@@ -319,6 +322,7 @@ static void build_batch(struct conn *c)
 	while (tx_room(tx) && (k = STAILQ_FIRST(&c->ctls))) {
 		STAILQ_REMOVE_HEAD(&c->ctls, link);
 		c->nctls--;
+		c->ctl_bytes -= k->len;
 		build_ctl(c, k);
 		STAILQ_INSERT_TAIL(&tx->ctl_sent, k, link);
 	}
@@ -369,6 +373,8 @@ static bool batch_send(struct conn *c)
 	}
 	if (n > 0)
 		batch_advance(tx, (size_t)n);
+	if (n > 0 || !tx->blocked)
+		tx->moved_ms = conn_now_ms(c);
 	return tx->left == 0;
 }
 
@@ -414,4 +420,5 @@ void conn_tx_drop(struct conn *c)
 		free(k);
 	}
 	c->nctls = 0;
+	c->ctl_bytes = 0;
 }

@@ -85,6 +85,7 @@ void data_r2t_take(struct itask *t, uint32_t *ret_off, uint32_t *ret_len)
 	struct conn *c = t->conn;
 	if (t->r2t_out == 0)
 		t->r2t_next = t->got;
+	t->data_ms = conn_now_ms(c);
 	uint32_t len = MIN(t->want - t->r2t_next, c->keys.v[KEY_MAX_BURST]);
 	*ret_off = t->r2t_next;
 	*ret_len = len;
@@ -158,6 +159,7 @@ void data_received(struct itask *t, const struct bhs *b, bool digest_ok)
 	if (data_pdu) /* only a failed sequence can exceed its end */
 		len = MIN(len, sequence_end(t, be32_get(b->ttt)) - t->got);
 	c->rx.task = NULL;
+	t->data_ms = c->data_ms = conn_now_ms(c);
 	if (!digest_ok && !t->fail)
 		t->fail = SENSE_DATA_DIGEST;
 	t->got += len;
@@ -166,4 +168,25 @@ void data_received(struct itask *t, const struct bhs *b, bool digest_ok)
 	if (data_pdu && b->flags & PDU_FINAL)
 		sequence_done(t, solicited);
 	task_data_received(t);
+}
+
+static bool waits_for_data(const struct itask *t)
+{
+	return !t->retired &&
+	       (t->state == T_DATA || t->unsolicited || t->r2t_out > 0 || t->conn->rx.task == t);
+}
+
+/*
+ * A slow peer sends the data of many writes one after the other: while any comes, one write may
+ * wait DATA_PATIENCE times as long. Only whole PDUs count.
+ */
+bool data_overdue(struct conn *c, uint64_t now)
+{
+	uint64_t limit = c->worker->server->data_timeout_s * 1000ull;
+	struct itask *t;
+	TAILQ_FOREACH (t, &c->tasks, all)
+		if (waits_for_data(t) && (now - t->data_ms > DATA_PATIENCE * limit ||
+					  (now - t->data_ms > limit && now - c->data_ms > limit)))
+			return true;
+	return false;
 }

@@ -20,6 +20,8 @@ struct iscsi_opts {
 	unsigned max_connections; /* 0: 1024 */
 	unsigned login_timeout_s; /* 0: 15 */
 	unsigned nop_interval_s;  /* 0: 30; a silent peer is dropped after two */
+	unsigned
+	    data_timeout_s; /* 0: 30; a write's data must go on coming, or the peer is dropped */
 };
 /* -EADDRINUSE etc. with the portal in the log. */
 int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o);

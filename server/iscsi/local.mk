@@ -13,7 +13,8 @@ libserver_a_SOURCES += \
 iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 	tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h
 
-check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login tests/unit/iscsi/test_conn
+check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login tests/unit/iscsi/test_conn \
+	tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
@@ -25,6 +26,11 @@ tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c tests/unit/isc
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_hostile_SOURCES = tests/unit/iscsi/test_hostile.c tests/unit/iscsi/client.c \
+	tests/unit/iscsi/client.h $(iscsi_fixture)
+tests_unit_iscsi_test_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_hostile_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 
 noinst_PROGRAMS += tests/tools/iscsi_memory
 tests_tools_iscsi_memory_SOURCES = tests/tools/iscsi_memory.c $(iscsi_fixture)

@@ -35,11 +35,8 @@ static void worker_tick(void *arg)
 	struct worker *w = arg;
 	struct conn *c, *next;
 	uint64_t now = uv_now(reactor_loop(w->reactor));
-	TAILQ_FOREACH_SAFE (c, &w->conns, link, next) {
-		conn_tick(c, now);
-		if (w->stopping && c->fd >= 0 && c->linger)
-			conn_close(c, NULL);
-	}
+	TAILQ_FOREACH_SAFE (c, &w->conns, link, next)
+		conn_tick(c, now); /* it may be gone now */
 	env_timer_start(env_real(), &w->tick, NS_PER_S);
 }
 
@@ -109,12 +106,17 @@ static void handover_run(void *arg)
 	conn_adopt(h.worker, h.fd, h.surplus);
 }
 
-static struct worker *least_busy(struct iscsi_server *s)
+/* Where it is least busy; when all places are taken, where one can best be freed. */
+static struct worker *choose_worker(struct iscsi_server *s)
 {
+	bool full = atomic_load(&s->nconns) >= s->max_connections;
 	struct worker *best = &s->workers[0];
-	for (unsigned i = 1; i < s->nworkers; i++)
-		if (atomic_load(&s->workers[i].nconns) < atomic_load(&best->nconns))
-			best = &s->workers[i];
+	for (unsigned i = 1; i < s->nworkers; i++) {
+		struct worker *w = &s->workers[i];
+		if (full ? atomic_load(&w->nloose) > atomic_load(&best->nloose)
+			 : atomic_load(&w->nconns) < atomic_load(&best->nconns))
+			best = w;
+	}
 	return best;
 }
 
@@ -129,12 +131,14 @@ static void accepted(struct iscsi_server *s, int fd)
 	}
 	unsigned before = atomic_fetch_add(&s->nconns, 1);
 	*h = (struct handover){
-	    .worker = least_busy(s), .fd = fd, .surplus = before >= s->max_connections};
+	    .worker = choose_worker(s), .fd = fd, .surplus = before >= s->max_connections};
 	atomic_fetch_add(&h->worker->nconns, 1);
+	atomic_fetch_add(&h->worker->nloose, 1);
 	if (reactor_post(h->worker->reactor, handover_run, h) < 0) {
 		close(fd);
 		atomic_fetch_sub(&s->nconns, 1);
 		atomic_fetch_sub(&h->worker->nconns, 1);
+		atomic_fetch_sub(&h->worker->nloose, 1);
 		free(h);
 	}
 }
@@ -272,6 +276,7 @@ static struct iscsi_server *server_new(const struct iscsi_opts *o)
 	s->registry = o->registry;
 	s->max_connections = o->max_connections ? o->max_connections : 1024;
 	s->login_timeout_s = o->login_timeout_s ? o->login_timeout_s : 15;
+	s->data_timeout_s = o->data_timeout_s ? o->data_timeout_s : 30;
 	s->nop_interval_s = o->nop_interval_s ? o->nop_interval_s : 30;
 	TAILQ_INIT(&s->sessions);
 	waitq_init(&s->gone);

@@ -96,12 +96,13 @@ static void session_gone(void *transport)
 /* Waits until no other session is there from this port, then enters this one. With the lock. */
 static bool session_enter(struct iscsi_server *srv, struct session *s)
 {
-	struct session *old, *told = NULL;
+	struct session *old;
+	uint16_t told = 0; /* by TSIH: memory of an ended one may be another's already */
 	struct waiter w;
 	while ((old = find_same_port(srv, s))) {
-		if (old != told && !session_post_kill(old))
+		if (old->tsih != told && !session_post_kill(old))
 			return false;
-		told = old;
+		told = old->tsih;
 		waitq_enter(&srv->gone, &w);
 		pthread_mutex_unlock(&srv->lock);
 		task_park();

@@ -95,10 +95,9 @@ void task_abort(struct itask *t)
 	task_retire(t);
 	switch (t->state) {
 	case T_WAIT_START:
+	case T_WAIT_FINISH:
 		if (t->started)
 			break; /* its coroutine has ended */
-			       /* fall through */
-	case T_WAIT_FINISH:
 		t->aborted = true;
 		c->zombies++;
 		return;
@@ -351,6 +350,7 @@ enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t 
 		return RX_STALL;
 	t->itt = itt;
 	t->edtl = be32_get(b->edtl);
+	t->data_ms = c->data_ms = conn_now_ms(c);
 	t->read = b->flags & CMD_READ;
 	t->write = b->flags & CMD_WRITE;
 	t->unsolicited = !(b->flags & PDU_FINAL);
