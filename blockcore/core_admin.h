@@ -22,7 +22,8 @@ struct core_progress {
 };
 void core_admin_progress(void *arg, uint64_t done, uint64_t total);
 
-/* core_admin_pool.c, core_admin_disk.c, core_admin_volume.c: rows that status shows as well. */
+/* core_admin_pool.c, core_admin_disk.c, core_admin_volume.c: rows that status shows as well; with
+ * `bad` only disks that are not well, in a table of their own if there are any. */
 void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only);
 void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad);
 void core_admin_put_volumes(struct core *c, struct admin_call *call, const char *pool);

@@ -68,7 +68,9 @@ static void put_disk(struct core *c, struct admin_call *call, struct disk *d,
 
 void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad)
 {
-	admin_table(call, "disks", false);
+	bool table = !bad;
+	if (table)
+		admin_table(call, "disks", false);
 	for (unsigned i = 0; i < c->ndisks; i++) {
 		struct disk *d = c->disks[i];
 		size_t position = 0;
@@ -78,8 +80,12 @@ void core_admin_put_disks(struct core *c, struct admin_call *call, const char *p
 		const char *state = state_word(c, d, mp, position);
 		bool well = strcmp(state, "online") == 0 || strcmp(state, "free") == 0 ||
 			    strcmp(state, "blank") == 0;
-		if (!bad || !well)
-			put_disk(c, call, d, mp, position);
+		if (bad && well)
+			continue;
+		if (!table)
+			admin_table(call, "bad_disks", false);
+		table = true;
+		put_disk(c, call, d, mp, position);
 	}
 }
 
