@@ -87,7 +87,8 @@ struct rpc_req {
 	struct rpc_buf *buf;
 	struct xdr_in args_begin;
 	struct drc_entry *drc;
-	uint8_t *heap; /* a larger reply buffer */
+	uint8_t *heap;	      /* a larger reply buffer */
+	struct iovec spilled; /* the body, moved to the heap for a slow peer */
 	size_t wire_len;
 	STAILQ_ENTRY(rpc_req) link;
 	uint8_t head[RPC_REPLY_INLINE];
@@ -158,7 +159,7 @@ void rpc_server_mute(struct rpc_server *s);
 /* Connection by connection that is open now. */
 struct rpc_stats {
 	uint64_t calls, replies, dropped, bytes_in, bytes_out, sends, receives;
-	uint64_t tasks, drc_hits, drc_busy, buffer_waits;
+	uint64_t tasks, drc_hits, drc_busy, buffer_waits, spills;
 	unsigned connections, requests;
 };
 void rpc_server_stats(const struct rpc_server *s, struct rpc_stats *ret);

@@ -145,10 +145,21 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 
 /* ---- receiving ---- */
 
+/*
+ * How many requests a connection may have: all it wants while there are many, an eighth of what
+ * is left when there are few. So however many take their share, some are left for others. One is
+ * always granted: a connection that is held back has one whose end lets it go on.
+ */
+static unsigned conn_share(const struct rpc_server *s)
+{
+	unsigned left = (s->o.max_requests - s->stats.requests) / 8;
+	return MIN(s->o.max_inflight, MAX(left, 1u));
+}
+
 static bool conn_may_handle(const struct rpc_conn *c)
 {
 	const struct rpc_server *s = c->server;
-	return !c->dead && !c->starved && !s->stopping && c->inflight < s->o.max_inflight &&
+	return !c->dead && !c->starved && !s->stopping && c->inflight < conn_share(s) &&
 	       c->pending < RPC_OUT_MAX;
 }
 
@@ -174,7 +185,11 @@ static bool conn_make_room(struct rpc_conn *c, uint32_t need)
 	if (old->refs == 1 && need <= old->cap) {
 		memmove(old->data, old->data + c->start, have);
 	} else {
-		struct rpc_buf *b = rpc_buf_get(c->server, need);
+		/* Who came slowly so far gets room for as much again as came, not for what it says.
+		 */
+		struct rpc_buf *b = old->spilled
+					? rpc_buf_spill(c->server, MIN(need, MAX(2 * have, 4096u)))
+					: rpc_buf_get(c->server, need);
 		if (!b)
 			return false;
 		memcpy(b->data, old->data + c->start, have);
@@ -193,6 +208,7 @@ static void conn_record(struct rpc_conn *c, struct rpc_req *req)
 	const uint8_t *record = c->buf->data + c->start + 4;
 	uint32_t len = c->rec_len, wire = c->pos - c->start;
 	c->large = wire > RPC_SMALL_BUF / 2 ? wire : 0;
+	c->buf_ns = c->in_ns;
 	req->conn = c;
 	req->start_ns = c->in_ns; /* no clock is read for it: when it was received */
 	req->buf = c->buf;
@@ -256,7 +272,7 @@ static void conn_parse(struct rpc_conn *c)
 		return;
 	if (rc < 0)
 		rpc_conn_close(c, "bad record mark");
-	else if (need > c->buf->cap - c->start && !conn_make_room(c, need))
+	else if (!c->buf->spilled && need > c->buf->cap - c->start && !conn_make_room(c, need))
 		rpc_server_starve(c);
 }
 
@@ -289,6 +305,7 @@ static bool conn_take_buffer(struct rpc_conn *c)
 		rpc_server_starve(c);
 		return false;
 	}
+	c->buf_ns = env_now_ns(c->server->o.env);
 	memcpy(c->buf->data, c->stash, c->stash_len);
 	c->buf->fill = c->stash_len;
 	c->stash_len = 0;
@@ -315,6 +332,16 @@ static uint32_t conn_want(const struct rpc_conn *c)
 	return room;
 }
 
+/* Bytes from start that the buffer must have room for so that the present fragment fits. */
+static uint32_t conn_need(const struct rpc_conn *c)
+{
+	const struct rpc_buf *b = c->buf;
+	uint32_t have = b->fill - c->start, need = c->pos - c->start + 4;
+	if (b->fill - c->pos >= 4)
+		need += be32_get(b->data + c->pos) & 0x7fffffff;
+	return MAX(need, have + 4);
+}
+
 /* One recv(). True when there may be more. */
 static bool conn_receive(struct rpc_conn *c)
 {
@@ -329,7 +356,7 @@ static bool conn_receive(struct rpc_conn *c)
 		return false;
 	if (c->buf->fill == c->start && c->start)
 		c->buf->fill = c->start = c->pos = 0;
-	if (c->buf->fill == c->buf->cap && !conn_make_room(c, c->buf->fill - c->start + 4)) {
+	if (c->buf->fill == c->buf->cap && !conn_make_room(c, conn_need(c))) {
 		rpc_server_starve(c);
 		return false;
 	}
@@ -402,7 +429,7 @@ void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req)
 	req->expect = (uint32_t)req->wire_len;
 	c->pending += req->expect;
 	if (STAILQ_EMPTY(&c->out))
-		c->out_ns = env_now_ns(c->server->o.env);
+		c->out_ns = c->head_ns = env_now_ns(c->server->o.env);
 	STAILQ_INSERT_TAIL(&c->out, req, link);
 	if (!c->blocked)
 		reactor_defer(c->server->o.reactor, &c->flush);
@@ -467,6 +494,7 @@ static void conn_sent(struct rpc_conn *c, size_t n)
 		}
 		n -= rest;
 		c->out_sent = 0;
+		c->head_ns = c->out_ns;
 		STAILQ_REMOVE_HEAD(&c->out, link);
 		conn_end_request(c, req);
 	}
@@ -492,6 +520,8 @@ static bool conn_send(struct rpc_conn *c)
 		conn_sent(c, (size_t)n);
 	}
 	c->blocked = n < 0 || (size_t)n < bytes;
+	if (c->blocked)
+		rpc_server_blocked(s);
 	return !c->blocked;
 }
 

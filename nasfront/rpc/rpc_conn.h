@@ -7,11 +7,16 @@
 #include "runtime/env.h"
 #include "runtime/reactor.h"
 
-#define RPC_CONN_MAGIC	  0x7270636e
-#define RPC_SERVER_MAGIC  0x72706373
-#define RPC_STASH	  1024		    /* the start of a record kept without a buffer */
-#define RPC_OUT_MAX	  (4 * 1024 * 1024) /* reply bytes of a connection before it is read on */
-#define RPC_PROGRAMS_MAX  4
+#define RPC_CONN_MAGIC	 0x7270636e
+#define RPC_SERVER_MAGIC 0x72706373
+#define RPC_STASH	 1024		   /* the start of a record kept without a buffer */
+#define RPC_OUT_MAX	 (4 * 1024 * 1024) /* reply bytes of a connection before it is read on */
+#define RPC_PROGRAMS_MAX 4
+/* What slow peers hold is moved to the heap, up to this much of all connections together. */
+#define RPC_SPILL_MAX	  (96 * 1024 * 1024)
+#define RPC_SPILL_IN_NS	  (30 * NS_PER_MS)  /* a receive buffer is held, and others wait for one */
+#define RPC_SPILL_OUT_NS  (200 * NS_PER_MS) /* a reply does not leave */
+#define RPC_SPILL_END_NS  (1 * NS_PER_S)    /* and no room for it on the heap: the end */
 #define RPC_LISTENERS_MAX 8
 
 /* A receive buffer; requests being handled hold references beside the connection's own. */
@@ -19,6 +24,7 @@ struct rpc_buf {
 	uint8_t *data;
 	uint32_t cap, fill;
 	unsigned refs;
+	bool spilled;		  /* on the heap, counted in spilled_bytes */
 	LIST_ENTRY(rpc_buf) link; /* free headers */
 };
 
@@ -56,6 +62,8 @@ struct rpc_conn {
 	STAILQ_HEAD(, rpc_req) out;
 	size_t out_sent;	/* of the first */
 	uint64_t in_ns, out_ns; /* last progress */
+	uint64_t buf_ns;	/* the buffer was taken, or gave a whole record */
+	uint64_t head_ns;	/* the first reply of `out` became it */
 
 	TAILQ_ENTRY(rpc_conn) link;
 	TAILQ_ENTRY(rpc_conn) starved_link;
@@ -81,8 +89,9 @@ struct rpc_server {
 	LIST_HEAD(, rpc_buf) free_bufs;
 	struct drc *drc;
 	struct deferred resume;
-	struct env_timer tick, retry;
-	bool retry_armed, stopping, mute, accepting;
+	struct env_timer tick, retry, unblock;
+	bool retry_armed, unblock_armed, stopping, mute, accepting;
+	size_t spilled_bytes;
 	struct waitq drained;
 	struct rpc_stats stats;
 };
@@ -91,8 +100,14 @@ struct rpc_server {
 struct rpc_req *rpc_req_get(struct rpc_server *s); /* NULL: none free */
 void rpc_req_put(struct rpc_server *s, struct rpc_req *req);
 struct rpc_buf *rpc_buf_get(struct rpc_server *s, uint32_t size);
+struct rpc_buf *rpc_buf_spill(struct rpc_server *s, uint32_t cap); /* on the heap */
 void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b);
 void rpc_server_starve(struct rpc_conn *c);
+/* The peer takes no replies: what they hold is looked after. */
+void rpc_server_blocked(struct rpc_server *s);
+/* Heap memory within the budget; NULL: none. */
+uint8_t *rpc_spill_get(struct rpc_server *s, size_t size);
+void rpc_spill_put(struct rpc_server *s, uint8_t *p, size_t size);
 const struct rpc_program *rpc_server_find(struct rpc_server *s, uint32_t prog, uint32_t vers,
 					  uint32_t *ret_low, uint32_t *ret_high);
 
@@ -111,5 +126,8 @@ void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req);
 /* The request ends without a reply. */
 void rpc_conn_drop(struct rpc_conn *c, struct rpc_req *req);
 bool rpc_conn_partial(const struct rpc_conn *c);
+/* rpc_spill.c */
+void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);
+void rpc_conn_spill_out(struct rpc_conn *c, uint64_t now);
 
 #endif

@@ -70,6 +70,7 @@ void rpc_req_put(struct rpc_server *s, struct rpc_req *req)
 		rpc_buf_put(s, req->buf);
 	free(req->heap);
 	req->heap = NULL;
+	rpc_spill_put(s, req->spilled.iov_base, req->spilled.iov_len);
 	req->magic = 0;
 	STAILQ_INSERT_HEAD(&s->free_reqs, req, link);
 	s->stats.requests--;
@@ -95,7 +96,23 @@ struct rpc_buf *rpc_buf_get(struct rpc_server *s, uint32_t size)
 	b->cap = cap;
 	b->fill = 0;
 	b->refs = 1;
+	b->spilled = false;
 	return b;
+}
+
+struct rpc_buf *rpc_buf_spill(struct rpc_server *s, uint32_t cap)
+{
+	struct rpc_buf *b = LIST_FIRST(&s->free_bufs);
+	if (b)
+		LIST_REMOVE(b, link);
+	else if (!(b = malloc(sizeof(*b))))
+		return NULL;
+	*b = (struct rpc_buf){.cap = cap, .refs = 1, .spilled = true};
+	b->data = rpc_spill_get(s, cap);
+	if (b->data)
+		return b;
+	LIST_INSERT_HEAD(&s->free_bufs, b, link);
+	return NULL;
 }
 
 void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b)
@@ -103,7 +120,10 @@ void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b)
 	ASSERT(b->refs > 0);
 	if (--b->refs)
 		return;
-	s->memory.put(s->memory.arg, b->data);
+	if (b->spilled)
+		rpc_spill_put(s, b->data, b->cap);
+	else
+		s->memory.put(s->memory.arg, b->data);
 	b->data = NULL;
 	LIST_INSERT_HEAD(&s->free_bufs, b, link);
 	server_resume_soon(s);
@@ -111,10 +131,20 @@ void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b)
 
 /* ---- connections that wait ---- */
 
+/* Buffers that slow peers hold become free for those who wait. */
+static void server_reclaim(struct rpc_server *s)
+{
+	struct rpc_conn *c, *next;
+	uint64_t now = env_now_ns(s->o.env);
+	TAILQ_FOREACH_SAFE (c, &s->conns, link, next)
+		rpc_conn_spill_in(c, now);
+}
+
 static void server_retry(void *arg)
 {
 	struct rpc_server *s = arg;
 	s->retry_armed = false;
+	server_reclaim(s);
 	server_resume_soon(s);
 }
 
@@ -130,6 +160,28 @@ void rpc_server_starve(struct rpc_conn *c)
 		s->retry_armed = true;
 		env_timer_start(s->o.env, &s->retry, RETRY_NS);
 	}
+}
+
+static void server_unblock(void *arg)
+{
+	struct rpc_server *s = arg;
+	struct rpc_conn *c, *next;
+	uint64_t now = env_now_ns(s->o.env);
+	s->unblock_armed = false;
+	TAILQ_FOREACH_SAFE (c, &s->conns, link, next) {
+		if (!c->blocked)
+			continue;
+		rpc_server_blocked(s);
+		rpc_conn_spill_out(c, now); /* it may end here */
+	}
+}
+
+void rpc_server_blocked(struct rpc_server *s)
+{
+	if (s->unblock_armed || s->stopping)
+		return;
+	s->unblock_armed = true;
+	env_timer_start(s->o.env, &s->unblock, RPC_SPILL_OUT_NS / 2);
 }
 
 /* Each that waits now gets one try, in order. */
@@ -358,6 +410,7 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o)
 	s->resume = (struct deferred){.fn = server_resume, .arg = s};
 	s->tick = (struct env_timer){.fn = server_tick, .arg = s};
 	s->retry = (struct env_timer){.fn = server_retry, .arg = s};
+	s->unblock = (struct env_timer){.fn = server_unblock, .arg = s};
 	int rc = drc_new(&s->drc, s->o.drc_entries);
 	if (rc) {
 		free(s);
@@ -431,6 +484,7 @@ void rpc_server_free(struct rpc_server *s)
 	ASSERT(s->stats.requests == 0);
 	env_timer_stop(s->o.env, &s->tick);
 	env_timer_stop(s->o.env, &s->retry);
+	env_timer_stop(s->o.env, &s->unblock);
 	reactor_defer_cancel(s->o.reactor, &s->resume);
 	struct rpc_req *req;
 	while ((req = STAILQ_FIRST(&s->free_reqs))) {

@@ -9,7 +9,7 @@
 # `build` names the build tree.
 
 : "${DEMO_DIR:=${ISTHMUS_DEMO:-/var/tmp/isthmus-demo-$(id -u)}}"
-: "${DEMO_MEM:=/dev/shm/isthmus-$(basename "$DEMO_DIR")}"
+: "${DEMO_MEM:=/dev/shm/isthmus${DEMO_DIR//\//-}}"
 : "${DEMO_DISK_DIR:=$DEMO_DIR/disks}"
 : "${DEMO_DISK_SIZE:=8G}"
 : "${DEMO_CACHE:=512MiB}"

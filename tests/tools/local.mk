@@ -7,3 +7,5 @@ tests_tools_iscsi_lun_LDADD = $(ISCSI_LIBS)
 noinst_PROGRAMS += tests/tools/oracle
 tests_tools_oracle_SOURCES = tests/tools/oracle.c
 tests_tools_oracle_LDADD = $(ISCSI_LIBS) $(NFS_LIBS)
+noinst_PROGRAMS += tests/tools/nfs_hostile
+tests_tools_nfs_hostile_SOURCES = tests/tools/nfs_hostile.c

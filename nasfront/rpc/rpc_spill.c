@@ -1,0 +1,104 @@
+/*
+ * What slow peers hold, moved to the heap.
+ *
+ * Receive buffers and the pages and buffers that READ data lies in are few and everybody's (in a
+ * head: channel staging memory, hazard slots). A peer that sends a record a byte at a time, or
+ * reads no replies, would keep them from all others. So when connections wait for a buffer, one
+ * that another holds for longer than RPC_SPILL_IN_NS gives it up: what came so far goes to the
+ * heap and the rest is received there, in room that grows with what really came. And replies that
+ * do not leave for RPC_SPILL_OUT_NS have their data copied, and what it lay in let go.
+ *
+ * The heap's part is bounded by RPC_SPILL_MAX; beyond it the peer that stands still for longest
+ * pays: its connection is closed after RPC_SPILL_END_NS.
+ */
+#include "nasfront/rpc/rpc_conn.h"
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/check.h"
+
+#define SPILL_LEAST 4096
+
+uint8_t *rpc_spill_get(struct rpc_server *s, size_t size)
+{
+	if (size > RPC_SPILL_MAX - s->spilled_bytes)
+		return NULL;
+	uint8_t *p = malloc(size);
+	if (!p)
+		return NULL;
+	s->spilled_bytes += size;
+	s->stats.spills++;
+	return p;
+}
+
+void rpc_spill_put(struct rpc_server *s, uint8_t *p, size_t size)
+{
+	if (!p)
+		return;
+	ASSERT(s->spilled_bytes >= size);
+	s->spilled_bytes -= size;
+	free(p);
+}
+
+/* ---- receiving ---- */
+
+static bool spill_buffer(struct rpc_conn *c)
+{
+	struct rpc_buf *old = c->buf;
+	uint32_t have = old->fill - c->start;
+	struct rpc_buf *b = rpc_buf_spill(c->server, MAX(have, (uint32_t)SPILL_LEAST));
+	if (!b)
+		return false;
+	memcpy(b->data, old->data + c->start, have);
+	b->fill = have;
+	c->buf = b;
+	c->pos -= c->start;
+	c->start = 0;
+	rpc_buf_put(c->server, old);
+	return true;
+}
+
+void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now)
+{
+	if (!c->buf || c->buf->refs > 1 || now - c->buf_ns < RPC_SPILL_IN_NS)
+		return;
+	bool kept = c->buf->spilled ? c->server->spilled_bytes < RPC_SPILL_MAX - RPC_LARGE_BUF
+				    : spill_buffer(c);
+	if (!kept && now - c->buf_ns > RPC_SPILL_END_NS)
+		rpc_conn_close(c, "record came too slowly, and others wait for memory");
+}
+
+/* ---- sending ---- */
+
+static bool spill_reply(struct rpc_server *s, struct rpc_req *req)
+{
+	if (!req->body_len || req->spilled.iov_base)
+		return true;
+	uint8_t *p = rpc_spill_get(s, req->body_len);
+	if (!p)
+		return false;
+	size_t n = 0;
+	for (int i = 0; i < req->body_n; i++) {
+		memcpy(p + n, req->body[i].iov_base, req->body[i].iov_len);
+		n += req->body[i].iov_len;
+	}
+	ASSERT(n == req->body_len);
+	req->spilled = (struct iovec){.iov_base = p, .iov_len = n};
+	req->body = &req->spilled;
+	req->body_n = 1;
+	if (req->release)
+		req->release(req);
+	req->release = NULL;
+	return true;
+}
+
+void rpc_conn_spill_out(struct rpc_conn *c, uint64_t now)
+{
+	struct rpc_req *req;
+	bool kept = true;
+	if (now - c->head_ns < RPC_SPILL_OUT_NS)
+		return;
+	STAILQ_FOREACH (req, &c->out, link)
+		kept = spill_reply(c->server, req) && kept;
+	if (!kept && now - c->head_ns > RPC_SPILL_END_NS)
+		rpc_conn_close(c, "peer takes no replies, and others wait for memory");
+}
