@@ -27,10 +27,10 @@ static void offer(const char *candidate, const char *prefix)
 static const struct {
 	const char *arg, *verb, *column;
 } sources[] = {
-    {"pool", "pool.list", "name"},     {"backup-pool", "pool.list", "name"},
-    {"volume", "volume.list", "name"}, {"fs", "fs.list", "name"},
-    {"group", "group.list", "name"},   {"head", "head.list", "name"},
-    {"target", "target.list", "iqn"},  {"disk", "disk.list", "path"},
+    {"pool", "pool.list", "pool"},	 {"backup-pool", "pool.list", "pool"},
+    {"volume", "volume.list", "volume"}, {"fs", "fs.list", "fs"},
+    {"group", "group.list", "group"},	 {"head", "head.list", "head"},
+    {"target", "target.list", "iqn"},	 {"disk", "disk.list", "disk"},
     {"path", "export.list", "path"},
 };
 
@@ -66,11 +66,14 @@ static void offer_values(struct cli *c, const struct verb *v, const struct admin
 			offer(*l, prefix);
 	if (strcmp(a->name, "shell") == 0)
 		offer("bash", prefix);
-	if ((strcmp(a->name, "name") == 0 || strcmp(a->name, "iqn") == 0) &&
-	    !strstr(v->name, ".create") && !strstr(v->name, ".add")) {
-		char list[32];
-		snprintf(list, sizeof(list), "%.*s.list", (int)strcspn(v->name, "."), v->name);
-		offer_known(c, list, a->name, prefix);
+	/* A list's rows are named by the noun ("pool"), targets and initiators by their iqn. */
+	bool name = strcmp(a->name, "name") == 0;
+	if ((name || strcmp(a->name, "iqn") == 0) && !strstr(v->name, ".create") &&
+	    !strstr(v->name, ".add")) {
+		char list[32], noun[32];
+		snprintf(noun, sizeof(noun), "%.*s", (int)strcspn(v->name, "."), v->name);
+		snprintf(list, sizeof(list), "%.20s.list", noun);
+		offer_known(c, list, name ? noun : "iqn", prefix);
 	}
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
 		if (strcmp(sources[i].arg, a->name) == 0 && strcmp(v->name, "export.add") != 0)

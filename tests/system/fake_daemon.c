@@ -41,7 +41,7 @@ static int verb_fs_list(struct admin_call *c, void *arg)
 {
 	admin_table(c, "filesystems", false);
 	admin_row(c);
-	admin_put_text(c, "name", "demo");
+	admin_put_text(c, "fs", "demo");
 	admin_put_text(c, "head", "h1");
 	return 0;
 }
