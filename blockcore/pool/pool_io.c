@@ -224,7 +224,7 @@ static void column_repair_range(struct pool *p, unsigned column, const struct io
 	}
 }
 
-/* No copy could read all of a range, but each may have lost another part of it: piece by piece. */
+/* Piece by piece, each from the first copy that can: each may have lost another part of a range. */
 static int column_read_pieces(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
 			      uint64_t off)
 {
@@ -252,7 +252,9 @@ static int column_read(struct pool *p, unsigned column, const struct iovec *iov,
 	unsigned bad, good;
 	unsigned first = preferred_copy(p, column, off);
 	int rc = column_read_any(p, column, iov, iovcnt, off, first, &bad, &good);
-	if (rc == -ERR_MEDIUM && (bad & (bad - 1)))
+	/* Copies may differ: what the first can read was perhaps read before, and comes from it. */
+	bool differ = rc == 0 && bad && atomic_load(&p->resync_needed);
+	if (differ || (rc == -ERR_MEDIUM && (bad & (bad - 1))))
 		return column_read_pieces(p, column, iov, iovcnt, off);
 	if (rc == 0 && bad)
 		column_repair_range(p, column, iov, iovcnt, off, bad);

@@ -43,8 +43,9 @@ void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *re
 	*ret_total = atomic_load(&p->resync_total);
 }
 
+/* `first_only`: -EAGAIN when the copy that readers are served from cannot read all of it. */
 static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint64_t off,
-		      unsigned *ret_good)
+		      bool first_only, unsigned *ret_good)
 {
 	struct pool *p = r->p;
 	int rc = -EIO;
@@ -56,17 +57,19 @@ static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint
 		*ret_good = c;
 		if (!pool_disk_error(rc))
 			return rc;
+		if (first_only)
+			return -EAGAIN;
 	}
 	return -ERR_MEDIUM;
 }
 
-/* A range of one region, alone in it. */
-static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
+static int sync_range(struct resync *r, unsigned column, uint64_t off, uint64_t len,
+		      bool first_only)
 {
 	struct pool *p = r->p;
 	struct iovec truth = {r->truth, len}, other = {r->other, len};
 	unsigned good;
-	int rc = read_truth(r, column, &truth, off, &good);
+	int rc = read_truth(r, column, &truth, off, first_only, &good);
 	for (unsigned c = 0; c < p->copies && rc == 0; c++) {
 		unsigned pos = pool_position(p, column, c);
 		if (c == good || !atomic_load(&p->in[pos]))
@@ -82,6 +85,21 @@ static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t
 		else
 			atomic_fetch_add(&p->resync_fixed, 1);
 	}
+	return rc;
+}
+
+/*
+ * A range of one region, alone in it. Where the first copy has a bad block only that block is taken
+ * from another: the rest of the range may have been read already, and must not change.
+ */
+static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len, step = MAX(4096, r->p->io.block_size);
+	int rc = sync_range(r, column, off, len, true);
+	if (rc != -EAGAIN)
+		return rc;
+	for (rc = 0; off < end && rc == 0; off += step)
+		rc = sync_range(r, column, off, MIN(step, end - off), false);
 	return rc;
 }
 

@@ -286,10 +286,12 @@ static void crash(struct array *a, bool power)
 	a->dead = false;
 }
 
-/* One disk of a redundant pool has a latent error somewhere in its data. */
+/* One disk of a redundant pool has a latent error somewhere in its data. Not while copies may
+ * differ: an error in the one that was read would rightly show the other. */
 static void damage(struct array *a)
 {
-	if (!a->redundant || sim_random_below(a->sim, 3))
+	if (!a->redundant || sim_random_below(a->sim, 3) ||
+	    pool_resync_needed(TAILQ_FIRST(&a->core->pools)->pool))
 		return;
 	uint64_t off = DISK_DATA_OFF + sim_random_below(a->sim, VOLUME_SIZE / 4096) * 4096;
 	sim_disk_bad_range(a->disks[0], off, 4096);

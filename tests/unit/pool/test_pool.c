@@ -410,6 +410,39 @@ RIG_TEST(resync_raid10)
 	resync_under_writes(arg, "raid10", 4);
 }
 
+/* Zeros, but for one block of 4 KiB that only the second copy could give. */
+static void check_bad_block(const uint8_t *buf, uint64_t len, uint64_t bad)
+{
+	for (uint64_t i = 0; i < len; i++)
+		ck_assert_uint_eq(buf[i], i >= bad && i < bad + 4096 ? 0x77 : 0);
+}
+
+/* Copies differ and the first has bad blocks: what was read of it must not change any more. */
+RIG_TEST(resync_with_bad_blocks)
+{
+	struct rig *r = arg;
+	struct extent_run used[] = {{0, 2}};
+	uint8_t *buf = malloc(MIB);
+	rig_open(r, "raid1", 2, 65536);
+	struct bdev *b = pool_bdev(r->p);
+	memset(sim_disk_bytes(r->sd[1]) + DISK_DATA_OFF, 0x77, 2 * MIB);
+	sim_disk_bytes_changed(r->sd[1], DISK_DATA_OFF, 2 * MIB);
+	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + 8192, 4096);
+	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + MIB + 12288, 4096);
+	pool_resync_need(r->p);
+	ck_assert_int_eq(bdev_read(b, buf, 65536, 0), 0); /* mended by a read */
+	check_bad_block(buf, 65536, 8192);
+	ck_assert_int_eq(pool_resync(r->p, used, 1), 0); /* mended by the resync */
+	for (unsigned copy = 0; copy < 2; copy++) {
+		ck_assert_int_eq(bdev_read_copy(b, buf, MIB, 0, copy), 0);
+		check_bad_block(buf, MIB, 8192);
+		ck_assert_int_eq(bdev_read_copy(b, buf, MIB, MIB, copy), 0);
+		check_bad_block(buf, MIB, 12288);
+	}
+	free(buf);
+	rig_close(r);
+}
+
 RIG_TEST(resync_stops)
 {
 	struct rig *r = arg;
@@ -493,6 +526,7 @@ int main(void)
 	tcase_add_test(tc, assembly);
 	tcase_add_test(tc, resync_raid1);
 	tcase_add_test(tc, resync_raid10);
+	tcase_add_test(tc, resync_with_bad_blocks);
 	tcase_add_test(tc, resync_stops);
 	tcase_add_test(tc, extents);
 	tcase_add_loop_test(tc, every_shape, 0, (int)ARRAY_LEN(shapes));
