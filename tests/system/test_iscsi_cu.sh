@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# iscsi-test-cu, the families of the commands this target has. Skips are shown.
+# iscsi-test-cu, the families of the commands this target has, each run on its own. Skips are shown.
+# Left out, for they would only skip: CompareAndWrite, ExtendedCopy, GetLBAStatus, OrWrite, Prin*,
+# Prout*, ReadDefectData*, ReceiveCopyResults, Reserve6, Sanitize, WriteAtomic16 (commands this
+# target does not have) and MultipathIO (wants a second portal).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -10,14 +13,16 @@ DEMO_NFS_PORT=18049 DEMO_ISCSI_PORT=18260
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start
 demo_prepare
-families=(ALL.Inquiry ALL.Mandatory ALL.ModeSense6 ALL.NoMedia ALL.PreventAllow ALL.Read6 ALL.Read10
-	ALL.Read12 ALL.Read16 ALL.ReadCapacity10 ALL.ReadCapacity16 ALL.ReadOnly
-	ALL.ReportSupportedOpcodes ALL.StartStopUnit ALL.TestUnitReady ALL.Verify10 ALL.Verify12
-	ALL.Verify16 ALL.Write10 ALL.Write12 ALL.Write16 iSCSI.iSCSIcmdsn iSCSI.iSCSIdatasn
+families=(ALL.Inquiry ALL.Mandatory ALL.ModeSense6 ALL.NoMedia ALL.Prefetch10 ALL.Prefetch16
+	ALL.PreventAllow ALL.Read6 ALL.Read10 ALL.Read12 ALL.Read16 ALL.ReadCapacity10
+	ALL.ReadCapacity16 ALL.ReadOnly ALL.ReportSupportedOpcodes ALL.StartStopUnit
+	ALL.TestUnitReady ALL.Unmap ALL.Verify10 ALL.Verify12 ALL.Verify16 ALL.Write10
+	ALL.Write12 ALL.Write16 ALL.WriteSame10 ALL.WriteSame16 ALL.WriteVerify10
+	ALL.WriteVerify12 ALL.WriteVerify16 iSCSI.iSCSIcmdsn iSCSI.iSCSIdatasn
 	iSCSI.iSCSIResiduals iSCSI.iSCSITMF)
 url=$(demo_iscsi_url) bad=0 log=$DEMO_DIR/cu.log
 for f in "${families[@]}"; do
-	iscsi-test-cu --dataloss --test "$f" "$url" >"$log" 2>&1 || true
+	timeout 60 iscsi-test-cu --dataloss --test "$f" "$url" >"$log" 2>&1 || true
 	if ! grep -q 'tests .*' "$log" || ! awk '/^ *tests/{exit !($2 > 0 && $5 == 0)}' "$log"; then
 		echo "FAILED: $f"
 		cat "$log"
