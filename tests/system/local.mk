@@ -4,3 +4,10 @@ tests_system_fake_daemon_SOURCES = tests/system/fake_daemon.c
 tests_system_fake_daemon_LDADD = $(RUNTIME_LIBS)
 dist_check_SCRIPTS += tests/system/test_supervisor.sh
 dist_check_SCRIPTS += tests/system/test_layers.sh
+
+noinst_PROGRAMS += tests/system/iscsi_storm tests/system/iscsi_keys
+tests_system_iscsi_storm_SOURCES = tests/system/iscsi_storm.c
+tests_system_iscsi_keys_SOURCES = tests/system/iscsi_keys.c tests/unit/iscsi/client.c \
+	tests/unit/iscsi/client.h
+tests_system_iscsi_keys_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_system_iscsi_keys_LDADD = $(SERVER_LIBS) $(UNIT_LIBS) $(ISCSI_LIBS)
