@@ -154,17 +154,26 @@ static struct conn *conn_new(struct worker *w, int fd)
 	return NULL;
 }
 
-/* The one that has been here longest without a normal session goes: who only connects, keeps
- * nobody out. False: there is none. */
+/*
+ * Who only connects keeps nobody out: of those without a normal session, the one goes that has been
+ * here longest without a word, else the one that has been here longest. False: there is none.
+ */
 static bool make_room(struct worker *w)
 {
-	struct conn *c;
-	TAILQ_FOREACH (c, &w->conns, link)
-		if (c->loose && c->fd >= 0 && !c->login_busy) {
-			conn_close(c, "others need its place");
-			return true;
+	struct conn *c, *victim = NULL;
+	TAILQ_FOREACH (c, &w->conns, link) {
+		if (!c->loose || c->fd < 0 || c->login_busy)
+			continue;
+		if (!victim)
+			victim = c;
+		if (c->state == CONN_XPT_UP) {
+			victim = c;
+			break;
 		}
-	return false;
+	}
+	if (victim)
+		conn_close(victim, "others need its place");
+	return victim != NULL;
 }
 
 void conn_settle(struct conn *c)

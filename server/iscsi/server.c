@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_A_TURN 32
-#define SURPLUS_MAX    64 /* connections beyond the limit that are told so */
+#define SURPLUS_MAX    256 /* connections beyond the limit that are told so, or find a place */
 
 /* ---- workers ---- */
 
