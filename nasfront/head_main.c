@@ -170,6 +170,9 @@ static void channel_state(void *arg, bool up)
 {
 	struct head *h = arg;
 	log_info("head: channel controller=%s up=%d", h->config->controller, up);
+	/* A head that nobody asks anything must end as well: another waits for its place. */
+	if (!up && h->channel)
+		head_fenced(h);
 }
 
 static void start_task(void *arg)

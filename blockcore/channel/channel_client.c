@@ -444,6 +444,8 @@ static void channel_main(void *arg)
 		if (!channel_refusal(c))
 			env_waitq_wait(env_real(), &c->close_q, RETRY_NS);
 	}
+	if (c->failed)
+		tell_state(c, false);
 	end_all(c, channel_refusal(c));
 	c->main_runs = false;
 	waitq_wake_all(&c->close_q);

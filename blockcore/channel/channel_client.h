@@ -29,7 +29,8 @@ struct channel_opts {
 	/* Runs in a task of this reactor for every configuration the controller sends; `ret` is
 	 * filled for the answer (protobuf-c init done; members malloc'd, freed by the channel). */
 	void (*config)(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConfigApplied *ret);
-	/* The connection went down / came (back) up; may be NULL. */
+	/* The connection went down or ended for good (see channel_fenced()) / came (back) up; may
+	 * be NULL. */
 	void (*state)(void *arg, bool up);
 	void *arg;
 };
