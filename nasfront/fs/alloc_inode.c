@@ -114,19 +114,38 @@ static int block_find(struct fs *fs, uint64_t ag, struct buf **ret)
 	return -ERR_CORRUPT;
 }
 
+static bool has_slots(struct fs *fs, uint64_t ag)
+{
+	return le32_get(summary_of(fs, ag, NULL, NULL) + SUM_FREE_SLOTS) > 0;
+}
+
+/* Where inodes wanted in the group go now. A full group's inode blocks are made in another one:
+ * the slots of those are used up before the next is made. */
+static uint64_t inode_ag(struct fs *fs, uint64_t ag)
+{
+	if (ag >= fs->ag_count)
+		ag = 0;
+	for (uint64_t i = 0; i < fs->ag_count && !has_slots(fs, ag) && fs->ags[ag].spill; i++)
+		ag = fs->ags[ag].spill - 1;
+	return ag;
+}
+
 int alloc_inode(struct fs *fs, uint64_t ag, uint64_t *ret_ino, uint32_t *ret_gen)
 {
 	struct buf *b, *freemap;
 	unsigned nfree;
-	if (ag >= fs->ag_count)
-		ag = 0;
-	int rc = le32_get(summary_of(fs, ag, NULL, NULL) + SUM_FREE_SLOTS) ? block_find(fs, ag, &b)
-									   : -ENOENT;
-	if (rc == -ENOENT || rc == -ERR_CORRUPT)
+	uint64_t home = ag < fs->ag_count ? ag : 0;
+	ag = inode_ag(fs, home);
+	int rc = has_slots(fs, ag) ? block_find(fs, ag, &b) : -ENOENT;
+	if (rc == -ENOENT || rc == -ERR_CORRUPT) {
 		rc = block_make(fs, ag, &b);
+		if (!rc)
+			fs->ags[home].spill =
+			    ag_of(fs, b->block) == home ? 0 : ag_of(fs, b->block) + 1;
+	}
 	if (rc == -ENOSPC) /* slots may be left elsewhere */
 		for (uint64_t i = 0; i < fs->ag_count && rc == -ENOSPC; i++)
-			if (le32_get(summary_of(fs, i, NULL, NULL) + SUM_FREE_SLOTS))
+			if (has_slots(fs, i))
 				rc = block_find(fs, i, &b);
 	if (rc)
 		return rc;

@@ -355,6 +355,7 @@ struct ag_state {
 	uint32_t nbusy;
 	uint32_t rover;	     /* where the last allocation ended */
 	uint32_t inode_hint; /* where an inode block with a free slot was seen */
+	uint64_t spill;	     /* full: the group its inodes go to, plus one; 0: none yet */
 };
 
 struct quarantined {

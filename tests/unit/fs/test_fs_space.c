@@ -90,6 +90,43 @@ START_TEST(freed_space_is_used_again)
 }
 END_TEST
 
+#define SPILLED 800
+
+/* The directory's group is full of data: its inodes share blocks elsewhere all the same. */
+static void spill_task(void *arg)
+{
+	static uint8_t chunk[1 << 20];
+	struct fs_fid f;
+	struct fs_statfs before, after;
+	char name[32];
+	world_mkfs(&w);
+	world_mount(&w);
+	ck_assert_int_eq(make_file(w.fs, &root_fid, "big", &f), 0);
+	for (uint64_t n = 0; le32_get(summary_of(w.fs, 0, NULL, NULL) + SUM_FREE); n++) {
+		ck_assert_uint_lt(n, 200);
+		ck_assert_int_eq(put(w.fs, &f, n << 20, chunk, sizeof(chunk), FS_WRITE_FILE_SYNC),
+				 0);
+	}
+	ck_assert_int_eq(fs_statfs(w.fs, &before), 0);
+	for (int i = 0; i < SPILLED; i++) {
+		name_of(name, i);
+		ck_assert_int_eq(make_file(w.fs, &root_fid, name, NULL), 0);
+	}
+	ck_assert_int_eq(fs_statfs(w.fs, &after), 0);
+	ck_assert_uint_le(before.free_bytes - after.free_bytes,
+			  2 * SPILLED / INODES_PER_BLOCK * BS);
+	world_unmount(&w);
+	world_check(&w);
+}
+
+START_TEST(inodes_share_blocks_beyond_a_full_group)
+{
+	world_new(&w, 6, 300 << 20);
+	ck_assert_int_eq(sim_run(w.sim, spill_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
 #define BIG 100000
 
 struct making {
@@ -167,6 +204,7 @@ int main(void)
 	tcase_set_timeout(t, 300);
 	tcase_add_test(t, a_full_file_system_stays_whole);
 	tcase_add_test(t, freed_space_is_used_again);
+	tcase_add_test(t, inodes_share_blocks_beyond_a_full_group);
 	tcase_add_test(t, a_directory_of_100000_names);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
