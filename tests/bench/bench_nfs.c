@@ -1,8 +1,10 @@
 /*
- * bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-n FILES] [-d DEPTH] OP NAME=nfs://URL@pid,pid ...
+ * bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-k DIRS] [-n FILES] [-d DEPTH] OP
+ * NAME=nfs://URL@pid,pid ...
  *
  * OP: read4k (random, in a file of MIB that was written before), getattr, write4k (UNSTABLE,
- * random), create (FILES new files in one new directory a turn, GUARDED, each answered durable).
+ * random), create (FILES new files in each of DIRS new directories a turn, GUARDED, each answered
+ * durable).
  * NFSv3 calls are sent with libnfs' raw interface, DEPTH in flight on one connection.
  */
 #include <fcntl.h>
@@ -18,6 +20,8 @@
 #include <nfsc/libnfs-raw-mount.h>
 #include <nfsc/libnfs-raw-nfs.h>
 #include "tests/bench/contest.h"
+
+#define WARM_UP_FILES 10000
 
 enum op { OP_READ, OP_GETATTR, OP_WRITE, OP_CREATE };
 
@@ -42,7 +46,7 @@ struct bench {
 	double seconds;
 	uint64_t region;
 	int64_t files;
-	int depth;
+	int dirs, depth;
 };
 
 static void issue(struct client *c);
@@ -278,16 +282,29 @@ static struct client *prepare(const char *text, const struct bench *b)
 	return c;
 }
 
+static int64_t create_turn(struct client *c, const struct bench *b)
+{
+	bool warm_up = c->turns == 0;
+	int64_t sum = 0;
+	for (int i = 0; i < (warm_up ? 1 : b->dirs); i++) {
+		if (open_dir(c))
+			return -1;
+		c->files_left = warm_up && b->files > WARM_UP_FILES ? WARM_UP_FILES : b->files;
+		c->next_file = 0;
+		int64_t n = pump(c, b->depth);
+		if (n < 0)
+			return -1;
+		sum += n;
+	}
+	return sum;
+}
+
 static int64_t turn(struct contest_server *s, void *arg)
 {
 	struct bench *b = arg;
 	struct client *c = s->state;
-	if (b->op == OP_CREATE) {
-		if (open_dir(c))
-			return -1;
-		c->files_left = b->files;
-		c->next_file = 0;
-	}
+	if (b->op == OP_CREATE)
+		return create_turn(c, b);
 	c->until = contest_now() + b->seconds;
 	return pump(c, b->depth);
 }
@@ -295,15 +312,18 @@ static int64_t turn(struct contest_server *s, void *arg)
 int main(int argc, char **argv)
 {
 	struct contest_server servers[CONTEST_SERVERS];
-	struct bench b = {.seconds = 2, .region = 64ull << 20, .files = 20000, .depth = 32};
+	struct bench b = {
+	    .seconds = 2, .region = 64ull << 20, .files = 20000, .dirs = 1, .depth = 32};
 	int opt, rounds = 5, n = 0, op = -1;
-	while ((opt = getopt(argc, argv, "r:t:m:n:d:")) != -1) {
+	while ((opt = getopt(argc, argv, "r:t:m:k:n:d:")) != -1) {
 		if (opt == 'r')
 			rounds = atoi(optarg);
 		else if (opt == 't')
 			b.seconds = atof(optarg);
 		else if (opt == 'm')
 			b.region = strtoull(optarg, NULL, 0) << 20;
+		else if (opt == 'k')
+			b.dirs = atoi(optarg);
 		else if (opt == 'n')
 			b.files = atoll(optarg);
 		else if (opt == 'd')
@@ -315,8 +335,9 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], op_names[i]) == 0)
 			op = i;
 	if (op < 0 || argc - optind < 2) {
-		fprintf(stderr, "usage: bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-n FILES] "
-				"[-d DEPTH] read4k|getattr|write4k|create NAME=URL@pid,pid...\n");
+		fprintf(stderr,
+			"usage: bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-k DIRS] [-n FILES] "
+			"[-d DEPTH] read4k|getattr|write4k|create NAME=URL@pid,pid...\n");
 		return 2;
 	}
 	b.op = (enum op)op;
@@ -327,8 +348,9 @@ int main(int argc, char **argv)
 	}
 	char what[128];
 	if (b.op == OP_CREATE)
-		snprintf(what, sizeof(what), "NFSv3 create, %" PRId64 " files a turn, depth %d",
-			 b.files, b.depth);
+		snprintf(what, sizeof(what),
+			 "NFSv3 create, a turn: %d directories of %" PRId64 " files, depth %d",
+			 b.dirs, b.files, b.depth);
 	else
 		snprintf(what, sizeof(what), "NFSv3 %s, depth %d", op_names[op], b.depth);
 	return contest_run(what, servers, n, rounds, turn, &b) ? 1 : 0;

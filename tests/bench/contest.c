@@ -48,18 +48,19 @@ static double process_cpu(int pid)
 	return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
 }
 
-static long process_rss_mib(int pid)
+/* A page that several processes share counts once in the sum over them. */
+static long process_memory_kib(int pid)
 {
 	char path[64], line[256];
 	long kib = 0;
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
 	FILE *f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "VmRSS: %ld", &kib) == 1)
+		if (sscanf(line, "Pss: %ld", &kib) == 1)
 			break;
 	if (f)
 		fclose(f);
-	return kib / 1024;
+	return kib;
 }
 
 static double server_cpu(const struct contest_server *s)
@@ -70,12 +71,12 @@ static double server_cpu(const struct contest_server *s)
 	return sum;
 }
 
-static long server_rss(const struct contest_server *s)
+static long server_memory_mib(const struct contest_server *s)
 {
 	long sum = 0;
 	for (int i = 0; i < s->npids; i++)
-		sum += process_rss_mib(s->pids[i]);
-	return sum;
+		sum += process_memory_kib(s->pids[i]);
+	return sum / 1024;
 }
 
 static int double_cmp(const void *a, const void *b)
@@ -120,11 +121,11 @@ int contest_run(const char *what, struct contest_server *servers, int n, int rou
 	printf("%s (%d rounds, medians; ratio: %s over the other)\n", what, rounds,
 	       servers[0].name);
 	printf("  %-16s %12s %8s %14s %8s %8s\n", "server", "ops/s", "ratio", "ops/CPU-s", "ratio",
-	       "RSS MiB");
+	       "mem MiB");
 	for (int i = 0; i < n; i++) {
 		double s = median(servers[i].ops_s, rounds), c = median(servers[i].ops_cpu, rounds);
 		printf("  %-16s %12.0f %8.2f %14.0f %8.2f %8ld\n", servers[i].name, s, first_s / s,
-		       c, first_cpu / c, server_rss(&servers[i]));
+		       c, first_cpu / c, server_memory_mib(&servers[i]));
 	}
 	fflush(stdout);
 	return 0;

@@ -21,6 +21,7 @@ peer_tgt_start() { # DIR PORT
 	[ -e "$dir/lun" ] || truncate -s 2G "$dir/lun"
 	tgtd -f -C "$control" --iscsi portal=127.0.0.1:"$port" >"$dir/tgtd.log" 2>&1 &
 	TGT_PID=$!
+	disown
 	for ((i = 0; i < 50; i++)); do
 		tgtadm -C "$control" --lld iscsi --mode target --op show >/dev/null 2>&1 && break
 		sleep 0.1
@@ -37,6 +38,7 @@ peer_rpcbind_start() {
 	(exec 3<>/dev/tcp/127.0.0.1/111) 2>/dev/null && return
 	rpcbind -f >/dev/null 2>&1 &
 	RPCBIND_PID=$!
+	disown
 	peer_wait_port 111
 }
 
@@ -70,14 +72,16 @@ peer_ganesha_start() { # DIR PORT vfs|mem PATH
 	GANESHA_CMD=(ganesha.nfsd -F -f "$dir/ganesha.conf" -L "$dir/ganesha.log" -p "$dir/ganesha.pid")
 	"${GANESHA_CMD[@]}" >"$dir/ganesha.out" 2>&1 &
 	GANESHA_PID=$!
+	disown
 	peer_wait_port "$port" || { tail -20 "$dir/ganesha.log" >&2; return 1; }
 	GANESHA_URL="nfs://127.0.0.1$path?version=3&nfsport=$port&mountport=$((port + 1))"
 }
 
+# What they store is thrown away: a second to go, then by force (tgtd waits for its initiators).
 peer_stop() { # PID
 	kill "$1" 2>/dev/null || return 0
 	local i
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 10; i++)); do
 		kill -0 "$1" 2>/dev/null || return 0
 		sleep 0.1
 	done
