@@ -62,6 +62,7 @@ struct mem_dev {
 	uint8_t *bytes;
 	_Atomic int *stuck;
 	_Atomic unsigned calls;
+	pthread_mutex_t lock; /* a disk may be asked for what is being written: each its turn */
 };
 
 static void mem_wait(struct mem_dev *d)
@@ -79,8 +80,10 @@ static int mem_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 {
 	struct mem_dev *d = (struct mem_dev *)b;
 	mem_wait(d);
+	pthread_mutex_lock(&d->lock);
 	for (int i = 0; i < iovcnt; off += iov[i++].iov_len)
 		memcpy(iov[i].iov_base, d->bytes + off, iov[i].iov_len);
+	pthread_mutex_unlock(&d->lock);
 	return 0;
 }
 
@@ -89,8 +92,10 @@ static int mem_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint6
 {
 	struct mem_dev *d = (struct mem_dev *)b;
 	mem_wait(d);
+	pthread_mutex_lock(&d->lock);
 	for (int i = 0; i < iovcnt; off += iov[i++].iov_len)
 		memcpy(d->bytes + off, iov[i].iov_base, iov[i].iov_len);
+	pthread_mutex_unlock(&d->lock);
 	return 0;
 }
 

@@ -110,7 +110,7 @@ static void toggle(uint64_t ino, unsigned i, bool fail)
 static void tree_task(void *arg)
 {
 	bool ordered = *(bool *)arg;
-	struct fs_fid d;
+	struct fs_fid d = {0};
 	world_mkfs(&w);
 	world_mount(&w);
 	ck_assert_int_eq(make_dir(w.fs, &root_fid, "d", &d), 0);

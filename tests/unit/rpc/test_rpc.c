@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,6 +157,28 @@ static void teardown(void)
 
 /* ---- a client ---- */
 
+struct stats_ask {
+	struct rpc_stats stats;
+	atomic_bool done;
+};
+
+static void stats_task(void *arg)
+{
+	struct stats_ask *a = arg;
+	rpc_server_stats(server, &a->stats);
+	a->done = true;
+}
+
+/* The counters belong to the server's thread. */
+static void stats_get(struct rpc_stats *ret)
+{
+	struct stats_ask a = {.done = false};
+	ck_assert_int_eq(task_start_on(reactor_sched(reactor), stats_task, &a), 0);
+	while (!a.done)
+		usleep(100);
+	*ret = a.stats;
+}
+
 static int dial_from(uint16_t from)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -163,8 +186,15 @@ static int dial_from(uint16_t from)
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	sa.sin_port = htons(from);
-	if (from)
-		ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	if (from) {
+		/* The port of a connection that was just reset is soon free. */
+		int rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+		for (int i = 0; rc && errno == EADDRINUSE && i < 500; i++) {
+			usleep(10000);
+			rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+		}
+		ck_assert_int_eq(rc, 0);
+	}
 	sa.sin_port = htons(port);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -450,7 +480,7 @@ START_TEST(bodies_arrive_whole_however_slowly_read)
 	close(fd);
 	struct rpc_stats s;
 	for (int i = 0; i < 2000; i++) {
-		rpc_server_stats(server, &s);
+		stats_get(&s);
 		if (!s.requests && !s.connections)
 			break;
 		usleep(1000);
