@@ -93,6 +93,28 @@ static int block_make(struct fs *fs, uint64_t ag, struct buf **ret)
 	return 0;
 }
 
+void alloc_inode_block_bad(struct fs *fs, uint64_t block)
+{
+	fs->bad_inodes[fs->nbad_inodes++ % BAD_INODE_BLOCKS] = block;
+}
+
+static bool block_is_bad(const struct fs *fs, uint64_t block)
+{
+	for (unsigned i = 0; i < MIN(fs->nbad_inodes, (unsigned)BAD_INODE_BLOCKS); i++)
+		if (fs->bad_inodes[i] == block)
+			return true;
+	return false;
+}
+
+/* The bits of a word of the free bitmap without those of blocks that cannot be read. */
+static uint64_t word_without_bad(const struct fs *fs, uint64_t v, uint64_t first)
+{
+	for (uint64_t rest = v; fs->nbad_inodes && rest; rest &= rest - 1)
+		if (block_is_bad(fs, first + (unsigned)__builtin_ctzll(rest)))
+			v &= ~(rest & -rest);
+	return v;
+}
+
 /* An inode block of the group with a free slot, by the free bitmap. */
 static int block_find(struct fs *fs, uint64_t ag, struct buf **ret)
 {
@@ -104,12 +126,17 @@ static int block_find(struct fs *fs, uint64_t ag, struct buf **ret)
 	for (uint32_t i = 0; i < words; i++) {
 		uint32_t w = (start + i) % words;
 		uint64_t v = le64_get(freemap->data + H_SIZE + w * 8);
+		v = word_without_bad(fs, v, ag_first(fs, ag) + w * 64);
 		if (!v)
 			continue;
 		uint32_t bit = w * 64 + (uint32_t)__builtin_ctzll(v);
 		fs->ags[ag].inode_hint = bit;
-		return meta_get(fs, ag_first(fs, ag) + bit, BT_INODES, 0, ret);
+		rc = meta_get(fs, ag_first(fs, ag) + bit, BT_INODES, 0, ret);
+		fs->need.alloc = rc == -EAGAIN;
+		return rc;
 	}
+	if (fs->nbad_inodes)
+		return -ERR_CORRUPT;
 	corrupt_note(fs, freemap->block, 0, "no free inode where the summary counts some");
 	return -ERR_CORRUPT;
 }

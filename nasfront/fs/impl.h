@@ -53,7 +53,7 @@ struct op {
 	struct fs *fs;
 	bool writes;
 	int npins, next_pin;
-	int space_tries;
+	int space_tries, bad_tries;
 	struct buf *pins[OP_PINS];
 };
 
@@ -70,6 +70,8 @@ struct buf *meta_insert(struct fs *fs, uint64_t block, unsigned type, uint64_t o
 /* Forgets it. */
 void meta_drop(struct fs *fs, struct buf *b);
 void meta_trim(struct fs *fs);
+/* Lets go of a block that is only a copy of what is on the volume: it is read again when wanted. */
+void meta_forget_clean(struct fs *fs, uint64_t block);
 void meta_unpin(struct buf *b);
 /* Sets crc and sequence in `data`. */
 void block_seal(uint8_t *data, uint64_t seq);
@@ -183,6 +185,8 @@ void alloc_unreserve(struct fs *fs, uint64_t start, uint64_t len);
 int alloc_free(struct fs *fs, uint64_t start, uint64_t len);
 int alloc_inode(struct fs *fs, uint64_t ag_goal, uint64_t *ret_ino, uint32_t *ret_gen);
 int alloc_free_inode(struct fs *fs, uint64_t ino);
+/* A block that a new inode was to go to cannot be read. */
+void alloc_inode_block_bad(struct fs *fs, uint64_t block);
 bool alloc_is_inode_block(struct fs *fs, uint64_t block, int *rc);
 void busy_set(struct fs *fs, uint64_t start, uint64_t len, bool on);
 void quarantine_add(struct fs *fs, uint64_t start, uint64_t len, uint64_t seq);
@@ -366,14 +370,20 @@ STAILQ_HEAD(quarantine, quarantined);
 
 struct verify_watch;
 
-#define FS_MAGIC 0x49534653
+#define FS_MAGIC	 0x49534653
+#define BAD_INODE_BLOCKS 64
+
 struct fs {
 	uint32_t magic;
 	unsigned refs; /* the mount, and each of its own tasks */
 	struct env *env;
 	struct bdev *dev;
 	bool read_only, dead, abandoned, stopping;
-	int error; /* why no changes are possible any more */
+	/* Inode blocks that could not be read since the mount (a ring): no new inode goes there. */
+	uint64_t bad_inodes[BAD_INODE_BLOCKS];
+	unsigned nbad_inodes;
+	unsigned checking; /* blocks read now are looked at on every mirror */
+	int error;	   /* why no changes are possible any more */
 	uint8_t uuid[16], hash_key[16];
 	uint64_t blocks, summary_start, summary_blocks, journal_start, journal_blocks, ag_start,
 	    ag_count, root_block;
@@ -388,6 +398,7 @@ struct fs {
 	struct {
 		uint64_t block;
 		unsigned type;
+		bool alloc; /* for a new inode: another block would do */
 	} need;
 
 	/* allocation */

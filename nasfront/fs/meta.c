@@ -132,6 +132,7 @@ int meta_get(struct fs *fs, uint64_t block, unsigned type, uint64_t owner, struc
 		}
 		fs->need.block = block;
 		fs->need.type = type;
+		fs->need.alloc = false;
 		return -EAGAIN;
 	}
 	if (b->type != type || b->owner != owner) {
@@ -203,11 +204,46 @@ static int buf_from_copies(struct fs *fs, struct buf *b)
 		event_write(LOG_L_WARN, "fs.repaired",
 			    "%s: metadata block %" PRIu64 " read from copy %u", fs->dev->name,
 			    b->block, i);
-		if (!fs->read_only && bdev_write(fs->dev, b->data, BS, b->block * BS, 0))
+		if (!fs->read_only && bdev_write(fs->dev, b->data, BS, b->block * BS, BDEV_FUA))
 			log_warn("fs: cannot rewrite block %" PRIu64, b->block);
 		return 0;
 	}
 	return -ERR_CORRUPT;
+}
+
+/*
+ * What was read holds; does what the other mirrors keep? Only where one copy holds and another does
+ * not: a block that was never destaged holds on none, and is no damage. The block is being
+ * read, so nobody can change it before it is written back.
+ */
+static void buf_check_copies(struct fs *fs, struct buf *b)
+{
+	uint8_t *d = NULL;
+	unsigned good = 0, bad = 0, at = 0;
+	if (posix_memalign((void **)&d, BS, BS))
+		return;
+	for (unsigned i = 0; i < 16; i++) {
+		int rc = bdev_read_copy(fs->dev, d, BS, b->block * BS, i);
+		if (rc == -ENOENT || rc == -EOPNOTSUPP)
+			break;
+		if (rc && rc != -EIO && rc != -ERR_MEDIUM)
+			continue; /* its disk is out: nothing to be said of it */
+		if (rc || block_verify(fs->uuid, d, b->block, b->type)) {
+			bad++;
+			at = i;
+		} else {
+			good++;
+		}
+	}
+	free(d);
+	if (!good || !bad)
+		return;
+	event_write(LOG_L_WARN, "fs.repaired",
+		    "%s: metadata block %" PRIu64 ": copy %u does not hold and is written anew",
+		    fs->dev->name, b->block, at);
+	fs->st.metadata_repaired += bad;
+	if (!fs->read_only && bdev_write(fs->dev, b->data, BS, b->block * BS, BDEV_FUA))
+		log_warn("fs: cannot rewrite block %" PRIu64, b->block);
 }
 
 static int buf_read(struct fs *fs, struct buf *b)
@@ -219,8 +255,11 @@ static int buf_read(struct fs *fs, struct buf *b)
 	if (rc)
 		return rc;
 	const char *why = block_verify(fs->uuid, b->data, b->block, b->type);
-	if (!why)
+	if (!why) {
+		if (fs->checking)
+			buf_check_copies(fs, b);
 		return 0;
+	}
 	corrupt_note(fs, b->block, le64_get(b->data + H_OWNER), why);
 	return buf_from_copies(fs, b);
 }
@@ -305,6 +344,15 @@ void meta_drop(struct fs *fs, struct buf *b)
 	LIST_INSERT_HEAD(bucket_of(fs, UINT64_MAX), b, hash_link);
 	b->referenced = false;
 	TAILQ_INSERT_HEAD(&fs->lru, b, lru_link);
+}
+
+void meta_forget_clean(struct fs *fs, uint64_t block)
+{
+	struct buf *b = meta_find(fs, block);
+	if (!b || b->reading || b->dirty || b->pins || b->batch)
+		return;
+	TAILQ_REMOVE(&fs->lru, b, lru_link);
+	buf_forget(fs, b);
 }
 
 void meta_trim(struct fs *fs)

@@ -217,7 +217,15 @@ bool op_retry(struct op *op, int *rc)
 	}
 	if (*rc == -EAGAIN) {
 		struct buf *b;
-		*rc = meta_load(fs, fs->need.block, fs->need.type, &b);
+		uint64_t block = fs->need.block;
+		bool alloc = fs->need.alloc;
+		fs->need.alloc = false;
+		*rc = meta_load(fs, block, fs->need.type, &b);
+		if (alloc && (*rc == -ERR_CORRUPT || *rc == -ERR_MEDIUM || *rc == -EIO)) {
+			/* One of many to choose from: the body chooses another. */
+			alloc_inode_block_bad(fs, block);
+			return op->bad_tries++ < BAD_INODE_BLOCKS;
+		}
 		if (*rc)
 			return false;
 		op_pin(op, b);

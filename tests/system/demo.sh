@@ -98,6 +98,17 @@ demo_wait_up() { # SECONDS
 	return 1
 }
 
+# The file system is mounted and served (a start answers earlier).
+demo_wait_served() { # SECONDS
+	local i
+	for ((i = 0; i < $1 * 10; i++)); do
+		demo_cli status 2>/dev/null | grep -q 'demo  *mounted' && return
+		sleep 0.1
+	done
+	echo "no head serves the file system" >&2
+	return 1
+}
+
 demo_start() {
 	if demo_running; then
 		demo_wait_up 10

@@ -9,3 +9,5 @@ tests_tools_oracle_SOURCES = tests/tools/oracle.c
 tests_tools_oracle_LDADD = $(ISCSI_LIBS) $(NFS_LIBS)
 noinst_PROGRAMS += tests/tools/nfs_hostile
 tests_tools_nfs_hostile_SOURCES = tests/tools/nfs_hostile.c
+noinst_PROGRAMS += tests/tools/disk_damage
+tests_tools_disk_damage_SOURCES = tests/tools/disk_damage.c
