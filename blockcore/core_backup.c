@@ -41,7 +41,13 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 	struct volume_backup_result vr;
 	uint64_t start = env_now_ns(c->env);
 	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
-	int rc = from && to ? volume_backup_run(from, to, progress, arg, &vr) : -ENOENT;
+	int rc = from && to ? 0 : -ENOENT;
+	/* Heads that cannot use their volume keep their state on the backup: it is the truth then.
+	 */
+	if (rc == 0 && volume_written(to))
+		rc = -ERR_DEGRADED;
+	if (rc == 0)
+		rc = volume_backup_run(from, to, progress, arg, &vr);
 	if (rc == 0) {
 		r.duration_ns = env_now_ns(c->env) - start;
 		r.bytes_copied = vr.bytes_copied;
@@ -50,7 +56,12 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		struct backup_note n = {.to = to_vol, .r = &r, .realtime = r.started_ns};
 		rc = meta_update(c->meta, change_backup, &n, why);
 	}
-	if (rc && rc != -EBUSY)
+	if (rc == -ERR_DEGRADED)
+		event_write(
+		    LOG_L_ERROR, "backup.refused",
+		    "backup of volume %s: heads keep their state on %s, it is not overwritten",
+		    volume_name(from), volume_name(to));
+	else if (rc && rc != -EBUSY)
 		event_write(LOG_L_ERROR, "backup.failed", "backup of volume %s: %s",
 			    from ? volume_name(from) : "?", err_text(rc));
 	else if (rc == 0)
@@ -96,7 +107,10 @@ int core_backup_group(struct core *c, const char *group,
 		int rc = core_backup_run(c, g->piv_volume, g->backup_volume, progress, arg, ret);
 		if (rc)
 			snprintf(why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
-				 rc == -EBUSY ? "one is under way already" : err_text(rc));
+				 rc == -EBUSY	       ? "one is under way already"
+				 : rc == -ERR_DEGRADED ? "heads keep their state on the backup "
+							 "volume; it is not overwritten"
+						       : err_text(rc));
 		return rc;
 	}
 	snprintf(why, CORE_WHY_LEN, "there is no head group '%.80s'; see `isthmus group list`",

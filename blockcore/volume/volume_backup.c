@@ -91,12 +91,19 @@ void volume_backup_gate_wait(struct volume *v)
 void volume_backup_mark(struct volume *v, uint64_t off, uint64_t len)
 {
 	struct volume_backup *b = &v->backup;
+	if (!atomic_load_explicit(&b->written, memory_order_relaxed))
+		atomic_store_explicit(&b->written, true, memory_order_relaxed);
 	if (!atomic_load_explicit(&b->tracking, memory_order_acquire) || len == 0)
 		return;
 	uint64_t last = MIN((off + len - 1) / CHUNK, b->nchunks - 1);
 	for (uint64_t i = off / CHUNK; i <= last; i++)
 		atomic_fetch_or_explicit(&b->changed[i / 64], 1ull << (i % 64),
 					 memory_order_relaxed);
+}
+
+bool volume_written(struct volume *v)
+{
+	return atomic_exchange(&v->backup.written, false);
 }
 
 bool volume_backup_clear(struct volume *v, uint64_t off, uint64_t len)

@@ -46,6 +46,7 @@ struct volume_backup {
 	atomic_bool gate;     /* writes do not begin: an instant is being taken */
 	atomic_bool active;   /* chunks of `todo` are saved before they are written */
 	atomic_bool tracking; /* `changed` is there */
+	atomic_bool written;  /* by a user of the volume, since it was last asked */
 	uint64_t nchunks;
 	_Atomic uint64_t *changed; /* bitmaps: since the last instant */
 	/* Under `lock`: */
@@ -140,6 +141,8 @@ struct volume_backup_result {
 int volume_backup_run(struct volume *from, struct volume *to,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct volume_backup_result *ret);
+/* True when a user wrote to the volume since this was last asked. */
+bool volume_written(struct volume *v);
 bool volume_backup_progress(struct volume *v, uint64_t *ret_done, uint64_t *ret_total);
 /* Waits. CRC32C of all of a volume, and whether every redundancy copy on the disks agrees with
  * what is read (-ERR_CORRUPT, event). */

@@ -215,8 +215,9 @@ static int volume_use(struct piv *p, struct bdev *b, struct bdev *from)
 	int rc = volume_prepare(p, b, from, &log.header);
 	if (rc == 0)
 		rc = slot_take(p, b, &log.header, &log.slot);
-	if (rc == 0)
-		rc = piv_log_load(&log, &old);
+	if (rc) /* without header and slot nothing may be written */
+		return rc;
+	rc = piv_log_load(&log, &old);
 	if (rc == -ERR_CORRUPT || rc == -ERR_VERSION) {
 		/* Damaged beyond its checksums: our own slot is written anew. */
 		rc = 0;
