@@ -90,6 +90,9 @@ void admin_put_flag(struct admin_call *c, const char *name, bool v);
 void admin_put_bytes(struct admin_call *c, const char *name, uint64_t v);
 void admin_put_time(struct admin_call *c, const char *name, uint64_t realtime_ns);
 void admin_put_duration(struct admin_call *c, const char *name, uint64_t ns);
+/* Time, level, kind and text of an event, in the current row. */
+struct event;
+void admin_put_event(struct admin_call *c, const struct event *e);
 void admin_note(struct admin_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void admin_progress(struct admin_call *c, const char *what, uint64_t done, uint64_t total);
 

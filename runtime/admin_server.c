@@ -523,6 +523,14 @@ static const char *level_name(uint32_t level)
 	return level < ARRAY_LEN(names) ? names[level] : "?";
 }
 
+void admin_put_event(struct admin_call *c, const struct event *e)
+{
+	admin_put_time(c, "time", e->realtime_ns);
+	admin_put_text(c, "level", "%s", level_name(e->level));
+	admin_put_text(c, "kind", "%.31s", e->kind);
+	admin_put_text(c, "text", "%.211s", e->text);
+}
+
 static int verb_events(struct admin_call *c, void *arg)
 {
 	uint64_t count = 50, after = 0;
@@ -541,10 +549,7 @@ static int verb_events(struct admin_call *c, void *arg)
 		if (e[i].realtime_ns <= after)
 			continue;
 		admin_row(c);
-		admin_put_time(c, "time", e[i].realtime_ns);
-		admin_put_text(c, "level", "%s", level_name(e[i].level));
-		admin_put_text(c, "kind", "%.31s", e[i].kind);
-		admin_put_text(c, "text", "%.211s", e[i].text);
+		admin_put_event(c, &e[i]);
 	}
 	free(e);
 	return 0;

@@ -163,3 +163,22 @@ int event_log_read(uint64_t after, struct event *ret, int n)
 	pthread_mutex_unlock(&events.lock);
 	return found;
 }
+
+int event_log_read_file(const char *path, struct event *ret, int n)
+{
+	uint64_t last = 0;
+	int found = 0;
+	struct slot *slots = calloc(EVENTS, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int rc = fd < 0 ? -errno : slots_load(fd, slots, &last);
+	uint64_t room = (uint64_t)MAX(MIN(n, EVENTS), 0);
+	for (uint64_t seq = last > room ? last - room + 1 : 1; rc == 0 && seq <= last; seq++)
+		if (slots[seq % EVENTS].event.seq == seq)
+			ret[found++] = slots[seq % EVENTS].event;
+	if (fd >= 0)
+		close(fd);
+	free(slots);
+	return rc ? rc : found;
+}

@@ -55,5 +55,7 @@ void event_write(enum log_level level, const char *kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* The newest n events with seq > after, oldest first; returns how many. */
 int event_log_read(uint64_t after, struct event *ret, int n);
+/* The same of another process's file; n up to 1024. -errno when it cannot be read. */
+int event_log_read_file(const char *path, struct event *ret, int n);
 
 #endif

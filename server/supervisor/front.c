@@ -106,6 +106,7 @@ static int verb_events(struct admin_call *call, void *arg)
 	int rc = admin_arg_u64(call, "count", &count);
 	if (rc && rc != -ENOENT)
 		return rc;
+	gather_left_events(arg, call);
 	gather_all(arg, call, "event.list");
 	gather_sort_events(call, count);
 	return 0;

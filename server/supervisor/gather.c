@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#define LEFT_EVENTS  1024
 #define UP_WAIT_NS   (10 * NS_PER_S)
 #define GATHER_NS    (2 * NS_PER_S)
 #define FORWARD_NS   (3600 * NS_PER_S) /* of silence: a hung daemon does not keep calls for ever */
@@ -196,6 +197,37 @@ static void take_one(struct admin_call *call, const struct who *w, const char *v
 		free(reply->error);
 	reply->error = (char *)protobuf_c_empty_string;
 	admin_reply_take(call, reply);
+}
+
+/* What a process that is not there has left in its event file: why it ended, above all. */
+static void put_left_events(struct supervisor *s, struct admin_call *call, const struct child *c,
+			    struct event *e)
+{
+	uint64_t count = 50, after = 0;
+	char path[512];
+	admin_arg_u64(call, "count", &count); /* checked by the built-in handler before */
+	admin_arg_u64(call, "after", &after);
+	snprintf(path, sizeof(path), "%s/events-%s-%s", s->config->array.state_dir, c->kind,
+		 c->name);
+	int n = event_log_read_file(path, e, (int)MIN(count, (uint64_t)LEFT_EVENTS));
+	admin_table(call, "events", false);
+	for (int i = 0; i < n; i++) {
+		if (e[i].realtime_ns <= after)
+			continue;
+		admin_row(call);
+		admin_put_text(call, "from", "%s %s", c->kind, c->name);
+		admin_put_event(call, &e[i]);
+	}
+}
+
+void gather_left_events(struct supervisor *s, struct admin_call *call)
+{
+	struct event *e = calloc(LEFT_EVENTS, sizeof(*e));
+	struct child *c;
+	TAILQ_FOREACH (c, &s->children, link)
+		if (e && c->state != CHILD_UP)
+			put_left_events(s, call, c, e);
+	free(e);
 }
 
 void gather_all(struct supervisor *s, struct admin_call *call, const char *verb)

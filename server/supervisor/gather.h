@@ -16,6 +16,8 @@ int gather_forward(struct supervisor *s, struct admin_call *call, const char *ki
  * in front of each row. Those that do not know the verb are passed over; trouble becomes a note.
  */
 void gather_all(struct supervisor *s, struct admin_call *call, const char *verb);
+/* Events of those that are not up, from their files. */
+void gather_left_events(struct supervisor *s, struct admin_call *call);
 /* A text field of the row whose `key` field is `value`, in any table. NULL. */
 const char *gather_field(const Isthmus__AdminReply *r, const char *key, const char *value,
 			 const char *field);

@@ -136,6 +136,11 @@ START_TEST(events_survive_reopening)
 	ck_assert_str_eq(e[0].kind, "third");
 	ck_assert_int_eq(event_log_read(0, e, 2), 2);
 	ck_assert_uint_eq(e[0].seq, 2);
+	ck_assert_int_eq(event_log_read_file(ring, e, 2), 2);
+	ck_assert_uint_eq(e[0].seq, 2);
+	ck_assert_str_eq(e[1].kind, "third");
+	ck_assert_int_eq(event_log_read_file(ring, e, 4), 3);
+	ck_assert_int_eq(event_log_read_file("/nonexistent", e, 4), -ENOENT);
 	event_log_close();
 	unlink(ring);
 }
