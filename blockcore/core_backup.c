@@ -48,6 +48,8 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		rc = -ERR_DEGRADED;
 	if (rc == 0)
 		rc = volume_backup_run(from, to, progress, arg, &vr);
+	if (to && rc != -ERR_DEGRADED)
+		volume_written(to); /* that was the copying; a head on it writes again at once */
 	if (rc == 0) {
 		r.duration_ns = env_now_ns(c->env) - start;
 		r.bytes_copied = vr.bytes_copied;
