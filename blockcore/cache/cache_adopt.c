@@ -273,7 +273,7 @@ static int adopt_page(struct cache *c, uint32_t pg)
 	e->mirror = CACHE_NO_PAGE;
 	if (CBE_GET(e, dirty)) {
 		m->since = e->generation;
-		cache_dirty_add(c, s, v, page);
+		cache_dirty_add(c, s, v, page, m->since);
 		atomic_fetch_add(&c->norphans, 1);
 	} else {
 		CBE_PUT(e, state, CBE_CLEAN);

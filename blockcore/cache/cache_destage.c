@@ -57,6 +57,14 @@ static enum claim claim_page(struct cache_vol *v, uint32_t pg, uint64_t page, ui
 	return CLAIMED;
 }
 
+/* A walk over all of a group has seen how old its oldest page is. Written pages only get younger,
+ * and what joins is counted in, so until the next walk this holds as a bound. */
+static void group_seen(struct dirty_group *g, bool whole, uint64_t oldest)
+{
+	if (g && whole)
+		g->oldest = oldest;
+}
+
 /* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends. */
 static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, uint64_t end,
 			uint64_t limit, bool eager, struct cache_run *run)
@@ -64,10 +72,12 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 	struct cache *c = v->c;
 	uint64_t base = group << CACHE_GROUP_BITS, stop = MIN(end, base + CACHE_GROUP_PAGES);
 	struct cache_shard *s = cache_place_of(c, v->id, base).shard;
-	bool go_on = true;
+	bool go_on = true, whole = *cursor == base && stop == base + CACHE_GROUP_PAGES;
+	uint64_t oldest = UINT64_MAX;
 	pthread_mutex_lock(&s->lock);
 	struct dirty_group *g = cache_dirty_find(s, v, group);
-	uint32_t bits = g ? g->bits : 0;
+	uint32_t bits = g && g->oldest <= limit ? g->bits : 0;
+	whole = whole && bits;
 	for (; *cursor < stop && go_on; ++*cursor) {
 		enum claim what = SKIPPED;
 		if (bits >> (*cursor - base) & 1) {
@@ -76,6 +86,7 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 			ASSERT(pg != CACHE_NO_PAGE);
 			if (run->n == 0)
 				run->first = *cursor;
+			oldest = MIN(oldest, c->page[pg].since);
 			what = claim_page(v, pg, *cursor, limit, eager, run);
 		}
 		if (what == CLAIMED && run->n == CACHE_RUN_PAGES)
@@ -89,6 +100,7 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 		if (what == SKIPPED && run->n > 0)
 			go_on = false;
 	}
+	group_seen(g, whole && *cursor == stop, oldest);
 	pthread_mutex_unlock(&s->lock);
 	return go_on;
 }

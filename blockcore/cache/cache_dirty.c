@@ -58,7 +58,8 @@ struct dirty_group *cache_dirty_find(struct cache_shard *s, struct cache_vol *v,
 	return RB_FIND(dirty_tree, &s->dirty, &key);
 }
 
-void cache_dirty_add(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page)
+void cache_dirty_add(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page,
+		     uint64_t since)
 {
 	uint64_t group = page >> CACHE_GROUP_BITS;
 	uint32_t bit = 1u << (page & (CACHE_GROUP_PAGES - 1));
@@ -68,10 +69,12 @@ void cache_dirty_add(struct cache *c, struct cache_shard *s, struct cache_vol *v
 		g->vol = v;
 		g->group = group;
 		g->bits = 0;
+		g->oldest = since;
 		RB_INSERT(dirty_tree, &s->dirty, g);
 	}
 	ASSERT(!(g->bits & bit));
 	g->bits |= bit;
+	g->oldest = MIN(g->oldest, since);
 	atomic_fetch_add(&c->ndirty, 1);
 	atomic_fetch_add(&v->ndirty, 1);
 }

@@ -73,7 +73,8 @@ struct dirty_group {
 	RB_ENTRY(dirty_group) link; /* shard: by volume, group */
 	struct cache_vol *vol;
 	uint64_t group;
-	uint32_t bits; /* dirty pages of the group */
+	uint32_t bits;	 /* dirty pages of the group */
+	uint64_t oldest; /* none of them is `since` before this */
 };
 RB_HEAD(dirty_tree, dirty_group);
 
@@ -401,7 +402,8 @@ unsigned cache_evict(struct cache *c, unsigned want);
 /* cache_dirty.c: the caller holds the shard's lock. */
 int cache_dirty_init(struct cache *c);
 void cache_dirty_fini(struct cache *c);
-void cache_dirty_add(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page);
+void cache_dirty_add(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page,
+		     uint64_t since);
 void cache_dirty_del(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page);
 struct dirty_group *cache_dirty_find(struct cache_shard *s, struct cache_vol *v, uint64_t group);
 /* The first dirty group at or after (id, group) of all shards; takes their locks itself. */

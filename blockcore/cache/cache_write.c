@@ -107,7 +107,7 @@ static void commit_page(struct cache_vol *v, struct cache_place p, uint64_t page
 		cache_index_insert(c, p.bucket, pg);
 	}
 	if (!was_dirty)
-		cache_dirty_add(c, p.shard, v, page);
+		cache_dirty_add(c, p.shard, v, page, m->since);
 }
 
 /* Claims a page just committed; false when it has to wait for an older version's write, or for
