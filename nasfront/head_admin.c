@@ -1,9 +1,11 @@
 /*
- * Verbs of a head: head.state (what all heads of the group wrote), head.status, and its part of
- * status and stats. "ping" and "event.list" are the admin server's own.
+ * Verbs of a head: head.state (what all heads of the group wrote), head.status, backup.run (ordered
+ * over its channel), and its part of status and stats. "ping" and "event.list" are the admin
+ * server's own.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
@@ -240,15 +242,46 @@ static int verb_stats(struct admin_call *call, void *arg)
 	return 0;
 }
 
+/* `backup run --head NAME`: this head gives the order over its channel; the disk control copies. */
+static int verb_backup_run(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	const char *group = admin_arg_text(call, "group");
+	bool all = admin_arg_flag(call, "all");
+	Isthmus__ChannelBackedUp r;
+	int rc = channel_backup(h->channel, group, all, &r);
+	if (rc)
+		return admin_error(call, rc, "see isthmus status",
+				   "head %s cannot order a backup: %s", h->config->name,
+				   err_text(rc));
+	if (r.code) {
+		admin_error(call, r.code, "see isthmus backup status", "%s", r.text);
+	} else {
+		admin_table(call, "backups", false);
+		admin_row(call);
+		admin_put_text(call, "group", "%s",
+			       all     ? "(all)"
+			       : group ? group
+				       : h->config->group);
+		admin_put_text(call, "ordered_by", "%s", h->config->name);
+		if (!all)
+			admin_put_number(call, "backup", r.seq);
+		admin_put_bytes(call, "copied", r.bytes);
+	}
+	rc = r.code;
+	if (r.text != protobuf_c_empty_string)
+		free(r.text);
+	return rc;
+}
+
 int head_admin_start(struct head *h)
 {
 	static const struct {
 		const char *verb;
 		admin_handler *fn;
 	} verbs[] = {
-	    {"head.state", verb_state},
-	    {"head.status", verb_head_status},
-	    {"status", verb_status},
+	    {"head.state", verb_state},	     {"head.status", verb_head_status},
+	    {"backup.run", verb_backup_run}, {"status", verb_status},
 	    {"stats", verb_stats},
 	};
 	char path[108];

@@ -20,6 +20,10 @@ demo_prepare
 job copy write
 job verify verify
 demo_cli backup run
+demo_cli backup run --head head1
+demo_cli backup run --all --head head1
+demo_cli backup run no-such-group --head head1 && exit 1
+demo_cli --json backup list | grep -q '"backup": 3'
 demo_cli backup verify
 demo_cli fs check demo
 demo_cli status
