@@ -1,9 +1,9 @@
 /*
  * isthmus-head -c FILE NAME: one NAS head, in the foreground.
  *
- * Start: listeners are bound (connections queue in the kernel), privileges dropped, the channel
- * opened; the first configuration mounts the file systems; then connections are accepted and the
- * admin socket answers: the head is in service. So a client never finds a head that does not
+ * Start: listeners are bound (connections queue in the kernel), the channel opened; the first
+ * configuration mounts the file systems; then the admin socket answers, privileges are dropped and
+ * connections accepted: the head is in service. So a client never finds a head that does not
  * know its exports yet.
  *
  * End by SIGTERM or SIGINT: nothing new is handled, replies leave, file systems are unmounted,
@@ -155,13 +155,14 @@ void head_in_service(struct head *h)
 	if (h->stopping)
 		return;
 	h->up = true;
-	rpc_server_accept(h->rpc);
-	start_rpcbind(h);
-	if (head_admin_start(h)) {
+	/* The admin socket lies in root's folder; no client has been heard before the drop. */
+	if (head_admin_start(h) || drop_privileges(h)) {
 		/* A head nobody can ask is not in service: the supervisor starts another. */
 		event_log_close();
 		_exit(EXIT_FAILURE);
 	}
+	rpc_server_accept(h->rpc);
+	start_rpcbind(h);
 	log_notice("head: in service name=%s address=%s nfs_port=%u mount_port=%u", h->config->name,
 		   h->config->address, h->nfs_port, h->mount_port);
 }
@@ -180,8 +181,6 @@ static void start_task(void *arg)
 	struct head *h = arg;
 	char path[108];
 	int rc = start_listeners(h);
-	if (rc == 0)
-		rc = drop_privileges(h);
 	if (rc) {
 		event_log_close();
 		_exit(EXIT_FAILURE);

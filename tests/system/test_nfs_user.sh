@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# `user:` of a head: it serves as that user, also after a kill.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$top/build/release
+[ "$(id -u)" = 0 ] || { echo "skipped: wants root"; exit 0; }
+DEMO_DIR=$(mktemp -d /tmp/isthmus-user.XXXXXX)
+DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
+DEMO_NFS_PORT=17549 DEMO_ISCSI_PORT=17760
+DEMO_HEAD_EXTRA="    user: nobody"
+. "$top/tests/system/demo.sh"
+trap 'demo_stop || true; demo_remove' EXIT
+served() { # as nobody, and works
+	demo_wait_served 20 || { tail -30 "$DEMO_DIR/isthmus.log"; exit 1; }
+	local who
+	who=$(awk '/^Uid/ { print $2, $3, $4 }' "/proc/$(demo_pid head-head1)/status")
+	[ "$who" = "$(id -u nobody) $(id -u nobody) $(id -u nobody)" ] || { echo "runs as $who"; exit 1; }
+	"$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$top/etc"
+}
+demo_start
+demo_prepare
+served
+demo_cli fs check demo
+kill -9 "$(demo_pid head-head1)"
+sleep 1
+served
