@@ -62,6 +62,10 @@ struct bdev {
 	uint32_t block_size; /* bytes: unit of off and len, 512 or 4096 */
 	uint32_t mem_align;  /* buffers aligned so are not bounced */
 	bool discard_zeroes; /* a discarded range reads as zeros (a hole punched in a file) */
+	/* Identity of the volatile memory that keeps what was written and not flushed: while it is
+	 * the same as before, nothing that was written is lost. 0: none, or not known. Changes only
+	 * while no call is in flight, or before a call reaches the new memory. */
+	uint64_t memory_id;
 	char name[96];
 };
 

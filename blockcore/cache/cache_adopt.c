@@ -121,6 +121,11 @@ static void format(struct cache *c, const struct cache_opts *o, const struct cac
 	memcpy(s->magic, CACHE_MAGIC, sizeof(s->magic));
 }
 
+static void memory_renew(struct cache *c)
+{
+	atomic_store(&c->super->memory_id, env_random_u64(c->env) | 1);
+}
+
 static bool identity_ok(const struct cache_super *s, const struct cache_opts *o)
 {
 	char name[sizeof(s->controller)] = {0};
@@ -197,6 +202,8 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 	c->bucket = (struct cache_bucket *)((char *)o->segment + s->bucket_off);
 	c->data = (char *)o->segment + s->page_off;
 	atomic_fetch_add(&s->incarnation, 1);
+	if (!atomic_load(&s->memory_id)) /* formatted, or made before there was one */
+		memory_renew(c);
 	return 0;
 }
 
@@ -323,9 +330,11 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 		}
 	free_pages(c, filling);
 	free(filling);
-	if (bad)
+	if (bad) { /* some may have been dirty */
+		memory_renew(c);
 		event_write(LOG_L_ERROR, "cache.dropped",
 			    "%u cache elements with impossible fields were dropped", bad);
+	}
 	*ret_adopted = adopted;
 	return rc;
 }

@@ -54,6 +54,9 @@ struct cache_super {
 	_Atomic uint64_t incarnation; /* counts openings by a controller */
 	_Atomic uint64_t generation;  /* last one given to a CBE; only grows */
 	uint32_t crc;		      /* CRC32C of all fields before `incarnation` */
+	/* Random, never 0: stays while every page published dirty is kept or was written to disk;
+	 * new when the segment is formatted, or elements had to be dropped. */
+	_Atomic uint64_t memory_id;
 };
 
 enum cbe_state {

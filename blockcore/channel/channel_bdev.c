@@ -314,6 +314,7 @@ int channel_vol_new(struct channel *c, const Isthmus__ChannelOpened *o, struct c
 	v->b.size = ROUND_DOWN(o->size, SECTOR);
 	v->b.block_size = SECTOR;
 	v->b.mem_align = 1;
+	v->b.memory_id = c->map ? c->map->memory_id : 0;
 	v->b.discard_zeroes = true; /* volume_discard(): reads as zeros from then on */
 	snprintf(v->b.name, sizeof(v->b.name), "%s", o->name);
 	channel_ref(c);

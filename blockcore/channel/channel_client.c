@@ -305,6 +305,9 @@ static int take_welcome(struct channel *c, const Isthmus__ChannelWelcome *w, int
 		rc = map_segment(c, w, fds[FD_SEGMENT]);
 	if (rc)
 		return rc;
+	struct channel_vol *v;
+	TAILQ_FOREACH (v, &c->vols, link)
+		v->b.memory_id = c->map->memory_id;
 	snprintf(c->controller, sizeof(c->controller), "%s", w->controller);
 	int out = fds[FD_EVENT_OUT], in = fds[FD_EVENT_IN];
 	fds[FD_EVENT_OUT] = fds[FD_EVENT_IN] = -1;

@@ -26,7 +26,7 @@ struct cache_map {
 	size_t size;
 	unsigned users;
 	uint32_t npages, nbuckets;
-	uint64_t seed;
+	uint64_t seed, memory_id;
 	const struct cbe *cbes;
 	const struct cache_bucket *buckets;
 	uint8_t *pages;

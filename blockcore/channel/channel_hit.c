@@ -44,6 +44,7 @@ static int map_check(struct cache_map *m)
 	m->npages = s->npages;
 	m->nbuckets = s->nbuckets;
 	m->seed = s->hash_seed;
+	m->memory_id = atomic_load(&s->memory_id);
 	m->cbes = (const struct cbe *)(m->base + s->cbe_off);
 	m->buckets = (const struct cache_bucket *)(m->base + s->bucket_off);
 	m->pages = m->base + s->page_off;

@@ -56,7 +56,7 @@ static int round_write(struct fs *fs, const uint64_t *blocks, unsigned n)
 			return rc;
 		i += k;
 	}
-	return bdev_flush(fs->dev);
+	return journal_flush(fs);
 }
 
 static uint64_t oldest_needed(struct fs *fs)
@@ -97,7 +97,7 @@ int checkpoint_run(struct fs *fs, bool all)
 			break;
 		int rc = checkpoint_round(fs);
 		if (rc)
-			fs_fail(fs, rc);
+			journal_give_up(fs, rc);
 		waitq_wake_all(&fs->space_q);
 	}
 	fs->checkpointing = false;

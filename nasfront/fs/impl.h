@@ -121,6 +121,8 @@ bool op_retry(struct op *op, int *rc);
 void op_end(struct op *op);
 /* op_end() and, when rc is 0, waits until what it did is stable. Returns rc or the error. */
 int op_commit(struct op *op, int rc);
+/* The same for unstable data: until batch `seq` would outlive this process. */
+int op_commit_soft(struct op *op, uint64_t seq);
 
 #define OP_LOOP(op, rc, body)                                                                      \
 	do {                                                                                       \
@@ -148,6 +150,7 @@ struct batch {
 	unsigned nbufs, nrevokes, ops;
 	uint64_t *revokes;
 	bool data_flush; /* data was written that its metadata points at */
+	bool hard;	 /* somebody waits until it is stable */
 };
 
 int journal_init(struct fs *fs);
@@ -155,10 +158,17 @@ void journal_free(struct fs *fs);
 bool journal_room(const struct fs *fs);
 /* Waits until a body may join the running batch. */
 int journal_reserve(struct fs *fs);
+/* Waits until the batch is stable. */
 int journal_wait(struct fs *fs, uint64_t seq);
+/* Waits until the batch is at least in the device's memory, where that has an identity. */
+int journal_wait_soft(struct fs *fs, uint64_t seq);
 /* Sees to it that what is in the running batch becomes stable before long. */
 void journal_later(struct fs *fs);
 int journal_head_write(struct fs *fs, uint64_t tail, bool clean);
+/* bdev_flush(), and an error when the memory that held what was written is gone. */
+int journal_flush(struct fs *fs);
+/* The device failed: the next mount takes nothing for kept. Waits. */
+void journal_give_up(struct fs *fs, int err);
 int journal_head_read(struct fs *fs, bool *ret_clean);
 int journal_replay(struct fs *fs, uint64_t *ret_batches);
 void checkpoint_kick(struct fs *fs);
@@ -422,7 +432,14 @@ struct fs {
 	uint64_t head, tail; /* positions */
 	uint64_t nonce, jgen, verifier;
 	uint64_t stable; /* highest stable batch */
+	uint64_t soft;	 /* highest batch written, >= stable; those between are soft */
 	bool writing;
+	uint64_t write_seq; /* the batch being written, 0: none sealed yet */
+	bool write_hard;
+	struct task_mutex head_lock;
+	uint64_t memory_id; /* of the device at the mount; before: as the header says */
+	uint64_t hard_pos;  /* records before it are stable */
+	bool memory_lives;  /* it is the one of the mount before */
 	struct waitq commit_q[2];
 	struct waitq space_q;
 	struct env_timer commit_timer, checkpoint_timer;

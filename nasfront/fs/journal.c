@@ -10,9 +10,16 @@
  * Data before metadata: a batch whose metadata points at newly written data flushes the device
  * before its record is written.
  *
+ * Soft records: when all who wait for a batch only want it to outlive this process (unstable
+ * data), its record goes into the device's memory without flush or FUA, and bears the identity of
+ * that memory. `stable` stays behind `soft` then. The next batch whose waiters want it stable
+ * flushes the device first, which makes the soft records and their data stable, and writes its own
+ * record (an empty one, if it must) as a hard one: replay takes soft records before a hard one for
+ * stable, later ones only when the memory they were written into still lives.
+ *
  * Room: a body may start only when the log has room for the running batch with OP_BUFS_MAX more
- * whole blocks, so that a batch can always be written. Waiters for room hold nothing a checkpoint
- * needs.
+ * whole blocks, and an empty record, so that a batch can always be written. Waiters for room hold
+ * nothing a checkpoint needs.
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
@@ -47,7 +54,7 @@ static void batch_reset(struct batch *b, uint64_t seq)
 	b->seq = seq;
 	TAILQ_INIT(&b->bufs);
 	b->nbufs = b->nrevokes = b->ops = 0;
-	b->data_flush = false;
+	b->data_flush = b->hard = false;
 }
 
 int journal_init(struct fs *fs)
@@ -99,8 +106,9 @@ static bool batch_empty(const struct batch *b)
 
 bool journal_room(const struct fs *fs)
 {
-	uint64_t need = record_blocks(
-	    bytes_bound(fs->run.nbufs + OP_BUFS_MAX, fs->run.nrevokes + ARRAY_LEN(fs->tx.revokes)));
+	uint64_t need =
+	    1 + record_blocks(bytes_bound(fs->run.nbufs + OP_BUFS_MAX,
+					  fs->run.nrevokes + ARRAY_LEN(fs->tx.revokes)));
 	return need <= fs->log_blocks - (fs->head - fs->tail) &&
 	       fs->ndirty < fs->max_bufs - fs->max_bufs / 8;
 }
@@ -157,7 +165,7 @@ static uint8_t *buf_put(uint8_t *p, const struct buf *b, uint32_t *items)
 }
 
 /* The running batch becomes a record in fs->log; a new one begins. Returns the blocks it takes. */
-static uint64_t batch_seal(struct fs *fs)
+static uint64_t batch_seal(struct fs *fs, bool hard)
 {
 	struct batch *run = &fs->run;
 	uint8_t *p = fs->log;
@@ -183,20 +191,24 @@ static uint64_t batch_seal(struct fs *fs)
 	le32_put(fs->log + JR_LENGTH, (uint32_t)length);
 	le32_put(fs->log + JR_ITEMS, items);
 	le32_put(fs->log + JR_REVOKES, run->nrevokes);
+	if (!hard) {
+		le32_put(fs->log + JR_FLAGS, JRF_SOFT);
+		le64_put(fs->log + JR_MEMORY, fs->memory_id);
+	}
 	le32_put(fs->log + JR_CRC, crc32c(fs->log, length));
 	return n;
 }
 
-static int record_write(struct fs *fs, uint64_t pos, uint64_t n)
+static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard)
 {
 	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
 	uint64_t first = MIN(n, fs->log_blocks - at);
 	if (first == n)
-		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, BDEV_FUA);
+		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, hard ? BDEV_FUA : 0);
 	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
 	if (!rc)
 		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
-	return rc ? rc : bdev_flush(fs->dev);
+	return rc || !hard ? rc : bdev_flush(fs->dev);
 }
 
 static void after_commit(struct fs *fs)
@@ -210,30 +222,58 @@ static void after_commit(struct fs *fs)
 	}
 }
 
-/* Waits. Writes the running batch. */
+/* Were the memory another one, soft records and data written into the old one would be missing
+ * below what is written now. */
+static int memory_check(const struct fs *fs)
+{
+	return fs->dev->memory_id == fs->memory_id ? 0 : -ERR_MEDIUM;
+}
+
+int journal_flush(struct fs *fs)
+{
+	int rc = bdev_flush(fs->dev);
+	return rc ? rc : memory_check(fs);
+}
+
+void journal_give_up(struct fs *fs, int err)
+{
+	bool tell = !fs->error && !fs->dead;
+	fs->memory_id = 0;
+	fs->verifier = env_random_u64(fs->env);
+	fs_fail(fs, err);
+	if (tell)
+		journal_head_write(fs, fs->tail, false);
+}
+
+/* Waits. Writes the running batch: stable when somebody wants that, else soft. */
 static void batch_write(struct fs *fs)
 {
 	struct batch *run = &fs->run;
 	fs->writing = true;
 	task_yield(); /* whoever is ready joins */
 	uint64_t seq = run->seq, pos = fs->head, n = 0;
-	bool flush = run->data_flush, record = run->nbufs || run->nrevokes;
+	bool hard = run->hard, behind = hard && fs->soft > fs->stable;
+	bool flush = behind || (hard && run->data_flush);
+	bool record = behind || run->nbufs || run->nrevokes;
 	unsigned ops = run->ops;
 	if (record)
-		n = batch_seal(fs);
+		n = batch_seal(fs, hard);
 	fs->head += n;
+	fs->write_seq = seq;
+	fs->write_hard = hard;
 	batch_reset(run, seq + 1);
-	int rc = flush ? bdev_flush(fs->dev) : 0;
-	if (rc)
-		fs->verifier = env_random_u64(fs->env);
+	int rc = flush ? journal_flush(fs) : hard ? 0 : memory_check(fs);
 	if (!rc && record)
-		rc = record_write(fs, pos, n);
+		rc = record_write(fs, pos, n, hard);
 	fs->writing = false;
+	fs->write_seq = 0;
 	if (rc || fs->error) {
-		fs_fail(fs, rc ? rc : fs->error);
+		journal_give_up(fs, rc ? rc : fs->error);
 		return;
 	}
-	fs->stable = seq;
+	fs->soft = seq;
+	if (hard)
+		fs->stable = seq;
 	fs->st.commits += record;
 	fs->st.commit_ops += ops;
 	fs->st.journal_bytes += n * BS;
@@ -242,18 +282,42 @@ static void batch_write(struct fs *fs)
 	waitq_wake_one(&fs->commit_q[(seq + 1) & 1]);
 }
 
+/* Nothing joined the running batch: then what the caller saw is in the one before, at the latest.*/
+static uint64_t last_joined(const struct fs *fs, uint64_t seq)
+{
+	return seq == fs->run.seq && batch_empty(&fs->run) ? seq - 1 : seq;
+}
+
 int journal_wait(struct fs *fs, uint64_t seq)
 {
-	/* Nothing joined it: then what the caller saw is in the one before, at the latest. */
-	if (seq == fs->run.seq && batch_empty(&fs->run))
-		seq--;
+	seq = last_joined(fs, seq);
 	while (fs->stable < seq && !fs->error) {
+		if (fs->write_seq >= seq && fs->write_hard) {
+			waitq_wait(&fs->commit_q[fs->write_seq & 1]);
+			continue;
+		}
+		/* In the running batch, or soft: then the running batch makes it stable too. */
+		fs->run.hard = true;
+		if (!fs->writing)
+			batch_write(fs);
+		else
+			waitq_wait(&fs->commit_q[fs->run.seq & 1]);
+	}
+	return fs->stable >= seq ? 0 : fs->error;
+}
+
+int journal_wait_soft(struct fs *fs, uint64_t seq)
+{
+	if (!fs->memory_id)
+		return fs->soft >= seq ? 0 : fs->error;
+	seq = last_joined(fs, seq);
+	while (fs->soft < seq && !fs->error) {
 		if (!fs->writing)
 			batch_write(fs);
 		else
 			waitq_wait(&fs->commit_q[seq & 1]);
 	}
-	return fs->stable >= seq ? 0 : fs->error;
+	return fs->soft >= seq ? 0 : fs->error;
 }
 
 /* ---- what happens by and by ---- */
@@ -277,7 +341,7 @@ static void commit_timer_fire(void *arg)
 
 void journal_later(struct fs *fs)
 {
-	if (fs->commit_timer_on || fs->dead || batch_empty(&fs->run))
+	if (fs->commit_timer_on || fs->dead || (batch_empty(&fs->run) && fs->soft == fs->stable))
 		return;
 	fs->commit_timer_on = true;
 	env_timer_start(fs->env, &fs->commit_timer, LATER_NS);
@@ -292,11 +356,8 @@ static void checkpoint_timer_fire(void *arg)
 
 /* ---- headers ---- */
 
-int journal_head_write(struct fs *fs, uint64_t tail, bool clean)
+static int head_write_locked(struct fs *fs, uint8_t *d, uint64_t tail, bool clean)
 {
-	uint8_t *d;
-	if (posix_memalign((void **)&d, BS, BS))
-		return -ENOMEM;
 	memset(d, 0, BS);
 	uint64_t gen = fs->jgen + 1, block = fs->journal_start + gen % 2;
 	block_header(fs, d, block, BT_JHEAD, 0);
@@ -305,13 +366,26 @@ int journal_head_write(struct fs *fs, uint64_t tail, bool clean)
 	le64_put(d + JH_NONCE, fs->nonce);
 	le64_put(d + JH_VERIFIER, fs->verifier);
 	le32_put(d + JH_CLEAN, clean);
+	le64_put(d + JH_MEMORY, fs->memory_id);
+	le64_put(d + JH_HARD, fs->hard_pos);
 	block_seal(d, gen);
 	int rc = bdev_write(fs->dev, d, BS, block * BS, BDEV_FUA);
-	free(d);
 	if (!rc) {
 		fs->jgen = gen;
 		fs->tail = tail;
 	}
+	return rc;
+}
+
+int journal_head_write(struct fs *fs, uint64_t tail, bool clean)
+{
+	uint8_t *d;
+	if (posix_memalign((void **)&d, BS, BS))
+		return -ENOMEM;
+	task_mutex_lock(&fs->head_lock);
+	int rc = head_write_locked(fs, d, tail, clean);
+	task_mutex_unlock(&fs->head_lock);
+	free(d);
 	return rc;
 }
 
@@ -342,6 +416,8 @@ int journal_head_read(struct fs *fs, bool *ret_clean)
 		fs->tail = fs->head = le64_get(d + JH_TAIL);
 		fs->nonce = le64_get(d + JH_NONCE);
 		fs->verifier = le64_get(d + JH_VERIFIER);
+		fs->memory_id = le64_get(d + JH_MEMORY);
+		fs->hard_pos = le64_get(d + JH_HARD);
 		*ret_clean = le32_get(d + JH_CLEAN) != 0;
 	}
 	free(d);

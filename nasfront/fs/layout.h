@@ -45,10 +45,13 @@
  *   orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
  *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
- *   | 96 clean u32. Positions count log blocks since mkfs; place = position mod log blocks.
+ *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
+ *   | 112 hard u64: records before this position are stable, whatever they say.
+ *   Positions count log blocks since mkfs; place = position mod log blocks.
  * Journal record (a batch), at a block boundary, padded to one:
  *   0 magic u32 | 4 crc32c of all `length` bytes with this field zero | 8 position u64
- *   16 nonce u64 | 24 length u32 | 28 items u32 | 32 revokes u32 | 36 zeros to 64
+ *   16 nonce u64 | 24 length u32 | 28 items u32 | 32 revokes u32 | 36 flags u32 (1: soft)
+ *   40 memory u64: of a soft record: the memory it was written into | 48 zeros to 64
  *   then revokes (block u64 each): changes to it in this and earlier batches are void,
  *   then items { block u64, offset u16, length u16, type u32 } followed by the bytes.
  */
@@ -59,7 +62,7 @@
 #include "nasfront/fs/fs.h"
 
 #define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u /* 2: soft records */
 
 /* Block header. */
 #define H_MAGIC	   0
@@ -188,6 +191,8 @@ enum block_type {
 #define JH_NONCE    80
 #define JH_VERIFIER 88
 #define JH_CLEAN    96
+#define JH_MEMORY   104
+#define JH_HARD	    112
 #define JR_MAGIC    0x4a534649u /* "IFSJ" */
 #define JR_CRC	    4
 #define JR_POS	    8
@@ -195,8 +200,11 @@ enum block_type {
 #define JR_LENGTH   24
 #define JR_ITEMS    28
 #define JR_REVOKES  32
+#define JR_FLAGS    36
+#define JR_MEMORY   40
 #define JR_SIZE	    64
 #define JI_SIZE	    16
+#define JRF_SOFT    1u
 
 _Static_assert(H_SIZE + INODES_PER_BLOCK * INODE_SIZE == BS, "inode slots fill the block");
 _Static_assert((BS - H_SIZE) * 8 == AG_BLOCKS, "one bitmap block an allocation group");

@@ -173,6 +173,7 @@ int fs_mkfs(struct env *env, struct bdev *dev, const struct fs_mkfs_opts *o)
 	if (!m)
 		return rc;
 	m->env = m->fs.env = env;
+	task_mutex_init(&m->fs.head_lock);
 	m->dev = m->fs.dev = dev;
 	m->o = o ? o : &none;
 	if (posix_memalign((void **)&m->buf, BS, RUN * BS))

@@ -40,8 +40,13 @@ static int super_at(struct bdev *dev, uint64_t block, uint8_t *d)
 	}
 	if (rc)
 		return rc;
-	if (!why && le32_get(d + SB_VERSION) != FORMAT_VERSION)
+	if (!why && le32_get(d + SB_VERSION) != FORMAT_VERSION) {
+		event_write(LOG_L_ERROR, "fs.version",
+			    "%s: made in format %u, this program reads format %u: copy the data "
+			    "with the program that made it, or make a new file system",
+			    dev->name, le32_get(d + SB_VERSION), FORMAT_VERSION);
 		return -ERR_VERSION;
+	}
 	if (!why && !super_sound(d, dev->size / BS))
 		why = "superblock makes no sense";
 	return why ? -ERR_CORRUPT : 0;
@@ -136,6 +141,7 @@ static int fs_new(struct fs **ret, struct env *env, struct bdev *dev, const stru
 			      &fs->checkpoint_q, &fs->reap_q,	   &fs->idle_q};
 	for (unsigned i = 0; i < ARRAY_LEN(qs); i++)
 		waitq_init(qs[i]);
+	task_mutex_init(&fs->head_lock);
 	*ret = fs;
 	return 0;
 }
@@ -176,7 +182,7 @@ static int summary_load(struct fs *fs)
 /* After the replay: all of it to its place, and a nonce that no old record bears. */
 static int journal_start(struct fs *fs, bool clean)
 {
-	if (!clean)
+	if (!clean && !fs->memory_lives)
 		fs->verifier = env_random_u64(fs->env); /* unstable data may be gone */
 	if (fs->read_only)
 		return 0;

@@ -3,6 +3,10 @@
  * writes them to their places. Stops at the first record whose magic, position, nonce or checksum
  * does not hold: it was never acknowledged. Doing it twice does no harm: bytes are set, not added.
  *
+ * Soft records behind the last hard one (and behind the position the header calls hard) count only
+ * when the device's memory is the one they were written into: else the data they point at may be
+ * gone, and its blocks would show what they held before. So a first pass finds the end.
+ *
  * A change to a block that is not in memory and not sound at its place is passed over: either its
  * image follows (the place was being rewritten), or a revocation does (the block is data now).
  */
@@ -145,24 +149,63 @@ static int replayed_verify(struct fs *fs)
 	return 0;
 }
 
-int journal_replay(struct fs *fs, uint64_t *ret_batches)
+/* Of the record in fs->log. */
+static bool record_holds(const struct fs *fs, bool live)
 {
-	uint64_t n = 0;
-	fs->head = fs->tail;
-	while (fs->head - fs->tail < fs->log_blocks) {
-		int64_t blocks = record_read(fs, fs->head);
+	if (!(le32_get(fs->log + JR_FLAGS) & JRF_SOFT))
+		return true;
+	return live && le64_get(fs->log + JR_MEMORY) == fs->dev->memory_id;
+}
+
+/* Where the records end that count, and whether the last of them are soft. */
+static int log_end(struct fs *fs, bool live, uint64_t *ret_end, bool *ret_soft)
+{
+	uint64_t pos = fs->tail;
+	*ret_end = pos;
+	*ret_soft = false;
+	while (pos - fs->tail < fs->log_blocks) {
+		int64_t blocks = record_read(fs, pos);
 		if (blocks < 0)
 			return (int)blocks;
-		if (!blocks || fs->head + (uint64_t)blocks - fs->tail > fs->log_blocks)
+		if (!blocks || pos + (uint64_t)blocks - fs->tail > fs->log_blocks)
 			break;
-		int rc = record_apply(fs, fs->head);
-		if (rc) {
+		bool stable = pos < fs->hard_pos;
+		pos += (uint64_t)blocks;
+		if (!stable && !record_holds(fs, live))
+			continue;
+		*ret_end = pos;
+		*ret_soft = !stable && le32_get(fs->log + JR_FLAGS) & JRF_SOFT;
+	}
+	return 0;
+}
+
+/* What soft records say goes to its place soon, and may rest on them only when a later replay takes
+ * them too, whatever became of the memory. */
+static int log_harden(struct fs *fs)
+{
+	int rc = journal_flush(fs);
+	fs->hard_pos = fs->head;
+	return rc ? rc : journal_head_write(fs, fs->tail, false);
+}
+
+int journal_replay(struct fs *fs, uint64_t *ret_batches)
+{
+	uint64_t n = 0, end;
+	bool live = fs->memory_id && fs->memory_id == fs->dev->memory_id, soft;
+	int rc = log_end(fs, live, &end, &soft);
+	fs->memory_lives = live;
+	fs->memory_id = fs->dev->memory_id;
+	for (fs->head = fs->tail; !rc && fs->head < end; n++) {
+		int64_t blocks = record_read(fs, fs->head);
+		if (blocks <= 0)
+			return blocks ? (int)blocks : -ERR_CORRUPT;
+		rc = record_apply(fs, fs->head);
+		if (rc)
 			corrupt_note(fs, fs->journal_start, 0, "a journal record makes no sense");
-			return rc;
-		}
 		fs->head += (uint64_t)blocks;
-		n++;
 	}
 	*ret_batches = n;
-	return replayed_verify(fs);
+	if (!rc)
+		rc = replayed_verify(fs);
+	return rc || !soft || fs->read_only ? rc : log_harden(fs);
 }

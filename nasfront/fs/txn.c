@@ -254,6 +254,19 @@ int op_commit(struct op *op, int rc)
 	return rc;
 }
 
+int op_commit_soft(struct op *op, uint64_t seq)
+{
+	struct fs *fs = op->fs;
+	for (int i = 0; i < op->npins; i++)
+		meta_unpin(op->pins[i]);
+	op->npins = 0;
+	int rc = journal_wait_soft(fs, seq);
+	if (!rc)
+		journal_later(fs);
+	fs_unref(fs);
+	return rc;
+}
+
 void io_hold_begin(struct fs *fs, struct io_hold *h)
 {
 	h->began = ++fs->io_seq;

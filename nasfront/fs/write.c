@@ -8,6 +8,9 @@
  *      before its record is written, so no crash shows blocks without their data.
  *
  * Blocks that are there are overwritten in place.
+ *
+ * Unstable data waits until what round 3 changed (times apart) is in the device's memory as a soft
+ * record, beside the data: neither goes with this process.
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
@@ -33,6 +36,8 @@ struct write_ctx {
 	uint64_t size;
 	struct fs_wcc *wcc;
 	bool stable;
+	bool mapped;	/* the last round changed more than times */
+	uint64_t batch; /* the last one that holds such a change */
 	int n;
 	struct piece pieces[MAPS];
 	const struct iovec *iov; /* where the data goes on */
@@ -208,11 +213,12 @@ static int map_body(struct fs *fs, struct write_ctx *w)
 {
 	struct inode in;
 	int rc = inode_get_fid(fs, w->f, &in);
+	w->mapped = false;
 	for (int i = 0; i < w->n && !rc; i++) {
 		const struct piece *p = &w->pieces[i];
 		if (!p->fresh)
 			continue;
-		fs->run.data_flush = true;
+		fs->run.data_flush = w->mapped = true;
 		rc = alloc_claim(fs, p->m.phys, p->m.len);
 		if (!rc)
 			rc = ext_insert(&in, p->m.fblk, p->m.phys, p->m.len);
@@ -222,11 +228,15 @@ static int map_body(struct fs *fs, struct write_ctx *w)
 	const struct map *last = &w->pieces[w->n - 1].m;
 	uint64_t end = MIN(w->end, (last->fblk + last->len) * BS);
 	inode_stamp(&in, STAMP_MTIME | STAMP_CTIME);
-	if (end > IN64(&in, I_FILESIZE))
+	if (end > IN64(&in, I_FILESIZE)) {
 		IN_SET64(&in, I_FILESIZE, end);
+		w->mapped = true;
+	}
 	uint32_t mode = IN32(&in, I_MODE);
-	if (!cred_root(w->cred) && mode & 06000)
+	if (!cred_root(w->cred) && mode & 06000) {
 		IN_SET32(&in, I_MODE, mode & (mode & 010 ? ~06000u : ~04000u));
+		w->mapped = true;
+	}
 	if (w->stable)
 		fs->run.data_flush = true;
 	wcc_post(w->wcc, &in);
@@ -251,6 +261,8 @@ static int write_round(struct fs *fs, struct write_ctx *w)
 	if (!rc) {
 		op_begin(&map, fs, true);
 		OP_LOOP(&map, rc, map_body(fs, w));
+		if (!rc && w->mapped)
+			w->batch = fs->run.seq;
 		op_end(&map);
 	}
 	if (!rc)
@@ -297,9 +309,9 @@ static int write_run(struct fs *fs, struct write_ctx *w, enum fs_stable stable)
 	}
 	if (!rc && stable)
 		return op_commit(&op, 0);
-	op_end(&op);
 	if (!rc)
-		journal_later(fs);
+		return op_commit_soft(&op, w->batch);
+	op_end(&op);
 	return rc;
 }
 
@@ -326,6 +338,7 @@ int fs_write(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, 
 	w->last = (w->end + BS - 1) / BS;
 	w->wcc = wcc;
 	w->stable = stable != FS_WRITE_UNSTABLE;
+	w->batch = 0;
 	w->iov = iov;
 	w->iov_skip = 0;
 	int rc = write_run(fs, w, stable);

@@ -42,12 +42,15 @@ struct sim_disk {
 	struct sim_disk_faults faults;
 	struct sim_disk_stats stats;
 	struct sim_disk *twin;
+	uint64_t memory_id, frozen_memory_id;
+	LIST_HEAD(, sim_bdev) opened;
 	TAILQ_HEAD(, sim_bad) bad;
 	struct waitq stuck;
 };
 
 struct sim_bdev {
 	struct bdev b;
+	LIST_ENTRY(sim_bdev) link;
 	struct sim_disk *disk;
 };
 
@@ -281,7 +284,9 @@ static int sim_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, un
 
 static void sim_close(struct bdev *b)
 {
-	free(container_of(b, struct sim_bdev, b));
+	struct sim_bdev *sb = container_of(b, struct sim_bdev, b);
+	LIST_REMOVE(sb, link);
+	free(sb);
 }
 
 static const struct bdev_ops sim_disk_ops = {
@@ -355,7 +360,22 @@ struct bdev *sim_disk_open(struct sim_disk *d)
 	sb->b.block_size = SECTOR;
 	sb->b.mem_align = 1;
 	strcpy(sb->b.name, d->path);
+	sb->b.memory_id = d->memory_id;
+	LIST_INSERT_HEAD(&d->opened, sb, link);
 	return &sb->b;
+}
+
+static void memory_set(struct sim_disk *d, uint64_t id)
+{
+	struct sim_bdev *sb;
+	d->memory_id = id;
+	LIST_FOREACH (sb, &d->opened, link)
+		sb->b.memory_id = id;
+}
+
+void sim_disk_memory_known(struct sim_disk *d)
+{
+	memory_set(d, sim_random(d->sim) | 1);
 }
 
 void sim_disk_set_twin(struct sim_disk *d, struct sim_disk *twin)
@@ -528,6 +548,9 @@ void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 	TAILQ_FOREACH (d, sim_disks(s), link) {
 		memcpy(d->current, d->stable, d->size);
 		d->frozen = d->stable;
+		d->frozen_memory_id = d->memory_id;
+		if (d->memory_id)
+			sim_disk_memory_known(d);
 		d->stable = malloc(d->size);
 		ASSERT(d->stable);
 	}
@@ -553,6 +576,7 @@ void sim_power_off_again(struct sim *s)
 		ASSERT(d->frozen);
 		free(d->stable);
 		d->stable = d->frozen;
+		memory_set(d, d->frozen_memory_id);
 		d->frozen = NULL;
 	}
 	writes_move(&p->unstable, &p->frozen);

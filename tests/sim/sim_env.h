@@ -58,6 +58,10 @@ uint64_t sim_disk_size(const struct sim_disk *d);
 /* Tells the disk that bytes were changed behind its back through sim_disk_bytes(). */
 void sim_disk_bytes_changed(struct sim_disk *d, uint64_t off, uint64_t len);
 
+/* Its cache gets an identity (bdev.memory_id), another one at every power loss; without this call
+ * it is not known (0). */
+void sim_disk_memory_known(struct sim_disk *d);
+
 struct sim_disk_faults {
 	uint64_t latency_min_ns, latency_max_ns; /* default 10 us .. 200 us */
 	unsigned read_error_ppm, write_error_ppm, flush_error_ppm;

@@ -2,9 +2,11 @@
 #   kill_rounds N   needs a running, prepared array; 0 when nothing acknowledged was lost
 
 kill_rounds() {
-	local rounds=$1 seconds=$(($1 * 3 + 2)) i name pid names=(controller-a head-head1 isthmusd) rc=0 a b
-	"$build/tests/tools/oracle" nfs "$(demo_nfs_url)" $seconds 4 &
+	local rounds=$1 seconds=$(($1 * 3 + 2)) i name pid names=(controller-a head-head1 isthmusd) rc=0 a b c
+	"$build/tests/tools/oracle" nfs "$(demo_nfs_url)" $seconds 2 &
 	a=$!
+	"$build/tests/tools/oracle" nfs-unstable "$(demo_nfs_url)" $seconds 4 &
+	c=$!
 	"$build/tests/tools/oracle" iscsi "$(demo_iscsi_url)" $seconds 4 &
 	b=$!
 	sleep 2
@@ -17,5 +19,6 @@ kill_rounds() {
 	done
 	wait $a || rc=1
 	wait $b || rc=1
+	wait $c || rc=1
 	return $rc
 }

@@ -1,13 +1,17 @@
 /*
- * oracle iscsi|nfs URL SECONDS [THREADS]: load that remembers every answer, while somebody pulls
- * plugs; then reads everything back. Exit 0 only when each acknowledged change is there.
+ * oracle iscsi|nfs|nfs-unstable URL SECONDS [THREADS]: load that remembers every answer, while
+ * somebody pulls plugs; then reads everything back. Exit 0 only when each acknowledged change is
+ * there.
  *
  * Each thread has its own connection and its own part: blocks of a LUN, or a directory with files.
  * A request whose answer never came is "maybe": old and new are both right. A broken connection
  * is made anew (for at most 20 s, else the run fails); the longest time without any answer is
  * the longest pause a client saw.
  *
- * NFS writes are FILE_SYNC or committed before they count, as a client must treat them.
+ * NFS writes are FILE_SYNC or committed before they count, as a client must treat them. With
+ * nfs-unstable they are UNSTABLE, never committed, and count when they are answered: what the array
+ * promises where processes die one at a time. The file is cut to nothing now and then, so that
+ * most writes map blocks or move its end.
  * Every 4 KiB block carries thread, block number and version, and a pattern made from them, so a
  * torn, stale or misplaced block shows.
  */
@@ -34,6 +38,8 @@
 struct block_state {
 	uint32_t acked, issued;
 };
+
+static bool unstable;
 
 enum name_state { NAME_ABSENT, NAME_PRESENT, NAME_MAYBE };
 
@@ -187,10 +193,10 @@ static bool nfs_try(struct worker *w)
 	if (rc == 0) {
 		rc = nfs_mkdir(w->nfs, w->dir);
 		if (rc == 0 || rc == -EEXIST)
-			rc = nfs_open(w->nfs, path, O_RDWR | O_SYNC, &w->file);
+			rc = nfs_open(w->nfs, path, O_RDWR | (unstable ? 0 : O_SYNC), &w->file);
 		if (rc == -ENOENT && nfs_creat(w->nfs, path, 0644, &w->file) == 0 &&
 		    nfs_close(w->nfs, w->file) == 0)
-			rc = nfs_open(w->nfs, path, O_RDWR | O_SYNC, &w->file);
+			rc = nfs_open(w->nfs, path, O_RDWR | (unstable ? 0 : O_SYNC), &w->file);
 	}
 	if (rc)
 		nfs_drop(w);
@@ -206,6 +212,14 @@ static bool nfs_read_block(struct worker *w, uint32_t block, uint8_t *buf)
 {
 	memset(buf, 0, BLOCK);
 	return nfs_pread(w->nfs, w->file, (uint64_t)block * BLOCK, BLOCK, buf) >= 0;
+}
+
+/* Cuts the file to nothing: from then on every block may be a hole. */
+static bool nfs_cut(struct worker *w)
+{
+	for (unsigned i = 0; i < BLOCKS; i++)
+		w->blocks[i].acked = 0;
+	return nfs_ftruncate(w->nfs, w->file, 0) == 0;
 }
 
 /* A name's file holds its version as text; making, renaming over and removing change it. */
@@ -232,8 +246,8 @@ static bool nfs_change_name(struct worker *w, unsigned i)
 	int n = snprintf(text, sizeof(text), "%010u", version);
 	if (nfs_creat(w->nfs, tmp, 0644, &fh) != 0)
 		return false;
-	bool wrote =
-	    nfs_pwrite(w->nfs, fh, 0, (uint64_t)n, text) == n && nfs_fsync(w->nfs, fh) == 0;
+	bool wrote = nfs_pwrite(w->nfs, fh, 0, (uint64_t)n, text) == n &&
+		     (unstable || nfs_fsync(w->nfs, fh) == 0);
 	nfs_close(w->nfs, fh);
 	if (!wrote)
 		return false;
@@ -334,6 +348,8 @@ static bool one_block(struct worker *w)
 		judge(w, block, buf);
 		return true;
 	}
+	if (unstable && dice(w) % 256 == 0)
+		return nfs_cut(w);
 	fill(buf, w->id, block, ++b->issued);
 	if (!protocol->write(w, block, buf)) {
 		w->maybe++;
@@ -387,10 +403,11 @@ static void *work(void *arg)
 int main(int argc, char **argv)
 {
 	if (argc < 4) {
-		fprintf(stderr, "usage: oracle iscsi|nfs URL SECONDS [THREADS]\n");
+		fprintf(stderr, "usage: oracle iscsi|nfs|nfs-unstable URL SECONDS [THREADS]\n");
 		return 2;
 	}
-	protocol = strcmp(argv[1], "nfs") == 0 ? &nfs_protocol : &iscsi_protocol;
+	unstable = strcmp(argv[1], "nfs-unstable") == 0;
+	protocol = unstable || strcmp(argv[1], "nfs") == 0 ? &nfs_protocol : &iscsi_protocol;
 	int n = argc > 4 ? atoi(argv[4]) : 4;
 	if (n < 1 || n > THREADS_MAX)
 		return 2;

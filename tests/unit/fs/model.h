@@ -13,6 +13,7 @@
 #define M_NODES 96
 #define M_NAMES 300
 #define M_SIZE	(96 * 1024)
+#define M_NEVER 0xee /* a byte no operation writes */
 
 struct m_node {
 	bool used, is_dir, is_link;
@@ -24,6 +25,8 @@ struct m_node {
 	struct fs_fid fid;
 	bool loose;	   /* its last data was not promised: any byte ever written may stand */
 	uint32_t fills[8]; /* bytes ever written: a bit a value */
+	uint64_t fly_off, fly_end; /* a write in flight: old or new bytes may stand there */
+	uint8_t fly_fill;
 };
 
 struct m_name {
