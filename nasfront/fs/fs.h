@@ -7,7 +7,9 @@
  * Durability: a metadata operation is stable when its function returns (its
  * journal commit is flushed; commits of operations in flight are shared).
  * Data written with FS_WRITE_UNSTABLE is stable after fs_commit(), with
- * FS_WRITE_DATA_SYNC or FS_WRITE_FILE_SYNC when fs_write() returns.
+ * FS_WRITE_DATA_SYNC or FS_WRITE_FILE_SYNC when fs_write() returns. Where the device's memory has
+ * an identity (bdev.memory_id), unstable data outlives this process as soon as fs_write() returns:
+ * only the loss of that memory takes it (and then the size and the blocks it was mapped by).
  *
  * Permissions are checked here against the caller's credentials, as POSIX says.
  */

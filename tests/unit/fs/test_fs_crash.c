@@ -535,8 +535,11 @@ int main(void)
 	tcase_add_loop_test(t, three_workers_unstable_too, 0, n);
 	tcase_add_loop_test(t, long_runs_with_checkpoints, 0, n / 2);
 	tcase_add_loop_test(t, unstable_with_memory_unknown, 0, n / 2);
+	suite_add_tcase(s, t);
+	t = tcase_create("kill");
+	tcase_set_timeout(t, 600);
 	tcase_add_loop_test(t, head_killed_at_every_write, 0, n / 2);
-	tcase_add_loop_test(t, head_killed_then_power_lost, 0, n);
+	tcase_add_loop_test(t, head_killed_then_power_lost, 0, 4 * n);
 	tcase_add_test(t, unstable_growth_outlives_the_head);
 	tcase_add_test(t, soft_records_go_with_their_memory);
 	tcase_add_test(t, stable_change_takes_soft_ones_along);
