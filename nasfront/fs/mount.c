@@ -179,11 +179,18 @@ static int summary_load(struct fs *fs)
 	return 0;
 }
 
-/* After the replay: all of it to its place, and a nonce that no old record bears. */
-static int journal_start(struct fs *fs, bool clean)
+/* Before the header is written anew. */
+static void memory_judge(struct fs *fs, bool clean)
 {
+	fs->memory_lives = fs->memory_id && fs->memory_id == fs->dev->memory_id;
 	if (!clean && !fs->memory_lives)
 		fs->verifier = env_random_u64(fs->env); /* unstable data may be gone */
+	fs->memory_id = fs->dev->memory_id;
+}
+
+/* After the replay: all of it to its place, and a nonce that no old record bears. */
+static int journal_start(struct fs *fs)
+{
 	if (fs->read_only)
 		return 0;
 	int rc = checkpoint_run(fs, true);
@@ -206,6 +213,7 @@ static int mount_steps(struct fs *fs, struct bdev *dev, const struct fs_opts *o)
 		rc = fs_memory(fs, o);
 	if (!rc)
 		rc = journal_head_read(fs, &clean);
+	memory_judge(fs, clean);
 	if (!rc)
 		rc = journal_replay(fs, &batches);
 	if (!rc)
@@ -214,7 +222,7 @@ static int mount_steps(struct fs *fs, struct bdev *dev, const struct fs_opts *o)
 	if (!rc)
 		rc = meta_load(fs, fs->root_block, BT_INODES, &root); /* pinned for good */
 	if (!rc)
-		rc = journal_start(fs, clean);
+		rc = journal_start(fs);
 	if (!rc && batches)
 		log_info("fs: %s: journal replayed, %" PRIu64 " records", dev->name, batches);
 	return rc;

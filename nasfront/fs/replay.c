@@ -150,51 +150,48 @@ static int replayed_verify(struct fs *fs)
 }
 
 /* Of the record in fs->log. */
-static bool record_holds(const struct fs *fs, bool live)
+static bool record_holds(const struct fs *fs)
 {
 	if (!(le32_get(fs->log + JR_FLAGS) & JRF_SOFT))
 		return true;
-	return live && le64_get(fs->log + JR_MEMORY) == fs->dev->memory_id;
+	return fs->memory_lives && le64_get(fs->log + JR_MEMORY) == fs->dev->memory_id;
 }
 
-/* Where the records end that count, and whether the last of them are soft. */
-static int log_end(struct fs *fs, bool live, uint64_t *ret_end, bool *ret_soft)
+/* Where the records end that count. */
+static int log_end(struct fs *fs, uint64_t *ret)
 {
 	uint64_t pos = fs->tail;
-	*ret_end = pos;
-	*ret_soft = false;
+	*ret = pos;
 	while (pos - fs->tail < fs->log_blocks) {
 		int64_t blocks = record_read(fs, pos);
 		if (blocks < 0)
 			return (int)blocks;
 		if (!blocks || pos + (uint64_t)blocks - fs->tail > fs->log_blocks)
 			break;
-		bool stable = pos < fs->hard_pos;
+		bool counts = pos < fs->hard_pos || record_holds(fs);
 		pos += (uint64_t)blocks;
-		if (!stable && !record_holds(fs, live))
-			continue;
-		*ret_end = pos;
-		*ret_soft = !stable && le32_get(fs->log + JR_FLAGS) & JRF_SOFT;
+		if (counts)
+			*ret = pos;
 	}
 	return 0;
 }
 
-/* What soft records say goes to its place soon, and may rest on them only when a later replay takes
- * them too, whatever became of the memory. */
+/* What the records say goes to its place soon. It may rest on them only when a later replay takes
+ * them too, whatever becomes of the memory: soft ones are, and the last hard one and the header may
+ * have been on their way when the process before died. */
 static int log_harden(struct fs *fs)
 {
 	int rc = journal_flush(fs);
+	if (rc || fs->head == fs->tail)
+		return rc;
 	fs->hard_pos = fs->head;
-	return rc ? rc : journal_head_write(fs, fs->tail, false);
+	return journal_head_write(fs, fs->tail, false);
 }
 
 int journal_replay(struct fs *fs, uint64_t *ret_batches)
 {
 	uint64_t n = 0, end;
-	bool live = fs->memory_id && fs->memory_id == fs->dev->memory_id, soft;
-	int rc = log_end(fs, live, &end, &soft);
-	fs->memory_lives = live;
-	fs->memory_id = fs->dev->memory_id;
+	int rc = log_end(fs, &end);
 	for (fs->head = fs->tail; !rc && fs->head < end; n++) {
 		int64_t blocks = record_read(fs, fs->head);
 		if (blocks <= 0)
@@ -207,5 +204,5 @@ int journal_replay(struct fs *fs, uint64_t *ret_batches)
 	*ret_batches = n;
 	if (!rc)
 		rc = replayed_verify(fs);
-	return rc || !soft || fs->read_only ? rc : log_harden(fs);
+	return rc || fs->read_only ? rc : log_harden(fs);
 }
