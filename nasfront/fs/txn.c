@@ -157,7 +157,8 @@ void op_begin(struct op *op, struct fs *fs, bool writes)
 	CHECK(fs, FS_MAGIC);
 	op->fs = fs;
 	op->writes = writes;
-	op->npins = op->next_pin = op->space_tries = 0;
+	op->npins = op->next_pin = 0;
+	op->space_tries = op->bad_tries = 0;
 	fs_ref(fs);
 	fs->st.ops++;
 }
