@@ -54,6 +54,7 @@ struct head {
 	struct reactor *reactor;
 	struct env *env;
 	uint64_t instance;
+	uint32_t owner_uid, owner_gid; /* who started us: owns the root of new file systems */
 	int exit_code;
 
 	struct channel *channel;

@@ -104,7 +104,10 @@ static bool is_ours(struct fs *fs, uint64_t id)
 
 static int fs_make(struct head *h, struct head_fs *f)
 {
-	struct fs_mkfs_opts o = {.label = f->name, .root_mode = 0755};
+	struct fs_mkfs_opts o = {.label = f->name,
+				 .root_uid = h->owner_uid,
+				 .root_gid = h->owner_gid,
+				 .root_mode = 0755};
 	uuid_make(h, f->id, o.uuid);
 	int rc = fs_mkfs(h->env, f->bdev, &o);
 	if (rc == 0)

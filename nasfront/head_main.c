@@ -332,6 +332,8 @@ int main(int argc, char **argv)
 		return rc;
 	if (config_file_load(&h.file, h.config_path, say, NULL))
 		return EXIT_FAILURE;
+	h.owner_uid = getuid();
+	h.owner_gid = getgid();
 	h.config = config_head(h.file, name);
 	if (!h.config) {
 		fprintf(stderr, "isthmus-head: %s has no head named %s\n", h.config_path, name);
