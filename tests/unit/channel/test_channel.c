@@ -862,7 +862,8 @@ int main(void)
 {
 	Suite *suite = suite_create("channel");
 	TCase *tc = tcase_create("channel");
-	tcase_set_timeout(tc, 60);
+	/* Requests of a hostile head may wait 5 s for pages, one connection after the other. */
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, random_operations_match_a_model, 0, 3);
 	tcase_add_test(tc, hits_cost_no_message_and_stay);
