@@ -13,7 +13,8 @@ libserver_a_SOURCES += \
 iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 	tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h
 
-check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login tests/unit/iscsi/test_conn \
+check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login \
+	tests/unit/iscsi/test_data tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
 	tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -21,13 +22,23 @@ tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_login_SOURCES = tests/unit/iscsi/test_login.c $(iscsi_fixture)
 tests_unit_iscsi_test_login_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_login_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
-tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c tests/unit/iscsi/client.c \
+
+# Tests that talk to a target over the loopback.
+iscsi_peer = tests/unit/iscsi/peer.c tests/unit/iscsi/peer.h tests/unit/iscsi/client.c \
 	tests/unit/iscsi/client.h $(iscsi_fixture)
+tests_unit_iscsi_test_data_SOURCES = tests/unit/iscsi/test_data.c $(iscsi_peer)
+tests_unit_iscsi_test_data_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_data_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_data_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_tmf_SOURCES = tests/unit/iscsi/test_tmf.c $(iscsi_peer)
+tests_unit_iscsi_test_tmf_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_tmf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_tmf_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c $(iscsi_peer)
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
-tests_unit_iscsi_test_hostile_SOURCES = tests/unit/iscsi/test_hostile.c tests/unit/iscsi/client.c \
-	tests/unit/iscsi/client.h $(iscsi_fixture)
+tests_unit_iscsi_test_hostile_SOURCES = tests/unit/iscsi/test_hostile.c $(iscsi_peer)
 tests_unit_iscsi_test_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_hostile_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

@@ -3,58 +3,16 @@
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "runtime/check.h"
-#include "runtime/env.h"
-#include "server/scsi/scsi.h"
-#include "tests/unit/iscsi/client.h"
-#include "tests/unit/iscsi/target.h"
-
-static struct target target;
-static struct client *c;
-static uint8_t pattern[1 << 20];
-
-/* Linked in place of the SCSI layer's: commands that wait can be made to wait long. */
-static _Atomic unsigned wait_ms;
-enum scsi_next __real_scsi_start_wait(struct scsi_cmd *cmd);
-enum scsi_next __wrap_scsi_start_wait(struct scsi_cmd *cmd);
-enum scsi_next __wrap_scsi_start_wait(struct scsi_cmd *cmd)
-{
-	if (wait_ms)
-		env_sleep_ns(env_real(), wait_ms * NS_PER_MS);
-	return __real_scsi_start_wait(cmd);
-}
-
-static void setup_limits(const struct iscsi_opts *o)
-{
-	wait_ms = 0;
-	target_make(&target, 4 << 20);
-	target_start(&target, 2, "127.0.0.1:0", o);
-	c = client_connect(target.port);
-}
+#include "tests/unit/iscsi/peer.h"
 
 static void setup(void)
 {
-	setup_limits(&(struct iscsi_opts){.max_connections = 8, .data_timeout_s = 2});
-}
-
-static void teardown(void)
-{
-	client_free(c);
-	target_stop(&target);
-	ck_assert_int_eq(target.volume->pins, 0);
-	ck_assert_int_eq(target.volume->writes, 0);
-	target_free(&target);
-}
-
-static void login(const char *const *keys)
-{
-	ck_assert_uint_eq(client_login(c, TARGET_OPEN, keys), 0);
-	client_ready(c);
+	peer_setup(&(struct iscsi_opts){.max_connections = 8, .data_timeout_s = 2});
 }
 
 static void send_write(uint32_t lba, unsigned blocks, uint32_t immediate, uint32_t sent)
@@ -289,11 +247,9 @@ END_TEST
 
 int main(void)
 {
-	for (size_t i = 0; i < sizeof(pattern); i++)
-		pattern[i] = (uint8_t)(i * 7 + i / 512);
 	Suite *suite = suite_create("iscsi hostile peers");
 	TCase *tc = tcase_create("peers");
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup, peer_teardown);
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, a_started_write_may_be_lost);
 	tcase_add_test(tc, a_started_write_may_be_aborted);
@@ -305,9 +261,5 @@ int main(void)
 	tcase_add_test(tc, data_may_come_slowly);
 	tcase_add_test(tc, silent_connections_keep_nobody_out);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return peer_run(suite);
 }
