@@ -212,10 +212,11 @@ static uint32_t shard_pages(const struct cache_shard *s)
 }
 
 /* Neighbours fall into one shard, so shards fill unevenly: room is made where SMALL is furthest
- * over its share, or else where most pages are. Counts are read without locks: a hint. */
-static uint32_t choose_shard(struct cache *c, uint32_t skip, unsigned *ret_want)
+ * over its share, or else where most pages are. Counts are read without locks: a hint. False: no
+ * shard outside of `skip` has a page. */
+static bool choose_shard(struct cache *c, uint32_t skip, uint32_t *ret_shard, unsigned *ret_want)
 {
-	uint32_t best = 0, over_most = 0, total_most = 0;
+	uint32_t over_most = 0, total_most = 0;
 	for (uint32_t i = 0; i < c->nshards; i++) {
 		uint32_t small = list_count(&c->shard[i].queue[QUEUE_SMALL]);
 		uint32_t total = shard_pages(&c->shard[i]);
@@ -223,22 +224,23 @@ static uint32_t choose_shard(struct cache *c, uint32_t skip, unsigned *ret_want)
 		if ((skip >> i & 1) || over < over_most ||
 		    (over == over_most && total <= total_most))
 			continue;
-		best = i;
+		*ret_shard = i;
 		over_most = over;
 		total_most = total;
 	}
 	if (over_most)
 		*ret_want = MIN(*ret_want, over_most);
-	return best;
+	return total_most > 0;
 }
 
 unsigned cache_evict(struct cache *c, unsigned want)
 {
 	unsigned got = 0, vain[CACHE_SHARDS_MAX] = {0};
-	uint32_t skip = 0, all = (1u << c->nshards) - 1;
-	while (got < want && skip != all) {
+	uint32_t skip = 0, i = 0;
+	while (got < want) {
 		unsigned part = MIN(EVICT_BATCH, want - got);
-		uint32_t i = choose_shard(c, skip, &part);
+		if (!choose_shard(c, skip, &i, &part))
+			break;
 		unsigned n = evict_shard(c, &c->shard[i], part);
 		got += n;
 		vain[i] = n ? 0 : vain[i] + 1;

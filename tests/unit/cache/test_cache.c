@@ -325,6 +325,28 @@ START_TEST(try_gives_up_and_abort_undoes)
 }
 END_TEST
 
+/* All pages lent to writers, so no shard has one to evict: a write that finds none is told so. */
+static void lend_all(void *arg)
+{
+	enum { LEN = 512 * 1024, WRITES = 2048 * 4096 / LEN };
+	static struct cache_write w[WRITES + 1];
+	int n = 0, rc;
+	while ((rc = cache_write_try_begin(R.vol, (uint64_t)n * LEN, LEN, &w[n])) == 0)
+		ck_assert_int_lt(++n, WRITES);
+	ck_assert_int_eq(rc, -EAGAIN);
+	ck_assert_int_gt(n, WRITES / 2);
+	while (n--)
+		cache_write_abort(R.vol, &w[n]);
+	rig_write(&R, 0, LEN, 'a', false);
+	ck_assert(rig_holds(&R, 0, LEN, 'a'));
+}
+
+START_TEST(a_cache_without_a_clean_page_evicts_nothing)
+{
+	run(lend_all, 2048);
+}
+END_TEST
+
 /* Pinned pages keep their bytes though the page is written and evicted. */
 static void pins(void *arg)
 {
@@ -455,6 +477,7 @@ int main(void)
 	tcase_add_test(t, a_full_cache_slows_writers_and_loses_nothing);
 	tcase_add_test(t, a_scan_does_not_push_out_the_hot_set);
 	tcase_add_test(t, try_gives_up_and_abort_undoes);
+	tcase_add_test(t, a_cache_without_a_clean_page_evicts_nothing);
 	tcase_add_test(t, pinned_pages_do_not_change);
 	tcase_add_test(t, a_late_read_does_not_bring_old_data_back);
 	tcase_add_test(t, detach_keeps_or_drops);
