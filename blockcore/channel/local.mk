@@ -12,8 +12,20 @@ libblockcore_a_SOURCES += \
 	blockcore/channel/channel_sock.c blockcore/channel/channel_sock.h \
 	blockcore/channel/channel_staging.c
 
-check_PROGRAMS += tests/unit/channel/test_channel
-tests_unit_channel_test_channel_SOURCES = tests/unit/channel/test_channel.c \
+CHANNEL_RIG = tests/unit/channel/channel_rig.c tests/unit/channel/channel_rig.h \
 	tests/unit/channel/fake_core.c tests/unit/channel/fake_core.h
+
+check_PROGRAMS += tests/unit/channel/test_channel
+tests_unit_channel_test_channel_SOURCES = tests/unit/channel/test_channel.c $(CHANNEL_RIG)
 tests_unit_channel_test_channel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_channel_test_channel_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/channel/test_channel_death
+tests_unit_channel_test_channel_death_SOURCES = tests/unit/channel/test_channel_death.c $(CHANNEL_RIG)
+tests_unit_channel_test_channel_death_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_channel_test_channel_death_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/channel/test_channel_hostile
+tests_unit_channel_test_channel_hostile_SOURCES = tests/unit/channel/test_channel_hostile.c $(CHANNEL_RIG)
+tests_unit_channel_test_channel_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_channel_test_channel_hostile_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
