@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,12 +64,18 @@ static void say_config(void *arg, const char *line)
 
 /* ---- start ---- */
 
+/* CPUs this process may run on. */
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (unsigned)CPU_COUNT(&set);
+	return (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static int start_reactors(struct controller *c)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n = c->me->reactors;
-	if (n == 0)
-		n = (unsigned)(cpus < 4 ? cpus : 4);
+	unsigned n = c->me->reactors ? c->me->reactors : MIN(count_cpus(), 4);
 	for (unsigned i = 0; i < MIN(n, REACTORS_MAX); i++) {
 		static char names[REACTORS_MAX][16];
 		snprintf(names[i], sizeof(names[i]), "reactor-%u", i);

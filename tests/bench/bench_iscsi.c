@@ -1,208 +1,172 @@
 /*
- * bench_iscsi [-r ROUNDS] [-t SECONDS] [-m MIB] OP NAME=iscsi://URL@pid,pid ...
+ * bench_iscsi [options] NAME=URL@pid,pid ...
  *
- * OP: randread4k, randwrite4k (queue depth 32), seqread256k, seqwrite256k (depth 8), over the
- * first MIB of the LUN, which is written once before so that reads come from the cache.
+ *   -s BYTES    of an operation (4096; k and m are understood)   -q DEPTH  in flight (32)
+ *   -c N        connections, each with that depth (1)            -w PERCENT writes (0)
+ *   -S          sequential, not random                           -p  the client spins
+ *   -d header,data                                               digests
+ *   -m MIB      from the start of the LUN (128), written once before, so that reads come from
+ *               the target's memory
+ *   -k          writes a pattern and checks every byte that is read
+ *   -r ROUNDS   interleaved turns of each (5)     -t SECONDS each (2)     -n OPS  ends a turn early
+ *
+ * URL: iscsi://HOST:PORT/TARGET/LUN, or tcp://HOST:PORT of bench_tcp: the same bytes without
+ * iSCSI, the most that this machine's TCP carries.
  */
 #include <inttypes.h>
-#include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <iscsi/iscsi.h>
-#include <iscsi/scsi-lowlevel.h>
 #include "tests/bench/contest.h"
+#include "tests/bench/initiator.h"
+#include "tests/bench/stream.h"
 
-struct shape {
-	const char *name;
-	bool write, random;
-	uint32_t size;
-	int depth;
-};
-
-static const struct shape shapes[] = {
-    {"randread4k", false, true, 4096, 32},
-    {"randwrite4k", true, true, 4096, 32},
-    {"seqread256k", false, false, 256 * 1024, 8},
-    {"seqwrite256k", true, false, 256 * 1024, 8},
-};
-
-struct client {
-	struct iscsi_context *iscsi;
-	int lun;
-	uint32_t block_size;
-	struct shape shape;
-	uint64_t region, next, seed;
-	double until;
-	uint64_t bytes_left; /* when not timed */
-	bool timed;
-	int in_flight;
-	int64_t ops;
-	bool failed;
-	uint8_t *buf;
-};
+#define CONNECTIONS_MAX 32
 
 struct bench {
-	struct shape shape;
-	double seconds;
-	uint64_t region;
+	struct initiator_load load;
+	unsigned connections;
+	bool header_digest, data_digest;
 };
 
-static void issue(struct client *c);
+/* One server under test: connections, or a stream. */
+struct rival {
+	struct initiator *in[CONNECTIONS_MAX];
+	bool stream;
+};
 
-static void done(struct iscsi_context *iscsi, int status, void *command_data, void *private_data)
+static int fill(struct rival *r, const struct bench *b)
 {
-	struct client *c = private_data;
-	c->in_flight--;
-	c->ops++;
-	if (status != SCSI_STATUS_GOOD && !c->failed) {
-		fprintf(stderr, "bench_iscsi: %s\n", iscsi_get_error(iscsi));
-		c->failed = true;
-	}
-	scsi_free_scsi_task(command_data);
-	issue(c);
+	struct initiator_load all = {.size = 256 * 1024,
+				     .depth = 8,
+				     .write_percent = 100,
+				     .check = b->load.check,
+				     .region = b->load.region};
+	all.ops = all.region / all.size;
+	return initiator_run(r->in, 1, &all) < 0 ? -1 : 0;
 }
 
-static uint64_t choose(struct client *c)
+static struct rival *prepare(const char *url, struct bench *b)
 {
-	uint64_t slots = c->region / c->shape.size;
-	if (!c->shape.random)
-		return c->next++ % slots * c->shape.size;
-	c->seed = c->seed * 6364136223846793005ull + 1442695040888963407ull;
-	return (c->seed >> 33) % slots * c->shape.size;
-}
-
-static bool finished(struct client *c)
-{
-	if (c->failed)
-		return true;
-	if (c->timed)
-		return contest_now() >= c->until;
-	if (c->bytes_left < c->shape.size)
-		return true;
-	c->bytes_left -= c->shape.size;
-	return false;
-}
-
-static void issue(struct client *c)
-{
-	struct scsi_task *t;
-	if (finished(c))
-		return;
-	uint64_t lba = choose(c) / c->block_size;
-	if (c->shape.write)
-		t = iscsi_write16_task(c->iscsi, c->lun, lba, c->buf, c->shape.size,
-				       (int)c->block_size, 0, 0, 0, 0, 0, done, c);
-	else
-		t = iscsi_read16_task(c->iscsi, c->lun, lba, c->shape.size, (int)c->block_size, 0,
-				      0, 0, 0, 0, done, c);
-	if (t)
-		c->in_flight++;
-	else
-		c->failed = true;
-}
-
-static int64_t pump(struct client *c)
-{
-	c->ops = 0;
-	for (int i = 0; i < c->shape.depth; i++)
-		issue(c);
-	while (c->in_flight > 0) {
-		struct pollfd p = {.fd = iscsi_get_fd(c->iscsi),
-				   .events = (short)iscsi_which_events(c->iscsi)};
-		if (poll(&p, 1, 20000) <= 0 || iscsi_service(c->iscsi, p.revents) < 0) {
-			fprintf(stderr, "bench_iscsi: %s\n", iscsi_get_error(c->iscsi));
-			return -1;
-		}
-	}
-	return c->failed ? -1 : c->ops;
-}
-
-static int connect_client(struct client *c, const char *url_text)
-{
-	c->iscsi = iscsi_create_context("iqn.2026-01.org.isthmus:bench");
-	struct iscsi_url *url = c->iscsi ? iscsi_parse_full_url(c->iscsi, url_text) : NULL;
-	if (!url)
-		return -1;
-	iscsi_set_session_type(c->iscsi, ISCSI_SESSION_NORMAL);
-	iscsi_set_header_digest(c->iscsi, ISCSI_HEADER_DIGEST_NONE);
-	c->lun = url->lun;
-	int rc = iscsi_full_connect_sync(c->iscsi, url->portal, url->lun);
-	iscsi_destroy_url(url);
-	struct scsi_task *t = rc == 0 ? iscsi_readcapacity16_sync(c->iscsi, c->lun) : NULL;
-	struct scsi_readcapacity16 *cap = t ? scsi_datain_unmarshall(t) : NULL;
-	if (!cap) {
-		fprintf(stderr, "bench_iscsi: %s: %s\n", url_text, iscsi_get_error(c->iscsi));
-		return -1;
-	}
-	c->block_size = cap->block_length;
-	if ((cap->returned_lba + 1) * c->block_size < c->region)
-		c->region = (cap->returned_lba + 1) * c->block_size;
-	scsi_free_scsi_task(t);
-	return 0;
-}
-
-/* Connects and writes the region once. */
-static struct client *prepare(const char *url, const struct bench *b)
-{
-	struct client *c = calloc(1, sizeof(*c));
-	if (!c || !(c->buf = malloc(1024 * 1024)))
+	struct rival *r = calloc(1, sizeof(*r));
+	if (!r)
 		return NULL;
-	memset(c->buf, 0xa5, 1024 * 1024);
-	c->region = b->region;
-	c->seed = 1;
-	if (connect_client(c, url))
-		return NULL;
-	c->shape = (struct shape){"fill", true, false, 256 * 1024, 8};
-	c->bytes_left = c->region;
-	if (pump(c) < 0)
-		return NULL;
-	c->shape = b->shape;
-	return c;
+	r->stream = strncmp(url, "tcp://", 6) == 0;
+	for (unsigned i = 0; i < b->connections && !r->stream; i++) {
+		struct initiator_opts o = {url, i, b->header_digest, b->data_digest};
+		if (initiator_open(&r->in[i], &o))
+			return NULL;
+		if (b->load.region > initiator_capacity(r->in[i]))
+			b->load.region = initiator_capacity(r->in[i]);
+	}
+	return r->stream || fill(r, b) == 0 ? r : NULL;
 }
 
 static int64_t turn(struct contest_server *s, void *arg)
 {
 	struct bench *b = arg;
-	struct client *c = s->state;
-	c->timed = true;
-	c->until = contest_now() + b->seconds;
-	return pump(c);
+	struct rival *r = s->state;
+	if (r->stream)
+		return stream_run(s->url, b->load.write_percent >= 50, b->load.size,
+				  b->load.seconds);
+	return initiator_run(r->in, b->connections, &b->load);
+}
+
+static uint32_t parse_size(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 0);
+	return (uint32_t)(*end == 'k' ? n << 10 : *end == 'm' ? n << 20 : n);
+}
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"usage: bench_iscsi [-s SIZE] [-q DEPTH] [-c CONNECTIONS] [-w WRITE-PERCENT] [-S]\n"
+		"    [-p] [-d header,data] [-m MIB] [-k] [-r ROUNDS] [-t SECONDS] [-n OPS]\n"
+		"    NAME=URL@pid,pid...\n");
+	return 2;
+}
+
+static int option(struct bench *b, int *rounds, int opt, const char *arg)
+{
+	switch (opt) {
+	case 's':
+		b->load.size = parse_size(arg);
+		return 0;
+	case 'q':
+		b->load.depth = (unsigned)atoi(arg);
+		return 0;
+	case 'c':
+		b->connections = (unsigned)atoi(arg);
+		return b->connections == 0 || b->connections > CONNECTIONS_MAX;
+	case 'w':
+		b->load.write_percent = (unsigned)atoi(arg);
+		return b->load.write_percent > 100;
+	case 'S':
+		b->load.random = false;
+		return 0;
+	case 'p':
+		b->load.spin = true;
+		return 0;
+	case 'd':
+		b->header_digest = strstr(arg, "header");
+		b->data_digest = strstr(arg, "data");
+		return !b->header_digest && !b->data_digest;
+	case 'm':
+		b->load.region = strtoull(arg, NULL, 0) << 20;
+		return 0;
+	case 'k':
+		b->load.check = true;
+		return 0;
+	case 'r':
+		*rounds = atoi(arg);
+		return *rounds < 1;
+	case 't':
+		b->load.seconds = atof(arg);
+		return b->load.seconds <= 0;
+	case 'n':
+		b->load.ops = strtoull(arg, NULL, 0);
+		return 0;
+	}
+	return -1;
+}
+
+static void describe(const struct bench *b, char *ret, size_t size)
+{
+	const struct initiator_load *l = &b->load;
+	char mix[24] = "";
+	if (l->write_percent % 100)
+		snprintf(mix, sizeof(mix), " (%u %% writes)", l->write_percent);
+	snprintf(ret, size, "iSCSI %u KiB %s %s%s, %u x %u in flight%s%s", l->size >> 10,
+		 l->random ? "random" : "sequential",
+		 mix[0]		    ? "mixed"
+		 : l->write_percent ? "write"
+				    : "read",
+		 mix, b->connections, l->depth,
+		 b->header_digest || b->data_digest ? ", digests" : "",
+		 l->spin ? ", spinning client" : "");
 }
 
 int main(int argc, char **argv)
 {
 	struct contest_server servers[CONTEST_SERVERS];
-	struct bench b = {.seconds = 2, .region = 128ull << 20};
+	struct bench b = {
+	    .connections = 1,
+	    .load = {
+		.size = 4096, .depth = 32, .random = true, .region = 128ull << 20, .seconds = 2}};
 	int opt, rounds = 5, n = 0;
-	while ((opt = getopt(argc, argv, "r:t:m:")) != -1) {
-		if (opt == 'r')
-			rounds = atoi(optarg);
-		else if (opt == 't')
-			b.seconds = atof(optarg);
-		else if (opt == 'm')
-			b.region = strtoull(optarg, NULL, 0) << 20;
-		else
-			return 2;
-	}
-	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]) && optind < argc; i++)
-		if (strcmp(argv[optind], shapes[i].name) == 0)
-			b.shape = shapes[i];
-	if (!b.shape.name || argc - optind < 2) {
-		fprintf(stderr, "usage: bench_iscsi [-r ROUNDS] [-t SECONDS] [-m MIB] "
-				"randread4k|randwrite4k|seqread256k|seqwrite256k "
-				"NAME=URL@pid,pid...\n");
-		return 2;
-	}
-	for (int i = optind + 1; i < argc && n < CONTEST_SERVERS; i++, n++) {
+	char what[160];
+	while ((opt = getopt(argc, argv, "s:q:c:w:Spd:m:kr:t:n:")) != -1)
+		if (option(&b, &rounds, opt, optarg))
+			return usage();
+	if (optind == argc)
+		return usage();
+	for (int i = optind; i < argc && n < CONTEST_SERVERS; i++, n++)
 		if (contest_server_parse(&servers[n], argv[i]) ||
 		    !(servers[n].state = prepare(servers[n].url, &b)))
 			return 1;
-	}
-	char what[96];
-	snprintf(what, sizeof(what), "iSCSI %s, depth %d, %" PRIu64 " MiB", b.shape.name,
-		 b.shape.depth, b.region >> 20);
-	return contest_run(what, servers, n, rounds, turn, &b) ? 1 : 0;
+	describe(&b, what, sizeof(what));
+	return contest_run(what, servers, n, b.load.size, rounds, turn, &b) ? 1 : 0;
 }

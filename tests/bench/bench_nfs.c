@@ -353,5 +353,6 @@ int main(int argc, char **argv)
 			 b.dirs, b.files, b.depth);
 	else
 		snprintf(what, sizeof(what), "NFSv3 %s, depth %d", op_names[op], b.depth);
-	return contest_run(what, servers, n, rounds, turn, &b) ? 1 : 0;
+	uint32_t bytes = b.op == OP_READ || b.op == OP_WRITE ? 4096 : 0;
+	return contest_run(what, servers, n, bytes, rounds, turn, &b) ? 1 : 0;
 }

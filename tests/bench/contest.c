@@ -93,21 +93,32 @@ static double median(const double *v, int n)
 	return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
 }
 
+static double client_cpu(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static int take_turn(struct contest_server *s, int round, contest_turn *turn, void *arg)
 {
-	double cpu0 = server_cpu(s), t0 = contest_now();
+	double cpu0 = server_cpu(s), client0 = client_cpu(), t0 = contest_now();
 	int64_t ops = turn(s, arg);
-	double t = contest_now() - t0, cpu = server_cpu(s) - cpu0;
+	double t = contest_now() - t0, cpu = server_cpu(s) - cpu0, client = client_cpu() - client0;
 	if (ops < 0)
 		return -1;
+	if (t <= 0)
+		t = 1e-9;
 	if (round >= 0) {
-		s->ops_s[round] = (double)ops / (t > 0 ? t : 1e-9);
+		s->ops_s[round] = (double)ops / t;
 		s->ops_cpu[round] = (double)ops / (cpu > 0.01 ? cpu : 0.01);
+		s->busy[round] = cpu / t;
+		s->client[round] = client / t;
 	}
 	return 0;
 }
 
-int contest_run(const char *what, struct contest_server *servers, int n, int rounds,
+int contest_run(const char *what, struct contest_server *servers, int n, uint32_t size, int rounds,
 		contest_turn *turn, void *arg)
 {
 	if (rounds > CONTEST_ROUNDS)
@@ -120,12 +131,15 @@ int contest_run(const char *what, struct contest_server *servers, int n, int rou
 	double first_cpu = median(servers[0].ops_cpu, rounds);
 	printf("%s (%d rounds, medians; ratio: %s over the other)\n", what, rounds,
 	       servers[0].name);
-	printf("  %-16s %12s %8s %14s %8s %8s\n", "server", "ops/s", "ratio", "ops/CPU-s", "ratio",
-	       "mem MiB");
+	printf("  %-14s %9s %6s %8s %11s %6s %6s %7s %8s\n", "server", "ops/s", "ratio", "MiB/s",
+	       "ops/CPU-s", "ratio", "CPU %", "client%", "mem MiB");
 	for (int i = 0; i < n; i++) {
-		double s = median(servers[i].ops_s, rounds), c = median(servers[i].ops_cpu, rounds);
-		printf("  %-16s %12.0f %8.2f %14.0f %8.2f %8ld\n", servers[i].name, s, first_s / s,
-		       c, first_cpu / c, server_memory_mib(&servers[i]));
+		struct contest_server *x = &servers[i];
+		double s = median(x->ops_s, rounds), c = median(x->ops_cpu, rounds);
+		printf("  %-14s %9.0f %6.2f %8.0f %11.0f %6.2f %6.0f %7.0f %8ld\n", x->name, s,
+		       first_s / s, s * size / 1048576, c, first_cpu / c,
+		       100 * median(x->busy, rounds), 100 * median(x->client, rounds),
+		       server_memory_mib(x));
 	}
 	fflush(stdout);
 	return 0;

@@ -18,6 +18,8 @@ struct contest_server {
 	int npids;
 	double ops_s[CONTEST_ROUNDS];	/* operations per second */
 	double ops_cpu[CONTEST_ROUNDS]; /* operations per server CPU second */
+	double busy[CONTEST_ROUNDS];	/* server CPU seconds per second */
+	double client[CONTEST_ROUNDS];	/* the generator's */
 	void *state;			/* the generator's */
 };
 
@@ -29,9 +31,10 @@ int contest_server_parse(struct contest_server *s, char *spec);
 
 /*
  * Runs rounds turns of each server, interleaved, after one warm-up turn each, and prints a table
- * of medians and ratios against the first server. 0, or -1 when a turn failed.
+ * of medians and ratios against the first server. size: bytes of an operation, for the bandwidth
+ * (0: it moves none). 0, or -1 when a turn failed.
  */
-int contest_run(const char *what, struct contest_server *servers, int n, int rounds,
+int contest_run(const char *what, struct contest_server *servers, int n, uint32_t size, int rounds,
 		contest_turn *turn, void *arg);
 
 double contest_now(void); /* seconds, monotonic */

@@ -1,7 +1,9 @@
 # Starts the peers from Debian that Isthmus is compared with, each on loopback
 # ports of its own and on storage in memory. Sourced by tests/bench/run.
 #
-#   peer_tgt_start DIR PORT            tgtd with one LUN on a file;   sets TGT_PID, TGT_URL
+#   peer_tgt_start DIR PORT            tgtd with two LUNs on files;   sets TGT_PID, TGT_URL,
+#                                      TGT_TUNED_URL
+#   peer_tcp_start PORT                bench_tcp;                     sets TCP_PID, TCP_URL
 #   peer_ganesha_start DIR PORT FSAL PATH   FSAL vfs or mem;          sets GANESHA_PID, GANESHA_URL
 #   peer_rpcbind_start               before Ganesha
 #   peer_stop PID
@@ -15,22 +17,41 @@ peer_wait_port() { # PORT
 	return 1
 }
 
+# Target 1 is as tgt makes it. Target 2 has the sizes that Isthmus and Linux use and takes digests:
+# by default tgt takes 8 KiB a PDU and none. Both are files written with pwrite() (bs-type rdwr).
 peer_tgt_start() { # DIR PORT
-	local dir=$1 port=$2 control=$((10000 + RANDOM % 20000)) i
+	local dir=$1 port=$2 control=$((10000 + RANDOM % 20000)) i name
 	mkdir -p "$dir"
-	[ -e "$dir/lun" ] || truncate -s 2G "$dir/lun"
 	tgtd -f -C "$control" --iscsi portal=127.0.0.1:"$port" >"$dir/tgtd.log" 2>&1 &
 	TGT_PID=$!
 	disown
+	peer_tgtadm() { tgtadm -C "$control" --lld iscsi "$@"; }
 	for ((i = 0; i < 50; i++)); do
-		tgtadm -C "$control" --lld iscsi --mode target --op show >/dev/null 2>&1 && break
+		peer_tgtadm --mode target --op show >/dev/null 2>&1 && break
 		sleep 0.1
 	done
-	tgtadm -C "$control" --lld iscsi --mode target --op new --tid 1 -T iqn.2026-01.org.example:tgt &&
-		tgtadm -C "$control" --lld iscsi --mode logicalunit --op new --tid 1 --lun 1 -b "$dir/lun" &&
-		tgtadm -C "$control" --lld iscsi --mode target --op bind --tid 1 -I ALL || return
+	for i in 1 2; do
+		[ -e "$dir/lun$i" ] || truncate -s 1G "$dir/lun$i"
+		name=iqn.2026-01.org.example:tgt$i
+		peer_tgtadm --mode target --op new --tid $i -T $name &&
+			peer_tgtadm --mode logicalunit --op new --tid $i --lun 1 --bstype rdwr -b "$dir/lun$i" &&
+			peer_tgtadm --mode target --op bind --tid $i -I ALL || return
+	done
+	for i in MaxRecvDataSegmentLength=262144 MaxBurstLength=16776192 FirstBurstLength=262144 \
+		InitialR2T=No ImmediateData=Yes HeaderDigest=CRC32C,None DataDigest=CRC32C,None; do
+		peer_tgtadm --mode target --op update --tid 2 -n "${i%%=*}" -v "${i#*=}" || return
+	done
 	peer_wait_port "$port"
-	TGT_URL=iscsi://127.0.0.1:$port/iqn.2026-01.org.example:tgt/1
+	TGT_URL=iscsi://127.0.0.1:$port/iqn.2026-01.org.example:tgt1/1
+	TGT_TUNED_URL=iscsi://127.0.0.1:$port/iqn.2026-01.org.example:tgt2/1
+}
+
+peer_tcp_start() { # PORT
+	"$build/tests/bench/bench_tcp" "$1" &
+	TCP_PID=$!
+	disown
+	peer_wait_port "$1"
+	TCP_URL=tcp://127.0.0.1:$1
 }
 
 # Ganesha registers with rpcbind or does not start. Sets RPCBIND_PID when it started one.
