@@ -136,6 +136,8 @@ static void task_respond(struct itask *t)
 /* No memory or no coroutine for it: the initiator tries again. */
 static void task_refuse(struct itask *t, unsigned status)
 {
+	if (!t->released)
+		scsi_told(&t->cmd, (uint8_t)status);
 	task_release(t);
 	t->cmd.status = (uint8_t)status;
 	t->cmd.sense_len = 0;

@@ -1,8 +1,8 @@
 /*
  * The life of a command: which logical unit, which operation, the checks every
  * operation needs, then the operation. The order of the checks is SAM-5 5.3.3's:
- * incorrect logical unit, unit attention, operation code, CDB fields, write
- * protection, medium.
+ * incorrect logical unit, unit attention, operation code, CDB fields, reservations,
+ * write protection, medium.
  *
  * Nothing here allocates, logs or waits; a command holds the view of its nexus
  * until scsi_release().
@@ -17,7 +17,21 @@
 enum scsi_next cmd_status(struct scsi_cmd *c, uint8_t status)
 {
 	c->status = status;
+	if (__builtin_expect(status != SCSI_GOOD, 0))
+		scsi_told(c, status);
 	return SCSI_DONE;
+}
+
+void scsi_told(struct scsi_cmd *c, uint8_t status)
+{
+	if (!c->lu || c->lu->ua_intlck != INTLCK_ESTABLISH)
+		return;
+	uint32_t ua = status == SCSI_BUSY		    ? UA_WAS_BUSY
+		      : status == SCSI_TASK_SET_FULL	    ? UA_WAS_FULL
+		      : status == SCSI_RESERVATION_CONFLICT ? UA_WAS_CONFLICT
+							    : 0;
+	if (ua)
+		nexus_ua_set(c->nexus, c->itl->number, ua);
 }
 
 enum scsi_next cmd_good(struct scsi_cmd *c)
@@ -187,6 +201,12 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* ---- checks ---- */
 
+/* The service action's row where the opcode has them; NULL: none such. */
+static const struct scsi_op *cmd_row(const struct scsi_cmd *c, const struct scsi_op *op)
+{
+	return op && op->actions ? op_find_action(op, c->cdb[1] & 0x1f) : op;
+}
+
 static const struct scsi_op *cmd_find_op(struct scsi_cmd *c)
 {
 	const struct scsi_op *op = op_find(c->cdb[0]);
@@ -225,14 +245,25 @@ static bool cmd_cdb_ok(struct scsi_cmd *c)
 	return true;
 }
 
-/* True: a unit attention ends the command. op: NULL when the opcode is not supported. */
+/*
+ * True: a unit attention ends the command. op: NULL when the opcode is not supported. SAM-5 5.3.3:
+ * power on and resets go before RESERVATION CONFLICT, which goes before the others. With
+ * UA_INTLCK_CTRL the condition stays until REQUEST SENSE takes it.
+ */
 static bool cmd_attention(struct scsi_cmd *c, const struct scsi_op *op)
 {
 	struct scsi_itl *l = c->itl;
 	uint8_t asc, ascq;
 	itl_watch_size(c->nexus, l);
-	if (__builtin_expect(!atomic_load_explicit(&l->ua, memory_order_relaxed), 1) ||
-	    (op && (op->flags & OP_UA_OK)) || !nexus_ua_take(c->nexus, l->number, &asc, &ascq))
+	uint32_t ua = atomic_load_explicit(&l->ua, memory_order_relaxed);
+	if (__builtin_expect(!ua, 1) || (op && (op->flags & OP_UA_OK)))
+		return false;
+	if (!(ua & UA_RESETS) && op && reservation_conflicts(c, op)) {
+		cmd_status(c, SCSI_RESERVATION_CONFLICT);
+		return true;
+	}
+	bool keep = c->lu->ua_intlck >= INTLCK_KEEP;
+	if (!(keep ? nexus_ua_look : nexus_ua_take)(c->nexus, l->number, &asc, &ascq))
 		return false;
 	cmd_sense(c, KEY_UNIT_ATTENTION, asc, ascq);
 	return true;
@@ -279,12 +310,14 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	if (!c->lu &&
 	    (!op || !(op->flags & OP_NO_LU) || ((op->flags & OP_LUN_ZERO) && !cmd_lun_zero(c))))
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
-	if (c->lu && cmd_attention(c, op))
+	if (c->lu && cmd_attention(c, cmd_row(c, op)))
 		return SCSI_DONE;
 	c->op = cmd_find_op(c);
 	if (!c->op || !cmd_cdb_ok(c))
 		return SCSI_DONE;
 	if (c->lu) {
+		if (reservation_conflicts(c, c->op))
+			return cmd_status(c, SCSI_RESERVATION_CONFLICT);
 		if ((c->op->flags & OP_WRITES) && (c->itl->read_only || c->lu->swp))
 			return cmd_sense(c, KEY_DATA_PROTECT, 0x27, 0x00);
 		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))

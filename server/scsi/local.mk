@@ -2,6 +2,7 @@ libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
 	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
+	server/scsi/attention.c server/scsi/reservation.c \
 	server/scsi/capacity.c server/scsi/cmd.c server/scsi/inquiry.c server/scsi/lu.c \
 	server/scsi/lun.c server/scsi/mode.c server/scsi/mode_pages.c server/scsi/nexus.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
@@ -14,7 +15,7 @@ scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 
 check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
-	tests/unit/scsi/test_rw tests/unit/scsi/test_sense
+	tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense
 
 tests_unit_scsi_test_inquiry_SOURCES = tests/unit/scsi/test_inquiry.c $(scsi_fixture)
 tests_unit_scsi_test_inquiry_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -31,6 +32,9 @@ tests_unit_scsi_test_op_table_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_provision_SOURCES = tests/unit/scsi/test_provision.c $(scsi_fixture)
 tests_unit_scsi_test_provision_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_provision_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_reservation_SOURCES = tests/unit/scsi/test_reservation.c $(scsi_fixture)
+tests_unit_scsi_test_reservation_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_reservation_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_rw_SOURCES = tests/unit/scsi/test_rw.c $(scsi_fixture)
 tests_unit_scsi_test_rw_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_rw_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

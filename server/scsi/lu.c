@@ -71,4 +71,6 @@ void lu_reset(struct scsi_lu *lu)
 	/* SPC-4 6.10: nothing is saved, so a reset brings the default mode parameters back. */
 	lu->d_sense = false;
 	lu->swp = false;
+	lu->tas = false;
+	lu->ua_intlck = INTLCK_CLEAR;
 }

@@ -174,6 +174,11 @@ static const struct mode_page *select_page(struct scsi_cmd *c, const uint8_t *b,
 			return NULL;
 		}
 	}
+	int wrong = mode_page_wrong(p, b + at);
+	if (wrong >= 0) {
+		cmd_bad_param(c, at + (unsigned)wrong, -1);
+		return NULL;
+	}
 	return p;
 }
 

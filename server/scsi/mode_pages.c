@@ -1,12 +1,14 @@
 /*
  * The mode pages of a logical unit. Nothing is saved (PS = 0). Changeable are only
- * D_SENSE and SWP of the control page; both are kept in the logical unit, shared
- * by all nexuses, and go back to zero with a reset.
+ * D_SENSE, SWP, UA_INTLCK_CTRL and TAS of the control page; they are kept in the logical
+ * unit, shared by all nexuses, and go back to zero with a reset.
  */
 #include "server/scsi/mode_pages.h"
 
 #define D_SENSE 0x04 /* byte 2 */
 #define SWP	0x08 /* byte 4 */
+#define INTLCK	0x30 /* byte 4: UA_INTLCK_CTRL */
+#define TAS	0x40 /* byte 5 */
 
 const struct mode_page mode_pages[] = {
     /* read-write error recovery: AWRE, ARRE */
@@ -17,7 +19,7 @@ const struct mode_page mode_pages[] = {
     {.code = 0x0a,
      .len = 12,
      .values = {0x0a, 10, 0, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0},
-     .changeable = {0, 0, D_SENSE, 0, SWP}},
+     .changeable = {0, 0, D_SENSE, 0, SWP | INTLCK, TAS}},
     /* control extension: MAXIMUM SENSE DATA LENGTH */
     {.code = 0x0a, .subpage = 0x01, .len = 32, .values = {0x4a, 0x01, 0, 28, 0, 0, SCSI_SENSE_MAX}},
     /* informational exceptions control: DEXCPT */
@@ -45,8 +47,18 @@ unsigned mode_page_get(const struct mode_page *p, struct scsi_lu *lu, enum mode_
 			buf[2] |= D_SENSE;
 		if (lu->swp)
 			buf[4] |= SWP;
+		buf[4] |= (uint8_t)(lu->ua_intlck << 4);
+		if (lu->tas)
+			buf[5] |= TAS;
 	}
 	return p->len;
+}
+
+int mode_page_wrong(const struct mode_page *p, const uint8_t *buf)
+{
+	/* SPC-4 7.5.9: UA_INTLCK_CTRL 01b is reserved */
+	bool control = p->code == 0x0a && !p->subpage;
+	return control && (buf[4] & INTLCK) == 0x10 ? 4 : -1;
 }
 
 bool mode_page_set(const struct mode_page *p, struct scsi_lu *lu, const uint8_t *buf)
@@ -54,6 +66,10 @@ bool mode_page_set(const struct mode_page *p, struct scsi_lu *lu, const uint8_t 
 	if (p->code != 0x0a || p->subpage)
 		return false;
 	bool d_sense = buf[2] & D_SENSE, swp = buf[4] & SWP;
+	bool tas = buf[5] & TAS;
+	uint8_t intlck = (buf[4] & INTLCK) >> 4;
 	bool changed = atomic_exchange(&lu->d_sense, d_sense) != d_sense;
+	changed |= atomic_exchange(&lu->tas, tas) != tas;
+	changed |= atomic_exchange(&lu->ua_intlck, intlck) != intlck;
 	return (atomic_exchange(&lu->swp, swp) != swp) | changed;
 }

@@ -21,6 +21,8 @@ const struct mode_page *mode_page_find(uint8_t code, uint8_t subpage);
 /* Writes the page's values of that kind; returns its length. */
 unsigned mode_page_get(const struct mode_page *p, struct scsi_lu *lu, enum mode_control pc,
 		       uint8_t *buf);
+/* The byte whose changeable bits have a value there is not; -1: none. */
+int mode_page_wrong(const struct mode_page *p, const uint8_t *buf);
 /* Makes the values current, which must differ in changeable bits only. True: something changed. */
 bool mode_page_set(const struct mode_page *p, struct scsi_lu *lu, const uint8_t *buf);
 

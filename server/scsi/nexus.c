@@ -5,9 +5,8 @@
  * changes; a command keeps the view it started with until it is released, so a
  * LUN that is taken away stays usable for the commands that run on it.
  *
- * Unit attentions (SAM-5 5.14) are bits in the view's entries, so none is ever
- * queued twice, and the lowest bit is reported first. They are set and taken under
- * the nexus lock; that there are none is seen without it.
+ * What is pending for a nexus (attention.c) and what reservations refuse it
+ * (reservation.c) goes from the old view into the new one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -115,6 +114,7 @@ void scsi_nexus_free(struct scsi_nexus *n)
 	struct scsi_registry *r = n->registry;
 	pthread_mutex_lock(&r->lock);
 	TAILQ_REMOVE(&r->nexuses, n, link);
+	reservation_nexus_gone(n);
 	pthread_mutex_unlock(&r->lock);
 	view_put(n->view);
 	pthread_mutex_destroy(&n->lock);
@@ -159,61 +159,6 @@ bool scsi_lun_exists(struct scsi_nexus *n, const uint8_t lun[8])
 	return there;
 }
 
-/* ---- unit attentions ---- */
-
-static const struct {
-	uint8_t asc, ascq;
-} ua_codes[] = {{0x29, 0x00}, {0x29, 0x03}, {0x2f, 0x00}, {0x3f, 0x0e},
-		{0x3f, 0x03}, {0x2a, 0x09}, {0x2a, 0x01}};
-
-void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas)
-{
-	pthread_mutex_lock(&n->lock);
-	struct scsi_itl *l = view_find(n->view, lun);
-	if (l)
-		atomic_fetch_or(&l->ua, uas);
-	pthread_mutex_unlock(&n->lock);
-}
-
-void itl_watch_size(struct scsi_nexus *n, struct scsi_itl *l)
-{
-	struct volume *v = lu_volume(l->lu);
-	if (!v)
-		return;
-	uint64_t size = volume_size(v), told = l->size;
-	if (__builtin_expect(size == told, 1))
-		return;
-	/* one of two commands that notice queues it; a LUN whose volume was missing has told none
-	 */
-	if (atomic_compare_exchange_strong(&l->size, &told, size) && told)
-		nexus_ua_set(n, l->number, UA_CAPACITY);
-}
-
-bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq)
-{
-	bool taken = false;
-	pthread_mutex_lock(&n->lock);
-	struct scsi_itl *l = view_find(n->view, lun);
-	if (l && l->ua) {
-		unsigned bit = (unsigned)__builtin_ctz(l->ua);
-		ASSERT(bit < ARRAY_LEN(ua_codes));
-		*ret_asc = ua_codes[bit].asc;
-		*ret_ascq = ua_codes[bit].ascq;
-		atomic_fetch_and(&l->ua, ~(1u << bit));
-		taken = true;
-	}
-	pthread_mutex_unlock(&n->lock);
-	return taken;
-}
-
-void nexus_ua_luns_told(struct scsi_nexus *n)
-{
-	pthread_mutex_lock(&n->lock);
-	for (unsigned i = 0; i < n->view->n; i++)
-		atomic_fetch_and(&n->view->luns[i].ua, ~(uint32_t)UA_LUNS_CHANGED);
-	pthread_mutex_unlock(&n->lock);
-}
-
 /* Carries over what was pending; true when a LUN came or went. */
 static bool view_carry_over(struct scsi_view *was, struct scsi_view *now)
 {
@@ -221,52 +166,38 @@ static bool view_carry_over(struct scsi_view *was, struct scsi_view *now)
 	for (unsigned i = 0; i < now->n; i++) {
 		struct scsi_itl *l = &now->luns[i], *old = view_find(was, l->number);
 		if (!old) {
-			l->ua = UA_POWER_ON;
+			itl_ua_add(l, UA_POWER_ON);
 			luns_changed = true;
 			continue;
 		}
-		l->ua = old->ua;
+		itl_ua_copy(l, old);
 		if (old->lu != l->lu) {
-			l->ua |= UA_INQUIRY | UA_CAPACITY;
+			itl_ua_add(l, UA_INQUIRY | UA_CAPACITY);
 			continue;
 		}
 		l->size = old->size;
 		if (old->read_only != l->read_only) /* WP in the mode parameter header */
-			l->ua |= UA_MODE;
+			itl_ua_add(l, UA_MODE);
 	}
 	return luns_changed;
 }
 
 void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v)
 {
+	reservation_view_fill(n, v);
 	pthread_mutex_lock(&n->lock);
 	struct scsi_view *was = n->view;
 	if (!was) { /* a new nexus */
 		for (unsigned i = 0; i < v->n; i++)
-			v->luns[i].ua = UA_POWER_ON;
+			itl_ua_add(&v->luns[i], UA_POWER_ON);
 	} else if (view_carry_over(was, v)) {
 		for (unsigned i = 0; i < v->n; i++)
 			if (!(v->luns[i].ua & UA_POWER_ON))
-				v->luns[i].ua |= UA_LUNS_CHANGED;
+				itl_ua_add(&v->luns[i], UA_LUNS_CHANGED);
 	}
 	n->view = v;
 	pthread_mutex_unlock(&n->lock);
+	if (was)
+		reservation_view_left(n, was);
 	view_put(was);
-}
-
-void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
-			const struct scsi_lu *lu, uint32_t uas)
-{
-	struct scsi_nexus *n;
-	pthread_mutex_lock(&r->lock);
-	TAILQ_FOREACH (n, &r->nexuses, link) {
-		if (n == not_this)
-			continue;
-		pthread_mutex_lock(&n->lock);
-		for (unsigned i = 0; i < n->view->n; i++)
-			if (n->view->luns[i].lu == lu)
-				atomic_fetch_or(&n->view->luns[i].ua, uas);
-		pthread_mutex_unlock(&n->lock);
-	}
-	pthread_mutex_unlock(&r->lock);
 }

@@ -1,8 +1,6 @@
 /*
  * The operations, one row an opcode or service action. From this table commands
  * are found and checked, and REPORT SUPPORTED OPERATION CODES is answered.
- * Reservations (RESERVE, RELEASE, PERSISTENT RESERVE) are not here and so are
- * answered INVALID COMMAND OPERATION CODE.
  */
 #include "server/scsi/scsi_priv.h"
 
@@ -12,14 +10,14 @@
 #define ACT(text, len, d, fl, sa) ROW(text, len, d, fl), .action_field = true, .action = sa
 
 static const struct scsi_op service_in_16[] = {
-    {ACT("READ CAPACITY(16)", 16, DIR_IN, OP_MEDIUM, 0x10), .usage = {0x9e, 0x10, FF8, FF4, 0, 0},
-     .start = op_read_capacity_16},
+    {ACT("READ CAPACITY(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK, 0x10),
+     .usage = {0x9e, 0x10, FF8, FF4, 0, 0}, .start = op_read_capacity_16},
 };
 
 static const struct scsi_op maintenance_in[] = {
-    {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, 0, 0x0c),
+    {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, OP_RES_READ, 0x0c),
      .usage = {0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, FF4, 0, 0}, .start = op_report_opcodes},
-    {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, 0, 0x0d),
+    {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, OP_RES_READ, 0x0d),
      .usage = {0xa3, 0x0d, 0x80, 0, 0, 0, FF4, 0, 0}, .start = op_report_tmfs},
 };
 
@@ -28,27 +26,31 @@ static const struct scsi_op maintenance_in[] = {
 /* The group number (byte 6 of 10-byte, 10 of 12-byte, 14 of 16-byte CDBs) is only for grouping
  * statistics: taken and ignored. */
 static const struct scsi_op ops[256] = {
-    [0x00] = {ROW("TEST UNIT READY", 6, DIR_NONE, OP_MEDIUM), .usage = {0x00},
+    [0x00] = {ROW("TEST UNIT READY", 6, DIR_NONE, OP_MEDIUM | OP_RES_FREE), .usage = {0x00},
 	      .start = op_test_unit_ready},
-    [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN, OP_UA_OK | OP_NO_LU),
+    [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN, OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x03, 0x01, 0, 0, 0xff, 0}, .start = op_request_sense},
-    [0x08] = {ROW("READ(6)", 6, DIR_IN, OP_MEDIUM), .usage = {0x08, 0x1f, 0xff, 0xff, 0xff, 0},
-	      .start = op_read, .start_wait = op_read_wait},
+    [0x08] = {ROW("READ(6)", 6, DIR_IN, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0x08, 0x1f, 0xff, 0xff, 0xff, 0}, .start = op_read,
+	      .start_wait = op_read_wait},
     [0x0a] = {ROW("WRITE(6)", 6, DIR_OUT, WRITES), .usage = {0x0a, 0x1f, 0xff, 0xff, 0xff, 0},
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
-    [0x12] = {ROW("INQUIRY", 6, DIR_IN, OP_UA_OK | OP_NO_LU),
+    [0x12] = {ROW("INQUIRY", 6, DIR_IN, OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x12, 0x01, 0xff, 0xff, 0xff, 0}, .start = op_inquiry},
     [0x15] = {ROW("MODE SELECT(6)", 6, DIR_OUT, 0), .usage = {0x15, 0x11, 0, 0, 0xff, 0},
 	      .start = op_mode_select, .finish = op_mode_select_finish},
-    [0x1a] = {ROW("MODE SENSE(6)", 6, DIR_IN, 0), .usage = {0x1a, 0x08, 0xff, 0xff, 0xff, 0},
-	      .start = op_mode_sense},
-    [0x1b] = {ROW("START STOP UNIT", 6, DIR_NONE, OP_MEDIUM),
+    [0x16] = {ROW("RESERVE(6)", 6, DIR_NONE, OP_RES_FREE), .usage = {0x16}, .start = op_reserve},
+    [0x17] = {ROW("RELEASE(6)", 6, DIR_NONE, OP_RES_FREE | OP_LEGACY_OK), .usage = {0x17},
+	      .start = op_release},
+    [0x1a] = {ROW("MODE SENSE(6)", 6, DIR_IN, OP_RES_READ),
+	      .usage = {0x1a, 0x08, 0xff, 0xff, 0xff, 0}, .start = op_mode_sense},
+    [0x1b] = {ROW("START STOP UNIT", 6, DIR_NONE, OP_MEDIUM | OP_RES_CDB),
 	      .usage = {0x1b, 0x01, 0, 0x0f, 0xf7, 0}, .start = op_start_stop,
 	      .start_wait = op_start_stop_wait},
-    [0x25] = {ROW("READ CAPACITY(10)", 10, DIR_IN, OP_MEDIUM),
+    [0x25] = {ROW("READ CAPACITY(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x25, 0, FF4, 0, 0, 0x01, 0}, .start = op_read_capacity_10},
-    [0x28] = {ROW("READ(10)", 10, DIR_IN, OP_MEDIUM),
+    [0x28] = {ROW("READ(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x28, 0x18, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_read,
 	      .start_wait = op_read_wait},
     [0x2a] = {ROW("WRITE(10)", 10, DIR_OUT, WRITES),
@@ -59,11 +61,11 @@ static const struct scsi_op ops[256] = {
 	      .usage = {0x2e, 0x12, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_write_verify,
 	      .start_wait = op_write_wait, .finish = op_write_verify_finish,
 	      .finish_wait = op_write_verify_finish_wait},
-    [0x2f] = {ROW("VERIFY(10)", 10, DIR_OUT, OP_MEDIUM),
+    [0x2f] = {ROW("VERIFY(10)", 10, DIR_OUT, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x2f, 0x16, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_verify,
 	      .start_wait = op_verify_wait, .finish = op_verify_finish,
 	      .finish_wait = op_verify_finish_wait},
-    [0x34] = {ROW("PRE-FETCH(10)", 10, DIR_NONE, OP_MEDIUM),
+    [0x34] = {ROW("PRE-FETCH(10)", 10, DIR_NONE, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x34, 0x02, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_prefetch},
     [0x35] = {ROW("SYNCHRONIZE CACHE(10)", 10, DIR_NONE, OP_MEDIUM),
 	      .usage = {0x35, 0x02, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_sync,
@@ -78,10 +80,14 @@ static const struct scsi_op ops[256] = {
     [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, 0),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,
 	      .finish = op_mode_select_finish},
-    [0x5a] = {ROW("MODE SENSE(10)", 10, DIR_IN, 0),
+    [0x56] = {ROW("RESERVE(10)", 10, DIR_NONE, OP_RES_FREE), .usage = {0x56}, .start = op_reserve},
+    [0x57] = {ROW("RELEASE(10)", 10, DIR_NONE, OP_RES_FREE | OP_LEGACY_OK), .usage = {0x57},
+	      .start = op_release},
+    [0x5a] = {ROW("MODE SENSE(10)", 10, DIR_IN, OP_RES_READ),
 	      .usage = {0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_sense},
-    [0x88] = {ROW("READ(16)", 16, DIR_IN, OP_MEDIUM), .usage = {0x88, 0x18, FF8, FF4, 0x3f, 0},
-	      .start = op_read, .start_wait = op_read_wait},
+    [0x88] = {ROW("READ(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0x88, 0x18, FF8, FF4, 0x3f, 0}, .start = op_read,
+	      .start_wait = op_read_wait},
     [0x8a] = {ROW("WRITE(16)", 16, DIR_OUT, WRITES), .usage = {0x8a, 0x18, FF8, FF4, 0x3f, 0},
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
@@ -89,10 +95,11 @@ static const struct scsi_op ops[256] = {
 	      .usage = {0x8e, 0x12, FF8, FF4, 0x3f, 0}, .start = op_write_verify,
 	      .start_wait = op_write_wait, .finish = op_write_verify_finish,
 	      .finish_wait = op_write_verify_finish_wait},
-    [0x8f] = {ROW("VERIFY(16)", 16, DIR_OUT, OP_MEDIUM), .usage = {0x8f, 0x16, FF8, FF4, 0x3f, 0},
-	      .start = op_verify, .start_wait = op_verify_wait, .finish = op_verify_finish,
+    [0x8f] = {ROW("VERIFY(16)", 16, DIR_OUT, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0x8f, 0x16, FF8, FF4, 0x3f, 0}, .start = op_verify,
+	      .start_wait = op_verify_wait, .finish = op_verify_finish,
 	      .finish_wait = op_verify_finish_wait},
-    [0x90] = {ROW("PRE-FETCH(16)", 16, DIR_NONE, OP_MEDIUM),
+    [0x90] = {ROW("PRE-FETCH(16)", 16, DIR_NONE, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x90, 0x02, FF8, FF4, 0x3f, 0}, .start = op_prefetch},
     [0x91] = {ROW("SYNCHRONIZE CACHE(16)", 16, DIR_NONE, OP_MEDIUM),
 	      .usage = {0x91, 0x02, FF8, FF4, 0x3f, 0}, .start = op_sync,
@@ -103,22 +110,23 @@ static const struct scsi_op ops[256] = {
     [0x9e] = {.name = "SERVICE ACTION IN(16)",
 	      .actions = service_in_16,
 	      .nactions = ARRAY_LEN(service_in_16)},
-    [0xa0] = {ROW("REPORT LUNS", 12, DIR_IN, OP_UA_OK | OP_NO_LU | OP_LUN_ZERO),
+    [0xa0] = {ROW("REPORT LUNS", 12, DIR_IN,
+		  OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0xa0, 0, 0xff, 0, 0, 0, FF4, 0, 0}, .start = op_report_luns},
     [0xa3] = {.name = "MAINTENANCE IN",
 	      .actions = maintenance_in,
 	      .nactions = ARRAY_LEN(maintenance_in)},
-    [0xa8] = {ROW("READ(12)", 12, DIR_IN, OP_MEDIUM), .usage = {0xa8, 0x18, FF8, 0x3f, 0},
-	      .start = op_read, .start_wait = op_read_wait},
+    [0xa8] = {ROW("READ(12)", 12, DIR_IN, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0xa8, 0x18, FF8, 0x3f, 0}, .start = op_read, .start_wait = op_read_wait},
     [0xaa] = {ROW("WRITE(12)", 12, DIR_OUT, WRITES), .usage = {0xaa, 0x18, FF8, 0x3f, 0},
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
     [0xae] = {ROW("WRITE AND VERIFY(12)", 12, DIR_OUT, WRITES), .usage = {0xae, 0x12, FF8, 0x3f, 0},
 	      .start = op_write_verify, .start_wait = op_write_wait,
 	      .finish = op_write_verify_finish, .finish_wait = op_write_verify_finish_wait},
-    [0xaf] = {ROW("VERIFY(12)", 12, DIR_OUT, OP_MEDIUM), .usage = {0xaf, 0x16, FF8, 0x3f, 0},
-	      .start = op_verify, .start_wait = op_verify_wait, .finish = op_verify_finish,
-	      .finish_wait = op_verify_finish_wait},
+    [0xaf] = {ROW("VERIFY(12)", 12, DIR_OUT, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0xaf, 0x16, FF8, 0x3f, 0}, .start = op_verify, .start_wait = op_verify_wait,
+	      .finish = op_verify_finish, .finish_wait = op_verify_finish_wait},
 };
 
 const struct scsi_op *op_find(uint8_t opcode)

@@ -97,6 +97,9 @@ void scsi_release(struct scsi_cmd *c);
 /* Tells the command failed in the transport: sets CHECK CONDITION with this sense. */
 void scsi_fail(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
 
+/* The transport ends the command with this status by itself, before scsi_release(). */
+void scsi_told(struct scsi_cmd *c, uint8_t status);
+
 /* ---- targets, from array metadata; any thread ---- */
 
 /* Both on the reactor the core was opened on. All nexuses are freed before the registry; in a task

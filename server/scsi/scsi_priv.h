@@ -36,9 +36,12 @@ struct scsi_lu {
 	uint32_t block_size;
 	unsigned block_shift;
 	char serial[64];
-	struct volume *_Atomic volume; /* NULL while the core has none of that number */
-	_Atomic bool d_sense;	       /* control mode page: descriptor format sense data */
-	_Atomic bool swp;	       /* control mode page: software write protect */
+	struct volume *_Atomic volume;	/* NULL while the core has none of that number */
+	_Atomic bool d_sense;		/* control mode page: descriptor format sense data */
+	_Atomic bool swp;		/* control mode page: software write protect */
+	_Atomic bool tas;		/* ... commands others abort end with TASK ABORTED */
+	_Atomic uint8_t ua_intlck;	/* ... UA_INTLCK_CTRL */
+	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
 };
 int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
 	   const char *serial);
@@ -49,24 +52,48 @@ struct volume *lu_volume(struct scsi_lu *lu);
 uint64_t lu_blocks(struct scsi_lu *lu); /* 0 without a volume */
 void lu_reset(struct scsi_lu *lu);
 
-/* Unit attentions of one I_T_L nexus, a bit each; the lowest is reported first (SAM-5 5.14). */
+/* Unit attentions, a bit each (attention.c); those of UA_RESETS go first, by their bits. */
 enum scsi_ua {
-	UA_POWER_ON = 1 << 0,	  /* 29/00 */
-	UA_RESET = 1 << 1,	  /* 29/03 */
-	UA_CLEARED = 1 << 2,	  /* 2F/00 */
-	UA_LUNS_CHANGED = 1 << 3, /* 3F/0E */
-	UA_INQUIRY = 1 << 4,	  /* 3F/03 */
-	UA_CAPACITY = 1 << 5,	  /* 2A/09 */
-	UA_MODE = 1 << 6,	  /* 2A/01 */
+	UA_POWER_ON = 1 << 0,	   /* 29/00 */
+	UA_RESET = 1 << 1,	   /* 29/03 */
+	UA_CLEARED = 1 << 2,	   /* 2F/00 */
+	UA_LUNS_CHANGED = 1 << 3,  /* 3F/0E */
+	UA_INQUIRY = 1 << 4,	   /* 3F/03 */
+	UA_CAPACITY = 1 << 5,	   /* 2A/09 */
+	UA_MODE = 1 << 6,	   /* 2A/01 */
+	UA_RES_PREEMPTED = 1 << 7, /* 2A/03 */
+	UA_RES_RELEASED = 1 << 8,  /* 2A/04 */
+	UA_REG_PREEMPTED = 1 << 9, /* 2A/05 */
+	UA_ACCESS = 1 << 10,	   /* 2A/06 asymmetric access state changed */
+	UA_WAS_BUSY = 1 << 11,	   /* 2C/09 */
+	UA_WAS_FULL = 1 << 12,	   /* 2C/0A */
+	UA_WAS_CONFLICT = 1 << 13, /* 2C/0B */
+};
+#define UA_KINDS  14
+#define UA_RESETS (UA_POWER_ON | UA_RESET)
+
+/* Values of UA_INTLCK_CTRL (SPC-4 7.5.9): what CHECK CONDITION does to a unit attention, and
+ * whether a status of BUSY, TASK SET FULL or RESERVATION CONFLICT makes one. */
+enum { INTLCK_CLEAR = 0, INTLCK_KEEP = 2, INTLCK_ESTABLISH = 3 };
+
+/* What reservations mean for an I_T_L nexus (reservation.c). */
+enum itl_res {
+	RES_NO_READ = 1,      /* a persistent reservation refuses even reads */
+	RES_NO_WRITE = 2,     /* ... all that changes something */
+	RES_LEGACY = 4,	      /* another nexus holds a RESERVE */
+	RES_REGISTERED = 8,   /* this nexus has a reservation key */
+	RES_REGISTRANTS = 16, /* some nexus has */
 };
 
 /* A logical unit as one nexus sees it. */
 struct scsi_itl {
 	uint32_t number;
 	bool read_only;
-	struct scsi_lu *lu;    /* a reference */
-	_Atomic uint32_t ua;   /* set and cleared under the nexus lock, tested without */
-	_Atomic uint64_t size; /* of the volume, as last told to this nexus */
+	struct scsi_lu *lu;		 /* a reference */
+	_Atomic uint32_t ua;		 /* set and cleared under the nexus lock, tested without */
+	uint8_t nqueue, queue[UA_KINDS]; /* their numbers as they came; nexus lock */
+	_Atomic uint8_t res;		 /* itl_res; changes under the registry lock */
+	_Atomic uint64_t size;		 /* of the volume, as last told to this nexus */
 };
 
 /* Everything a nexus sees, by number; replaced whole when the metadata changes. */
@@ -102,13 +129,28 @@ void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v);
 /* Queues CAPACITY DATA HAS CHANGED when the volume is not as large as this nexus was told. */
 void itl_watch_size(struct scsi_nexus *n, struct scsi_itl *l);
 void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
-/* Takes the first unit attention. False: none pending. */
+/* Takes the first unit attention, or only looks. False: none pending. */
 bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
+bool nexus_ua_look(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
+/* With the nexus lock. */
+void itl_ua_add(struct scsi_itl *l, uint32_t uas);
+void itl_ua_copy(struct scsi_itl *l, const struct scsi_itl *from);
 /* REPORT LUNS was answered: its unit attention is over on every logical unit (SPC-4 6.33). */
 void nexus_ua_luns_told(struct scsi_nexus *n);
 /* Queues uas for every other nexus that sees lu. */
 void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
 			const struct scsi_lu *lu, uint32_t uas);
+
+/* ---- reservations (reservation.c) ---- */
+
+/* Does a reservation of another nexus refuse this operation? One load when there is none. */
+bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op);
+/* All with the registry lock. The nexus ends; it is going to see v; it saw `was` until now. */
+void reservation_nexus_gone(struct scsi_nexus *n);
+void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v);
+void reservation_view_left(struct scsi_nexus *n, struct scsi_view *was);
+/* The logical unit was reset: a RESERVE is over (SPC-2 5.5.1); persistent ones stay. */
+void reservation_reset(struct scsi_registry *r, struct scsi_lu *lu);
 
 /* ---- LUN addresses (SAM-5 4.7) ---- */
 
@@ -182,6 +224,13 @@ enum op_flags {
 	OP_WRITES = 4,	  /* changes the medium: refused when write-protected */
 	OP_MEDIUM = 8,	  /* needs the volume */
 	OP_LUN_ZERO = 16, /* with OP_NO_LU: only by LUN 0 */
+
+	/* Beside a reservation of another nexus (SPC-4 5.12.1 table 66, SBC-3 4.17 table 15). A row
+	 * that says nothing conflicts with every one. */
+	OP_RES_READ = 32,   /* conflicts with exclusive access only */
+	OP_RES_FREE = 64,   /* conflicts with none */
+	OP_RES_CDB = 128,   /* conflicts with none when the CDB asks for nothing that matters */
+	OP_LEGACY_OK = 256, /* allowed beside a RESERVE (SPC-2 5.5.1 table 10) */
 };
 enum op_dir { DIR_NONE, DIR_IN, DIR_OUT };
 
@@ -190,7 +239,7 @@ typedef enum scsi_next op_fn(struct scsi_cmd *c);
 struct scsi_op {
 	const char *name;
 	uint8_t cdb_len;
-	uint8_t flags;	   /* op_flags */
+	uint16_t flags;	   /* op_flags */
 	uint8_t dir;	   /* op_dir */
 	bool action_field; /* the CDB has a service action: this one */
 	uint8_t action;
@@ -214,6 +263,7 @@ static inline bool op_supported(const struct scsi_op *op)
 
 op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_stop_wait;
 op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
+op_fn op_reserve, op_release;
 op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;

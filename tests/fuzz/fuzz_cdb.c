@@ -52,7 +52,7 @@ static void world_close(struct world *w)
 static void check_answer(const struct scsi_cmd *c)
 {
 	ASSERT(c->status == SCSI_GOOD || c->status == SCSI_CHECK_CONDITION ||
-	       c->status == SCSI_BUSY);
+	       c->status == SCSI_BUSY || c->status == SCSI_RESERVATION_CONFLICT);
 	ASSERT(iov_bytes(c->in_iov, c->in_iovcnt) == c->in_len);
 	if (c->status != SCSI_CHECK_CONDITION)
 		return;

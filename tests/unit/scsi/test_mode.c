@@ -77,7 +77,7 @@ static uint8_t select_control(struct scsi_nexus *n, uint8_t b2, uint8_t b4)
 START_TEST(changeable_bits_change)
 {
 	run(fx->a, 0, CDB(0x1a, 8, 0x4a, 0, 255), NULL, 255);
-	ck_assert_mem_eq(fx->in + 4, ((uint8_t[12]){0x0a, 10, 0x04, 0, 0x08}), 12);
+	ck_assert_mem_eq(fx->in + 4, ((uint8_t[12]){0x0a, 10, 0x04, 0, 0x38, 0x40}), 12);
 
 	ck_assert_int_eq(select_control(fx->a, 0x04, 0), 0);
 	ck_assert(lu0()->d_sense);
