@@ -373,7 +373,8 @@ static void exec_break(struct channel_exec *x, const char *why)
 	if (x->broken)
 		return;
 	x->broken = true;
-	log_warn("channel: closed, the head broke the ring head=%s why=%s", x->seg->head, why);
+	event_write(LOG_L_WARN, "head.broken", "head %s broke its channel (%s): closed",
+		    x->seg->head, why);
 	shutdown(x->sock_fd, SHUT_RDWR);
 }
 
@@ -403,6 +404,8 @@ static unsigned exec_drain(struct channel_exec *x)
 		n++;
 		exec_one(x, &q);
 	}
+	if (atomic_load(&x->seg->lost))
+		exec_break(x, "the segment's file changed its size");
 	if (n)
 		atomic_store_explicit(&x->seg->hdr->sq_head, x->sq_head, memory_order_release);
 	return n;

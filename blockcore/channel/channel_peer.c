@@ -13,6 +13,8 @@
  * asked for has ended before the new one is welcomed: a request is never
  * executed behind the back of one that was issued again.
  *
+ * An instance that changed the size of its segment's file (channel_guard.h) is closed and refused.
+ *
  * A segment whose head is not connected keeps its hazards until the head's
  * process is gone (pid and start time) or left in order; the reaper looks.
  */
@@ -103,6 +105,8 @@ static int take_segment(struct channel_peer *p, struct channel_conn *c,
 	struct channel_server *s = p->server;
 	struct channel_seg *old = p->seg, *seg;
 	if (old && old->instance == hello->instance) {
+		if (channel_seg_lost(old))
+			return -ERR_EPOCH_STALE; /* a new instance gets a new one */
 		channel_seg_reset(old, c->pid);
 		return 0;
 	}
@@ -249,6 +253,13 @@ static void reap(struct channel_server *s)
 		channel_seg_free(seg, true);
 	}
 	TAILQ_FOREACH_SAFE (p, &s->peers, link, next) {
+		if (p->conn && !p->conn->closing && channel_seg_lost(p->seg)) {
+			event_write(LOG_L_WARN, "head.broken",
+				    "head %s broke its channel (the segment's file changed its "
+				    "size): closed",
+				    p->name);
+			channel_conn_close(p->conn);
+		}
 		if (p->users || p->conn || !p->seg || !channel_seg_abandoned(p->seg))
 			continue;
 		log_info("channel: head is gone head=%s", p->name);

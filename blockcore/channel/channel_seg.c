@@ -1,6 +1,7 @@
 /* Channel segments as the controller keeps them (channel_seg.h). */
 #include "blockcore/channel/channel_seg.h"
 #include "blockcore/cache/cache.h"
+#include "blockcore/channel/channel_guard.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -47,6 +48,11 @@ static int seg_map(struct channel_seg *seg, uint32_t npages)
 	void *p = mmap(NULL, seg->geo.size, PROT_READ | PROT_WRITE, MAP_SHARED, seg->fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
+	int rc = channel_guard_enter(p, seg->geo.size, &seg->lost);
+	if (rc) {
+		munmap(p, seg->geo.size);
+		return rc;
+	}
 	seg->base = p;
 	seg->hdr = p;
 	seg->sq = (struct channel_sqe *)(seg->base + seg->geo.sq_off);
@@ -212,6 +218,16 @@ bool channel_seg_abandoned(const struct channel_seg *seg)
 	return start == 0 || start != seg->pid_start;
 }
 
+bool channel_seg_lost(struct channel_seg *seg)
+{
+	struct stat st;
+	CHECK(seg, SEG_MAGIC);
+	if (!atomic_load(&seg->lost) &&
+	    (fstat(seg->fd, &st) || (size_t)st.st_size != seg->geo.size))
+		atomic_store(&seg->lost, true);
+	return atomic_load(&seg->lost);
+}
+
 void channel_seg_free(struct channel_seg *seg, bool remove)
 {
 	if (!seg)
@@ -220,8 +236,10 @@ void channel_seg_free(struct channel_seg *seg, bool remove)
 	seg->magic = 0;
 	if (seg->hazard)
 		cache_hazard_remove(seg->cache, seg->hazard);
-	if (seg->base)
+	if (seg->base) {
+		channel_guard_leave(seg->base);
 		munmap(seg->base, seg->geo.size);
+	}
 	if (seg->fd >= 0)
 		close(seg->fd);
 	if (remove)

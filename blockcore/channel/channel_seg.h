@@ -24,7 +24,8 @@ struct channel_seg {
 	uint64_t instance, epoch, pid_start;
 	pid_t pid;
 	uint32_t npages;
-	bool fenced; /* another instance has the name now */
+	bool fenced;	   /* another instance has the name now */
+	_Atomic bool lost; /* the head shrank the file: what is mapped is private zeros */
 	int fd;
 	struct channel_geometry geo;
 	uint8_t *base;
@@ -55,6 +56,8 @@ void channel_seg_reset(struct channel_seg *seg, pid_t pid);
 void channel_seg_retire(struct channel_seg *seg, uint64_t new_epoch);
 /* True when nobody can hold pages by it any more: left in order, or the process is gone. */
 bool channel_seg_abandoned(const struct channel_seg *seg);
+/* True when the head changed the file's size: nothing in it is shared any more. */
+bool channel_seg_lost(struct channel_seg *seg);
 /* Takes its hazards out of the cache; `remove` the file too, or leave it to a successor. */
 void channel_seg_free(struct channel_seg *seg, bool remove);
 

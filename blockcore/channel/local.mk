@@ -4,6 +4,7 @@ libblockcore_a_SOURCES += \
 	blockcore/channel/channel_client.h blockcore/channel/channel_client_impl.h \
 	blockcore/channel/channel_config.c blockcore/channel/channel_conn.c \
 	blockcore/channel/channel_exec.c blockcore/channel/channel_exec.h \
+	blockcore/channel/channel_guard.c blockcore/channel/channel_guard.h \
 	blockcore/channel/channel_hit.c blockcore/channel/channel_layout.h \
 	blockcore/channel/channel_peer.c blockcore/channel/channel_ring.c \
 	blockcore/channel/channel_seg.c blockcore/channel/channel_seg.h \

@@ -1,14 +1,19 @@
 /* Heads that keep to no rule: they harm themselves, never the controller or another head. */
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "blockcore/channel/channel_layout.h"
 #include "blockcore/channel/channel_sock.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include "runtime/reactor.h"
 #include "tests/unit/channel/channel_rig.h"
 
@@ -20,7 +25,7 @@ struct raw {
 	uint64_t epoch;
 };
 
-static int raw_connect(struct raw *r)
+static int raw_connect(struct raw *r, uint64_t instance)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	Isthmus__ChannelMsg m = ISTHMUS__CHANNEL_MSG__INIT, *answer;
@@ -33,7 +38,7 @@ static int raw_connect(struct raw *r)
 	m.hello = &hello;
 	hello.head = "h1";
 	hello.group = "g1";
-	hello.instance = 1 + rnd(2);
+	hello.instance = instance;
 	ck_assert_int_eq(channel_sock_send(r->sock, &m, NULL, 0), 0);
 	int rc = channel_sock_recv(r->sock, 0, &answer, r->fds);
 	if (rc || answer->body_case != ISTHMUS__CHANNEL_MSG__BODY_WELCOME) {
@@ -135,7 +140,7 @@ static void hostile(void *arg)
 {
 	for (int round = 0; round < 25; round++) {
 		struct raw r = {0};
-		if (raw_connect(&r))
+		if (raw_connect(&r, 1 + rnd(2)))
 			continue; /* an instance that was fenced */
 		raw_open(&r);
 		hostile_entries(&r);
@@ -158,8 +163,134 @@ START_TEST(a_hostile_head_harms_only_itself)
 }
 END_TEST
 
+/* ---- descriptors ---- */
+
+static bool closed_by_the_other_side(struct raw *r)
+{
+	Isthmus__ChannelMsg *m;
+	int rc;
+	while ((rc = channel_sock_recv(r->sock, 30 * NS_PER_S, &m, NULL)) == 0)
+		isthmus__channel_msg__free_unpacked(m, NULL);
+	return rc == -ERR_DISCONNECTED;
+}
+
+/* Honest READs and WRITEs, as many as fit. */
+static void fill_ring(struct raw *r)
+{
+	struct channel_sqe *sq = (struct channel_sqe *)(r->base + r->geo.sq_off);
+	struct channel_head *h = (struct channel_head *)r->base;
+	for (unsigned i = 0; i < CHANNEL_ENTRIES / 2; i++)
+		sq[i] = (struct channel_sqe){.op = i % 2 ? CHANNEL_READ : CHANNEL_WRITE,
+					     .volume = 1,
+					     .epoch = r->epoch,
+					     .off = i * 8 * KIB,
+					     .len = 8 * KIB,
+					     .staging = i * 8 * KIB,
+					     .tag = i};
+	atomic_store(&h->sq_tail, CHANNEL_ENTRIES / 2);
+}
+
+/* Changes of the segment's file while requests wait in it, or while nothing happens at all. */
+static void resize(void *arg)
+{
+	static const uint64_t one = 1;
+	struct raw r, none;
+	uint64_t instance = 10;
+	for (int round = 0; round < 8; round++, instance++) {
+		memset(&r, 0, sizeof(r));
+		ck_assert_int_eq(raw_connect(&r, instance), 0);
+		raw_open(&r);
+		fill_ring(&r);
+		off_t sizes[] = {0, 4096, (off_t)r.geo.size / 2, (off_t)r.geo.size + 4096};
+		ck_assert_int_eq(ftruncate(r.fds[0], sizes[round % 4]), 0);
+		if (round < 4)
+			ck_assert_int_eq(write(r.fds[2], &one, sizeof(one)), sizeof(one));
+		ck_assert(closed_by_the_other_side(&r));
+		ck_assert_int_eq(raw_connect(&none, instance), -1);
+		raw_close(&r);
+	}
+	survivor(arg);
+}
+
+START_TEST(a_segment_that_shrinks_harms_only_its_head)
+{
+	run_both(resize);
+}
+END_TEST
+
+/* Memory given back under the controller's hands is zeros, and nothing else changes. */
+static void punch(void *arg)
+{
+	static const uint64_t one = 1;
+	struct raw r = {0};
+	ck_assert_int_eq(raw_connect(&r, 1), 0);
+	raw_open(&r);
+	fill_ring(&r);
+	ck_assert_int_eq(fallocate(r.fds[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   (off_t)channel_geometry(0).hazard_off,
+				   (off_t)(r.geo.size - channel_geometry(0).hazard_off)),
+			 0);
+	ck_assert_int_eq(write(r.fds[2], &one, sizeof(one)), sizeof(one));
+	struct channel_head *h = (struct channel_head *)r.base;
+	while (atomic_load(&h->cq_tail) != CHANNEL_ENTRIES / 2)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	raw_close(&r);
+	survivor(arg);
+}
+
+START_TEST(a_segment_with_holes_harms_nobody)
+{
+	run_both(punch);
+}
+END_TEST
+
+/* Who may not write the file gets no way to by the descriptor either. */
+static void reopen_as_nobody(int fd)
+{
+	char path[64];
+	pid_t pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (setgid(65534) || setuid(65534))
+			_exit(2);
+		_exit(open(path, O_RDWR) < 0 && errno == EACCES ? 0 : 1);
+	}
+	int status;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+static void cache_descriptor(void *arg)
+{
+	struct raw r = {0};
+	ck_assert_int_eq(raw_connect(&r, 1), 0);
+	int fd = r.fds[1];
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	ck_assert_int_eq(ftruncate(fd, 0), -1);
+	ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+	ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	void *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	ck_assert_int_eq(mprotect(p, 4096, PROT_READ | PROT_WRITE), -1);
+	munmap(p, 4096);
+	if (FORKS && geteuid() == 0)
+		reopen_as_nobody(fd);
+	raw_close(&r);
+	survivor(arg);
+}
+
+START_TEST(the_cache_cannot_be_written_through_its_descriptor)
+{
+	run_both(cache_descriptor);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
+	tcase_add_test(tc, a_segment_that_shrinks_harms_only_its_head);
+	tcase_add_test(tc, a_segment_with_holes_harms_nobody);
+	tcase_add_test(tc, the_cache_cannot_be_written_through_its_descriptor);
 	tcase_add_loop_test(tc, a_hostile_head_harms_only_itself, 0, 4);
 }
 
