@@ -139,6 +139,7 @@ static struct conn *conn_new(struct worker *w, int fd)
 	STAILQ_INIT(&c->tx.ctl_sent);
 	STAILQ_INIT(&c->ctls);
 	waitq_init(&c->zombie_wait);
+	c->window = &c->login_window;
 	keys_init(&c->keys);
 	c->text.ttt = PDU_NO_TAG;
 	c->rx.buf = malloc(RX_BUF);
@@ -183,7 +184,7 @@ void conn_settle(struct conn *c)
 	c->loose = false;
 }
 
-void conn_adopt(struct worker *w, int fd, bool surplus)
+void conn_adopt(struct worker *w, int fd, bool surplus, const void *received, uint32_t len)
 {
 	int one = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -201,6 +202,13 @@ void conn_adopt(struct worker *w, int fd, bool surplus)
 	conn_peer_address(c);
 	conn_hold(c);
 	conn_watch(c);
+	if (len > 0) {
+		ASSERT(len <= RX_BUF);
+		c->moved = true;
+		memcpy(c->rx.buf, received, len);
+		c->rx.tail = len;
+		conn_rx_process(c);
+	}
 	conn_release(c);
 }
 
@@ -217,7 +225,7 @@ static void conn_free(struct conn *c)
 	conn_settle(c);
 	TAILQ_REMOVE(&w->conns, c, link);
 	if (c->session)
-		session_end(c->session);
+		session_leave(c);
 	login_free(c->login);
 	conn_text_free(c);
 	free(c->rx.buf);
@@ -236,6 +244,28 @@ void conn_release(struct conn *c)
 		conn_free(c);
 }
 
+/* The socket is closed, but for one that was handed over. */
+static void conn_let_go(struct conn *c)
+{
+	if (c->watch)
+		watch_free(c->watch);
+	c->watch = NULL;
+	if (!c->moved_away)
+		close(c->fd);
+	c->fd = -1;
+}
+
+void conn_move(struct conn *c, struct worker *to)
+{
+	const struct conn_rx *rx = &c->rx;
+	watch_free(c->watch); /* before the other thread has the socket */
+	c->watch = NULL;
+	c->moved_away =
+	    !c->worker->stopping &&
+	    server_hand_over(to, c->fd, c->surplus, rx->buf + rx->head, rx->tail - rx->head) == 0;
+	conn_close(c, NULL);
+}
+
 void conn_close(struct conn *c, const char *why)
 {
 	if (c->fd < 0)
@@ -246,15 +276,16 @@ void conn_close(struct conn *c, const char *why)
 	else if (why)
 		log_debug("iscsi: connection closed peer=%s why=\"%s\"", c->peer, why);
 	conn_hold(c);
+	if (c->session && (c->state == CONN_LOGGED_IN || c->state == CONN_LOGOUT_REQUESTED))
+		session_fail(c->session);
 	conn_event(c, EV_LOST);
-	watch_free(c->watch);
-	c->watch = NULL;
-	close(c->fd);
-	c->fd = -1;
+	conn_let_go(c);
+	if (c->session)
+		waitq_wake_all(&c->session->changed);
 	reactor_defer_cancel(c->worker->reactor, &c->flush);
 	if (c->rx.starved)
 		TAILQ_REMOVE(&c->worker->starved, c, starved);
-	c->rx.starved = false;
+	c->rx.starved = c->rx.parked = false;
 	c->tx.blocked = false;
 	conn_tx_drop(c);
 	task_abort_all(c, NULL);
@@ -292,6 +323,10 @@ void conn_tick(struct conn *c, uint64_t now)
 		conn_close(c, "login timed out");
 	else if (c->rx.starved && now - c->rx.starved_ms > STALL_LIMIT_S * 1000)
 		conn_close(c, "no task became free");
+	else if (c->rx.parked && now - c->rx.parked_ms > s->data_timeout_s * 1000ull)
+		conn_close(c, "an earlier command did not come");
+	else if (c->tmfs_waiting && now - c->tmf_ms > s->data_timeout_s * 1000ull)
+		conn_close(c, "commands before a task management request did not come");
 	else if (c->session || c->last_word)
 		conn_nop_tick(c, now);
 }

@@ -132,6 +132,7 @@ void task_progress(struct itask *t);
 enum rx_verdict {
 	RX_OK,	  /* receive the data (into conn.rx.task, else discard) */
 	RX_STALL, /* no task free: leave the header, come again */
+	RX_PARK,  /* its CmdSN is not due: leave the header, come again */
 	RX_FATAL, /* the connection was closed */
 };
 enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t *ahs);
@@ -202,7 +203,8 @@ struct conn_rx {
 	unsigned trailer_len, trailer_need;
 	uint32_t crc;
 	bool starved; /* in worker.starved */
-	uint64_t starved_ms;
+	bool parked;  /* its next command must wait for one of another connection */
+	uint64_t starved_ms, parked_ms;
 };
 
 struct conn_tx {
@@ -217,10 +219,12 @@ struct conn_tx {
 	uint64_t moved_ms; /* when the socket took something last, while blocked */
 };
 
-struct cmd_window { /* of the session; it has one connection */
+struct cmd_window { /* of the session */
 	uint32_t exp, max;
 	unsigned busy;	    /* window commands not answered yet */
 	unsigned immediate; /* immediate ones */
+	unsigned nvoided;
+	uint32_t voided[WINDOW_DEPTH / 32]; /* by CmdSN modulo: aborted before they came */
 };
 
 struct text_state { /* a text exchange over several PDUs */
@@ -241,16 +245,21 @@ struct conn {
 	bool last_word;	 /* close when everything queued has left */
 	bool linger;	 /* our side is shut down, the peer's not yet */
 	bool login_busy; /* a coroutine finishes the login: nothing is read */
+	bool moved;	 /* came from another worker, to join its session */
+	bool moved_away; /* went to another worker: the socket is no longer ours */
 	bool header_digest, data_digest;
-	unsigned refs;	  /* coroutines and calls on the stack */
-	unsigned zombies; /* aborted tasks whose coroutine has not returned */
+	unsigned refs;	       /* coroutines and calls on the stack */
+	unsigned zombies;      /* aborted tasks whose coroutine has not returned */
+	unsigned tmfs_waiting; /* for commands of other connections */
+	uint64_t tmf_ms;       /* since when */
 	uint16_t cid;
 	struct worker *worker;
 	struct watch *watch;
 	struct session *session;
 	struct login *login;
 	struct keys keys;
-	struct cmd_window window;
+	struct cmd_window *window; /* the session's; until there is one, login_window */
+	struct cmd_window login_window;
 	uint32_t statsn;
 	struct conn_rx rx;
 	struct conn_tx tx;
@@ -270,12 +279,16 @@ struct conn {
 	char peer[64];
 	TAILQ_ENTRY(conn) link;	   /* worker.conns */
 	TAILQ_ENTRY(conn) starved; /* worker.starved */
+	TAILQ_ENTRY(conn) sibling; /* session.conns */
 	struct itask_bucket itts[ITT_BUCKETS];
 };
 TAILQ_HEAD(conn_list, conn);
 
-/* Takes over a connected socket; on its worker's thread. surplus: its login is refused. */
-void conn_adopt(struct worker *w, int fd, bool surplus);
+/* Takes over a connected socket, and what was received of it already; on its worker's thread.
+ * surplus: its login is refused. */
+void conn_adopt(struct worker *w, int fd, bool surplus, const void *received, uint32_t len);
+/* The first login request, not taken yet, is for a session of another worker: goes there. */
+void conn_move(struct conn *c, struct worker *to);
 void conn_hold(struct conn *c);
 void conn_release(struct conn *c); /* may free it */
 void conn_event(struct conn *c, enum conn_event ev);
@@ -309,13 +322,21 @@ void conn_tx_task(struct conn *c, struct itask *t);
 /* A control PDU with a copy of the data, queued. NULL: no memory, the connection was closed. */
 struct ctl *conn_tx_ctl(struct conn *c, const struct bhs *b, const void *data, uint32_t len);
 void conn_tx_drop(struct conn *c);
-uint32_t window_max(struct conn *c);
 
-/* window of commands: takes a request's CmdSN */
+/* window.c: the window of command numbers */
+void window_init(struct cmd_window *w, uint32_t cmdsn);
+uint32_t window_max(struct conn *c);
 enum cmdsn_verdict { CMDSN_TAKE, CMDSN_IGNORE, CMDSN_FATAL };
 enum cmdsn_verdict window_check(const struct cmd_window *w, bool immediate, uint32_t cmdsn);
+/* ExpCmdSN is taken. Others may have waited for that. */
+void window_advance(struct conn *c);
 /* For all but commands. False: the request ends here, ignored or with its connection. */
 bool window_take_request(struct conn *c, const struct bhs *b);
+/* Its CmdSN must wait until other connections have brought those before it. */
+bool window_must_wait(const struct conn *c, const struct bhs *b);
+/* A CmdSN that has not come counts as received; when it comes it is ignored. False: it is not
+ * in the window. */
+bool window_void(struct conn *c, uint32_t cmdsn);
 
 /* Requests. data[len] may be written (there is a byte more than len). */
 void conn_login_request(struct conn *c, const struct bhs *b, char *data, uint32_t len);
@@ -339,7 +360,15 @@ struct session {
 	_Atomic unsigned refs;
 	struct iscsi_server *server;
 	struct worker *worker;
-	struct conn *conn; /* NULL when it ended; worker's thread */
+	/* These on the worker's thread only. */
+	struct conn_list conns;	 /* empty when it has ended */
+	_Atomic unsigned nconns; /* read by any thread */
+	bool ending;		 /* its connections are being closed */
+	bool failed;		 /* one was lost: they are to be closed */
+	struct cmd_window window;
+	struct deferred resume; /* connections that were parked; or all end */
+	struct waitq changed;	/* ExpCmdSN grew, a connection left */
+
 	uint16_t tsih;
 	uint8_t isid[6];
 	bool discovery;
@@ -361,16 +390,30 @@ TAILQ_HEAD(session_list, session);
  * same initiator port is ended first. A login_status.
  */
 unsigned session_create(struct conn *c, struct login *l);
-/* The connection is gone and all its tasks. */
-void session_end(struct session *s);
+/* The same for a further connection of a session, or one in place of its old self (CID). */
+unsigned session_join(struct conn *c, struct login *l);
+/* The connection is gone and all its tasks; the session ends with its last. */
+void session_leave(struct conn *c);
+/* Closes all connections, but that one. */
+void session_close(struct session *s, const struct conn *but, const char *why);
+/* Parked connections go on at the end of this turn. */
+void session_resume(struct session *s);
+/* A connection is lost: at error recovery level 0 the session is. */
+void session_fail(struct session *s);
+/* Tasks of all its connections: on one LUN, or all (NULL). */
+void session_abort_tasks(struct session *s, const uint8_t *lun);
+/* Waits until no aborted task is left in the SCSI layer. */
+void session_wait_zombies(struct session *s);
+struct itask *session_find_task(const struct session *s, uint32_t itt);
+struct conn *session_find_cid(const struct session *s, uint16_t cid, const struct conn *but);
 struct session *session_hold(struct session *s);
 void session_release(struct session *s);
 /* Ends sessions at a target (NULL: any), of one initiator (NULL: all), from any thread. Returns
  * how many were told. */
 unsigned session_kill_all(struct iscsi_server *s, const char *target, const char *initiator,
 			  const struct session *but);
-/* Is there a session with this handle from this initiator port? */
-bool session_exists(struct iscsi_server *s, uint16_t tsih, const uint8_t isid[6]);
+/* The worker of the session with this handle and initiator port; NULL: there is none. */
+struct worker *session_worker(struct iscsi_server *s, uint16_t tsih, const uint8_t isid[6]);
 
 /* ---- workers: one a reactor (server.c) ---- */
 
@@ -386,7 +429,7 @@ struct worker {
 	struct env_timer tick;
 	_Atomic unsigned nconns; /* accepted for it */
 	_Atomic unsigned nloose; /* of them, without a normal session: these go first when full */
-	bool stopping;
+	bool stopping, has_stopped;
 	counter commands, bytes_in, bytes_out, logins, login_failures, protocol_errors,
 	    digest_errors;
 };
@@ -408,10 +451,10 @@ struct iscsi_server {
 	unsigned nlisteners;
 	unsigned max_connections, login_timeout_s, nop_interval_s, data_timeout_s;
 	_Atomic unsigned nconns;
-	_Atomic unsigned busy; /* workers and listeners not stopped yet */
-	struct task *stopper;  /* waits for that */
 
 	pthread_mutex_t lock; /* over the rest */
+	unsigned busy;	      /* handovers; workers and listeners not stopped yet */
+	struct task *stopper; /* waits for that */
 	struct session_list sessions;
 	struct waitq gone; /* waits for a session to end */
 	uint16_t last_tsih;
@@ -419,5 +462,7 @@ struct iscsi_server {
 
 /* A connection of the worker is gone; on its thread. */
 void worker_conn_gone(struct worker *w);
+/* Gives a connected socket to a worker with what was received of it. -ENOMEM: nothing was done. */
+int server_hand_over(struct worker *w, int fd, bool surplus, const void *received, uint32_t len);
 
 #endif

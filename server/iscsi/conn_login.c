@@ -52,7 +52,7 @@ static void login_finish(void *arg)
 {
 	struct conn *c = arg;
 	struct login *l = c->login;
-	unsigned status = session_create(c, l);
+	unsigned status = l->tsih ? session_join(c, l) : session_create(c, l);
 	c->login_busy = false;
 	if (c->fd >= 0 && status) {
 		login_refuse(&l->rsp, &l->rsp, status);
@@ -76,9 +76,8 @@ static unsigned login_precheck(struct conn *c, const struct bhs *b)
 		return LOGIN_UNAVAILABLE;
 	if (tsih == 0)
 		return LOGIN_SUCCESS;
-	/* A session has one connection for now (MaxConnections=1). */
-	return session_exists(c->worker->server, tsih, b->isid) ? LOGIN_TOO_MANY_CONNECTIONS
-								: LOGIN_NO_SESSION;
+	return session_worker(c->worker->server, tsih, b->isid) == c->worker ? LOGIN_SUCCESS
+									     : LOGIN_NO_SESSION;
 }
 
 static bool login_begin(struct conn *c, const struct bhs *b)
@@ -90,8 +89,7 @@ static bool login_begin(struct conn *c, const struct bhs *b)
 		conn_close(c, "no memory");
 		return false;
 	}
-	c->window.exp = be32_get(b->cmdsn); /* login requests are immediate */
-	c->window.max = c->window.exp - 1;
+	window_init(c->window, be32_get(b->cmdsn)); /* login requests are immediate */
 	c->statsn = be32_get(b->expstatsn);
 	return true;
 }

@@ -7,7 +7,8 @@
  *   RX_TRAILER  padding and data digest
  *
  * One wake-up receives at most RX_ROUNDS times; every whole PDU in the buffer is handled. What
- * may stop it: no free task (worker.starved), too many answers unsent, a login being finished.
+ * may stop it: no free task (worker.starved), a command whose turn has not come (parked), too many
+ * answers unsent, a login being finished.
  */
 #include "server/iscsi/conn.h"
 #include "runtime/check.h"
@@ -18,7 +19,7 @@
 
 bool conn_rx_may_read(const struct conn *c)
 {
-	return c->fd >= 0 && !c->login_busy && !c->rx.starved && !c->last_word &&
+	return c->fd >= 0 && !c->login_busy && !c->rx.starved && !c->rx.parked && !c->last_word &&
 	       c->nctls < CTL_BACKLOG && c->ctl_bytes < CTL_BYTES;
 }
 
@@ -35,6 +36,13 @@ static void rx_starve(struct conn *c)
 	c->rx.starved = true;
 	c->rx.starved_ms = conn_now_ms(c);
 	TAILQ_INSERT_TAIL(&c->worker->starved, c, starved);
+}
+
+/* Until session_resume(). */
+static void rx_park(struct conn *c)
+{
+	c->rx.parked = true;
+	c->rx.parked_ms = conn_now_ms(c);
 }
 
 /* ---- a PDU begins ---- */
@@ -90,6 +98,19 @@ static bool begin_allowed(struct conn *c, const struct bhs *b)
 	return true;
 }
 
+/* A further connection is served where the session's others are. */
+static bool begin_elsewhere(struct conn *c, const struct bhs *b)
+{
+	uint16_t tsih = be16_get(b->tsih);
+	if (c->state != CONN_XPT_UP || tsih == 0 || c->moved)
+		return false;
+	struct worker *w = session_worker(c->worker->server, tsih, b->isid);
+	if (!w || w == c->worker)
+		return false;
+	conn_move(c, w);
+	return true;
+}
+
 static enum rx_verdict begin_pdu(struct conn *c, const struct bhs *b, const uint8_t *ahs)
 {
 	struct conn_rx *rx = &c->rx;
@@ -102,8 +123,10 @@ static enum rx_verdict begin_pdu(struct conn *c, const struct bhs *b, const uint
 			conn_close(c, "login request too long");
 		return RX_FATAL;
 	}
-	if (!begin_allowed(c, b))
+	if (!begin_allowed(c, b) || begin_elsewhere(c, b))
 		return RX_FATAL;
+	if (window_must_wait(c, b))
+		return RX_PARK;
 	rx->store = 0;
 	rx->task = NULL;
 	switch (pdu_opcode(b)) {
@@ -267,6 +290,9 @@ static bool rx_header(struct conn *c)
 	switch (begin_pdu(c, b, (uint8_t *)(b + 1))) {
 	case RX_STALL:
 		rx_starve(c);
+		return false;
+	case RX_PARK:
+		rx_park(c);
 		return false;
 	case RX_FATAL:
 		return false;

@@ -16,23 +16,6 @@
 
 #define BATCH_BYTES (1024 * 1024)
 
-/*
- * MaxCmdSN: how far the initiator may go. Never taken back (RFC 7143 4.2.2.1); it stands still
- * while more commands are outstanding than this session's share of the worker's tasks.
- */
-uint32_t window_max(struct conn *c)
-{
-	struct cmd_window *w = &c->window;
-	unsigned all = atomic_load_explicit(&c->worker->nconns, memory_order_relaxed);
-	unsigned loose = atomic_load_explicit(&c->worker->nloose, memory_order_relaxed);
-	unsigned sessions = all > loose ? all - loose : 1;
-	unsigned depth = MIN(MAX(WORKER_TASKS / sessions, WINDOW_DEPTH_MIN), WINDOW_DEPTH);
-	uint32_t max = w->exp + (depth > w->busy ? depth - w->busy : 0) - 1;
-	if (sn_before(w->max, max))
-		w->max = max;
-	return w->max;
-}
-
 void conn_flush_soon(struct conn *c)
 {
 	if (c->fd >= 0 && !c->tx.blocked)
@@ -120,7 +103,7 @@ static void tx_trailer(struct conn *c, uint32_t len, uint32_t crc, bool digest)
 static void fill_sns(struct conn *c, struct bhs *b)
 {
 	be32_put(b->statsn, c->statsn);
-	be32_put(b->expcmdsn, c->window.exp);
+	be32_put(b->expcmdsn, c->window->exp);
 	be32_put(b->maxcmdsn, window_max(c));
 }
 

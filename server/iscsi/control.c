@@ -1,36 +1,8 @@
-/*
- * What a connection has to say beside data: refusals, logout, asynchronous
- * messages; and the window of command numbers.
- */
+/* What a connection has to say beside data: refusals, logout, asynchronous messages. */
 #include "server/iscsi/conn.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include <string.h>
-
-/*
- * RFC 7143 4.2.2.1: outside the window is silently ignored. A gap cannot be filled any more: one
- * connection delivers in order, and at error recovery level 0 nothing is sent again.
- */
-enum cmdsn_verdict window_check(const struct cmd_window *w, bool immediate, uint32_t cmdsn)
-{
-	if (immediate)
-		return CMDSN_TAKE;
-	if (sn_before(cmdsn, w->exp) || sn_before(w->max, cmdsn))
-		return CMDSN_IGNORE;
-	return cmdsn == w->exp ? CMDSN_TAKE : CMDSN_FATAL;
-}
-
-bool window_take_request(struct conn *c, const struct bhs *b)
-{
-	enum cmdsn_verdict v = window_check(&c->window, pdu_immediate(b), be32_get(b->cmdsn));
-	if (v == CMDSN_FATAL)
-		conn_protocol_error(c, b, "CmdSN out of order");
-	if (v != CMDSN_TAKE)
-		return false;
-	if (!pdu_immediate(b))
-		c->window.exp++;
-	return true;
-}
 
 void conn_reject(struct conn *c, const struct bhs *b, enum reject_reason why)
 {
@@ -69,6 +41,18 @@ static void logout_answer(struct conn *c, const struct bhs *b, enum logout_respo
 	conn_tx_ctl(c, &r, NULL, 0);
 }
 
+/* One connection of a session may log another out (RFC 7143 11.14). */
+static enum logout_response logout_other(struct conn *c, uint16_t cid)
+{
+	struct conn *other = session_find_cid(c->session, cid, c);
+	if (!other || other->fd < 0)
+		return LOGOUT_NO_CID;
+	if (other->state == CONN_LOGGED_IN || other->state == CONN_LOGOUT_REQUESTED)
+		conn_event(other, EV_LOGOUT);
+	conn_close(other, "logged out by another connection");
+	return LOGOUT_OK;
+}
+
 void conn_logout_request(struct conn *c, const struct bhs *b)
 {
 	unsigned reason = b->flags & 0x7f;
@@ -83,12 +67,14 @@ void conn_logout_request(struct conn *c, const struct bhs *b)
 		return;
 	}
 	if (reason == LOGOUT_CONNECTION && be16_get(b->cid) != c->cid) {
-		logout_answer(c, b, LOGOUT_NO_CID);
+		logout_answer(c, b, logout_other(c, be16_get(b->cid)));
 		return;
 	}
 	log_info("iscsi: logged out initiator=%s target=%s peer=%s", c->session->initiator,
 		 c->session->target_name, c->peer);
 	conn_event(c, EV_LOGOUT);
+	if (reason == LOGOUT_SESSION)
+		session_close(c->session, c, "the session was logged out");
 	task_abort_all(c, NULL);
 	logout_answer(c, b, LOGOUT_OK);
 	conn_close_after_send(c);

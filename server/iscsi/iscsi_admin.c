@@ -16,6 +16,7 @@ static void put_session(struct admin_call *call, const struct session *s, uint64
 	admin_put_text(call, "target", "%s", s->discovery ? "(discovery)" : s->target_name);
 	admin_put_text(call, "address", "%s", s->peer);
 	admin_put_number(call, "tsih", s->tsih);
+	admin_put_number(call, "connections", atomic_load(&s->nconns));
 	admin_put_text(call, "digests", "%s", digest_text(s));
 	admin_put_number(call, "commands", COUNTED(s->commands));
 	admin_put_bytes(call, "read", COUNTED(s->bytes_in));

@@ -8,14 +8,14 @@ libserver_a_SOURCES += \
 	server/iscsi/login_keys.c server/iscsi/login_keys.h \
 	server/iscsi/nop.c server/iscsi/pdu.c server/iscsi/pdu.h \
 	server/iscsi/server.c server/iscsi/session.c server/iscsi/task.c \
-	server/iscsi/text.c server/iscsi/text.h server/iscsi/tmf.c
+	server/iscsi/text.c server/iscsi/text.h server/iscsi/tmf.c server/iscsi/window.c
 
 iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 	tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h
 
 check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login \
 	tests/unit/iscsi/test_data tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
-	tests/unit/iscsi/test_hostile
+	tests/unit/iscsi/test_session tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
@@ -38,6 +38,10 @@ tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c $(iscsi_peer)
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_session_SOURCES = tests/unit/iscsi/test_session.c $(iscsi_peer)
+tests_unit_iscsi_test_session_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_session_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_session_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_hostile_SOURCES = tests/unit/iscsi/test_hostile.c $(iscsi_peer)
 tests_unit_iscsi_test_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait

@@ -263,7 +263,9 @@ static unsigned answer_keys(struct login *l, char *copy, struct text_out *answer
 {
 	struct offer ignored = {0};
 	unsigned status = LOGIN_SUCCESS;
-	enum keys_phase phase = l->discovery ? KEYS_LOGIN_DISCOVERY : KEYS_LOGIN_NORMAL;
+	enum keys_phase phase = l->discovery ? KEYS_LOGIN_DISCOVERY
+				: l->tsih    ? KEYS_LOGIN_FURTHER
+					     : KEYS_LOGIN_NORMAL;
 	char *at = copy, *end = copy + l->text_len;
 	while (at < end) {
 		if (!*at) {

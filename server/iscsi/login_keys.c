@@ -18,7 +18,10 @@ enum key_kind {
 enum key_flags {
 	NORMAL_ONLY = 1,  /* irrelevant in a discovery session */
 	FULL_FEATURE = 2, /* may also be declared after login */
+	LEADING_ONLY = 4, /* the session's: only its first connection may offer it */
 };
+
+#define SESSION (NORMAL_ONLY | LEADING_ONLY)
 
 struct key {
 	const char *name;
@@ -32,23 +35,24 @@ struct key {
 static const struct key key_table[KEY_COUNT] = {
     [KEY_HEADER_DIGEST] = {"HeaderDigest", KIND_LIST, 0, 0, 0, 0, 0},
     [KEY_DATA_DIGEST] = {"DataDigest", KIND_LIST, 0, 0, 0, 0, 0},
-    [KEY_MAX_CONNECTIONS] = {"MaxConnections", KIND_MIN, NORMAL_ONLY, 1, 1, 65535, 1},
-    [KEY_INITIAL_R2T] = {"InitialR2T", KIND_OR, NORMAL_ONLY, 1, 0, 1, 0},
-    [KEY_IMMEDIATE_DATA] = {"ImmediateData", KIND_AND, NORMAL_ONLY, 1, 0, 1, 1},
+    [KEY_MAX_CONNECTIONS] = {"MaxConnections", KIND_MIN, SESSION, 1, 1, 65535,
+			     ISCSI_MAX_CONNECTIONS},
+    [KEY_INITIAL_R2T] = {"InitialR2T", KIND_OR, SESSION, 1, 0, 1, 0},
+    [KEY_IMMEDIATE_DATA] = {"ImmediateData", KIND_AND, SESSION, 1, 0, 1, 1},
     [KEY_MAX_RECV_DSL] = {"MaxRecvDataSegmentLength", KIND_DECLARE, FULL_FEATURE, PDU_DSL_DEFAULT,
 			  512, PDU_DSL_LIMIT, 0},
-    [KEY_MAX_BURST] = {"MaxBurstLength", KIND_MIN, NORMAL_ONLY, 262144, 512, PDU_DSL_LIMIT,
+    [KEY_MAX_BURST] = {"MaxBurstLength", KIND_MIN, SESSION, 262144, 512, PDU_DSL_LIMIT,
 		       ISCSI_MAX_BURST},
-    [KEY_FIRST_BURST] = {"FirstBurstLength", KIND_MIN, NORMAL_ONLY, 65536, 512, PDU_DSL_LIMIT,
+    [KEY_FIRST_BURST] = {"FirstBurstLength", KIND_MIN, SESSION, 65536, 512, PDU_DSL_LIMIT,
 			 ISCSI_FIRST_BURST},
-    [KEY_TIME2WAIT] = {"DefaultTime2Wait", KIND_MAX, 0, 2, 0, 3600, 0},
-    [KEY_TIME2RETAIN] = {"DefaultTime2Retain", KIND_MIN, 0, 20, 0, 3600, 0},
-    [KEY_MAX_R2T] = {"MaxOutstandingR2T", KIND_MIN, NORMAL_ONLY, 1, 1, 65535, ISCSI_MAX_R2T},
-    [KEY_PDU_IN_ORDER] = {"DataPDUInOrder", KIND_OR, NORMAL_ONLY, 1, 0, 1, 1},
-    [KEY_SEQUENCE_IN_ORDER] = {"DataSequenceInOrder", KIND_OR, NORMAL_ONLY, 1, 0, 1, 1},
-    [KEY_ERROR_RECOVERY] = {"ErrorRecoveryLevel", KIND_MIN, 0, 0, 0, 2, 0},
-    [KEY_TASK_REPORTING] = {"TaskReporting", KIND_LIST, NORMAL_ONLY, 0, 0, 0, 0},
-    [KEY_PROTOCOL_LEVEL] = {"iSCSIProtocolLevel", KIND_MIN, NORMAL_ONLY, 1, 0, 31,
+    [KEY_TIME2WAIT] = {"DefaultTime2Wait", KIND_MAX, LEADING_ONLY, 2, 0, 3600, 0},
+    [KEY_TIME2RETAIN] = {"DefaultTime2Retain", KIND_MIN, LEADING_ONLY, 20, 0, 3600, 0},
+    [KEY_MAX_R2T] = {"MaxOutstandingR2T", KIND_MIN, SESSION, 1, 1, 65535, ISCSI_MAX_R2T},
+    [KEY_PDU_IN_ORDER] = {"DataPDUInOrder", KIND_OR, SESSION, 1, 0, 1, 1},
+    [KEY_SEQUENCE_IN_ORDER] = {"DataSequenceInOrder", KIND_OR, SESSION, 1, 0, 1, 1},
+    [KEY_ERROR_RECOVERY] = {"ErrorRecoveryLevel", KIND_MIN, LEADING_ONLY, 0, 0, 2, 0},
+    [KEY_TASK_REPORTING] = {"TaskReporting", KIND_LIST, SESSION, 0, 0, 0, 0},
+    [KEY_PROTOCOL_LEVEL] = {"iSCSIProtocolLevel", KIND_MIN, SESSION, 1, 0, 31,
 			    ISCSI_PROTOCOL_LEVEL},
 };
 _Static_assert(KEY_COUNT <= 32, "keys.seen has a bit for each");
@@ -192,11 +196,20 @@ int keys_offer(struct keys *k, enum keys_phase phase, const char *key, const cha
 	if (k->seen & 1u << id)
 		return -ERR_PROTO;
 	k->seen |= 1u << id;
-	if (phase == KEYS_LOGIN_DISCOVERY && row->flags & NORMAL_ONLY)
+	if (phase == KEYS_LOGIN_FURTHER && row->flags & LEADING_ONLY)
+		text_put(answer, key, "Reject");
+	else if (phase == KEYS_LOGIN_DISCOVERY && row->flags & NORMAL_ONLY)
 		text_put(answer, key, "Irrelevant");
 	else
 		offer_known(k, id, value, answer);
 	return 0;
+}
+
+void keys_join(struct keys *k, const struct keys *session)
+{
+	for (unsigned i = 0; i < KEY_COUNT; i++)
+		if (key_table[i].flags & LEADING_ONLY)
+			k->v[i] = session->v[i];
 }
 
 void keys_settle(struct keys *k)

@@ -31,11 +31,12 @@ enum key_id {
 };
 
 /* What we declare and offer. */
-#define ISCSI_MAX_RECV_DSL   (256 * 1024)
-#define ISCSI_MAX_BURST	     (1024 * 1024)
-#define ISCSI_FIRST_BURST    (256 * 1024)
-#define ISCSI_MAX_R2T	     8
-#define ISCSI_PROTOCOL_LEVEL 1
+#define ISCSI_MAX_RECV_DSL    (256 * 1024)
+#define ISCSI_MAX_BURST	      (1024 * 1024)
+#define ISCSI_FIRST_BURST     (256 * 1024)
+#define ISCSI_MAX_R2T	      8
+#define ISCSI_MAX_CONNECTIONS 8 /* of a session */
+#define ISCSI_PROTOCOL_LEVEL  1
 
 struct keys {
 	uint32_t v[KEY_COUNT];
@@ -49,6 +50,7 @@ void keys_init(struct keys *k);
 enum keys_phase {
 	KEYS_LOGIN_NORMAL,
 	KEYS_LOGIN_DISCOVERY,
+	KEYS_LOGIN_FURTHER, /* a connection of a session that has one */
 	KEYS_FULL_FEATURE,
 };
 /*
@@ -57,6 +59,8 @@ enum keys_phase {
  */
 int keys_offer(struct keys *k, enum keys_phase phase, const char *key, const char *value,
 	       struct text_out *answer);
+/* A further connection: what belongs to the session is the session's. */
+void keys_join(struct keys *k, const struct keys *session);
 /* FirstBurstLength never exceeds MaxBurstLength (RFC 7143 13.14). */
 void keys_settle(struct keys *k);
 

@@ -40,17 +40,28 @@ static void worker_tick(void *arg)
 	env_timer_start(env_real(), &w->tick, NS_PER_S);
 }
 
+static void server_add_parts(struct iscsi_server *s, unsigned n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->busy += n;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static void server_part_stopped(struct iscsi_server *s)
 {
-	struct task *stopper = s->stopper;
-	if (atomic_fetch_sub(&s->busy, 1) == 1 && stopper)
-		task_wake(stopper);
+	pthread_mutex_lock(&s->lock);
+	if (--s->busy == 0 && s->stopper)
+		task_wake(s->stopper);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* Deferred: the last thing on this thread that touches the worker. */
 static void worker_stopped(void *arg)
 {
 	struct worker *w = arg;
+	if (w->has_stopped)
+		return;
+	w->has_stopped = true;
 	env_timer_stop(env_real(), &w->tick);
 	reactor_defer_cancel(w->reactor, &w->feed);
 	server_part_stopped(w->server);
@@ -59,7 +70,7 @@ static void worker_stopped(void *arg)
 void worker_conn_gone(struct worker *w)
 {
 	atomic_fetch_sub(&w->server->nconns, 1);
-	if (atomic_fetch_sub(&w->nconns, 1) == 1 && w->stopping)
+	if (atomic_fetch_sub(&w->nconns, 1) == 1 && w->stopping && !w->has_stopped)
 		reactor_defer(w->reactor, &w->stopped);
 }
 
@@ -93,17 +104,45 @@ static void worker_free(struct worker *w)
 
 /* ---- portals ---- */
 
+/* Counted in server.busy: a worker may have stopped meanwhile, but the server is there. */
 struct handover {
 	struct worker *worker;
 	int fd;
 	bool surplus;
+	uint32_t len;
+	uint8_t received[];
 };
 
 static void handover_run(void *arg)
 {
-	struct handover h = *(struct handover *)arg;
-	free(arg);
-	conn_adopt(h.worker, h.fd, h.surplus);
+	struct handover *h = arg;
+	struct iscsi_server *s = h->worker->server;
+	conn_adopt(h->worker, h->fd, h->surplus, h->received, h->len);
+	free(h);
+	server_part_stopped(s);
+}
+
+int server_hand_over(struct worker *w, int fd, bool surplus, const void *received, uint32_t len)
+{
+	struct iscsi_server *s = w->server;
+	struct handover *h = malloc(sizeof(*h) + len);
+	if (!h)
+		return -ENOMEM;
+	*h = (struct handover){.worker = w, .fd = fd, .surplus = surplus, .len = len};
+	if (len)
+		memcpy(h->received, received, len);
+	atomic_fetch_add(&s->nconns, 1);
+	atomic_fetch_add(&w->nconns, 1);
+	atomic_fetch_add(&w->nloose, 1);
+	server_add_parts(s, 1);
+	if (reactor_post(w->reactor, handover_run, h) == 0)
+		return 0;
+	atomic_fetch_sub(&s->nconns, 1);
+	atomic_fetch_sub(&w->nconns, 1);
+	atomic_fetch_sub(&w->nloose, 1);
+	server_part_stopped(s);
+	free(h);
+	return -ENOMEM;
 }
 
 /* Where it is least busy; when all places are taken, where one can best be freed. */
@@ -122,25 +161,10 @@ static struct worker *choose_worker(struct iscsi_server *s)
 
 static void accepted(struct iscsi_server *s, int fd)
 {
-	struct handover *h = NULL;
-	if (atomic_load(&s->nconns) < s->max_connections + SURPLUS_MAX)
-		h = malloc(sizeof(*h));
-	if (!h) {
+	unsigned now = atomic_load(&s->nconns);
+	if (now >= s->max_connections + SURPLUS_MAX ||
+	    server_hand_over(choose_worker(s), fd, now >= s->max_connections, NULL, 0) < 0)
 		close(fd);
-		return;
-	}
-	unsigned before = atomic_fetch_add(&s->nconns, 1);
-	*h = (struct handover){
-	    .worker = choose_worker(s), .fd = fd, .surplus = before >= s->max_connections};
-	atomic_fetch_add(&h->worker->nconns, 1);
-	atomic_fetch_add(&h->worker->nloose, 1);
-	if (reactor_post(h->worker->reactor, handover_run, h) < 0) {
-		close(fd);
-		atomic_fetch_sub(&s->nconns, 1);
-		atomic_fetch_sub(&h->worker->nconns, 1);
-		atomic_fetch_sub(&h->worker->nloose, 1);
-		free(h);
-	}
 }
 
 static void listener_ready(void *arg, int status, int events)
@@ -348,18 +372,25 @@ static void stop_part(struct reactor *r, void (*fn)(void *), void *arg)
 
 static void stop_wait(struct iscsi_server *s)
 {
-	while (atomic_load(&s->busy) > 0)
+	pthread_mutex_lock(&s->lock);
+	while (s->busy > 0) {
+		pthread_mutex_unlock(&s->lock);
 		task_park();
+		pthread_mutex_lock(&s->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 void iscsi_server_stop(struct iscsi_server *s)
 {
+	ASSERT(task_self());
+	pthread_mutex_lock(&s->lock);
 	s->stopper = task_self();
-	ASSERT(s->stopper);
-	atomic_store(&s->busy, 1);
+	s->busy++;
+	pthread_mutex_unlock(&s->lock);
 	stop_part(s->workers[0].reactor, listeners_stop, s);
 	stop_wait(s); /* what was accepted before is on its way to its worker */
-	atomic_store(&s->busy, s->nworkers);
+	server_add_parts(s, s->nworkers);
 	for (unsigned i = 0; i < s->nworkers; i++)
 		stop_part(s->workers[i].reactor, worker_stop, &s->workers[i]);
 	stop_wait(s);

@@ -1,6 +1,10 @@
 /*
- * Sessions: the list of all, handles (TSIH), reinstatement. A session's
- * connection belongs to its worker's thread; the list, to the server's lock.
+ * Sessions: the list of all, handles (TSIH), connections, reinstatement. A session and all its
+ * connections belong to one worker's thread, where its first one came: a further one is handed
+ * over when its login names the TSIH. The list belongs to the server's lock.
+ *
+ * A connection that is lost, and not logged out, ends its session: at error recovery level 0
+ * nobody will send again what it may have lost (RFC 7143 7.1.5).
  *
  * Reinstatement (RFC 7143 6.3.5): a login without TSIH from an initiator port
  * (name and ISID) that has a session at the same target ends that one first: its
@@ -58,23 +62,133 @@ static uint16_t take_tsih(struct iscsi_server *srv)
 	return srv->last_tsih;
 }
 
-bool session_exists(struct iscsi_server *srv, uint16_t tsih, const uint8_t isid[6])
+/* A reference. NULL: there is none. */
+static struct session *session_get(struct iscsi_server *srv, uint16_t tsih, const uint8_t isid[6])
 {
-	struct session *o;
-	bool found = false;
+	struct session *o, *found = NULL;
 	pthread_mutex_lock(&srv->lock);
 	TAILQ_FOREACH (o, &srv->sessions, link)
-		found |= o->tsih == tsih && memcmp(o->isid, isid, 6) == 0;
+		if (o->tsih == tsih && memcmp(o->isid, isid, 6) == 0)
+			found = session_hold(o);
 	pthread_mutex_unlock(&srv->lock);
 	return found;
 }
+
+struct worker *session_worker(struct iscsi_server *srv, uint16_t tsih, const uint8_t isid[6])
+{
+	struct session *s = session_get(srv, tsih, isid);
+	struct worker *w = s ? s->worker : NULL;
+	if (s)
+		session_release(s);
+	return w;
+}
+
+/* ---- its connections; on its worker's thread ---- */
+
+static void session_add(struct session *s, struct conn *c)
+{
+	TAILQ_INSERT_TAIL(&s->conns, c, sibling);
+	s->nconns++;
+	c->session = s;
+}
+
+void session_close(struct session *s, const struct conn *but, const char *why)
+{
+	struct conn *c, *next;
+	session_hold(s);
+	s->ending = true;
+	TAILQ_FOREACH_SAFE (c, &s->conns, sibling, next) /* closing frees that one at most */
+		if (c != but)
+			conn_close(c, why);
+	session_release(s);
+}
+
+void session_resume(struct session *s)
+{
+	reactor_defer(s->worker->reactor, &s->resume);
+}
+
+void session_fail(struct session *s)
+{
+	if (s->ending || s->nconns < 2)
+		return;
+	s->failed = true;
+	session_resume(s);
+}
+
+/* Parked connections look again; which of them has the next command is not known. */
+static void session_go_on(void *arg)
+{
+	struct session *s = arg;
+	struct conn *c, *parked[ISCSI_MAX_CONNECTIONS + 1];
+	unsigned n = 0;
+	if (s->failed) {
+		session_close(s, NULL, "another connection of the session was lost");
+		return;
+	}
+	session_hold(s);
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		if (c->rx.parked && n < ARRAY_LEN(parked))
+			parked[n++] = c;
+	for (unsigned i = 0; i < n; i++)
+		conn_hold(parked[i]);
+	for (unsigned i = 0; i < n; i++) {
+		parked[i]->rx.parked = false;
+		conn_rx_process(parked[i]);
+		conn_release(parked[i]);
+	}
+	waitq_wake_all(&s->changed);
+	session_release(s);
+}
+
+struct conn *session_find_cid(const struct session *s, uint16_t cid, const struct conn *but)
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		if (c != but && c->cid == cid)
+			return c;
+	return NULL;
+}
+
+struct itask *session_find_task(const struct session *s, uint32_t itt)
+{
+	struct itask *t = NULL;
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		if ((t = task_find(c, itt)))
+			break;
+	return t;
+}
+
+void session_abort_tasks(struct session *s, const uint8_t *lun)
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		task_abort_all(c, lun);
+}
+
+void session_wait_zombies(struct session *s)
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling) {
+		if (c->zombies == 0)
+			continue;
+		conn_hold(c);
+		while (c->zombies > 0)
+			waitq_wait(&c->zombie_wait);
+		conn_release(c); /* it may be gone, and others */
+		session_wait_zombies(s);
+		return;
+	}
+}
+
+/* ---- their end ---- */
 
 /* On the session's own reactor. */
 static void session_kill(void *arg)
 {
 	struct session *s = arg;
-	if (s->conn)
-		conn_close(s->conn, "session ended by the target");
+	session_close(s, NULL, "session ended by the target");
 	session_release(s);
 }
 
@@ -123,6 +237,10 @@ static struct session *session_new(struct conn *c, struct login *l)
 	s->refs = 1;
 	s->server = c->worker->server;
 	s->worker = c->worker;
+	TAILQ_INIT(&s->conns);
+	waitq_init(&s->changed);
+	s->resume = (struct deferred){.fn = session_go_on, .arg = s};
+	s->window = *c->window;
 	s->discovery = l->discovery;
 	memcpy(s->isid, l->isid, 6);
 	memcpy(s->initiator, l->initiator, sizeof(s->initiator));
@@ -141,8 +259,8 @@ unsigned session_create(struct conn *c, struct login *l)
 	struct session *s = session_new(c, l);
 	if (!s)
 		return LOGIN_NO_RESOURCES;
-	s->conn = c;
-	c->session = s; /* ended with the connection, whatever happens now */
+	session_add(s, c); /* ended with the connection, whatever happens now */
+	c->window = &s->window;
 	pthread_mutex_lock(&srv->lock);
 	bool entered = session_enter(srv, s);
 	pthread_mutex_unlock(&srv->lock);
@@ -157,22 +275,87 @@ unsigned session_create(struct conn *c, struct login *l)
 	return LOGIN_SUCCESS;
 }
 
-void session_end(struct session *s)
+/* May this connection be one of the session's? A login_status. */
+static unsigned join_check(const struct session *s, const struct conn *c, const struct login *l)
+{
+	if (s->worker != c->worker || s->ending || s->failed || s->nconns == 0)
+		return LOGIN_NO_SESSION;
+	if (l->discovery)
+		return LOGIN_SESSION_TYPE;
+	if (strcmp(s->initiator, l->initiator) != 0 || strcmp(s->target_name, l->target_name) != 0)
+		return LOGIN_NO_SESSION;
+	if (!session_find_cid(s, l->cid, NULL) && s->nconns >= s->keys.v[KEY_MAX_CONNECTIONS])
+		return LOGIN_TOO_MANY_CONNECTIONS;
+	return LOGIN_SUCCESS;
+}
+
+/* RFC 7143 6.3.4: the login logs the old connection out, whose tasks end without a word. */
+static void join_reinstate(struct session *s, struct conn *c, uint16_t cid)
+{
+	struct conn *old;
+	while (c->fd >= 0 && (old = session_find_cid(s, cid, c))) {
+		if (old->fd >= 0) {
+			if (old->state == CONN_LOGGED_IN || old->state == CONN_LOGOUT_REQUESTED)
+				conn_event(old, EV_LOGOUT);
+			conn_close(old, "replaced by a new one");
+		} else {
+			waitq_wait(&s->changed);
+		}
+	}
+	/* What the only connection had not delivered will not come any more. */
+	uint32_t cmdsn = c->login_window.exp;
+	if (s->nconns == 1 && sn_before(s->window.exp, cmdsn) && !sn_before(s->window.max, cmdsn))
+		window_init(&s->window, cmdsn);
+}
+
+unsigned session_join(struct conn *c, struct login *l)
+{
+	struct session *s = session_get(c->worker->server, l->tsih, l->isid);
+	if (!s)
+		return LOGIN_NO_SESSION;
+	unsigned status = join_check(s, c, l);
+	if (!status) {
+		c->cid = l->cid;
+		session_add(s, c);
+		c->window = &s->window;
+		keys_join(&l->keys, &s->keys);
+		join_reinstate(s, c, l->cid);
+		if (s->ending || s->failed)
+			status = LOGIN_NO_SESSION;
+	}
+	session_release(s);
+	return status;
+}
+
+static void session_end(struct session *s)
 {
 	struct iscsi_server *srv = s->server;
+	reactor_defer_cancel(s->worker->reactor, &s->resume);
 	if (s->nexus)
 		scsi_nexus_free(s->nexus);
 	s->nexus = NULL;
 	if (s->target)
 		scsi_target_put(s->target);
 	s->target = NULL;
-	s->conn = NULL;
 	pthread_mutex_lock(&srv->lock);
 	if (s->listed)
 		TAILQ_REMOVE(&srv->sessions, s, link);
 	waitq_wake_all(&srv->gone);
 	pthread_mutex_unlock(&srv->lock);
 	session_release(s);
+}
+
+void session_leave(struct conn *c)
+{
+	struct session *s = c->session;
+	TAILQ_REMOVE(&s->conns, c, sibling);
+	c->session = NULL;
+	s->nconns--;
+	waitq_wake_all(&s->changed);
+	if (s->nconns == 0)
+		session_end(s);
+	else
+		session_resume(s); /* what was waited for may never come now */
 }
 
 unsigned session_kill_all(struct iscsi_server *srv, const char *target, const char *initiator,

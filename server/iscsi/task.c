@@ -63,9 +63,9 @@ void task_retire(struct itask *t)
 	if (t->r2t_out)
 		c->r2t_bytes -= t->r2t_next - t->got;
 	if (t->immediate)
-		c->window.immediate--;
+		c->window->immediate--;
 	else
-		c->window.busy--;
+		c->window->busy--;
 }
 
 /* The command's memory, once. */
@@ -318,10 +318,10 @@ static void window_take(struct conn *c, struct itask *t, bool immediate)
 {
 	t->immediate = immediate;
 	if (immediate) {
-		c->window.immediate++;
+		c->window->immediate++;
 	} else {
-		c->window.exp++;
-		c->window.busy++;
+		c->window->busy++;
+		window_advance(c);
 	}
 	task_hash(t);
 }
@@ -331,16 +331,17 @@ enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t 
 	bool immediate = pdu_immediate(b);
 	uint32_t itt = be32_get(b->itt), dsl = pdu_dsl(b);
 	const char *wrong = command_wrong(c, b);
-	enum cmdsn_verdict v = window_check(&c->window, immediate, be32_get(b->cmdsn));
+	enum cmdsn_verdict v = window_check(c->window, immediate, be32_get(b->cmdsn));
 	if (v == CMDSN_IGNORE)
 		return RX_OK;
 	if (wrong || v == CMDSN_FATAL) {
 		conn_protocol_error(c, b, wrong ? wrong : "CmdSN out of order");
 		return RX_FATAL;
 	}
-	bool running = task_find(c, itt);
-	if (running || (immediate && c->window.immediate >= IMMEDIATE_MAX) || !c->session->nexus) {
-		c->window.exp += !immediate;
+	bool running = session_find_task(c->session, itt);
+	if (running || (immediate && c->window->immediate >= IMMEDIATE_MAX) || !c->session->nexus) {
+		if (!immediate)
+			window_advance(c);
 		conn_reject(c, b,
 			    running	? REJECT_TASK_IN_PROGRESS
 			    : immediate ? REJECT_IMMEDIATE

@@ -25,12 +25,6 @@ struct tmf_other {
 	uint8_t lun[8];
 };
 
-static void wait_zombies(struct conn *c)
-{
-	while (c->zombies > 0)
-		waitq_wait(&c->zombie_wait);
-}
-
 static void other_done(struct tmf_other *o)
 {
 	struct task *waiter = o->tmf->task; /* o->tmf is gone once pending drops */
@@ -43,28 +37,24 @@ static void other_done(struct tmf_other *o)
 static void other_wait(void *arg)
 {
 	struct tmf_other *o = arg;
-	struct conn *c = o->session->conn;
-	wait_zombies(c);
+	session_wait_zombies(o->session);
 	other_done(o);
-	conn_release(c);
 }
 
 /* On the other session's reactor. */
 static void other_abort(void *arg)
 {
 	struct tmf_other *o = arg;
-	struct conn *c = o->session->conn;
-	if (!c) {
+	struct conn *c;
+	unsigned zombies = 0;
+	session_abort_tasks(o->session, o->lun);
+	TAILQ_FOREACH (c, &o->session->conns, sibling)
+		zombies += c->zombies;
+	c = TAILQ_FIRST(&o->session->conns);
+	if (c)
+		conn_nop_window(c);
+	if (zombies == 0 || task_start(other_wait, o) < 0)
 		other_done(o);
-		return;
-	}
-	conn_hold(c);
-	task_abort_all(c, o->lun);
-	conn_nop_window(c);
-	if (c->zombies > 0 && task_start(other_wait, o) == 0)
-		return; /* it releases the connection */
-	other_done(o);
-	conn_release(c);
 }
 
 /* The SCSI layer names another nexus that shares an affected LU; any thread's session. */
@@ -87,11 +77,15 @@ static void abort_others(struct scsi_nexus *other, const uint8_t lun[8], void *a
 
 static enum tmf_response abort_one(struct tmf *tmf)
 {
-	struct itask *t = task_find(tmf->c, be32_get(tmf->req.ref_tag));
-	if (!t)
-		return TMF_NO_TASK;
-	task_abort(t);
-	return TMF_COMPLETE;
+	struct itask *t = session_find_task(tmf->c->session, be32_get(tmf->req.ref_tag));
+	if (t) {
+		task_abort(t);
+		return TMF_COMPLETE;
+	}
+	/* RFC 7143 11.6.1: it may not have come yet, and is then to be ignored */
+	uint32_t sn = be32_get(tmf->req.refcmdsn);
+	bool before = sn_before(sn, be32_get(tmf->req.cmdsn));
+	return before && window_void(tmf->c, sn) ? TMF_COMPLETE : TMF_NO_TASK;
 }
 
 static enum tmf_response on_lun(struct tmf *tmf, int what)
@@ -99,7 +93,7 @@ static enum tmf_response on_lun(struct tmf *tmf, int what)
 	struct scsi_nexus *n = tmf->c->session->nexus;
 	if (!scsi_lun_exists(n, tmf->req.lun))
 		return TMF_NO_LUN;
-	task_abort_all(tmf->c, tmf->req.lun);
+	session_abort_tasks(tmf->c->session, tmf->req.lun);
 	if (what < 0)
 		return TMF_COMPLETE;
 	int rc = scsi_task_management(n, tmf->req.lun, (enum scsi_tmf)what, abort_others, tmf);
@@ -109,7 +103,7 @@ static enum tmf_response on_lun(struct tmf *tmf, int what)
 static enum tmf_response on_target(struct tmf *tmf)
 {
 	static const uint8_t lun0[8];
-	task_abort_all(tmf->c, NULL);
+	session_abort_tasks(tmf->c->session, NULL);
 	int rc = scsi_task_management(tmf->c->session->nexus, lun0, SCSI_TMF_TARGET_RESET,
 				      abort_others, tmf);
 	return rc < 0 && rc != -ENOENT ? TMF_REJECTED : TMF_COMPLETE;
@@ -143,14 +137,34 @@ static void tmf_answer(struct conn *c, const struct bhs *req, enum tmf_response 
 	conn_tx_ctl(c, &r, NULL, 0);
 }
 
+/*
+ * RFC 7143 4.2.3.2: commands numbered before an immediate request on several tasks are affected by
+ * it, also those that other connections have not brought yet.
+ */
+static void wait_commands(struct tmf *tmf)
+{
+	struct conn *c = tmf->c;
+	struct session *s = c->session;
+	uint32_t sn = be32_get(tmf->req.cmdsn);
+	if ((tmf->req.flags & 0x7f) == TMF_ABORT_TASK)
+		return;
+	if (c->tmfs_waiting++ == 0)
+		c->tmf_ms = conn_now_ms(c);
+	while (c->fd >= 0 && s->nconns > 1 && sn_before(s->window.exp, sn) &&
+	       !sn_before(s->window.max + 1, sn))
+		waitq_wait(&s->changed);
+	c->tmfs_waiting--;
+}
+
 static void tmf_run(void *arg)
 {
 	struct tmf *tmf = arg;
 	struct conn *c = tmf->c;
 	tmf->task = task_self();
+	wait_commands(tmf);
 	if (c->fd >= 0) {
 		enum tmf_response response = tmf_execute(tmf);
-		wait_zombies(c);
+		session_wait_zombies(c->session);
 		while (atomic_load(&tmf->pending) > 0)
 			task_park();
 		tmf_answer(c, &tmf->req, response);
@@ -159,11 +173,12 @@ static void tmf_run(void *arg)
 		    c->fd >= 0) {
 			session_kill_all(c->worker->server, c->session->target_name, NULL,
 					 c->session);
+			session_close(c->session, c, "the target was reset");
 			conn_close_after_send(c);
 		}
 	}
-	c->window.immediate -= pdu_immediate(&tmf->req);
-	c->window.busy -= !pdu_immediate(&tmf->req);
+	c->window->immediate -= pdu_immediate(&tmf->req);
+	c->window->busy -= !pdu_immediate(&tmf->req);
 	free(tmf);
 	conn_release(c);
 }
@@ -181,7 +196,7 @@ void conn_tmf_request(struct conn *c, const struct bhs *b)
 		conn_reject(c, b, REJECT_PROTOCOL);
 		return;
 	}
-	if (immediate && c->window.immediate >= IMMEDIATE_MAX) {
+	if (immediate && c->window->immediate >= IMMEDIATE_MAX) {
 		conn_reject(c, b, REJECT_IMMEDIATE);
 		return;
 	}
@@ -195,12 +210,12 @@ void conn_tmf_request(struct conn *c, const struct bhs *b)
 	tmf->c = c;
 	tmf->req = *b;
 	conn_hold(c);
-	c->window.immediate += immediate;
-	c->window.busy += !immediate;
+	c->window->immediate += immediate;
+	c->window->busy += !immediate;
 	if (task_start(tmf_run, tmf) == 0)
 		return;
-	c->window.immediate -= immediate;
-	c->window.busy -= !immediate;
+	c->window->immediate -= immediate;
+	c->window->busy -= !immediate;
 	tmf_answer(c, b, TMF_REJECTED);
 	free(tmf);
 	conn_release(c);

@@ -137,6 +137,7 @@ unsigned client_login_step(struct client *c, unsigned flags, const char *const *
 	}
 	memcpy(b.isid, c->isid, 6);
 	be16_put(b.tsih, c->tsih);
+	be16_put(b.cid, c->cid);
 	be32_put(b.itt, 1);
 	be32_put(b.cmdsn, c->cmdsn);
 	be32_put(b.expstatsn, c->statsn);
@@ -160,6 +161,7 @@ unsigned client_login(struct client *c, const char *target, const char *const *e
 	if (status)
 		return status;
 	ck_assert_uint_eq(c->bhs.flags, 0x87);
+	c->tsih = be16_get(c->bhs.tsih);
 	const char *digest = client_text(c, "HeaderDigest");
 	c->header_digest = digest && strcmp(digest, "CRC32C") == 0;
 	digest = client_text(c, "DataDigest");

@@ -13,7 +13,8 @@ struct client {
 	uint32_t itt, cmdsn, statsn; /* statsn: expected next */
 	uint32_t maxcmdsn;
 	uint8_t isid[6];
-	uint16_t tsih;
+	uint16_t tsih; /* of the session, when logged in; set before for a further connection */
+	uint16_t cid;
 	/* the PDU received last */
 	struct bhs bhs;
 	uint32_t len;

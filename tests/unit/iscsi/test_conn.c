@@ -180,7 +180,8 @@ START_TEST(sessions_that_cannot_be_joined)
 {
 	login(NULL);
 	struct client *first = c, *second = client_connect(target.port);
-	second->tsih = be16_get(c->bhs.tsih) ? 1 : 1;
+	second->tsih = c->tsih;
+	second->cid = 1;
 	ck_assert_uint_eq(client_login(second, TARGET_OPEN, NULL), LOGIN_TOO_MANY_CONNECTIONS);
 	ck_assert(!client_recv(second));
 	client_free(second);

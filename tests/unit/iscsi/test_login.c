@@ -24,7 +24,7 @@ static const struct {
     {"DataDigest", "CRC32C", "CRC32C", KEY_DATA_DIGEST, 1},
     {"DataDigest", "None", "None", KEY_DATA_DIGEST, 0},
     {"DataDigest", "crc32c", "Reject", KEY_DATA_DIGEST, 0},
-    {"MaxConnections", "8", "1", KEY_MAX_CONNECTIONS, 1},
+    {"MaxConnections", "16", "8", KEY_MAX_CONNECTIONS, 8},
     {"MaxConnections", "0", "Reject", KEY_MAX_CONNECTIONS, 1},
     {"MaxConnections", "65536", "Reject", KEY_MAX_CONNECTIONS, 1},
     {"InitialR2T", "Yes", "Yes", KEY_INITIAL_R2T, 1},
