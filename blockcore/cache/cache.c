@@ -107,6 +107,7 @@ int cache_open(struct cache **ret, const struct cache_opts *o, uint32_t *ret_ado
 	TAILQ_INIT(&c->vols);
 	TAILQ_INIT(&c->hazards);
 	pthread_mutex_init(&c->vols_lock, NULL);
+	pthread_mutex_init(&c->atomic_lock, NULL);
 	pthread_mutex_init(&c->hazard_lock, NULL);
 	cache_background_init(c);
 	int rc = cache_segment_open(c, o);

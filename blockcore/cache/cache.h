@@ -86,6 +86,15 @@ int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct ca
  * data is in the cache but not stable).
  */
 int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua);
+/*
+ * All pages at once: no reader sees a part of it, and a process that is killed leaves all or
+ * nothing in the segment. expect (w->len bytes, or NULL): only if that is what the range holds;
+ * else -ERR_MISCOMPARE with the offset of the first byte that differs, or -EAGAIN when not all of
+ * it is in the cache: cache_read() it first. On an error nothing has changed and w can be tried
+ * again. Never waits.
+ */
+int cache_write_commit_if(struct cache_vol *v, struct cache_write *w, const void *expect,
+			  uint32_t *ret_at);
 void cache_write_abort(struct cache_vol *v, struct cache_write *w);
 
 /* Waits. Everything acknowledged in the range before the call is stable when it returns. len 0:

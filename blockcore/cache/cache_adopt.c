@@ -80,9 +80,13 @@ static bool has_dirty(const char *base, uint32_t npages, uint64_t size)
 {
 	struct cbe *e = (struct cbe *)(base + 4096);
 	uint64_t n = MIN((uint64_t)npages + 4096 / sizeof(*e), (size - 4096) / sizeof(*e));
-	for (uint64_t i = 0; i < n; i++)
-		if (CBE_GET(&e[i], state) == CBE_DIRTY)
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t state = CBE_GET(&e[i], state);
+		/* the `seq` of a bucket behind the CBEs may look like STAGED; it has no dirty mask
+		 */
+		if (state == CBE_DIRTY || (state == CBE_STAGED && CBE_GET(&e[i], dirty)))
 			return true;
+	}
 	return false;
 }
 
@@ -310,6 +314,7 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 	if (!filling)
 		return -ENOMEM;
 	buckets_close(c);
+	cache_staged_settle(c);
 	for (uint32_t pg = 0; pg < c->npages; pg++) {
 		uint32_t state = CBE_GET(&c->cbe[pg], state);
 		if (state == CBE_FREE)

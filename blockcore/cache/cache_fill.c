@@ -62,7 +62,7 @@ static void publish_alone(struct cache_fill *f, struct cache_shard *s, uint64_t 
 	struct cache_page *m = &c->page[pg];
 	m->home = cache_queue_choose(c, s, f->v->id, page);
 	m->flags |= PG_INDEXED;
-	cache_cbe_publish(c, pg, f->v->id, page, cache_generation(c), c->full, 0);
+	cache_cbe_publish(c, pg, f->v->id, page, cache_generation(c), c->full, 0, CBE_CLEAN);
 	cache_queue_insert(c, s, pg);
 }
 
@@ -76,7 +76,8 @@ static void publish_over(struct cache_fill *f, struct fill_end *end, struct cach
 	cache_copy_sectors(c, pg, cur, CBE_GET(&c->cbe[cur], valid));
 	cache_page_succeed(c, pg, cur, 0, gen);
 	c->page[pg].flags |= PG_INDEXED;
-	cache_cbe_publish(c, pg, f->v->id, page, gen, c->full, dirty);
+	cache_cbe_publish(c, pg, f->v->id, page, gen, c->full, dirty,
+			  dirty ? CBE_DIRTY : CBE_CLEAN);
 	cache_index_remove(c, p.bucket, cur);
 	cache_page_detach(c, p.shard, cur, &end->retire);
 	if (!dirty)

@@ -95,7 +95,7 @@ uint64_t cache_generation(struct cache *c)
 }
 
 void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
-		       uint16_t valid, uint16_t dirty)
+		       uint16_t valid, uint16_t dirty, enum cbe_state state)
 {
 	struct cbe *e = &c->cbe[pg];
 	CBE_PUT(e, volume, vol);
@@ -105,6 +105,6 @@ void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page
 	CBE_PUT(e, valid, valid);
 	CBE_PUT(e, dirty, dirty);
 	FAULT("cache.publish.before");
-	CBE_PUT(e, state, dirty ? CBE_DIRTY : CBE_CLEAN);
+	CBE_PUT(e, state, state);
 	FAULT("cache.publish.after");
 }

@@ -33,7 +33,7 @@
 #include <stdint.h>
 
 #define CACHE_MAGIC    "ISTHCACH"
-#define CACHE_VERSION  1
+#define CACHE_VERSION  2
 #define CACHE_SECTOR   512
 #define CACHE_NO_PAGE  0xffffffffu
 #define CACHE_WALK_MAX 64
@@ -57,6 +57,8 @@ struct cache_super {
 	/* Random, never 0: stays while every page published dirty is kept or was written to disk;
 	 * new when the segment is formatted, or elements had to be dropped. */
 	_Atomic uint64_t memory_id;
+	_Atomic uint32_t
+	    staged_true; /* 1: pages that are STAGED are dirty ones; 0: they never were */
 };
 
 enum cbe_state {
@@ -64,6 +66,7 @@ enum cbe_state {
 	CBE_FILLING = 1, /* being read from disk or received from a host: not adopted */
 	CBE_CLEAN = 2,	 /* valid sectors equal the disk */
 	CBE_DIRTY = 3,	 /* sectors of `dirty` are newer than the disk */
+	CBE_STAGED = 4,	 /* dirty or nothing, with all others that are: super.staged_true says */
 };
 
 struct cbe {

@@ -133,6 +133,7 @@ struct cache_vol {
 	bool detaching;
 	struct waitq idle;
 
+	_Atomic uint32_t atomics; /* commits of several pages at once: see cache_atomic.c */
 	_Atomic uint32_t ndirty;
 	_Atomic uint64_t nwrites, ndestages, nflushes;
 
@@ -257,6 +258,7 @@ struct cache {
 	uint32_t nshards;
 	struct cache_pool pool;
 
+	pthread_mutex_t atomic_lock; /* taken before the shards' */
 	pthread_mutex_t group_lock;
 	struct dirty_group *groups;
 	uint32_t *group_free;
@@ -349,7 +351,7 @@ void cache_index_remove(struct cache *c, uint32_t bucket, uint32_t pg);
 void cache_index_replace(struct cache *c, uint32_t bucket, uint32_t old, uint32_t pg);
 /* Makes a version true: all fields, then `state`. */
 void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
-		       uint16_t valid, uint16_t dirty);
+		       uint16_t valid, uint16_t dirty, enum cbe_state state);
 uint64_t cache_generation(struct cache *c);
 
 /* cache_page.c */
@@ -496,6 +498,20 @@ static inline uint64_t cache_vol_pages(const struct cache_vol *v)
 {
 	return (cache_vol_size(v) + v->c->page_size - 1) >> v->c->page_shift;
 }
+
+/* cache_write.c: the shard's lock is held. */
+/* Writes the new version of a page down, with the other sectors of the version it follows
+ * (returned; CACHE_NO_PAGE: none). */
+uint32_t cache_page_make(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
+			 uint16_t mask, enum cbe_state state);
+/* It takes the old one's place. */
+void cache_page_enter(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
+		      uint32_t old, uint16_t mask, struct page_batch *retire);
+/* What follows a commit, with no lock held. */
+void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_batch *retire);
+
+/* cache_atomic.c: what a process killed in the middle of a commit of several pages left. */
+void cache_staged_settle(struct cache *c);
 
 /* cache_write.c */
 /* Makes the pages visible. run: if not NULL, claims those that can be written at once; returns

@@ -70,6 +70,13 @@ static void look_ahead(struct cache *c, uint64_t page, uint32_t bucket)
 	__builtin_prefetch(&c->page[pg], 1);
 }
 
+/* Pages were pinned one after the other: may some be older, some newer than one commit of
+ * several at once (cache_atomic.c)? */
+static bool read_torn(struct cache_vol *v, unsigned n, uint32_t atomics)
+{
+	return n > 1 && atomic_load_explicit(&v->atomics, memory_order_acquire) != atomics;
+}
+
 int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
@@ -81,6 +88,7 @@ int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache
 	unsigned n = cache_page_count(c, off, len), i;
 	struct cache_shard *s = NULL;
 	bool mark = false;
+	uint32_t atomics = atomic_load_explicit(&v->atomics, memory_order_acquire);
 	for (i = 0; i < n; i++) {
 		struct cache_place p = cache_place_of(c, v->id, first + i);
 		s = cache_shard_move(s, p.shard);
@@ -93,7 +101,7 @@ int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache
 		cache_count(v, s)->read_hits++;
 	}
 	cache_shard_move(s, NULL);
-	if (i < n) {
+	if (i < n || read_torn(v, n, atomics)) {
 		unpin(c, i, r->pages);
 		return -EAGAIN;
 	}
@@ -225,9 +233,15 @@ int cache_read(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_rea
 	for (unsigned i = 0; i < q.n; i++)
 		r->pages[i] = CACHE_NO_PAGE;
 	cache_ra_note(v, q.fill.first, q.n);
-	rc = read_slow(&q);
-	if (rc)
-		return rc;
+	uint32_t atomics;
+	do {
+		if (q.counted)
+			drop_pins(&q);
+		atomics = atomic_load_explicit(&v->atomics, memory_order_acquire);
+		rc = read_slow(&q);
+		if (rc)
+			return rc;
+	} while (read_torn(v, q.n, atomics));
 	fill_iov(c, off, len, r->pages, r->iov);
 	r->n = (int)q.n;
 	return 0;

@@ -77,33 +77,38 @@ void cache_write_abort(struct cache_vol *v, struct cache_write *w)
 	w->n = 0;
 }
 
-/* The new version of one page becomes true. The shard's lock is held. */
-static void commit_page(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
-			uint16_t mask, struct page_batch *retire)
+uint32_t cache_page_make(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
+			 uint16_t mask, enum cbe_state state)
 {
 	struct cache *c = v->c;
-	struct cache_page *m = &c->page[pg];
 	uint32_t old = cache_index_find(c, p.bucket, v->id, page).cur;
-	uint64_t gen = cache_generation(c);
 	uint16_t valid = mask, dirty = mask;
-	bool was_dirty = false;
-	m->since = gen;
-	m->flags = PG_INDEXED;
 	if (old != CACHE_NO_PAGE) {
 		struct cbe *o = &c->cbe[old];
 		cache_copy_sectors(c, pg, old, CBE_GET(o, valid) & ~mask);
 		valid |= CBE_GET(o, valid);
 		dirty |= CBE_GET(o, dirty);
-		was_dirty = CBE_GET(o, state) == CBE_DIRTY;
-		cache_page_succeed(c, pg, old, mask, gen);
-	} else {
-		m->home = cache_queue_choose(c, p.shard, v->id, page);
 	}
-	cache_cbe_publish(c, pg, v->id, page, gen, valid, dirty);
+	cache_cbe_publish(c, pg, v->id, page, cache_generation(c), valid, dirty, state);
+	return old;
+}
+
+void cache_page_enter(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
+		      uint32_t old, uint16_t mask, struct page_batch *retire)
+{
+	struct cache *c = v->c;
+	struct cache_page *m = &c->page[pg];
+	uint64_t gen = c->cbe[pg].generation;
+	bool was_dirty = false;
+	m->since = gen;
+	m->flags = PG_INDEXED;
 	if (old != CACHE_NO_PAGE) {
+		was_dirty = CBE_GET(&c->cbe[old], state) == CBE_DIRTY;
+		cache_page_succeed(c, pg, old, mask, gen);
 		cache_index_replace(c, p.bucket, old, pg);
 		cache_page_detach(c, p.shard, old, retire);
 	} else {
+		m->home = cache_queue_choose(c, p.shard, v->id, page);
 		cache_index_insert(c, p.bucket, pg);
 	}
 	if (!was_dirty)
@@ -125,6 +130,18 @@ static bool claim_page(struct cache_vol *v, uint32_t pg)
 	return true;
 }
 
+void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_batch *retire)
+{
+	struct cache *c = v->c;
+	page_batch_flush(c, retire);
+	atomic_fetch_add(&v->nwrites, 1);
+	atomic_fetch_sub(&c->pool.held, (uint32_t)w->n);
+	w->n = 0;
+	if (atomic_load(&c->bg.tick_idle) ||
+	    (atomic_load(&c->ndirty) > c->low && atomic_load(&c->bg.nidle)))
+		cache_kick(c);
+}
+
 unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_run *run)
 {
 	struct cache *c = v->c;
@@ -142,7 +159,9 @@ unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_r
 		uint64_t page = first + (unsigned)i;
 		struct cache_place p = cache_place_of(c, v->id, page);
 		s = cache_shard_move(s, p.shard);
-		commit_page(v, p, page, w->pages[i], cache_mask(c, page, w->off, w->len), &retire);
+		uint16_t mask = cache_mask(c, page, w->off, w->len);
+		uint32_t old = cache_page_make(v, p, page, w->pages[i], mask, CBE_DIRTY);
+		cache_page_enter(v, p, page, w->pages[i], old, mask, &retire);
 		cache_count(v, s)->write_pages++;
 		if (run) {
 			bool mine = claim_page(v, w->pages[i]);
@@ -152,13 +171,7 @@ unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_r
 	}
 	cache_shard_move(s, NULL);
 	FAULT("cache.commit.done");
-	page_batch_flush(c, &retire);
-	atomic_fetch_add(&v->nwrites, 1);
-	atomic_fetch_sub(&c->pool.held, (uint32_t)w->n);
-	w->n = 0;
-	if (atomic_load(&c->bg.tick_idle) ||
-	    (atomic_load(&c->ndirty) > c->low && atomic_load(&c->bg.nidle)))
-		cache_kick(c);
+	cache_committed(v, w, &retire);
 	return unclaimed;
 }
 

@@ -1,5 +1,5 @@
 libblockcore_a_SOURCES += \
-	blockcore/cache/cache.c blockcore/cache/cache.h blockcore/cache/cache_adopt.c \
+	blockcore/cache/cache.c blockcore/cache/cache.h blockcore/cache/cache_adopt.c blockcore/cache/cache_atomic.c \
 	blockcore/cache/cache_background.c blockcore/cache/cache_destage.c \
 	blockcore/cache/cache_dirty.c blockcore/cache/cache_discard.c \
 	blockcore/cache/cache_evict.c blockcore/cache/cache_fill.c blockcore/cache/cache_flush.c \
@@ -23,6 +23,12 @@ check_PROGRAMS += tests/unit/cache/test_cache_threads
 tests_unit_cache_test_cache_threads_SOURCES = tests/unit/cache/test_cache_threads.c
 tests_unit_cache_test_cache_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_cache_test_cache_threads_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/cache/test_cache_atomic
+tests_unit_cache_test_cache_atomic_SOURCES = tests/unit/cache/test_cache_atomic.c \
+	tests/unit/cache/cache_rig.h
+tests_unit_cache_test_cache_atomic_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cache_test_cache_atomic_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/cache/test_cache_adopt
 tests_unit_cache_test_cache_adopt_SOURCES = tests/unit/cache/test_cache_adopt.c \

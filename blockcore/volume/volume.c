@@ -335,6 +335,19 @@ int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 	return leave_write(v, cache_write_commit(v->cv, w, fua));
 }
 
+int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *expect,
+			   uint32_t *ret_at)
+{
+	struct volume_shard *s = shard_of(v);
+	uint32_t len = w->len;
+	int rc = cache_write_commit_if(v->cv, w, expect, ret_at);
+	if (rc)
+		return rc;
+	count(&s->writes, 1);
+	count(&s->write_bytes, len);
+	return leave_write(v, 0);
+}
+
 void volume_write_abort(struct volume *v, struct cache_write *w)
 {
 	cache_write_abort(v->cv, w);

@@ -27,6 +27,8 @@ void volume_read_done(struct volume *v, struct cache_read *r);
 int volume_write_try_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
 int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua);
+int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *expect,
+			   uint32_t *ret_at);
 void volume_write_abort(struct volume *v, struct cache_write *w);
 int volume_flush(struct volume *v, uint64_t off, uint64_t len);
 int volume_discard(struct volume *v, uint64_t off, uint64_t len);

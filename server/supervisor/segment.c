@@ -35,7 +35,7 @@ static uint64_t count_dirty(const void *p, uint64_t size)
 		return 0;
 	const struct cbe *cbe = (const void *)((const char *)p + sb->cbe_off);
 	for (uint32_t i = 0; i < sb->npages; i++)
-		dirty += cbe[i].state == CBE_DIRTY;
+		dirty += cbe[i].state == CBE_DIRTY || cbe[i].state == CBE_STAGED;
 	return dirty;
 }
 
