@@ -223,6 +223,11 @@ uint64_t volume_size(const struct volume *v)
 	return atomic_load_explicit(&v->size, memory_order_relaxed);
 }
 
+bool volume_battery(const struct volume *v)
+{
+	return v->battery;
+}
+
 uint64_t volume_epoch(const struct volume *v)
 {
 	return atomic_load(&v->epoch);

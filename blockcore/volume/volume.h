@@ -17,6 +17,8 @@ const char *volume_name(const struct volume *v);
 const uint8_t *volume_uuid(const struct volume *v); /* 16 bytes */
 uint64_t volume_size(const struct volume *v);
 /* Changes with every change of size, name or policy: unit attentions watch it. */
+/* What was acknowledged survives a loss of power without a flush (memory: battery). */
+bool volume_battery(const struct volume *v);
 uint64_t volume_epoch(const struct volume *v);
 
 /* As the cache_ functions of the same name; -EINVAL outside the volume, -ERR_SHUTDOWN after it

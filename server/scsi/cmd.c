@@ -210,12 +210,14 @@ static const struct scsi_op *cmd_row(const struct scsi_cmd *c, const struct scsi
 static const struct scsi_op *cmd_find_op(struct scsi_cmd *c)
 {
 	const struct scsi_op *op = op_find(c->cdb[0]);
-	if (!op) {
+	if (!op || !op_has(op, c->lu)) {
 		cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x20, 0x00);
 		return NULL;
 	}
-	if (op->actions && !(op = op_find_action(op, c->cdb[1] & 0x1f)))
+	if (op->actions && (!(op = op_find_action(op, c->cdb[1] & 0x1f)) || !op_has(op, c->lu))) {
 		cmd_bad_cdb(c, 1, 4);
+		return NULL;
+	}
 	return op;
 }
 
@@ -234,6 +236,10 @@ static bool cmd_cdb_ok(struct scsi_cmd *c)
 			return false;
 		}
 		first = 2;
+	}
+	if (__builtin_expect(op->unmap_bits & c->cdb[1], 0) && !(lu_features(c->lu) & LU_UNMAP)) {
+		cmd_bad_cdb(c, 1, 31 - __builtin_clz(op->unmap_bits & c->cdb[1]));
+		return false;
 	}
 	for (unsigned i = first; i < op->cdb_len; i++) {
 		unsigned wrong = c->cdb[i] & ~op->usage[i] & 0xff;

@@ -66,6 +66,12 @@ uint64_t lu_blocks(struct scsi_lu *lu)
 	return v ? volume_size(v) >> lu->block_shift : 0;
 }
 
+unsigned lu_features(struct scsi_lu *lu)
+{
+	struct volume *v = lu_volume(lu);
+	return LU_UNMAP | (v && volume_battery(v) ? LU_ATOMIC : 0);
+}
+
 void lu_reset(struct scsi_lu *lu)
 {
 	/* SPC-4 6.10: nothing is saved, so a reset brings the default mode parameters back. */

@@ -12,6 +12,8 @@
 static const struct scsi_op service_in_16[] = {
     {ACT("READ CAPACITY(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK, 0x10),
      .usage = {0x9e, 0x10, FF8, FF4, 0, 0}, .start = op_read_capacity_16},
+    {ACT("GET LBA STATUS(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_READ, 0x12),
+     .usage = {0x9e, 0x12, FF8, FF4, 0, 0}, .start = op_get_lba_status},
 };
 
 static const struct scsi_op maintenance_in[] = {
@@ -70,12 +72,14 @@ static const struct scsi_op ops[256] = {
     [0x35] = {ROW("SYNCHRONIZE CACHE(10)", 10, DIR_NONE, OP_MEDIUM),
 	      .usage = {0x35, 0x02, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_sync,
 	      .start_wait = op_sync_wait},
-    [0x41] = {ROW("WRITE SAME(10)", 10, DIR_OUT, WRITES),
-	      .usage = {0x41, 0x08, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_write_same,
+    [0x37] = {ROW("READ DEFECT DATA(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_read_defects},
+    [0x41] = {ROW("WRITE SAME(10)", 10, DIR_OUT, WRITES), .unmap_bits = 0x18,
+	      .usage = {0x41, 0x18, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_write_same,
 	      .start_wait = op_write_same_wait, .finish = op_write_same_finish,
 	      .finish_wait = op_write_same_wait},
-    [0x42] = {ROW("UNMAP", 10, DIR_OUT, WRITES),
-	      .usage = {0x42, 0, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0}, .start = op_unmap,
+    [0x42] = {ROW("UNMAP", 10, DIR_OUT, WRITES), .needs = LU_UNMAP,
+	      .usage = {0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0}, .start = op_unmap,
 	      .finish = op_unmap_finish, .finish_wait = op_unmap_finish_wait},
     [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, 0),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,
@@ -91,6 +95,12 @@ static const struct scsi_op ops[256] = {
     [0x8a] = {ROW("WRITE(16)", 16, DIR_OUT, WRITES), .usage = {0x8a, 0x18, FF8, FF4, 0x3f, 0},
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
+    [0x89] = {ROW("COMPARE AND WRITE", 16, DIR_OUT, WRITES),
+	      .usage = {0x89, 0x18, FF8, 0, 0, 0, 0xff, 0x3f, 0}, .start = op_compare_write,
+	      .finish = op_compare_write_finish, .finish_wait = op_compare_write_finish_wait},
+    [0x8b] = {ROW("ORWRITE(16)", 16, DIR_OUT, WRITES), .usage = {0x8b, 0x18, FF8, FF4, 0x3f, 0},
+	      .start = op_orwrite, .finish = op_orwrite_finish,
+	      .finish_wait = op_orwrite_finish_wait},
     [0x8e] = {ROW("WRITE AND VERIFY(16)", 16, DIR_OUT, WRITES),
 	      .usage = {0x8e, 0x12, FF8, FF4, 0x3f, 0}, .start = op_write_verify,
 	      .start_wait = op_write_wait, .finish = op_write_verify_finish,
@@ -104,9 +114,13 @@ static const struct scsi_op ops[256] = {
     [0x91] = {ROW("SYNCHRONIZE CACHE(16)", 16, DIR_NONE, OP_MEDIUM),
 	      .usage = {0x91, 0x02, FF8, FF4, 0x3f, 0}, .start = op_sync,
 	      .start_wait = op_sync_wait},
-    [0x93] = {ROW("WRITE SAME(16)", 16, DIR_OUT, WRITES), .usage = {0x93, 0x09, FF8, FF4, 0x3f, 0},
-	      .start = op_write_same, .start_wait = op_write_same_wait,
-	      .finish = op_write_same_finish, .finish_wait = op_write_same_wait},
+    [0x93] = {ROW("WRITE SAME(16)", 16, DIR_OUT, WRITES), .unmap_bits = 0x18,
+	      .usage = {0x93, 0x19, FF8, FF4, 0x3f, 0}, .start = op_write_same,
+	      .start_wait = op_write_same_wait, .finish = op_write_same_finish,
+	      .finish_wait = op_write_same_wait},
+    [0x9c] = {ROW("WRITE ATOMIC(16)", 16, DIR_OUT, WRITES), .needs = LU_ATOMIC,
+	      .usage = {0x9c, 0x18, FF8, 0, 0, 0xff, 0xff, 0x3f, 0}, .start = op_write_atomic,
+	      .start_wait = op_write_wait, .finish = op_write_atomic_finish},
     [0x9e] = {.name = "SERVICE ACTION IN(16)",
 	      .actions = service_in_16,
 	      .nactions = ARRAY_LEN(service_in_16)},
@@ -127,7 +141,21 @@ static const struct scsi_op ops[256] = {
     [0xaf] = {ROW("VERIFY(12)", 12, DIR_OUT, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0xaf, 0x16, FF8, 0x3f, 0}, .start = op_verify, .start_wait = op_verify_wait,
 	      .finish = op_verify_finish, .finish_wait = op_verify_finish_wait},
+    [0xb7] = {ROW("READ DEFECT DATA(12)", 12, DIR_IN, OP_MEDIUM | OP_RES_READ),
+	      .usage = {0xb7, 0x1f, FF8, 0, 0}, .start = op_read_defects},
 };
+
+bool op_has(const struct scsi_op *op, struct scsi_lu *lu)
+{
+	return !op->needs || (lu && !(op->needs & ~lu_features(lu)));
+}
+
+void op_usage(const struct scsi_op *op, struct scsi_lu *lu, uint8_t usage[16])
+{
+	memcpy(usage, op->usage, 16);
+	if (op->unmap_bits && !(lu_features(lu) & LU_UNMAP))
+		usage[1] &= (uint8_t)~op->unmap_bits;
+}
 
 const struct scsi_op *op_find(uint8_t opcode)
 {

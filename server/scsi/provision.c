@@ -1,7 +1,8 @@
 /*
  * UNMAP and WRITE SAME (SBC-4 5.35, 5.48). Unmapped blocks read as zeros (LBPRZ), so
  * WRITE SAME of zeros is a discard whether it has UNMAP set or not; of anything else it
- * writes. Anchors are not supported.
+ * writes. A volume keeps the space of what is unmapped, so that every such block is anchored,
+ * whether ANCHOR is set or not.
  */
 #include <errno.h>
 #include "server/scsi/scsi_priv.h"
@@ -18,6 +19,8 @@ enum scsi_next op_write_same(struct scsi_cmd *c)
 	struct lba_range r = cdb_range(c->cdb);
 	if (!cmd_range_ok(c, &r, SCSI_WRITE_SAME_MAX))
 		return SCSI_DONE;
+	if ((c->cdb[1] & 0x18) == 0x10) /* ANCHOR without UNMAP */
+		return cmd_bad_cdb(c, 1, 4);
 	if (!c->len) /* WSNZ is set in the Block Limits page */
 		return cmd_bad_cdb(c, r.blocks_at, -1);
 	memset(c->data, 0, c->lu->block_size);

@@ -33,8 +33,10 @@ static enum scsi_next report_all(struct scsi_cmd *c, bool timeouts, uint32_t all
 			continue;
 		unsigned rows = op->actions ? op->nactions : 1;
 		for (unsigned i = 0; i < rows; i++) {
+			const struct scsi_op *row = op->actions ? &op->actions[i] : op;
 			ASSERT(n + 8 + TIMEOUTS_LEN <= sizeof(c->data));
-			n += put_command(c->data + n, op->actions ? &op->actions[i] : op, timeouts);
+			if (op_has(row, c->lu))
+				n += put_command(c->data + n, row, timeouts);
 		}
 	}
 	be32_put(c->data, n - 4);
@@ -47,13 +49,15 @@ static enum scsi_next report_one(struct scsi_cmd *c, const struct scsi_op *op, b
 {
 	unsigned n = 4;
 	memset(c->data, 0, 4);
-	if (!op) {
+	if (!op || !op_has(op, c->lu)) {
 		c->data[1] = 0x01;
 		return cmd_data_in(c, c->data, n, alloc);
 	}
 	c->data[1] = (uint8_t)(0x03 | (timeouts ? 0x80 : 0)); /* as the standard says */
 	be16_put(c->data + 2, op->cdb_len);
-	memcpy(c->data + n, op->usage, op->cdb_len);
+	uint8_t usage[16];
+	op_usage(op, c->lu, usage);
+	memcpy(c->data + n, usage, op->cdb_len);
 	n += op->cdb_len;
 	if (timeouts)
 		n += put_timeouts(c->data + n);

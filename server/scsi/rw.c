@@ -52,7 +52,7 @@ enum scsi_next op_read_wait(struct scsi_cmd *c)
 
 /* ---- writes ---- */
 
-static enum scsi_next write_begun(struct scsi_cmd *c, int err)
+enum scsi_next write_begun(struct scsi_cmd *c, int err)
 {
 	if (err == -EAGAIN)
 		return SCSI_WAIT;

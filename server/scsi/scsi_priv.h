@@ -49,7 +49,8 @@ struct scsi_lu *lu_get(struct scsi_lu *lu);
 void lu_put(struct scsi_lu *lu);
 /* NULL: the core has no such volume (now). */
 struct volume *lu_volume(struct scsi_lu *lu);
-uint64_t lu_blocks(struct scsi_lu *lu); /* 0 without a volume */
+uint64_t lu_blocks(struct scsi_lu *lu);	  /* 0 without a volume */
+unsigned lu_features(struct scsi_lu *lu); /* enum lu_features */
 void lu_reset(struct scsi_lu *lu);
 
 /* Unit attentions, a bit each (attention.c); those of UA_RESETS go first, by their bits. */
@@ -232,6 +233,12 @@ enum op_flags {
 	OP_RES_CDB = 128,   /* conflicts with none when the CDB asks for nothing that matters */
 	OP_LEGACY_OK = 256, /* allowed beside a RESERVE (SPC-2 5.5.1 table 10) */
 };
+/* What a logical unit may have, and an operation need. */
+enum lu_features {
+	LU_REMOVABLE = 1, /* a medium that can be taken out */
+	LU_UNMAP = 2,	  /* logical block provisioning */
+	LU_ATOMIC = 4,	  /* the cache survives a loss of power */
+};
 enum op_dir { DIR_NONE, DIR_IN, DIR_OUT };
 
 typedef enum scsi_next op_fn(struct scsi_cmd *c);
@@ -239,9 +246,11 @@ typedef enum scsi_next op_fn(struct scsi_cmd *c);
 struct scsi_op {
 	const char *name;
 	uint8_t cdb_len;
-	uint16_t flags;	   /* op_flags */
-	uint8_t dir;	   /* op_dir */
-	bool action_field; /* the CDB has a service action: this one */
+	uint16_t flags;	    /* op_flags */
+	uint8_t dir;	    /* op_dir */
+	uint8_t needs;	    /* lu_features without which a unit does not have it */
+	uint8_t unmap_bits; /* of byte 1: there only with LU_UNMAP */
+	bool action_field;  /* the CDB has a service action: this one */
 	uint8_t action;
 	/* CDB usage data (SPC-4 6.34): the bits that may be set. Byte 0 is the opcode and the
 	 * service action field holds the service action. */
@@ -256,6 +265,9 @@ struct scsi_op {
 /* The row of an opcode, NULL when not supported. With actions: look there. */
 const struct scsi_op *op_find(uint8_t opcode);
 const struct scsi_op *op_find_action(const struct scsi_op *op, uint16_t action);
+/* Has the unit (NULL: there is none) this operation; its usage data there. */
+bool op_has(const struct scsi_op *op, struct scsi_lu *lu);
+void op_usage(const struct scsi_op *op, struct scsi_lu *lu, uint8_t usage[16]);
 static inline bool op_supported(const struct scsi_op *op)
 {
 	return op->name != NULL;
@@ -268,6 +280,10 @@ op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
 op_fn op_sync, op_sync_wait, op_prefetch;
+op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
+op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
+op_fn op_write_atomic, op_write_atomic_finish;
+op_fn op_get_lba_status, op_read_defects;
 op_fn op_read_capacity_10, op_read_capacity_16, op_report_luns;
 op_fn op_report_opcodes, op_report_tmfs;
 op_fn op_write_same, op_write_same_wait, op_write_same_finish;
@@ -323,6 +339,8 @@ enum scsi_next cmd_data_in(struct scsi_cmd *c, void *data, uint32_t len, uint32_
 void *cmd_data_out(struct scsi_cmd *c, uint32_t len);
 void *cmd_heap(struct scsi_cmd *c, uint32_t len);
 void cmd_drop_io(struct scsi_cmd *c);
+/* A write began, or err: its pages are lent to the transport, or it has to wait (-EAGAIN). */
+enum scsi_next write_begun(struct scsi_cmd *c, int err);
 
 /* LBA and number of blocks as the CDB's group has them. */
 struct lba_range {
@@ -337,6 +355,9 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   CACHE_IO_MAX
 #define SCSI_WRITE_SAME_MAX (16u << 20)
+#define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
+#define SCSI_OR_MAX	    CACHE_IO_MAX
+#define SCSI_ATOMIC_MAX	    CACHE_IO_MAX
 #define SCSI_UNMAP_MAX	    (512u << 20)
 #define SCSI_UNMAP_DESCS    256
 

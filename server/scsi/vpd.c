@@ -124,7 +124,8 @@ static unsigned page_limits(struct scsi_cmd *c, uint8_t *b)
 {
 	unsigned shift = c->lu->block_shift;
 	memset(b, 0, 60);
-	b[0] = 0x01;				     /* WSNZ */
+	b[0] = 0x01; /* WSNZ */
+	b[1] = (uint8_t)MIN(SCSI_COMPARE_MAX >> shift, 255);
 	be16_put(b + 2, (uint16_t)(4096 >> shift));  /* OPTIMAL TRANSFER LENGTH GRANULARITY */
 	be32_put(b + 4, SCSI_TRANSFER_MAX >> shift); /* MAXIMUM TRANSFER LENGTH */
 	be32_put(b + 8, (256u * 1024) >> shift);     /* OPTIMAL TRANSFER LENGTH */
@@ -133,6 +134,11 @@ static unsigned page_limits(struct scsi_cmd *c, uint8_t *b)
 	be32_put(b + 24, 4096 >> shift); /* OPTIMAL UNMAP GRANULARITY */
 	be32_put(b + 28, 0x80000000u);	 /* UGAVALID: aligned to block 0 */
 	be64_put(b + 32, SCSI_WRITE_SAME_MAX >> shift);
+	if (lu_features(c->lu) & LU_ATOMIC) { /* any block, any number of them, no boundaries */
+		be32_put(b + 40, SCSI_ATOMIC_MAX >> shift);
+		be32_put(b + 44, 1);
+		be32_put(b + 48, 1);
+	}
 	return 60;
 }
 
@@ -148,8 +154,10 @@ static unsigned page_characteristics(struct scsi_cmd *c, uint8_t *b)
 static unsigned page_provisioning(struct scsi_cmd *c, uint8_t *b)
 {
 	memset(b, 0, 4);
-	b[1] = 0x80 | 0x40 | 0x20 | 0x04; /* LBPU, LBPWS, LBPWS10, LBPRZ */
-	b[2] = 0x01;			  /* resource provisioned: a volume has all its space */
+	if (!(lu_features(c->lu) & LU_UNMAP)) /* fully provisioned */
+		return 4;
+	b[1] = 0x80 | 0x40 | 0x20 | 0x04 | 0x02; /* LBPU, LBPWS, LBPWS10, LBPRZ, ANC_SUP */
+	b[2] = 0x01; /* resource provisioned: a volume has all its space */
 	return 4;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "runtime/check.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include "tests/unit/scsi/fake_volume.h"
 
 /* ---- volumes ---- */
@@ -102,6 +103,29 @@ int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 	v->fuas += fua;
 	volume_write_abort(v, w);
 	return fua ? v->flush_err : 0;
+}
+
+bool volume_battery(const struct volume *v)
+{
+	return v->battery;
+}
+
+int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *expect,
+			   uint32_t *ret_at)
+{
+	const uint8_t *want = expect;
+	if (v->evicted) {
+		v->evicted--;
+		return -EAGAIN;
+	}
+	for (uint32_t i = 0; want && i < w->len; i++) {
+		if (v->data[w->off + i] != want[i]) {
+			*ret_at = i;
+			return -ERR_MISCOMPARE;
+		}
+	}
+	v->atomics++;
+	return volume_write_commit(v, w, false);
 }
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)

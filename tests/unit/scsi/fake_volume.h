@@ -15,9 +15,11 @@ struct volume {
 	uint8_t *data;
 	uint64_t capacity; /* bytes of data */
 	bool miss;	   /* the _try functions say -EAGAIN */
+	bool battery;
+	unsigned evicted; /* so many times commit_if says -EAGAIN */
 	int read_err, write_err, flush_err, copy_err, discard_err;
 	unsigned copies;
-	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits;
+	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits, atomics;
 	_Atomic int refs, pins, writes; /* what users hold */
 };
 

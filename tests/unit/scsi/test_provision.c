@@ -47,10 +47,11 @@ END_TEST
 START_TEST(write_same_refuses)
 {
 	memset(buf, 1, 1024);
-	/* no blocks (WSNZ), ANCHOR, too many, beyond the end, wrong amounts of data */
+	/* no blocks (WSNZ), ANCHOR without UNMAP, too many, beyond the end, wrong amounts of data
+	 */
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x41, 0, BE32(0), 0, BE16(0)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x41, 0x18, BE32(0), 0, BE16(1)), buf, 512), 2);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x41, 0x10, BE32(0), 0, BE16(1)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x41, 0, BE32(8193), 0, BE16(0)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), LBA_OUT_OF_RANGE);
@@ -121,8 +122,8 @@ START_TEST(unmap_refuses)
 	len = unmap_list(2, 0, 1, 1 << 20);
 	ck_assert_int_eq(unmap(len, len), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_PARAM);
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x42, 1, 0, 0, 0, 0, 0, BE16(24)), buf, 24), 2);
-	ck_assert_uint_eq(sense_of(), INVALID_FIELD); /* ANCHOR */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x42, 2, 0, 0, 0, 0, 0, BE16(24)), buf, 24), 2);
+	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
 	fx->v1->size = 4 << 20;
 	run(fx->a, 0, CDB(0), NULL, 0);
 	fx->v1->discard_err = -EIO;
