@@ -14,12 +14,14 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define CACHE_MIN    (4ull << 20)
-#define CACHE_MAX    (1ull << 44)
-#define METADATA_MIN (16ull << 20)
-#define METADATA_MAX (1ull << 42)
-#define REACTORS_MAX 64
-#define PORTS_MAX    (CONFIG_CONTROLLERS_MAX * CONFIG_PORTALS_MAX + CONFIG_HEADS_MAX * 2)
+#define CACHE_MIN	 (4ull << 20)
+#define CACHE_MAX	 (1ull << 44)
+#define METADATA_MIN	 (16ull << 20)
+#define METADATA_MAX	 (1ull << 42)
+#define REACTORS_MAX	 64
+#define WATCHDOG_DEFAULT 10
+#define WATCHDOG_MAX	 3600
+#define PORTS_MAX	 (CONFIG_CONTROLLERS_MAX * CONFIG_PORTALS_MAX + CONFIG_HEADS_MAX * 2)
 
 /* ---- defaults ---- */
 
@@ -31,14 +33,18 @@ static int set_default(char **s, const char *value)
 	return *s ? 0 : -ENOMEM;
 }
 
-static int array_defaults(struct config_array *a)
+static int array_defaults(struct config_load *l, struct config_array *a)
 {
+	yaml_node_t *root = yaml_document_get_root_node(&l->doc);
+	if (!config_node_key(l, config_node_key(l, root, "array"), "watchdog"))
+		a->watchdog = WATCHDOG_DEFAULT;
 	int rc = set_default(&a->name, "isthmus");
 	rc = rc ?: set_default(&a->memory, "volatile");
 	rc = rc ?: set_default(&a->run_dir, "/run/isthmus");
 	rc = rc ?: set_default(&a->state_dir, "/var/lib/isthmus");
 	rc = rc ?: set_default(&a->admin_group, "");
 	rc = rc ?: set_default(&a->log_level, "info");
+	rc = rc ?: set_default(&a->watchdog_restart, "no");
 	if (rc || a->memory_dir)
 		return rc;
 	return asprintf(&a->memory_dir, "/dev/shm/isthmus-%s", a->name) < 0 ? -ENOMEM : 0;
@@ -86,7 +92,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 
 int config_defaults(struct config_load *l, struct config_file *c)
 {
-	int rc = array_defaults(&c->array);
+	int rc = array_defaults(l, &c->array);
 	for (unsigned i = 0; i < c->controllers_count && !rc; i++)
 		rc = controller_defaults(l, c, i);
 	for (unsigned i = 0; i < c->heads_count && !rc; i++)
@@ -253,6 +259,13 @@ static void check_array(struct config_load *l, yaml_node_t *map, const struct co
 	check_word(l, map, "log_level", a->log_level,
 		   (const char *[]){"debug", "info", "notice", "warn", "error", NULL},
 		   "write debug, info, notice, warn or error");
+	check_word(l, map, "watchdog_restart", a->watchdog_restart,
+		   (const char *[]){"no", "yes", NULL},
+		   "write `no` (a child that hangs is told) or `yes` (and killed)");
+	if (a->watchdog > WATCHDOG_MAX)
+		config_problem(l, at(l, map, "watchdog"),
+			       "write seconds, at most 3600; 0 watches nothing",
+			       "watchdog of %u seconds is out of range", a->watchdog);
 	if (a->admin_group[0] && !getgrnam(a->admin_group))
 		config_problem(l, at(l, map, "admin_group"),
 			       "make it with groupadd(8), or leave the key out",

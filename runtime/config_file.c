@@ -292,6 +292,11 @@ const struct config_head *config_head(const struct config_file *c, const char *n
 	return NULL;
 }
 
+bool config_watchdog_restart(const struct config_file *c)
+{
+	return strcmp(c->array.watchdog_restart, "yes") == 0;
+}
+
 bool config_battery(const struct config_file *c)
 {
 	return strcmp(c->array.memory, "battery") == 0;

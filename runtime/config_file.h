@@ -10,6 +10,8 @@
  *     memory_dir: /dev/shm/isthmus-demo  # segments; a file system in memory
  *     admin_group: ""             # members may use the CLI; empty: root and own user
  *     log_level: info
+ *     watchdog: 10                # seconds without an answer until a child is told as hung; 0: off
+ *     watchdog_restart: no        # yes: it is killed then, and started again
  *   controllers:
  *     - name: a
  *       cache: 256MiB
@@ -39,6 +41,8 @@
 
 struct config_array {
 	char *name, *memory, *run_dir, *state_dir, *memory_dir, *admin_group, *log_level;
+	unsigned watchdog; /* seconds */
+	char *watchdog_restart;
 };
 
 struct config_controller {
@@ -83,6 +87,7 @@ void config_file_free(struct config_file *c);
 const struct config_controller *config_controller(const struct config_file *c, const char *name);
 const struct config_head *config_head(const struct config_file *c, const char *name);
 bool config_battery(const struct config_file *c);
+bool config_watchdog_restart(const struct config_file *c);
 
 /* Paths every process agrees on, made from run_dir and memory_dir; ret is at least 108 bytes
  * (a unix socket's limit; config_file_load() refuses run_dirs too long for it). */

@@ -25,10 +25,16 @@ static const cyaml_schema_value_t cpu_entry = {
 };
 
 static const cyaml_schema_field_t array_fields[] = {
-    TEXT(config_array, name),	    TEXT(config_array, memory),
-    TEXT(config_array, run_dir),    TEXT(config_array, state_dir),
-    TEXT(config_array, memory_dir), TEXT(config_array, admin_group),
-    TEXT(config_array, log_level),  CYAML_FIELD_END,
+    TEXT(config_array, name),
+    TEXT(config_array, memory),
+    TEXT(config_array, run_dir),
+    TEXT(config_array, state_dir),
+    TEXT(config_array, memory_dir),
+    TEXT(config_array, admin_group),
+    TEXT(config_array, log_level),
+    NUMBER(config_array, watchdog),
+    TEXT(config_array, watchdog_restart),
+    CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t controller_fields[] = {

@@ -27,13 +27,18 @@
 #define PING_NS		(20 * NS_PER_MS)
 #define PING_TIMEOUT_NS NS_PER_S
 #define REFUSED_NS	(10 * NS_PER_S)
+#define WATCH_NS	(2 * NS_PER_S) /* between pings of one that is up */
 
 const char *child_state_name(enum child_state s)
 {
 	static const char *const names[] = {
-	    [CHILD_STOPPED] = "stopped", [CHILD_STARTING] = "starting",
-	    [CHILD_UP] = "up",		 [CHILD_WAITING] = "waiting",
-	    [CHILD_REFUSED] = "refused", [CHILD_STOPPING] = "stopping",
+	    [CHILD_STOPPED] = "stopped",
+	    [CHILD_STARTING] = "starting",
+	    [CHILD_UP] = "up",
+	    [CHILD_HUNG] = "hung",
+	    [CHILD_WAITING] = "waiting",
+	    [CHILD_REFUSED] = "refused",
+	    [CHILD_STOPPING] = "stopping",
 	};
 	return names[s];
 }
@@ -99,7 +104,7 @@ static int watch_process(struct child *c, pid_t pid, bool ours)
 	c->ours = ours;
 	c->dead = false;
 	c->started_ns = now_ns();
-	c->ready_ns = 0;
+	c->ready_ns = c->silent_ns = 0;
 	return 0;
 }
 
@@ -248,11 +253,54 @@ static void terminate(struct child *c)
 		waitq_wait(&c->wake);
 }
 
+/* It has not answered since c->silent_ns. */
+static void hung(struct child *c)
+{
+	if (c->state != CHILD_HUNG)
+		event_write(LOG_L_ERROR, "process.hung",
+			    "%s %s, pid %d, has not answered for %u s: it hangs, is stopped or "
+			    "overloaded",
+			    c->kind, c->name, (int)c->pid, c->sup->config->array.watchdog);
+	set_state(c, CHILD_HUNG);
+	if (!config_watchdog_restart(c->sup->config))
+		return;
+	event_write(LOG_L_ERROR, "process.killed", "%s %s hangs and is killed by the watchdog",
+		    c->kind, c->name);
+	pidfd_send_signal(c->pidfd, SIGKILL, NULL, 0);
+	while (!c->dead)
+		waitq_wait(&c->wake);
+}
+
+/*
+ * One round of the watchdog. Silence is measured between pings that failed, so that an isthmusd
+ * that was itself stopped for a while blames nobody.
+ */
+static void watch_answers(struct child *c)
+{
+	uint64_t limit = c->sup->config->array.watchdog * NS_PER_S;
+	env_waitq_wait(env_real(), &c->wake, limit ? MIN(WATCH_NS, limit / 4) : WATCH_NS);
+	limit = c->sup->config->array.watchdog * NS_PER_S; /* a reload may have changed it */
+	if (c->dead || c->want_stop)
+		return;
+	uint64_t asked = now_ns();
+	if (limit && !answers(c)) {
+		c->silent_ns = c->silent_ns ? c->silent_ns : asked;
+		if (!c->dead && !c->want_stop && now_ns() - c->silent_ns >= limit)
+			hung(c);
+		return;
+	}
+	c->silent_ns = 0;
+	if (c->state == CHILD_HUNG)
+		event_write(LOG_L_NOTICE, "process.answers", "%s %s, pid %d, answers again",
+			    c->kind, c->name, (int)c->pid);
+	set_state(c, CHILD_UP);
+}
+
 static void live(struct child *c)
 {
 	while (!c->dead && !c->want_stop) {
 		if (c->ready_ns) {
-			waitq_wait(&c->wake);
+			watch_answers(c);
 		} else if (answers(c)) {
 			c->ready_ns = now_ns();
 			set_state(c, CHILD_UP);

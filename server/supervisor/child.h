@@ -17,6 +17,7 @@ enum child_state {
 	CHILD_STOPPED,
 	CHILD_STARTING, /* runs, does not answer yet */
 	CHILD_UP,
+	CHILD_HUNG,    /* was up, and has not answered for as long as the watchdog allows */
 	CHILD_WAITING, /* died; the back-off runs */
 	CHILD_REFUSED, /* not started: `why` says what must be done first */
 	CHILD_STOPPING,
@@ -37,7 +38,9 @@ struct child {
 	bool ended; /* the task has ended */
 	bool want_stop, want_restart;
 	uint64_t started_ns, ready_ns; /* monotonic; ready_ns 0: was not */
-	uint64_t next_start_ns;	       /* monotonic, while WAITING */
+	uint64_t
+	    silent_ns; /* monotonic: when the first ping of those unanswered was sent; 0: none */
+	uint64_t next_start_ns; /* monotonic, while WAITING */
 	unsigned restarts, quick_deaths;
 	uint64_t died_ns; /* realtime of the last death */
 	char why[192];	  /* of the last death or refusal */

@@ -135,6 +135,8 @@ static int verb_config_show(struct admin_call *call, void *arg)
 	admin_put_text(call, "memory_dir", "%s", c->array.memory_dir);
 	admin_put_text(call, "admin_group", "%s", c->array.admin_group);
 	admin_put_text(call, "log_level", "%s", c->array.log_level);
+	admin_put_number(call, "watchdog", c->array.watchdog);
+	admin_put_text(call, "watchdog_restart", "%s", c->array.watchdog_restart);
 	admin_table(call, "controllers", false);
 	for (unsigned i = 0; i < c->controllers_count; i++) {
 		const struct config_controller *k = &c->controllers[i];

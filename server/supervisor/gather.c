@@ -37,6 +37,11 @@ void gather_explain(const struct child *c, char *ret, size_t size)
 		snprintf(ret, size, "%s %s is starting, pid %d%s%s", c->kind, c->name, (int)c->pid,
 			 c->why[0] ? "; before, it was " : "", c->why);
 		break;
+	case CHILD_HUNG:
+		snprintf(ret, size,
+			 "%s %s, pid %d, does not answer: it hangs, is stopped or overloaded",
+			 c->kind, c->name, (int)c->pid);
+		break;
 	default:
 		snprintf(ret, size, "%s %s is %s", c->kind, c->name, child_state_name(c->state));
 	}

@@ -49,6 +49,7 @@ demo_configure() {
 	  state_dir: $DEMO_DIR/state
 	  memory_dir: $DEMO_MEM
 	  log_level: info
+	${DEMO_ARRAY_EXTRA:-}
 	controllers:
 	  - name: a
 	    cache: $DEMO_CACHE

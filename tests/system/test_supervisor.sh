@@ -34,9 +34,12 @@ alive() { kill -0 "$(pid "$1")" 2>/dev/null; }
 up() { cli --json status 2>/dev/null | tr -d ' \n' | grep -q "\"name\":\"$1\",\"state\":\"up\""; }
 is_new() { local p; p=$(pid "$1"); [ -n "$p" ] && [ "$p" != "$2" ] && up "${1#*-}"; }
 
+state_is() { cli --json status 2>/dev/null | tr -d ' \n' | grep -q "\"name\":\"$1\",\"state\":\"$2\""; }
+watchdog=1 watchdog_restart=no
+
 config() { # MEMORY HEADS...
 	cat >"$dir/c.yaml" <<-YAML
-	array: {name: t, memory: $1, run_dir: $dir/run, state_dir: $dir/state, memory_dir: $dir/mem, log_level: info}
+	array: {name: t, memory: $1, run_dir: $dir/run, state_dir: $dir/state, memory_dir: $dir/mem, log_level: info, watchdog: $watchdog, watchdog_restart: $watchdog_restart}
 	controllers:
 	  - {name: a, cache: 4MiB, disks: [/nonexistent/d0], portals: []}
 	YAML
@@ -107,6 +110,33 @@ cli status | grep -q "exited with code 3" || fail "status does not say why h1 is
 [ "$n" -ge 4 ] && [ "$n" -le 12 ] || fail "no back-off: $n starts"
 rm "$dir/run/h1.die"
 within 8 up h1 || fail "h1 is never tried again"
+
+# One that hangs is told, and left alone; when it answers again that is told too.
+for child in controller-a head-h1; do
+	old=$(pid $child)
+	kill -STOP "$old"
+	within 8 state_is "${child#*-}" hung || fail "$child hangs and nobody says so"
+	cli status | grep -q "pid $old, does not answer" || fail "status does not explain the hang"
+	cli event list | grep -q "${child/-/ }, pid $old, has not answered for 1 s" || fail "no event tells of the hang"
+	if [ $child = controller-a ]; then
+		cli volume list >"$dir/out" 2>&1 && fail "a hung controller answers"
+		grep -q "does not answer" "$dir/out" || fail "volume list does not say why: $(cat "$dir/out")"
+	fi
+	kill -CONT "$old"
+	within 5 up "${child#*-}" || fail "$child answers and nobody says so"
+	[ "$(pid $child)" = "$old" ] || fail "$child was restarted"
+	cli event list | grep -q "${child/-/ }, pid $old, answers again" || fail "no event tells of the answer"
+done
+# With watchdog_restart it is killed and started again.
+watchdog_restart=yes
+config volatile h1
+kill -HUP $sup
+sleep 0.5
+old=$(pid head-h1)
+kill -STOP "$old"
+within 10 is_new head-h1 "$old" || fail "a hung head is not restarted"
+cli event list | grep -q "head h1 hangs and is killed by the watchdog" || fail "no event tells of the kill"
+watchdog_restart=no
 
 # Reload: a head more, one less, and a wrong file changes nothing.
 config volatile h1 h2

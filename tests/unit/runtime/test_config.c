@@ -83,6 +83,8 @@ START_TEST(defaults_are_filled)
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
 	ck_assert_str_eq(path, "/run/isthmus/controller-a.sock");
+	ck_assert_uint_eq(c->array.watchdog, 10);
+	ck_assert(!config_watchdog_restart(c));
 	config_path_supervisor(c, path);
 	ck_assert_str_eq(path, "/run/isthmus/isthmusd.sock");
 	config_file_free(c);
@@ -94,7 +96,7 @@ START_TEST(all_values_are_read)
 	struct config_file *c;
 	const char *text =
 	    "array: {name: x, memory: battery, run_dir: /r, state_dir: /s, memory_dir: /m,\n"
-	    "        log_level: debug, admin_group: ''}\n"
+	    "        log_level: debug, admin_group: '', watchdog: 0, watchdog_restart: yes}\n"
 	    "controllers:\n"
 	    "  - name: a\n    cache: 1.5GiB\n    reactors: 2\n    pin: [0, 3]\n    io: threads\n"
 	    "    disks: [/d0, /d1]\n    portals: ['127.0.0.1:3260', '[::1]:3260']\n"
@@ -105,6 +107,8 @@ START_TEST(all_values_are_read)
 	int rc = load(text, &c);
 	ck_assert_msg(rc == 0, "%s", told.text);
 	ck_assert(config_battery(c));
+	ck_assert_uint_eq(c->array.watchdog, 0);
+	ck_assert(config_watchdog_restart(c));
 	ck_assert_uint_eq(c->controllers[0].cache_bytes, 1536ull << 20);
 	ck_assert_uint_eq(c->controllers[0].pin_count, 2);
 	ck_assert_int_eq(c->controllers[0].pin[1], 3);
@@ -138,6 +142,9 @@ static const struct {
     {"array:\n  memory: fast\n" CONTROLLER, 2, "memory cannot be `fast`"},
     {"array:\n  run_dir: run\n" CONTROLLER, 2, "not an absolute path"},
     {"array:\n  log_level: loud\n" CONTROLLER, 2, "log_level cannot be"},
+    {"array:\n  watchdog: 3601\n" CONTROLLER, 2, "watchdog of 3601 seconds is out of range"},
+    {"array:\n  watchdog: soon\n" CONTROLLER, 2, "watchdog"},
+    {"array:\n  watchdog_restart: maybe\n" CONTROLLER, 2, "watchdog_restart cannot be"},
     {"array:\n  admin_group: no-such-group-here\n" CONTROLLER, 2, "does not exist"},
     {"array:\n  run_dir: "
      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
