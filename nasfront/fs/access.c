@@ -37,6 +37,21 @@ static unsigned inode_have(const struct fs_cred *c, const struct inode *in)
 	return have(c, IN_TYPE(in), IN32(in, I_MODE), IN32(in, I_UID), IN32(in, I_GID));
 }
 
+uint32_t mode_without_setid(uint32_t mode)
+{
+	/* Set-gid without group execute means mandatory locking. */
+	return mode & (mode & 010 ? ~06000u : ~04000u);
+}
+
+bool inode_drop_setid(const struct fs_cred *c, struct inode *in)
+{
+	uint32_t mode = IN32(in, I_MODE);
+	if (cred_root(c) || mode == mode_without_setid(mode))
+		return false;
+	IN_SET32(in, I_MODE, mode_without_setid(mode));
+	return true;
+}
+
 int inode_may(const struct fs_cred *c, const struct inode *in, unsigned want)
 {
 	return (want & ~inode_have(c, in)) ? -EACCES : 0;

@@ -31,6 +31,7 @@ struct fs;
 #define FS_BLOCK_SIZE  4096
 #define FS_LINK_MAX    65000
 #define FS_IO_MAX      (1024 * 1024)
+#define FS_SIZE_MAX    (1ull << 62) /* of a file */
 
 struct fs_cred {
 	uint32_t uid, gid;

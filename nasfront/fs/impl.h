@@ -323,6 +323,9 @@ bool cred_root(const struct fs_cred *c);
 bool cred_in_group(const struct fs_cred *c, uint32_t gid);
 int inode_may(const struct fs_cred *c, const struct inode *in, unsigned want);
 /* The same where the owner may always (data of files NFS clients hold open). */
+/* What is left of a mode when the file was written or given away by who is not root. */
+uint32_t mode_without_setid(uint32_t mode);
+bool inode_drop_setid(const struct fs_cred *c, struct inode *in); /* true: it changed */
 int inode_may_data(const struct fs_cred *c, const struct inode *in, unsigned want);
 
 /* ---- range.c ---- */

@@ -40,7 +40,7 @@ const char *inode_block_verify(const uint8_t *d)
 			return "inode of no known type";
 		if (type && !area_sound(p, type))
 			return "inode with a wrong inline area";
-		if (le64_get(p + I_FILESIZE) > FILE_SIZE_MAX)
+		if (le64_get(p + I_FILESIZE) > FS_SIZE_MAX)
 			return "inode of impossible size";
 		if (le32_get(p + I_LEVEL) > TREE_MAX_LEVEL)
 			return "inode with an impossible tree";

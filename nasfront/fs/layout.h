@@ -183,7 +183,6 @@ enum block_type {
 #define SYMLINK_CHUNK  256
 
 #define FILE_BLOCKS_MAX (1ull << 50)
-#define FILE_SIZE_MAX	(1ull << 62)
 
 /* Journal. */
 #define JH_GEN	    64

@@ -156,11 +156,16 @@ static int make_fill(const struct make_args *a, struct inode *in, struct inode *
 		inode_touch(in);
 		IN_SET32(in, I_MODE, mode); /* a new owner keeps the set-id bits asked for */
 		if (a->type == FS_REG && a->set->which & FS_SET_SIZE) {
-			if (a->set->size > FILE_SIZE_MAX)
+			if (a->set->size > FS_SIZE_MAX)
 				return -EFBIG;
 			IN_SET64(in, I_FILESIZE, a->set->size);
 		}
 	}
+	/* A set-gid directory gives its group, but not that group's rights to who is not of it. */
+	uint32_t mode = IN32(in, I_MODE);
+	if (a->type != FS_DIR && mode & 02000 && !cred_root(a->cred) &&
+	    !cred_in_group(a->cred, IN32(in, I_GID)))
+		IN_SET32(in, I_MODE, mode & ~02000u);
 	IN_SET32(in, I_RMAJOR, a->major);
 	IN_SET32(in, I_RMINOR, a->minor);
 	if (a->type == FS_DIR)

@@ -144,6 +144,7 @@ static void parts_put(struct fs *fs, struct fs_read *r)
 int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
 	    uint32_t len, struct fs_read *r, struct fs_attr *post)
 {
+	off = MIN(off, FS_SIZE_MAX); /* nothing lies behind: the end of the file */
 	struct read_args a = {
 	    .cred = cred, .f = f, .off = off, .at = off, .first = true, .post = post};
 	struct io_hold hold;
@@ -152,8 +153,6 @@ int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, u
 	r->iovcnt = 0;
 	r->len = 0;
 	r->parts = NULL;
-	if (off > FILE_SIZE_MAX)
-		return -EINVAL;
 	a.end = off + MIN(len, (uint32_t)FS_IO_MAX);
 	op_begin(&op, fs, false);
 	io_hold_begin(fs, &hold);

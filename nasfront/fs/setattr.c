@@ -84,7 +84,7 @@ void attr_apply(const struct fs_cred *c, struct inode *in, const struct fs_setat
 	if (w & FS_SET_GID)
 		IN_SET32(in, I_GID, set->gid);
 	if (w & (FS_SET_UID | FS_SET_GID) && IN_TYPE(in) == FS_REG)
-		mode &= mode & 010 ? ~06000u : ~04000u; /* POSIX chown: set-id bits go */
+		mode = mode_without_setid(mode); /* POSIX chown */
 	if (w & FS_SET_MODE) {
 		mode = set->mode & 07777;
 		if (!cred_root(c) && IN_TYPE(in) != FS_DIR && !cred_in_group(c, IN32(in, I_GID)))
@@ -212,7 +212,7 @@ static int setattr_check(const struct setattr_args *a, const struct inode *in)
 	if (a->set->which & FS_SET_SIZE) {
 		if (IN_TYPE(in) != FS_REG)
 			return IN_TYPE(in) == FS_DIR ? -EISDIR : -EINVAL;
-		if (a->set->size > FILE_SIZE_MAX)
+		if (a->set->size > FS_SIZE_MAX)
 			return -EFBIG;
 		int rc = inode_may_data(a->cred, in, 2);
 		if (rc)
@@ -232,6 +232,10 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 	rc = setattr_check(a, &in);
 	if (rc)
 		return rc;
+	if (!a->set->which) { /* anybody may set nothing: that is no change, of ctime neither */
+		wcc_post(a->wcc, &in);
+		return 0;
+	}
 	if (a->set->which & FS_SET_SIZE) {
 		uint64_t old = IN64(&in, I_FILESIZE);
 		inode_stamp(&in, STAMP_MTIME);
@@ -246,6 +250,7 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 			return rc;
 		if (a->more)
 			in.p[I_FLAGS] |= IF_CUT;
+		inode_drop_setid(a->cred, &in);
 	}
 	attr_apply(a->cred, &in, a->set);
 	wcc_post(a->wcc, &in);

@@ -232,11 +232,8 @@ static int map_body(struct fs *fs, struct write_ctx *w)
 		IN_SET64(&in, I_FILESIZE, end);
 		w->mapped = true;
 	}
-	uint32_t mode = IN32(&in, I_MODE);
-	if (!cred_root(w->cred) && mode & 06000) {
-		IN_SET32(&in, I_MODE, mode & (mode & 010 ? ~06000u : ~04000u));
+	if (inode_drop_setid(w->cred, &in))
 		w->mapped = true;
-	}
 	if (w->stable)
 		fs->run.data_flush = true;
 	wcc_post(w->wcc, &in);
@@ -325,7 +322,7 @@ int fs_write(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, 
 		return -EROFS;
 	if (iovcnt > IOVS_MAX || len > FS_IO_MAX)
 		return -EINVAL;
-	if (off > FILE_SIZE_MAX - FS_IO_MAX)
+	if (off > FS_SIZE_MAX - len)
 		return -EFBIG;
 	struct write_ctx *w = ctx_get(fs);
 	if (!w)

@@ -46,20 +46,6 @@ int nfs3_getattr(struct rpc_req *req, void *arg)
 
 /* ---- SETATTR ---- */
 
-static int setattr_run(struct nfs_call *c, const struct fs_setattr *set,
-		       const struct fs_time *guard, struct fs_wcc *wcc)
-{
-	static const struct fs_cred root;
-	struct fs_attr a;
-	int rc = fs_setattr(c->mount->fs, &c->cred, &c->fid, set, guard, wcc);
-	/* ftruncate() of a file its owner holds open: see owner_may() in nfs3_op_io.c. */
-	if (rc != -EACCES || set->which != FS_SET_SIZE)
-		return rc;
-	if (fs_getattr(c->mount->fs, &c->fid, &a) || a.uid != c->cred.uid)
-		return rc;
-	return fs_setattr(c->mount->fs, &root, &c->fid, set, guard, wcc);
-}
-
 int nfs3_setattr(struct rpc_req *req, void *arg)
 {
 	struct fs_setattr set;
@@ -73,7 +59,8 @@ int nfs3_setattr(struct rpc_req *req, void *arg)
 	    (check && !nfs3_get_time(&req->args, &guard)))
 		return nfs_garbage(c);
 	if (!c->status)
-		nfs_result(c, setattr_run(c, &set, check ? &guard : NULL, &wcc));
+		nfs_result(c, fs_setattr(c->mount->fs, &c->cred, &c->fid, &set,
+					 check ? &guard : NULL, &wcc));
 	xdr_put_u32(&req->out, c->status);
 	nfs3_put_wcc_of(c, &c->fid, &wcc);
 	return nfs_end(c);

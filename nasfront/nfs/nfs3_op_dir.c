@@ -19,7 +19,7 @@ struct dir_fill {
 	bool plus;
 	uint32_t names; /* READDIRPLUS: bytes left of dircount */
 	unsigned entries;
-	bool at_root; /* the directory an export begins with: its ".." is itself */
+	bool closed; /* its ".." is shown as itself: it begins the export, or lies outside */
 };
 
 static size_t entry_size(const struct dir_fill *d, uint32_t namelen)
@@ -30,8 +30,8 @@ static size_t entry_size(const struct dir_fill *d, uint32_t namelen)
 
 static void put_plus(struct dir_fill *d, const struct fs_attr *a, bool up)
 {
-	/* ".." at the root of an export names a place outside: no attributes, no handle. */
-	bool show = a && !(up && d->at_root);
+	/* This ".." names a place outside the export: no attributes, no handle. */
+	bool show = a && !(up && d->closed);
 	nfs3_put_post_op(&d->x, show ? a : NULL, d->c->mount->id);
 	xdr_put_bool(&d->x, show);
 	if (show)
@@ -51,7 +51,7 @@ static bool dir_emit(void *arg, const char *name, uint32_t namelen, uint64_t ino
 		return false;
 	d->names -= MIN(d->names, hint);
 	xdr_put_bool(&d->x, true);
-	xdr_put_u64(&d->x, up && d->at_root ? d->c->fid.ino : ino);
+	xdr_put_u64(&d->x, up && d->closed ? d->c->fid.ino : ino);
 	xdr_put_opaque(&d->x, name, namelen);
 	xdr_put_u64(&d->x, cookie);
 	if (d->plus)
@@ -63,8 +63,7 @@ static bool dir_emit(void *arg, const char *name, uint32_t namelen, uint64_t ino
 static void dir_run(struct dir_fill *d, uint64_t cookie, struct fs_attr *dir, bool *eof)
 {
 	struct nfs_call *c = d->c;
-	struct fs_fid root;
-	d->at_root = nfs_export_root(c->mount, c->exp, &root) == 0 && root.ino == c->fid.ino;
+	d->closed = nfs_inside(c, &c->fid) != 0 || c->exp->root.ino == c->fid.ino;
 	nfs_result(
 	    c, fs_readdir(c->mount->fs, &c->cred, &c->fid, cookie, d->plus, dir_emit, d, eof, dir));
 	if (!c->status && !d->entries && !*eof)

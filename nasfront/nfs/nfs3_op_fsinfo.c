@@ -43,8 +43,8 @@ int nfs3_fsinfo(struct rpc_req *req, void *arg)
 					  FS_IO_MAX, FS_BLOCK_SIZE, NFS_DIR_MAX};
 		for (unsigned i = 0; i < ARRAY_LEN(sizes); i++)
 			xdr_put_u32(&req->out, sizes[i]);
-		xdr_put_u64(&req->out, INT64_MAX); /* maxfilesize */
-		xdr_put_u32(&req->out, 0);	   /* time_delta: 1 ns */
+		xdr_put_u64(&req->out, FS_SIZE_MAX); /* maxfilesize */
+		xdr_put_u32(&req->out, 0);	     /* time_delta: 1 ns */
 		xdr_put_u32(&req->out, 1);
 		xdr_put_u32(&req->out,
 			    FSF3_LINK | FSF3_SYMLINK | FSF3_HOMOGENEOUS | FSF3_CANSETTIME);

@@ -9,20 +9,6 @@
 
 #define READ_HEAD (4 + 4 + NFS3_FATTR_SIZE + 4 + 4 + 4)
 
-static const struct fs_cred superuser;
-
-/*
- * A client checks permissions at open(), we see single calls: a file's owner goes on reading and
- * writing what it opened before a chmod, and who may execute a file may read it (RFC 1813 4.4).
- */
-static bool owner_may(struct nfs_call *c, bool read)
-{
-	struct fs_attr a;
-	if (fs_getattr(c->mount->fs, &c->fid, &a) || a.type != FS_REG)
-		return false;
-	return a.uid == c->cred.uid || (read && fs_access_attr(&c->cred, &a, 1));
-}
-
 /* ---- READ ---- */
 
 static void read_release(struct rpc_req *req)
@@ -31,15 +17,6 @@ static void read_release(struct rpc_req *req)
 	fs_read_done(c->mount->fs, &c->read);
 	c->reading = false;
 	nfs_end(c);
-}
-
-static int read_run(struct nfs_call *c, uint64_t off, uint32_t count, struct fs_attr *post)
-{
-	struct fs *fs = c->mount->fs;
-	int rc = fs_read(fs, &c->cred, &c->fid, off, count, &c->read, post);
-	if (rc == -EACCES && owner_may(c, true))
-		rc = fs_read(fs, &superuser, &c->fid, off, count, &c->read, post);
-	return rc;
 }
 
 int nfs3_read(struct rpc_req *req, void *arg)
@@ -53,7 +30,8 @@ int nfs3_read(struct rpc_req *req, void *arg)
 	if (!xdr_u64(&req->args, &off) || !xdr_u32(&req->args, &count))
 		return nfs_garbage(c);
 	if (!c->status)
-		nfs_result(c, read_run(c, off, MIN(count, (uint32_t)FS_IO_MAX), &post));
+		nfs_result(c, fs_read(c->mount->fs, &c->cred, &c->fid, off,
+				      MIN(count, (uint32_t)FS_IO_MAX), &c->read, &post));
 	xdr_put_u32(&req->out, c->status);
 	nfs3_put_attr_of(c, &c->fid, &post, !c->status);
 	if (c->status)
@@ -86,16 +64,6 @@ static int nfs3_read_fast(struct rpc_req *req, void *arg)
 
 /* ---- WRITE ---- */
 
-static int write_run(struct nfs_call *c, uint64_t off, const struct iovec *iov,
-		     enum fs_stable stable, struct fs_wcc *wcc)
-{
-	struct fs *fs = c->mount->fs;
-	int rc = fs_write(fs, &c->cred, &c->fid, off, iov, 1, stable, wcc);
-	if (rc == -EACCES && owner_may(c, false))
-		rc = fs_write(fs, &superuser, &c->fid, off, iov, 1, stable, wcc);
-	return rc;
-}
-
 int nfs3_write(struct rpc_req *req, void *arg)
 {
 	struct fs_wcc wcc;
@@ -111,10 +79,9 @@ int nfs3_write(struct rpc_req *req, void *arg)
 	    !xdr_opaque(&req->args, UINT32_MAX, &data, &len) || len < count)
 		return nfs_garbage(c);
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = MIN(count, (uint32_t)FS_IO_MAX)};
-	if (!c->status && off > INT64_MAX - iov.iov_len)
-		c->status = NFS3ERR_FBIG;
 	if (!c->status)
-		nfs_result(c, write_run(c, off, &iov, stable, &wcc));
+		nfs_result(c,
+			   fs_write(c->mount->fs, &c->cred, &c->fid, off, &iov, 1, stable, &wcc));
 	xdr_put_u32(&req->out, c->status);
 	nfs3_put_wcc_of(c, &c->fid, &wcc);
 	if (!c->status) {

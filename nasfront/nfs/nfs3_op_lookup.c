@@ -8,20 +8,16 @@ static bool is_dotdot(const struct nfs_name *n)
 	return n->len == 2 && n->p[0] == '.' && n->p[1] == '.';
 }
 
-/* ".." of the directory an export begins with is itself: there is no way out of a subdirectory
- * export. The fast path may not wait for the root to be found. */
+/* ".." of the directory an export begins with is itself, and a directory that somebody moved out of
+ * it has none: there is no way out of a subdirectory export. That takes waiting. Of whole file
+ * systems the root is its own parent. */
 static bool lookup_stays(struct nfs_call *c, struct nfs_name *n, bool may_wait, int *ret_rc)
 {
-	struct fs_fid root;
 	*ret_rc = 0;
-	if (!is_dotdot(n))
+	if (!is_dotdot(n) || strcmp(c->exp->subdir, "/") == 0)
 		return false;
-	if (!c->exp->root_known && !may_wait) {
-		*ret_rc = -EAGAIN;
-		return false;
-	}
-	*ret_rc = nfs_export_root(c->mount, c->exp, &root);
-	return *ret_rc == 0 && root.ino == c->fid.ino;
+	*ret_rc = may_wait ? nfs_inside(c, &c->fid) : -EAGAIN;
+	return *ret_rc == 0 && c->exp->root.ino == c->fid.ino;
 }
 
 static int lookup_reply(struct nfs_call *c, const struct fs_attr *a, const struct fs_attr *dir)

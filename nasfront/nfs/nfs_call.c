@@ -212,8 +212,11 @@ bool nfs_second(struct nfs_call *c, struct fs_fid *ret)
 	c->status = handle_find(c, data, len, &fh, &m);
 	if (c->status)
 		return true;
-	if (m != c->mount || fh.export_id != c->exp->id)
-		c->status = NFS3ERR_XDEV;
+	if (m != c->mount || fh.export_id != c->exp->id) {
+		c->status =
+		    NFS3ERR_XDEV; /* and *ret stays empty: the number means another object here */
+		return true;
+	}
 	*ret = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
 	return true;
 }
@@ -258,6 +261,21 @@ int nfs_export_root(struct nfs_mount *m, const struct export *e, struct fs_fid *
 	}
 	*ret = e->root;
 	return 0;
+}
+
+int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir)
+{
+	static const struct fs_cred super;
+	struct fs_fid at = *dir, root;
+	int rc = nfs_export_root(c->mount, c->exp, &root);
+	while (!rc && at.ino != root.ino) {
+		struct fs_attr a;
+		if (at.ino == c->mount->root.ino)
+			return -ESTALE;
+		rc = fs_lookup(c->mount->fs, &super, &at, "..", 2, &a, NULL);
+		at = (struct fs_fid){.ino = a.ino, .generation = a.generation};
+	}
+	return rc;
 }
 
 /* ---- the end ---- */

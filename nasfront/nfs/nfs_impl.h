@@ -146,7 +146,8 @@ enum nfs_begin_flags {
  * NULL: garbage. A refusal is in ->status (then nothing is held but the call must still end).
  */
 struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags);
-/* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status. */
+/* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status; *ret is written
+ * on success only. */
 bool nfs_second(struct nfs_call *c, struct fs_fid *ret);
 /* Puts a negative result of the file system into ->status (0 keeps it). */
 void nfs_result(struct nfs_call *c, int rc);
@@ -164,6 +165,8 @@ const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const 
 int nfs_export_root(struct nfs_mount *m, const struct export *e, struct fs_fid *ret);
 /* Walks from `from` along path ("a/b") as the superuser, directories only, no links. Waits. */
 int nfs_walk(struct fs *fs, const struct fs_fid *from, const char *path, struct fs_fid *ret);
+/* A directory lies in the call's export (0) or, moved by somebody, no longer (-ESTALE). Waits. */
+int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir);
 
 /* nfs_mount.c */
 struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id);
