@@ -11,3 +11,12 @@ noinst_PROGRAMS += tests/tools/nfs_hostile
 tests_tools_nfs_hostile_SOURCES = tests/tools/nfs_hostile.c
 noinst_PROGRAMS += tests/tools/disk_damage
 tests_tools_disk_damage_SOURCES = tests/tools/disk_damage.c
+nfs3_client = tests/tools/nfs3_client.c tests/tools/nfs3_client.h tests/tools/nfs3_client_impl.h \
+	tests/tools/nfs3_mount.c tests/tools/nfs3_raw.c
+noinst_PROGRAMS += tests/tools/nfs3_conform
+tests_tools_nfs3_conform_SOURCES = $(nfs3_client) tests/tools/nfs3_conform.c \
+	tests/tools/nfs3_conform.h tests/tools/nfs3_conform_attr.c tests/tools/nfs3_conform_data.c \
+	tests/tools/nfs3_conform_dirs.c tests/tools/nfs3_conform_exports.c \
+	tests/tools/nfs3_conform_names.c tests/tools/nfs3_conform_rename.c \
+	tests/tools/nfs3_conform_rights.c tests/tools/nfs3_conform_wire.c
+tests_tools_nfs3_conform_LDADD = $(NFS_LIBS)
