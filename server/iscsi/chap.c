@@ -8,16 +8,26 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+/* By strength. */
 static const struct {
 	unsigned number;
+	const char *name;
 	size_t len;
 	const EVP_MD *(*md)(void);
 } algorithms[] = {
-    {5, 16, EVP_md5},
-    {6, 20, EVP_sha1},
-    {7, 32, EVP_sha256},
-    {8, 32, EVP_sha3_256},
+    {5, "md5", 16, EVP_md5},
+    {6, "sha1", 20, EVP_sha1},
+    {7, "sha256", 32, EVP_sha256},
+    {8, "sha3-256", 32, EVP_sha3_256},
 };
+
+unsigned chap_algorithm_bit(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(algorithms); i++)
+		if (strcmp(algorithms[i].name, name) == 0)
+			return 1u << algorithms[i].number;
+	return 0;
+}
 
 static int algorithm_find(unsigned number)
 {
@@ -33,20 +43,24 @@ size_t chap_digest_len(unsigned algorithm)
 	return i < 0 ? 0 : algorithms[i].len;
 }
 
-static bool choose(void *arg, const char *member)
+static bool note_offer(void *arg, const char *member)
 {
-	struct chap *c = arg;
+	unsigned *offered = arg;
 	uint32_t n;
-	if (text_number(member, &n) < 0 || algorithm_find(n) < 0)
-		return false;
-	c->algorithm = n;
-	return true;
+	if (text_number(member, &n) == 0 && algorithm_find(n) >= 0)
+		*offered |= 1u << n;
+	return false;
 }
 
-int chap_begin(struct chap *c, const char *list)
+int chap_begin(struct chap *c, const char *list, unsigned allowed)
 {
+	unsigned offered = 0;
 	c->algorithm = 0;
-	if (!text_list(list, choose, c))
+	text_list(list, note_offer, &offered);
+	for (unsigned i = 0; i < ARRAY_LEN(algorithms); i++)
+		if (offered & allowed & 1u << algorithms[i].number)
+			c->algorithm = algorithms[i].number;
+	if (c->algorithm == 0)
 		return -EOPNOTSUPP;
 	if (RAND_bytes(&c->id, 1) != 1 || RAND_bytes(c->challenge, sizeof(c->challenge)) != 1)
 		return -EIO;

@@ -23,9 +23,13 @@ struct chap {
 	uint8_t challenge[CHAP_CHALLENGE];
 };
 
-/* Chooses the first algorithm of the initiator's list that we know and makes a challenge.
+/* Algorithms that may be chosen: bit an IANA number. */
+#define CHAP_ALL (1u << 5 | 1u << 6 | 1u << 7 | 1u << 8)
+/* The bit of "md5", "sha1", "sha256" or "sha3-256"; 0: none of these. */
+unsigned chap_algorithm_bit(const char *name);
+/* Chooses the strongest algorithm of the initiator's list that is allowed and makes a challenge.
  * 0, -EOPNOTSUPP: none of them, -EIO: no randomness. */
-int chap_begin(struct chap *c, const char *algorithms);
+int chap_begin(struct chap *c, const char *algorithms, unsigned allowed);
 /* Bytes of a response; 0 for an unknown algorithm. */
 size_t chap_digest_len(unsigned algorithm);
 /* Response to (id, challenge) with a secret. Returns its length, 0 on failure. */

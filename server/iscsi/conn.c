@@ -184,9 +184,9 @@ void conn_settle(struct conn *c)
 	c->loose = false;
 }
 
-void conn_adopt(struct worker *w, int fd, bool surplus, const void *received, uint32_t len)
+void conn_adopt(struct worker *w, const struct accepted *a)
 {
-	int one = 1;
+	int one = 1, fd = a->fd;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	struct conn *c = w->stopping ? NULL : conn_new(w, fd);
@@ -197,16 +197,17 @@ void conn_adopt(struct worker *w, int fd, bool surplus, const void *received, ui
 		return;
 	}
 	c->loose = true;
-	c->surplus = surplus && !make_room(w);
+	c->group = a->group;
+	c->surplus = a->surplus && !make_room(w);
 	TAILQ_INSERT_TAIL(&w->conns, c, link);
 	conn_peer_address(c);
 	conn_hold(c);
 	conn_watch(c);
-	if (len > 0) {
-		ASSERT(len <= RX_BUF);
+	if (a->len > 0) {
+		ASSERT(a->len <= RX_BUF);
 		c->moved = true;
-		memcpy(c->rx.buf, received, len);
-		c->rx.tail = len;
+		memcpy(c->rx.buf, a->received, a->len);
+		c->rx.tail = a->len;
 		conn_rx_process(c);
 	}
 	conn_release(c);
@@ -257,12 +258,14 @@ static void conn_let_go(struct conn *c)
 
 void conn_move(struct conn *c, struct worker *to)
 {
-	const struct conn_rx *rx = &c->rx;
+	struct accepted a = {.fd = c->fd,
+			     .group = c->group,
+			     .surplus = c->surplus,
+			     .len = c->rx.tail - c->rx.head,
+			     .received = c->rx.buf + c->rx.head};
 	watch_free(c->watch); /* before the other thread has the socket */
 	c->watch = NULL;
-	c->moved_away =
-	    !c->worker->stopping &&
-	    server_hand_over(to, c->fd, c->surplus, rx->buf + rx->head, rx->tail - rx->head) == 0;
+	c->moved_away = !c->worker->stopping && server_hand_over(to, &a) == 0;
 	conn_close(c, NULL);
 }
 

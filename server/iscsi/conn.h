@@ -253,6 +253,7 @@ struct conn {
 	unsigned tmfs_waiting; /* for commands of other connections */
 	uint64_t tmf_ms;       /* since when */
 	uint16_t cid;
+	uint16_t group; /* of the portal it came to */
 	struct worker *worker;
 	struct watch *watch;
 	struct session *session;
@@ -286,7 +287,14 @@ TAILQ_HEAD(conn_list, conn);
 
 /* Takes over a connected socket, and what was received of it already; on its worker's thread.
  * surplus: its login is refused. */
-void conn_adopt(struct worker *w, int fd, bool surplus, const void *received, uint32_t len);
+struct accepted {
+	int fd;
+	uint16_t group; /* of the portal */
+	bool surplus;
+	uint32_t len;
+	const uint8_t *received;
+};
+void conn_adopt(struct worker *w, const struct accepted *a);
 /* The first login request, not taken yet, is for a session of another worker: goes there. */
 void conn_move(struct conn *c, struct worker *to);
 void conn_hold(struct conn *c);
@@ -370,6 +378,7 @@ struct session {
 	struct waitq changed;	/* ExpCmdSN grew, a connection left */
 
 	uint16_t tsih;
+	uint16_t group; /* portal group tag */
 	uint8_t isid[6];
 	bool discovery;
 	bool listed;
@@ -439,6 +448,7 @@ struct listener {
 	int fd;
 	struct watch *watch;
 	struct sockaddr_storage addr;
+	uint16_t group;
 	char name[96]; /* "10.0.0.1:3260" */
 	struct iscsi_server *server;
 };
@@ -450,6 +460,7 @@ struct iscsi_server {
 	struct listener listeners[LISTENERS_MAX];
 	unsigned nlisteners;
 	unsigned max_connections, login_timeout_s, nop_interval_s, data_timeout_s;
+	unsigned chap_allowed;
 	_Atomic unsigned nconns;
 
 	pthread_mutex_t lock; /* over the rest */
@@ -463,6 +474,6 @@ struct iscsi_server {
 /* A connection of the worker is gone; on its thread. */
 void worker_conn_gone(struct worker *w);
 /* Gives a connected socket to a worker with what was received of it. -ENOMEM: nothing was done. */
-int server_hand_over(struct worker *w, int fd, bool surplus, const void *received, uint32_t len);
+int server_hand_over(struct worker *w, const struct accepted *a);
 
 #endif

@@ -24,7 +24,7 @@ static void login_fail(struct conn *c, const struct bhs *rsp)
 	log_warn("iscsi: login refused initiator=%s target=%s peer=%s status=%02x%02x",
 		 l->initiator, l->target_name, c->peer, rsp->status_class, rsp->status_detail);
 	conn_event(c, EV_LOGIN_FAILED);
-	login_send(c, rsp, NULL, 0);
+	login_send(c, rsp, l->reply, l->reply_len);
 	conn_close_after_send(c);
 }
 
@@ -55,6 +55,7 @@ static void login_finish(void *arg)
 	unsigned status = l->tsih ? session_join(c, l) : session_create(c, l);
 	c->login_busy = false;
 	if (c->fd >= 0 && status) {
+		l->reply_len = 0;
 		login_refuse(&l->rsp, &l->rsp, status);
 		login_fail(c, &l->rsp);
 	} else if (c->fd >= 0) {
@@ -84,7 +85,9 @@ static bool login_begin(struct conn *c, const struct bhs *b)
 {
 	if (c->login)
 		return true;
-	c->login = login_new(c->worker->server->registry);
+	c->login = login_new(&(struct login_opts){.registry = c->worker->server->registry,
+						  .group = c->group,
+						  .chap_allowed = c->worker->server->chap_allowed});
 	if (!c->login) {
 		conn_close(c, "no memory");
 		return false;
@@ -123,6 +126,7 @@ void conn_login_request(struct conn *c, const struct bhs *b, char *data, uint32_
 		if (task_start(login_finish, c) == 0)
 			return;
 		c->login_busy = false;
+		l->reply_len = 0;
 		login_refuse(&l->rsp, b, LOGIN_NO_RESOURCES);
 		login_fail(c, &l->rsp);
 		conn_release(c);

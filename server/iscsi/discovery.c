@@ -50,16 +50,17 @@ static void put_address(struct text_out *out, const char *address, uint16_t tpgt
 /* The address the initiator reached us at, then the other portals that have one of their own. */
 static void list_target(void *arg, const char *iqn, uint16_t tpgt)
 {
+	(void)tpgt;
 	struct target_list *l = arg;
 	struct iscsi_server *s = l->c->worker->server;
 	if (l->only && strcmp(l->only, iqn) != 0)
 		return;
 	text_put(l->out, "TargetName", iqn);
-	put_address(l->out, l->address, tpgt);
+	put_address(l->out, l->address, l->c->group);
 	for (unsigned i = 0; i < s->nlisteners; i++) {
 		struct listener *p = &s->listeners[i];
 		if (!wildcard(&p->addr) && strcmp(p->name, l->address) != 0)
-			put_address(l->out, p->name, tpgt);
+			put_address(l->out, p->name, p->group);
 	}
 }
 
@@ -93,6 +94,8 @@ static bool answer_text(struct conn *c, char *in, uint32_t len, struct text_out 
 	int rc;
 	text_in_init(&t, in, len);
 	while ((rc = text_next(&t, &key, &value)) > 0) {
+		if (text_is_answer(value))
+			return false;
 		if (strcmp(key, "SendTargets") == 0)
 			send_targets(c, value, out);
 		else if (strcmp(key, "InitiatorAlias") != 0 &&

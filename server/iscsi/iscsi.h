@@ -15,11 +15,12 @@ struct iscsi_opts {
 	struct scsi_registry *registry;
 	struct reactor **reactors; /* connections are spread over these; portals listen on [0] */
 	unsigned nreactors;
-	const char *const *portals; /* "0.0.0.0:3260", "[::]:3260" */
+	const char *const *portals; /* "0.0.0.0:3260", "[::]:3260,2": with their group's tag */
 	unsigned nportals;
 	unsigned max_connections; /* 0: 1024 */
 	unsigned login_timeout_s; /* 0: 15 */
 	unsigned nop_interval_s;  /* 0: 30; a silent peer is dropped after two */
+	unsigned chap_allowed;	  /* bits of algorithms (chap.h); 0: all */
 	unsigned
 	    data_timeout_s; /* 0: 30; a write's data must go on coming, or the peer is dropped */
 };

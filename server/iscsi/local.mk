@@ -4,7 +4,7 @@ libserver_a_SOURCES += \
 	server/iscsi/conn_rx.c server/iscsi/conn_tx.c server/iscsi/control.c \
 	server/iscsi/data.c server/iscsi/discovery.c \
 	server/iscsi/iscsi.h server/iscsi/iscsi_admin.c \
-	server/iscsi/login.c server/iscsi/login.h \
+	server/iscsi/login.c server/iscsi/login.h server/iscsi/login_auth.c \
 	server/iscsi/login_keys.c server/iscsi/login_keys.h \
 	server/iscsi/nop.c server/iscsi/pdu.c server/iscsi/pdu.h \
 	server/iscsi/server.c server/iscsi/session.c server/iscsi/task.c \
@@ -14,6 +14,7 @@ iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 	tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h
 
 check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login \
+	tests/unit/iscsi/test_login_table \
 	tests/unit/iscsi/test_data tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
 	tests/unit/iscsi/test_session tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
@@ -22,6 +23,9 @@ tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_login_SOURCES = tests/unit/iscsi/test_login.c $(iscsi_fixture)
 tests_unit_iscsi_test_login_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_login_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_login_table_SOURCES = tests/unit/iscsi/test_login_table.c $(iscsi_fixture)
+tests_unit_iscsi_test_login_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_login_table_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 
 # Tests that talk to a target over the loopback.
 iscsi_peer = tests/unit/iscsi/peer.c tests/unit/iscsi/peer.h tests/unit/iscsi/client.c \

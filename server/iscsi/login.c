@@ -15,35 +15,41 @@
 #include <string.h>
 #include <openssl/crypto.h>
 
-/* Keys of one request that are looked at together, after all were read. */
-struct offer {
-	const char *initiator, *target, *session_type, *auth_method;
-	const char *chap_a, *chap_n, *chap_r, *chap_i, *chap_c;
-};
-
 static const struct {
 	const char *name;
 	size_t field;
 } offer_table[] = {
-    {"InitiatorName", offsetof(struct offer, initiator)},
-    {"TargetName", offsetof(struct offer, target)},
-    {"SessionType", offsetof(struct offer, session_type)},
-    {"AuthMethod", offsetof(struct offer, auth_method)},
-    {"CHAP_A", offsetof(struct offer, chap_a)},
-    {"CHAP_N", offsetof(struct offer, chap_n)},
-    {"CHAP_R", offsetof(struct offer, chap_r)},
-    {"CHAP_I", offsetof(struct offer, chap_i)},
-    {"CHAP_C", offsetof(struct offer, chap_c)},
+    {"InitiatorName", offsetof(struct login_offer, initiator)},
+    {"TargetName", offsetof(struct login_offer, target)},
+    {"SessionType", offsetof(struct login_offer, session_type)},
+    {"AuthMethod", offsetof(struct login_offer, auth_method)},
+    {"CHAP_A", offsetof(struct login_offer, chap_a)},
+    {"CHAP_N", offsetof(struct login_offer, chap_n)},
+    {"CHAP_R", offsetof(struct login_offer, chap_r)},
+    {"CHAP_I", offsetof(struct login_offer, chap_i)},
+    {"CHAP_C", offsetof(struct login_offer, chap_c)},
 };
 
-struct login *login_new(struct scsi_registry *registry)
+struct login *login_new(const struct login_opts *o)
 {
 	struct login *l = calloc(1, sizeof(*l));
 	if (!l)
 		return NULL;
-	l->registry = registry;
+	l->registry = o->registry;
+	l->group = o->group;
+	l->chap_allowed = o->chap_allowed;
 	keys_init(&l->keys);
 	return l;
+}
+
+/* Secrets were in it. */
+static void text_forget(struct login *l)
+{
+	if (l->text)
+		OPENSSL_cleanse(l->text, l->text_len);
+	free(l->text);
+	l->text = NULL;
+	l->text_len = 0;
 }
 
 void login_free(struct login *l)
@@ -52,6 +58,8 @@ void login_free(struct login *l)
 		return;
 	if (l->target)
 		scsi_target_put(l->target);
+	text_forget(l);
+	free(l->answer);
 	OPENSSL_cleanse(l, sizeof(*l));
 	free(l);
 }
@@ -86,7 +94,7 @@ static bool take_session_type(struct login *l, const char *value)
 }
 
 /* The first request's names: who is it, what does it want, may it. Returns a login_status. */
-static unsigned take_names(struct login *l, const struct offer *o)
+static unsigned take_names(struct login *l, const struct login_offer *o)
 {
 	if (!o->initiator)
 		return LOGIN_MISSING_PARAMETER;
@@ -112,110 +120,10 @@ static unsigned take_names(struct login *l, const struct offer *o)
 	return LOGIN_SUCCESS;
 }
 
-/* ---- authentication ---- */
-
-static bool is_member(void *arg, const char *member)
-{
-	return strcmp(arg, member) == 0;
-}
-
-static unsigned choose_method(struct login *l, const char *list, struct text_out *answer)
-{
-	const char *want = l->need_auth ? "CHAP" : "None";
-	if (l->auth_state != AUTH_NONE_YET)
-		return LOGIN_INITIATOR_ERROR;
-	if (!text_list(list, is_member, (void *)(uintptr_t)want))
-		return LOGIN_AUTH_FAILED;
-	text_put(answer, "AuthMethod", want);
-	l->auth_state = l->need_auth ? AUTH_CHAP_CHOSEN : AUTH_DONE;
-	return LOGIN_SUCCESS;
-}
-
-static unsigned challenge(struct login *l, const char *algorithms, struct text_out *answer)
-{
-	if (l->auth_state != AUTH_CHAP_CHOSEN)
-		return LOGIN_INITIATOR_ERROR;
-	int rc = chap_begin(&l->chap, algorithms);
-	if (rc < 0)
-		return rc == -EOPNOTSUPP ? LOGIN_AUTH_FAILED : LOGIN_TARGET_ERROR;
-	text_put_u32(answer, "CHAP_A", l->chap.algorithm);
-	text_put_u32(answer, "CHAP_I", l->chap.id);
-	text_put_hex(answer, "CHAP_C", l->chap.challenge, sizeof(l->chap.challenge));
-	l->auth_state = AUTH_CHALLENGED;
-	return LOGIN_SUCCESS;
-}
-
-/* The initiator asks us to prove who we are. */
-static unsigned answer_mutual(struct login *l, const struct offer *o, struct text_out *answer)
-{
-	uint8_t theirs[CHAP_CHALLENGE_MAX], digest[CHAP_DIGEST_MAX];
-	uint32_t id;
-	int len = text_binary(o->chap_c, theirs, sizeof(theirs));
-	if (len <= 0 || !o->chap_i || text_number(o->chap_i, &id) < 0 || id > 255)
-		return LOGIN_INITIATOR_ERROR;
-	if (!chap_challenge_ok(&l->chap, theirs, (size_t)len)) {
-		log_warn("iscsi: CHAP challenge sent back to us initiator=%s target=%s",
-			 l->initiator, l->target_name);
-		return LOGIN_AUTH_FAILED;
-	}
-	if (!l->auth.mutual_secret[0] || strcmp(l->auth.secret, l->auth.mutual_secret) == 0) {
-		log_warn("iscsi: mutual CHAP asked for, but the target's secret is %s "
-			 "initiator=%s target=%s",
-			 l->auth.mutual_secret[0] ? "the initiator's" : "not set", l->initiator,
-			 l->target_name);
-		return LOGIN_AUTH_FAILED;
-	}
-	size_t n = chap_response(l->chap.algorithm, (uint8_t)id, l->auth.mutual_secret, theirs,
-				 (size_t)len, digest);
-	if (n == 0)
-		return LOGIN_TARGET_ERROR;
-	text_put(answer, "CHAP_N", l->auth.mutual_user);
-	text_put_hex(answer, "CHAP_R", digest, n);
-	return LOGIN_SUCCESS;
-}
-
-static unsigned check_response(struct login *l, const struct offer *o, struct text_out *answer)
-{
-	uint8_t response[CHAP_DIGEST_MAX];
-	if (l->auth_state != AUTH_CHALLENGED)
-		return LOGIN_INITIATOR_ERROR;
-	if (!o->chap_n || !o->chap_r)
-		return LOGIN_MISSING_PARAMETER;
-	int len = text_binary(o->chap_r, response, sizeof(response));
-	if (len < 0 || !chap_verify(&l->chap, l->auth.user, l->auth.secret, o->chap_n, response,
-				    (size_t)len)) {
-		log_warn("iscsi: CHAP failed initiator=%s target=%s", l->initiator, l->target_name);
-		return LOGIN_AUTH_FAILED;
-	}
-	if (o->chap_i || o->chap_c) {
-		if (!o->chap_c)
-			return LOGIN_INITIATOR_ERROR;
-		unsigned status = answer_mutual(l, o, answer);
-		if (status)
-			return status;
-	}
-	l->auth_state = AUTH_DONE;
-	return LOGIN_SUCCESS;
-}
-
-static unsigned security_stage(struct login *l, const struct offer *o, struct text_out *answer)
-{
-	unsigned status = LOGIN_SUCCESS;
-	if (o->auth_method)
-		status = choose_method(l, o->auth_method, answer);
-	if (!status && o->chap_a)
-		status = challenge(l, o->chap_a, answer);
-	if (!status && (o->chap_n || o->chap_r || o->chap_i || o->chap_c))
-		status = check_response(l, o, answer);
-	if (!status && l->need_auth && l->auth_state == AUTH_NONE_YET && l->transit)
-		status = LOGIN_AUTH_FAILED; /* wants to leave without having shown anything */
-	return status;
-}
-
 /* ---- keys ---- */
 
 /* Keys looked at together. False: not one of these. */
-static bool take_offer(struct offer *o, const char *key, const char *value, unsigned *status)
+static bool take_offer(struct login_offer *o, const char *key, const char *value, unsigned *status)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(offer_table); i++) {
 		if (strcmp(key, offer_table[i].name) != 0)
@@ -246,7 +154,7 @@ static bool misplaced(const char *key)
 }
 
 /* SessionType may stand after keys whose answer depends on it. */
-static unsigned scan_offer(struct login *l, struct offer *o, char *copy)
+static unsigned scan_offer(struct login *l, struct login_offer *o, char *copy)
 {
 	const char *key, *value;
 	struct text_in in;
@@ -258,41 +166,60 @@ static unsigned scan_offer(struct login *l, struct offer *o, char *copy)
 	return rc < 0 ? LOGIN_INITIATOR_ERROR : status;
 }
 
-/* Second pass over pairs that the first has cut into NUL-ended halves. */
-static unsigned answer_keys(struct login *l, char *copy, struct text_out *answer)
+static unsigned answer_key(struct login *l, const char *key, const char *value,
+			   struct text_out *answer)
 {
-	struct offer ignored = {0};
-	unsigned status = LOGIN_SUCCESS;
 	enum keys_phase phase = l->discovery ? KEYS_LOGIN_DISCOVERY
 				: l->tsih    ? KEYS_LOGIN_FURTHER
 					     : KEYS_LOGIN_NORMAL;
+	if (l->stage == 0)
+		phase = KEYS_SECURITY;
+	if (text_is_answer(value))
+		return LOGIN_INITIATOR_ERROR;
+	int rc = keys_offer(&l->keys, phase, key, value, answer);
+	if (rc == -ERR_PROTO)
+		return LOGIN_INITIATOR_ERROR;
+	if (rc == -ENOENT)
+		text_put(answer, key, misplaced(key) ? "Reject" : "NotUnderstood");
+	return LOGIN_SUCCESS;
+}
+
+/*
+ * Second pass over pairs that the first has cut into NUL-ended halves. FirstBurstLength comes last:
+ * its answer must not exceed MaxBurstLength (RFC 7143 13.14), which may stand behind it.
+ */
+static unsigned answer_keys(struct login *l, char *copy, struct text_out *answer)
+{
+	static const char last[] = "FirstBurstLength";
+	struct login_offer ignored = {0};
+	unsigned status = LOGIN_SUCCESS, ignored_status;
+	const char *first_burst = NULL;
 	char *at = copy, *end = copy + l->text_len;
-	while (at < end) {
+	while (at < end && !status) {
 		if (!*at) {
 			at++;
 			continue;
 		}
 		const char *key = at, *value = key + strlen(key) + 1;
 		at = (char *)(uintptr_t)value + strlen(value) + 1;
-		if (take_offer(&ignored, key, value, &status) || no_answer(key))
+		if (take_offer(&ignored, key, value, &ignored_status) || no_answer(key))
 			continue;
-		int rc = keys_offer(&l->keys, phase, key, value, answer);
-		if (rc == -ERR_PROTO)
-			return LOGIN_INITIATOR_ERROR;
-		if (rc == -ENOENT)
-			text_put(answer, key, misplaced(key) ? "Reject" : "NotUnderstood");
+		if (strcmp(key, last) == 0 && !first_burst)
+			first_burst = value;
+		else
+			status = answer_key(l, key, value, answer);
 	}
-	return LOGIN_SUCCESS;
+	return status || !first_burst ? status : answer_key(l, last, first_burst, answer);
 }
 
-static bool names_again(const struct login *l, const struct offer *o)
+static bool names_again(const struct login *l, const struct login_offer *o)
 {
 	return l->named && (o->initiator || o->target || o->session_type);
 }
 
 static unsigned answer_request(struct login *l, struct text_out *answer)
 {
-	struct offer o = {0};
+	struct login_offer o = {0};
 	bool first = !l->named;
 	unsigned status = scan_offer(l, &o, l->text);
 	if (status)
@@ -302,10 +229,10 @@ static unsigned answer_request(struct login *l, struct text_out *answer)
 	if (first && (status = take_names(l, &o)))
 		return status;
 	if (first && l->target)
-		text_put_u32(answer, "TargetPortalGroupTag", scsi_target_tpgt(l->target));
+		text_put_u32(answer, "TargetPortalGroupTag", l->group);
 	bool security = o.auth_method || o.chap_a || o.chap_n || o.chap_r || o.chap_i || o.chap_c;
 	if (l->stage == 0)
-		status = security_stage(l, &o, answer);
+		status = login_security(l, &o, answer);
 	else if (security)
 		status = LOGIN_INITIATOR_ERROR; /* the security stage is over */
 	if (!status)
@@ -351,31 +278,84 @@ static bool may_leave_stage(const struct login *l)
 	return l->stage == 1 || !l->need_auth || l->auth_state == AUTH_DONE;
 }
 
+/* The next piece of the answer; true: more is to come. */
+static bool send_piece(struct login *l, struct bhs *rsp, struct text_out *piece)
+{
+	size_t n = MIN(l->answer_len - l->answer_at, piece->cap);
+	if (n)
+		memcpy(piece->buf, l->answer + l->answer_at, n);
+	piece->len = n;
+	l->answer_at += n;
+	if (l->answer_at < l->answer_len) {
+		rsp->flags |= PDU_CONTINUE;
+		return true;
+	}
+	free(l->answer);
+	l->answer = NULL;
+	l->answer_at = l->answer_len = 0;
+	return false;
+}
+
+/* The text is whole: its answer, of any length. */
+static unsigned make_answer(struct login *l)
+{
+	struct text_out out;
+	l->answer = malloc(LOGIN_ANSWER_MAX);
+	if (!l->answer)
+		return LOGIN_NO_RESOURCES;
+	text_out_init(&out, l->answer, LOGIN_ANSWER_MAX);
+	unsigned status = answer_request(l, &out);
+	text_forget(l);
+	l->answer_len = out.len;
+	return status;
+}
+
+static unsigned collect(struct login *l, const char *data, uint32_t len)
+{
+	if (len > LOGIN_TEXT_MAX - l->text_len)
+		return LOGIN_INITIATOR_ERROR;
+	char *longer = malloc(l->text_len + len + 1);
+	if (!longer)
+		return LOGIN_NO_RESOURCES;
+	size_t n = l->text_len;
+	if (n)
+		memcpy(longer, l->text, n);
+	if (len)
+		memcpy(longer + n, data, len);
+	text_forget(l);
+	l->text = longer;
+	l->text_len = n + len;
+	return LOGIN_SUCCESS;
+}
+
+static enum login_result refuse(struct login *l, struct bhs *rsp, const struct bhs *req,
+				unsigned status, struct text_out *piece)
+{
+	login_refuse(rsp, req, status);
+	if (status == LOGIN_MOVED || status == LOGIN_MOVED_FOR_GOOD)
+		text_put(piece, "TargetAddress", l->redirect);
+	return LOGIN_REFUSE;
+}
+
 enum login_result login_request(struct login *l, const struct bhs *req, const char *data,
-				uint32_t len, struct bhs *rsp, struct text_out *answer)
+				uint32_t len, struct bhs *rsp, struct text_out *piece)
 {
 	unsigned status = check_header(l, req);
+	bool more = req->flags & PDU_CONTINUE;
 	login_refuse(rsp, req, status);
+	if (!status && l->answer) { /* RFC 7143 6.2: it has nothing to say until it has heard all */
+		if (len > 0 || more)
+			status = LOGIN_INITIATOR_ERROR;
+	} else if (!status) {
+		status = collect(l, data, len);
+		if (!status && more)
+			return LOGIN_MORE; /* an empty response asks for the rest */
+		if (!status)
+			status = make_answer(l);
+	}
 	if (status)
-		return LOGIN_REFUSE;
-	if (len > LOGIN_TEXT_MAX - l->text_len) {
-		login_refuse(rsp, req, LOGIN_INITIATOR_ERROR);
-		return LOGIN_REFUSE;
-	}
-	if (len)
-		memcpy(l->text + l->text_len, data, len);
-	l->text_len += len;
-	if (req->flags & PDU_CONTINUE)
-		return LOGIN_MORE; /* an empty response asks for the rest */
-	status = answer_request(l, answer);
-	OPENSSL_cleanse(l->text, l->text_len);
-	l->text_len = 0;
-	if (status) {
-		answer->len = 0;
-		login_refuse(rsp, req, status);
-		return LOGIN_REFUSE;
-	}
-	if (!l->transit || !may_leave_stage(l))
+		return refuse(l, rsp, req, status, piece);
+	if (send_piece(l, rsp, piece) || !l->transit || !may_leave_stage(l))
 		return LOGIN_MORE;
 	rsp->flags = req->flags;
 	l->stage = req->flags & 3;

@@ -130,7 +130,9 @@ static bool offer_number(struct keys *k, enum key_id id, const char *value)
 		return false;
 	if (row->kind == KIND_MIN)
 		theirs = MIN(theirs, row->ours);
-	else if (row->kind == KIND_MAX)
+	if (id == KEY_FIRST_BURST)
+		theirs = MIN(theirs, k->v[KEY_MAX_BURST]);
+	if (row->kind == KIND_MAX)
 		theirs = MAX(theirs, row->ours);
 	k->v[id] = theirs;
 	return true;
@@ -191,6 +193,10 @@ int keys_offer(struct keys *k, enum keys_phase phase, const char *key, const cha
 			offer_known(k, id, value, answer);
 		else
 			text_put(answer, key, "Reject"); /* leading-only and login-only keys */
+		return 0;
+	}
+	if (phase == KEYS_SECURITY) { /* it may be offered again in its stage */
+		text_put(answer, key, "Reject");
 		return 0;
 	}
 	if (k->seen & 1u << id)

@@ -48,6 +48,7 @@ struct keys {
 void keys_init(struct keys *k);
 
 enum keys_phase {
+	KEYS_SECURITY, /* none of them belongs there (RFC 7143 6.3.2) */
 	KEYS_LOGIN_NORMAL,
 	KEYS_LOGIN_DISCOVERY,
 	KEYS_LOGIN_FURTHER, /* a connection of a session that has one */

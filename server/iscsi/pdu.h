@@ -109,6 +109,8 @@ enum async_event {
 /* RFC 7143 11.13.5: class << 8 | detail */
 enum login_status {
 	LOGIN_SUCCESS = 0x0000,
+	LOGIN_MOVED = 0x0101, /* for the time being */
+	LOGIN_MOVED_FOR_GOOD = 0x0102,
 	LOGIN_INITIATOR_ERROR = 0x0200,
 	LOGIN_AUTH_FAILED = 0x0201,
 	LOGIN_FORBIDDEN = 0x0202,

@@ -14,8 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ACCEPTS_A_TURN 32
-#define SURPLUS_MAX    256 /* connections beyond the limit that are told so, or find a place */
+#define ACCEPTS_A_TURN	     32
+#define PORTAL_GROUP_DEFAULT 1
+#define SURPLUS_MAX	     256 /* connections beyond the limit that are told so, or find a place */
 
 /* ---- workers ---- */
 
@@ -107,9 +108,7 @@ static void worker_free(struct worker *w)
 /* Counted in server.busy: a worker may have stopped meanwhile, but the server is there. */
 struct handover {
 	struct worker *worker;
-	int fd;
-	bool surplus;
-	uint32_t len;
+	struct accepted accepted;
 	uint8_t received[];
 };
 
@@ -117,20 +116,22 @@ static void handover_run(void *arg)
 {
 	struct handover *h = arg;
 	struct iscsi_server *s = h->worker->server;
-	conn_adopt(h->worker, h->fd, h->surplus, h->received, h->len);
+	conn_adopt(h->worker, &h->accepted);
 	free(h);
 	server_part_stopped(s);
 }
 
-int server_hand_over(struct worker *w, int fd, bool surplus, const void *received, uint32_t len)
+int server_hand_over(struct worker *w, const struct accepted *a)
 {
 	struct iscsi_server *s = w->server;
-	struct handover *h = malloc(sizeof(*h) + len);
+	struct handover *h = malloc(sizeof(*h) + a->len);
 	if (!h)
 		return -ENOMEM;
-	*h = (struct handover){.worker = w, .fd = fd, .surplus = surplus, .len = len};
-	if (len)
-		memcpy(h->received, received, len);
+	h->worker = w;
+	h->accepted = *a;
+	h->accepted.received = h->received;
+	if (a->len)
+		memcpy(h->received, a->received, a->len);
 	atomic_fetch_add(&s->nconns, 1);
 	atomic_fetch_add(&w->nconns, 1);
 	atomic_fetch_add(&w->nloose, 1);
@@ -159,11 +160,15 @@ static struct worker *choose_worker(struct iscsi_server *s)
 	return best;
 }
 
-static void accepted(struct iscsi_server *s, int fd)
+static void take_connection(struct listener *l, int fd)
 {
+	struct iscsi_server *s = l->server;
 	unsigned now = atomic_load(&s->nconns);
 	if (now >= s->max_connections + SURPLUS_MAX ||
-	    server_hand_over(choose_worker(s), fd, now >= s->max_connections, NULL, 0) < 0)
+	    server_hand_over(choose_worker(s),
+			     &(struct accepted){.fd = fd,
+						.group = l->group,
+						.surplus = now >= s->max_connections}) < 0)
 		close(fd);
 }
 
@@ -173,7 +178,7 @@ static void listener_ready(void *arg, int status, int events)
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			accepted(l->server, fd);
+			take_connection(l, fd);
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			if (errno != EAGAIN)
 				log_warn("iscsi: accept failed portal=%s why=\"%s\"", l->name,
@@ -183,16 +188,20 @@ static void listener_ready(void *arg, int status, int events)
 	}
 }
 
-/* "0.0.0.0:3260", "[::]:3260", "host" -> host and port. */
-static int split_portal(const char *portal, char *host, size_t size, char port[8])
+/* "0.0.0.0:3260", "[::]:3260", "host", each perhaps with ",TAG" -> host, port and tag. */
+static int split_portal(const char *portal, char *host, size_t size, char port[8], uint16_t *tag)
 {
-	const char *end, *p = portal;
+	const char *end, *p = portal, *comma = strchr(portal, ',');
+	uint32_t group = PORTAL_GROUP_DEFAULT;
+	if (comma && (text_number(comma + 1, &group) < 0 || group > UINT16_MAX))
+		return -EINVAL;
+	*tag = (uint16_t)group;
 	if (*p == '[') {
 		end = strchr(++p, ']');
 		if (!end)
 			return -EINVAL;
 	} else {
-		end = p + strcspn(p, ":");
+		end = p + strcspn(p, ":,");
 	}
 	size_t n = (size_t)(end - p);
 	if (n == 0 || n >= size)
@@ -200,9 +209,10 @@ static int split_portal(const char *portal, char *host, size_t size, char port[8
 	memcpy(host, p, n);
 	host[n] = 0;
 	end += *end == ']';
-	if (*end && (*end != ':' || !end[1] || strlen(end + 1) > 5))
+	n = strcspn(end, ",");
+	if (n > 0 && (*end != ':' || n == 1 || n > 6))
 		return -EINVAL;
-	snprintf(port, 8, "%s", *end ? end + 1 : "3260");
+	snprintf(port, 8, "%.*s", n ? (int)n - 1 : 4, n ? end + 1 : "3260");
 	return 0;
 }
 
@@ -234,8 +244,9 @@ static int listener_open(struct iscsi_server *s, const char *portal)
 				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
 	struct addrinfo *ai = NULL;
 	char host[128], port[8];
-	int rc = s->nlisteners == LISTENERS_MAX ? -ENOSPC
-						: split_portal(portal, host, sizeof(host), port);
+	int rc = s->nlisteners == LISTENERS_MAX
+		     ? -ENOSPC
+		     : split_portal(portal, host, sizeof(host), port, &l->group);
 	if (rc == 0 && getaddrinfo(host, port, &hints, &ai) != 0)
 		rc = -EINVAL;
 	if (rc == 0)
@@ -301,6 +312,7 @@ static struct iscsi_server *server_new(const struct iscsi_opts *o)
 	s->max_connections = o->max_connections ? o->max_connections : 1024;
 	s->login_timeout_s = o->login_timeout_s ? o->login_timeout_s : 15;
 	s->data_timeout_s = o->data_timeout_s ? o->data_timeout_s : 30;
+	s->chap_allowed = o->chap_allowed ? o->chap_allowed : CHAP_ALL;
 	s->nop_interval_s = o->nop_interval_s ? o->nop_interval_s : 30;
 	TAILQ_INIT(&s->sessions);
 	waitq_init(&s->gone);

@@ -29,10 +29,11 @@ void session_release(struct session *s)
 	free(s);
 }
 
+/* RFC 7143 4.4.1: the same I_T nexus: both ports are the same. */
 static bool same_port(const struct session *a, const struct session *b)
 {
-	return !a->discovery && !b->discovery && memcmp(a->isid, b->isid, 6) == 0 &&
-	       strcmp(a->initiator, b->initiator) == 0 &&
+	return !a->discovery && !b->discovery && a->group == b->group &&
+	       memcmp(a->isid, b->isid, 6) == 0 && strcmp(a->initiator, b->initiator) == 0 &&
 	       strcmp(a->target_name, b->target_name) == 0;
 }
 
@@ -242,6 +243,7 @@ static struct session *session_new(struct conn *c, struct login *l)
 	s->resume = (struct deferred){.fn = session_go_on, .arg = s};
 	s->window = *c->window;
 	s->discovery = l->discovery;
+	s->group = c->group;
 	memcpy(s->isid, l->isid, 6);
 	memcpy(s->initiator, l->initiator, sizeof(s->initiator));
 	memcpy(s->target_name, l->target_name, sizeof(s->target_name));
@@ -284,6 +286,8 @@ static unsigned join_check(const struct session *s, const struct conn *c, const 
 		return LOGIN_SESSION_TYPE;
 	if (strcmp(s->initiator, l->initiator) != 0 || strcmp(s->target_name, l->target_name) != 0)
 		return LOGIN_NO_SESSION;
+	if (s->group != c->group) /* RFC 7143 4.2.7.2: a session is within one portal group */
+		return LOGIN_CANNOT_INCLUDE;
 	if (!session_find_cid(s, l->cid, NULL) && s->nconns >= s->keys.v[KEY_MAX_CONNECTIONS])
 		return LOGIN_TOO_MANY_CONNECTIONS;
 	return LOGIN_SUCCESS;

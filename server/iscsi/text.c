@@ -13,6 +13,16 @@ void text_in_init(struct text_in *t, char *buf, size_t len)
 	*t->end = 0; /* a last pair without its NUL is taken as it is */
 }
 
+/* RFC 7143 6.1: a standard-label, or one that begins with X-, X#, Y- or Z-. */
+static bool key_ok(const char *key, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isascii((unsigned char)key[i]) ||
+		    (!isalnum((unsigned char)key[i]) && !strchr(".-+@_#", key[i])))
+			return false;
+	return len > 0 && len <= TEXT_KEY_MAX;
+}
+
 int text_next(struct text_in *t, const char **ret_key, const char **ret_value)
 {
 	while (t->at < t->end && *t->at == 0)
@@ -23,7 +33,7 @@ int text_next(struct text_in *t, const char **ret_key, const char **ret_value)
 	size_t len = strlen(pair);
 	t->at = pair + len + 1;
 	char *eq = memchr(pair, '=', len);
-	if (!eq || eq == pair || eq - pair > TEXT_KEY_MAX)
+	if (!eq || !key_ok(pair, (size_t)(eq - pair)))
 		return -ERR_PROTO;
 	if (len - (size_t)(eq + 1 - pair) > TEXT_VALUE_MAX)
 		return -ERR_PROTO;
@@ -111,6 +121,12 @@ int text_number(const char *value, uint32_t *ret)
 	}
 	*ret = (uint32_t)n;
 	return 0;
+}
+
+bool text_is_answer(const char *value)
+{
+	return strcmp(value, "Reject") == 0 || strcmp(value, "Irrelevant") == 0 ||
+	       strcmp(value, "NotUnderstood") == 0;
 }
 
 int text_bool(const char *value, bool *ret)

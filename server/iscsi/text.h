@@ -17,7 +17,8 @@ struct text_in {
 	char *at, *end;
 };
 void text_in_init(struct text_in *t, char *buf, size_t len);
-/* 1: a pair; 0: the end; -ERR_PROTO: no '=', an empty or too long key, a too long value. */
+/* 1: a pair; 0: the end; -ERR_PROTO: no '=', an empty or too long key or one of other characters
+ * than keys have, a too long value. */
 int text_next(struct text_in *t, const char **ret_key, const char **ret_value);
 
 struct text_out {
@@ -32,6 +33,8 @@ void text_put_hex(struct text_out *t, const char *key, const uint8_t *bin, size_
 
 /* Decimal or 0x-hexadecimal, whole, at most UINT32_MAX. 0 or -EINVAL. */
 int text_number(const char *value, uint32_t *ret);
+/* RFC 7143 6.2: Reject, Irrelevant and NotUnderstood are answers, and may not be offered. */
+bool text_is_answer(const char *value);
 /* "Yes" or "No". 0 or -EINVAL. */
 int text_bool(const char *value, bool *ret);
 /* A binary value: 0x hexadecimal or 0b base 64. Its length (at most cap), or -EINVAL. */

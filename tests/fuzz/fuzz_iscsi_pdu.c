@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	target.volume->miss = how & 8;
 	atomic_fetch_add(&target.server->nconns, 1);
 	atomic_fetch_add(&worker->nconns, 1);
-	conn_adopt(worker, fd[0], false, NULL, 0);
+	conn_adopt(worker, &(struct accepted){.fd = fd[0], .group = 1});
 	if (how & 1)
 		send_login(fd[1], how >> 1 & 3);
 	feed(fd[1], data + 1, size - 1, (size_t)16 << (how >> 4));

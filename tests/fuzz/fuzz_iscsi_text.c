@@ -23,7 +23,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char reply[LOGIN_REPLY_MAX];
-	struct login *l = login_new(target.registry);
+	struct login *l = login_new(&(struct login_opts){
+	    .registry = target.registry, .group = 1, .chap_allowed = CHAP_ALL});
 	enum login_result r = LOGIN_MORE;
 	while (size >= 3 && r == LOGIN_MORE) {
 		struct bhs req = {.opcode = OP_LOGIN_REQ, .flags = data[0]}, rsp = {0};
