@@ -39,6 +39,10 @@ void cli_show_table(FILE *f, const Isthmus__AdminTable *t, bool header);
 /* One value as people read it. */
 void cli_value(const Isthmus__AdminValue *v, char *ret, size_t size);
 
+/* cli_latency.c: percentiles in place of histograms; and of what came since `old`. */
+void cli_latency_expand(Isthmus__AdminReply *r);
+void cli_latency_since(Isthmus__AdminValue *now, const Isthmus__AdminValue *old);
+
 /* cli_json.c */
 json_t *cli_json(const Isthmus__AdminReply *r);
 json_t *cli_json_error(int code, const char *error, const char *remedy);

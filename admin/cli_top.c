@@ -67,6 +67,8 @@ static void make_rates(Isthmus__AdminReply *now, const Isthmus__AdminReply *old,
 			const Isthmus__AdminRow *o = old_row(old, now->tables[t]->name, row);
 			for (size_t i = 0; i < row->n_fields; i++) {
 				uint64_t *n = counter(row->fields[i]->value);
+				cli_latency_since(row->fields[i]->value,
+						  o ? o->fields[i]->value : NULL);
 				uint64_t *b = o ? counter(o->fields[i]->value) : NULL;
 				if (!n)
 					continue;
@@ -122,7 +124,7 @@ static void show_rates(struct cli *c, Isthmus__AdminReply *now, double seconds, 
 
 int cli_top(struct cli *c)
 {
-	uint64_t count = number_arg(c, "count", UINT64_MAX);
+	uint64_t count = cli_arg(c, "once") ? 1 : number_arg(c, "count", UINT64_MAX);
 	uint64_t interval = number_arg(c, "interval", 1);
 	if (interval < 1 || interval > 3600)
 		interval = 1;
@@ -140,6 +142,7 @@ int cli_top(struct cli *c)
 		if (old && copy) {
 			double seconds = (double)(t - last) / (double)NS_PER_S;
 			make_rates(now, old, seconds > 0 ? seconds : 1);
+			cli_latency_expand(now);
 			show_rates(c, now, seconds, i == 1);
 		}
 		drop(now);

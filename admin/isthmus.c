@@ -141,6 +141,7 @@ static int call_and_show(struct cli *c)
 	int status = cli_call(c, c->verb->name, false, &r);
 	if (status)
 		return status;
+	cli_latency_expand(r);
 	if (c->json) {
 		json_t *j = cli_json(r);
 		json_dumpf(j, stdout, JSON_INDENT(2));

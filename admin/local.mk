@@ -1,6 +1,6 @@
 noinst_LIBRARIES += libadmin.a
 libadmin_a_SOURCES = admin/cli.h admin/cli_args.c admin/cli_complete.c admin/cli_help.c \
-	admin/cli_json.c admin/cli_show.c admin/cli_top.c admin/verbs.c admin/verbs.h
+	admin/cli_json.c admin/cli_latency.c admin/cli_show.c admin/cli_top.c admin/verbs.c admin/verbs.h
 
 bin_PROGRAMS += isthmus
 isthmus_SOURCES = admin/isthmus.c

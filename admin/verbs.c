@@ -103,7 +103,7 @@ static const struct admin_arg by_target_args[] = {
     {"target", 0, "only of this target"},
     END,
 };
-static const struct admin_arg lun_remove_args[] = {
+static const struct admin_arg one_lun_args[] = {
     {"target", POS, "iSCSI name of the target"},
     {"lun", POS | ADMIN_NUMBER, "number of the LUN"},
     END,
@@ -200,6 +200,7 @@ static const struct admin_arg event_list_args[] = {
 static const struct admin_arg top_args[] = {
     {"interval", ADMIN_NUMBER, "seconds between two looks (default 1)"},
     {"count", ADMIN_NUMBER, "how many looks, then end (default: until interrupted)"},
+    {"once", ADMIN_FLAG, "one look over one interval, then end"},
     END,
 };
 static const struct admin_arg completion_args[] = {
@@ -261,7 +262,12 @@ const struct verb verb_table[] = {
     {"target.remove", VERB_CONTROLLER, 0, target_remove_args, "remove a target and its LUNs", NULL},
     {"lun.add", VERB_CONTROLLER, 0, lun_add_args, "show a volume through a target", NULL},
     {"lun.list", VERB_CONTROLLER, 0, by_target_args, "list LUNs", NULL},
-    {"lun.remove", VERB_CONTROLLER, 0, lun_remove_args, "take a LUN away; the volume stays", NULL},
+    {"lun.stats", VERB_CONTROLLER, 0, by_target_args,
+     "show operations, bytes and latency of LUNs and initiators since the controller started",
+     NULL},
+    {"lun.latency", VERB_CONTROLLER, 0, one_lun_args,
+     "explain where a LUN's time goes: stages of its commands, from a sample", NULL},
+    {"lun.remove", VERB_CONTROLLER, 0, one_lun_args, "take a LUN away; the volume stays", NULL},
     {"initiator.add", VERB_CONTROLLER, 0, initiator_args, "admit an initiator to a target", NULL},
     {"initiator.list", VERB_CONTROLLER, 0, by_target_args, "list admitted initiators", NULL},
     {"initiator.set", VERB_CONTROLLER, 0, initiator_args, "change what an initiator sees", NULL},
@@ -300,8 +306,8 @@ const struct verb verb_table[] = {
 
     {"event.list", VERB_SUPERVISOR, VERB_REPEAT, event_list_args, "list events of all processes",
      NULL},
-    {"top", VERB_SUPERVISOR, VERB_REPEAT, top_args, "show rates of volumes, sessions and heads",
-     NULL},
+    {"top", VERB_SUPERVISOR, VERB_REPEAT, top_args,
+     "show rates and latency of LUNs, initiators, volumes and heads", NULL},
     {"completion", VERB_LOCAL, 0, completion_args, "print the completion script of a shell", NULL},
     {"version", VERB_LOCAL, 0, no_args, "print the version", NULL},
 

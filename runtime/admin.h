@@ -16,7 +16,7 @@ struct admin_server;
 struct admin_call;
 struct reactor;
 
-#define ADMIN_VERSION	1
+#define ADMIN_VERSION	2
 #define ADMIN_FRAME_MAX (16 * 1024 * 1024)
 
 enum admin_arg_flags {
@@ -91,6 +91,9 @@ void admin_put_bytes(struct admin_call *c, const char *name, uint64_t v);
 void admin_put_time(struct admin_call *c, const char *name, uint64_t realtime_ns);
 void admin_put_duration(struct admin_call *c, const char *name, uint64_t ns);
 /* Time, level, kind and text of an event, in the current row. */
+/* Durations; the CLI makes percentiles of them, and of what came between two looks. */
+struct histogram_sum;
+void admin_put_histogram(struct admin_call *c, const char *name, const struct histogram_sum *h);
 struct event;
 void admin_put_event(struct admin_call *c, const struct event *e);
 void admin_note(struct admin_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -7,6 +7,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/histogram.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -287,6 +288,37 @@ PUT(flag, bool, FLAG, flag)
 PUT(bytes, uint64_t, BYTES, bytes)
 PUT(time, uint64_t, TIME_NS, time_ns)
 PUT(duration, uint64_t, DURATION_NS, duration_ns)
+
+void admin_put_histogram(struct admin_call *c, const char *name, const struct histogram_sum *h)
+{
+	Isthmus__AdminHistogram *m = malloc(sizeof(*m));
+	unsigned n = 0;
+	for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++)
+		n += h->n[b] != 0;
+	if (m) {
+		isthmus__admin_histogram__init(m);
+		m->total_ns = h->total_ns;
+		m->bucket = calloc(n + 1, sizeof(*m->bucket));
+		m->count = calloc(n + 1, sizeof(*m->count));
+	}
+	if (!m || !m->bucket || !m->count) {
+		if (m)
+			isthmus__admin_histogram__free_unpacked(m, NULL);
+		c->oom = true;
+		return;
+	}
+	for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++) {
+		if (!h->n[b])
+			continue;
+		m->bucket[m->n_bucket++] = b;
+		m->count[m->n_count++] = h->n[b];
+	}
+	Isthmus__AdminValue *v = put(c, name, ISTHMUS__ADMIN_VALUE__KIND_HISTOGRAM);
+	if (v)
+		v->histogram = m;
+	else
+		isthmus__admin_histogram__free_unpacked(m, NULL);
+}
 
 void admin_note(struct admin_call *c, const char *fmt, ...)
 {

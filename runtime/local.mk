@@ -5,7 +5,7 @@ libruntime_a_SOURCES = \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fan.c runtime/fan.h \
-	runtime/fault.c runtime/fault.h runtime/log.c runtime/log.h \
+	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h runtime/log.c runtime/log.h \
 	runtime/mem_pool.c runtime/mem_pool.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c
@@ -19,6 +19,11 @@ check_PROGRAMS += tests/unit/runtime/test_reactor
 tests_unit_runtime_test_reactor_SOURCES = tests/unit/runtime/test_reactor.c
 tests_unit_runtime_test_reactor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_reactor_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_histogram
+tests_unit_runtime_test_histogram_SOURCES = tests/unit/runtime/test_histogram.c
+tests_unit_runtime_test_histogram_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_histogram_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/runtime/test_disk_file
 tests_unit_runtime_test_disk_file_SOURCES = tests/unit/runtime/test_disk_file.c

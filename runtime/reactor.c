@@ -44,6 +44,7 @@ struct reactor {
 	uint32_t magic;
 	char name[32];
 	int cpu;
+	unsigned slot;
 	uv_loop_t loop;
 	uv_prepare_t prepare;
 	uv_check_t check;
@@ -75,6 +76,11 @@ static _Thread_local struct reactor *current_reactor;
 __attribute__((noinline)) struct reactor *reactor_current(void)
 {
 	return current_reactor;
+}
+
+__attribute__((noinline)) unsigned reactor_slot(void)
+{
+	return current_reactor ? current_reactor->slot : 0;
 }
 
 uv_loop_t *reactor_loop(struct reactor *r)
@@ -227,6 +233,7 @@ int reactor_new(struct reactor **ret, const struct reactor_opts *opts)
 	r->magic = REACTOR_MAGIC;
 	strncpy(r->name, opts->name ? opts->name : "reactor", sizeof(r->name) - 1);
 	r->cpu = opts->cpu;
+	r->slot = opts->slot;
 	r->parts.uring_refused = opts->no_uring;
 	TAILQ_INIT(&r->deferred);
 	STAILQ_INIT(&r->posts);

@@ -21,6 +21,7 @@ struct reactor_opts {
 	size_t stack_size;  /* 0: TASK_STACK_DEFAULT */
 	int cpu;	    /* pin to this CPU; -1: not */
 	bool no_uring;	    /* force the thread-pool fall-back */
+	unsigned slot;	    /* its number among the process's reactors, from 0 */
 };
 
 int reactor_new(struct reactor **ret, const struct reactor_opts *opts);
@@ -40,6 +41,9 @@ struct reactor *reactor_current(void);
 uv_loop_t *reactor_loop(struct reactor *r);
 struct sched *reactor_sched(struct reactor *r);
 const char *reactor_name(const struct reactor *r);
+/* The calling thread's reactor's opts.slot, for what has a part for each reactor; 0 in a thread
+ * that runs none. */
+unsigned reactor_slot(void);
 
 /* Runs fn(arg) on r's thread in its next turn. Any thread. Allocates: not for hot paths. */
 int reactor_post(struct reactor *r, void (*fn)(void *), void *arg);

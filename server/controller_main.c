@@ -79,7 +79,7 @@ static int start_reactors(struct controller *c)
 	for (unsigned i = 0; i < MIN(n, REACTORS_MAX); i++) {
 		static char names[REACTORS_MAX][16];
 		snprintf(names[i], sizeof(names[i]), "reactor-%u", i);
-		struct reactor_opts o = {.name = names[i], .cpu = -1};
+		struct reactor_opts o = {.name = names[i], .cpu = -1, .slot = i};
 		if (c->me->pin_count)
 			o.cpu = c->me->pin[i % c->me->pin_count];
 		o.no_uring = c->me->io && strcmp(c->me->io, "threads") == 0;

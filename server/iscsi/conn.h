@@ -202,8 +202,9 @@ struct conn_rx {
 	uint8_t trailer[8]; /* padding and digest */
 	unsigned trailer_len, trailer_need;
 	uint32_t crc;
-	bool starved; /* in worker.starved */
-	bool parked;  /* its next command must wait for one of another connection */
+	uint64_t at_ns; /* of the last receive: commands in it came then */
+	bool starved;	/* in worker.starved */
+	bool parked;	/* its next command must wait for one of another connection */
 	uint64_t starved_ms, parked_ms;
 };
 

@@ -452,6 +452,7 @@ static bool rx_receive(struct conn *c)
 		return false;
 	}
 	c->heard_ms = conn_now_ms(c);
+	c->rx.at_ns = env_now_ns(env_real());
 	plan_done(c, &p, (uint32_t)n);
 	conn_rx_process(c);
 	return (uint32_t)n == p.total;

@@ -318,8 +318,11 @@ static void batch_left(struct conn_tx *tx)
 {
 	struct itask *t;
 	struct ctl *k;
+	uint64_t now = TAILQ_EMPTY(&tx->sent) ? 0 : env_now_ns(env_real());
 	while ((t = TAILQ_FIRST(&tx->sent))) {
 		TAILQ_REMOVE(&tx->sent, t, tx);
+		if (!t->released)
+			scsi_sent(&t->cmd, now, t->sent + t->got);
 		task_end(t);
 	}
 	while ((k = STAILQ_FIRST(&tx->ctl_sent))) {

@@ -104,6 +104,7 @@ void task_abort(struct itask *t)
 	case T_TX:
 		if (c->tx.left > 0) { /* the batch may point at its data */
 			t->state = T_SENT;
+			t->cmd.trace.received_ns = 0; /* no response: not counted */
 			TAILQ_INSERT_TAIL(&c->tx.sent, t, tx);
 			return;
 		}
@@ -130,6 +131,7 @@ static void task_respond(struct itask *t)
 	t->state = T_TX;
 	t->send_len = t->read && good ? MIN(cmd->in_len, t->edtl) : 0;
 	t->burst_left = t->conn->keys.v[KEY_MAX_BURST];
+	scsi_responding(cmd);
 	conn_tx_task(t->conn, t);
 }
 
@@ -281,6 +283,7 @@ static void fill_command(struct itask *t, const struct bhs *b, unsigned cdb_len)
 {
 	struct scsi_cmd *cmd = &t->cmd;
 	cmd->nexus = t->conn->session->nexus;
+	cmd->trace.received_ns = t->conn->rx.at_ns;
 	memcpy(cmd->lun, b->lun, 8);
 	cmd->cdb_len = (uint16_t)cdb_len;
 	cmd->out_expected = t->write ? t->edtl : 0;

@@ -214,10 +214,10 @@ int admin_initiator_list(struct admin_call *c, void *arg)
 {
 	struct scsi_registry *r = arg;
 	const Isthmus__ArrayMeta *am = meta_get(core_meta(r->core));
-	const char *only = admin_arg_text(c, "target");
-	if (only && !meta_target(am, only))
-		return admin_error(c, -ENOENT, "`isthmus target list` shows targets",
-				   "there is no target %.223s", only);
+	const char *only;
+	int err = arg_target_filter(c, r, &only);
+	if (err)
+		return err;
 	admin_table(c, "initiators", false);
 	for (size_t i = 0; i < am->n_initiators; i++) {
 		const Isthmus__Initiator *e = am->initiators[i];

@@ -238,7 +238,7 @@ static int lun_in_masks(const Isthmus__ArrayMeta *am, const Isthmus__Target *t, 
 
 static int change_remove(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
-	struct lun_change *x = arg;
+	const struct one_lun *x = arg;
 	Isthmus__Target *t = meta_target(am, x->target);
 	if (!t)
 		return no_such_target(why, x->target);
@@ -253,19 +253,14 @@ static int change_remove(Isthmus__ArrayMeta *am, void *arg, char *why)
 		isthmus__lun__free_unpacked(l, NULL);
 		return 0;
 	}
-	snprintf(why, WHY_SIZE, "the target has no LUN %llu", (unsigned long long)x->lun);
+	snprintf(why, WHY_SIZE, "the target has no LUN %u", x->lun);
 	return -ENOENT;
 }
 
 int admin_lun_remove(struct admin_call *c, void *arg)
 {
-	struct lun_change x = {0};
-	int err = arg_name(c, "target", x.target);
-	if (err)
-		return err;
-	err = admin_arg_u64(c, "lun", &x.lun);
-	if (err == -ENOENT)
-		return admin_error(c, -EINVAL, NULL, "lun is missing");
+	struct one_lun x;
+	int err = arg_one_lun(c, &x);
 	if (err)
 		return err;
 	return admin_change(
@@ -280,10 +275,10 @@ int admin_lun_list(struct admin_call *c, void *arg)
 {
 	struct scsi_registry *r = arg;
 	const Isthmus__ArrayMeta *am = meta_get(core_meta(r->core));
-	const char *only = admin_arg_text(c, "target");
-	if (only && !meta_target(am, only))
-		return admin_error(c, -ENOENT, "`isthmus target list` shows targets",
-				   "there is no target %.223s", only);
+	const char *only;
+	int err = arg_target_filter(c, r, &only);
+	if (err)
+		return err;
 	admin_table(c, "luns", false);
 	for (size_t i = 0; i < am->n_targets; i++) {
 		const Isthmus__Target *t = am->targets[i];

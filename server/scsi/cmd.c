@@ -308,10 +308,8 @@ static bool cmd_lun_zero(const struct scsi_cmd *c)
 	return lun_parse(c->lun, &number) && number == 0;
 }
 
-enum scsi_next scsi_start(struct scsi_cmd *c)
+static enum scsi_next cmd_start(struct scsi_cmd *c)
 {
-	cmd_reset(c);
-	cmd_find_lu(c);
 	const struct scsi_op *op = op_find(c->cdb[0]);
 	if (!c->lu &&
 	    (!op || !(op->flags & OP_NO_LU) || ((op->flags & OP_LUN_ZERO) && !cmd_lun_zero(c))))
@@ -332,19 +330,36 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	return c->op->start(c);
 }
 
+enum scsi_next scsi_start(struct scsi_cmd *c)
+{
+	cmd_reset(c);
+	cmd_find_lu(c);
+	stats_start(c);
+	enum scsi_next next = cmd_start(c);
+	stats_mark(c, STAGE_CACHE);
+	return next;
+}
+
 enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 {
-	return c->op->start_wait(c);
+	enum scsi_next next = c->op->start_wait(c);
+	stats_mark(c, STAGE_DISK);
+	return next;
 }
 
 enum scsi_next scsi_finish(struct scsi_cmd *c)
 {
-	return c->op->finish(c);
+	stats_mark(c, STAGE_DATA);
+	enum scsi_next next = c->op->finish(c);
+	stats_mark(c, STAGE_CACHE);
+	return next;
 }
 
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 {
-	return c->op->finish_wait(c);
+	enum scsi_next next = c->op->finish_wait(c);
+	stats_mark(c, STAGE_DISK);
+	return next;
 }
 
 void scsi_release(struct scsi_cmd *c)

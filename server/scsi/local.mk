@@ -1,6 +1,6 @@
 libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
-	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_target.c \
+	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/attention.c server/scsi/reservation.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/inquiry.c server/scsi/lu.c \
@@ -8,7 +8,7 @@ libserver_a_SOURCES += \
 	server/scsi/nexus.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
 	server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
-	server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
+	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
 	server/scsi/verify.c server/scsi/vpd.c
 
 scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
@@ -16,7 +16,8 @@ scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 
 check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_compare_write tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
-	tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense
+	tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
+	tests/unit/scsi/test_stats
 
 tests_unit_scsi_test_compare_write_SOURCES = tests/unit/scsi/test_compare_write.c $(scsi_fixture)
 tests_unit_scsi_test_compare_write_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -48,3 +49,6 @@ tests_unit_scsi_test_sense_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_admin_SOURCES = tests/unit/scsi/test_admin.c $(scsi_fixture)
 tests_unit_scsi_test_admin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_admin_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_stats_SOURCES = tests/unit/scsi/test_stats.c $(scsi_fixture)
+tests_unit_scsi_test_stats_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_stats_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

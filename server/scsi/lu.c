@@ -41,6 +41,7 @@ void lu_put(struct scsi_lu *lu)
 	struct volume *v = lu->volume;
 	if (v)
 		core_volume_put(v);
+	lu_stats_free(&lu->stats);
 	lu->magic = 0;
 	free(lu);
 }

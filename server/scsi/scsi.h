@@ -48,8 +48,25 @@ enum scsi_next { SCSI_DONE, SCSI_DATA_OUT, SCSI_WAIT };
 #define SCSI_SENSE_MAX	 96
 #define SCSI_INLINE_DATA 4096 /* data-in of all but reads; data-out parameter lists */
 
+/* Stages of a command's life (stats.h): where its time goes. */
+enum scsi_stage {
+	STAGE_START,
+	STAGE_LIMIT,
+	STAGE_CACHE,
+	STAGE_DISK,
+	STAGE_DATA,
+	STAGE_RESPOND,
+	STAGE_SEND,
+	SCSI_STAGES
+};
+struct scsi_trace {
+	uint64_t received_ns; /* monotonic; the transport's; 0: the command is not counted */
+	uint64_t mark_ns;     /* last stage's end; 0: the command is not of the sample */
+	uint64_t stage_ns[SCSI_STAGES];
+};
+
 struct scsi_cmd {
-	/* Set by the transport before scsi_start(). */
+	/* Set by the transport before scsi_start(), trace.received_ns too. */
 	struct scsi_nexus *nexus;
 	uint8_t lun[8]; /* as on the wire (SAM-5 4.6) */
 	uint8_t cdb[260];
@@ -69,6 +86,7 @@ struct scsi_cmd {
 	uint32_t out_len; /* bytes the command wants; the rest is overflow */
 
 	/* The SCSI layer's own. */
+	struct scsi_trace trace;
 	struct scsi_lu *lu;
 	const struct scsi_op *op;
 	struct scsi_view *view; /* keeps lu and itl alive */
@@ -91,6 +109,10 @@ enum scsi_next scsi_finish(struct scsi_cmd *c);
 /* Wait. */
 enum scsi_next scsi_start_wait(struct scsi_cmd *c);
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c);
+/* The response is queued; its last byte was taken by the network, with so many bytes of data moved.
+ * In this order, before scsi_release(); on the thread that started the command. */
+void scsi_responding(struct scsi_cmd *c);
+void scsi_sent(struct scsi_cmd *c, uint64_t now_ns, uint64_t bytes);
 /* Gives back pages; also of a command that is abandoned before its data came. Never waits. */
 void scsi_release(struct scsi_cmd *c);
 

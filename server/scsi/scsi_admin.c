@@ -20,6 +20,9 @@ static const struct {
     {"lun.add", admin_lun_add},
     {"lun.list", admin_lun_list},
     {"lun.remove", admin_lun_remove},
+    {"lun.stats", admin_lun_stats},
+    {"lun.latency", admin_lun_latency},
+    {"stats", admin_scsi_stats},
     {"initiator.add", admin_initiator_add},
     {"initiator.list", admin_initiator_list},
     {"initiator.set", admin_initiator_set},
@@ -116,6 +119,31 @@ int arg_name(struct admin_call *c, const char *arg, char name[SCSI_NAME_MAX + 1]
 		return admin_error(c, -EINVAL, "write it like iqn.2026-01.org.example:disk",
 				   "%s: %s", arg, why);
 	return 0;
+}
+
+int arg_target_filter(struct admin_call *c, struct scsi_registry *r, const char **ret)
+{
+	const char *only = admin_arg_text(c, "target");
+	if (only && !meta_target(meta_get(core_meta(r->core)), only))
+		return admin_error(c, -ENOENT, "`isthmus target list` shows targets",
+				   "there is no target %.223s", only);
+	*ret = only;
+	return 0;
+}
+
+int arg_one_lun(struct admin_call *c, struct one_lun *ret)
+{
+	uint64_t lun;
+	int err = arg_name(c, "target", ret->target);
+	if (!err)
+		err = admin_arg_u64(c, "lun", &lun);
+	if (err == -ENOENT)
+		return admin_error(c, -EINVAL, NULL, "lun is missing");
+	if (!err && lun > SCSI_LUN_MAX)
+		return admin_error(c, -EINVAL, NULL, "lun: numbers are 0 to %d", SCSI_LUN_MAX);
+	if (!err)
+		ret->lun = (uint32_t)lun;
+	return err;
 }
 
 int arg_yes_no(struct admin_call *c, const char *arg, bool *ret)

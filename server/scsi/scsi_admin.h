@@ -19,6 +19,15 @@ int arg_name(struct admin_call *c, const char *arg, char name[SCSI_NAME_MAX + 1]
 /* "yes" or "no". 0; -ENOENT not given; -EINVAL, set. */
 int arg_yes_no(struct admin_call *c, const char *arg, bool *ret);
 
+/* --target of a list: NULL when not given. 0; -ENOENT, set: no such target. */
+int arg_target_filter(struct admin_call *c, struct scsi_registry *r, const char **ret);
+/* The arguments target and lun. 0 or the error, set. */
+struct one_lun {
+	char target[SCSI_NAME_MAX + 1];
+	uint32_t lun;
+};
+int arg_one_lun(struct admin_call *c, struct one_lun *ret);
+
 /* User and secret as given; NULL: not given. They go together. 0 or the error, set. */
 struct chap_args {
 	const char *user, *secret;
@@ -40,6 +49,7 @@ unsigned registry_sessions(struct scsi_registry *r, const char *target, const ch
 
 admin_handler admin_target_create, admin_target_list, admin_target_set, admin_target_remove;
 admin_handler admin_lun_add, admin_lun_list, admin_lun_remove;
+admin_handler admin_lun_stats, admin_lun_latency, admin_scsi_stats;
 admin_handler admin_initiator_add, admin_initiator_list, admin_initiator_set;
 admin_handler admin_initiator_remove;
 

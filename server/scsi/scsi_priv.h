@@ -12,6 +12,7 @@
 #include "runtime/bytes.h"
 #include "runtime/check.h"
 #include "server/scsi/scsi.h"
+#include "server/scsi/stats.h"
 
 /* Copies text into a buffer of size bytes; what does not fit is cut. */
 static inline void text_copy(char *to, const char *from, size_t size)
@@ -42,6 +43,8 @@ struct scsi_lu {
 	_Atomic bool tas;		/* ... commands others abort end with TASK ABORTED */
 	_Atomic uint8_t ua_intlck;	/* ... UA_INTLCK_CTRL */
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
+	struct lu_stats stats;
+	uint64_t listed; /* admin's: the last listing it stood in */
 };
 int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
 	   const char *serial);
@@ -122,6 +125,7 @@ struct scsi_nexus {
 	pthread_mutex_t lock;	       /* view, and changes of its unit attentions */
 	struct scsi_view *view;
 	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
+	struct stats_counts stats;    /* its reactor's */
 };
 /* A reference to what the nexus sees now. */
 struct scsi_view *nexus_view(struct scsi_nexus *n);
@@ -202,6 +206,7 @@ struct scsi_registry {
 	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */
 	struct scsi_target **targets;
 	unsigned ntargets;
+	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
 	_Atomic unsigned background; /* flushes that outlive their command (IMMED) */
 };

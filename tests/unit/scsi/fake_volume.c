@@ -296,6 +296,7 @@ void core_volume_put(struct volume *v)
 struct core *fake_core_new(void)
 {
 	struct core *c = calloc(1, sizeof(*c));
+	c->env = env_real();
 	c->meta = calloc(1, sizeof(*c->meta));
 	Isthmus__ArrayMeta am = ISTHMUS__ARRAY_META__INIT;
 	am.next_id = 1;

@@ -31,11 +31,21 @@ static void take_attentions(struct scsi_nexus *n)
 			;
 }
 
+static uint64_t clock_now(struct env *e)
+{
+	return atomic_fetch_add(&fx->clock_ns, CLOCK_TICK) + CLOCK_TICK;
+}
+
+static const struct env_ops clock_ops = {.now_ns = clock_now};
+
 void fixture_setup(void)
 {
 	fx = calloc(1, sizeof(*fx));
 	fx->cmd = calloc(1, sizeof(*fx->cmd));
+	fx->clock_ns = NS_PER_S;
+	fx->env.ops = &clock_ops;
 	fx->core = fake_core_new();
+	fx->core->env = &fx->env;
 	fx->v1 = fake_volume_add(fx->core, 4 << 20);
 	fx->v2 = fake_volume_add(fx->core, 4 << 20);
 	fx->v3 = fake_volume_add(fx->core, 1 << 20);
@@ -64,8 +74,13 @@ void fixture_teardown(void)
 
 void run_done(void)
 {
-	if (fx->held)
-		scsi_release(fx->cmd);
+	if (fx->held) {
+		struct scsi_cmd *c = fx->cmd;
+		bool good = c->status == SCSI_GOOD;
+		scsi_sent(c, env_now_ns(&fx->env),
+			  good ? c->in_len + MIN(c->out_len, c->out_expected) : 0);
+		scsi_release(c);
+	}
 	fx->held = false;
 }
 
@@ -103,6 +118,7 @@ uint8_t run_wire(struct scsi_nexus *n, const uint8_t lun[8], const uint8_t *cdb,
 	memcpy(c->cdb, cdb, 16);
 	c->cdb_len = 16;
 	c->out_expected = out ? edtl : 0;
+	c->trace.received_ns = env_now_ns(&fx->env);
 	fx->waited = false;
 	fx->held = true;
 
@@ -120,6 +136,7 @@ uint8_t run_wire(struct scsi_nexus *n, const uint8_t lun[8], const uint8_t *cdb,
 		}
 	}
 	ck_assert_int_eq(next, SCSI_DONE);
+	scsi_responding(c);
 	take_in(c);
 	uint32_t moved = out ? c->out_len : c->in_len;
 	fx->residual_over = moved > edtl ? moved - edtl : 0;

@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_TESTS_SCSI_FIXTURE_H
 #define ISTHMUS_TESTS_SCSI_FIXTURE_H
 
+#include "runtime/env.h"
 #include "server/scsi/scsi_priv.h"
 #include "tests/unit/scsi/fake_volume.h"
 
@@ -19,7 +20,10 @@ struct fixture {
 	bool held, waited;    /* it is not yet released; it needed a task */
 	uint8_t in[1 << 21];  /* its data-in */
 	uint32_t residual_over, residual_under;
+	struct env env;
+	_Atomic uint64_t clock_ns; /* each look at the clock takes a microsecond */
 };
+#define CLOCK_TICK 1000
 extern struct fixture *fx;
 
 /* LUN 0: v1, 512 bytes; LUN 1: v2, 4096 bytes; LUN 300: v3, read-only. UAs of logins are taken. */

@@ -329,7 +329,7 @@ static void *reader(void *arg)
 {
 	struct scsi_cmd *c = calloc(1, sizeof(*c));
 	unsigned good = 0;
-	while (!stop) {
+	while (!stop || !good) { /* however late the thread came to run */
 		c->nexus = arg;
 		c->cdb[0] = 0x28;
 		c->cdb[8] = 8;
