@@ -157,7 +157,9 @@ static uint64_t kind_total(const struct stages_sum *s, enum stats_kind k)
 static void put_stages(struct admin_call *c, const struct stages_sum *s, enum stats_kind k)
 {
 	uint64_t total = kind_total(s, k);
-	for (unsigned g = 0; g < SCSI_STAGES && s->samples[k]; g++) {
+	for (unsigned g = 0; g < SCSI_STAGES; g++) {
+		if (!s->stages[k][g].total_ns)
+			continue; /* no command was ever in it */
 		admin_row(c);
 		admin_put_text(c, "operation", "%s", stats_kind_name(k));
 		admin_put_text(c, "stage", "%s", stats_stage_name(g));
