@@ -146,6 +146,7 @@ static void stop_background(struct core *c)
 {
 	struct core_pool *cp;
 	c->closing = true;
+	waitq_wake_all(&c->watch);
 	TAILQ_FOREACH (cp, &c->pools, link)
 		if (cp->pool)
 			pool_resync_stop(cp->pool);

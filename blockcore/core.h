@@ -73,6 +73,12 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
  * copy on the disks, with the recorded one: 0 or -ERR_CORRUPT. */
 int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc);
 
+/*
+ * Looks at the disks every second and at the array metadata every ten from here on, until the core
+ * closes: files removed, replaced or cut short, labels and slots overwritten. On the owner.
+ */
+int core_watch_start(struct core *c);
+
 /* As after a crash: nothing is flushed or recorded, only memory is freed. For tests. */
 void core_abandon(struct core *c);
 

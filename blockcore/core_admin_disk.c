@@ -26,7 +26,8 @@ static const Isthmus__Pool *pool_of(struct core *c, const struct disk *d, size_t
 	return NULL;
 }
 
-/* The word for the admin: an online disk that its pool does without is "out". */
+/* The word for the admin: an online disk that its pool does without is "out", one that is not
+ * what was opened but cannot be done without "failing". */
 static const char *state_word(struct core *c, const struct disk *d, const Isthmus__Pool *mp,
 			      size_t position)
 {
@@ -36,8 +37,11 @@ static const char *state_word(struct core *c, const struct disk *d, const Isthmu
 	if (!mp)
 		return "free";
 	const struct core_pool *cp = core_pool_find(c, mp->name);
-	bool in = cp && cp->pool && pool_disk_in(cp->pool, (unsigned)position);
-	return in ? "online" : "out";
+	char reason[160];
+	if (!cp || !cp->pool || !pool_disk_in(cp->pool, (unsigned)position))
+		return "out";
+	disk_reason((struct disk *)d, reason);
+	return reason[0] ? "failing" : "online";
 }
 
 static void put_disk(struct core *c, struct admin_call *call, struct disk *d,

@@ -54,6 +54,7 @@ struct core {
 	struct core_hooks hooks;
 	atomic_uint background; /* tasks under way, or asked for */
 	struct waitq idle;
+	struct waitq watch; /* woken to end core_watch.c's task */
 	bool closing;
 
 	pthread_rwlock_t lock; /* of the tree; never held across a wait */

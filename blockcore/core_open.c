@@ -326,6 +326,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 	TAILQ_INIT(&c->reserved);
 	RB_INIT(&c->volumes);
 	waitq_init(&c->idle);
+	waitq_init(&c->watch);
 	pthread_rwlock_init(&c->lock, NULL);
 	int rc = open_disks(c, o);
 	if (rc == 0) {

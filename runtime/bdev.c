@@ -112,6 +112,11 @@ void bdev_prefetch(struct bdev *b, uint64_t off, uint64_t len)
 		b->ops->prefetch(b, off, len);
 }
 
+int bdev_check(struct bdev *b, char *why)
+{
+	return b->ops->check ? b->ops->check(b, why) : 0;
+}
+
 void bdev_close(struct bdev *b)
 {
 	if (b)

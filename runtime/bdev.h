@@ -22,6 +22,7 @@ enum bdev_flags {
 	BDEV_FUA = 1, /* stable when the call returns */
 };
 
+#define BDEV_WHY_LEN 128
 #define BDEV_REF_IOV 257 /* pieces of one reference: 1 MiB of 4 KiB pages, unaligned */
 
 /* Data held in place for sending; see read_ref. */
@@ -52,6 +53,9 @@ struct bdev_ops {
 	void (*ref_put)(struct bdev *b, struct bdev_ref *ref);
 	/* Optional. Hint: will be read soon. Never waits. */
 	void (*prefetch)(struct bdev *b, uint64_t off, uint64_t len);
+	/* Optional. Is it still what was opened? Short system calls, no I/O. 0, or -ENODEV and
+	 * a clause in `why` (BDEV_WHY_LEN): "its file was removed". */
+	int (*check)(struct bdev *b, char *why);
 	/* Required. Nothing may be in flight. */
 	void (*close)(struct bdev *b);
 };
@@ -82,6 +86,8 @@ int bdev_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned
 int bdev_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
 void bdev_ref_put(struct bdev *b, struct bdev_ref *ref);
 void bdev_prefetch(struct bdev *b, uint64_t off, uint64_t len);
+/* 0 where the device cannot tell. */
+int bdev_check(struct bdev *b, char *why);
 void bdev_close(struct bdev *b);
 
 /* Sum of the lengths. */

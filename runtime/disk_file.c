@@ -9,6 +9,9 @@
  *     the cached pages, a direct read writes them back first).
  * One fdatasync covers both. Short transfers are continued.
  *
+ * A file that was cut short while in use is noticed by a read that meets its end, or by
+ * file_check(); from then on the part that is gone cannot be read or written.
+ *
  * What the kernel calls a disk error comes out as -EIO; -ENOSPC (a sparse file
  * on a full file system) stays, for it says what to do.
  */
@@ -23,6 +26,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +45,24 @@ struct disk_file {
 	uint32_t offset_align; /* of direct requests */
 	bool rdonly;
 	bool no_punch; /* refused once: not asked again */
+	/* Where a file that was cut short ends now, else its size. Nothing is written past it: the
+	 * file would grow again, and what was cut off read as zeros. */
+	_Atomic uint64_t end;
+	char *path;
 	struct bdev b;
 };
+
+/* Notes where the file ends now. True: before its size. */
+static bool file_is_cut(struct disk_file *f)
+{
+	struct stat st;
+	if (fstat(f->buffered, &st) || !S_ISREG(st.st_mode))
+		return false;
+	uint64_t end = (uint64_t)st.st_size, before = atomic_load(&f->end);
+	while (end < before && !atomic_compare_exchange_weak(&f->end, &before, end))
+		;
+	return atomic_load(&f->end) < f->b.size;
+}
 
 static int map_error(int err)
 {
@@ -186,7 +206,9 @@ static int move(struct bdev *b, enum disk_op op, const struct iovec *iov, int io
 	CHECK(f, DISK_FILE_MAGIC);
 	size_t len = iov_bytes(iov, iovcnt);
 	int rc;
-	if (f->direct < 0 || (off | len) % f->offset_align)
+	if (off + len > atomic_load_explicit(&f->end, memory_order_relaxed))
+		rc = -EIO;
+	else if (f->direct < 0 || (off | len) % f->offset_align)
 		rc = transfer(f, f->buffered, op, iov, iovcnt, off, rwf);
 	else if (iov_aligned(iov, iovcnt, b->mem_align))
 		rc = transfer(f, f->direct, op, iov, iovcnt, off, rwf);
@@ -194,6 +216,8 @@ static int move(struct bdev *b, enum disk_op op, const struct iovec *iov, int io
 		rc = transfer_bounced(f, op, iov, len, off, rwf);
 	if (rc == 0)
 		return 0;
+	if (op == DISK_OP_READ)
+		file_is_cut(f);
 	log_error("disk: %s failed path=%s off=%llu len=%zu why=%s",
 		  op == DISK_OP_READ ? "read" : "write", b->name, (unsigned long long)off, len,
 		  err_name(rc));
@@ -239,6 +263,8 @@ static int file_discard(struct bdev *b, uint64_t off, uint64_t len)
 		return -ERR_WRITE_PROTECT;
 	if (len == 0)
 		return 0;
+	if (off + len > atomic_load_explicit(&f->end, memory_order_relaxed))
+		return -EIO;
 	if (__atomic_load_n(&f->no_punch, __ATOMIC_RELAXED))
 		return -EOPNOTSUPP;
 	int rc = request(&io);
@@ -257,7 +283,29 @@ static void file_close(struct bdev *b)
 	if (f->direct >= 0)
 		close(f->direct);
 	close(f->buffered);
+	free(f->path);
 	free(f);
+}
+
+/* The name leads to the file that was opened, and that has all its bytes. */
+static int file_check(struct bdev *b, char *why)
+{
+	struct disk_file *f = container_of(b, struct disk_file, b);
+	struct stat open, named;
+	CHECK(f, DISK_FILE_MAGIC);
+	if (fstat(f->buffered, &open))
+		return 0; /* says nothing about the disk */
+	if (file_is_cut(f))
+		snprintf(why, BDEV_WHY_LEN, "its file was cut from %llu to %llu bytes",
+			 (unsigned long long)b->size, (unsigned long long)atomic_load(&f->end));
+	else if (stat(f->path, &named))
+		snprintf(why, BDEV_WHY_LEN, "its file was removed or renamed (%s)",
+			 err_text(-errno));
+	else if (named.st_dev != open.st_dev || named.st_ino != open.st_ino)
+		snprintf(why, BDEV_WHY_LEN, "its name belongs to another file now");
+	else
+		return 0;
+	return -ENODEV;
 }
 
 static const struct bdev_ops file_ops = {
@@ -265,6 +313,7 @@ static const struct bdev_ops file_ops = {
     .writev = file_writev,
     .flush = file_flush,
     .discard = file_discard,
+    .check = file_check,
     .close = file_close,
 };
 
@@ -335,14 +384,17 @@ int disk_file_open(const char *path, unsigned env_disk_flags, struct bdev **ret)
 	f->b.mem_align = 1;
 	f->b.discard_zeroes = true;
 	snprintf(f->b.name, sizeof(f->b.name), "%s", path);
+	f->path = strdup(path);
 	f->buffered = open(path, flags);
-	int rc = f->buffered < 0 ? -errno : find_size(f);
+	int rc = f->buffered < 0 ? -errno : f->path ? find_size(f) : -ENOMEM;
 	if (rc) {
 		if (f->buffered >= 0)
 			close(f->buffered);
+		free(f->path);
 		free(f);
 		return rc;
 	}
+	atomic_store(&f->end, f->b.size);
 	find_direct(f, flags);
 	*ret = &f->b;
 	return 0;

@@ -238,6 +238,9 @@ static int start_all(struct controller *c, const char **what)
 	*what = "iSCSI portals";
 	if ((rc = start_iscsi(c)))
 		return rc;
+	*what = "watch of the disks";
+	if ((rc = core_watch_start(c->core)))
+		return rc;
 	*what = "admin socket";
 	return start_admin(c);
 }

@@ -32,6 +32,7 @@
 struct meta_disk {
 	struct disk *disk;
 	uint64_t seq[2]; /* what each slot holds; 0: nothing */
+	bool damaged[2]; /* told, and not rewritten yet */
 };
 
 struct meta_watch {
@@ -157,8 +158,9 @@ struct finding {
 	struct meta_slot slot[2];
 };
 
-static void tell_slot(const struct meta_disk *md, unsigned slot, const struct meta_slot *s)
+static void tell_slot(struct meta_disk *md, unsigned slot, const struct meta_slot *s)
 {
+	md->damaged[slot] = true;
 	event_write(LOG_L_WARN, "meta.slot_damaged", "disk %s: metadata slot %u at byte %llu: %s",
 		    disk_path(md->disk), slot, (unsigned long long)meta_slot_offset(slot), s->why);
 }
@@ -372,6 +374,22 @@ struct disk_write {
 	int rc;
 };
 
+static int write_slot(struct disk_write *w, unsigned slot)
+{
+	struct meta_disk *md = w->md;
+	md->seq[slot] = 0;
+	int rc = meta_slot_write(md->disk, slot, w->buf, w->len);
+	if (rc)
+		return rc;
+	md->seq[slot] = w->seq;
+	if (md->damaged[slot])
+		event_write(LOG_L_NOTICE, "meta.slot_repaired",
+			    "disk %s: metadata slot %u at byte %llu was rewritten",
+			    disk_path(md->disk), slot, (unsigned long long)meta_slot_offset(slot));
+	md->damaged[slot] = false;
+	return 0;
+}
+
 static void write_disk(void *item)
 {
 	struct disk_write *w = item;
@@ -382,18 +400,10 @@ static void write_disk(void *item)
 	}
 	/* Never the slot that holds the current state. */
 	unsigned slot = w->cur_seq && md->seq[0] == w->cur_seq ? 1 : 0;
-	unsigned other = !slot;
-	md->seq[slot] = 0;
-	w->rc = meta_slot_write(md->disk, slot, w->buf, w->len);
-	if (w->rc)
-		return;
-	md->seq[slot] = w->seq;
-	if (md->seq[other] == 0) {
-		/* A slot that holds nothing is no second chance: fill it too. */
-		w->rc = meta_slot_write(md->disk, other, w->buf, w->len);
-		if (w->rc == 0)
-			md->seq[other] = w->seq;
-	}
+	w->rc = write_slot(w, slot);
+	/* A slot that holds nothing is no second chance: fill it too. */
+	if (w->rc == 0 && md->seq[!slot] == 0)
+		w->rc = write_slot(w, !slot);
 }
 
 static bool pool_has(const Isthmus__Pool *p, const struct disk *d)
@@ -549,6 +559,57 @@ int meta_sync(struct meta *m)
 		behind |= best != m->cur->seq || !md->seq[0] || !md->seq[1];
 	}
 	return behind && m->cur->seq ? meta_update(m, change_nothing, NULL, why) : 0;
+}
+
+/* True when the slot holds what was written to it. Else what is wrong, in *ret. */
+static bool slot_holds(struct meta *m, struct meta_disk *md, unsigned slot, struct meta_slot *ret)
+{
+	uint8_t *p;
+	if (meta_slot_look(md->disk, slot, m->array_uuid, ret))
+		return true; /* no memory: another time */
+	int rc = ret->verdict == SLOT_OK ? meta_slot_read(md->disk, slot, ret, &p) : -ERR_CORRUPT;
+	if (rc == 0)
+		free(p);
+	if (rc == -ENOMEM || (rc == 0 && ret->seq == md->seq[slot]))
+		return true;
+	if (rc == 0 || !ret->why[0])
+		snprintf(ret->why, sizeof(ret->why), "it does not hold what was written to it");
+	return false;
+}
+
+static void check_disk(struct meta *m, struct meta_disk *md, const uint8_t *buf, size_t len)
+{
+	struct disk_write w = {.md = md, .buf = buf, .len = len, .seq = m->cur->seq};
+	struct meta_slot found;
+	int rc = 0;
+	for (unsigned s = 0; s < 2 && rc == 0 && disk_state(md->disk) == DISK_ONLINE; s++) {
+		/* One that could not be rewritten is the next change's to mend. */
+		if (!md->seq[s] || slot_holds(m, md, s, &found))
+			continue;
+		tell_slot(md, s, &found);
+		rc = write_slot(&w, s);
+	}
+	if (!rc)
+		return;
+	event_write(LOG_L_ERROR, "meta.write_failed", "disk %s: array metadata not written: %s",
+		    disk_path(md->disk), err_text(rc));
+	if (m->write_failed)
+		m->write_failed(m->arg, md->disk, rc);
+}
+
+void meta_check_slots(struct meta *m)
+{
+	char why[META_WHY_LEN];
+	uint8_t *buf;
+	size_t len;
+	CHECK(m, META_MAGIC);
+	task_mutex_lock(&m->lock);
+	if (m->cur->seq && encode(m, m->cur, &buf, &len, why) == 0) {
+		for (unsigned i = 0; i < m->ndisks; i++)
+			check_disk(m, &m->disks[i], buf, len);
+		free(buf);
+	}
+	task_mutex_unlock(&m->lock);
 }
 
 const Isthmus__ArrayMeta *meta_get(const struct meta *m)

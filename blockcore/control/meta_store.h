@@ -35,6 +35,10 @@ void meta_close(struct meta *m);
 /* Waits. Writes the current state to disks that lack it or have it in one slot only. */
 int meta_sync(struct meta *m);
 
+/* Waits. Reads every slot that should hold something; what does not hold is told and rewritten
+ * with the current state (events). */
+void meta_check_slots(struct meta *m);
+
 /* Waits. The disk takes part in changes from now on; at the next one it gets both its slots. */
 int meta_disk_add(struct meta *m, struct disk *d);
 void meta_disk_remove(struct meta *m, struct disk *d);

@@ -8,6 +8,8 @@
  *   FAILED    both copies damaged, too small, shrunk, unreadable, or disk_fail()
  *   FOREIGN   a label of another version or array, or data that is not ours
  *
+ * disk_check() looks again while the disk is in use.
+ *
  * Of two valid copies the higher epoch is the truth: disk_write_label() writes
  * copy 0, flushes, writes copy 1, flushes, so that one of them is whole at any instant.
  * Every state may change at any instant on any thread to FAILED; all else is
@@ -228,9 +230,73 @@ void disk_set_foreign(struct disk *d, const char *why)
 	set_state(d, DISK_FOREIGN, "%s", why);
 }
 
-int disk_write_label(struct disk *d, const struct disk_label *l)
+/* Compares one copy on the disk with the label in memory. */
+static bool copy_holds(struct disk *d, uint8_t *blk, unsigned copy, struct found *f)
+{
+	read_copy(d, blk, copy, copy_offset(d->label.size, copy), f);
+	if (f->verdict != LABEL_OK)
+		return false;
+	if (f->label.epoch == d->label.epoch &&
+	    memcmp(f->label.disk_uuid, d->label.disk_uuid, 16) == 0)
+		return true;
+	f->verdict = LABEL_OTHER;
+	snprintf(f->why, sizeof(f->why), "is not the label this disk was given");
+	return false;
+}
+
+/* d->stale is told: only what is new is told again, and tried to be mended. */
+static int check_labels(struct disk *d, uint8_t *blk, char *why)
+{
+	unsigned before = d->relabels;
+	struct found f[2] = {0};
+	bool fresh = false;
+	if (before & 1)
+		return 0;
+	for (unsigned i = 0; i < 2; i++) {
+		bool ok = copy_holds(d, blk, i, &f[i]);
+		if (d->relabels != before)
+			return 0; /* it was written meanwhile: the next look sees it */
+		if (ok || d->stale[i])
+			continue;
+		tell_damage(d, i, &f[i]);
+		d->stale[i] = fresh = true;
+	}
+	if (f[0].verdict == LABEL_OTHER && f[1].verdict == LABEL_OTHER) {
+		snprintf(why, DISK_REASON_LEN, "both its labels were overwritten");
+		return -ENODEV;
+	}
+	/* A file that was cut and has grown again ends with zeros. */
+	if (f[1].verdict == LABEL_BLANK) {
+		snprintf(why, DISK_REASON_LEN, "its end was lost and reads as zeros");
+		return -ENODEV;
+	}
+	return fresh ? disk_repair_label(d) : 0;
+}
+
+int disk_check(struct disk *d, char *why)
 {
 	CHECK(d, DISK_MAGIC);
+	uint8_t *blk;
+	if (disk_state(d) != DISK_ONLINE)
+		return 0;
+	int rc = bdev_check(d->under, why);
+	if (rc || posix_memalign((void **)&blk, 4096, DISK_LABEL_SIZE))
+		return rc;
+	snprintf(why, DISK_REASON_LEN, "its label cannot be rewritten");
+	rc = check_labels(d, blk, why);
+	free(blk);
+	return rc;
+}
+
+void disk_set_reason(struct disk *d, const char *why)
+{
+	pthread_mutex_lock(&d->lock);
+	snprintf(d->reason, sizeof(d->reason), "%s", why);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int write_label(struct disk *d, const struct disk_label *l)
+{
 	enum disk_state s = disk_state(d);
 	if (s != DISK_BLANK && s != DISK_ONLINE)
 		return s == DISK_FOREIGN ? -ERR_FOREIGN : -EIO;
@@ -251,12 +317,22 @@ int disk_write_label(struct disk *d, const struct disk_label *l)
 	return 0;
 }
 
+int disk_write_label(struct disk *d, const struct disk_label *l)
+{
+	CHECK(d, DISK_MAGIC);
+	d->relabels++;
+	int rc = write_label(d, l);
+	d->relabels++;
+	return rc;
+}
+
 int disk_wipe(struct disk *d)
 {
 	CHECK(d, DISK_MAGIC);
 	if (!d->under)
 		return -ENODEV;
 	/* Foreign and failed disks are wiped too, by an admin who knows: past the state. */
+	d->relabels += 2; /* who reads a label this moment reads another */
 	set_state(d, DISK_BLANK, "%s", "");
 	uint64_t actual = ROUND_DOWN(d->io.size, DISK_LABEL_SIZE);
 	bool grown = d->label.size && d->label.size < actual;

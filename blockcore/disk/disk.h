@@ -64,6 +64,14 @@ const struct disk_label *disk_label(const struct disk *d);
 const char *disk_path(const struct disk *d);
 uint64_t disk_data_size(const struct disk *d);	 /* usable bytes after DISK_DATA_OFF */
 void disk_fail(struct disk *d, const char *why); /* event, state FAILED; any thread */
+/*
+ * Waits. Looks whether an online disk is still what was opened: its file, then both labels, which
+ * are told and rewritten where they are damaged (events). 0, or an error and the clause that says
+ * it in `why` (160 bytes): it is not to be trusted with data any more.
+ */
+int disk_check(struct disk *d, char *why);
+/* What disk_check() found on a disk that stays in use all the same; "": nothing any more. */
+void disk_set_reason(struct disk *d, const char *why);
 /* Why the state is not ONLINE; "" otherwise. Copied to ret (at least 160 bytes). Any thread. */
 void disk_reason(struct disk *d, char *ret);
 /* Counts, and refuses everything once the disk has failed; any reactor. Offsets are the disk's. */

@@ -326,6 +326,79 @@ RIG_TEST(killed_and_restarted)
 	rig_close(r);
 }
 
+static void flip(struct rig *r, unsigned disk, uint64_t off)
+{
+	sim_disk_bytes(r->disk[disk])[off] ^= 0x10;
+	sim_disk_bytes_changed(r->disk[disk], off, 1);
+}
+
+/* Labels and slots that rot while they are in use are mended before anybody needs them. */
+RIG_TEST(damage_in_use_is_mended)
+{
+	struct rig *r = arg;
+	const uint64_t end = RIG_DISK_SIZE - 4096;
+	const uint64_t slot[2] = {1024 * 1024, 8 * 1024 * 1024};
+	static uint8_t label[2][4096];
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid1", 0, 2);
+	struct volume *v = rig_volume(r, "p", "v", 8 * MIB);
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	memcpy(label[0], sim_disk_bytes(r->disk[0]), 4096);
+	memcpy(label[1], sim_disk_bytes(r->disk[1]) + end, 4096);
+	flip(r, 0, 50);
+	flip(r, 1, end + 33);
+	flip(r, 0, slot[0] + 20);
+	flip(r, 0, slot[1] + 4096);
+	flip(r, 1, slot[1] + 200);
+	env_sleep_ns(sim_env(r->sim), 15 * NS_PER_S);
+	ck_assert(memcmp(label[0], sim_disk_bytes(r->disk[0]), 4096) == 0);
+	ck_assert(memcmp(label[1], sim_disk_bytes(r->disk[1]) + end, 4096) == 0);
+	ck_assert_int_eq(pool_state(core_pool_find(r->core, "p")->pool), POOL_ONLINE);
+	/* Each slot of each disk holds again: any one of them is enough. */
+	for (unsigned keep = 0; keep < 4; keep++) {
+		ck_assert_int_eq(rig_write(v, keep * MIB, 4096, keep, true), 0);
+		for (unsigned i = 0; i < 4; i++)
+			if (i != keep)
+				flip(r, i / 2, slot[i % 2] + 20);
+		core_volume_put(v);
+		core_abandon(r->core);
+		memset(r->segment, 0, RIG_SEGMENT);
+		rig_open_ok(r);
+		ck_assert_int_eq(core_watch_start(r->core), 0);
+		v = core_volume_get_by_name(r->core, "v");
+		ck_assert_ptr_nonnull(v);
+		ck_assert_int_eq(rig_check(v, keep * MIB, 4096, keep), 0);
+	}
+	core_volume_put(v);
+	rig_close(r);
+}
+
+/* A disk whose end is gone goes out of use; where it holds the only copy it stays, and is told. */
+RIG_TEST(lost_ends_are_noticed)
+{
+	struct rig *r = arg;
+	char why[160];
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid1", 0, 2);
+	struct volume *v = rig_volume(r, "p", "v", 8 * MIB);
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	struct disk *d[2] = {core_disk_find(r->core, "d0"), core_disk_find(r->core, "d1")};
+	ck_assert_int_eq(rig_write(v, 0, MIB, 1, true), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		memset(sim_disk_bytes(r->disk[i]) + RIG_DISK_SIZE - 4096, 0, 4096);
+		sim_disk_bytes_changed(r->disk[i], RIG_DISK_SIZE - 4096, 4096);
+		env_sleep_ns(sim_env(r->sim), 3 * NS_PER_S);
+		disk_reason(d[i], why);
+		ck_assert_ptr_nonnull(strstr(why, "its end was lost"));
+		ck_assert_int_eq(disk_state(d[i]), i ? DISK_ONLINE : DISK_FAILED);
+		ck_assert_int_eq(pool_state(core_pool_find(r->core, "p")->pool), POOL_DEGRADED);
+		ck_assert_int_eq(rig_check(v, 0, MIB, 1), 0);
+		ck_assert_int_eq(rig_write(v, MIB, MIB, 2, true), 0);
+	}
+	core_volume_put(v);
+	rig_close(r);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("core");
@@ -342,6 +415,8 @@ int main(void)
 	tcase_add_test(tc, foreign_disk);
 	tcase_add_test(tc, resync_after_power_loss);
 	tcase_add_test(tc, killed_and_restarted);
+	tcase_add_test(tc, damage_in_use_is_mended);
+	tcase_add_test(tc, lost_ends_are_noticed);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

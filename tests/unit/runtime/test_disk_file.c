@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "runtime/bdev.h"
@@ -211,6 +212,65 @@ START_TEST(errors_are_told)
 }
 END_TEST
 
+/* A file that is not what it was: cut short, renamed, replaced, removed. */
+static void goes_away(void *arg)
+{
+	char why[BDEV_WHY_LEN] = "", *buf, other[80];
+	struct bdev *b = open_disk();
+	struct stat st;
+	ck_assert_int_eq(posix_memalign((void **)&buf, 4096, 8192), 0);
+	memset(buf, 7, 8192);
+	snprintf(other, sizeof(other), "%s-other", path);
+	ck_assert_int_eq(bdev_write(b, buf, 4096, 0, 0), 0);
+	ck_assert_int_eq(bdev_check(b, why), 0);
+	ck_assert_int_eq(rename(path, other), 0);
+	ck_assert_int_eq(bdev_check(b, why), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(why, "removed or renamed"));
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+	ck_assert_int_eq(bdev_check(b, why), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(why, "another file"));
+	close(fd);
+	ck_assert_int_eq(rename(other, path), 0);
+	ck_assert_int_eq(bdev_check(b, why), 0);
+	/* Cut: a write past the end does not make it grow again with zeros where data was. */
+	ck_assert_int_eq(truncate(path, 1024 * 1024), 0);
+	if (arg)
+		ck_assert_int_eq(bdev_check(b, why), -ENODEV);
+	else
+		ck_assert_int_eq(bdev_read(b, buf + 4096, 4096, 2 * 1024 * 1024), -EIO);
+	ck_assert_int_eq(bdev_write(b, buf, 4096, 4 * 1024 * 1024, 0), -EIO);
+	ck_assert_int_eq(bdev_discard(b, 4 * 1024 * 1024, 4096), -EIO);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_size, 1024 * 1024);
+	ck_assert_int_eq(bdev_check(b, why), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(why, "cut from 8388608 to 1048576"));
+	ck_assert_int_eq(bdev_write(b, buf, 4096, 8192, 0), 0);
+	ck_assert_int_eq(bdev_read(b, buf + 4096, 4096, 0), 0);
+	ck_assert_int_eq(buf[4096], 7);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(bdev_check(b, why), -ENODEV);
+	bdev_close(b);
+	free(buf);
+	reactor_stop(r);
+}
+
+static void told_by_a_read(void *arg)
+{
+	goes_away(NULL);
+}
+
+static void told_by_a_check(void *arg)
+{
+	goes_away(path);
+}
+
+START_TEST(a_file_that_goes_away_is_noticed)
+{
+	run(_i, told_by_a_read);
+	run(_i, told_by_a_check);
+}
+END_TEST
+
 static struct bdev *shared;
 static int users_left;
 
@@ -310,6 +370,7 @@ int main(void)
 	tcase_add_loop_test(tc, many_pieces_are_split, 0, NWAYS);
 	tcase_add_loop_test(tc, discarded_ranges_read_as_zeros, 0, NWAYS);
 	tcase_add_loop_test(tc, errors_are_told, 0, NWAYS);
+	tcase_add_loop_test(tc, a_file_that_goes_away_is_noticed, 0, NWAYS);
 	tcase_add_loop_test(tc, many_requests_in_flight, 0, NWAYS);
 	tcase_add_loop_test(tc, reactors_share_a_disk, 0, NWAYS);
 	suite_add_tcase(suite, tc);
