@@ -60,7 +60,8 @@ static void offer_known(struct cli *c, const char *list, const char *column, con
 static void offer_values(struct cli *c, const struct verb *v, const struct admin_arg *a,
 			 const char *prefix)
 {
-	static const char *const levels[] = {"single", "raid0", "raid1", "raid10", NULL};
+	static const char *const levels[] = {"single", "raid0", "raid1", "raid10",
+					     "raid5",  "raid6", NULL};
 	if (strcmp(a->name, "level") == 0)
 		for (const char *const *l = levels; *l; l++)
 			offer(*l, prefix);

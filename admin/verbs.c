@@ -43,7 +43,7 @@ static const struct admin_arg disk_wipe_args[] = {
 static const struct admin_arg pool_create_args[] = {
     {"name", POS, "name of the new pool"},
     {"disk", POS | ADMIN_LIST, "paths of configured blank disks, in order"},
-    {"level", REQ, "single, raid0, raid1 or raid10"},
+    {"level", REQ, "single, raid0, raid1, raid10, raid5 or raid6"},
     {"chunk", ADMIN_SIZE, "stripe chunk (default 64KiB)"},
     END,
 };

@@ -212,7 +212,10 @@ static int change_opened(Isthmus__ArrayMeta *am, void *arg, char *why)
 		struct core_pool *cp = core_pool_by_uuid(c, mp->uuid.data);
 		if (!cp || pool_state(cp->pool) == POOL_OFFLINE)
 			continue;
-		if (!mp->clean && c->adopted == 0 && pool_copies(cp->pool) > 1)
+		/* Writes that a killed controller had under way are in its cache and are written
+		 * again: that mends copies, but not parity that is updated. */
+		if (!mp->clean &&
+		    (pool_parity(cp->pool) || (c->adopted == 0 && pool_copies(cp->pool) > 1)))
 			mp->resync = true;
 		mp->clean = false;
 		for (size_t d = 0; d < mp->n_disks; d++) {

@@ -244,12 +244,11 @@ static int plan_pool(struct pool_plan *p, const char *const *paths, unsigned n, 
 		snprintf(why, CORE_WHY_LEN, "there is a pool '%s' already", p->name);
 		return -EEXIST;
 	}
-	unsigned copies = meta_level_copies(p->level, n);
-	if (!copies) {
+	if (!meta_level_copies(p->level, n)) {
 		snprintf(
 		    why, CORE_WHY_LEN,
 		    "level '%.20s' with %u disks: single takes 1, raid0 2 to 64, raid1 2 or 3, "
-		    "raid10 an even number from 4 to 64",
+		    "raid10 an even number from 4 to 64, raid5 3 to 32, raid6 4 to 32",
 		    p->level, n);
 		return -EINVAL;
 	}
@@ -263,7 +262,7 @@ static int plan_pool(struct pool_plan *p, const char *const *paths, unsigned n, 
 		if (rc)
 			return rc;
 	}
-	p->extents = pool_capacity(p->disks, n, copies, p->chunk, POOL_EXTENT_DEFAULT);
+	p->extents = pool_capacity(p->disks, n, p->level, p->chunk, POOL_EXTENT_DEFAULT);
 	if (p->extents == 0) {
 		snprintf(why, CORE_WHY_LEN, "the disks are too small for a pool");
 		return -ENOSPC;

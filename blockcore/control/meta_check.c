@@ -48,7 +48,15 @@ unsigned meta_level_copies(const char *level, unsigned ndisks)
 		return ndisks == 2 || ndisks == 3 ? ndisks : 0;
 	if (strcmp(level, "raid10") == 0)
 		return ndisks >= 4 && ndisks % 2 == 0 && ndisks <= META_POOL_DISKS ? 2 : 0;
-	return 0;
+	unsigned parity = meta_level_parity(level);
+	return parity && ndisks >= parity + 2 && ndisks <= META_PARITY_DISKS ? 1 : 0;
+}
+
+unsigned meta_level_parity(const char *level)
+{
+	if (strcmp(level, "raid5") == 0)
+		return 1;
+	return strcmp(level, "raid6") == 0 ? 2 : 0;
 }
 
 static int text_order(const void *a, const void *b)

@@ -14,6 +14,7 @@
 /* Bounds of what one array holds. */
 #define META_POOLS_MAX	   256
 #define META_POOL_DISKS	   64
+#define META_PARITY_DISKS  32
 #define META_VOLUMES_MAX   65536
 #define META_LUN_MAX	   16383
 #define META_EXTENT_MIN	   (1024 * 1024ull)
@@ -27,5 +28,7 @@ int meta_check(const Isthmus__ArrayMeta *am, char *why);
 bool meta_name_ok(const char *name);
 /* Disks of one column; 0 when the level is unknown or cannot have so many disks. */
 unsigned meta_level_copies(const char *level, unsigned ndisks);
+/* Chunks of a row that are parity: 1 for raid5, 2 for raid6, else 0. */
+unsigned meta_level_parity(const char *level);
 
 #endif

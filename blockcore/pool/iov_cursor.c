@@ -1,5 +1,6 @@
 /* See iov_cursor.h. */
 #include "blockcore/pool/iov_cursor.h"
+#include <string.h>
 #include "runtime/check.h"
 
 void iov_skip(struct iov_cursor *c, size_t len)
@@ -45,4 +46,33 @@ size_t iov_reach(struct iov_cursor c, int max, size_t len, uint32_t unit)
 		n += c.iov[i].iov_len - (i == 0 ? c.skip : 0);
 	n = MIN(n, len);
 	return n == len ? n : ROUND_DOWN(n, unit);
+}
+
+/* The next bytes that lie in one piece, at most len, and goes past them. */
+static struct iovec next_piece(struct iov_cursor *c, size_t len)
+{
+	for (; c->n > 0 && c->iov->iov_len == c->skip; c->iov++, c->n--)
+		c->skip = 0;
+	ASSERT(c->n > 0);
+	struct iovec v = {(char *)c->iov->iov_base + c->skip, MIN(len, c->iov->iov_len - c->skip)};
+	iov_skip(c, v.iov_len);
+	return v;
+}
+
+void iov_gather(struct iov_cursor *c, void *to, size_t len)
+{
+	for (char *at = to, *end = at + len; at < end;) {
+		struct iovec v = next_piece(c, (size_t)(end - at));
+		memcpy(at, v.iov_base, v.iov_len);
+		at += v.iov_len;
+	}
+}
+
+void iov_scatter(struct iov_cursor *c, const void *from, size_t len)
+{
+	for (const char *at = from, *end = at + len; at < end;) {
+		struct iovec v = next_piece(c, (size_t)(end - at));
+		memcpy(v.iov_base, at, v.iov_len);
+		at += v.iov_len;
+	}
 }

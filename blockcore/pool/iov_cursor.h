@@ -18,5 +18,8 @@ void iov_skip(struct iov_cursor *c, size_t len);
 int iov_take(struct iov_cursor *c, size_t len, struct iovec *out, int max);
 /* Bytes that at most `max` pieces from the cursor hold, up to len, in whole units. */
 size_t iov_reach(struct iov_cursor c, int max, size_t len, uint32_t unit);
+/* Copies the next len bytes out of the cursor's buffers, or into them, and goes past them. */
+void iov_gather(struct iov_cursor *c, void *to, size_t len);
+void iov_scatter(struct iov_cursor *c, const void *from, size_t len);
 
 #endif

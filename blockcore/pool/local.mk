@@ -1,10 +1,18 @@
 libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.h \
 	blockcore/pool/iov_cursor.c blockcore/pool/iov_cursor.h \
+	blockcore/pool/parity.c blockcore/pool/parity.h \
+	blockcore/pool/pool_parity_io.c blockcore/pool/pool_parity_sync.c \
+	blockcore/pool/pool_stripe.c blockcore/pool/pool_stripe.h \
 	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
 	blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
 	blockcore/pool/pool_resync.c
 
-check_PROGRAMS += tests/unit/pool/test_pool
-tests_unit_pool_test_pool_SOURCES = tests/unit/pool/test_pool.c
+check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity
+tests_unit_pool_test_pool_SOURCES = tests/unit/pool/test_pool.c tests/unit/pool/rig.c \
+	tests/unit/pool/rig.h
 tests_unit_pool_test_pool_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_pool_test_pool_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+tests_unit_pool_test_parity_SOURCES = tests/unit/pool/test_parity.c tests/unit/pool/rig.c \
+	tests/unit/pool/rig.h
+tests_unit_pool_test_parity_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_pool_test_parity_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

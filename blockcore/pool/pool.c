@@ -1,13 +1,14 @@
 /*
  * Assembly, states and lost disks of a pool (pool.h). The data path is in
- * pool_io.c, the mapping in pool_map.c, the resync in pool_resync.c.
+ * pool_io.c and pool_parity_io.c, the mapping in pool_map.c, the resync in pool_resync.c.
  *
- * A position goes from IN to OUT once, under `lock`, and only while another
- * copy of its column is IN. From then on flushes wait until the metadata says
+ * A position goes from IN to OUT once, under `lock`, and only while the others
+ * still hold all data. From then on flushes wait until the metadata says
  * so (pool_wait_recorded), because a write that the lost copy did not take is
  * only safe when the next opening knows not to read that copy.
  */
 #include "blockcore/pool/pool_impl.h"
+#include "blockcore/pool/pool_stripe.h"
 #include "blockcore/control/meta_check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -22,21 +23,29 @@ const char *pool_state_name(enum pool_state s)
 	return (unsigned)s < ARRAY_LEN(names) ? names[s] : "?";
 }
 
-uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, unsigned copies, uint32_t chunk,
-		       uint64_t extent_size)
+/* Disks of a pool that hold data no other one holds; 0: the level cannot have so many. */
+static unsigned data_columns(const char *level, unsigned ndisks)
+{
+	unsigned copies = meta_level_copies(level, ndisks);
+	return copies ? ndisks / copies - meta_level_parity(level) : 0;
+}
+
+uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
+		       uint32_t chunk, uint64_t extent_size)
 {
 	uint64_t least = UINT64_MAX;
-	if (ndisks == 0 || copies == 0)
+	unsigned data = data_columns(level, ndisks);
+	if (data == 0)
 		return 0;
 	for (unsigned i = 0; i < ndisks; i++)
 		least = MIN(least, disk_data_size(disks[i]));
-	return ROUND_DOWN(least, chunk) * (ndisks / copies) / extent_size;
+	return ROUND_DOWN(least, chunk) * data / extent_size;
 }
 
 static void init_io(struct pool *p)
 {
 	struct bdev *b = &p->io;
-	b->ops = &pool_io_ops;
+	b->ops = p->parity ? &pool_parity_io_ops : &pool_io_ops;
 	b->size = p->extents * p->extent_size;
 	b->block_size = 512;
 	b->mem_align = 512;
@@ -52,8 +61,19 @@ static void init_io(struct pool *p)
 
 static bool large_enough(const struct pool *p, const struct disk *d)
 {
-	uint64_t column = p->extents * p->extent_size / p->columns;
-	return ROUND_UP(column, p->chunk) <= disk_data_size(d);
+	uint64_t size = p->extents * p->extent_size;
+	return ROUND_UP((size + p->data - 1) / p->data, p->chunk) <= disk_data_size(d);
+}
+
+/* Slices of rows worked on at once: more wait for memory. */
+#define STRIPES 16
+
+static int init_parity(struct pool *p)
+{
+	if (!p->parity)
+		return 0;
+	int rc = parity_new(&p->code, p->data, p->parity);
+	return rc ? rc : stripe_bufs_new(&p->bufs, p->ndisks, STRIPES);
 }
 
 int pool_new(struct pool **ret, const struct pool_opts *o)
@@ -71,6 +91,8 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 	p->ndisks = o->ndisks;
 	p->copies = copies;
 	p->columns = o->ndisks / copies;
+	p->data = data_columns(o->level, o->ndisks);
+	p->parity = meta_level_parity(o->level);
 	p->chunk = o->chunk;
 	p->extent_size = o->extent_size;
 	p->extents = o->extents;
@@ -78,7 +100,12 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 	p->arg = o->arg;
 	pthread_mutex_init(&p->lock, NULL);
 	waitq_init(&p->recorded);
-	pool_locks_init(&p->locks);
+	pool_locks_init(&p->locks, p->parity ? p->chunk : POOL_REGION);
+	int rc = init_parity(p);
+	if (rc) {
+		pool_free(p);
+		return rc;
+	}
 	for (unsigned i = 0; i < p->ndisks; i++) {
 		p->disks[i] = o->disks[i];
 		bool in =
@@ -100,6 +127,8 @@ void pool_free(struct pool *p)
 	if (!p)
 		return;
 	CHECK(p, POOL_MAGIC);
+	parity_free(p->code);
+	stripe_bufs_free(p->bufs);
 	pool_locks_fini(&p->locks);
 	pthread_mutex_destroy(&p->lock);
 	p->magic = 0;
@@ -123,7 +152,12 @@ const uint8_t *pool_uuid(const struct pool *p)
 
 unsigned pool_copies(const struct pool *p)
 {
-	return p->copies;
+	return p->copies + p->parity;
+}
+
+unsigned pool_parity(const struct pool *p)
+{
+	return p->parity;
 }
 
 unsigned pool_ndisks(const struct pool *p)
@@ -159,8 +193,27 @@ static unsigned column_in(const struct pool *p, unsigned column)
 	return n;
 }
 
+/* Positions that may be lost beyond those that are. Negative: too many are. */
+static int parity_spare(const struct pool *p)
+{
+	int n = (int)p->parity;
+	for (unsigned i = 0; i < p->ndisks; i++)
+		n -= !atomic_load(&p->in[i]);
+	return n;
+}
+
+static enum pool_state parity_state(const struct pool *p)
+{
+	int spare = parity_spare(p);
+	if (spare < 0)
+		return POOL_OFFLINE;
+	return spare < (int)p->parity ? POOL_DEGRADED : POOL_ONLINE;
+}
+
 enum pool_state pool_state(const struct pool *p)
 {
+	if (p->parity)
+		return parity_state(p);
 	enum pool_state s = POOL_ONLINE;
 	for (unsigned c = 0; c < p->columns; c++) {
 		unsigned n = column_in(p, c);
@@ -198,6 +251,11 @@ static bool ask_to_record(struct pool *p)
 	return true;
 }
 
+static bool can_spare(const struct pool *p, unsigned position)
+{
+	return p->parity ? parity_spare(p) > 0 : column_in(p, position / p->copies) > 1;
+}
+
 static int drop_position(struct pool *p, unsigned position, const char *why)
 {
 	int rc = 0;
@@ -205,7 +263,7 @@ static int drop_position(struct pool *p, unsigned position, const char *why)
 	pthread_mutex_lock(&p->lock);
 	if (!atomic_load(&p->in[position])) {
 		rc = 0;
-	} else if (column_in(p, position / p->copies) == 1) {
+	} else if (!can_spare(p, position)) {
 		rc = -EBUSY;
 	} else {
 		atomic_store(&p->in[position], false);
@@ -243,8 +301,8 @@ void pool_copy_failed(struct pool *p, unsigned position, const char *what, int r
 	char why[128];
 	snprintf(why, sizeof(why), "%s: %s", what, err_text(rc));
 	if (drop_position(p, position, why) == -EBUSY)
-		log_error("pool %s: disk %s: %s; it holds the only copy and stays in use", p->name,
-			  disk_path(p->disks[position]), why);
+		log_error("pool %s: disk %s: %s; the pool cannot spare it, it stays in use",
+			  p->name, disk_path(p->disks[position]), why);
 }
 
 void pool_recorded(struct pool *p, uint64_t out_mask, int err)

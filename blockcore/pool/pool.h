@@ -9,12 +9,16 @@
  *   raid0    n         1
  *   raid1    1         n (2 or 3)
  *   raid10   n / 2     2
+ *   raid5    n         1         one chunk of each row is parity; n from 3 to 32
+ *   raid6    n         1         two are; n from 4 to 32
  *
  * Logical byte L of chunk k = L / chunk lies in column k % columns, at
- * (k / columns) * chunk + L % chunk of its disks' data (DISK_DATA_OFF on).
+ * (k / columns) * chunk + L % chunk of its disks' data (DISK_DATA_OFF on). Rows of raid5 and raid6:
+ * pool_stripe.h.
  *
  * States of a position: IN (holds the data), OUT (missing, failed, or was once; never used until
- * the pool is assembled anew). A pool with a column without any IN disk is offline.
+ * the pool is assembled anew). A pool with a column without any IN disk is offline; one with parity
+ * when more are OUT than it has parity chunks in a row.
  */
 #ifndef ISTHMUS_BLOCKCORE_POOL_H
 #define ISTHMUS_BLOCKCORE_POOL_H
@@ -65,8 +69,8 @@ int pool_new(struct pool **ret, const struct pool_opts *o);
 void pool_free(struct pool *p);
 
 /* Extents a new pool of these disks would have; 0 when they are too small. */
-uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, unsigned copies, uint32_t chunk,
-		       uint64_t extent_size);
+uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
+		       uint32_t chunk, uint64_t extent_size);
 
 /*
  * The logical space. Any reactor. Discarded ranges read as zeros (the disk's own discard where
@@ -78,7 +82,9 @@ struct bdev *pool_bdev(struct pool *p);
 const char *pool_name(const struct pool *p);
 const uint8_t *pool_uuid(const struct pool *p);
 enum pool_state pool_state(const struct pool *p);
+/* Ways to read a byte (read_copy): copies, or in its place and by each parity. */
 unsigned pool_copies(const struct pool *p);
+unsigned pool_parity(const struct pool *p);
 unsigned pool_ndisks(const struct pool *p);
 struct disk *pool_disk(const struct pool *p, unsigned position); /* NULL: not there */
 bool pool_disk_in(const struct pool *p, unsigned position);

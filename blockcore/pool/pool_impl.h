@@ -11,7 +11,11 @@
 #include "runtime/check.h"
 #include "runtime/fan.h"
 
-#define POOL_MAGIC 0x706f6f6c
+#define POOL_MAGIC    0x706f6f6c
+#define POOL_SUSPECTS 64 /* rows that somebody doubts, remembered */
+
+struct parity;
+struct stripe_bufs;
 
 struct pool {
 	uint32_t magic;
@@ -20,12 +24,19 @@ struct pool {
 	char name[64];
 	uint8_t uuid[16];
 	unsigned ndisks, copies, columns;
+	unsigned data, parity; /* columns that hold data, and parity (RAID 5: 1, 6: 2) */
 	uint32_t chunk;
 	uint64_t extent_size, extents;
 	struct disk *disks[POOL_DISKS_MAX];
 	atomic_bool in[POOL_DISKS_MAX];
 	atomic_bool resync_needed;
 	struct pool_locks locks;
+
+	/* Parity pools only (pool_stripe.h). */
+	struct parity *code;
+	struct stripe_bufs *bufs;
+	_Atomic uint64_t suspect[POOL_SUSPECTS]; /* row + 1, a ring */
+	_Atomic unsigned nsuspect;
 
 	/* Positions that went OUT and do not stand in the metadata yet. */
 	pthread_mutex_t lock; /* of the fields below, and of going OUT */
@@ -75,6 +86,17 @@ void pool_copy_failed(struct pool *p, unsigned position, const char *what, int r
 /* Waits until no lost position is unrecorded; an error when that could not be done. */
 int pool_wait_recorded(struct pool *p);
 
-extern const struct bdev_ops pool_io_ops;
+/* Zeros on all disks in use, offsets of the disks' data; a disk that fails is dropped where it can
+ * be spared. */
+int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len);
+int pool_io_flush(struct bdev *b);
+
+/* Parity pools: parity of the row is made anew when it is written next, not updated. */
+void pool_suspect_row(struct pool *p, uint64_t row);
+/* Waits. Makes the parity of a row right by its data, where all of that can be read; counts what
+ * was wrong. */
+int pool_sync_row(struct pool *p, uint64_t row, uint64_t *ret_fixed);
+
+extern const struct bdev_ops pool_io_ops, pool_parity_io_ops;
 
 #endif

@@ -366,7 +366,7 @@ static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 	return pool_rw(pool_of(b), true, iov, iovcnt, off, flags);
 }
 
-static int io_flush(struct bdev *b)
+int pool_io_flush(struct bdev *b)
 {
 	struct pool *p = pool_of(b);
 	struct copy_io io[POOL_DISKS_MAX];
@@ -388,6 +388,26 @@ static int io_flush(struct bdev *b)
 			rc = io[i].rc;
 	}
 	return rc ? rc : pool_wait_recorded(p);
+}
+
+int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len)
+{
+	struct copy_io io[POOL_DISKS_MAX];
+	unsigned n = 0;
+	int rc = 0;
+	for (unsigned i = 0; i < p->ndisks; i++)
+		if (atomic_load_explicit(&p->in[i], memory_order_acquire))
+			io[n++] = (struct copy_io){.p = p, .position = i, .off = off, .len = len};
+	fan_run(copy_zero, io, sizeof(io[0]), n);
+	for (unsigned i = 0; i < n; i++) {
+		if (!io[i].rc)
+			continue;
+		if (pool_disk_error(io[i].rc))
+			pool_copy_failed(p, io[i].position, "discard error", io[i].rc);
+		if (atomic_load(&p->in[io[i].position]))
+			rc = io[i].rc;
+	}
+	return rc;
 }
 
 static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
@@ -430,7 +450,7 @@ static void io_close(struct bdev *b)
 const struct bdev_ops pool_io_ops = {
     .readv = io_readv,
     .writev = io_writev,
-    .flush = io_flush,
+    .flush = pool_io_flush,
     .discard = io_discard,
     .read_copy = io_read_copy,
     .close = io_close,

@@ -2,8 +2,9 @@
 #include "blockcore/pool/pool_lock.h"
 #include "runtime/check.h"
 
-void pool_locks_init(struct pool_locks *l)
+void pool_locks_init(struct pool_locks *l, uint64_t region)
 {
+	l->region = region;
 	for (unsigned i = 0; i < POOL_LOCK_SLOTS; i++) {
 		struct pool_lock_slot *s = &l->slot[i];
 		pthread_mutex_init(&s->m, NULL);
@@ -29,10 +30,11 @@ struct slot_runs {
 	unsigned first[2], end[2];
 };
 
-static struct slot_runs runs_of(unsigned column, uint64_t off, uint64_t len)
+static struct slot_runs runs_of(const struct pool_locks *l, unsigned column, uint64_t off,
+				uint64_t len)
 {
-	uint64_t region = off / POOL_REGION;
-	uint64_t n = len ? (off + len - 1) / POOL_REGION - region + 1 : 0;
+	uint64_t region = off / l->region;
+	uint64_t n = len ? (off + len - 1) / l->region - region + 1 : 0;
 	if (n >= POOL_LOCK_SLOTS)
 		return (struct slot_runs){{0, 0}, {0, POOL_LOCK_SLOTS}};
 	unsigned first = slot_of(column, region), end = first + (unsigned)n;
@@ -72,7 +74,7 @@ static void slot_unlock_shared(struct pool_lock_slot *s)
 
 void pool_lock_shared(struct pool_locks *l, unsigned column, uint64_t off, uint64_t len)
 {
-	struct slot_runs r = runs_of(column, off, len);
+	struct slot_runs r = runs_of(l, column, off, len);
 	for (unsigned k = 0; k < 2; k++)
 		for (unsigned i = r.first[k]; i < r.end[k]; i++)
 			slot_lock_shared(&l->slot[i]);
@@ -80,15 +82,14 @@ void pool_lock_shared(struct pool_locks *l, unsigned column, uint64_t off, uint6
 
 void pool_unlock_shared(struct pool_locks *l, unsigned column, uint64_t off, uint64_t len)
 {
-	struct slot_runs r = runs_of(column, off, len);
+	struct slot_runs r = runs_of(l, column, off, len);
 	for (unsigned k = 0; k < 2; k++)
 		for (unsigned i = r.first[k]; i < r.end[k]; i++)
 			slot_unlock_shared(&l->slot[i]);
 }
 
-void pool_lock_alone(struct pool_locks *l, unsigned column, uint64_t off)
+static void slot_lock_alone(struct pool_lock_slot *s)
 {
-	struct pool_lock_slot *s = &l->slot[slot_of(column, off / POOL_REGION)];
 	pthread_mutex_lock(&s->m);
 	while (s->alone)
 		slot_wait(s);
@@ -98,12 +99,37 @@ void pool_lock_alone(struct pool_locks *l, unsigned column, uint64_t off)
 	pthread_mutex_unlock(&s->m);
 }
 
-void pool_unlock_alone(struct pool_locks *l, unsigned column, uint64_t off)
+static void slot_unlock_alone(struct pool_lock_slot *s)
 {
-	struct pool_lock_slot *s = &l->slot[slot_of(column, off / POOL_REGION)];
 	pthread_mutex_lock(&s->m);
 	ASSERT(s->alone);
 	s->alone = false;
 	waitq_wake_all(&s->q);
 	pthread_mutex_unlock(&s->m);
+}
+
+void pool_lock_alone(struct pool_locks *l, unsigned column, uint64_t off)
+{
+	slot_lock_alone(&l->slot[slot_of(column, off / l->region)]);
+}
+
+void pool_unlock_alone(struct pool_locks *l, unsigned column, uint64_t off)
+{
+	slot_unlock_alone(&l->slot[slot_of(column, off / l->region)]);
+}
+
+void pool_lock_range(struct pool_locks *l, unsigned column, uint64_t off, uint64_t len)
+{
+	struct slot_runs r = runs_of(l, column, off, len);
+	for (unsigned k = 0; k < 2; k++)
+		for (unsigned i = r.first[k]; i < r.end[k]; i++)
+			slot_lock_alone(&l->slot[i]);
+}
+
+void pool_unlock_range(struct pool_locks *l, unsigned column, uint64_t off, uint64_t len)
+{
+	struct slot_runs r = runs_of(l, column, off, len);
+	for (unsigned k = 0; k < 2; k++)
+		for (unsigned i = r.first[k]; i < r.end[k]; i++)
+			slot_unlock_alone(&l->slot[i]);
 }

@@ -7,7 +7,7 @@
  * One region of a column at a time, alone in it (pool_lock.h): compare, and
  * write only what differs. Yields to users: a pause after each region while calls are in flight.
  */
-#include "blockcore/pool/pool_impl.h"
+#include "blockcore/pool/pool_stripe.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -24,7 +24,7 @@ struct resync {
 
 void pool_resync_need(struct pool *p)
 {
-	atomic_store(&p->resync_needed, p->copies > 1);
+	atomic_store(&p->resync_needed, pool_copies(p) > 1);
 }
 
 bool pool_resync_needed(const struct pool *p)
@@ -133,12 +133,39 @@ static int sync_column(struct resync *r, struct column_range c)
 	return 0;
 }
 
+/* The rows that hold [off, off + len). */
+static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
+{
+	struct pool *p = r->p;
+	uint64_t bytes = stripe_row_bytes(p), fixed = 0;
+	int rc = 0;
+	for (uint64_t at = off, n; at < off + len && rc == 0; at += n) {
+		n = MIN(off + len, ROUND_DOWN(at, bytes) + bytes) - at;
+		if (atomic_load(&p->resync_stop))
+			return -ERR_SHUTDOWN;
+		rc = pool_sync_row(p, at / bytes, &fixed);
+		atomic_fetch_add(&p->resync_done, n);
+		if (busy(p))
+			env_sleep_ns(p->env, RESYNC_PAUSE);
+		else
+			task_yield();
+	}
+	atomic_fetch_add(&p->resync_fixed, fixed);
+	return rc;
+}
+
 static int sync_runs(struct resync *r, const struct extent_run *used, size_t nused)
 {
 	struct pool *p = r->p;
 	for (size_t i = 0; i < nused; i++) {
 		uint64_t off = used[i].first * p->extent_size;
 		uint64_t len = used[i].count * p->extent_size;
+		if (p->parity) {
+			int rc = sync_rows(r, off, len);
+			if (rc)
+				return rc;
+			continue;
+		}
 		for (unsigned col = 0; col < p->columns; col++) {
 			int rc = sync_column(r, pool_map_column(p, col, off, len));
 			if (rc)

@@ -327,8 +327,14 @@ static void choose(struct array *a)
 		const char *level;
 		unsigned disks;
 		bool redundant;
-	} levels[] = {
-	    {"single", 1, false}, {"raid0", 2, false}, {"raid1", 2, true}, {"raid10", 4, true}};
+	} levels[] = {{"single", 1, false},
+		      {"raid0", 2, false},
+		      {"raid1", 2, true},
+		      {"raid10", 4, true},
+		      /* A bad block and a crash in the same row are two faults. */
+		      {"raid5", 3, false},
+		      {"raid5", 4, false},
+		      {"raid6", 4, false}};
 	static const char *const names[DISKS_MAX] = {"d0", "d1", "d2", "d3"};
 	uint64_t l = sim_random_below(a->sim, ARRAY_LEN(levels));
 	a->level = levels[l].level;

@@ -16,9 +16,10 @@ RIG_TEST(empty_array)
 RIG_TEST(written_is_read_after_reopen)
 {
 	struct rig *r = arg;
-	static const char *const levels[] = {"single", "raid0", "raid1", "raid10"};
-	static const unsigned ndisks[] = {1, 3, 2, 4};
-	for (unsigned i = 0; i < 4; i++) {
+	static const char *const levels[] = {"single", "raid0", "raid1",
+					     "raid10", "raid5", "raid6"};
+	static const unsigned ndisks[] = {1, 3, 2, 4, 4, 4};
+	for (unsigned i = 0; i < ARRAY_LEN(levels); i++) {
 		char name[16];
 		rig_open_ok(r);
 		snprintf(name, sizeof(name), "p%u", i);
@@ -92,7 +93,7 @@ RIG_TEST(refusals)
 			 -EEXIST);
 	ck_assert_int_eq(core_pool_create(r->core, "q", "raid0", 65536, r->paths + 1, 2, why),
 			 -EBUSY);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "raid5", 65536, r->paths + 2, 3, why),
+	ck_assert_int_eq(core_pool_create(r->core, "q", "raid4", 65536, r->paths + 2, 3, why),
 			 -EINVAL);
 	ck_assert_int_eq(core_pool_create(r->core, "q", "raid10", 65536, r->paths + 2, 3, why),
 			 -EINVAL);

@@ -260,7 +260,7 @@ START_TEST(verbs_and_users)
 	NO(-ENOENT, "no pool", "volume.create", "name", "v", "pool", "p", "size", "1M");
 	NO(-ENOENT, "not configured", "pool.create", "name", "p", "disk", "/dev/nope", "level",
 	   "single");
-	NO(-EINVAL, "level", "pool.create", "name", "p", "disk", paths[0], "level", "raid6");
+	NO(-EINVAL, "level", "pool.create", "name", "p", "disk", paths[0], "level", "raid7");
 	OK("pool.create", "name", "p", "disk", paths[0], "disk", paths[1], "disk", paths[2], "disk",
 	   paths[3], "level", "raid10");
 	field_is("pool.list", "p", "state", "online");

@@ -1,0 +1,52 @@
+/* Making the parity of a row right: after an unclean close, and when rows are looked over. */
+#include "blockcore/pool/pool_stripe.h"
+#include "runtime/err.h"
+#include <string.h>
+
+/* Parity elements that can be read and differ from what the data make, or cannot be read. */
+static uint64_t wrong_parity(struct stripe *s)
+{
+	struct pool *p = s->p;
+	uint8_t *fresh[PARITY_MAX];
+	uint64_t wrong = 0;
+	for (unsigned j = 0; j < p->parity; j++)
+		fresh[j] = stripe_fresh(s, p->data + j);
+	parity_encode(p->code, s->len, s->buf, fresh);
+	for (unsigned j = 0; j < p->parity; j++) {
+		uint64_t bit = 1ull << (p->data + j);
+		if (s->bad & ~s->failed & bit)
+			continue; /* its disk is out */
+		if ((s->failed & bit) || memcmp(s->buf[p->data + j], fresh[j], s->len) != 0)
+			wrong |= bit;
+		s->buf[p->data + j] = fresh[j];
+	}
+	return wrong;
+}
+
+static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, uint64_t *fixed)
+{
+	struct stripe s;
+	stripe_begin(&s, p, row, lo, len);
+	int rc = stripe_read(&s, stripe_all(p));
+	/* What cannot be read can only be decoded by the parity there is: that stays as it is. */
+	if (rc == 0 && !(stripe_data(p) & ~s.loaded)) {
+		uint64_t wrong = wrong_parity(&s);
+		if (wrong)
+			rc = stripe_write(&s, wrong, NULL, 0);
+		*fixed += rc == 0 && wrong;
+	}
+	stripe_end(&s);
+	return rc;
+}
+
+int pool_sync_row(struct pool *p, uint64_t row, uint64_t *ret_fixed)
+{
+	int rc = 0;
+	pool_lock_alone(&p->locks, 0, row * p->chunk);
+	for (uint32_t lo = 0, n; lo < p->chunk && rc == 0; lo += n) {
+		n = MIN(p->chunk - lo, STRIPE_SLICE);
+		rc = sync_slice(p, row, lo, n, ret_fixed);
+	}
+	pool_unlock_alone(&p->locks, 0, row * p->chunk);
+	return rc;
+}
