@@ -20,3 +20,10 @@ tests_tools_nfs3_conform_SOURCES = $(nfs3_client) tests/tools/nfs3_conform.c \
 	tests/tools/nfs3_conform_names.c tests/tools/nfs3_conform_rename.c \
 	tests/tools/nfs3_conform_rights.c tests/tools/nfs3_conform_wire.c
 tests_tools_nfs3_conform_LDADD = $(NFS_LIBS)
+nfs3_fleet = $(nfs3_client) tests/tools/nfs3_fleet.c tests/tools/nfs3_fleet.h
+noinst_PROGRAMS += tests/tools/nfs3_fill
+tests_tools_nfs3_fill_SOURCES = $(nfs3_fleet) tests/tools/nfs3_fill.c
+tests_tools_nfs3_fill_LDADD = $(NFS_LIBS)
+noinst_PROGRAMS += tests/tools/nfs3_storm
+tests_tools_nfs3_storm_SOURCES = $(nfs3_fleet) tests/tools/nfs3_storm.c
+tests_tools_nfs3_storm_LDADD = $(NFS_LIBS)
