@@ -58,6 +58,7 @@ static void limits_init(struct cache *c, const struct cache_opts *o)
 	c->budget = c->npages - MAX(c->npages / 16, 2 * c->pool.reserve);
 	c->high = MIN((uint32_t)((uint64_t)c->npages * high / 100), c->budget);
 	c->low = MIN((uint32_t)((uint64_t)c->npages * low / 100), c->high);
+	c->urgent = c->low + (c->high - c->low) / 2;
 }
 
 static void cache_free(struct cache *c)

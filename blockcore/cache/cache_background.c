@@ -2,9 +2,11 @@
  * The tasks behind the cache, on the reactor that called cache_start():
  *
  *   destage   several, each with one disk write in flight: first what a flush asks for, then the
- *             elevator over all volumes while there is more dirty than low water, somebody waits
- *             for pages, or pages are older than the last tick
- *   tick      every second while anything is dirty: all that is dirty now shall go to disk
+ *             elevator over all volumes, for pages older than the last sweep; for all while much
+ *             is dirty (`urgent`) or somebody waits for pages
+ *   tick      while anything is dirty, says from time to time: all that is dirty now shall go to
+ *             disk. Every second; above low water sooner the more there is. So a page that is
+ *             written again and again goes to disk now and then, not each time.
  *   ahead     read-ahead
  */
 #include "blockcore/cache/cache_priv.h"
@@ -13,6 +15,7 @@
 #define DESTAGE_TASKS 8
 #define AHEAD_TASKS   4
 #define TICK_NS	      (1 * NS_PER_S)
+#define TICK_SLICES   16
 
 void cache_background_init(struct cache *c)
 {
@@ -48,25 +51,22 @@ static uint32_t dirty_pages(struct cache *c)
 static bool claim_onward(struct cache *c, uint64_t limit, struct cache_run *run)
 {
 	struct cache_background *bg = &c->bg;
-	struct cache_vol *v;
+	struct cache_vol *v = bg->cursor_vol;
 	uint64_t group;
-	while (
-	    cache_dirty_next(c, bg->cursor_vol, bg->cursor_page >> CACHE_GROUP_BITS, &v, &group)) {
-		if (v->id != bg->cursor_vol)
-			bg->cursor_page = 0;
-		bg->cursor_vol = v->id;
-		if (cache_vol_hold(v)) {
+	for (;;) {
+		if (v && cache_vol_hold(v)) {
 			cache_run_claim(v, &bg->cursor_page, CACHE_PAGE_LIMIT, limit, false, run);
 			if (run->n || run->partial != UINT64_MAX)
 				return true;
 			cache_vol_unhold(v);
 		}
-		if (v->id == UINT32_MAX)
+		if ((v && v->id == UINT32_MAX) ||
+		    !cache_dirty_next(c, v ? v->id + 1 : 0, 0, &v, &group))
 			break;
-		bg->cursor_vol = v->id + 1;
-		bg->cursor_page = 0;
+		bg->cursor_vol = v;
+		bg->cursor_page = group << CACHE_GROUP_BITS;
 	}
-	bg->cursor_vol = 0;
+	bg->cursor_vol = NULL;
 	bg->cursor_page = 0;
 	return false;
 }
@@ -77,7 +77,7 @@ static bool claim_next(struct cache *c, struct cache_run *run)
 	uint32_t dirty = dirty_pages(c);
 	if (bg->exhausted || !dirty)
 		return false;
-	bool all = dirty > c->low || atomic_load(&c->pool.nwaiting);
+	bool all = dirty > c->urgent || atomic_load(&c->pool.nwaiting);
 	uint64_t limit = all ? UINT64_MAX : atomic_load(&bg->sweep);
 	if (!limit)
 		return false;
@@ -144,6 +144,15 @@ static void destage_task(void *arg)
 	task_ended(bg);
 }
 
+/* How long from one sweep to the next. */
+static uint64_t sweep_ns(struct cache *c)
+{
+	uint32_t dirty = dirty_pages(c);
+	if (dirty <= c->low)
+		return TICK_NS;
+	return dirty < c->urgent ? TICK_NS * (c->urgent - dirty) / (c->urgent - c->low) : 0;
+}
+
 static void tick_task(void *arg)
 {
 	struct cache *c = arg;
@@ -156,9 +165,10 @@ static void tick_task(void *arg)
 			continue;
 		}
 		atomic_store(&bg->tick_idle, false);
-		uint64_t now, until = env_now_ns(c->env) + TICK_NS;
-		while (!bg->stopping && (now = env_now_ns(c->env)) < until)
-			cache_wait(c, &bg->lock, &bg->tick, until - now);
+		uint64_t start = env_now_ns(c->env);
+		do {
+			cache_wait(c, &bg->lock, &bg->tick, TICK_NS / TICK_SLICES);
+		} while (!bg->stopping && env_now_ns(c->env) - start < sweep_ns(c));
 		atomic_store(&bg->sweep, atomic_load(&c->super->generation));
 		bg->exhausted = false;
 		waitq_wake_all(&bg->destage_idle);

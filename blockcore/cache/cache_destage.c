@@ -65,9 +65,10 @@ static void group_seen(struct dirty_group *g, bool whole, uint64_t oldest)
 		g->oldest = oldest;
 }
 
-/* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends. */
+/* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends.
+ * ret_none: nothing of the group is dirty. */
 static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, uint64_t end,
-			uint64_t limit, bool eager, struct cache_run *run)
+			uint64_t limit, bool eager, struct cache_run *run, bool *ret_none)
 {
 	struct cache *c = v->c;
 	uint64_t base = group << CACHE_GROUP_BITS, stop = MIN(end, base + CACHE_GROUP_PAGES);
@@ -77,6 +78,7 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 	pthread_mutex_lock(&s->lock);
 	struct dirty_group *g = cache_dirty_find(s, v, group);
 	uint32_t bits = g && g->oldest <= limit ? g->bits : 0;
+	*ret_none = !g;
 	whole = whole && bits;
 	for (; *cursor < stop && go_on; ++*cursor) {
 		enum claim what = SKIPPED;
@@ -112,23 +114,20 @@ void cache_run_claim(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64
 	run->v = v;
 	run->n = 0;
 	run->busy = run->partial = UINT64_MAX;
-	bool wide = end - *cursor > CACHE_RUN_PAGES;
+	bool wide = end - *cursor > CACHE_RUN_PAGES, none;
 	while (*cursor < end) {
-		uint64_t group = *cursor >> CACHE_GROUP_BITS;
-		if (wide && run->n == 0) {
-			struct cache_vol *at;
-			uint64_t next;
-			if (!cache_dirty_next(c, v->id, group, &at, &next) || at != v) {
-				*cursor = end;
-				return;
-			}
-			if (next > group) {
-				*cursor = MIN(next << CACHE_GROUP_BITS, end);
-				continue;
-			}
-		}
-		if (!claim_group(v, group, cursor, end, limit, eager, run))
+		uint64_t group = *cursor >> CACHE_GROUP_BITS, next;
+		struct cache_vol *at;
+		if (!claim_group(v, group, cursor, end, limit, eager, run, &none))
 			return;
+		if (!wide || !none || run->n)
+			continue;
+		/* Neighbours are mostly dirty together: only past the last one all shards are asked
+		 * where it goes on. */
+		if (!cache_dirty_next(c, v->id, group + 1, &at, &next) || at != v)
+			*cursor = end;
+		else
+			*cursor = MIN(MAX(*cursor, next << CACHE_GROUP_BITS), end);
 	}
 }
 

@@ -226,9 +226,9 @@ struct cache_background {
 
 	struct waitq destage_idle;
 	_Atomic unsigned nidle;
-	uint32_t cursor_vol;
+	struct cache_vol *cursor_vol; /* NULL: before the first */
 	uint64_t cursor_page;
-	_Atomic uint64_t sweep; /* dirty pages this old go to disk even below low water */
+	_Atomic uint64_t sweep; /* dirty pages this old go to disk */
 	bool exhausted;		/* nothing was found to write since the last change */
 	TAILQ_HEAD(, flush_help) helps;
 	struct waitq help_done;
@@ -272,7 +272,9 @@ struct cache {
 	struct cache_vols vols;
 
 	_Atomic uint32_t ndirty, norphans;
-	uint32_t low, high, budget; /* pages: destage from, slow from, never more dirty than */
+	/* Dirty pages from which sweeps come sooner, destage goes on without them, writers are
+	 * slowed; and never more than budget. */
+	uint32_t low, urgent, high, budget;
 	_Atomic uint64_t nthrottled;
 
 	struct cache_background bg;

@@ -138,7 +138,7 @@ void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_bat
 	atomic_fetch_sub(&c->pool.held, (uint32_t)w->n);
 	w->n = 0;
 	if (atomic_load(&c->bg.tick_idle) ||
-	    (atomic_load(&c->ndirty) > c->low && atomic_load(&c->bg.nidle)))
+	    (atomic_load(&c->ndirty) > c->urgent && atomic_load(&c->bg.nidle)))
 		cache_kick(c);
 }
 

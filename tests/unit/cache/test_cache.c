@@ -220,6 +220,42 @@ START_TEST(idle_destage_writes_and_retries)
 }
 END_TEST
 
+/* Above low water, what is written again and again goes to disk now and then. */
+static void overwrite(void *arg)
+{
+	struct cache_stats st;
+	ck_assert_int_eq(cache_start(R.cache), 0);
+	for (unsigned i = 0; i < 200; i++) { /* 15 % of the cache, for two seconds */
+		for (unsigned k = 0; k < 5; k++)
+			rig_write(&R, k * 60 * 4096, 60 * 4096, (int)i, false);
+		env_sleep_ns(sim_env(R.sim), 10 * NS_PER_MS);
+	}
+	cache_stats(R.cache, &st);
+	ck_assert_uint_ge(st.destaged_pages, 300);
+	ck_assert_uint_lt(st.destaged_pages, 5 * 300);
+}
+
+/* Half way to high water nothing waits for a sweep. */
+static void urgent(void *arg)
+{
+	struct cache_stats st;
+	ck_assert_int_eq(cache_start(R.cache), 0);
+	for (unsigned i = 0; i < 1000; i++)
+		rig_write(&R, i * 4096, 4096, (int)(i & 0xff), false);
+	cache_stats(R.cache, &st);
+	ck_assert_uint_gt(st.dirty, st.npages * 40 / 100);
+	env_sleep_ns(sim_env(R.sim), NS_PER_S / 2);
+	cache_stats(R.cache, &st);
+	ck_assert_uint_lt(st.dirty, st.npages * 36 / 100);
+}
+
+START_TEST(destage_goes_by_how_much_is_dirty)
+{
+	run(overwrite, 2048);
+	run(urgent, 2048);
+}
+END_TEST
+
 static void sequential(void *arg)
 {
 	struct cache_stats st;
@@ -473,6 +509,7 @@ int main(void)
 	tcase_add_test(t, discarded_ranges_read_as_zeros);
 	tcase_add_test(t, disk_errors_are_told_and_dirty_data_kept);
 	tcase_add_test(t, idle_destage_writes_and_retries);
+	tcase_add_test(t, destage_goes_by_how_much_is_dirty);
 	tcase_add_test(t, sequential_reads_are_read_ahead);
 	tcase_add_test(t, a_full_cache_slows_writers_and_loses_nothing);
 	tcase_add_test(t, a_scan_does_not_push_out_the_hot_set);
