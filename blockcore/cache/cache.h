@@ -67,6 +67,14 @@ int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache
 int cache_read(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r);
 void cache_read_done(struct cache_vol *v, struct cache_read *r);
 
+/*
+ * A request for this place comes soon: fetches what finding its page touches into the processor's
+ * cache. Two steps, a few requests apart, since the second (for a read or a write) follows what the
+ * first fetched. Never waits, takes no lock, checks nothing: any place will do.
+ */
+enum cache_hint { CACHE_HINT_FAR, CACHE_HINT_READ, CACHE_HINT_WRITE };
+void cache_hint(struct cache_vol *v, uint64_t off, enum cache_hint step);
+
 /* A write: new pages to be filled by the caller through iov, invisible until commit. */
 struct cache_write {
 	struct iovec iov[CACHE_IO_PAGES];

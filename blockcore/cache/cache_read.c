@@ -7,6 +7,10 @@
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
 
+#define HINT_DATA                                                                                  \
+	1024 /* bytes of a page: the processor sees where they lead and goes on itself             \
+	      */
+
 uint16_t cache_mask(const struct cache *c, uint64_t page, uint64_t off, uint64_t len)
 {
 	uint64_t base = page << c->page_shift, end = off + len;
@@ -75,6 +79,25 @@ static void look_ahead(struct cache *c, uint64_t page, uint32_t bucket)
 static bool read_torn(struct cache_vol *v, unsigned n, uint32_t atomics)
 {
 	return n > 1 && atomic_load_explicit(&v->atomics, memory_order_acquire) != atomics;
+}
+
+void cache_hint(struct cache_vol *v, uint64_t off, enum cache_hint step)
+{
+	struct cache *c = v->c;
+	const struct cache_bucket *b =
+	    &c->bucket[cache_bucket_of(c->seed, c->nbuckets, v->id, off >> c->page_shift)];
+	if (step == CACHE_HINT_FAR) {
+		__builtin_prefetch(b);
+		return;
+	}
+	uint32_t pg = CBE_GET(b, head);
+	if (pg >= c->npages)
+		return;
+	__builtin_prefetch(&c->cbe[pg]);
+	__builtin_prefetch(&c->page[pg], 1);
+	const char *data = cache_data(c, pg);
+	for (unsigned i = 0; step == CACHE_HINT_READ && i < HINT_DATA; i += CACHE_LINE)
+		__builtin_prefetch(data + i, 0, 2);
 }
 
 int cache_read_try(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_read *r)

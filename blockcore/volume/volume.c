@@ -392,6 +392,11 @@ void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 	leave(v, 0);
 }
 
+void volume_hint(struct volume *v, uint64_t off, enum cache_hint step)
+{
+	cache_hint(v->cv, off, step);
+}
+
 int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy)
 {
 	int rc = range_check(v, off, len);

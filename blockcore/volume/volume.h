@@ -35,6 +35,8 @@ void volume_write_abort(struct volume *v, struct cache_write *w);
 int volume_flush(struct volume *v, uint64_t off, uint64_t len);
 int volume_discard(struct volume *v, uint64_t off, uint64_t len);
 void volume_prefetch(struct volume *v, uint64_t off, uint64_t len);
+/* cache_hint(). The caller has a read or a write of the volume under way. */
+void volume_hint(struct volume *v, uint64_t off, enum cache_hint step);
 /* Reads redundancy copy `copy` from the disks, past the cache. -ENOENT: no such copy. */
 int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy);
 

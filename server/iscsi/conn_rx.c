@@ -272,6 +272,28 @@ static void rx_trailer(struct conn_rx *rx)
 	rx->head += n;
 }
 
+#define HINT_FAR  8 /* commands ahead */
+#define HINT_NEAR 4
+
+/*
+ * Commands of one kind follow each other at equal distances: what those behind this one (at b,
+ * `all` bytes) will need is fetched. Where something else lies there, nothing is lost but a little
+ * time.
+ */
+static void rx_hint(struct conn *c, const struct bhs *b, uint32_t all)
+{
+	const struct conn_rx *rx = &c->rx;
+	const struct scsi_cmd *cmd = &rx->task->cmd;
+	uint32_t dsl = pdu_dsl(b), left = rx_buffered(rx);
+	uint32_t step = all + dsl + pdu_pad(dsl) + (dsl && c->data_digest ? 4 : 0);
+	const struct bhs *far = (const void *)((const uint8_t *)b + HINT_FAR * step);
+	const struct bhs *near = (const void *)((const uint8_t *)b + HINT_NEAR * step);
+	if (left >= HINT_FAR * step + sizeof(*b) && pdu_opcode(far) == OP_SCSI_CMD)
+		scsi_hint(cmd, far->lun, far->cdb, false);
+	if (left >= HINT_NEAR * step + sizeof(*b) && pdu_opcode(near) == OP_SCSI_CMD)
+		scsi_hint(cmd, near->lun, near->cdb, true);
+}
+
 /* A header is taken when all of it is there. False: not yet, or nothing more to do. */
 static bool rx_header(struct conn *c)
 {
@@ -299,6 +321,8 @@ static bool rx_header(struct conn *c)
 	case RX_OK:
 		break;
 	}
+	if (rx->task && pdu_opcode(b) == OP_SCSI_CMD)
+		rx_hint(c, b, all);
 	rx->head += all;
 	rx->state = RX_DATA;
 	return true;

@@ -50,6 +50,19 @@ enum scsi_next op_read_wait(struct scsi_cmd *c)
 	return err ? cmd_error(c, err) : read_done(c);
 }
 
+void scsi_hint(const struct scsi_cmd *c, const uint8_t lun[8], const uint8_t cdb[16], bool near)
+{
+	if ((!c->holds_read && !c->holds_write) || memcmp(lun, c->lun, 8) != 0)
+		return;
+	uint8_t op = cdb[0] & 0x1f; /* READ and WRITE of all but 6 bytes */
+	if (cdb[0] < 0x20 || (op != 0x08 && op != 0x0a))
+		return;
+	volume_hint(lu_volume(c->lu), cdb_range(cdb).lba << c->lu->block_shift,
+		    !near	 ? CACHE_HINT_FAR
+		    : op == 0x08 ? CACHE_HINT_READ
+				 : CACHE_HINT_WRITE);
+}
+
 /* ---- writes ---- */
 
 enum scsi_next write_begun(struct scsi_cmd *c, int err)

@@ -106,6 +106,9 @@ struct scsi_cmd {
 /* Never waits. */
 enum scsi_next scsi_start(struct scsi_cmd *c);
 enum scsi_next scsi_finish(struct scsi_cmd *c);
+/* A command for this LUN has come and is started soon (near: sooner): cache_hint(). c was started
+ * and holds its data still; where it is of another LUN, nothing happens. */
+void scsi_hint(const struct scsi_cmd *c, const uint8_t lun[8], const uint8_t cdb[16], bool near);
 /* Wait. */
 enum scsi_next scsi_start_wait(struct scsi_cmd *c);
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c);

@@ -301,6 +301,10 @@ int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 	return cache_discard(v->cv, off, len);
 }
 
+void volume_hint(struct volume *v, uint64_t off, enum cache_hint step)
+{
+}
+
 void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 {
 	cache_prefetch(v->cv, off, len);

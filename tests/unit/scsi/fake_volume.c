@@ -145,6 +145,10 @@ int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 	return 0;
 }
 
+void volume_hint(struct volume *v, uint64_t off, enum cache_hint step)
+{
+}
+
 void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 {
 	check_range(v, off, len);
