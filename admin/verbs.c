@@ -97,6 +97,10 @@ static const struct admin_arg lun_add_args[] = {
     {"read-only", ADMIN_FLAG, "refuse writes"},
     {"serial", 0, "serial number to report (default: made from the volume's identity)"},
     {"block-size", ADMIN_SIZE, "512 (default) or 4096"},
+    {"physical-size", ADMIN_SIZE,
+     "bytes of a physical block as told to initiators: 4096 (default), or from the block size up"},
+    {"removable", ADMIN_FLAG, "a medium that initiators can eject, load and keep from ejection"},
+    {"no-unmap", ADMIN_FLAG, "without UNMAP: as a disk that is not thin"},
     END,
 };
 static const struct admin_arg by_target_args[] = {

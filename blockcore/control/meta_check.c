@@ -194,6 +194,12 @@ static const Isthmus__Pool *pool_named(const struct checker *k, const char *name
 	return NULL;
 }
 
+static bool wipe_ok(const Isthmus__Wipe *w)
+{
+	return w->kind >= 1 && w->kind <= 3 && w->passes >= 1 && w->passes <= 31 &&
+	       w->pattern.len <= 4096 && (w->kind != 1 || w->pattern.len > 0);
+}
+
 static int check_volume(const struct checker *k, const Isthmus__Volume *v)
 {
 	static const char *const purposes[] = {"lun", "fs", "piv", "piv-backup"};
@@ -212,6 +218,10 @@ static int check_volume(const struct checker *k, const Isthmus__Volume *v)
 		;
 	if (i == ARRAY_LEN(purposes))
 		return bad(k, "volume %s: purpose '%.20s'", v->name, v->purpose);
+	if (v->wipe && !wipe_ok(v->wipe))
+		return bad(k, "volume %s: wipe is not one", v->name);
+	if (v->identifying.len > 512 || strlen(v->identifying_text) > 255)
+		return bad(k, "volume %s: identifying information is too long", v->name);
 	uint64_t extents = 0;
 	for (i = 0; i < v->n_map; i++) {
 		const Isthmus__Extents *e = v->map[i];
@@ -315,6 +325,12 @@ static int numbers_unique(const struct checker *k, uint32_t *v, size_t n, const 
 	return 0;
 }
 
+static bool physical_ok(const Isthmus__Lun *l)
+{
+	uint32_t n = l->physical_size, block = l->block_size ? l->block_size : 512;
+	return n == 0 || (n >= block && n <= 4096 && !(n & (n - 1)));
+}
+
 static int check_target(const struct checker *k, const Isthmus__Target *t)
 {
 	if (!iqn_ok(t->iqn))
@@ -335,6 +351,9 @@ static int check_target(const struct checker *k, const Isthmus__Target *t)
 		else if (l->block_size != 0 && l->block_size != 512 && l->block_size != 4096)
 			rc = bad(k, "target %.80s: LUN %u: block_size %u", t->iqn, l->lun,
 				 l->block_size);
+		else if (!physical_ok(l))
+			rc = bad(k, "target %.80s: LUN %u: physical_size %u", t->iqn, l->lun,
+				 l->physical_size);
 		else if (strlen(l->serial) > 64)
 			rc = bad(k, "target %.80s: LUN %u: serial is longer than 64", t->iqn,
 				 l->lun);
@@ -540,8 +559,9 @@ static int check_exports(const struct checker *k)
 int meta_check(const Isthmus__ArrayMeta *am, char *why)
 {
 	struct checker k = {.am = am, .why = why};
-	if (am->version != META_VERSION) {
-		bad(&k, "version: %u is not spoken here (only %d)", am->version, META_VERSION);
+	if (am->version < META_VERSION_OLDEST || am->version > META_VERSION) {
+		bad(&k, "version: %u is not spoken here (only %d to %d)", am->version,
+		    META_VERSION_OLDEST, META_VERSION);
 		return -ERR_VERSION;
 	}
 	if (am->array_uuid.len != 16)

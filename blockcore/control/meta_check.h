@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include "proto/meta.pb-c.h"
 
-#define META_VERSION 1
-#define META_WHY_LEN 256
+#define META_VERSION	    2
+#define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then */
+#define META_WHY_LEN	    256
 
 /* Bounds of what one array holds. */
 #define META_POOLS_MAX	   256

@@ -99,6 +99,7 @@ void task_abort(struct itask *t)
 		if (t->started)
 			break; /* its coroutine has ended */
 		t->aborted = true;
+		scsi_abort(&t->cmd);
 		c->zombies++;
 		return;
 	case T_TX:

@@ -10,8 +10,8 @@
 struct lun_change {
 	char target[SCSI_NAME_MAX + 1];
 	const char *volume, *serial; /* serial: NULL when not given */
-	bool has_lun, has_block_size, read_only;
-	uint64_t lun, block_size;
+	bool has_lun, has_block_size, has_physical, read_only, removable, no_unmap;
+	uint64_t lun, block_size, physical;
 	/* what became of it */
 	uint32_t got_lun;
 	char got_serial[SERIAL_MAX + 1];
@@ -83,16 +83,24 @@ static int lun_agree(const Isthmus__ArrayMeta *am, const Isthmus__Volume *v, str
 				}
 				continue;
 			}
+			uint32_t physical = l->physical_size ? l->physical_size : 4096;
 			if ((x->has_block_size && x->block_size != bs) ||
+			    (x->has_physical && x->physical != physical) ||
+			    (x->removable && !l->removable) || (x->no_unmap && !l->no_unmap) ||
 			    (x->serial && strcmp(x->serial, l->serial))) {
 				snprintf(
 				    why, WHY_SIZE,
-				    "the volume is LUN %u of %.120s with blocks of %u bytes and "
-				    "serial %.32s; it has one block size and serial",
-				    l->lun, am->targets[i]->iqn, bs, l->serial);
+				    "the volume is LUN %u of %.80s with blocks of %u (%u) bytes, "
+				    "serial %.32s%s%s; it is one unit",
+				    l->lun, am->targets[i]->iqn, bs, physical, l->serial,
+				    l->removable ? ", removable" : "",
+				    l->no_unmap ? ", no-unmap" : "");
 				return -EEXIST;
 			}
 			x->block_size = bs;
+			x->physical = physical;
+			x->removable = l->removable;
+			x->no_unmap = l->no_unmap;
 			text_copy(x->got_serial, l->serial, sizeof(x->got_serial));
 		}
 	}
@@ -133,6 +141,9 @@ static int lun_append(Isthmus__Target *t, const Isthmus__Volume *v, const struct
 	l->volume_id = v->id;
 	l->read_only = x->read_only;
 	l->block_size = (uint32_t)x->block_size;
+	l->physical_size = (uint32_t)x->physical;
+	l->removable = x->removable;
+	l->no_unmap = x->no_unmap;
 	if (pb_set_text(&l->serial, x->got_serial) || pb_append(&t->luns, &t->n_luns, l)) {
 		isthmus__lun__free_unpacked(l, NULL);
 		return -ENOMEM;
@@ -192,7 +203,16 @@ static int add_args(struct admin_call *c, struct lun_change *x)
 		return admin_error(c, -EINVAL, NULL,
 				   "serial: 1 to %d printable characters without spaces",
 				   SERIAL_MAX);
+	x->physical = 4096;
+	if ((err = admin_arg_size(c, "physical-size", &x->physical)) == -EINVAL)
+		return err;
+	x->has_physical = !err;
+	if (x->physical < x->block_size || x->physical > 4096 || x->physical & (x->physical - 1))
+		return admin_error(c, -EINVAL, NULL,
+				   "physical-size: a power of two from the block size to 4096");
 	x->read_only = admin_arg_flag(c, "read-only");
+	x->removable = admin_arg_flag(c, "removable");
+	x->no_unmap = admin_arg_flag(c, "no-unmap");
 	return 0;
 }
 
@@ -293,7 +313,11 @@ int admin_lun_list(struct admin_call *c, void *arg)
 			admin_put_text(c, "volume", "%s", v ? v->name : "?");
 			admin_put_bytes(c, "size", v ? v->size : 0);
 			admin_put_number(c, "block_size", l->block_size ? l->block_size : 512);
+			admin_put_number(c, "physical_size",
+					 l->physical_size ? l->physical_size : 4096);
 			admin_put_flag(c, "read_only", l->read_only);
+			admin_put_flag(c, "removable", l->removable);
+			admin_put_flag(c, "unmap", !l->no_unmap);
 			admin_put_text(c, "serial", "%s", l->serial);
 		}
 	}

@@ -25,7 +25,9 @@ enum scsi_next op_read_capacity_16(struct scsi_cmd *c)
 	memset(b, 0, 32);
 	be64_put(b, lu_blocks(c->lu) - 1);
 	be32_put(b + 8, c->lu->block_size);
-	b[13] = c->lu->block_size == 512 ? 3 : 0; /* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */
-	b[14] = 0xc0;				  /* LBPME, LBPRZ: unmapped blocks read as zeros */
+	/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */
+	b[13] = (uint8_t)__builtin_ctz(c->lu->physical_size >> c->lu->block_shift);
+	if (lu_features(c->lu) & LU_UNMAP)
+		b[14] = 0xc0; /* LBPME, LBPRZ: unmapped blocks read as zeros */
 	return cmd_data_in(c, b, 32, be32_get(c->cdb + 10));
 }

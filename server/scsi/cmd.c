@@ -290,6 +290,7 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->off = 0;
 	c->len = 0;
 	c->holds_read = c->holds_write = c->fua = false;
+	c->aborted = false;
 }
 
 static void cmd_find_lu(struct scsi_cmd *c)
@@ -306,6 +307,12 @@ static bool cmd_lun_zero(const struct scsi_cmd *c)
 {
 	uint32_t number;
 	return lun_parse(c->lun, &number) && number == 0;
+}
+
+static bool cmd_in_condition(const struct scsi_cmd *c)
+{
+	return __builtin_expect(atomic_load_explicit(&c->lu->conditions, memory_order_relaxed) != 0,
+				0);
 }
 
 static enum scsi_next cmd_start(struct scsi_cmd *c)
@@ -327,6 +334,8 @@ static enum scsi_next cmd_start(struct scsi_cmd *c)
 		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))
 			return cmd_sense(c, KEY_NOT_READY, 0x04, 0x03);
 	}
+	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
+		return SCSI_DONE;
 	return c->op->start(c);
 }
 
@@ -342,6 +351,8 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 
 enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 {
+	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
+		return SCSI_DONE;
 	enum scsi_next next = c->op->start_wait(c);
 	stats_mark(c, STAGE_DISK);
 	return next;
@@ -349,6 +360,9 @@ enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 
 enum scsi_next scsi_finish(struct scsi_cmd *c)
 {
+	/* what came since is not written to a medium that is being wiped */
+	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
+		return SCSI_DONE;
 	stats_mark(c, STAGE_DATA);
 	enum scsi_next next = c->op->finish(c);
 	stats_mark(c, STAGE_CACHE);
@@ -360,6 +374,17 @@ enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 	enum scsi_next next = c->op->finish_wait(c);
 	stats_mark(c, STAGE_DISK);
 	return next;
+}
+
+void scsi_abort(struct scsi_cmd *c)
+{
+	struct scsi_lu *lu = c->lu;
+	atomic_store(&c->aborted, true);
+	if (!lu)
+		return;
+	pthread_mutex_lock(&lu->wipe_lock);
+	waitq_wake_all(&lu->wipe_wait);
+	pthread_mutex_unlock(&lu->wipe_lock);
 }
 
 void scsi_release(struct scsi_cmd *c)

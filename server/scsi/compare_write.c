@@ -40,12 +40,14 @@ enum scsi_next op_compare_write(struct scsi_cmd *c)
 	struct lba_range r = {be64_get(c->cdb + 2), c->cdb[13], 13};
 	if (!cmd_range_ok(c, &r, SCSI_COMPARE_MAX))
 		return SCSI_DONE;
-	if (!c->len)
-		return cmd_good(c);
 	c->fua = c->cdb[1] & 0x08;
 	c->out_len = 2 * c->len;
 	if (c->out_expected < c->out_len)
 		return cmd_short_data(c);
+	if (c->out_expected > c->out_len) /* who sends it means another number of blocks */
+		return cmd_bad_cdb(c, 13, -1);
+	if (!c->len)
+		return cmd_good(c);
 	return cmd_data_out(c, c->out_len) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
 }
 

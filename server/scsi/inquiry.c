@@ -11,8 +11,9 @@ static enum scsi_next inquiry_standard(struct scsi_cmd *c, uint32_t alloc)
 	uint8_t *b = c->data;
 	memset(b, 0, INQUIRY_LEN);
 	b[0] = c->lu ? 0x00 : 0x7f; /* direct access; or: no device here, nor can there be */
-	b[2] = 0x06;		    /* SPC-4 */
-	b[3] = 0x10 | 0x02;	    /* HISUP; response data format */
+	b[1] = c->lu && c->lu->removable ? 0x80 : 0; /* RMB */
+	b[2] = 0x06;				     /* SPC-4 */
+	b[3] = 0x10 | 0x02;			     /* HISUP; response data format */
 	b[4] = INQUIRY_LEN - 5;
 	b[6] = 0x10; /* MULTIP */
 	b[7] = 0x02; /* CMDQUE */

@@ -3,12 +3,13 @@ libserver_a_SOURCES += \
 	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/attention.c server/scsi/reservation.c server/scsi/capacity.c \
-	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/inquiry.c server/scsi/lu.c \
+	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \
 	server/scsi/lun.c server/scsi/medium.c server/scsi/mode.c server/scsi/mode_pages.c \
 	server/scsi/nexus.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
 	server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
+	server/scsi/removal.c server/scsi/wipe.c \
 	server/scsi/verify.c server/scsi/vpd.c
 
 scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
@@ -17,7 +18,8 @@ scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_compare_write tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
 	tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
-	tests/unit/scsi/test_stats
+	tests/unit/scsi/test_stats \
+	tests/unit/scsi/test_wipe tests/unit/scsi/test_removal
 
 tests_unit_scsi_test_compare_write_SOURCES = tests/unit/scsi/test_compare_write.c $(scsi_fixture)
 tests_unit_scsi_test_compare_write_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -52,3 +54,9 @@ tests_unit_scsi_test_admin_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_stats_SOURCES = tests/unit/scsi/test_stats.c $(scsi_fixture)
 tests_unit_scsi_test_stats_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_stats_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_wipe_SOURCES = tests/unit/scsi/test_wipe.c $(scsi_fixture)
+tests_unit_scsi_test_wipe_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_wipe_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_removal_SOURCES = tests/unit/scsi/test_removal.c $(scsi_fixture)
+tests_unit_scsi_test_removal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_removal_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

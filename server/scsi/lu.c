@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include "server/scsi/scsi_priv.h"
 
-int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
-	   const char *serial)
+int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 {
 	struct scsi_lu *lu = calloc(1, sizeof(*lu));
 	if (!lu)
@@ -15,13 +14,26 @@ int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t
 	lu->magic = SCSI_LU_MAGIC;
 	lu->refs = 1;
 	lu->core = core;
-	lu->volume_id = volume_id;
-	lu->block_size = block_size == 4096 ? 4096 : 512;
-	lu->block_shift = lu->block_size == 4096 ? 12 : 9;
-	text_copy(lu->serial, serial, sizeof(lu->serial));
-	lu->volume = core_volume_get(core, volume_id);
+	lu->volume_id = cfg->volume_id;
+	lu->block_size = cfg->block_size;
+	lu->block_shift = (unsigned)__builtin_ctz(cfg->block_size);
+	lu->physical_size = cfg->physical_size;
+	lu->removable = cfg->removable;
+	lu->no_unmap = cfg->no_unmap;
+	pthread_mutex_init(&lu->wipe_lock, NULL);
+	waitq_init(&lu->wipe_wait);
+	text_copy(lu->serial, cfg->serial, sizeof(lu->serial));
+	lu->volume = core_volume_get(core, cfg->volume_id);
 	*ret = lu;
 	return 0;
+}
+
+bool lu_is(const struct scsi_lu *lu, const struct lu_config *cfg)
+{
+	return lu->volume_id == cfg->volume_id && lu->block_size == cfg->block_size &&
+	       lu->physical_size == cfg->physical_size && lu->removable == cfg->removable &&
+	       lu->no_unmap == cfg->no_unmap &&
+	       !strncmp(lu->serial, cfg->serial, sizeof(lu->serial) - 1);
 }
 
 struct scsi_lu *lu_get(struct scsi_lu *lu)
@@ -42,6 +54,7 @@ void lu_put(struct scsi_lu *lu)
 	if (v)
 		core_volume_put(v);
 	lu_stats_free(&lu->stats);
+	pthread_mutex_destroy(&lu->wipe_lock);
 	lu->magic = 0;
 	free(lu);
 }
@@ -70,7 +83,8 @@ uint64_t lu_blocks(struct scsi_lu *lu)
 unsigned lu_features(struct scsi_lu *lu)
 {
 	struct volume *v = lu_volume(lu);
-	return LU_UNMAP | (v && volume_battery(v) ? LU_ATOMIC : 0);
+	return (lu->removable ? LU_REMOVABLE : 0) | (lu->no_unmap ? 0 : LU_UNMAP) |
+	       (v && volume_battery(v) ? LU_ATOMIC : 0);
 }
 
 void lu_reset(struct scsi_lu *lu)

@@ -176,6 +176,7 @@ static bool view_carry_over(struct scsi_view *was, struct scsi_view *now)
 			continue;
 		}
 		l->size = old->size;
+		l->prevents = old->prevents;
 		if (old->read_only != l->read_only) /* WP in the mode parameter header */
 			itl_ua_add(l, UA_MODE);
 	}

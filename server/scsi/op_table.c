@@ -17,28 +17,45 @@ static const struct scsi_op service_in_16[] = {
 };
 
 static const struct scsi_op maintenance_in[] = {
-    {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, OP_RES_READ, 0x0c),
+    {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0c),
      .usage = {0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, FF4, 0, 0}, .start = op_report_opcodes},
-    {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, OP_RES_READ, 0x0d),
+    {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0d),
      .usage = {0xa3, 0x0d, 0x80, 0, 0, 0, FF4, 0, 0}, .start = op_report_tmfs},
 };
 
 #define WRITES (OP_WRITES | OP_MEDIUM)
+
+static const struct scsi_op sanitize[] = {
+    {ACT("SANITIZE, OVERWRITE", 10, DIR_OUT, WRITES | OP_WIPES, 0x01),
+     .usage = {0x48, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize,
+     .finish = op_sanitize_finish, .finish_wait = op_sanitize_finish_wait},
+    {ACT("SANITIZE, BLOCK ERASE", 10, DIR_OUT, WRITES | OP_WIPES, 0x02),
+     .usage = {0x48, 0xa2, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize,
+     .start_wait = op_sanitize_wait},
+    {ACT("SANITIZE, EXIT FAILURE MODE", 10, DIR_OUT, WRITES | OP_WIPES, 0x1f),
+     .usage = {0x48, 0xbf, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize_exit,
+     .start_wait = op_sanitize_exit_wait},
+};
 
 /* The group number (byte 6 of 10-byte, 10 of 12-byte, 14 of 16-byte CDBs) is only for grouping
  * statistics: taken and ignored. */
 static const struct scsi_op ops[256] = {
     [0x00] = {ROW("TEST UNIT READY", 6, DIR_NONE, OP_MEDIUM | OP_RES_FREE), .usage = {0x00},
 	      .start = op_test_unit_ready},
-    [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN, OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
+    [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN,
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x03, 0x01, 0, 0, 0xff, 0}, .start = op_request_sense},
+    [0x04] = {ROW("FORMAT UNIT", 6, DIR_OUT, WRITES | OP_WIPES), .usage = {0x04, 0x3f, 0, 0, 0, 0},
+	      .start = op_format, .start_wait = op_format_wait, .finish = op_format_finish,
+	      .finish_wait = op_format_wait},
     [0x08] = {ROW("READ(6)", 6, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x08, 0x1f, 0xff, 0xff, 0xff, 0}, .start = op_read,
 	      .start_wait = op_read_wait},
     [0x0a] = {ROW("WRITE(6)", 6, DIR_OUT, WRITES), .usage = {0x0a, 0x1f, 0xff, 0xff, 0xff, 0},
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
-    [0x12] = {ROW("INQUIRY", 6, DIR_IN, OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
+    [0x12] = {ROW("INQUIRY", 6, DIR_IN,
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x12, 0x01, 0xff, 0xff, 0xff, 0}, .start = op_inquiry},
     [0x15] = {ROW("MODE SELECT(6)", 6, DIR_OUT, 0), .usage = {0x15, 0x11, 0, 0, 0xff, 0},
 	      .start = op_mode_select, .finish = op_mode_select_finish},
@@ -47,9 +64,11 @@ static const struct scsi_op ops[256] = {
 	      .start = op_release},
     [0x1a] = {ROW("MODE SENSE(6)", 6, DIR_IN, OP_RES_READ),
 	      .usage = {0x1a, 0x08, 0xff, 0xff, 0xff, 0}, .start = op_mode_sense},
-    [0x1b] = {ROW("START STOP UNIT", 6, DIR_NONE, OP_MEDIUM | OP_RES_CDB),
+    [0x1b] = {ROW("START STOP UNIT", 6, DIR_NONE, OP_EJECTED_OK | OP_MEDIUM | OP_RES_CDB),
 	      .usage = {0x1b, 0x01, 0, 0x0f, 0xf7, 0}, .start = op_start_stop,
 	      .start_wait = op_start_stop_wait},
+    [0x1e] = {ROW("PREVENT ALLOW MEDIUM REMOVAL", 6, DIR_NONE, OP_RES_CDB), .needs = LU_REMOVABLE,
+	      .usage = {0x1e, 0, 0, 0, 0x03, 0}, .start = op_prevent_allow},
     [0x25] = {ROW("READ CAPACITY(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x25, 0, FF4, 0, 0, 0x01, 0}, .start = op_read_capacity_10},
     [0x28] = {ROW("READ(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
@@ -81,6 +100,7 @@ static const struct scsi_op ops[256] = {
     [0x42] = {ROW("UNMAP", 10, DIR_OUT, WRITES), .needs = LU_UNMAP,
 	      .usage = {0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0}, .start = op_unmap,
 	      .finish = op_unmap_finish, .finish_wait = op_unmap_finish_wait},
+    [0x48] = {.name = "SANITIZE", .actions = sanitize, .nactions = ARRAY_LEN(sanitize)},
     [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, 0),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,
 	      .finish = op_mode_select_finish},
@@ -125,7 +145,7 @@ static const struct scsi_op ops[256] = {
 	      .actions = service_in_16,
 	      .nactions = ARRAY_LEN(service_in_16)},
     [0xa0] = {ROW("REPORT LUNS", 12, DIR_IN,
-		  OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE | OP_LEGACY_OK),
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0xa0, 0, 0xff, 0, 0, 0, FF4, 0, 0}, .start = op_report_luns},
     [0xa3] = {.name = "MAINTENANCE IN",
 	      .actions = maintenance_in,

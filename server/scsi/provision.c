@@ -17,12 +17,13 @@ static bool write_same_without_data(const struct scsi_cmd *c)
 enum scsi_next op_write_same(struct scsi_cmd *c)
 {
 	struct lba_range r = cdb_range(c->cdb);
+	uint64_t blocks = lu_blocks(c->lu);
+	if (!r.blocks && r.lba < blocks) /* WSNZ is not set: to the end of the medium */
+		r.blocks = (uint32_t)MIN(blocks - r.lba, UINT32_MAX);
 	if (!cmd_range_ok(c, &r, SCSI_WRITE_SAME_MAX))
 		return SCSI_DONE;
 	if ((c->cdb[1] & 0x18) == 0x10) /* ANCHOR without UNMAP */
 		return cmd_bad_cdb(c, 1, 4);
-	if (!c->len) /* WSNZ is set in the Block Limits page */
-		return cmd_bad_cdb(c, r.blocks_at, -1);
 	memset(c->data, 0, c->lu->block_size);
 	if (write_same_without_data(c))
 		return SCSI_WAIT;
@@ -43,8 +44,16 @@ static bool all_zeros(const uint8_t *b, size_t n)
 	return b[0] == 0 && !memcmp(b, b + 1, n - 1);
 }
 
+/* Between two pieces of long work: what was begun before does not go on into a wipe. */
+static bool still_allowed(const struct scsi_cmd *c)
+{
+	return !(atomic_load_explicit(&c->lu->conditions, memory_order_relaxed) & COND_WIPING);
+}
+
 static int write_pattern(struct scsi_cmd *c, uint64_t off, uint32_t len)
 {
+	if (!still_allowed(c))
+		return -EBUSY;
 	struct volume *v = lu_volume(c->lu);
 	struct cache_write *w = &c->io.write;
 	uint32_t bs = c->lu->block_size, at = 0;
@@ -135,7 +144,9 @@ enum scsi_next op_unmap_finish_wait(struct scsi_cmd *c)
 		const uint8_t *d = list + UNMAP_HEADER + i * UNMAP_DESC;
 		uint64_t len = (uint64_t)be32_get(d + 8) << c->lu->block_shift;
 		c->off = be64_get(d) << c->lu->block_shift;
-		if (len)
+		if (!still_allowed(c))
+			err = -EBUSY;
+		else if (len)
 			err = volume_discard(lu_volume(c->lu), c->off, len);
 	}
 	return err ? cmd_error(c, err) : cmd_good(c);

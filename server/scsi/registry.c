@@ -16,7 +16,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/scsi_admin.h"
 
 /* ---- logical units by volume number, while targets are being made ---- */
 
@@ -41,26 +41,21 @@ static unsigned lu_index_start(const struct lu_index *x, uint32_t volume_id)
 	return (volume_id * 2654435761u) & x->mask;
 }
 
-static struct scsi_lu *lu_index_find(const struct lu_index *x, uint32_t volume_id,
-				     uint32_t block_size, const char *serial)
+static struct scsi_lu *lu_index_find(const struct lu_index *x, const struct lu_config *cfg)
 {
-	for (unsigned i = lu_index_start(x, volume_id); x->slots[i]; i = (i + 1) & x->mask) {
-		struct scsi_lu *lu = x->slots[i];
-		if (lu->volume_id == volume_id && lu->block_size == block_size &&
-		    !strncmp(lu->serial, serial, sizeof(lu->serial) - 1))
-			return lu;
-	}
+	for (unsigned i = lu_index_start(x, cfg->volume_id); x->slots[i]; i = (i + 1) & x->mask)
+		if (lu_is(x->slots[i], cfg))
+			return x->slots[i];
 	return NULL;
 }
 
 static void lu_index_add(struct lu_index *x, struct scsi_lu *lu)
 {
-	if (lu_index_find(x, lu->volume_id, lu->block_size, lu->serial))
-		return;
-	ASSERT(++x->n <= x->mask);
 	unsigned i = lu_index_start(x, lu->volume_id);
-	while (x->slots[i])
-		i = (i + 1) & x->mask;
+	for (; x->slots[i]; i = (i + 1) & x->mask)
+		if (x->slots[i] == lu)
+			return;
+	ASSERT(++x->n <= x->mask);
 	x->slots[i] = lu;
 }
 
@@ -72,20 +67,28 @@ static int copy_text(char **ret, const char *s)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int copy_lun(struct scsi_target *t, const Isthmus__Lun *pb, struct lu_index *x)
+static int copy_lun(struct scsi_target *t, const Isthmus__ArrayMeta *am, const Isthmus__Lun *pb,
+		    struct lu_index *x)
 {
 	if (pb->lun > SCSI_LUN_MAX)
 		return 0;
-	uint32_t bs = pb->block_size == 4096 ? 4096 : 512;
-	const char *serial = pb->serial ? pb->serial : "";
-	struct scsi_lu *lu = lu_index_find(x, pb->volume_id, bs, serial);
+	struct lu_config cfg = {.volume_id = pb->volume_id,
+				.block_size = pb->block_size == 4096 ? 4096 : 512,
+				.physical_size = pb->physical_size ? pb->physical_size : 4096,
+				.removable = pb->removable,
+				.no_unmap = pb->no_unmap,
+				.serial = pb->serial ? pb->serial : ""};
+	struct scsi_lu *lu = lu_index_find(x, &cfg);
 	if (lu) {
 		lu_get(lu);
 	} else {
-		int err = lu_new(&lu, t->registry->core, pb->volume_id, bs, serial);
+		int err = lu_new(&lu, t->registry->core, &cfg);
 		if (err)
 			return err;
 		lu_index_add(x, lu);
+		const Isthmus__Volume *v = meta_volume(am, pb->volume_id);
+		if (v)
+			wipe_resume(t->registry, lu, v);
 	}
 	t->luns[t->nluns++] =
 	    (struct target_lun){.number = pb->lun, .read_only = pb->read_only, .lu = lu};
@@ -133,7 +136,7 @@ static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
 	    copy_text(&t->mutual_secret, pb->mutual_secret))
 		goto fail;
 	for (size_t i = 0; i < pb->n_luns; i++)
-		if ((err = copy_lun(t, pb->luns[i], x)))
+		if ((err = copy_lun(t, am, pb->luns[i], x)))
 			goto fail;
 	for (size_t i = 0; i < am->n_initiators; i++)
 		if (!strcasecmp(am->initiators[i]->target, pb->iqn) &&
@@ -268,6 +271,7 @@ void scsi_registry_free(struct scsi_registry *r)
 		return;
 	ASSERT(TAILQ_EMPTY(&r->nexuses));
 	meta_unwatch(core_meta(r->core), r->watch);
+	atomic_store(&r->closing, true);
 	/* Flushes that were answered before they ended (IMMED) still use the volumes. */
 	while (atomic_load(&r->background) && task_self())
 		env_sleep_ns(core_env(r->core), NS_PER_MS);

@@ -95,6 +95,7 @@ struct scsi_cmd {
 	uint64_t off; /* of the medium, bytes */
 	uint32_t len; /* of the medium, bytes */
 	bool holds_read, holds_write, fua;
+	_Atomic bool aborted; /* the transport wants no answer: long waits end */
 	union {
 		struct cache_read read;
 		struct cache_write write;
@@ -118,6 +119,10 @@ void scsi_responding(struct scsi_cmd *c);
 void scsi_sent(struct scsi_cmd *c, uint64_t now_ns, uint64_t bytes);
 /* Gives back pages; also of a command that is abandoned before its data came. Never waits. */
 void scsi_release(struct scsi_cmd *c);
+
+/* From the transport's thread while a task is in scsi_start_wait() or scsi_finish_wait(): its
+ * answer is not wanted any more. */
+void scsi_abort(struct scsi_cmd *c);
 
 /* Tells the command failed in the transport: sets CHECK CONDITION with this sense. */
 void scsi_fail(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);

@@ -7,10 +7,12 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "blockcore/control/meta.h"
 #include "blockcore/core.h"
 #include "blockcore/volume/volume.h"
 #include "runtime/bytes.h"
 #include "runtime/check.h"
+#include "runtime/task.h"
 #include "server/scsi/scsi.h"
 #include "server/scsi/stats.h"
 
@@ -28,6 +30,26 @@ static inline void text_copy(char *to, const char *from, size_t size)
  * A logical unit is a volume with a block size and a serial number. All LUNs of all targets that
  * name the same three share one, and with it the mode parameters (SPC-5: shared by all nexuses).
  */
+struct lu_config {
+	uint32_t volume_id;
+	uint32_t block_size;	/* 512, 4096 */
+	uint32_t physical_size; /* told to initiators: block_size to 4096 */
+	bool removable, no_unmap;
+	const char *serial;
+};
+/* What makes a unit refuse commands (condition.c). */
+enum lu_conditions { COND_EJECTED = 1, COND_WIPING = 2, COND_WIPE_FAILED = 4 };
+
+/* What is done to the whole medium (wipe.c); numbers as in the metadata. */
+enum wipe_kind { WIPE_OVERWRITE = 1, WIPE_ERASE = 2, WIPE_FORMAT = 3 };
+#define WIPE_PATTERN_MAX 4096
+struct wipe_plan {
+	uint8_t kind, passes;
+	bool invert, ause;
+	uint16_t pattern_len;
+	uint8_t pattern[WIPE_PATTERN_MAX];
+};
+
 #define SCSI_LU_MAGIC 0x5c510001u
 struct scsi_lu {
 	uint32_t magic;
@@ -36,7 +58,15 @@ struct scsi_lu {
 	uint32_t volume_id;
 	uint32_t block_size;
 	unsigned block_shift;
+	uint32_t physical_size;
+	bool removable, no_unmap;
 	char serial[64];
+	_Atomic unsigned conditions; /* enum lu_conditions */
+	_Atomic uint8_t wipe_kind;
+	_Atomic bool wipe_ause;
+	_Atomic uint16_t wipe_progress; /* of 65536 */
+	pthread_mutex_t wipe_lock;	/* over the queue of those who wait for its end */
+	struct waitq wipe_wait;
 	struct volume *_Atomic volume;	/* NULL while the core has none of that number */
 	_Atomic bool d_sense;		/* control mode page: descriptor format sense data */
 	_Atomic bool swp;		/* control mode page: software write protect */
@@ -46,8 +76,9 @@ struct scsi_lu {
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 };
-int lu_new(struct scsi_lu **ret, struct core *core, uint32_t volume_id, uint32_t block_size,
-	   const char *serial);
+int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg);
+/* Is it the unit that is configured so? */
+bool lu_is(const struct scsi_lu *lu, const struct lu_config *cfg);
 struct scsi_lu *lu_get(struct scsi_lu *lu);
 void lu_put(struct scsi_lu *lu);
 /* NULL: the core has no such volume (now). */
@@ -72,8 +103,9 @@ enum scsi_ua {
 	UA_WAS_BUSY = 1 << 11,	   /* 2C/09 */
 	UA_WAS_FULL = 1 << 12,	   /* 2C/0A */
 	UA_WAS_CONFLICT = 1 << 13, /* 2C/0B */
+	UA_MEDIUM = 1 << 14,	   /* 28/00 the medium was loaded */
 };
-#define UA_KINDS  14
+#define UA_KINDS  15
 #define UA_RESETS (UA_POWER_ON | UA_RESET)
 
 /* Values of UA_INTLCK_CTRL (SPC-4 7.5.9): what CHECK CONDITION does to a unit attention, and
@@ -93,6 +125,7 @@ enum itl_res {
 struct scsi_itl {
 	uint32_t number;
 	bool read_only;
+	bool prevents;			 /* removal of the medium; nexus lock */
 	struct scsi_lu *lu;		 /* a reference */
 	_Atomic uint32_t ua;		 /* set and cleared under the nexus lock, tested without */
 	uint8_t nqueue, queue[UA_KINDS]; /* their numbers as they came; nexus lock */
@@ -133,6 +166,8 @@ struct scsi_view *nexus_view(struct scsi_nexus *n);
 void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v);
 /* Queues CAPACITY DATA HAS CHANGED when the volume is not as large as this nexus was told. */
 void itl_watch_size(struct scsi_nexus *n, struct scsi_itl *l);
+/* Whether this nexus prevents removal of the medium. */
+void nexus_prevent(struct scsi_nexus *n, uint32_t lun, bool prevents);
 void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
 /* Takes the first unit attention, or only looks. False: none pending. */
 bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
@@ -208,7 +243,8 @@ struct scsi_registry {
 	unsigned ntargets;
 	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
-	_Atomic unsigned background; /* flushes that outlive their command (IMMED) */
+	_Atomic unsigned background; /* tasks that outlive their command */
+	_Atomic bool closing;	     /* they shall end soon */
 };
 
 /* Enters the nexus and gives it its view. */
@@ -237,6 +273,11 @@ enum op_flags {
 	OP_RES_FREE = 64,   /* conflicts with none */
 	OP_RES_CDB = 128,   /* conflicts with none when the CDB asks for nothing that matters */
 	OP_LEGACY_OK = 256, /* allowed beside a RESERVE (SPC-2 5.5.1 table 10) */
+
+	/* While the unit is in a condition (condition.c). */
+	OP_WIPE_OK = 512,     /* answered while it is wiped, and after that failed */
+	OP_WIPES = 1024,      /* answered after it failed */
+	OP_EJECTED_OK = 2048, /* although it needs the volume, not the medium */
 };
 /* What a logical unit may have, and an operation need. */
 enum lu_features {
@@ -289,6 +330,10 @@ op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
 op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish;
 op_fn op_get_lba_status, op_read_defects;
+op_fn op_prevent_allow;
+op_fn op_sanitize, op_sanitize_wait, op_sanitize_finish, op_sanitize_finish_wait;
+op_fn op_sanitize_exit, op_sanitize_exit_wait;
+op_fn op_format, op_format_wait, op_format_finish;
 op_fn op_read_capacity_10, op_read_capacity_16, op_report_luns;
 op_fn op_report_opcodes, op_report_tmfs;
 op_fn op_write_same, op_write_same_wait, op_write_same_finish;
@@ -317,6 +362,7 @@ struct sense {
 	bool has_info;
 	uint64_t info;
 	bool has_field, in_cdb; /* field pointer (SPC-4 4.5.2.4.2) */
+	bool has_progress;	/* progress indication in `field` (4.5.2.4.4) */
 	int bit;		/* -1: the whole field */
 	uint16_t field;
 };
@@ -344,6 +390,18 @@ enum scsi_next cmd_data_in(struct scsi_cmd *c, void *data, uint32_t len, uint32_
 void *cmd_data_out(struct scsi_cmd *c, uint32_t len);
 void *cmd_heap(struct scsi_cmd *c, uint32_t len);
 void cmd_drop_io(struct scsi_cmd *c);
+/* False: a condition of the unit ends the command. */
+bool cmd_condition_ok(struct scsi_cmd *c);
+/* A condition's sense, for REQUEST SENSE. */
+bool lu_condition_sense(struct scsi_lu *lu, struct sense *s);
+/* The medium: in; out, unless somebody prevents it. */
+enum scsi_next removal_load(struct scsi_cmd *c);
+enum scsi_next removal_eject(struct scsi_cmd *c);
+/* The unit was reset: nobody prevents any more; registry lock. */
+void removal_reset(struct scsi_registry *r, const struct scsi_lu *lu);
+bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu);
+/* A unit made from metadata: goes on with what was to be done to it. */
+void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb);
 /* A write began, or err: its pages are lent to the transport, or it has to wait (-EAGAIN). */
 enum scsi_next write_begun(struct scsi_cmd *c, int err);
 
@@ -359,7 +417,7 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   CACHE_IO_MAX
-#define SCSI_WRITE_SAME_MAX (16u << 20)
+#define SCSI_WRITE_SAME_MAX (512u << 20)
 #define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
 #define SCSI_OR_MAX	    CACHE_IO_MAX
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX

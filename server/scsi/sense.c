@@ -12,7 +12,7 @@
 static void sense_key_specific(uint8_t b[3], const struct sense *s)
 {
 	b[0] = 0x80 | (s->in_cdb ? 0x40 : 0);
-	if (s->bit >= 0)
+	if (!s->has_progress && s->bit >= 0)
 		b[0] |= 0x08 | (s->bit & 7);
 	be16_put(b + 1, s->field);
 }
@@ -30,7 +30,7 @@ static unsigned sense_fixed(uint8_t *b, const struct sense *s)
 	b[7] = 10;
 	b[12] = s->asc;
 	b[13] = s->ascq;
-	if (s->has_field)
+	if (s->has_field || s->has_progress)
 		sense_key_specific(b + 15, s);
 	return 18;
 }
@@ -50,7 +50,7 @@ static unsigned sense_descriptor(uint8_t *b, const struct sense *s)
 		be64_put(b + n + 4, s->info);
 		n += 12;
 	}
-	if (s->has_field) {
+	if (s->has_field || s->has_progress) {
 		b[n] = 0x02;
 		b[n + 1] = 6;
 		sense_key_specific(b + n + 4, s);

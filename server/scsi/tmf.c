@@ -36,8 +36,10 @@ static void tmf_apply(struct scsi_lu *lu, const struct affected *a)
 	if (a->reset)
 		lu_reset(lu);
 	pthread_mutex_lock(&r->lock);
-	if (a->reset)
+	if (a->reset) {
 		reservation_reset(r, lu);
+		removal_reset(r, lu);
+	}
 	TAILQ_FOREACH (n, &r->nexuses, link)
 		if (n != a->by)
 			tmf_tell_nexus(n, lu, a);

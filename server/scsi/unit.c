@@ -17,6 +17,8 @@ enum scsi_next op_request_sense(struct scsi_cmd *c)
 		s = (struct sense){.key = KEY_ILLEGAL_REQUEST, .asc = 0x25};
 	else if (nexus_ua_take(c->nexus, c->itl->number, &s.asc, &s.ascq))
 		s.key = KEY_UNIT_ATTENTION;
+	else if (lu_condition_sense(c->lu, &s))
+		; /* polled for how far a wipe has come */
 	else if (!lu_volume(c->lu))
 		s = (struct sense){.key = KEY_NOT_READY, .asc = 0x04, .ascq = 0x03};
 	unsigned n = sense_build(c->data, c->cdb[1] & 0x01, &s);
@@ -24,26 +26,56 @@ enum scsi_next op_request_sense(struct scsi_cmd *c)
 }
 
 /*
- * The medium neither spins nor can be taken out: loading and ejecting are refused, START needs
- * nothing, STOP brings the cache to the disks (unless NO_FLUSH) and the unit stays ready, for
- * other initiators share it.
+ * SBC-4 5.31. Nothing spins: every power condition is taken and the unit stays as fast as it is
+ * (SPC-4 5.13: it is in the active one again with the next command). Only STANDBY, like STOP,
+ * brings the cache to the disks, unless NO_FLUSH. A unit that was stopped stays ready, for other
+ * initiators share it. LOEJ with START 0 ejects, with 1 loads, where the medium is removable.
  */
+static bool power_ok(unsigned power, unsigned modifier)
+{
+	switch (power) {
+	case 0x1: /* ACTIVE */
+	case 0x7: /* LU_CONTROL */
+		return modifier == 0;
+	case 0x2: /* IDLE */
+	case 0xa: /* FORCE_IDLE_0 */
+		return modifier <= 2;
+	case 0x3: /* STANDBY */
+	case 0xb: /* FORCE_STANDBY_0 */
+		return modifier <= 1;
+	}
+	return false;
+}
+
 enum scsi_next op_start_stop(struct scsi_cmd *c)
 {
 	unsigned power = c->cdb[4] >> 4;
-	if (power == 0x1 || power == 0x7) /* ACTIVE, LU_CONTROL: as it is */
-		return cmd_good(c);
-	if (power)
-		return cmd_bad_cdb(c, 4, 7);
-	if (c->cdb[4] & 0x02) /* LOEJ */
+	bool no_flush = c->cdb[4] & 0x04, loej = c->cdb[4] & 0x02, start = c->cdb[4] & 0x01;
+	if (power) { /* the other bits are ignored */
+		if (!power_ok(power, 0))
+			return cmd_bad_cdb(c, 4, 7);
+		if (!power_ok(power, c->cdb[3] & 0x0f))
+			return cmd_bad_cdb(c, 3, 3);
+		bool standby = power == 0x3 || power == 0xb;
+		return standby && !no_flush ? SCSI_WAIT : cmd_good(c);
+	}
+	if (loej && !c->lu->removable)
 		return cmd_bad_cdb(c, 4, 1);
-	bool start = c->cdb[4] & 0x01, no_flush = c->cdb[4] & 0x04;
+	if (loej && start)
+		return removal_load(c);
+	if (loej && no_flush)
+		return removal_eject(c);
 	return start || no_flush ? cmd_good(c) : SCSI_WAIT;
 }
 
 enum scsi_next op_start_stop_wait(struct scsi_cmd *c)
 {
+	bool eject = !(c->cdb[4] >> 4) && (c->cdb[4] & 0x02);
+	if (eject && removal_prevented(c->nexus->registry, c->lu))
+		return removal_eject(c); /* says so, at once */
 	struct volume *v = lu_volume(c->lu);
 	int err = volume_flush(v, 0, volume_size(v));
-	return err ? cmd_error(c, err) : cmd_good(c);
+	if (err)
+		return cmd_error(c, err);
+	return eject ? removal_eject(c) : cmd_good(c);
 }

@@ -119,20 +119,25 @@ static unsigned page_extended(struct scsi_cmd *c, uint8_t *b)
 	return 60;
 }
 
+static void unmap_limits(uint8_t *b, unsigned shift)
+{
+	be32_put(b + 16, SCSI_UNMAP_MAX >> shift); /* MAXIMUM UNMAP LBA COUNT */
+	be32_put(b + 20, SCSI_UNMAP_DESCS);
+	be32_put(b + 24, 4096 >> shift); /* OPTIMAL UNMAP GRANULARITY */
+	be32_put(b + 28, 0x80000000u);	 /* UGAVALID: aligned to block 0 */
+}
+
 /* B0h block limits */
 static unsigned page_limits(struct scsi_cmd *c, uint8_t *b)
 {
 	unsigned shift = c->lu->block_shift;
 	memset(b, 0, 60);
-	b[0] = 0x01; /* WSNZ */
 	b[1] = (uint8_t)MIN(SCSI_COMPARE_MAX >> shift, 255);
 	be16_put(b + 2, (uint16_t)(4096 >> shift));  /* OPTIMAL TRANSFER LENGTH GRANULARITY */
 	be32_put(b + 4, SCSI_TRANSFER_MAX >> shift); /* MAXIMUM TRANSFER LENGTH */
 	be32_put(b + 8, (256u * 1024) >> shift);     /* OPTIMAL TRANSFER LENGTH */
-	be32_put(b + 16, SCSI_UNMAP_MAX >> shift);   /* MAXIMUM UNMAP LBA COUNT */
-	be32_put(b + 20, SCSI_UNMAP_DESCS);
-	be32_put(b + 24, 4096 >> shift); /* OPTIMAL UNMAP GRANULARITY */
-	be32_put(b + 28, 0x80000000u);	 /* UGAVALID: aligned to block 0 */
+	if (lu_features(c->lu) & LU_UNMAP)
+		unmap_limits(b, shift);
 	be64_put(b + 32, SCSI_WRITE_SAME_MAX >> shift);
 	if (lu_features(c->lu) & LU_ATOMIC) { /* any block, any number of them, no boundaries */
 		be32_put(b + 40, SCSI_ATOMIC_MAX >> shift);

@@ -167,16 +167,6 @@ int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, un
 
 /* ---- metadata ---- */
 
-#define WATCHES 4
-struct meta_watch {
-	void (*fn)(void *arg, const Isthmus__ArrayMeta *am);
-	void *arg;
-};
-struct meta {
-	Isthmus__ArrayMeta *am;
-	struct meta_watch watches[WATCHES];
-};
-
 const Isthmus__ArrayMeta *meta_get(const struct meta *m)
 {
 	return m->am;
@@ -188,8 +178,8 @@ int meta_watch(struct meta *m, void (*fn)(void *arg, const Isthmus__ArrayMeta *a
 	for (int i = 0; i < WATCHES; i++) {
 		if (m->watches[i].fn)
 			continue;
-		m->watches[i] = (struct meta_watch){fn, arg};
-		*ret = &m->watches[i];
+		m->watches[i] = (struct fake_watch){fn, arg};
+		*ret = (struct meta_watch *)&m->watches[i];
 		return 0;
 	}
 	return -ENOMEM;
@@ -197,7 +187,7 @@ int meta_watch(struct meta *m, void (*fn)(void *arg, const Isthmus__ArrayMeta *a
 
 void meta_unwatch(struct meta *m, struct meta_watch *w)
 {
-	w->fn = NULL;
+	((struct fake_watch *)w)->fn = NULL;
 }
 
 static void meta_run_watches(struct meta *m)
@@ -221,6 +211,8 @@ static Isthmus__ArrayMeta *meta_copy(const Isthmus__ArrayMeta *am)
 int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why),
 		void *arg, char *why)
 {
+	if (m->update_err)
+		return m->update_err;
 	Isthmus__ArrayMeta *am = meta_copy(m->am);
 	int err = change(am, arg, why);
 	if (err) {
@@ -252,6 +244,18 @@ int pb_set_text(char **field, const char *text)
 	if (*field != protobuf_c_empty_string)
 		free(*field);
 	*field = t;
+	return 0;
+}
+
+int pb_set_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
+{
+	uint8_t *copy = malloc(len + 1);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, data, len);
+	free(field->data);
+	field->data = copy;
+	field->len = len;
 	return 0;
 }
 

@@ -23,6 +23,17 @@ struct volume {
 	_Atomic int refs, pins, writes; /* what users hold */
 };
 
+struct fake_watch {
+	void (*fn)(void *arg, const Isthmus__ArrayMeta *am);
+	void *arg;
+};
+#define WATCHES 4
+struct meta {
+	Isthmus__ArrayMeta *am;
+	struct fake_watch watches[WATCHES];
+	int update_err;
+};
+
 #define FAKE_VOLUMES 8
 struct core {
 	struct volume volumes[FAKE_VOLUMES];
