@@ -107,6 +107,14 @@ static const struct admin_arg by_target_args[] = {
     {"target", 0, "only of this target"},
     END,
 };
+static const struct admin_arg session_logout_args[] = {
+    {"target", 0, "sessions of this target"},
+    {"initiator", 0, "sessions of this initiator"},
+    {"all", ADMIN_FLAG, "all sessions"},
+    {"wait", ADMIN_NUMBER,
+     "seconds until those that have not logged out are dropped (default 10; 0: at once)"},
+    END,
+};
 static const struct admin_arg one_lun_args[] = {
     {"target", POS, "iSCSI name of the target"},
     {"lun", POS | ADMIN_NUMBER, "number of the LUN"},
@@ -278,6 +286,8 @@ const struct verb verb_table[] = {
     {"initiator.remove", VERB_CONTROLLER, 0, initiator_remove_args,
      "no longer admit an initiator; its session ends", NULL},
     {"session.list", VERB_CONTROLLER, 0, by_target_args, "list iSCSI sessions", NULL},
+    {"session.logout", VERB_CONTROLLER, 0, session_logout_args,
+     "ask initiators to log out, and drop those that do not; they may log in again", NULL},
 
     {"fs.create", VERB_CONTROLLER, VERB_LONG, fs_create_args, "make a file system", NULL},
     {"fs.list", VERB_CONTROLLER, 0, no_args, "list file systems, who serves them, and their state",

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
+#include <stddef.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -57,11 +58,39 @@ static yaml_node_t *section(struct config_load *l, const char *key, unsigned i)
 	return config_node_item(l, config_node_key(l, root, key), i);
 }
 
+/* Numbers of the section `iscsi`: 0 means absent until the defaults are in. */
+static const struct iscsi_number {
+	const char *key;
+	size_t field;
+	unsigned usual, min, max;
+} iscsi_numbers[] = {
+    {"max_connections", offsetof(struct config_iscsi, max_connections), 1024, 1, 65535},
+    {"login_timeout", offsetof(struct config_iscsi, login_timeout), 15, 1, 3600},
+    {"nop_interval", offsetof(struct config_iscsi, nop_interval), 30, 1, 3600},
+    {"nop_timeout", offsetof(struct config_iscsi, nop_timeout), 30, 1, 3600},
+    {"data_timeout", offsetof(struct config_iscsi, data_timeout), 30, 1, 3600},
+    {"logout_time", offsetof(struct config_iscsi, logout_time), 2, 1, 60},
+};
+
+static unsigned *iscsi_number(struct config_iscsi *c, const struct iscsi_number *n)
+{
+	return (unsigned *)(void *)((char *)c + n->field);
+}
+
+static void iscsi_defaults(struct config_load *l, struct config_iscsi *c, unsigned i)
+{
+	yaml_node_t *map = config_node_key(l, section(l, "controllers", i), "iscsi");
+	for (unsigned k = 0; k < ARRAY_LEN(iscsi_numbers); k++)
+		if (!map || !config_node_key(l, map, iscsi_numbers[k].key))
+			*iscsi_number(c, &iscsi_numbers[k]) = iscsi_numbers[k].usual;
+}
+
 static int controller_defaults(struct config_load *l, struct config_file *f, unsigned i)
 {
 	struct config_controller *c = &f->controllers[i];
 	int rc = set_default(&c->cache, "256MiB");
 	rc = rc ?: set_default(&c->io, "uring");
+	iscsi_defaults(l, &c->iscsi, i);
 	/* An empty list is said on purpose: no portal. */
 	if (rc || config_node_key(l, section(l, "controllers", i), "portals"))
 		return rc;
@@ -122,13 +151,19 @@ static void check_name(struct config_load *l, yaml_node_t *map, const char *key,
 			       "%s `%.64s` is not a name", key, s);
 }
 
-static void check_word(struct config_load *l, yaml_node_t *map, const char *key, const char *s,
-		       const char *const *words, const char *remedy)
+static bool word_in(const char *s, const char *const *words)
 {
 	for (; *words; words++)
 		if (strcmp(s, *words) == 0)
-			return;
-	config_problem(l, at(l, map, key), remedy, "%s cannot be `%.64s`", key, s);
+			return true;
+	return false;
+}
+
+static void check_word(struct config_load *l, yaml_node_t *map, const char *key, const char *s,
+		       const char *const *words, const char *remedy)
+{
+	if (!word_in(s, words))
+		config_problem(l, at(l, map, key), remedy, "%s cannot be `%.64s`", key, s);
 }
 
 static void check_dir(struct config_load *l, yaml_node_t *map, const char *key, const char *s)
@@ -220,7 +255,15 @@ static bool address_ok(const char *a)
 	return inet_pton(AF_INET, a, &buf) == 1 || inet_pton(AF_INET6, a, &buf) == 1;
 }
 
-/* "ADDRESS:PORT" or "[ADDRESS]:PORT". */
+/* The tag of a portal group: ",1" to ",65535" at the end. */
+static bool tag_ok(const char *s)
+{
+	size_t digits = strspn(s, "0123456789");
+	unsigned long tag = strtoul(s, NULL, 10);
+	return digits > 0 && digits <= 5 && !s[digits] && tag >= 1 && tag <= 65535;
+}
+
+/* "ADDRESS:PORT" or "[ADDRESS]:PORT", perhaps with a tag. */
 static bool split_portal(const char *s, char address[64], unsigned *port)
 {
 	const char *colon = strrchr(s, ':');
@@ -240,7 +283,9 @@ static bool split_portal(const char *s, char address[64], unsigned *port)
 	memcpy(address, s, n);
 	address[n] = '\0';
 	size_t digits = strspn(colon + 1, "0123456789");
-	if (digits == 0 || digits > 5 || colon[1 + digits] || !address_ok(address))
+	const char *end = colon + 1 + digits;
+	if (digits == 0 || digits > 5 || (*end && (*end != ',' || !tag_ok(end + 1))) ||
+	    !address_ok(address))
 		return false;
 	*port = (unsigned)strtoul(colon + 1, NULL, 10);
 	return *port >= 1 && *port <= 65535;
@@ -311,12 +356,39 @@ static void check_portals(struct config_load *l, yaml_node_t *map,
 		char address[64];
 		unsigned port;
 		if (!split_portal(k->portals[i], address, &port))
-			config_problem(l, node, "write ADDRESS:PORT, as 0.0.0.0:3260 or [::]:3260",
+			config_problem(l, node,
+				       "write ADDRESS:PORT, as 0.0.0.0:3260 or [::]:3260, perhaps "
+				       "with the tag of its group, as 10.0.0.1:3260,2",
 				       "portal `%.64s` is not an address and a port",
 				       k->portals[i]);
 		else
 			port_take(l, ps, address, port, "a portal", node);
 	}
+}
+
+static void check_iscsi(struct config_load *l, yaml_node_t *controller, struct config_iscsi *c)
+{
+	yaml_node_t *map = config_node_key(l, controller, "iscsi");
+	if (!map)
+		return;
+	for (unsigned i = 0; i < ARRAY_LEN(iscsi_numbers); i++) {
+		const struct iscsi_number *n = &iscsi_numbers[i];
+		unsigned v = *iscsi_number(c, n);
+		char remedy[64];
+		snprintf(remedy, sizeof(remedy), "choose from %u to %u", n->min, n->max);
+		if (v < n->min || v > n->max)
+			config_problem(l, at(l, map, n->key), remedy, "%s cannot be %u", n->key, v);
+	}
+	yaml_node_t *chap = config_node_key(l, map, "chap");
+	if (chap && c->chap_count == 0)
+		config_problem(l, chap, "list at least one, or leave the key out",
+			       "chap allows nothing");
+	for (unsigned i = 0; i < c->chap_count; i++)
+		if (!word_in(c->chap[i],
+			     (const char *[]){"md5", "sha1", "sha256", "sha3-256", NULL}))
+			config_problem(l, config_node_item(l, chap, i),
+				       "write md5, sha1, sha256 or sha3-256",
+				       "`%.64s` is no CHAP algorithm", c->chap[i]);
 }
 
 static void check_controller(struct config_load *l, yaml_node_t *map, struct config_file *c,
@@ -340,6 +412,7 @@ static void check_controller(struct config_load *l, yaml_node_t *map, struct con
 	check_pin(l, map, k->pin, k->pin_count);
 	check_disks(l, map, c, i);
 	check_portals(l, map, k, ps);
+	check_iscsi(l, map, &k->iscsi);
 }
 
 static void check_port(struct config_load *l, yaml_node_t *map, const char *key, unsigned port,

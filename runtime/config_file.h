@@ -19,7 +19,15 @@
  *       pin: [0]                  # CPUs, optional
  *       io: uring                 # or threads
  *       disks: [/var/lib/isthmus/disk0.img, …]
- *       portals: ["0.0.0.0:3260"]
+ *       portals: ["0.0.0.0:3260", "10.0.0.1:3260,2"]  # perhaps with a portal group's tag
+ *       iscsi:                    # all optional; seconds
+ *         max_connections: 1024
+ *         login_timeout: 15
+ *         nop_interval: 30        # a silent initiator is asked for a sign of life
+ *         nop_timeout: 30         # and dropped when it gives none
+ *         data_timeout: 30        # the data of a write must go on coming
+ *         logout_time: 2          # to log out when the target stops
+ *         chap: [sha3-256, sha256, sha1, md5]  # what may be used
  *   heads:
  *     - name: head1
  *       group: g1
@@ -45,6 +53,13 @@ struct config_array {
 	char *watchdog_restart;
 };
 
+struct config_iscsi {
+	unsigned max_connections;
+	unsigned login_timeout, nop_interval, nop_timeout, data_timeout, logout_time; /* s */
+	char **chap;
+	unsigned chap_count;
+};
+
 struct config_controller {
 	char *name;
 	char *cache; /* as written */
@@ -57,6 +72,7 @@ struct config_controller {
 	unsigned disks_count;
 	char **portals;
 	unsigned portals_count;
+	struct config_iscsi iscsi;
 };
 
 struct config_head {

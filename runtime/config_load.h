@@ -14,7 +14,8 @@
 #define CONFIG_CONTROLLERS_MAX 16
 #define CONFIG_HEADS_MAX       64
 #define CONFIG_DISKS_MAX       256
-#define CONFIG_PORTALS_MAX     64
+#define CONFIG_PORTALS_MAX     16 /* as many as the target listens on */
+#define CONFIG_CHAP_MAX	       8
 #define CONFIG_PIN_MAX	       256
 #define CONFIG_NAME_MAX	       31
 #define CONFIG_TEXT_MAX	       1024

@@ -37,6 +37,17 @@ static const cyaml_schema_field_t array_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t iscsi_fields[] = {
+    NUMBER(config_iscsi, max_connections),
+    NUMBER(config_iscsi, login_timeout),
+    NUMBER(config_iscsi, nop_interval),
+    NUMBER(config_iscsi, nop_timeout),
+    NUMBER(config_iscsi, data_timeout),
+    NUMBER(config_iscsi, logout_time),
+    LIST(config_iscsi, chap, text_entry, CONFIG_CHAP_MAX),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t controller_fields[] = {
     TEXT_REQ(config_controller, name),
     TEXT(config_controller, cache),
@@ -45,6 +56,8 @@ static const cyaml_schema_field_t controller_fields[] = {
     TEXT(config_controller, io),
     LIST(config_controller, disks, text_entry, CONFIG_DISKS_MAX),
     LIST(config_controller, portals, text_entry, CONFIG_PORTALS_MAX),
+    CYAML_FIELD_MAPPING("iscsi", CYAML_FLAG_OPTIONAL, struct config_controller, iscsi,
+			iscsi_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t controller_entry = {

@@ -194,13 +194,22 @@ static int start_channels(struct controller *c)
 
 static int start_iscsi(struct controller *c)
 {
+	const struct config_iscsi *k = &c->me->iscsi;
 	struct iscsi_opts o = {
+	    .max_connections = k->max_connections,
+	    .login_timeout_s = k->login_timeout,
+	    .nop_interval_s = k->nop_interval,
+	    .nop_timeout_s = k->nop_timeout,
+	    .data_timeout_s = k->data_timeout,
+	    .logout_s = k->logout_time,
 	    .registry = c->registry,
 	    .reactors = c->reactors,
 	    .nreactors = c->nreactors,
 	    .portals = (const char *const *)c->me->portals,
 	    .nportals = c->me->portals_count,
 	};
+	for (unsigned i = 0; i < k->chap_count; i++)
+		o.chap_allowed |= iscsi_chap_algorithm(k->chap[i]);
 	return iscsi_server_start(&c->iscsi, &o);
 }
 

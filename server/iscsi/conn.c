@@ -10,7 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONN_MAGIC 0x6973636f
+#define CONN_MAGIC	     0x6973636f
+#define KEEPALIVE_IDLE_S     60
+#define KEEPALIVE_INTERVAL_S 15
+#define KEEPALIVE_COUNT	     4
 
 /* What a target's connection goes through; T numbers are those of RFC 7143 8.1. */
 static const struct {
@@ -184,11 +187,25 @@ void conn_settle(struct conn *c)
 	c->loose = false;
 }
 
+/* TCP's own keep-alive finds hosts that are gone while a connection may be silent (in login, in
+ * discovery); iSCSI's pings are told to live hosts. */
+static void set_options(int fd)
+{
+	static const struct {
+		int level, option, value;
+	} options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+		       {SOL_SOCKET, SO_KEEPALIVE, 1},
+		       {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+		       {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+		       {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT}};
+	for (unsigned i = 0; i < ARRAY_LEN(options); i++)
+		setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof(int));
+}
+
 void conn_adopt(struct worker *w, const struct accepted *a)
 {
-	int one = 1, fd = a->fd;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	int fd = a->fd;
+	set_options(fd);
 	struct conn *c = w->stopping ? NULL : conn_new(w, fd);
 	if (!c) {
 		close(fd);
@@ -317,6 +334,8 @@ void conn_tick(struct conn *c, uint64_t now)
 		conn_close(c, NULL);
 	else if (c->worker->stopping && c->last_word && now - c->last_word_ms > LINGER_S * 1000)
 		conn_close(c, "takes no answers while the target stops");
+	else if (c->logout_by_ms && now >= c->logout_by_ms && !c->last_word)
+		conn_drop(c);
 	else if (c->tx.blocked && now - c->tx.moved_ms > s->data_timeout_s * 1000ull)
 		conn_close(c, "takes no answers");
 	else if (data_overdue(c, now))

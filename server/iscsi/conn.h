@@ -276,6 +276,7 @@ struct conn {
 	struct waitq zombie_wait;
 	struct text_state text;
 	uint64_t up_ms, heard_ms, ping_ms, linger_ms, last_word_ms;
+	uint64_t logout_by_ms; /* 0: it was not asked to log out */
 	bool pinging;
 	uint32_t next_ttt;
 	char peer[64];
@@ -360,6 +361,10 @@ void conn_logout_request(struct conn *c, const struct bhs *b);
 void conn_reject(struct conn *c, const struct bhs *b, enum reject_reason why);
 /* A protocol error: reject, then the end of the connection. */
 void conn_protocol_error(struct conn *c, const struct bhs *b, const char *what);
+/* Asks the initiator to log out within that time; then it is dropped. */
+void conn_ask_logout(struct conn *c, unsigned seconds);
+/* Says that the session is dropped, and closes. Its tasks end now. */
+void conn_drop(struct conn *c);
 /* An asynchronous message. */
 void conn_async(struct conn *c, enum async_event ev, uint16_t p1, uint16_t p2, uint16_t p3);
 
@@ -389,6 +394,7 @@ struct session {
 	struct scsi_target *target;
 	struct scsi_nexus *nexus;
 	struct keys keys;
+	_Atomic unsigned logout_s; /* how long session_ask_logout() gives */
 	uint64_t since_ns;
 	counter commands, bytes_in, bytes_out; /* in: to the initiator */
 	TAILQ_ENTRY(session) link;
@@ -460,7 +466,8 @@ struct iscsi_server {
 	unsigned nworkers;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned nlisteners;
-	unsigned max_connections, login_timeout_s, nop_interval_s, data_timeout_s;
+	unsigned max_connections, login_timeout_s, nop_interval_s, nop_timeout_s, data_timeout_s;
+	unsigned logout_s;
 	unsigned chap_allowed;
 	_Atomic unsigned nconns;
 

@@ -32,6 +32,25 @@ void conn_async(struct conn *c, enum async_event ev, uint16_t p1, uint16_t p2, u
 	conn_tx_ctl(c, &b, NULL, 0);
 }
 
+void conn_ask_logout(struct conn *c, unsigned seconds)
+{
+	if (c->state != CONN_LOGGED_IN)
+		return;
+	conn_event(c, EV_ASK_LOGOUT);
+	c->logout_by_ms = conn_now_ms(c) + seconds * 1000ull;
+	conn_async(c, ASYNC_LOGOUT_REQUESTED, 0, 0, (uint16_t)seconds); /* it may be gone now */
+}
+
+void conn_drop(struct conn *c)
+{
+	conn_hold(c);
+	c->logout_by_ms = 0;
+	task_abort_all(c, NULL);
+	conn_async(c, ASYNC_DROP_SESSION, 0, (uint16_t)c->keys.v[KEY_TIME2WAIT], 0);
+	conn_close_after_send(c);
+	conn_release(c);
+}
+
 static void logout_answer(struct conn *c, const struct bhs *b, enum logout_response response)
 {
 	struct bhs r = {.opcode = OP_LOGOUT_RSP, .flags = PDU_FINAL, .response = (uint8_t)response};

@@ -1,6 +1,7 @@
 /* Admin verbs of the iSCSI target: its sessions, and counters for `isthmus top`. */
 #include "server/iscsi/conn.h"
 #include "runtime/admin.h"
+#include <errno.h>
 #include <string.h>
 
 static const char *digest_text(const struct session *s)
@@ -59,8 +60,35 @@ static int iscsi_stats(struct admin_call *call, void *arg)
 	return 0;
 }
 
+#define LOGOUT_WAIT_MAX 3600
+
+static int session_logout(struct admin_call *call, void *arg)
+{
+	struct iscsi_server *srv = arg;
+	const char *target = admin_arg_text(call, "target"),
+		   *who = admin_arg_text(call, "initiator");
+	uint64_t wait = 10;
+	if (!target && !who && !admin_arg_flag(call, "all"))
+		return admin_error(call, -EINVAL, "name --target or --initiator, or say --all",
+				   "it is not said whose sessions are meant");
+	int rc = admin_arg_u64(call, "wait", &wait);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (wait > LOGOUT_WAIT_MAX)
+		return admin_error(call, -EINVAL, "choose at most 3600 seconds",
+				   "%llu seconds are too long", (unsigned long long)wait);
+	unsigned n = wait ? iscsi_server_ask_logout(srv, target, who, (unsigned)wait)
+			  : iscsi_server_kick(srv, target, who);
+	admin_table(call, "logout", true);
+	admin_row(call);
+	admin_put_number(call, "sessions", n);
+	return 0;
+}
+
 int iscsi_admin_register(struct iscsi_server *s, struct admin_server *a)
 {
 	int rc = admin_register(a, "session.list", session_list, s);
+	if (rc == 0)
+		rc = admin_register(a, "session.logout", session_logout, s);
 	return rc < 0 ? rc : admin_register(a, "iscsi.stats", iscsi_stats, s);
 }

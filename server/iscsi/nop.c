@@ -1,7 +1,7 @@
 /*
  * NOP-Out and NOP-In: the initiator's pings are echoed; a connection that has
- * been silent for nop_interval is pinged, and dropped when it is silent for as
- * long again.
+ * been silent for nop_interval is pinged, and dropped when it gives no sign of
+ * life within nop_timeout.
  */
 #include "server/iscsi/conn.h"
 #include "runtime/check.h"
@@ -52,11 +52,12 @@ void conn_nop_window(struct conn *c)
 void conn_nop_tick(struct conn *c, uint64_t now)
 {
 	uint64_t interval = c->worker->server->nop_interval_s * 1000ull;
+	uint64_t timeout = c->worker->server->nop_timeout_s * 1000ull;
 	if (c->heard_ms > c->ping_ms)
 		c->pinging = false; /* any word will do */
 	if (now - c->heard_ms < interval)
 		return;
-	if (c->last_word || (c->pinging && now - c->ping_ms >= interval))
+	if (c->last_word || (c->pinging && now - c->ping_ms >= timeout))
 		conn_close(c, "silent");
 	else if (!c->pinging)
 		ping(c, now);

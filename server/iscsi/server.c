@@ -314,10 +314,17 @@ static struct iscsi_server *server_new(const struct iscsi_opts *o)
 	s->data_timeout_s = o->data_timeout_s ? o->data_timeout_s : 30;
 	s->chap_allowed = o->chap_allowed ? o->chap_allowed : CHAP_ALL;
 	s->nop_interval_s = o->nop_interval_s ? o->nop_interval_s : 30;
+	s->nop_timeout_s = o->nop_timeout_s ? o->nop_timeout_s : 30;
+	s->logout_s = o->logout_s ? o->logout_s : 2;
 	TAILQ_INIT(&s->sessions);
 	waitq_init(&s->gone);
 	pthread_mutex_init(&s->lock, NULL);
 	return s;
+}
+
+unsigned iscsi_chap_algorithm(const char *name)
+{
+	return chap_algorithm_bit(name);
 }
 
 int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
@@ -356,7 +363,7 @@ static void listeners_stop(void *arg)
 	server_part_stopped(s);
 }
 
-/* Says good-bye on every connection; they close when that has left. */
+/* Asks everybody to log out; conn_tick() drops who does not. */
 static void worker_stop(void *arg)
 {
 	struct worker *w = arg;
@@ -364,12 +371,12 @@ static void worker_stop(void *arg)
 	w->stopping = true;
 	TAILQ_FOREACH_SAFE (c, &w->conns, link, next) {
 		conn_hold(c);
-		if (c->state == CONN_LOGGED_IN) {
-			conn_async(c, ASYNC_DROP_SESSION, 0, (uint16_t)c->keys.v[KEY_TIME2WAIT], 0);
-			conn_close_after_send(c);
-		} else {
+		if (c->state == CONN_LOGGED_IN && c->session->nexus)
+			conn_ask_logout(c, w->server->logout_s);
+		else if (c->state == CONN_LOGGED_IN)
+			conn_drop(c);
+		else if (c->state != CONN_LOGOUT_REQUESTED)
 			conn_close(c, "the target stops");
-		}
 		conn_release(c);
 	}
 	if (atomic_load(&w->nconns) == 0)

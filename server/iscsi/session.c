@@ -185,18 +185,41 @@ void session_wait_zombies(struct session *s)
 
 /* ---- their end ---- */
 
-/* On the session's own reactor. */
-static void session_kill(void *arg)
+/* These on the session's own reactor. */
+
+/* Another one takes its place: its initiator knows. */
+static void session_replace(void *arg)
 {
 	struct session *s = arg;
-	session_close(s, NULL, "session ended by the target");
+	session_close(s, NULL, "replaced by a new session");
 	session_release(s);
 }
 
-static bool session_post_kill(struct session *s)
+/* With word to the initiator. */
+static void session_drop(void *arg)
+{
+	struct session *s = arg;
+	struct conn *c, *next;
+	s->ending = true;
+	TAILQ_FOREACH_SAFE (c, &s->conns, sibling, next)
+		if (c->state == CONN_LOGGED_IN || c->state == CONN_LOGOUT_REQUESTED)
+			conn_drop(c);
+	session_release(s);
+}
+
+static void session_ask_logout(void *arg)
+{
+	struct session *s = arg;
+	struct conn *c, *next;
+	TAILQ_FOREACH_SAFE (c, &s->conns, sibling, next)
+		conn_ask_logout(c, atomic_load(&s->logout_s));
+	session_release(s);
+}
+
+static bool session_post(struct session *s, void (*fn)(void *session))
 {
 	session_hold(s);
-	if (reactor_post(s->worker->reactor, session_kill, s) == 0)
+	if (reactor_post(s->worker->reactor, fn, s) == 0)
 		return true;
 	session_release(s);
 	return false;
@@ -205,7 +228,7 @@ static bool session_post_kill(struct session *s)
 /* The target was removed or admits this initiator no longer. Any thread. */
 static void session_gone(void *transport)
 {
-	session_post_kill(transport);
+	session_post(transport, session_drop);
 }
 
 /* Waits until no other session is there from this port, then enters this one. With the lock. */
@@ -215,7 +238,7 @@ static bool session_enter(struct iscsi_server *srv, struct session *s)
 	uint16_t told = 0; /* by TSIH: memory of an ended one may be another's already */
 	struct waiter w;
 	while ((old = find_same_port(srv, s))) {
-		if (old->tsih != told && !session_post_kill(old))
+		if (old->tsih != told && !session_post(old, session_replace))
 			return false;
 		told = old->tsih;
 		waitq_enter(&srv->gone, &w);
@@ -362,8 +385,9 @@ void session_leave(struct conn *c)
 		session_resume(s); /* what was waited for may never come now */
 }
 
-unsigned session_kill_all(struct iscsi_server *srv, const char *target, const char *initiator,
-			  const struct session *but)
+/* logout_s: 0 drops at once. */
+static unsigned sessions_end(struct iscsi_server *srv, const char *target, const char *initiator,
+			     const struct session *but, unsigned logout_s)
 {
 	struct session *s;
 	unsigned n = 0;
@@ -372,10 +396,23 @@ unsigned session_kill_all(struct iscsi_server *srv, const char *target, const ch
 		if (s == but || (target && strcmp(s->target_name, target) != 0) ||
 		    (initiator && strcmp(s->initiator, initiator) != 0))
 			continue;
-		n += session_post_kill(s);
+		atomic_store(&s->logout_s, logout_s);
+		n += session_post(s, logout_s ? session_ask_logout : session_drop);
 	}
 	pthread_mutex_unlock(&srv->lock);
 	return n;
+}
+
+unsigned session_kill_all(struct iscsi_server *srv, const char *target, const char *initiator,
+			  const struct session *but)
+{
+	return sessions_end(srv, target, initiator, but, 0);
+}
+
+unsigned iscsi_server_ask_logout(struct iscsi_server *srv, const char *target,
+				 const char *initiator, unsigned seconds)
+{
+	return sessions_end(srv, target, initiator, NULL, seconds);
 }
 
 unsigned iscsi_server_kick(struct iscsi_server *srv, const char *target, const char *initiator)

@@ -120,6 +120,19 @@ static void join(char *ret, size_t size, char **list, unsigned n)
 		at += (size_t)snprintf(ret + at, size - at, "%s%s", i ? " " : "", list[i]);
 }
 
+static void put_iscsi(struct admin_call *call, const struct config_iscsi *c)
+{
+	char text[128];
+	join(text, sizeof(text), c->chap, c->chap_count);
+	admin_put_number(call, "max_connections", c->max_connections);
+	admin_put_number(call, "login_timeout", c->login_timeout);
+	admin_put_number(call, "nop_interval", c->nop_interval);
+	admin_put_number(call, "nop_timeout", c->nop_timeout);
+	admin_put_number(call, "data_timeout", c->data_timeout);
+	admin_put_number(call, "logout_time", c->logout_time);
+	admin_put_text(call, "chap", "%s", c->chap_count ? text : "all");
+}
+
 static int verb_config_show(struct admin_call *call, void *arg)
 {
 	struct supervisor *s = arg;
@@ -147,6 +160,7 @@ static int verb_config_show(struct admin_call *call, void *arg)
 		admin_put_text(call, "io", "%s", k->io);
 		join(text, sizeof(text), k->portals, k->portals_count);
 		admin_put_text(call, "portals", "%s", text);
+		put_iscsi(call, &k->iscsi);
 		join(text, sizeof(text), k->disks, k->disks_count);
 		admin_put_text(call, "disks", "%s", text);
 	}

@@ -94,6 +94,13 @@ static void put_list(FILE *f, const char *key, char **list, unsigned n)
 		fprintf(f, "%s,", list[i]);
 }
 
+static void put_iscsi(FILE *f, const struct config_iscsi *c)
+{
+	fprintf(f, "iscsi=%u,%u,%u,%u,%u,%u,", c->max_connections, c->login_timeout,
+		c->nop_interval, c->nop_timeout, c->data_timeout, c->logout_time);
+	put_list(f, "chap", c->chap, c->chap_count);
+}
+
 static void put_pin(FILE *f, const int *pin, unsigned n)
 {
 	fprintf(f, "pin=");
@@ -116,6 +123,7 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 		fprintf(f, "%llu %u %s ", (unsigned long long)k->cache_bytes, k->reactors, k->io);
 		put_list(f, "disks", k->disks, k->disks_count);
 		put_list(f, "portals", k->portals, k->portals_count);
+		put_iscsi(f, &k->iscsi);
 		put_pin(f, k->pin, k->pin_count);
 	} else if (h) {
 		fprintf(f, "%s %s %s %u %u %s %llu %s ", h->group, h->controller, h->address,

@@ -1,5 +1,6 @@
 /* Connections over the loopback: pings, text, logout, sessions and their ends. */
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -211,23 +212,121 @@ START_TEST(more_connections_than_allowed_are_told)
 }
 END_TEST
 
-START_TEST(stop_tells_the_initiator)
+static void *stopper(void *arg)
 {
-	login(NULL);
 	target_stop(&target);
+	return arg;
+}
+
+/* Asked to log out, then dropped when it has not: with word each time. */
+START_TEST(stop_asks_for_logout)
+{
+	pthread_t t;
+	login(NULL);
+	uint64_t t0 = env_now_ns(env_real());
+	ck_assert_int_eq(pthread_create(&t, NULL, stopper, NULL), 0);
 	client_expect(c, OP_ASYNC);
-	ck_assert_uint_eq(c->bhs.event, 3);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_LOGOUT_REQUESTED);
+	ck_assert_uint_eq(be16_get(c->bhs.parameter3), _i ? 30 : 2);
+	client_ready(c); /* it is served meanwhile */
+	if (_i) {
+		ck_assert_uint_eq(logout(LOGOUT_SESSION, 0), LOGOUT_OK);
+	} else {
+		client_expect(c, OP_ASYNC);
+		ck_assert_uint_eq(c->bhs.event, ASYNC_DROP_SESSION);
+	}
 	ck_assert(!client_recv(c));
+	pthread_join(t, NULL);
+	ck_assert_uint_lt(env_now_ns(env_real()) - t0, 20 * NS_PER_S);
 	target_start(&target, 1, "[::1]:0", NULL);
 }
 END_TEST
 
 START_TEST(kicked_sessions_end)
 {
+	uint8_t cdb[16];
 	login(NULL);
+	cdb_rw(cdb, true, 0, 16);
+	client_command(c, 0xa0, cdb, 8192, NULL, 0);
+	client_expect(c, OP_R2T);
 	ck_assert_uint_eq(iscsi_server_kick(target.server, "iqn.other", NULL), 0);
 	ck_assert_uint_eq(iscsi_server_kick(target.server, TARGET_OPEN, HOST), 1);
+	client_expect(c, OP_ASYNC);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_DROP_SESSION);
+	ck_assert_int_eq(target.volume->writes, 0);
 	ck_assert(!client_recv(c));
+}
+END_TEST
+
+START_TEST(an_initiator_is_asked_to_log_out)
+{
+	login(NULL);
+	ck_assert_uint_eq(iscsi_server_ask_logout(target.server, NULL, "iqn.other", 1), 0);
+	ck_assert_uint_eq(iscsi_server_ask_logout(target.server, NULL, HOST, 1), 1);
+	client_expect(c, OP_ASYNC);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_LOGOUT_REQUESTED);
+	ck_assert_uint_eq(be16_get(c->bhs.parameter3), 1);
+	if (_i) {
+		ck_assert_uint_eq(logout(LOGOUT_SESSION, 0), LOGOUT_OK);
+		ck_assert(!client_recv(c));
+		client_free(c);
+		c = client_connect(target.port);
+		login(NULL); /* it may come again */
+		return;
+	}
+	client_expect(c, OP_ASYNC);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_DROP_SESSION);
+	ck_assert(!client_recv(c));
+}
+END_TEST
+
+static void setup_pings(void)
+{
+	peer_setup(&(struct iscsi_opts){.nop_interval_s = 1, .nop_timeout_s = 1, .logout_s = 30});
+}
+
+START_TEST(a_silent_peer_is_asked_and_dropped)
+{
+	login(NULL);
+	client_expect(c, OP_NOP_IN);
+	ck_assert_uint_eq(be32_get(c->bhs.itt), PDU_NO_TAG);
+	uint32_t ttt = be32_get(c->bhs.ttt);
+	ck_assert_uint_ne(ttt, PDU_NO_TAG);
+	struct bhs b = {.opcode = OP_NOP_OUT | PDU_IMMEDIATE, .flags = PDU_FINAL};
+	be32_put(b.itt, PDU_NO_TAG);
+	be32_put(b.ttt, ttt);
+	be32_put(b.cmdsn, c->cmdsn);
+	client_send(c, &b, NULL, 0);
+	client_expect(c, OP_NOP_IN); /* it lives on, and is asked again */
+	ck_assert_uint_ne(be32_get(c->bhs.ttt), ttt);
+	ck_assert(!client_recv(c));
+}
+END_TEST
+
+START_TEST(too_many_immediate_commands_are_rejected)
+{
+	uint8_t cdb[16];
+	static uint8_t back[512];
+	login(NULL);
+	target.volume->miss = true;
+	wait_ms = 300;
+	cdb_rw(cdb, false, 0, 1);
+	uint32_t first = c->itt + 1;
+	for (unsigned i = 0; i < 65; i++) {
+		struct bhs b = {.opcode = OP_SCSI_CMD | PDU_IMMEDIATE, .flags = 0xc0};
+		be32_put(b.itt, ++c->itt);
+		be32_put(b.edtl, 512);
+		be32_put(b.cmdsn, c->cmdsn);
+		memcpy(b.cdb, cdb, 16);
+		client_send(c, &b, NULL, 0);
+	}
+	client_expect(c, OP_REJECT);
+	ck_assert_uint_eq(c->bhs.reason, REJECT_IMMEDIATE);
+	ck_assert_uint_eq(be32_get(c->data + 16), c->itt);
+	for (unsigned i = 0; i < 64; i++)
+		ck_assert_uint_eq(take_data(first + i, back), 512);
+	wait_ms = 0;
+	client_ready(c);
 }
 END_TEST
 
@@ -268,10 +367,18 @@ int main(void)
 	tcase_add_test(tc, a_new_login_replaces_the_session);
 	tcase_add_test(tc, sessions_that_cannot_be_joined);
 	tcase_add_test(tc, more_connections_than_allowed_are_told);
-	tcase_add_test(tc, stop_tells_the_initiator);
 	tcase_add_test(tc, kicked_sessions_end);
+	tcase_add_loop_test(tc, an_initiator_is_asked_to_log_out, 0, 2);
+	tcase_add_test(tc, too_many_immediate_commands_are_rejected);
+	tcase_add_loop_test(tc, stop_asks_for_logout, 0, 1);
 	tcase_add_test(tc, garbage_first_closes);
 	tcase_add_test(tc, commands_during_login_are_refused);
 	suite_add_tcase(suite, tc);
+	TCase *pings = tcase_create("pings");
+	tcase_add_checked_fixture(pings, setup_pings, peer_teardown);
+	tcase_set_timeout(pings, 30);
+	tcase_add_test(pings, a_silent_peer_is_asked_and_dropped);
+	tcase_add_loop_test(pings, stop_asks_for_logout, 1, 2);
+	suite_add_tcase(suite, pings);
 	return peer_run(suite);
 }

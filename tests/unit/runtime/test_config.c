@@ -73,6 +73,10 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(k->portals_count, 1);
 	ck_assert_str_eq(k->portals[0], "0.0.0.0:3260");
 	ck_assert_str_eq(k->io, "uring");
+	ck_assert_uint_eq(k->iscsi.max_connections, 1024);
+	ck_assert_uint_eq(k->iscsi.nop_interval, 30);
+	ck_assert_uint_eq(k->iscsi.logout_time, 2);
+	ck_assert_uint_eq(k->iscsi.chap_count, 0);
 	const struct config_head *h = config_head(c, "h1");
 	ck_assert_ptr_nonnull(h);
 	ck_assert_str_eq(h->controller, "a");
@@ -99,7 +103,9 @@ START_TEST(all_values_are_read)
 	    "        log_level: debug, admin_group: '', watchdog: 0, watchdog_restart: yes}\n"
 	    "controllers:\n"
 	    "  - name: a\n    cache: 1.5GiB\n    reactors: 2\n    pin: [0, 3]\n    io: threads\n"
-	    "    disks: [/d0, /d1]\n    portals: ['127.0.0.1:3260', '[::1]:3260']\n"
+	    "    disks: [/d0, /d1]\n    portals: ['127.0.0.1:3260', '[::1]:3260,7']\n"
+	    "    iscsi: {max_connections: 9, nop_interval: 5, nop_timeout: 6, chap: [sha256, "
+	    "md5]}\n"
 	    "  - name: b\n    disks: [/d2]\n    portals: ['127.0.0.1:3261']\n"
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
@@ -113,6 +119,14 @@ START_TEST(all_values_are_read)
 	ck_assert_uint_eq(c->controllers[0].pin_count, 2);
 	ck_assert_int_eq(c->controllers[0].pin[1], 3);
 	ck_assert_uint_eq(c->controllers[0].portals_count, 2);
+	const struct config_iscsi *i = &c->controllers[0].iscsi;
+	ck_assert_uint_eq(i->max_connections, 9);
+	ck_assert_uint_eq(i->nop_interval, 5);
+	ck_assert_uint_eq(i->nop_timeout, 6);
+	ck_assert_uint_eq(i->data_timeout, 30);
+	ck_assert_uint_eq(i->chap_count, 2);
+	ck_assert_str_eq(i->chap[1], "md5");
+	ck_assert_uint_eq(c->controllers[1].iscsi.max_connections, 1024);
 	ck_assert_uint_eq(c->heads[0].mount_port, 0);
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
 	config_file_free(c);
@@ -174,6 +188,16 @@ static const struct {
     {"array: {}\n" CONTROLLER "    portals: ['host:3260']\n", 5, "not an address and a port"},
     {"array: {}\n" CONTROLLER "    portals: ['::1:3260']\n", 5, "not an address and a port"},
     {"array: {}\n" CONTROLLER "    portals: ['[]:3260']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['1.1.1.1:80,0']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    portals: ['1.1.1.1:80,65536']\n", 5, "not an address and"},
+    {"array: {}\n" CONTROLLER "    portals: ['1.1.1.1:80,']\n", 5, "not an address and a port"},
+    {"array: {}\n" CONTROLLER "    iscsi: 3\n", 5, "a section of keys"},
+    {"array: {}\n" CONTROLLER "    iscsi: {odd: 3}\n", 5, "unknown key"},
+    {"array: {}\n" CONTROLLER "    iscsi: {nop_interval: 0}\n", 5, "cannot be 0"},
+    {"array: {}\n" CONTROLLER "    iscsi:\n      data_timeout: 3601\n", 6, "cannot be 3601"},
+    {"array: {}\n" CONTROLLER "    iscsi: {max_connections: many}\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    iscsi: {chap: []}\n", 5, "chap allows nothing"},
+    {"array: {}\n" CONTROLLER "    iscsi: {chap: [md5,\n       md4]}\n", 6, "no CHAP algorithm"},
     {"array: {}\n" CONTROLLER "    portals: ['1.1.1.1:80', '0.0.0.0:80']\n", 5, "already taken"},
     {"array: {}\ncontrollers:\n  - name: a\n", 3, "has no disks"},
     {"array: {}\ncontrollers:\n  - name: a\n    disks: [/d, /d]\n", 4, "already listed"},
