@@ -196,6 +196,13 @@ static const struct admin_arg backup_run_args[] = {
     {"head", 0, "let this head give the order, over its channel"},
     END,
 };
+static const struct admin_arg backup_policy_args[] = {
+    {"group", POS_OPT, "head group (default: all to show, the only one to set)"},
+    {"interval", 0, "its heads order a backup this long after the last: 90s, 15m, 2h, 1d"},
+    {"manual", ADMIN_FLAG, "they order none; backups are made by `backup run`"},
+    {"all", ADMIN_FLAG, "set it for all groups"},
+    END,
+};
 static const struct admin_arg backup_group_args[] = {
     {"group", POS_OPT, "only this head group (default: all)"},
     END,
@@ -315,6 +322,8 @@ const struct verb verb_table[] = {
     {"backup.list", VERB_CONTROLLER, 0, backup_group_args, "list backups with time and bytes",
      NULL},
     {"backup.status", VERB_CONTROLLER, 0, backup_group_args, "show backups under way", NULL},
+    {"backup.policy", VERB_CONTROLLER, 0, backup_policy_args,
+     "show or set when backups are made (default: every hour)", NULL},
     {"backup.verify", VERB_CONTROLLER, VERB_LONG, backup_group_args,
      "read backups and compare their checksums", NULL},
 

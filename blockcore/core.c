@@ -107,6 +107,14 @@ const Isthmus__Pool *meta_pool_find(const Isthmus__ArrayMeta *am, const char *na
 	return NULL;
 }
 
+const Isthmus__HeadGroup *meta_group_find(const Isthmus__ArrayMeta *am, const char *name)
+{
+	for (size_t i = 0; i < am->n_groups; i++)
+		if (strcmp(am->groups[i]->name, name) == 0)
+			return am->groups[i];
+	return NULL;
+}
+
 Isthmus__Volume *meta_volume_find(const Isthmus__ArrayMeta *am, const char *name)
 {
 	for (size_t i = 0; i < am->n_volumes; i++)

@@ -72,5 +72,7 @@ int core_admin_register(struct core *c, struct admin_server *s)
 		rc = core_admin_export(c, s);
 	if (rc == 0)
 		rc = core_admin_group(c, s);
+	if (rc == 0)
+		rc = core_admin_backup(c, s);
 	return rc;
 }

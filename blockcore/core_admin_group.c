@@ -1,4 +1,4 @@
-/* group.create, group.list, group.remove; backup.run, backup.list, backup.status, backup.verify */
+/* group.create, group.list, group.remove */
 #include "blockcore/core_admin.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -10,14 +10,6 @@
 
 #define PIV_SIZE_DEFAULT (64 * 1024 * 1024ull)
 #define PIV_SIZE_MIN	 (4 * 1024 * 1024ull)
-
-static const Isthmus__HeadGroup *group_find(const Isthmus__ArrayMeta *am, const char *name)
-{
-	for (size_t i = 0; i < am->n_groups; i++)
-		if (strcmp(am->groups[i]->name, name) == 0)
-			return am->groups[i];
-	return NULL;
-}
 
 static int no_group(struct admin_call *call, const char *name)
 {
@@ -35,7 +27,7 @@ struct group_add {
 static int change_add_group(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
 	const struct group_add *a = arg;
-	if (group_find(am, a->name)) {
+	if (meta_group_find(am, a->name)) {
 		snprintf(why, CORE_WHY_LEN, "there is a head group '%s' already", a->name);
 		return -EEXIST;
 	}
@@ -63,7 +55,7 @@ static int check_group(struct core *c, const char *name, uint64_t size, char *wh
 			 name);
 		return -EINVAL;
 	}
-	if (group_find(meta_get(c->meta), name)) {
+	if (meta_group_find(meta_get(c->meta), name)) {
 		snprintf(why, CORE_WHY_LEN, "there is a head group '%s' already", name);
 		return -EEXIST;
 	}
@@ -181,7 +173,7 @@ static int verb_remove(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
 	const char *name = core_admin_text(call, "name");
-	const Isthmus__HeadGroup *g = group_find(meta_get(c->meta), name);
+	const Isthmus__HeadGroup *g = meta_group_find(meta_get(c->meta), name);
 	char why[CORE_WHY_LEN] = "";
 	if (!g)
 		return no_group(call, name);
@@ -194,166 +186,12 @@ static int verb_remove(struct admin_call *call, void *arg)
 	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
-/* ---- backups ---- */
-
-/* Names of the groups a backup verb is about, to be freed; n 0 and an error answered. */
-static int choose_groups(struct core *c, struct admin_call *call, bool all_by_default, char ***ret,
-			 size_t *ret_n)
-{
-	const Isthmus__ArrayMeta *am = meta_get(c->meta);
-	const char *name = admin_arg_text(call, "group");
-	bool all = !name && (all_by_default || admin_arg_flag(call, "all"));
-	if (name && !group_find(am, name))
-		return no_group(call, name);
-	if (!name && am->n_groups == 0 && !all_by_default)
-		return admin_error(call, -ENOENT, "make one: `isthmus group create`",
-				   "there is no head group");
-	if (!name && !all && am->n_groups > 1)
-		return admin_error(call, -EINVAL, "name one, or say --all",
-				   "there are %zu head groups", am->n_groups);
-	char **names = calloc(am->n_groups ? am->n_groups : 1, sizeof(*names));
-	size_t n = 0;
-	if (!names)
-		return -ENOMEM;
-	for (size_t i = 0; i < am->n_groups; i++)
-		if (!name || strcmp(am->groups[i]->name, name) == 0)
-			names[n++] = strdup(am->groups[i]->name);
-	*ret = names;
-	*ret_n = n;
-	return 0;
-}
-
-static void free_names(char **names, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
-}
-
-static int verb_backup_run(struct admin_call *call, void *arg)
-{
-	struct core *c = arg;
-	struct core_progress p = {call, "copying"};
-	char why[CORE_WHY_LEN], **names;
-	size_t n;
-	int rc = choose_groups(c, call, false, &names, &n);
-	if (rc)
-		return rc;
-	admin_table(call, "backups", false);
-	for (size_t i = 0; i < n && rc == 0; i++) {
-		struct backup_result r;
-		rc = core_backup_group(c, names[i], core_admin_progress, &p, &r, why);
-		if (rc) {
-			core_admin_fail(call, rc, why);
-			break;
-		}
-		admin_row(call);
-		admin_put_text(call, "group", "%s", names[i]);
-		admin_put_number(call, "backup", r.seq);
-		admin_put_bytes(call, "copied", r.bytes_copied);
-		admin_put_bytes(call, "of", r.bytes_total);
-		admin_put_duration(call, "took", r.duration_ns);
-	}
-	free_names(names, n);
-	return rc;
-}
-
-static void put_backup(struct core *c, struct admin_call *call, const Isthmus__HeadGroup *g,
-		       bool status)
-{
-	const Isthmus__Volume *b = meta_volume_by_id(meta_get(c->meta), g->backup_volume);
-	struct volume *v = core_volume_get(c, g->piv_volume);
-	uint64_t done = 0, total = 0;
-	bool running = v && volume_backup_progress(v, &done, &total);
-	admin_row(call);
-	admin_put_text(call, "group", "%s", g->name);
-	if (status) {
-		admin_put_text(call, "state", "%s", running ? "copying" : "idle");
-		admin_put_bytes(call, "done", running ? done : 0);
-		admin_put_bytes(call, "of", running ? total : 0);
-	}
-	admin_put_number(call, "backup", b ? b->backup_seq : 0);
-	if (b && b->backup_seq)
-		admin_put_time(call, "time", b->backup_time_ns);
-	else
-		admin_put_text(call, "time", "%s", "never");
-	if (!status) {
-		admin_put_duration(call, "took", b ? b->backup_duration_ns : 0);
-		admin_put_bytes(call, "copied", b ? b->backup_bytes : 0);
-		admin_put_bytes(call, "size", b ? b->size : 0);
-		admin_put_text(call, "checksum", "%08x", b ? b->backup_crc : 0);
-	}
-	core_volume_put(v);
-}
-
-static int list_backups(struct core *c, struct admin_call *call, bool status)
-{
-	char **names;
-	size_t n;
-	int rc = choose_groups(c, call, true, &names, &n);
-	if (rc)
-		return rc;
-	admin_table(call, "backups", false);
-	for (size_t i = 0; i < n; i++)
-		put_backup(c, call, group_find(meta_get(c->meta), names[i]), status);
-	free_names(names, n);
-	return 0;
-}
-
-static int verb_backup_list(struct admin_call *call, void *arg)
-{
-	return list_backups(arg, call, false);
-}
-
-static int verb_backup_status(struct admin_call *call, void *arg)
-{
-	return list_backups(arg, call, true);
-}
-
-/* ok, "none yet" or the damage, for one group. */
-static int verify_one(struct core *c, struct admin_call *call, const char *name)
-{
-	const Isthmus__ArrayMeta *am = meta_get(c->meta);
-	const Isthmus__HeadGroup *g = group_find(am, name);
-	const Isthmus__Volume *b = g ? meta_volume_by_id(am, g->backup_volume) : NULL;
-	if (!b)
-		return 0;
-	uint64_t seq = b->backup_seq;
-	int rc = seq ? core_backup_verify(c, b->id, b->backup_crc) : 0;
-	admin_row(call);
-	admin_put_text(call, "group", "%s", name);
-	admin_put_number(call, "backup", seq);
-	admin_put_text(call, "result", "%s", !seq ? "none yet" : rc ? err_text(rc) : "ok");
-	return rc;
-}
-
-static int verb_backup_verify(struct admin_call *call, void *arg)
-{
-	struct core *c = arg;
-	char **names;
-	size_t n;
-	int bad = 0, rc = choose_groups(c, call, true, &names, &n);
-	if (rc)
-		return rc;
-	admin_table(call, "backups", false);
-	for (size_t i = 0; i < n; i++) {
-		rc = verify_one(c, call, names[i]);
-		bad = rc ? rc : bad;
-	}
-	free_names(names, n);
-	if (!bad)
-		return 0;
-	return admin_error(call, bad, "run `isthmus backup run` and look at `isthmus event list`",
-			   "a backup does not hold: %s", err_text(bad));
-}
-
 int core_admin_group(struct core *c, struct admin_server *s)
 {
 	static const struct core_verb verbs[] = {
-	    {"group.create", verb_create},	   {"group.list", verb_list},
-	    {"group.remove", verb_remove},	   {"backup.run", verb_backup_run},
-	    {"backup.list", verb_backup_list},	   {"backup.status", verb_backup_status},
-	    {"backup.verify", verb_backup_verify},
+	    {"group.create", verb_create},
+	    {"group.list", verb_list},
+	    {"group.remove", verb_remove},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

@@ -31,6 +31,38 @@ static int change_backup(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return 0;
 }
 
+/* A head writes its heartbeat every half second: after this long it is known who writes where. */
+#define SETTLE_NS (1500 * NS_PER_MS)
+
+/*
+ * Heads that cannot use their volume keep their state on the backup, which is the truth then and
+ * must not be overwritten. A write seen on it may be from before they went back, and after a start
+ * of the controller nothing is known at all: then the heartbeats are waited for. -ERR_DEGRADED:
+ * they go to the backup; -ERR_DISCONNECTED: nobody writes either, so nobody knows which of the two
+ * is newer.
+ */
+static int who_writes(struct core *c, struct volume *from, struct volume *to)
+{
+	const Isthmus__Volume *mf = meta_volume_by_id(meta_get(c->meta), volume_id(from));
+	const Isthmus__Volume *mt = meta_volume_by_id(meta_get(c->meta), volume_id(to));
+	bool state = mf && strcmp(mf->purpose, "piv") == 0; /* of heads: it has heartbeats */
+	bool first = !to->backup.asked && mt && mt->backup_seq > 0;
+	bool written = volume_written(to);
+	to->backup.asked = true;
+	if (!written && !(first && state))
+		return 0;
+	volume_written(from);
+	env_sleep_ns(c->env, SETTLE_NS);
+	int rc = 0;
+	if (volume_written(to))
+		rc = -ERR_DEGRADED;
+	else if (state && !volume_written(from))
+		rc = -ERR_DISCONNECTED;
+	if (rc) /* asked again next time, whoever is gone by then */
+		to->backup.asked = false;
+	return rc;
+}
+
 int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		    struct backup_result *ret)
@@ -42,14 +74,10 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 	uint64_t start = env_now_ns(c->env);
 	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
 	int rc = from && to ? 0 : -ENOENT;
-	/* Heads that cannot use their volume keep their state on the backup: it is the truth then.
-	 */
-	if (rc == 0 && volume_written(to))
-		rc = -ERR_DEGRADED;
-	if (rc == 0)
+	if (rc == 0 && !(rc = who_writes(c, from, to))) {
 		rc = volume_backup_run(from, to, progress, arg, &vr);
-	if (to && rc != -ERR_DEGRADED)
 		volume_written(to); /* that was the copying; a head on it writes again at once */
+	}
 	if (rc == 0) {
 		r.duration_ns = env_now_ns(c->env) - start;
 		r.bytes_copied = vr.bytes_copied;
@@ -63,7 +91,7 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		    LOG_L_ERROR, "backup.refused",
 		    "backup of volume %s: heads keep their state on %s, it is not overwritten",
 		    volume_name(from), volume_name(to));
-	else if (rc && rc != -EBUSY)
+	else if (rc && rc != -EBUSY && rc != -ERR_DISCONNECTED)
 		event_write(LOG_L_ERROR, "backup.failed", "backup of volume %s: %s",
 			    from ? volume_name(from) : "?", err_text(rc));
 	else if (rc == 0)
@@ -108,11 +136,15 @@ int core_backup_group(struct core *c, const char *group,
 			continue;
 		int rc = core_backup_run(c, g->piv_volume, g->backup_volume, progress, arg, ret);
 		if (rc)
-			snprintf(why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
-				 rc == -EBUSY	       ? "one is under way already"
-				 : rc == -ERR_DEGRADED ? "heads keep their state on the backup "
-							 "volume; it is not overwritten"
-						       : err_text(rc));
+			snprintf(
+			    why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
+			    rc == -EBUSY	  ? "one is under way already"
+			    : rc == -ERR_DEGRADED ? "heads keep their state on the backup "
+						    "volume; it is not overwritten"
+			    : rc == -ERR_DISCONNECTED
+				? "no head of it is up, so nothing tells whether its volume or "
+				  "the backup is newer; start a head"
+				: err_text(rc));
 		return rc;
 	}
 	snprintf(why, CORE_WHY_LEN, "there is no head group '%.80s'; see `isthmus group list`",

@@ -69,6 +69,7 @@ struct core_pool *core_pool_find(struct core *c, const char *name);
 struct core_pool *core_pool_by_uuid(struct core *c, const uint8_t *uuid);
 struct disk *core_disk_find(struct core *c, const char *path);
 const Isthmus__Pool *meta_pool_find(const Isthmus__ArrayMeta *am, const char *name);
+const Isthmus__HeadGroup *meta_group_find(const Isthmus__ArrayMeta *am, const char *name);
 Isthmus__Volume *meta_volume_find(const Isthmus__ArrayMeta *am, const char *name);
 Isthmus__Volume *meta_volume_by_id(const Isthmus__ArrayMeta *am, uint32_t id);
 /* Counts fn(arg) as under way until it returns; core_close() waits for it. */
@@ -115,6 +116,7 @@ int core_admin_pool(struct core *c, struct admin_server *s);
 int core_admin_volume(struct core *c, struct admin_server *s);
 int core_admin_fs(struct core *c, struct admin_server *s);
 int core_admin_export(struct core *c, struct admin_server *s);
+int core_admin_backup(struct core *c, struct admin_server *s);
 int core_admin_group(struct core *c, struct admin_server *s);
 int core_admin_status(struct core *c, struct admin_server *s);
 

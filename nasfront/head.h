@@ -79,6 +79,14 @@ struct head {
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
 
+	struct {		      /* head_backup.c */
+		uint64_t interval_ns; /* 0: none are ordered */
+		uint64_t since_ns;    /* real time: the interval was set */
+		uint64_t last_ns;     /* of the last one of anybody, real time; 0: never */
+		bool runs;
+		struct waitq wake, ended;
+	} backup;
+
 	uv_signal_t signals[2];
 };
 
@@ -92,6 +100,11 @@ void head_config_close(struct head *h);
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg);
 void head_state_close(struct head *h);
 void head_state_client_seen(void *arg, const char *address, const char *export_path);
+
+/* head_backup.c: a task that orders backups of the group's state when they are due. */
+void head_backup_apply(struct head *h, const Isthmus__NasConfig *cfg);
+/* Waits for the task's end; the channel is closed already. */
+void head_backup_join(struct head *h);
 
 /* head_admin.c */
 int head_admin_start(struct head *h);

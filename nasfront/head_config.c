@@ -310,5 +310,6 @@ void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasCon
 		head_in_service(h);
 	/* After service began: it is not waited for. */
 	head_state_apply(h, cfg);
+	head_backup_apply(h, cfg);
 	task_mutex_unlock(&h->config_lock);
 }

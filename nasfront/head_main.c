@@ -231,6 +231,7 @@ static void stop_task(void *arg)
 	}
 	if (h->channel)
 		channel_close(h->channel);
+	head_backup_join(h);
 	admin_server_free(h->admin);
 	rpc_server_free(h->rpc);
 	nfs_free(h->nfs);

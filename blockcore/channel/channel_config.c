@@ -2,6 +2,7 @@
  * A head's part of the array metadata: its file systems with their exports,
  * and the volumes of its group's running state.
  */
+#include "blockcore/control/meta.h"
 #include "blockcore/channel/channel_server_impl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,10 @@ static void fill(struct shallow *w, const Isthmus__ArrayMeta *am, const char *he
 		w->cfg.piv_volume = g->piv_volume;
 		w->cfg.backup_volume = g->backup_volume;
 		w->cfg.group_id = g->id;
+		w->cfg.backup_interval = g->backup_volume ? meta_backup_interval(g) : 0;
+		for (size_t i = 0; i < am->n_volumes; i++)
+			if (am->volumes[i]->id == g->backup_volume)
+				w->cfg.backup_time_ns = am->volumes[i]->backup_time_ns;
 	}
 }
 

@@ -39,6 +39,16 @@ int meta_watch(struct meta *m, void (*fn)(void *arg, const Isthmus__ArrayMeta *a
 	       struct meta_watch **ret);
 void meta_unwatch(struct meta *m, struct meta_watch *w);
 
+#define BACKUP_INTERVAL_DEFAULT 3600ull
+#define BACKUP_INTERVAL_MAX	(365 * 24 * 3600ull)
+/* Seconds between the backups that heads of a group order; 0: they order none. */
+static inline uint64_t meta_backup_interval(const Isthmus__HeadGroup *g)
+{
+	if (g->backup_manual)
+		return 0;
+	return g->backup_interval ? g->backup_interval : BACKUP_INTERVAL_DEFAULT;
+}
+
 /* Helpers for repeated fields made by protobuf-c: appends item to a pointer array; removes
  * number i (the caller frees the item). */
 int pb_append(void *array_ptr, size_t *n, void *item);

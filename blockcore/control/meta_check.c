@@ -3,6 +3,7 @@
  * sorting, so that a hostile message of 7 MiB costs no more than n log n.
  */
 #include "blockcore/control/meta_check.h"
+#include "blockcore/control/meta.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -466,6 +467,10 @@ static int check_groups(const struct checker *k)
 			return bad(k, "group %s: backup_volume %u is not there or is the PIV",
 				   g->name, g->backup_volume);
 	}
+	for (size_t i = 0; i < am->n_groups; i++)
+		if (am->groups[i]->backup_interval > BACKUP_INTERVAL_MAX)
+			return bad(k, "group %s: backup_interval is more than a year",
+				   am->groups[i]->name);
 	return MEMBERS_UNIQUE(k, am->groups, am->n_groups, Isthmus__HeadGroup, name, "groups.name");
 }
 

@@ -47,6 +47,7 @@ struct volume_backup {
 	atomic_bool active;   /* chunks of `todo` are saved before they are written */
 	atomic_bool tracking; /* `changed` is there */
 	atomic_bool written;  /* by a user of the volume, since it was last asked */
+	bool asked;	      /* by a backup, since the volume was attached */
 	uint64_t nchunks;
 	_Atomic uint64_t *changed; /* bitmaps: since the last instant */
 	/* Under `lock`: */

@@ -227,6 +227,91 @@ RIG_TEST(refused)
 	pair_close(&p);
 }
 
+static struct volume *beaten; /* where the heads' heartbeats go; NULL: no head is up */
+static bool beating;
+
+static void heartbeats(void *arg)
+{
+	struct env *env = sim_env(((struct rig *)arg)->sim);
+	while (beating) {
+		if (beaten)
+			ck_assert_int_eq(rig_write(beaten, 0, 4096, 9, false), 0);
+		env_sleep_ns(env, 500 * NS_PER_MS);
+	}
+}
+
+static void state_pair(struct pair *p, struct rig *r)
+{
+	char why[CORE_WHY_LEN];
+	uint32_t from, to;
+	p->r = r;
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid10", 0, 4);
+	struct volume_want w = {.name = "piv", .pool = "p", .purpose = "piv", .size = SIZE};
+	ck_assert_int_eq(core_volume_make(r->core, &w, &from, why), 0);
+	w = (struct volume_want){.name = "backup",
+				 .pool = "p",
+				 .purpose = "piv-backup",
+				 .size = SIZE,
+				 .backup_of = from};
+	ck_assert_int_eq(core_volume_make(r->core, &w, &to, why), 0);
+	p->from = core_volume_get(r->core, from);
+	p->to = core_volume_get(r->core, to);
+}
+
+static int backup_rc(struct pair *p)
+{
+	struct backup_result b;
+	return core_backup_run(p->r->core, volume_id(p->from), volume_id(p->to), NULL, NULL, &b);
+}
+
+static void controller_dies(struct pair *p)
+{
+	beaten = NULL;
+	env_sleep_ns(sim_env(p->r->sim), NS_PER_S);
+	core_volume_put(p->from);
+	core_volume_put(p->to);
+	core_abandon(p->r->core);
+	rig_open_ok(p->r);
+	p->from = core_volume_get_by_name(p->r->core, "piv");
+	p->to = core_volume_get_by_name(p->r->core, "backup");
+}
+
+/* The backup is overwritten only when heads are known to live on the volume it is made of. */
+RIG_TEST(where_heads_write)
+{
+	struct pair p;
+	state_pair(&p, arg);
+	beating = true;
+	beaten = p.from;
+	ck_assert_int_eq(task_start(heartbeats, arg), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	/* The controller is another, the heads are back: made, at the first word. */
+	controller_dies(&p);
+	beaten = p.from;
+	ck_assert_int_eq(backup_rc(&p), 0);
+	/* They live on the backup; then again on the volume. */
+	beaten = p.to;
+	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	beaten = p.from;
+	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	/* They lived on the backup when the controller died, and none has come back yet. */
+	beaten = p.to;
+	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	controller_dies(&p);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DISCONNECTED);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DISCONNECTED);
+	beaten = p.to;
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	beating = false;
+	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	pair_close(&p);
+}
+
 START_TEST(joined_checksums)
 {
 	uint8_t buf[5000];
@@ -253,6 +338,7 @@ int main(void)
 	tcase_add_test(tc, as_of_one_instant);
 	tcase_add_test(tc, verify);
 	tcase_add_test(tc, refused);
+	tcase_add_test(tc, where_heads_write);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -1,0 +1,268 @@
+/* backup.run, backup.list, backup.status, backup.verify, backup.policy */
+#include "blockcore/core_admin.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int no_group(struct admin_call *call, const char *name)
+{
+	return admin_error(call, -ENOENT, "see `isthmus group list`", "there is no head group '%s'",
+			   name);
+}
+
+/* Names of the groups a backup verb is about, to be freed; n 0 and an error answered. */
+static int choose_groups(struct core *c, struct admin_call *call, bool all_by_default, char ***ret,
+			 size_t *ret_n)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const char *name = admin_arg_text(call, "group");
+	bool all = !name && (all_by_default || admin_arg_flag(call, "all"));
+	if (name && !meta_group_find(am, name))
+		return no_group(call, name);
+	if (!name && am->n_groups == 0 && !all_by_default)
+		return admin_error(call, -ENOENT, "make one: `isthmus group create`",
+				   "there is no head group");
+	if (!name && !all && am->n_groups > 1)
+		return admin_error(call, -EINVAL, "name one, or say --all",
+				   "there are %zu head groups", am->n_groups);
+	char **names = calloc(am->n_groups ? am->n_groups : 1, sizeof(*names));
+	size_t n = 0;
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < am->n_groups; i++)
+		if (!name || strcmp(am->groups[i]->name, name) == 0)
+			names[n++] = strdup(am->groups[i]->name);
+	*ret = names;
+	*ret_n = n;
+	return 0;
+}
+
+static void free_names(char **names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+}
+
+static int verb_backup_run(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	struct core_progress p = {call, "copying"};
+	char why[CORE_WHY_LEN], **names;
+	size_t n;
+	int rc = choose_groups(c, call, false, &names, &n);
+	if (rc)
+		return rc;
+	admin_table(call, "backups", false);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		struct backup_result r;
+		rc = core_backup_group(c, names[i], core_admin_progress, &p, &r, why);
+		if (rc) {
+			core_admin_fail(call, rc, why);
+			break;
+		}
+		admin_row(call);
+		admin_put_text(call, "group", "%s", names[i]);
+		admin_put_number(call, "backup", r.seq);
+		admin_put_bytes(call, "copied", r.bytes_copied);
+		admin_put_bytes(call, "of", r.bytes_total);
+		admin_put_duration(call, "took", r.duration_ns);
+	}
+	free_names(names, n);
+	return rc;
+}
+
+static void put_backup(struct core *c, struct admin_call *call, const Isthmus__HeadGroup *g,
+		       bool status)
+{
+	const Isthmus__Volume *b = meta_volume_by_id(meta_get(c->meta), g->backup_volume);
+	struct volume *v = core_volume_get(c, g->piv_volume);
+	uint64_t done = 0, total = 0;
+	bool running = v && volume_backup_progress(v, &done, &total);
+	admin_row(call);
+	admin_put_text(call, "group", "%s", g->name);
+	if (status) {
+		admin_put_text(call, "state", "%s", running ? "copying" : "idle");
+		admin_put_bytes(call, "done", running ? done : 0);
+		admin_put_bytes(call, "of", running ? total : 0);
+	}
+	admin_put_number(call, "backup", b ? b->backup_seq : 0);
+	if (b && b->backup_seq)
+		admin_put_time(call, "time", b->backup_time_ns);
+	else
+		admin_put_text(call, "time", "%s", "never");
+	if (!status) {
+		admin_put_duration(call, "took", b ? b->backup_duration_ns : 0);
+		admin_put_bytes(call, "copied", b ? b->backup_bytes : 0);
+		admin_put_bytes(call, "size", b ? b->size : 0);
+		admin_put_text(call, "checksum", "%08x", b ? b->backup_crc : 0);
+	}
+	core_volume_put(v);
+}
+
+static int list_backups(struct core *c, struct admin_call *call, bool status)
+{
+	char **names;
+	size_t n;
+	int rc = choose_groups(c, call, true, &names, &n);
+	if (rc)
+		return rc;
+	admin_table(call, "backups", false);
+	for (size_t i = 0; i < n; i++)
+		put_backup(c, call, meta_group_find(meta_get(c->meta), names[i]), status);
+	free_names(names, n);
+	return 0;
+}
+
+static int verb_backup_list(struct admin_call *call, void *arg)
+{
+	return list_backups(arg, call, false);
+}
+
+static int verb_backup_status(struct admin_call *call, void *arg)
+{
+	return list_backups(arg, call, true);
+}
+
+/* ok, "none yet" or the damage, for one group. */
+static int verify_one(struct core *c, struct admin_call *call, const char *name)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const Isthmus__HeadGroup *g = meta_group_find(am, name);
+	const Isthmus__Volume *b = g ? meta_volume_by_id(am, g->backup_volume) : NULL;
+	if (!b)
+		return 0;
+	uint64_t seq = b->backup_seq;
+	int rc = seq ? core_backup_verify(c, b->id, b->backup_crc) : 0;
+	admin_row(call);
+	admin_put_text(call, "group", "%s", name);
+	admin_put_number(call, "backup", seq);
+	admin_put_text(call, "result", "%s", !seq ? "none yet" : rc ? err_text(rc) : "ok");
+	return rc;
+}
+
+static int verb_backup_verify(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	char **names;
+	size_t n;
+	int bad = 0, rc = choose_groups(c, call, true, &names, &n);
+	if (rc)
+		return rc;
+	admin_table(call, "backups", false);
+	for (size_t i = 0; i < n; i++) {
+		rc = verify_one(c, call, names[i]);
+		bad = rc ? rc : bad;
+	}
+	free_names(names, n);
+	if (!bad)
+		return 0;
+	return admin_error(call, bad, "run `isthmus backup run` and look at `isthmus event list`",
+			   "a backup does not hold: %s", err_text(bad));
+}
+
+/* ---- policy ---- */
+
+/* "90", "90s", "15m", "2h", "1d": seconds. */
+static int parse_interval(const char *text, uint64_t *ret)
+{
+	static const struct {
+		const char *unit;
+		uint64_t seconds;
+	} units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 24 * 3600}};
+	char *end;
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	unsigned long long n = strtoull(text, &end, 10);
+	for (size_t i = 0; i < ARRAY_LEN(units); i++)
+		if (strcmp(end, units[i].unit) == 0 && !errno && n > 0 &&
+		    n <= BACKUP_INTERVAL_MAX / units[i].seconds) {
+			*ret = n * units[i].seconds;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+struct policy {
+	char *const *groups;
+	size_t n;
+	bool manual;
+	uint64_t interval; /* 0: as it was */
+};
+
+static int change_policy(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	const struct policy *p = arg;
+	for (size_t i = 0; i < p->n; i++) {
+		Isthmus__HeadGroup *g = (Isthmus__HeadGroup *)meta_group_find(am, p->groups[i]);
+		if (!g)
+			return -ENOENT;
+		g->backup_manual = p->manual;
+		g->backup_interval = p->interval ? p->interval : g->backup_interval;
+	}
+	return 0;
+}
+
+static void put_policy(struct core *c, struct admin_call *call, const char *name)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const Isthmus__HeadGroup *g = meta_group_find(am, name);
+	const Isthmus__Volume *b = g ? meta_volume_by_id(am, g->backup_volume) : NULL;
+	if (!g)
+		return;
+	admin_row(call);
+	admin_put_text(call, "group", "%s", g->name);
+	admin_put_text(call, "policy", "%s", g->backup_manual ? "manual" : "interval");
+	if (g->backup_manual)
+		admin_put_text(call, "interval", "%s", "");
+	else
+		admin_put_duration(call, "interval", meta_backup_interval(g) * NS_PER_S);
+	if (b && b->backup_seq)
+		admin_put_time(call, "last", b->backup_time_ns);
+	else
+		admin_put_text(call, "last", "%s", "never");
+}
+
+static int verb_backup_policy(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	const char *interval = admin_arg_text(call, "interval");
+	char why[CORE_WHY_LEN] = "", **names;
+	struct policy p = {.manual = admin_arg_flag(call, "manual")};
+	bool set = interval || p.manual;
+	size_t n;
+	if (interval && p.manual)
+		return admin_error(call, -EINVAL, "say one of the two",
+				   "--interval and --manual exclude each other");
+	if (interval && parse_interval(interval, &p.interval))
+		return admin_error(call, -EINVAL, "write 90s, 15m, 2h or 1d, at most 365d",
+				   "'%s' is not an interval", interval);
+	int rc = choose_groups(c, call, !set, &names, &n);
+	if (rc)
+		return rc;
+	p.groups = names;
+	p.n = n;
+	if (set)
+		rc = meta_update(c->meta, change_policy, &p, why);
+	admin_table(call, "policies", false);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		put_policy(c, call, names[i]);
+	free_names(names, n);
+	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
+int core_admin_backup(struct core *c, struct admin_server *s)
+{
+	static const struct core_verb verbs[] = {
+	    {"backup.run", verb_backup_run},	   {"backup.list", verb_backup_list},
+	    {"backup.status", verb_backup_status}, {"backup.verify", verb_backup_verify},
+	    {"backup.policy", verb_backup_policy},
+	};
+	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
+}
