@@ -36,6 +36,11 @@ struct env *core_env(struct core *c)
 	return c->env;
 }
 
+uint64_t core_memory_id(struct core *c)
+{
+	return cache_memory_id(c->cache);
+}
+
 void core_set_hooks(struct core *c, const struct core_hooks *h)
 {
 	c->hooks = *h;

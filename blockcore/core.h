@@ -40,6 +40,8 @@ int core_close(struct core *c);
 struct cache *core_cache(struct core *c);
 struct meta *core_meta(struct core *c);
 struct env *core_env(struct core *c);
+/* Names the controller's memory: another one after its content was lost (cache_layout.h). */
+uint64_t core_memory_id(struct core *c);
 
 /* A reference; NULL when there is none. Any thread. */
 struct volume *core_volume_get(struct core *c, uint32_t id);

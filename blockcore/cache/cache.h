@@ -40,6 +40,9 @@ int cache_open(struct cache **ret, const struct cache_opts *opts, uint32_t *ret_
 /* Waits. Destages everything (unless abandon), then frees private memory. The segment stays. */
 int cache_close(struct cache *c, bool abandon);
 
+/* See cache_layout.h, memory_id. */
+uint64_t cache_memory_id(const struct cache *c);
+
 /*
  * Starts the destage tasks on the calling reactor (call once, when volumes are attached).
  * A dirty page of a volume that is not attached stays, counted as an orphan.

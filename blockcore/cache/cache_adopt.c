@@ -130,6 +130,11 @@ static void memory_renew(struct cache *c)
 	atomic_store(&c->super->memory_id, env_random_u64(c->env) | 1);
 }
 
+uint64_t cache_memory_id(const struct cache *c)
+{
+	return atomic_load(&c->super->memory_id);
+}
+
 static bool identity_ok(const struct cache_super *s, const struct cache_opts *o)
 {
 	char name[sizeof(s->controller)] = {0};

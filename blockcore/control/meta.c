@@ -13,6 +13,7 @@
  * Owned by one reactor. `lock` keeps changes in order; it is held across the disk writes.
  */
 #include "blockcore/control/meta_store.h"
+#include "blockcore/control/meta_scsi.h"
 #include "blockcore/control/meta_slot.h"
 #include "blockcore/control/owner.h"
 #include "blockcore/disk/disk.h"
@@ -68,7 +69,13 @@ int meta_decode(const uint8_t *p, size_t len, Isthmus__ArrayMeta **ret, char *wh
 		snprintf(why, META_WHY_LEN, "the message cannot be decoded");
 		return -ERR_CORRUPT;
 	}
-	int rc = meta_check(am, why);
+	int rc = 0;
+	if (am->version >= META_VERSION_OLDEST && am->version < META_VERSION) {
+		am->version = META_VERSION;
+		rc = meta_number_ports(am);
+	}
+	if (rc == 0)
+		rc = meta_check(am, why);
 	if (rc) {
 		isthmus__array_meta__free_unpacked(am, NULL);
 		return rc;
@@ -108,48 +115,6 @@ static Isthmus__ArrayMeta *copy_of(const Isthmus__ArrayMeta *am)
 	Isthmus__ArrayMeta *n = isthmus__array_meta__unpack(NULL, len, p);
 	free(p);
 	return n;
-}
-
-int pb_append(void *array_ptr, size_t *n, void *item)
-{
-	void ***a = array_ptr;
-	void **p = realloc(*a, (*n + 1) * sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	p[(*n)++] = item;
-	*a = p;
-	return 0;
-}
-
-void pb_remove(void *array_ptr, size_t *n, size_t i)
-{
-	void **p = *(void ***)array_ptr;
-	ASSERT(i < *n);
-	memmove(p + i, p + i + 1, (*n - i - 1) * sizeof(*p));
-	(*n)--;
-}
-
-int pb_set_text(char **field, const char *text)
-{
-	char *t = strdup(text);
-	if (!t)
-		return -ENOMEM;
-	if (*field && *field != protobuf_c_empty_string)
-		free(*field);
-	*field = t;
-	return 0;
-}
-
-int pb_set_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
-{
-	uint8_t *p = malloc(len ? len : 1);
-	if (!p)
-		return -ENOMEM;
-	memcpy(p, data, len);
-	free(field->data);
-	field->data = p;
-	field->len = len;
-	return 0;
 }
 
 /* ---- loading ---- */
@@ -494,6 +459,10 @@ static int change_locked(struct meta *m, int (*change)(Isthmus__ArrayMeta *, voi
 	if (!n)
 		return -ENOMEM;
 	int rc = change(n, arg, why);
+	if (rc == 0)
+		rc = meta_number_ports(n);
+	if (rc == 0)
+		rc = meta_reservations_prune(n);
 	if (rc == 0) {
 		n->seq = MAX(m->tried, m->cur->seq) + 1;
 		rc = meta_check(n, why);

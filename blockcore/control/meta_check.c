@@ -4,6 +4,7 @@
  */
 #include "blockcore/control/meta_check.h"
 #include "blockcore/control/meta.h"
+#include "blockcore/control/meta_scsi.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct checker {
 	const Isthmus__ArrayMeta *am;
@@ -441,6 +443,124 @@ static int check_targets(const struct checker *k)
 	return rc;
 }
 
+static int check_ports(const struct checker *k)
+{
+	const Isthmus__ArrayMeta *am = k->am;
+	uint32_t *v = new_array(am->n_targets, sizeof(*v));
+	int rc = v ? 0 : -ENOMEM;
+	for (size_t i = 0; i < am->n_targets && rc == 0; i++) {
+		v[i] = am->targets[i]->port;
+		if (v[i] == 0 || v[i] > UINT16_MAX)
+			rc = bad(k, "target %.80s: port %u", am->targets[i]->iqn, v[i]);
+		else if (am->targets[i]->tpgt > UINT16_MAX)
+			rc = bad(k, "target %.80s: tpgt %u", am->targets[i]->iqn,
+				 am->targets[i]->tpgt);
+	}
+	if (rc == 0)
+		qsort(v, am->n_targets, sizeof(*v), u32_order);
+	for (size_t i = 1; i < am->n_targets && rc == 0; i++)
+		if (v[i - 1] == v[i])
+			rc = bad(k, "targets.port: %u stands there twice", v[i]);
+	free(v);
+	return rc;
+}
+
+/* ---- reservations ---- */
+
+static int check_registration(const struct checker *k, uint32_t volume,
+			      const Isthmus__Registration *g)
+{
+	if (!iqn_ok(g->initiator) || !iqn_ok(g->target))
+		return bad(k, "reservation of volume %u: '%.60s' at '%.60s' are not iSCSI names",
+			   volume, g->initiator, g->target);
+	if (g->isid.len != 0 && g->isid.len != 6)
+		return bad(k, "reservation of volume %u: isid has %zu bytes", volume, g->isid.len);
+	if (g->key == 0 || g->tpgt > UINT16_MAX)
+		return bad(k, "reservation of volume %u: key or tpgt of %.80s", volume,
+			   g->initiator);
+	return 0;
+}
+
+static int registration_order(const void *a, const void *b)
+{
+	const Isthmus__Registration *x = *(Isthmus__Registration *const *)a;
+	const Isthmus__Registration *y = *(Isthmus__Registration *const *)b;
+	int c = strcasecmp(x->initiator, y->initiator);
+	if (c == 0)
+		c = strcasecmp(x->target, y->target);
+	if (c == 0)
+		c = (x->tpgt > y->tpgt) - (x->tpgt < y->tpgt);
+	if (c == 0)
+		c = (x->isid.len > y->isid.len) - (x->isid.len < y->isid.len);
+	return c || !x->isid.len ? c : memcmp(x->isid.data, y->isid.data, 6);
+}
+
+/* A nexus has one key. */
+static int nexuses_unique(const struct checker *k, const Isthmus__Reservation *v)
+{
+	Isthmus__Registration **s = new_array(v->n_registrations, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	if (v->n_registrations)
+		memcpy(s, v->registrations, v->n_registrations * sizeof(*s));
+	qsort(s, v->n_registrations, sizeof(*s), registration_order);
+	int rc = 0;
+	for (size_t i = 1; i < v->n_registrations && rc == 0; i++)
+		if (registration_order(&s[i - 1], &s[i]) == 0)
+			rc = bad(k, "reservation of volume %u: %.80s has two keys", v->volume_id,
+				 s[i]->initiator);
+	free(s);
+	return rc;
+}
+
+static int check_reservation(const struct checker *k, const Isthmus__Reservation *v)
+{
+	unsigned holders = 0;
+	if (!volume_known(k, v->volume_id))
+		return bad(k, "reservations: volume %u is not there", v->volume_id);
+	if (!meta_type_ok(v->type))
+		return bad(k, "reservation of volume %u: type %u", v->volume_id, v->type);
+	if (v->n_registrations > META_KEYS_VOLUME)
+		return bad(k, "reservation of volume %u: %zu registrations, at most %d",
+			   v->volume_id, v->n_registrations, META_KEYS_VOLUME);
+	for (size_t i = 0; i < v->n_registrations; i++) {
+		int rc = check_registration(k, v->volume_id, v->registrations[i]);
+		if (rc)
+			return rc;
+		holders += v->registrations[i]->holder;
+	}
+	bool one = v->type && !meta_type_all(v->type);
+	if (holders != one || (v->type && !v->n_registrations))
+		return bad(k, "reservation of volume %u: %u holders of type %u", v->volume_id,
+			   holders, v->type);
+	if (v->last && v->last->by &&
+	    (v->last->by->isid.len != 6 || strlen(v->last->by->initiator) > 223 ||
+	     strlen(v->last->by->target) > 223))
+		return bad(k, "reservation of volume %u: last.by", v->volume_id);
+	return nexuses_unique(k, v);
+}
+
+static int check_reservations(const struct checker *k)
+{
+	const Isthmus__ArrayMeta *am = k->am;
+	if (meta_keys(am) > META_KEYS)
+		return bad(k, "reservations: %u registrations, at most %d", meta_keys(am),
+			   META_KEYS);
+	uint32_t *v = new_array(am->n_reservations, sizeof(*v));
+	int rc = v ? 0 : -ENOMEM;
+	for (size_t i = 0; i < am->n_reservations && rc == 0; i++) {
+		v[i] = am->reservations[i]->volume_id;
+		rc = check_reservation(k, am->reservations[i]);
+	}
+	if (rc == 0)
+		qsort(v, am->n_reservations, sizeof(*v), u32_order);
+	for (size_t i = 1; i < am->n_reservations && rc == 0; i++)
+		if (v[i - 1] == v[i])
+			rc = bad(k, "reservations: volume %u stands there twice", v[i]);
+	free(v);
+	return rc;
+}
+
 /* ---- groups, file systems, exports ---- */
 
 static const Isthmus__HeadGroup *group_named(const struct checker *k, const char *name)
@@ -578,6 +698,10 @@ int meta_check(const Isthmus__ArrayMeta *am, char *why)
 		rc = check_volumes(&k);
 	if (rc == 0)
 		rc = check_targets(&k);
+	if (rc == 0)
+		rc = check_ports(&k);
+	if (rc == 0)
+		rc = check_reservations(&k);
 	if (rc == 0)
 		rc = check_groups(&k);
 	if (rc == 0)

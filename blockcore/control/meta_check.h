@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include "proto/meta.pb-c.h"
 
-#define META_VERSION	    2
-#define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then */
+#define META_VERSION	    3 /* 3: target ports, reservations */
+#define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
 /* Bounds of what one array holds. */

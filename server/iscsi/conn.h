@@ -59,6 +59,8 @@ typedef _Atomic uint64_t counter;
 #define SENSE_UNEXPECTED_DATA 0x0b0c0c
 #define SENSE_NOT_ENOUGH_DATA 0x0b0c0d
 #define SENSE_DATA_DIGEST     0x0b4705
+/* itask.fail that stands for a status: another nexus aborted the command (TAS) */
+#define FAIL_TASK_ABORTED 0xffffffffu
 
 /* ---- tasks: SCSI commands on their way (task.c, data.c) ---- */
 
@@ -125,6 +127,10 @@ void task_retire(struct itask *t);
 void task_abort(struct itask *t);
 /* All of a connection, or those on one LUN. */
 void task_abort_all(struct conn *c, const uint8_t *lun);
+/* Those on one LUN end with TASK ABORTED, unless their answer is known. */
+void task_end_all(struct conn *c, const uint8_t lun[8]);
+/* Is one of them that was aborted still in the SCSI layer? */
+bool task_aborted_left(const struct conn *c, const uint8_t lun[8]);
 /* Goes on after a state change: finishes, asks for data, responds. */
 void task_progress(struct itask *t);
 
@@ -354,6 +360,9 @@ void conn_nop_out(struct conn *c, const struct bhs *b, const uint8_t *data, uint
 void conn_nop_tick(struct conn *c, uint64_t now_ms);
 void conn_nop_window(struct conn *c);
 void conn_tmf_request(struct conn *c, const struct bhs *b);
+/* A scsi_abort_fn; transport: the session. */
+bool conn_abort_other(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+		      void *arg);
 void conn_text_request(struct conn *c, const struct bhs *b, char *data, uint32_t len);
 void conn_text_free(struct conn *c);
 void conn_logout_request(struct conn *c, const struct bhs *b);
@@ -418,6 +427,12 @@ void session_resume(struct session *s);
 void session_fail(struct session *s);
 /* Tasks of all its connections: on one LUN, or all (NULL). */
 void session_abort_tasks(struct session *s, const uint8_t *lun);
+/* Tasks on a LUN that another nexus aborts: they end with TASK ABORTED, unless their answer is
+ * known already. */
+void session_end_tasks(struct session *s, const uint8_t lun[8]);
+/* Is a task on the LUN, which was aborted, still in the SCSI layer? Waits until none is. */
+bool session_aborted_left(const struct session *s, const uint8_t lun[8]);
+void session_wait_aborted(struct session *s, const uint8_t lun[8]);
 /* Waits until no aborted task is left in the SCSI layer. */
 void session_wait_zombies(struct session *s);
 struct itask *session_find_task(const struct session *s, uint32_t itt);

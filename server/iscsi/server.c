@@ -309,6 +309,7 @@ static struct iscsi_server *server_new(const struct iscsi_opts *o)
 		return NULL;
 	}
 	s->registry = o->registry;
+	scsi_registry_set_abort(s->registry, conn_abort_other);
 	s->max_connections = o->max_connections ? o->max_connections : 1024;
 	s->login_timeout_s = o->login_timeout_s ? o->login_timeout_s : 15;
 	s->data_timeout_s = o->data_timeout_s ? o->data_timeout_s : 30;

@@ -168,6 +168,37 @@ void session_abort_tasks(struct session *s, const uint8_t *lun)
 		task_abort_all(c, lun);
 }
 
+void session_end_tasks(struct session *s, const uint8_t lun[8])
+{
+	struct conn *c, *next;
+	TAILQ_FOREACH_SAFE (c, &s->conns, sibling, next)
+		task_end_all(c, lun);
+}
+
+static struct conn *conn_aborted_left(const struct session *s, const uint8_t lun[8])
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		if (task_aborted_left(c, lun))
+			return c;
+	return NULL;
+}
+
+bool session_aborted_left(const struct session *s, const uint8_t lun[8])
+{
+	return conn_aborted_left(s, lun);
+}
+
+void session_wait_aborted(struct session *s, const uint8_t lun[8])
+{
+	struct conn *c;
+	while ((c = conn_aborted_left(s, lun))) {
+		conn_hold(c);
+		waitq_wait(&c->zombie_wait);
+		conn_release(c);
+	}
+}
+
 void session_wait_zombies(struct session *s)
 {
 	struct conn *c;

@@ -124,6 +124,39 @@ void task_abort_all(struct conn *c, const uint8_t *lun)
 			task_abort(t);
 }
 
+static bool on_lun(const struct itask *t, const uint8_t lun[8])
+{
+	return memcmp(t->cmd.lun, lun, 8) == 0;
+}
+
+static bool in_scsi(const struct itask *t)
+{
+	return (t->state == T_WAIT_START || t->state == T_WAIT_FINISH) && !t->started;
+}
+
+bool task_aborted_left(const struct conn *c, const uint8_t lun[8])
+{
+	const struct itask *t;
+	TAILQ_FOREACH (t, &c->tasks, all)
+		if (on_lun(t, lun) && in_scsi(t) && (t->aborted || t->fail == FAIL_TASK_ABORTED))
+			return true;
+	return false;
+}
+
+void task_end_all(struct conn *c, const uint8_t lun[8])
+{
+	struct itask *t, *next;
+	conn_hold(c);
+	TAILQ_FOREACH_SAFE (t, &c->tasks, all, next) {
+		if (!on_lun(t, lun) || t->retired ||
+		    (t->state != T_DATA && t->state != T_WAIT_START && t->state != T_WAIT_FINISH))
+			continue;
+		t->fail = FAIL_TASK_ABORTED; /* data that is on its way is received first */
+		task_progress(t);
+	}
+	conn_release(c);
+}
+
 /* Status, sense and data-in are known. */
 static void task_respond(struct itask *t)
 {
@@ -185,6 +218,8 @@ static void task_started(struct itask *t, enum scsi_next next)
 {
 	switch (next) {
 	case SCSI_DONE:
+		if (t->fail == FAIL_TASK_ABORTED)
+			task_refuse(t, SCSI_TASK_ABORTED);
 		t->state = T_DRAIN;
 		t->want = 0;
 		return;
@@ -214,7 +249,14 @@ static void task_waited(struct itask *t, enum scsi_next next)
 		task_end(t);
 		c->zombies--;
 		waitq_wake_all(&c->zombie_wait);
-	} else if (t->state == T_WAIT_FINISH) {
+		conn_release(c);
+		return;
+	}
+	if (t->fail == FAIL_TASK_ABORTED)
+		waitq_wake_all(&c->zombie_wait);
+	if (t->state == T_WAIT_FINISH) {
+		if (t->fail == FAIL_TASK_ABORTED)
+			task_refuse(t, SCSI_TASK_ABORTED);
 		task_respond(t);
 	} else if (c->rx.task == t) {
 		t->started = true; /* in the middle of a PDU: data_received() goes on */
@@ -240,6 +282,11 @@ static void task_finish_waiting(void *arg)
 
 static void task_finish(struct itask *t)
 {
+	if (t->fail == FAIL_TASK_ABORTED) {
+		task_refuse(t, SCSI_TASK_ABORTED);
+		task_respond(t);
+		return;
+	}
 	if (t->fail) {
 		scsi_fail(&t->cmd, (uint8_t)(t->fail >> 16), (uint8_t)(t->fail >> 8),
 			  (uint8_t)t->fail);

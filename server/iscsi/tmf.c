@@ -20,16 +20,17 @@ struct tmf {
 
 /* Tasks of one other session on a LUN. */
 struct tmf_other {
-	struct tmf *tmf;
 	struct session *session; /* held */
 	uint8_t lun[8];
+	bool tas;
+	void (*done)(void *arg); /* may be NULL */
+	void *arg;
 };
 
 static void other_done(struct tmf_other *o)
 {
-	struct task *waiter = o->tmf->task; /* o->tmf is gone once pending drops */
-	atomic_fetch_sub(&o->tmf->pending, 1);
-	task_wake(waiter);
+	if (o->done)
+		o->done(o->arg);
 	session_release(o->session);
 	free(o);
 }
@@ -37,7 +38,7 @@ static void other_done(struct tmf_other *o)
 static void other_wait(void *arg)
 {
 	struct tmf_other *o = arg;
-	session_wait_zombies(o->session);
+	session_wait_aborted(o->session, o->lun);
 	other_done(o);
 }
 
@@ -45,34 +46,51 @@ static void other_wait(void *arg)
 static void other_abort(void *arg)
 {
 	struct tmf_other *o = arg;
-	struct conn *c;
-	unsigned zombies = 0;
-	session_abort_tasks(o->session, o->lun);
-	TAILQ_FOREACH (c, &o->session->conns, sibling)
-		zombies += c->zombies;
-	c = TAILQ_FIRST(&o->session->conns);
+	if (o->tas)
+		session_end_tasks(o->session, o->lun);
+	else
+		session_abort_tasks(o->session, o->lun);
+	struct conn *c = TAILQ_FIRST(&o->session->conns);
 	if (c)
 		conn_nop_window(c);
-	if (zombies == 0 || task_start(other_wait, o) < 0)
+	if (!session_aborted_left(o->session, o->lun) || task_start(other_wait, o) < 0)
 		other_done(o);
 }
 
+bool conn_abort_other(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+		      void *arg)
+{
+	struct session *s = transport;
+	struct tmf_other *o = malloc(sizeof(*o));
+	if (!o)
+		return false;
+	*o = (struct tmf_other){.session = session_hold(s), .tas = tas, .done = done, .arg = arg};
+	memcpy(o->lun, lun, 8);
+	if (reactor_post(s->worker->reactor, other_abort, o) == 0)
+		return true;
+	session_release(s);
+	free(o);
+	return false;
+}
+
+static void tmf_other_done(void *arg)
+{
+	struct tmf *tmf = arg;
+	struct task *waiter = tmf->task; /* tmf is gone once pending drops */
+	atomic_fetch_sub(&tmf->pending, 1);
+	task_wake(waiter);
+}
+
 /* The SCSI layer names another nexus that shares an affected LU; any thread's session. */
-static void abort_others(struct scsi_nexus *other, const uint8_t lun[8], void *arg)
+static void abort_others(struct scsi_nexus *other, const uint8_t lun[8], bool tas, void *arg)
 {
 	struct tmf *tmf = arg;
 	struct session *s = scsi_nexus_transport(other);
-	struct tmf_other *o;
-	if (!s || !(o = malloc(sizeof(*o))))
+	if (!s)
 		return;
-	*o = (struct tmf_other){.tmf = tmf, .session = session_hold(s)};
-	memcpy(o->lun, lun, 8);
 	atomic_fetch_add(&tmf->pending, 1);
-	if (reactor_post(s->worker->reactor, other_abort, o) == 0)
-		return;
-	atomic_fetch_sub(&tmf->pending, 1);
-	session_release(s);
-	free(o);
+	if (!conn_abort_other(s, lun, tas, tmf_other_done, tmf))
+		atomic_fetch_sub(&tmf->pending, 1);
 }
 
 static enum tmf_response abort_one(struct tmf *tmf)

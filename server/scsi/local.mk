@@ -2,10 +2,12 @@ libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
 	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
-	server/scsi/attention.c server/scsi/reservation.c server/scsi/capacity.c \
+	server/scsi/attention.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \
 	server/scsi/lun.c server/scsi/medium.c server/scsi/mode.c server/scsi/mode_pages.c \
-	server/scsi/nexus.c \
+	server/scsi/nexus.c server/scsi/persistent.h server/scsi/pr_change.c server/scsi/pr_in.c \
+	server/scsi/pr_out.c server/scsi/pr_store.c server/scsi/reservation.c \
+	server/scsi/transport_id.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
 	server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
@@ -17,7 +19,7 @@ scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 
 check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_compare_write tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
-	tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
+	tests/unit/scsi/test_persistent tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
 	tests/unit/scsi/test_stats \
 	tests/unit/scsi/test_wipe tests/unit/scsi/test_removal
 
@@ -39,6 +41,9 @@ tests_unit_scsi_test_op_table_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_provision_SOURCES = tests/unit/scsi/test_provision.c $(scsi_fixture)
 tests_unit_scsi_test_provision_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_provision_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_persistent_SOURCES = tests/unit/scsi/test_persistent.c $(scsi_fixture)
+tests_unit_scsi_test_persistent_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_persistent_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_reservation_SOURCES = tests/unit/scsi/test_reservation.c $(scsi_fixture)
 tests_unit_scsi_test_reservation_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_reservation_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

@@ -2,7 +2,7 @@
  * The operations, one row an opcode or service action. From this table commands
  * are found and checked, and REPORT SUPPORTED OPERATION CODES is answered.
  */
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/persistent.h"
 
 #define FF4			  0xff, 0xff, 0xff, 0xff
 #define FF8			  FF4, FF4
@@ -21,6 +21,37 @@ static const struct scsi_op maintenance_in[] = {
      .usage = {0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, FF4, 0, 0}, .start = op_report_opcodes},
     {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0d),
      .usage = {0xa3, 0x0d, 0x80, 0, 0, 0, FF4, 0, 0}, .start = op_report_tmfs},
+};
+
+/* What they conflict with is in the commands themselves (SPC-4 table 67). */
+#define PR_IN(text, sa, fn)                                                                        \
+	{                                                                                          \
+		ACT("PERSISTENT RESERVE IN, " text, 10, DIR_IN, OP_RES_FREE, sa),                  \
+		    .usage = {0x5e, sa, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = fn                 \
+	}
+#define PR_OUT(text, sa)                                                                           \
+	{                                                                                          \
+		ACT("PERSISTENT RESERVE OUT, " text, 10, DIR_OUT, OP_RES_FREE, sa),                \
+		    .usage = {0x5f, sa, 0xff, 0, 0, FF4, 0}, .start = op_pr_out,                   \
+		    .finish = op_pr_out_finish, .finish_wait = op_pr_out_finish_wait               \
+	}
+
+static const struct scsi_op persistent_reserve_in[] = {
+    PR_IN("READ KEYS", 0, op_pr_read_keys),
+    PR_IN("READ RESERVATION", 1, op_pr_read_reservation),
+    PR_IN("REPORT CAPABILITIES", 2, op_pr_report_capabilities),
+    PR_IN("READ FULL STATUS", 3, op_pr_read_full_status),
+};
+
+static const struct scsi_op persistent_reserve_out[] = {
+    PR_OUT("REGISTER", PR_REGISTER),
+    PR_OUT("RESERVE", PR_RESERVE),
+    PR_OUT("RELEASE", PR_RELEASE),
+    PR_OUT("CLEAR", PR_CLEAR),
+    PR_OUT("PREEMPT", PR_PREEMPT),
+    PR_OUT("PREEMPT AND ABORT", PR_PREEMPT_ABORT),
+    PR_OUT("REGISTER AND IGNORE EXISTING KEY", PR_REGISTER_IGNORE),
+    PR_OUT("REGISTER AND MOVE", PR_REGISTER_MOVE),
 };
 
 #define WRITES (OP_WRITES | OP_MEDIUM)
@@ -109,6 +140,12 @@ static const struct scsi_op ops[256] = {
 	      .start = op_release},
     [0x5a] = {ROW("MODE SENSE(10)", 10, DIR_IN, OP_RES_READ),
 	      .usage = {0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_sense},
+    [0x5e] = {.name = "PERSISTENT RESERVE IN",
+	      .actions = persistent_reserve_in,
+	      .nactions = ARRAY_LEN(persistent_reserve_in)},
+    [0x5f] = {.name = "PERSISTENT RESERVE OUT",
+	      .actions = persistent_reserve_out,
+	      .nactions = ARRAY_LEN(persistent_reserve_out)},
     [0x88] = {ROW("READ(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x88, 0x18, FF8, FF4, 0x3f, 0}, .start = op_read,
 	      .start_wait = op_read_wait},

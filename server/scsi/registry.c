@@ -16,6 +16,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
+#include "server/scsi/persistent.h"
 #include "server/scsi/scsi_admin.h"
 
 /* ---- logical units by volume number, while targets are being made ---- */
@@ -125,6 +126,7 @@ static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
 	t->refs = 1;
 	t->registry = r;
 	t->tpgt = (uint16_t)pb->tpgt;
+	t->port = (uint16_t)pb->port;
 	t->open = pb->open;
 	t->discovery_open = pb->discovery_open;
 	t->luns = calloc(pb->n_luns + 1, sizeof(t->luns[0]));
@@ -219,16 +221,37 @@ int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n)
 	return err;
 }
 
-static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
+/* Are targets and initiators as they were? Reservations change often, and nothing of these. */
+static bool targets_same(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 {
-	struct scsi_registry *r = arg;
+	Isthmus__ArrayMeta part = ISTHMUS__ARRAY_META__INIT;
+	part.n_targets = am->n_targets;
+	part.targets = am->targets;
+	part.n_initiators = am->n_initiators;
+	part.initiators = am->initiators;
+	size_t len = isthmus__array_meta__get_packed_size(&part);
+	uint8_t *b = malloc(len + 1);
+	if (b)
+		isthmus__array_meta__pack(&part, b);
+	bool same = b && r->packed && len == r->packed_len && !memcmp(b, r->packed, len);
+	free(r->packed);
+	r->packed = b;
+	r->packed_len = len;
+	return same;
+}
+
+static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
+{
 	struct scsi_target **now, **was;
 	unsigned n_now, n_was;
+	if (targets_same(r, am))
+		return 0;
 	/* Only this reactor changes r->targets, so it may read them without the lock. */
 	int err = targets_make(r, am, &now, &n_now);
 	if (err) {
-		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
-		return;
+		free(r->packed);
+		r->packed = NULL; /* the next change tries again */
+		return err;
 	}
 	pthread_mutex_lock(&r->lock);
 	was = r->targets;
@@ -242,6 +265,27 @@ static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 				  n->initiator);
 	pthread_mutex_unlock(&r->lock);
 	targets_free(was, n_was);
+	return 0;
+}
+
+static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
+{
+	struct scsi_registry *r = arg;
+	int err = targets_follow(r, am);
+	if (err)
+		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
+	err = pr_follow(r, am);
+	if (err)
+		log_error("scsi: reservations not renewed after a change err=%s", err_name(err));
+}
+
+static void registry_free(struct scsi_registry *r)
+{
+	targets_free(r->targets, r->ntargets);
+	pr_store_free(r);
+	pthread_mutex_destroy(&r->lock);
+	free(r->packed);
+	free(r);
 }
 
 int scsi_registry_new(struct scsi_registry **ret, struct core *core)
@@ -252,13 +296,14 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	r->core = core;
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
-	int err = targets_make(r, meta_get(core_meta(core)), &r->targets, &r->ntargets);
+	const Isthmus__ArrayMeta *am = meta_get(core_meta(core));
+	int err = pr_follow(r, am); /* before there is anything to protect */
+	if (!err)
+		err = targets_follow(r, am);
 	if (!err)
 		err = meta_watch(core_meta(core), registry_changed, r, &r->watch);
 	if (err) {
-		targets_free(r->targets, r->ntargets);
-		pthread_mutex_destroy(&r->lock);
-		free(r);
+		registry_free(r);
 		return err;
 	}
 	*ret = r;
@@ -275,9 +320,14 @@ void scsi_registry_free(struct scsi_registry *r)
 	/* Flushes that were answered before they ended (IMMED) still use the volumes. */
 	while (atomic_load(&r->background) && task_self())
 		env_sleep_ns(core_env(r->core), NS_PER_MS);
-	targets_free(r->targets, r->ntargets);
-	pthread_mutex_destroy(&r->lock);
-	free(r);
+	registry_free(r);
+}
+
+void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort)
+{
+	pthread_mutex_lock(&r->lock);
+	r->abort = abort;
+	pthread_mutex_unlock(&r->lock);
 }
 
 struct scsi_target *scsi_target_get(struct scsi_registry *r, const char *iqn)

@@ -1,7 +1,6 @@
 /*
  * What reservations allow each I_T_L nexus, and the RESERVE and RELEASE commands of
- * SPC-2. Persistent reservations are kept in the array metadata; here they are
- * only enforced.
+ * SPC-2. Persistent reservations (persistent.h) are only enforced here.
  *
  * Every entry of a view carries what is refused to its nexus (itl_res), so a command
  * looks at one byte. The bytes are made anew, with the registry lock, whenever a
@@ -10,7 +9,7 @@
  * A RESERVE belongs to a session: it is over when the session ends, the logical unit is
  * reset, or the LUN is taken from the nexus. It lives in memory only.
  */
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/persistent.h"
 
 /* ---- enforcement ---- */
 
@@ -37,10 +36,31 @@ bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op)
 
 /* ---- what a nexus may; registry lock ---- */
 
-static uint8_t rights(const struct scsi_nexus *n, const struct scsi_itl *l)
+/* Types of persistent reservation, and what those who do not hold it are refused. */
+static uint8_t refused(const Isthmus__Reservation *v, const Isthmus__Registration *g)
 {
-	const struct scsi_nexus *by = l->lu->reserved_by;
-	return by && by != n ? RES_LEGACY : 0;
+	bool read_too = v->type == 3 || v->type == 6 || v->type == 8; /* exclusive access */
+	bool shared = meta_type_registrants(v->type);
+	if (!v->type || (g && (shared || pr_holds(v, g))))
+		return 0;
+	return RES_NO_WRITE | (read_too ? RES_NO_READ : 0);
+}
+
+static uint8_t rights(const struct scsi_nexus *n, const struct scsi_lu *lu)
+{
+	const struct scsi_nexus *by = lu->reserved_by;
+	const Isthmus__Reservation *v = pr_look(n->registry, lu->volume_id);
+	uint8_t res = by && by != n ? RES_LEGACY : 0;
+	if (!v || !v->n_registrations)
+		return res;
+	struct pr_port p = pr_port_of(n);
+	const Isthmus__Registration *g = pr_find(v, &p);
+	return res | RES_REGISTRANTS | (g ? RES_REGISTERED : 0) | refused(v, g);
+}
+
+void reservation_refresh(const struct scsi_nexus *n, struct scsi_itl *l)
+{
+	l->res = rights(n, l->lu);
 }
 
 static void refresh_lu(struct scsi_registry *r, const struct scsi_lu *lu)
@@ -49,7 +69,7 @@ static void refresh_lu(struct scsi_registry *r, const struct scsi_lu *lu)
 	TAILQ_FOREACH (n, &r->nexuses, link)
 		for (unsigned i = 0; i < n->view->n; i++)
 			if (n->view->luns[i].lu == lu)
-				n->view->luns[i].res = rights(n, &n->view->luns[i]);
+				reservation_refresh(n, &n->view->luns[i]);
 }
 
 static void legacy_release(struct scsi_registry *r, struct scsi_lu *lu)
@@ -68,7 +88,7 @@ void reservation_nexus_gone(struct scsi_nexus *n)
 void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v)
 {
 	for (unsigned i = 0; i < v->n; i++)
-		v->luns[i].res = rights(n, &v->luns[i]);
+		reservation_refresh(n, &v->luns[i]);
 }
 
 void reservation_view_left(struct scsi_nexus *n, struct scsi_view *was)

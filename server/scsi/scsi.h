@@ -165,11 +165,12 @@ void scsi_nexus_free(struct scsi_nexus *n);
 enum scsi_tmf { SCSI_TMF_LU_RESET, SCSI_TMF_TARGET_RESET, SCSI_TMF_CLEAR_TASK_SET };
 /* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() (may
  * be NULL) is called for every other nexus that shares an affected LU, with the LUN as that nexus
- * sees it, so its tasks there can be aborted; the registry is locked meanwhile, so it must not
- * call back into targets and nexuses other than scsi_nexus_transport(). */
+ * sees it, so its tasks there can be aborted (tas: as in scsi_abort_fn); the registry is locked
+ * meanwhile, so it must not call back into targets and nexuses other than scsi_nexus_transport().
+ */
 int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
-					      void *arg),
+					      bool tas, void *arg),
 			 void *arg);
 /* Is there such a LUN for this nexus? (TMF response "LUN does not exist"). */
 bool scsi_lun_exists(struct scsi_nexus *n, const uint8_t lun[8]);
@@ -180,6 +181,16 @@ void *scsi_nexus_transport(const struct scsi_nexus *n);
  * target was removed or no longer admits the initiator: the transport ends the session. It must
  * only tell its own reactor. May be called again. */
 void scsi_nexus_set_gone(struct scsi_nexus *n, void (*gone)(void *transport));
+
+/*
+ * How the transport aborts the commands of a nexus on a LUN: PREEMPT AND ABORT. Called with the
+ * registry locked, on any thread: it must only tell its own reactor. done(arg) (when not NULL) is
+ * called, on any thread, when those commands are gone; never when it returns false. tas: they end
+ * with TASK ABORTED (SAM-5 5.3.1), else without an answer.
+ */
+typedef bool scsi_abort_fn(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+			   void *arg);
+void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort);
 
 struct admin_server;
 /* Verbs target.*, lun.*, initiator.*. */

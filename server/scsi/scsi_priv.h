@@ -152,7 +152,7 @@ struct scsi_nexus {
 	struct scsi_registry *registry;
 	char target[224], initiator[224];
 	uint8_t isid[6];
-	uint16_t tpgt;
+	uint16_t tpgt, port; /* port: relative target port identifier */
 	_Atomic(void *) transport;
 	void (*gone)(void *transport); /* registry lock */
 	pthread_mutex_t lock;	       /* view, and changes of its unit attentions */
@@ -191,6 +191,8 @@ void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v);
 void reservation_view_left(struct scsi_nexus *n, struct scsi_view *was);
 /* The logical unit was reset: a RESERVE is over (SPC-2 5.5.1); persistent ones stay. */
 void reservation_reset(struct scsi_registry *r, struct scsi_lu *lu);
+/* The entry's rights made anew. */
+void reservation_refresh(const struct scsi_nexus *n, struct scsi_itl *l);
 
 /* ---- LUN addresses (SAM-5 4.7) ---- */
 
@@ -221,7 +223,7 @@ struct scsi_target {
 	_Atomic unsigned refs;
 	struct scsi_registry *registry;
 	char *iqn;
-	uint16_t tpgt;
+	uint16_t tpgt, port; /* port: relative target port identifier */
 	bool open, discovery_open;
 	char *chap_user, *chap_secret, *mutual_user, *mutual_secret;
 	struct target_lun *luns;
@@ -243,6 +245,12 @@ struct scsi_registry {
 	unsigned ntargets;
 	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
+	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */
+	unsigned nprs;
+	struct pr_doing *doing; /* the change of one that is under way */
+	scsi_abort_fn *abort;
+	uint8_t *packed; /* what targets were made of; the metadata's reactor */
+	size_t packed_len;
 	_Atomic unsigned background; /* tasks that outlive their command */
 	_Atomic bool closing;	     /* they shall end soon */
 };
@@ -322,6 +330,8 @@ static inline bool op_supported(const struct scsi_op *op)
 op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_stop_wait;
 op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
 op_fn op_reserve, op_release;
+op_fn op_pr_read_keys, op_pr_read_reservation, op_pr_report_capabilities, op_pr_read_full_status;
+op_fn op_pr_out, op_pr_out_finish, op_pr_out_finish_wait;
 op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;

@@ -10,11 +10,12 @@ struct affected {
 	struct scsi_nexus *by;
 	uint32_t ua;
 	bool reset;
-	void (*abort_others)(struct scsi_nexus *, const uint8_t[8], void *);
+	void (*abort_others)(struct scsi_nexus *, const uint8_t[8], bool tas, void *);
 	void *arg;
 };
 
-static void tmf_tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu, const struct affected *a)
+static void tmf_tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu, bool tas,
+			   const struct affected *a)
 {
 	uint8_t lun[8];
 	struct scsi_view *v = nexus_view(n);
@@ -23,7 +24,7 @@ static void tmf_tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu, const
 			continue;
 		lun_format(lun, v->luns[i].number);
 		if (a->abort_others)
-			a->abort_others(n, lun, a->arg);
+			a->abort_others(n, lun, tas, a->arg);
 		nexus_ua_set(n, v->luns[i].number, a->ua);
 	}
 	view_put(v);
@@ -33,6 +34,7 @@ static void tmf_apply(struct scsi_lu *lu, const struct affected *a)
 {
 	struct scsi_registry *r = a->by->registry;
 	struct scsi_nexus *n;
+	bool tas = lu->tas; /* a reset ends it */
 	if (a->reset)
 		lu_reset(lu);
 	pthread_mutex_lock(&r->lock);
@@ -42,13 +44,13 @@ static void tmf_apply(struct scsi_lu *lu, const struct affected *a)
 	}
 	TAILQ_FOREACH (n, &r->nexuses, link)
 		if (n != a->by)
-			tmf_tell_nexus(n, lu, a);
+			tmf_tell_nexus(n, lu, tas, a);
 	pthread_mutex_unlock(&r->lock);
 }
 
 int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
-					      void *arg),
+					      bool tas, void *arg),
 			 void *arg)
 {
 	CHECK(n, SCSI_NEXUS_MAGIC);

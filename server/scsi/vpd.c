@@ -85,8 +85,9 @@ static unsigned put_port_ids(uint8_t *b, const struct scsi_nexus *nexus)
 	uint8_t id[4] = {0};
 	char port[sizeof(nexus->target) + 16];
 	unsigned n = 0;
+	be16_put(id + 2, nexus->port);
+	n += put_desc(b, CODE_BINARY, ASSOC_PORT | 4, id, 4); /* relative target port */
 	be16_put(id + 2, nexus->tpgt);
-	n += put_desc(b, CODE_BINARY, ASSOC_PORT | 4, id, 4);	  /* relative target port */
 	n += put_desc(b + n, CODE_BINARY, ASSOC_PORT | 5, id, 4); /* target port group */
 	snprintf(port, sizeof(port), "%s,t,0x%04x", nexus->target, nexus->tpgt);
 	n += put_name(b + n, ASSOC_PORT, port);

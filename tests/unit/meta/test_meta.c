@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "blockcore/control/meta_scsi.h"
 #include "blockcore/control/meta_slot.h"
 #include "blockcore/control/meta_store.h"
 #include "blockcore/disk/disk.h"
@@ -383,7 +384,23 @@ static Isthmus__ArrayMeta *good_meta(void)
 	isthmus__lun__init(l);
 	l->volume_id = 1;
 	pb_append(&t->luns, &t->n_luns, l);
+	t->port = 1;
 	pb_append(&am->targets, &am->n_targets, t);
+	Isthmus__Reservation *v = malloc(sizeof(*v));
+	isthmus__reservation__init(v);
+	v->volume_id = 1;
+	v->type = 5;
+	for (uint8_t i = 0; i < 2; i++) {
+		Isthmus__Registration *key = malloc(sizeof(*key));
+		isthmus__registration__init(key);
+		key->key = 1;
+		key->holder = i == 0;
+		pb_set_text(&key->initiator, "iqn.i");
+		pb_set_text(&key->target, "iqn.t");
+		pb_set_bytes(&key->isid, (uint8_t[6]){i}, 6);
+		pb_append(&v->registrations, &v->n_registrations, key);
+	}
+	pb_append(&am->reservations, &am->n_reservations, v);
 	return am;
 }
 
@@ -452,7 +469,68 @@ START_TEST(hostile)
 	BAD("targets.iqn", pb_set_text(&am->targets[0]->iqn, "a b"));
 	BAD("volume 6", am->targets[0]->luns[0]->volume_id = 6);
 	BAD("block_size", am->targets[0]->luns[0]->block_size = 1024);
+	BAD("port 0", am->targets[0]->port = 0);
+	BAD("port 65536", am->targets[0]->port = 65536);
+	BAD("volume 9", am->reservations[0]->volume_id = 9);
+	BAD("type 4", am->reservations[0]->type = 4);
+	BAD("type 9", am->reservations[0]->type = 9);
+	BAD("1 holders of type 7", am->reservations[0]->type = 7);
+	BAD("1 holders of type 0", am->reservations[0]->type = 0);
+	BAD("0 holders", am->reservations[0]->registrations[0]->holder = false);
+	BAD("two keys", am->reservations[0]->registrations[1]->isid.data[0] = 0);
+	BAD("isid", am->reservations[0]->registrations[1]->isid.len = 5);
+	BAD("key", am->reservations[0]->registrations[1]->key = 0);
+	BAD("iSCSI names", pb_set_text(&am->reservations[0]->registrations[1]->initiator, "a b"));
 	BAD("above", am->targets[0]->luns[0]->lun = 70000);
+}
+END_TEST
+
+/* Version 1 had neither numbers of target ports nor reservations. */
+START_TEST(version_1_is_upgraded)
+{
+	char why[META_WHY_LEN];
+	Isthmus__ArrayMeta *am = good_meta(), *got;
+	Isthmus__Target *t = malloc(sizeof(*t));
+	isthmus__target__init(t);
+	pb_set_text(&t->iqn, "iqn.u");
+	pb_append(&am->targets, &am->n_targets, t);
+	am->targets[0]->port = 0;
+	am->version = 1;
+	size_t len = isthmus__array_meta__get_packed_size(am);
+	uint8_t *p = malloc(len);
+	isthmus__array_meta__pack(am, p);
+	ck_assert_int_eq(meta_decode(p, len, &got, why), 0);
+	ck_assert_uint_eq(got->version, META_VERSION);
+	ck_assert_uint_eq(got->targets[0]->port, 1);
+	ck_assert_uint_eq(got->targets[1]->port, 2);
+	isthmus__array_meta__free_unpacked(got, NULL);
+	isthmus__array_meta__free_unpacked(am, NULL);
+	free(p);
+}
+END_TEST
+
+/* Keys through ports that are gone, and what they hold, go too. */
+START_TEST(reservations_are_pruned)
+{
+	Isthmus__ArrayMeta *am = good_meta();
+	Isthmus__Reservation *v = am->reservations[0];
+	ck_assert_int_eq(meta_reservations_prune(am), 0);
+	ck_assert_uint_eq(v->n_registrations, 2);
+	ck_assert_uint_eq(v->number, 0);
+	pb_set_text(&v->registrations[1]->target, "iqn.gone");
+	ck_assert_int_eq(meta_reservations_prune(am), 0);
+	ck_assert_uint_eq(v->n_registrations, 1);
+	ck_assert_uint_eq(v->type, 5);
+	ck_assert_uint_eq(v->number, 1);
+	am->targets[0]->luns[0]->volume_id = 2; /* the target shows another volume now */
+	ck_assert_int_eq(meta_reservations_prune(am), 0);
+	ck_assert_uint_eq(v->n_registrations, 0);
+	ck_assert_uint_eq(v->type, 0);
+	ck_assert(v->last->released);
+	v->volume_id = 9;
+	ck_assert_int_eq(meta_reservations_prune(am), 0);
+	ck_assert_uint_eq(am->n_reservations, 0);
+	isthmus__array_meta__free_unpacked(am, NULL);
 }
 END_TEST
 
@@ -496,6 +574,8 @@ int main(void)
 	tcase_add_test(tc, lagging_disk);
 	tcase_add_test(tc, power_loss);
 	tcase_add_test(tc, hostile);
+	tcase_add_test(tc, version_1_is_upgraded);
+	tcase_add_test(tc, reservations_are_pruned);
 	tcase_add_test(tc, mutated);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "blockcore/control/meta_scsi.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -211,10 +212,14 @@ static Isthmus__ArrayMeta *meta_copy(const Isthmus__ArrayMeta *am)
 int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why),
 		void *arg, char *why)
 {
-	if (m->update_err)
-		return m->update_err;
 	Isthmus__ArrayMeta *am = meta_copy(m->am);
 	int err = change(am, arg, why);
+	if (!err)
+		err = meta_number_ports(am);
+	if (!err)
+		err = meta_reservations_prune(am);
+	if (!err)
+		err = m->update_err;
 	if (err) {
 		isthmus__array_meta__free_unpacked(am, NULL);
 		return err;
@@ -223,47 +228,6 @@ int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg,
 	m->am = am;
 	meta_run_watches(m);
 	return 0;
-}
-
-int pb_append(void *array_ptr, size_t *n, void *item)
-{
-	void ***array = array_ptr;
-	void **p = realloc(*array, (*n + 1) * sizeof(void *));
-	if (!p)
-		return -ENOMEM;
-	p[(*n)++] = item;
-	*array = p;
-	return 0;
-}
-
-int pb_set_text(char **field, const char *text)
-{
-	char *t = strdup(text);
-	if (!t)
-		return -ENOMEM;
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = t;
-	return 0;
-}
-
-int pb_set_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
-{
-	uint8_t *copy = malloc(len + 1);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, data, len);
-	free(field->data);
-	field->data = copy;
-	field->len = len;
-	return 0;
-}
-
-void pb_remove(void *array_ptr, size_t *n, size_t i)
-{
-	void ***array = array_ptr;
-	memmove(*array + i, *array + i + 1, (*n - i - 1) * sizeof(void *));
-	--*n;
 }
 
 /* ---- core ---- */
@@ -275,6 +239,11 @@ struct meta *core_meta(struct core *c)
 struct env *core_env(struct core *c)
 {
 	return c->env;
+}
+
+uint64_t core_memory_id(struct core *c)
+{
+	return c->memory_id;
 }
 
 struct volume *core_volume_get(struct core *c, uint32_t id)
@@ -306,6 +275,7 @@ struct core *fake_core_new(void)
 	struct core *c = calloc(1, sizeof(*c));
 	c->env = env_real();
 	c->meta = calloc(1, sizeof(*c->meta));
+	c->memory_id = 1;
 	Isthmus__ArrayMeta am = ISTHMUS__ARRAY_META__INIT;
 	am.next_id = 1;
 	c->meta->am = meta_copy(&am);
@@ -365,6 +335,7 @@ Isthmus__Target *fake_target_add(struct core *c, const char *iqn, bool open)
 	t->iqn = strdup(iqn);
 	t->tpgt = (uint32_t)c->meta->am->n_targets + 1;
 	t->open = open;
+	t->port = 100 + t->tpgt;
 	pb_append(&c->meta->am->targets, &c->meta->am->n_targets, t);
 	return t;
 }

@@ -40,6 +40,7 @@ struct core {
 	unsigned nvolumes;
 	struct meta *meta;
 	struct env *env;
+	uint64_t memory_id;
 };
 
 struct core *fake_core_new(void);

@@ -117,7 +117,7 @@ struct aborted {
 	uint8_t lun[8];
 };
 
-static void note_abort(struct scsi_nexus *other, const uint8_t lun[8], void *arg)
+static void note_abort(struct scsi_nexus *other, const uint8_t lun[8], bool tas, void *arg)
 {
 	struct aborted *x = arg;
 	x->n++;

@@ -63,9 +63,9 @@ END_TEST
 
 START_TEST(unknown_codes_are_told)
 {
-	/* PERSISTENT RESERVE IN is not supported; nor is a service action of READ CAPACITY's code
+	/* COMPARE is not supported; nor is a service action of READ CAPACITY's code
 	 */
-	ck_assert_int_eq(run(fx->a, 0, CDB(0xa3, 0x0c, 2, 0x5e, 0, 0, BE32(64)), NULL, 64), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0xa3, 0x0c, 2, 0x39, 0, 0, BE32(64)), NULL, 64), 0);
 	ck_assert_uint_eq(fx->in[1], 0x01);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0xa3, 0x0c, 2, 0x9e, 0, 0x1f, BE32(64)), NULL, 64), 0);
 	ck_assert_uint_eq(fx->in[1], 0x01);
@@ -75,7 +75,7 @@ START_TEST(unknown_codes_are_told)
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
 	ck_assert_int_eq(sense_field(), 2);
 
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x5e), NULL, 64), 2);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x39), NULL, 64), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_OPCODE);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x1f), NULL, 64), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
