@@ -27,7 +27,7 @@ static const Isthmus__Pool *pool_of(struct core *c, const struct disk *d, size_t
 }
 
 /* The word for the admin: an online disk that its pool does without is "out", one that is not
- * what was opened but cannot be done without "failing". */
+ * what was opened and cannot be done without, or returns errors, "failing". */
 static const char *state_word(struct core *c, const struct disk *d, const Isthmus__Pool *mp,
 			      size_t position)
 {

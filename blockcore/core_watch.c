@@ -4,17 +4,27 @@
  *
  * A disk that is not what was opened goes out of its pool as one that failed. Where it holds the
  * only copy it stays in use, since what it has can still be read: it is told, and `disk list` says
- * "failing" until the next look finds it well.
+ * "failing" until the next look finds it well. So does a disk that returned errors and is in use
+ * all the same, until it has returned none for a while.
  */
 #include "blockcore/core_impl.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/log.h"
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOOK_NS	    NS_PER_S
 #define SLOTS_EVERY 10 /* looks */
+#define ERRORS_NS   (600 * NS_PER_S)
+
+/* What is remembered of a disk between looks. */
+struct seen {
+	uint64_t errors;
+	uint64_t error_ns; /* when errors were last seen to have come; 0: long ago or never */
+};
 
 /* Unhurt so far: takes it out of use, or tells. */
 static void not_what_was_opened(struct core *c, struct disk *d, const char *why)
@@ -37,30 +47,57 @@ static void not_what_was_opened(struct core *c, struct disk *d, const char *why)
 	disk_set_reason(d, why);
 }
 
-static void look_at(struct core *c, struct disk *d)
+/* Tells of errors when they begin. True while there were some lately; `why` says so. */
+static bool returns_errors(struct core *c, struct disk *d, struct seen *s, char *why, size_t size)
+{
+	struct disk_stats st;
+	uint64_t now = env_now_ns(c->env);
+	disk_stats(d, &st);
+	bool fresh = st.read_errors + st.write_errors > s->errors;
+	snprintf(why, size, "returned %llu read and %llu write errors",
+		 (unsigned long long)st.read_errors, (unsigned long long)st.write_errors);
+	if (fresh && !s->error_ns)
+		event_write(LOG_L_ERROR, "disk.errors", "disk %s %s", disk_path(d), why);
+	s->errors = st.read_errors + st.write_errors;
+	if (fresh)
+		s->error_ns = now;
+	else if (s->error_ns && now - s->error_ns > ERRORS_NS)
+		s->error_ns = 0;
+	return s->error_ns != 0;
+}
+
+static void look_at(struct core *c, struct disk *d, struct seen *s)
 {
 	char why[160] = "", known[160];
 	if (disk_check(d, why)) {
 		not_what_was_opened(c, d, why);
 		return;
 	}
+	if (disk_state(d) != DISK_ONLINE)
+		return;
+	if (returns_errors(c, d, s, why, sizeof(why))) {
+		disk_set_reason(d, why);
+		return;
+	}
 	disk_reason(d, known);
-	if (disk_state(d) != DISK_ONLINE || !known[0])
+	if (!known[0])
 		return;
 	disk_set_reason(d, "");
-	event_write(LOG_L_NOTICE, "disk.well", "disk %s is what it was again", disk_path(d));
+	event_write(LOG_L_NOTICE, "disk.well", "disk %s is well again", disk_path(d));
 }
 
 static void watch_task(void *arg)
 {
 	struct core *c = arg;
-	for (unsigned n = 1; !c->closing; n++) {
+	struct seen *seen = calloc(c->ndisks + 1, sizeof(*seen));
+	for (unsigned n = 1; seen && !c->closing; n++) {
 		env_waitq_wait(c->env, &c->watch, LOOK_NS);
 		for (unsigned i = 0; i < c->ndisks && !c->closing; i++)
-			look_at(c, c->disks[i]);
+			look_at(c, c->disks[i], &seen[i]);
 		if (n % SLOTS_EVERY == 0 && !c->closing)
 			meta_check_slots(c->meta);
 	}
+	free(seen);
 	core_background_done(c);
 }
 

@@ -34,7 +34,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REAP_NS (200 * NS_PER_MS)
+#define REAP_NS	   (200 * NS_PER_MS)
+#define FENCED_MAX 8 /* living processes of one head that were taken over from */
 
 struct channel_peer *channel_peer_find(struct channel_server *s, const char *name)
 {
@@ -82,6 +83,16 @@ static void peer_put(struct channel_peer *p)
 	peer_free_if_unused(p);
 }
 
+/* Each fenced instance keeps its segment's memory while its process lives: few do at a time. */
+static bool too_many_fenced(struct channel_server *s, const char *head)
+{
+	struct channel_seg *seg;
+	unsigned n = 0;
+	TAILQ_FOREACH (seg, &s->fenced, link)
+		n += strcmp(seg->head, head) == 0;
+	return n >= FENCED_MAX;
+}
+
 static bool instance_is_fenced(struct channel_server *s, const char *head, uint64_t instance)
 {
 	struct channel_seg *seg;
@@ -110,6 +121,8 @@ static int take_segment(struct channel_peer *p, struct channel_conn *c,
 		channel_seg_reset(old, c->pid);
 		return 0;
 	}
+	if (old && too_many_fenced(s, p->name))
+		return -EBUSY;
 	uint64_t epoch = next_epoch(old ? old->epoch : 0);
 	if (old) {
 		channel_seg_retire(old, epoch);

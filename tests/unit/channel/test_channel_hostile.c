@@ -218,6 +218,26 @@ START_TEST(a_segment_that_shrinks_harms_only_its_head)
 }
 END_TEST
 
+/* A process that takes over from itself again and again does not use up the memory. */
+static void many_instances(void *arg)
+{
+	struct raw r[32] = {0};
+	unsigned n = 0;
+	while (n < 32 && raw_connect(&r[n], 100 + n) == 0)
+		n++;
+	ck_assert_uint_gt(n, 4);
+	ck_assert_uint_lt(n, 16);
+	while (n--)
+		raw_close(&r[n]);
+	survivor(arg);
+}
+
+START_TEST(instances_are_bounded)
+{
+	run_both(many_instances);
+}
+END_TEST
+
 /* Memory given back under the controller's hands is zeros, and nothing else changes. */
 static void punch(void *arg)
 {
@@ -290,6 +310,7 @@ static void add(TCase *tc)
 {
 	tcase_add_test(tc, a_segment_that_shrinks_harms_only_its_head);
 	tcase_add_test(tc, a_segment_with_holes_harms_nobody);
+	tcase_add_test(tc, instances_are_bounded);
 	tcase_add_test(tc, the_cache_cannot_be_written_through_its_descriptor);
 	tcase_add_loop_test(tc, a_hostile_head_harms_only_itself, 0, 4);
 }

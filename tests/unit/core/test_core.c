@@ -400,6 +400,34 @@ RIG_TEST(lost_ends_are_noticed)
 	rig_close(r);
 }
 
+/* Errors of a disk that the pool cannot do without are told, and forgotten when they stop. */
+RIG_TEST(errors_in_use_are_told)
+{
+	struct rig *r = arg;
+	char why[160];
+	rig_open_ok(r);
+	rig_pool(r, "p", "single", 0, 1);
+	struct volume *v = rig_volume(r, "p", "v", 8 * MIB);
+	struct disk *d = core_disk_find(r->core, "d0");
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	sim_disk_bad_range(r->disk[0], DISK_DATA_OFF, 8 * MIB);
+	env_sleep_ns(sim_env(r->sim), 3 * NS_PER_S);
+	disk_reason(d, why);
+	ck_assert_str_eq(why, "");
+	ck_assert_int_ne(rig_check(v, 0, 4096, UINT64_MAX), 0);
+	env_sleep_ns(sim_env(r->sim), 3 * NS_PER_S);
+	disk_reason(d, why);
+	ck_assert_msg(strstr(why, "read and 0 write errors") != NULL, "%s", why);
+	ck_assert_int_eq(disk_state(d), DISK_ONLINE);
+	ck_assert_int_eq(rig_write(v, 0, MIB, 3, true), 0);
+	ck_assert_int_eq(rig_check(v, 0, MIB, 3), 0);
+	env_sleep_ns(sim_env(r->sim), 700 * NS_PER_S);
+	disk_reason(d, why);
+	ck_assert_str_eq(why, "");
+	core_volume_put(v);
+	rig_close(r);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("core");
@@ -418,6 +446,7 @@ int main(void)
 	tcase_add_test(tc, killed_and_restarted);
 	tcase_add_test(tc, damage_in_use_is_mended);
 	tcase_add_test(tc, lost_ends_are_noticed);
+	tcase_add_test(tc, errors_in_use_are_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
