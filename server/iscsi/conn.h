@@ -458,6 +458,7 @@ struct worker {
 	struct deferred feed;	 /* starved connections, when a task is free */
 	struct deferred stopped; /* its last connection is gone while stopping */
 	struct env_timer tick;
+	uint64_t tick_ms;	 /* of the last one */
 	_Atomic unsigned nconns; /* accepted for it */
 	_Atomic unsigned nloose; /* of them, without a normal session: these go first when full */
 	bool stopping, has_stopped;

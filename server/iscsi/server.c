@@ -36,8 +36,13 @@ static void worker_tick(void *arg)
 	struct worker *w = arg;
 	struct conn *c, *next;
 	uint64_t now = uv_now(reactor_loop(w->reactor));
+	/* When we were stopped or starved ourselves, what peers said meanwhile lies in the sockets:
+	 * it is read before anybody is judged by his silence. */
+	bool late = w->tick_ms && now - w->tick_ms >= 2000;
+	w->tick_ms = now;
 	TAILQ_FOREACH_SAFE (c, &w->conns, link, next)
-		conn_tick(c, now); /* it may be gone now */
+		if (!late)
+			conn_tick(c, now); /* it may be gone now */
 	env_timer_start(env_real(), &w->tick, NS_PER_S);
 }
 

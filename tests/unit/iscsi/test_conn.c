@@ -303,6 +303,29 @@ START_TEST(a_silent_peer_is_asked_and_dropped)
 }
 END_TEST
 
+static void stand_still(void *arg)
+{
+	usleep(3500 * 1000);
+}
+
+/* A target that was stopped for a while reads what came meanwhile before it judges. */
+START_TEST(a_pause_of_the_target_drops_nobody)
+{
+	login(NULL);
+	client_expect(c, OP_NOP_IN);
+	uint32_t ttt = be32_get(c->bhs.ttt);
+	ck_assert_int_eq(task_start_on(reactor_sched(target.reactors[0]), stand_still, NULL), 0);
+	usleep(200 * 1000);
+	struct bhs b = {.opcode = OP_NOP_OUT | PDU_IMMEDIATE, .flags = PDU_FINAL};
+	be32_put(b.itt, PDU_NO_TAG);
+	be32_put(b.ttt, ttt);
+	be32_put(b.cmdsn, c->cmdsn);
+	client_send(c, &b, NULL, 0);
+	client_expect(c, OP_NOP_IN); /* asked again, not dropped */
+	ck_assert_uint_ne(be32_get(c->bhs.ttt), ttt);
+}
+END_TEST
+
 START_TEST(too_many_immediate_commands_are_rejected)
 {
 	uint8_t cdb[16];
@@ -378,6 +401,7 @@ int main(void)
 	tcase_add_checked_fixture(pings, setup_pings, peer_teardown);
 	tcase_set_timeout(pings, 30);
 	tcase_add_test(pings, a_silent_peer_is_asked_and_dropped);
+	tcase_add_test(pings, a_pause_of_the_target_drops_nobody);
 	tcase_add_loop_test(pings, stop_asks_for_logout, 1, 2);
 	suite_add_tcase(suite, pings);
 	return peer_run(suite);
