@@ -6,7 +6,7 @@ libruntime_a_SOURCES = \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fan.c runtime/fan.h \
 	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h runtime/log.c runtime/log.h \
-	runtime/mem_pool.c runtime/mem_pool.h \
+	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c
 

@@ -2,8 +2,12 @@
  * Blocks: bitmaps by allocation group, and what may not be used though its bit is clear.
  *
  * A clear bit whose *busy* bit is set is set aside: reserved for data being written (alloc_reserve,
- * not in any journal: a crash frees it), or freed a short while ago (quarantine, txn.c). Data
- * allocations leave KEEP_DATA blocks, metadata KEEP_META, so that removing always works.
+ * not in any journal: a crash frees it) or for tree nodes (alloc_node), or freed a short while ago
+ * (quarantine, txn.c). Data allocations leave KEEP_DATA blocks, metadata KEEP_META, so that
+ * removing always works.
+ *
+ * Tree nodes come from runs that are set aside for them, one a group: the nodes of a big directory
+ * lie together and a checkpoint writes many at a time (checkpoint.c).
  *
  * Order of search: the goal itself, then onwards from it in its group, then other groups by their
  * summary (which is always in memory).
@@ -18,6 +22,8 @@
 #define KEEP_DATA  96
 #define KEEP_META  32
 #define GOOD_SHARE 8 /* a group with 1/8 free is a good place for much data */
+#define NODES_RUN  64
+#define NODES_LOW  (64 * NODES_RUN) /* with less room no runs are set aside */
 
 uint64_t ag_of(const struct fs *fs, uint64_t block)
 {
@@ -263,10 +269,53 @@ static int map_change(struct fs *fs, uint64_t start, uint64_t len, bool on)
 	return 0;
 }
 
+/* Little room is left: what was set aside for nodes is for all again. */
+static void nodes_release(struct fs *fs)
+{
+	for (uint64_t i = 0; i < fs->ag_count && fs->nodes_runs; i++) {
+		struct extent *e = &fs->ags[i].nodes;
+		if (!e->len)
+			continue;
+		busy_set(fs, e->start, e->len, false);
+		e->len = 0;
+		fs->nodes_runs--;
+	}
+}
+
+static bool room_is_low(struct fs *fs)
+{
+	if (total_avail(fs) >= NODES_LOW)
+		return false;
+	nodes_release(fs);
+	return true;
+}
+
+int alloc_node(struct fs *fs, uint64_t goal, uint64_t *ret)
+{
+	struct extent *run = &fs->ags[ag_of(fs, goal)].nodes, e;
+	if (room_is_low(fs))
+		return alloc_block(fs, goal, ret);
+	if (!run->len) {
+		int rc = run_search(fs, goal, NODES_RUN, &e);
+		if (!rc)
+			rc = busy_map(fs, e.start);
+		if (rc)
+			return rc;
+		busy_set(fs, e.start, e.len, true);
+		*run = e;
+		fs->nodes_runs++;
+	}
+	goal = run->start++;
+	fs->nodes_runs -= --run->len == 0;
+	busy_set(fs, goal, 1, false);
+	return alloc_block(fs, goal, ret);
+}
+
 int alloc_block(struct fs *fs, uint64_t goal, uint64_t *ret)
 {
 	struct extent e;
 	int rc;
+	room_is_low(fs);
 	if (!fs->tx.last_blocks && total_avail(fs) <= KEEP_META)
 		return -ENOSPC;
 	for (;;) {
@@ -289,8 +338,9 @@ int alloc_block(struct fs *fs, uint64_t goal, uint64_t *ret)
 
 int alloc_reserve(struct fs *fs, uint64_t goal, uint64_t want, struct extent *ret)
 {
-	uint64_t n = total_avail(fs);
 	struct extent e;
+	room_is_low(fs);
+	uint64_t n = total_avail(fs);
 	if (n <= KEEP_DATA)
 		return -ENOSPC;
 	int rc = run_search(fs, goal, MIN(want, n - KEEP_DATA), &e);
@@ -333,5 +383,7 @@ int alloc_free(struct fs *fs, uint64_t start, uint64_t len)
 uint64_t alloc_data_avail(const struct fs *fs)
 {
 	uint64_t n = total_avail(fs);
+	for (uint64_t i = 0; i < fs->ag_count && fs->nodes_runs; i++)
+		n += fs->ags[i].nodes.len;
 	return n > KEEP_DATA ? n - KEEP_DATA : 0;
 }

@@ -66,7 +66,8 @@ static int block_make(struct fs *fs, uint64_t ag, struct buf **ret)
 {
 	uint64_t block;
 	struct buf *map, *freemap;
-	int rc = alloc_block(fs, ag_first(fs, ag) + AG_META + fs->ags[ag].inode_hint, &block);
+	uint64_t goal = ag_first(fs, ag) + MAX(fs->ags[ag].inode_hint, AG_META);
+	int rc = alloc_block(fs, goal, &block); /* next to the last: they are written together */
 	if (rc)
 		return rc;
 	ag = ag_of(fs, block);

@@ -65,25 +65,31 @@ int dir_find(struct inode *dir, const char *name, uint32_t len, struct dirent_re
 	return -ENOENT;
 }
 
-int dir_add(struct inode *dir, const char *name, uint32_t len, uint64_t ino, enum fs_type type)
+int dir_add_new(struct inode *dir, uint64_t key, const char *name, uint32_t len, uint64_t ino,
+		enum fs_type type)
 {
 	struct tree t = tree_of(dir);
-	struct dirent_ref e;
 	uint8_t v[TREE_VALUE_MAX];
-	int rc = dir_find(dir, name, len, &e);
-	if (rc != -ENOENT)
-		return rc ? rc : -EEXIST;
-	if (!e.key)
+	if (!key)
 		return -ENOSPC;
 	le64_put(v, ino);
 	v[8] = (uint8_t)type;
 	memcpy(v + DIR_VALUE, name, len);
-	rc = tree_insert(&t, e.key, v, DIR_VALUE + len);
+	int rc = tree_insert(&t, key, v, DIR_VALUE + len);
 	if (rc)
 		return rc;
 	inode_stamp(dir, STAMP_MTIME | STAMP_CTIME);
 	IN_SET64(dir, I_ENTRIES, IN64(dir, I_ENTRIES) + 1);
 	return 0;
+}
+
+int dir_add(struct inode *dir, const char *name, uint32_t len, uint64_t ino, enum fs_type type)
+{
+	struct dirent_ref e;
+	int rc = dir_find(dir, name, len, &e);
+	if (rc != -ENOENT)
+		return rc ? rc : -EEXIST;
+	return dir_add_new(dir, e.key, name, len, ino, type);
 }
 
 int dir_del(struct inode *dir, uint64_t key)

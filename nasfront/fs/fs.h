@@ -230,8 +230,11 @@ int fs_verify(struct fs *fs, void (*say)(void *arg, const char *line), void *arg
 
 struct fs_stats {
 	uint64_t ops, commits, journal_bytes, commit_ops; /* commit_ops: operations per commits */
+	uint64_t journal_images;			  /* blocks logged whole */
+	uint64_t blocks_written;			  /* to their places */
 	uint64_t metadata_hits, metadata_reads, metadata_repaired;
 	uint64_t inodes_cached, blocks_cached;
+	uint64_t blocks_held; /* most blocks there was ever memory for */
 };
 void fs_stats(const struct fs *fs, struct fs_stats *ret);
 

@@ -21,29 +21,34 @@
 #define BUF_MAGIC  0x62756620
 #define BUF_CHUNKS 64 /* chunks of 64 bytes, one bit each in a mask */
 
-struct buf { /* what a look-up reads comes first: one cache line */
-	LIST_ENTRY(buf) hash_link;
+/* By cache lines: what a look-up reads, what a change touches, the rest. */
+struct buf {
+	_Alignas(64) LIST_ENTRY(buf) hash_link;
 	uint64_t block;
 	uint64_t owner; /* as in the block's header */
 	uint8_t *data;
 	uint32_t magic;
 	uint16_t type;
-	bool reading;	    /* being loaded; data not valid */
-	bool referenced;    /* clock */
-	unsigned pins;	    /* may not be evicted */
-	bool dirty;	    /* differs from its place; on fs->dirty */
-	bool image;	    /* the running batch logs all of it */
-	bool op_new;	    /* made by the running body */
-	bool op_in;	    /* in fs->tx.bufs */
-	uint64_t batch;	    /* sequence of the batch it is in, 0 none */
-	uint64_t mask;	    /* chunks changed in that batch */
-	uint64_t op_mask;   /* chunks changed (and saved) by the running body */
+	bool reading;	 /* being loaded; data not valid */
+	bool referenced; /* clock */
+	unsigned pins;	 /* may not be evicted */
+	bool dirty;	 /* differs from its place; on fs->dirty */
+	bool image;	 /* the running batch logs all of it */
+	bool op_new;	 /* made by the running body */
+	bool op_in;	 /* in fs->tx.bufs */
+
+	_Alignas(64) uint64_t batch; /* sequence of the batch it is in, 0 none */
+	uint64_t mask;		     /* chunks changed in that batch */
+	uint64_t op_mask;	     /* chunks changed (and saved) by the running body */
 	uint64_t first_pos; /* log position of its image since it became dirty; POS_UNSET */
-	TAILQ_ENTRY(buf) lru_link, dirty_link, batch_link;
+	TAILQ_ENTRY(buf) batch_link, dirty_link;
+
+	TAILQ_ENTRY(buf) lru_link;
 	struct waitq waiters; /* for the end of reading */
 };
 TAILQ_HEAD(buf_list, buf);
 LIST_HEAD(buf_bucket, buf);
+STAILQ_HEAD(slabs, slab);
 #define POS_UNSET UINT64_MAX
 
 /* An operation's hold on what it needs across restarts of its body. */
@@ -56,6 +61,12 @@ struct op {
 	int space_tries, bad_tries;
 	struct buf *pins[OP_PINS];
 };
+
+/* slab.c: a buffer with memory for its block. NULL: no memory. */
+struct buf *slab_take(struct fs *fs);
+void slab_free_all(struct fs *fs);
+/* b->data, without reading *b. */
+const uint8_t *slab_data(const struct buf *b);
 
 int meta_init(struct fs *fs, uint64_t memory);
 void meta_free_all(struct fs *fs);
@@ -171,8 +182,10 @@ int journal_flush(struct fs *fs);
 void journal_give_up(struct fs *fs, int err);
 int journal_head_read(struct fs *fs, bool *ret_clean);
 int journal_replay(struct fs *fs, uint64_t *ret_batches);
+/* Much of the log or of the memory is in use. */
+bool checkpoint_due(const struct fs *fs);
 void checkpoint_kick(struct fs *fs);
-/* Waits. Writes dirty blocks home; all: until none is dirty. */
+/* Waits. Writes dirty blocks home until little enough is in use; all: until none is dirty. */
 int checkpoint_run(struct fs *fs, bool all);
 /* The device failed or a structure of the journal did: no more changes. */
 void fs_fail(struct fs *fs, int err);
@@ -185,6 +198,7 @@ uint64_t ag_of(const struct fs *fs, uint64_t block);
 uint64_t ag_first(const struct fs *fs, uint64_t ag);
 uint32_t ag_size(const struct fs *fs, uint64_t ag);
 /* In a body: one metadata block. */
+int alloc_node(struct fs *fs, uint64_t goal, uint64_t *ret); /* among other nodes */
 int alloc_block(struct fs *fs, uint64_t goal, uint64_t *ret);
 /* Blocks for data: set aside in memory only, until alloc_claim() in the body that maps them, or
  * alloc_release(). -EAGAIN as a body. */
@@ -257,8 +271,10 @@ unsigned node_count(const uint8_t *d);
 unsigned node_level(const uint8_t *d);
 uint64_t leaf_key(const uint8_t *d, unsigned i);
 uint8_t *leaf_value(uint8_t *d, unsigned i, unsigned *ret_len);
-/* First slot with a key >= key. */
-unsigned leaf_seek(const uint8_t *d, uint64_t key);
+/* A node is about to be sought in. */
+void node_prefetch(const uint8_t *d);
+/* First slot with a key >= key; a good guess makes it fast. */
+unsigned leaf_seek(const uint8_t *d, uint64_t key, unsigned guess);
 unsigned leaf_used(const uint8_t *d);
 bool leaf_fits(const uint8_t *d, unsigned vlen);
 void leaf_insert(struct fs *fs, struct buf *b, unsigned i, uint64_t key, const void *v,
@@ -269,7 +285,7 @@ void leaf_compact(struct fs *fs, struct buf *b);
 void leaf_move(struct fs *fs, struct buf *b, unsigned from, struct buf *to);
 uint64_t inner_key(const uint8_t *d, unsigned i);
 uint64_t inner_child(const uint8_t *d, unsigned i);
-unsigned inner_seek(const uint8_t *d, uint64_t key);
+unsigned inner_seek(const uint8_t *d, uint64_t key, unsigned guess);
 void inner_set_key(struct fs *fs, struct buf *b, unsigned i, uint64_t key);
 void inner_insert(struct fs *fs, struct buf *b, unsigned i, uint64_t key, uint64_t child);
 void inner_delete(struct fs *fs, struct buf *b, unsigned i);
@@ -311,6 +327,9 @@ struct dirent_ref {
 };
 int name_check(const char *name, uint32_t len);
 int dir_find(struct inode *dir, const char *name, uint32_t len, struct dirent_ref *ret);
+/* A name that dir_find() did not find, under the key it gave. */
+int dir_add_new(struct inode *dir, uint64_t key, const char *name, uint32_t len, uint64_t ino,
+		enum fs_type type);
 int dir_add(struct inode *dir, const char *name, uint32_t len, uint64_t ino, enum fs_type type);
 int dir_del(struct inode *dir, uint64_t key);
 int dir_set(struct inode *dir, uint64_t key, uint64_t ino, enum fs_type type);
@@ -372,6 +391,7 @@ struct ag_state {
 	uint32_t nbusy;
 	uint32_t rover;	     /* where the last allocation ended */
 	uint32_t inode_hint; /* where an inode block with a free slot was seen */
+	struct extent nodes; /* set aside for tree nodes, absolute: alloc_node() */
 	uint64_t spill;	     /* full: the group its inodes go to, plus one; 0: none yet */
 };
 
@@ -407,6 +427,7 @@ struct fs {
 	struct buf_list lru; /* all but those being read; clock hand at the head */
 	struct buf_list dirty;
 	struct buf_list spare; /* buffers with memory and no block */
+	struct slabs slabs;
 	uint64_t nbufs, max_bufs, ndirty;
 	struct {
 		uint64_t block;
@@ -420,6 +441,7 @@ struct fs {
 	uint64_t next_ag, last_dir_ag;
 	uint64_t free_blocks, used_inodes, free_slots; /* sums of the summary */
 	uint64_t nbusy;				       /* bits set in all busy maps */
+	unsigned nodes_runs;			       /* groups with blocks set aside for nodes */
 	struct quarantine quarantine;
 	struct waitq quarantine_q;
 	struct io_holds ios;
@@ -448,6 +470,7 @@ struct fs {
 	struct env_timer commit_timer, checkpoint_timer;
 	bool commit_timer_on, checkpoint_timer_on;
 	bool checkpointing, checkpoint_wanted;
+	uint64_t checkpoint_to; /* the tail is to come here, however little is in use */
 	struct waitq checkpoint_q;
 	uint8_t *bounce;
 

@@ -176,6 +176,7 @@ static uint64_t batch_seal(struct fs *fs, bool hard)
 		le64_put(p, run->revokes[i]);
 	struct buf *b, *tmp;
 	TAILQ_FOREACH_SAFE (b, &run->bufs, batch_link, tmp) {
+		fs->st.journal_images += b->image;
 		p = buf_put(p, b, &items);
 		if (b->dirty && b->first_pos == POS_UNSET)
 			b->first_pos = fs->head;
@@ -214,9 +215,9 @@ static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard)
 static void after_commit(struct fs *fs)
 {
 	quarantine_reap(fs);
-	if (fs->head - fs->tail > fs->log_blocks / 2 || fs->ndirty > fs->max_bufs / 2)
+	if (checkpoint_due(fs))
 		checkpoint_kick(fs);
-	else if (fs->ndirty && !fs->checkpoint_timer_on && !fs->dead) {
+	if (fs->ndirty && !fs->checkpoint_timer_on && !fs->dead) {
 		fs->checkpoint_timer_on = true;
 		env_timer_start(fs->env, &fs->checkpoint_timer, CHECKPOINT_NS);
 	}
@@ -351,6 +352,7 @@ static void checkpoint_timer_fire(void *arg)
 {
 	struct fs *fs = arg;
 	fs->checkpoint_timer_on = false;
+	fs->checkpoint_to = fs->head; /* so that little is to be replayed after a quiet time */
 	checkpoint_kick(fs);
 }
 

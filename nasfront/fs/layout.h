@@ -180,6 +180,7 @@ enum block_type {
 #define INNER_MAX      ((BS - H_SIZE) / INNER_PAIR)
 #define EXT_VALUE      16
 #define DIR_VALUE      9 /* bytes before the name */
+#define DIR_KEY_END    (1ull << 63)
 #define SYMLINK_CHUNK  256
 
 #define FILE_BLOCKS_MAX (1ull << 50)

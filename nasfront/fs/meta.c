@@ -11,6 +11,7 @@
 #include "runtime/crc32c.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/mem_huge.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -27,23 +28,18 @@ int meta_init(struct fs *fs, uint64_t memory)
 {
 	fs->max_bufs = MAX((memory ? memory : 256ull << 20) / (BS + sizeof(struct buf)), MIN_BUFS);
 	size_t n = MIN_BUFS;
-	while (n < fs->max_bufs)
+	while (n < 2 * fs->max_bufs)
 		n *= 2;
-	fs->hash = calloc(n, sizeof(*fs->hash));
+	fs->hash = mem_huge_alloc(n * sizeof(*fs->hash));
 	if (!fs->hash)
 		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		LIST_INIT(&fs->hash[i]);
 	fs->hash_mask = n - 1;
 	TAILQ_INIT(&fs->lru);
 	TAILQ_INIT(&fs->dirty);
 	TAILQ_INIT(&fs->spare);
 	return 0;
-}
-
-static void buf_delete(struct buf *b)
-{
-	b->magic = 0;
-	free(b->data);
-	free(b);
 }
 
 static struct buf *buf_new(struct fs *fs, uint64_t block, unsigned type)
@@ -54,13 +50,9 @@ static struct buf *buf_new(struct fs *fs, uint64_t block, unsigned type)
 		uint8_t *data = b->data;
 		*b = (struct buf){.data = data};
 	} else {
-		b = calloc(1, sizeof(*b));
+		b = slab_take(fs);
 		if (!b)
 			return NULL;
-		if (posix_memalign((void **)&b->data, BS, BS)) {
-			free(b);
-			return NULL;
-		}
 	}
 	b->magic = BUF_MAGIC;
 	b->block = block;
@@ -85,18 +77,7 @@ void meta_free_all(struct fs *fs)
 {
 	if (!fs->hash)
 		return;
-	for (size_t i = 0; i <= fs->hash_mask; i++) {
-		struct buf *b;
-		while ((b = LIST_FIRST(&fs->hash[i]))) {
-			LIST_REMOVE(b, hash_link);
-			buf_delete(b);
-		}
-	}
-	struct buf *b;
-	while ((b = TAILQ_FIRST(&fs->spare))) {
-		TAILQ_REMOVE(&fs->spare, b, lru_link);
-		buf_delete(b);
-	}
+	slab_free_all(fs);
 	free(fs->hash);
 	fs->hash = NULL;
 }
@@ -108,6 +89,16 @@ struct buf *meta_find(struct fs *fs, uint64_t block)
 		if (b->block == block)
 			return b;
 	return NULL;
+}
+
+/* The first in the bucket is most often the one: its node is fetched together with its buffer. */
+static void find_ahead(struct fs *fs, uint64_t block)
+{
+	const struct buf *b = LIST_FIRST(bucket_of(fs, block));
+	if (!b)
+		return;
+	__builtin_prefetch(&b->batch);
+	node_prefetch(slab_data(b));
 }
 
 void corrupt_note(struct fs *fs, uint64_t block, uint64_t owner, const char *what)
@@ -124,6 +115,8 @@ static bool type_in_ag(unsigned type)
 
 int meta_get(struct fs *fs, uint64_t block, unsigned type, uint64_t owner, struct buf **ret)
 {
+	if (type >= BT_EXTENTS)
+		find_ahead(fs, block);
 	struct buf *b = meta_find(fs, block);
 	if (!b || b->reading) {
 		if (type_in_ag(type) && !block_is_data(fs, block)) {

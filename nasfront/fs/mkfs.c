@@ -23,7 +23,7 @@ static int layout(struct maker *m)
 	uint64_t journal = m->o->journal / BS;
 	fs->blocks = m->dev->size / BS;
 	if (!journal)
-		journal = MIN(fs->blocks / 64, (uint64_t)JOURNAL_MAX);
+		journal = MIN(fs->blocks / 32, (uint64_t)JOURNAL_MAX);
 	fs->journal_blocks = MAX(journal, (uint64_t)JOURNAL_MIN);
 	fs->summary_start = SUMMARY_START;
 	fs->summary_blocks = fs->blocks / AG_BLOCKS / SUM_PER_BLOCK + 1;

@@ -135,6 +135,7 @@ static int fs_new(struct fs **ret, struct env *env, struct bdev *dev, const stru
 	STAILQ_INIT(&fs->quarantine);
 	TAILQ_INIT(&fs->ios);
 	TAILQ_INIT(&fs->run.bufs);
+	STAILQ_INIT(&fs->slabs);
 	for (int i = 0; i < RANGE_BUCKETS; i++)
 		TAILQ_INIT(&fs->ranges[i]);
 	struct waitq *qs[] = {&fs->quarantine_q, &fs->commit_q[0], &fs->commit_q[1], &fs->space_q,

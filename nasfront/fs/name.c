@@ -217,7 +217,7 @@ static int make_body(struct fs *fs, struct make_args *a)
 	if (!rc)
 		rc = make_fill(a, &in, &dir);
 	if (!rc)
-		rc = dir_add(&dir, a->name, a->len, in.ino, a->type);
+		rc = dir_add_new(&dir, e.key, a->name, a->len, in.ino, a->type);
 	if (rc)
 		return rc;
 	if (a->type == FS_DIR)

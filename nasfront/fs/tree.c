@@ -42,10 +42,22 @@ static int node_get(struct tree *t, uint64_t block, unsigned level, struct buf *
 	return -ERR_CORRUPT;
 }
 
+/* Keys of directories are hashes, so spread evenly: where one lies among the n of a node follows
+ * from the keys around the node. */
+static unsigned key_guess(uint64_t key, uint64_t low, uint64_t high, unsigned n)
+{
+	if (key <= low)
+		return 0;
+	if (key >= high)
+		return n;
+	int shift = __builtin_clzll(high - low);
+	return (unsigned)(((key - low) << shift >> 32) * n / ((high - low) << shift >> 32));
+}
+
 /* From the inode to the leaf where key is or belongs. -ENOENT: an empty tree. */
 static int descend(struct tree *t, uint64_t key, struct tree_pos *pos)
 {
-	uint64_t block = IN64(t->in, I_ROOT);
+	uint64_t block = IN64(t->in, I_ROOT), low = 0, high = t->type == BT_DIR ? DIR_KEY_END : 0;
 	unsigned level = IN32(t->in, I_LEVEL);
 	pos->depth = 0;
 	if (!block)
@@ -55,13 +67,18 @@ static int descend(struct tree *t, uint64_t key, struct tree_pos *pos)
 		if (rc)
 			return rc;
 		const uint8_t *d = pos->b[k]->data;
+		unsigned n = node_count(d), guess = key_guess(key, low, high, n), i;
 		pos->depth++;
 		if (!level) {
-			pos->at[k] = leaf_seek(d, key);
+			pos->at[k] = leaf_seek(d, key, guess);
 			return 0;
 		}
-		pos->at[k] = inner_seek(d, key);
-		block = inner_child(d, pos->at[k]);
+		i = pos->at[k] = inner_seek(d, key, guess);
+		block = inner_child(d, i);
+		if (i)
+			low = inner_key(d, i);
+		if (i + 1 < n)
+			high = inner_key(d, i + 1);
 	}
 }
 
@@ -152,7 +169,7 @@ void tree_touch_value(struct tree *t, const struct tree_pos *pos)
 static int node_new(struct tree *t, unsigned level, struct buf **ret)
 {
 	uint64_t block;
-	int rc = alloc_block(t->fs, t->goal, &block);
+	int rc = alloc_node(t->fs, t->goal, &block);
 	if (rc)
 		return rc;
 	struct buf *b = txn_new(t->fs, block, t->type, t->in->ino);

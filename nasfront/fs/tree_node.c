@@ -6,6 +6,9 @@
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
 
+#define NODE_HEAD (5 * 64) /* header and slots of a usual leaf */
+#define NEAR	  8	   /* how far a good guess is off at most */
+
 unsigned node_count(const uint8_t *d)
 {
 	return le16_get(d + H_COUNT);
@@ -44,17 +47,46 @@ uint8_t *leaf_value(uint8_t *d, unsigned i, unsigned *ret_len)
 	return e + LEAF_ENTRY;
 }
 
-unsigned leaf_seek(const uint8_t *d, uint64_t key)
+void node_prefetch(const uint8_t *d)
 {
-	unsigned lo = 0, hi = node_count(d);
+	for (unsigned i = 0; i < NODE_HEAD; i += 64)
+		__builtin_prefetch(d + i);
+}
+
+/*
+ * A seek begins at a guess (tree.c). What is read of a node of a big directory was not in the
+ * processor's cache: it is fetched at once rather than one probe after the other.
+ */
+typedef uint64_t key_at(const uint8_t *d, unsigned i);
+
+/* First entry with a key >= key. It is looked for in [lo, hi] first. */
+static inline unsigned seek(const uint8_t *d, uint64_t key, unsigned lo, unsigned hi, key_at *at)
+{
+	unsigned n = node_count(d), step = 2 * NEAR;
+	for (; lo > 0 && at(d, lo - 1) >= key; step *= 2) {
+		hi = lo - 1;
+		lo = hi > step ? hi - step : 0;
+	}
+	for (; hi < n && at(d, hi) < key; step *= 2) {
+		lo = hi + 1;
+		hi = MIN(lo + step, n);
+	}
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2;
-		if (leaf_key(d, mid) < key)
+		if (at(d, mid) < key)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	return lo;
+}
+
+unsigned leaf_seek(const uint8_t *d, uint64_t key, unsigned guess)
+{
+	unsigned n = node_count(d), lo = guess > NEAR ? guess - NEAR : 0, hi = MIN(guess + NEAR, n);
+	for (unsigned i = lo; i < hi; i++) /* each in a cache line of its own */
+		__builtin_prefetch(d + slot(d, i));
+	return seek(d, key, MIN(lo, hi), hi, leaf_key);
 }
 
 static bool value_sound(unsigned type, unsigned len)
@@ -197,17 +229,11 @@ uint64_t inner_child(const uint8_t *d, unsigned i)
 	return le64_get(d + H_SIZE + INNER_PAIR * i + 8);
 }
 
-unsigned inner_seek(const uint8_t *d, uint64_t key)
+unsigned inner_seek(const uint8_t *d, uint64_t key, unsigned guess)
 {
-	unsigned lo = 0, hi = node_count(d);
-	while (lo + 1 < hi) {
-		unsigned mid = (lo + hi) / 2;
-		if (inner_key(d, mid) <= key)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return lo;
+	unsigned n = node_count(d), lo = guess > NEAR ? guess - NEAR : 0, hi = MIN(guess + NEAR, n);
+	unsigned i = key == UINT64_MAX ? n : seek(d, key + 1, MIN(lo, hi), hi, inner_key);
+	return i ? i - 1 : 0;
 }
 
 void inner_set_key(struct fs *fs, struct buf *b, unsigned i, uint64_t key)

@@ -102,7 +102,9 @@ static void spill_task(void *arg)
 	world_mkfs(&w);
 	world_mount(&w);
 	ck_assert_int_eq(make_file(w.fs, &root_fid, "big", &f), 0);
-	for (uint64_t n = 0; le32_get(summary_of(w.fs, 0, NULL, NULL) + SUM_FREE); n++) {
+	/* Full but for what is set aside for tree nodes. */
+	for (uint64_t n = 0;
+	     le32_get(summary_of(w.fs, 0, NULL, NULL) + SUM_FREE) > w.fs->ags[0].nodes.len; n++) {
 		ck_assert_uint_lt(n, 200);
 		ck_assert_int_eq(put(w.fs, &f, n << 20, chunk, sizeof(chunk), FS_WRITE_FILE_SYNC),
 				 0);
@@ -197,6 +199,60 @@ START_TEST(a_directory_of_100000_names)
 }
 END_TEST
 
+#define TOGETHER 8000
+
+/* Blocks of `type` in memory that follow one of the same type on the volume. */
+static unsigned in_runs(unsigned type, unsigned *ret_all)
+{
+	unsigned n = 0;
+	*ret_all = 0;
+	for (size_t i = 0; i <= w.fs->hash_mask; i++) {
+		struct buf *b, *before;
+		LIST_FOREACH (b, &w.fs->hash[i], hash_link) {
+			if (b->type != type)
+				continue;
+			++*ret_all;
+			before = meta_find(w.fs, b->block - 1);
+			n += before && before->type == type;
+		}
+	}
+	return n;
+}
+
+/* What a checkpoint writes lies in long runs: inode blocks as they come, nodes of directories in
+ * theirs. After a while without changes all of it is written and nothing is to be replayed. */
+static void together_task(void *arg)
+{
+	char name[32];
+	unsigned all, runs;
+	world_mkfs(&w);
+	world_mount(&w);
+	for (int i = 0; i < TOGETHER; i++) {
+		name_of(name, i);
+		ck_assert_int_eq(make_file(w.fs, &root_fid, name, NULL), 0);
+	}
+	runs = in_runs(BT_INODES, &all);
+	ck_assert_uint_ge(all, TOGETHER / INODES_PER_BLOCK);
+	ck_assert_uint_ge(runs, all - 8);
+	runs = in_runs(BT_DIR, &all);
+	ck_assert_uint_ge(all, 64);
+	ck_assert_uint_ge(runs, all - all / 32 - 2);
+	ck_assert_uint_gt(w.fs->ndirty, 0);
+	env_sleep_ns(sim_env(w.sim), 30 * NS_PER_S);
+	ck_assert_uint_eq(w.fs->ndirty, 0);
+	ck_assert_uint_eq(w.fs->tail, w.fs->head);
+	world_unmount(&w);
+	world_check(&w);
+}
+
+START_TEST(what_is_written_together_lies_together)
+{
+	world_new(&w, 7, 256 << 20);
+	ck_assert_int_eq(sim_run(w.sim, together_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_space");
@@ -206,6 +262,7 @@ int main(void)
 	tcase_add_test(t, freed_space_is_used_again);
 	tcase_add_test(t, inodes_share_blocks_beyond_a_full_group);
 	tcase_add_test(t, a_directory_of_100000_names);
+	tcase_add_test(t, what_is_written_together_lies_together);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -1,5 +1,6 @@
 /* B+trees by themselves: random and ordered keys, values of every length, undo of a body. */
 #include "nasfront/fs/impl.h"
+#include "runtime/check.h"
 #include "tests/unit/fs/fs_world.h"
 
 #define KEYS 6000
@@ -158,6 +159,56 @@ START_TEST(ordered_keys)
 }
 END_TEST
 
+/* A seek finds the same whatever place it was told to begin at. */
+static unsigned first_at_least(const uint64_t *keys, unsigned n, uint64_t key)
+{
+	unsigned i = 0;
+	while (i < n && keys[i] < key)
+		i++;
+	return i;
+}
+
+static void node_fill(uint8_t *d, bool leaf, const uint64_t *keys, unsigned n)
+{
+	memset(d, 0, BS);
+	le16_put(d + H_COUNT, (uint16_t)n);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = BS - (i + 1) * 16;
+		if (leaf)
+			le16_put(d + H_SIZE + 2 * i, (uint16_t)at);
+		le64_put(d + (leaf ? at : H_SIZE + INNER_PAIR * i), keys[i]);
+	}
+}
+
+START_TEST(seeks_from_any_guess)
+{
+	static const unsigned counts[] = {0, 1, 2, 7, 16, 17, 40, 200};
+	static uint8_t leaf[BS], inner[BS];
+	uint64_t keys[200];
+	for (unsigned c = 0; c < ARRAY_LEN(counts); c++) {
+		unsigned n = counts[c];
+		for (unsigned i = 0; i < n; i++)
+			keys[i] = 10 + i * i * 3;
+		if (n == 200)
+			keys[n - 1] = UINT64_MAX;
+		node_fill(leaf, true, keys, n);
+		node_fill(inner, false, keys, n);
+		for (unsigned k = 0; k < 3 * n + 2; k++) {
+			uint64_t key = k < 3 * n    ? keys[k / 3] + k % 3 - 1
+				       : k == 3 * n ? 0
+						    : UINT64_MAX;
+			unsigned at = first_at_least(keys, n, key);
+			unsigned under = at < n && keys[at] == key ? at : at ? at - 1 : 0;
+			for (unsigned guess = 0; guess <= n; guess++) {
+				ck_assert_uint_eq(leaf_seek(leaf, key, guess), at);
+				if (n)
+					ck_assert_uint_eq(inner_seek(inner, key, guess), under);
+			}
+		}
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_tree");
@@ -165,6 +216,7 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, random_keys);
 	tcase_add_test(t, ordered_keys);
+	tcase_add_test(t, seeks_from_any_guess);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
