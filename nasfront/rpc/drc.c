@@ -21,6 +21,7 @@ struct drc_entry {
 	uint32_t bucket;
 	LIST_ENTRY(drc_entry) chain;
 	TAILQ_ENTRY(drc_entry) age;
+	void *runner, *waiter; /* while BUSY */
 	uint32_t len;
 	uint8_t reply[DRC_REPLY_MAX];
 };
@@ -129,6 +130,7 @@ enum drc_found drc_begin(struct drc *d, const struct drc_key *k, struct drc_entr
 		return DRC_NEW;
 	e->key = *k;
 	e->state = DRC_ENTRY_BUSY;
+	e->runner = e->waiter = NULL;
 	e->bucket = b;
 	LIST_INSERT_HEAD(&d->buckets[b], e, chain);
 	return DRC_NEW;
@@ -136,7 +138,7 @@ enum drc_found drc_begin(struct drc *d, const struct drc_key *k, struct drc_entr
 
 void drc_done(struct drc *d, struct drc_entry *e, const void *reply, size_t len)
 {
-	ASSERT(e->state == DRC_ENTRY_BUSY);
+	ASSERT(e->state == DRC_ENTRY_BUSY && !e->waiter);
 	if (len > DRC_REPLY_MAX) {
 		drc_forget(d, e);
 		return;
@@ -149,10 +151,28 @@ void drc_done(struct drc *d, struct drc_entry *e, const void *reply, size_t len)
 
 void drc_forget(struct drc *d, struct drc_entry *e)
 {
-	ASSERT(e->state == DRC_ENTRY_BUSY);
+	ASSERT(e->state == DRC_ENTRY_BUSY && !e->waiter);
 	LIST_REMOVE(e, chain);
 	e->state = DRC_ENTRY_FREE;
 	TAILQ_INSERT_HEAD(&d->free, e, age);
+}
+
+void drc_set_runner(struct drc_entry *e, void *runner)
+{
+	e->runner = runner;
+}
+
+void *drc_runner(const struct drc_entry *e)
+{
+	return e->runner;
+}
+
+void *drc_swap_waiter(struct drc_entry *e, void *waiter)
+{
+	ASSERT(e->state == DRC_ENTRY_BUSY);
+	void *old = e->waiter;
+	e->waiter = waiter;
+	return old;
 }
 
 const void *drc_reply(const struct drc_entry *e, size_t *ret_len)

@@ -2,8 +2,9 @@
  * Duplicate request cache: what makes a retransmitted REMOVE or CREATE succeed once.
  *
  * A call is recognized by xid, client address and port, procedure, length and a checksum of its
- * first bytes. While it runs its duplicates are dropped; after that they get the reply that was
- * kept. Memory is fixed at the start; the oldest finished entry gives way, a running one never.
+ * first bytes. While it runs duplicates are not run (one may wait for the end with the entry);
+ * after that they get the reply that was kept. Memory is fixed at the start; the oldest finished
+ * entry gives way, a running one never.
  */
 #ifndef ISTHMUS_NASFRONT_DRC_H
 #define ISTHMUS_NASFRONT_DRC_H
@@ -28,7 +29,7 @@ _Static_assert(sizeof(struct drc_key) == 40, "no padding");
 
 enum drc_found {
 	DRC_NEW,    /* run it; *ret is NULL when every entry is busy: then it is not cached */
-	DRC_BUSY,   /* being run: drop the duplicate */
+	DRC_BUSY,   /* being run */
 	DRC_REPLAY, /* done: send the reply again */
 };
 
@@ -41,6 +42,12 @@ enum drc_found drc_begin(struct drc *d, const struct drc_key *k, struct drc_entr
 /* Keeps the reply (results without the RPC header). Too long: the entry is forgotten. */
 void drc_done(struct drc *d, struct drc_entry *e, const void *reply, size_t len);
 void drc_forget(struct drc *d, struct drc_entry *e);
+/* What a BUSY entry's users keep with it: the call that runs, and a duplicate that waits for its
+ * end. Both are NULL in a new entry. */
+void drc_set_runner(struct drc_entry *e, void *runner);
+void *drc_runner(const struct drc_entry *e);
+/* Returns the one that waited. */
+void *drc_swap_waiter(struct drc_entry *e, void *waiter);
 const void *drc_reply(const struct drc_entry *e, size_t *ret_len);
 
 #endif

@@ -17,10 +17,34 @@ static void call_drop_buf(struct rpc_server *s, struct rpc_req *req)
 	req->buf = NULL;
 }
 
+/* A duplicate that waited gets the answer of the call that ran; RPC_DROP: none. */
+static void call_end_wait(struct rpc_req *w, int result, const void *reply, size_t len)
+{
+	if (!w)
+		return;
+	struct rpc_conn *c = w->conn;
+	if (result == RPC_DROP || c->server->mute) {
+		rpc_conn_drop(c, w);
+	} else {
+		if (result == RPC_SUCCESS)
+			xdr_put_fixed(&w->out, reply, (uint32_t)len);
+		if (w->out.full)
+			result = RPC_SYSTEM_ERR;
+		if (result == RPC_SUCCESS)
+			rpc_msg_accept(w);
+		else
+			rpc_msg_refuse(w, (enum rpc_result)result, 0, 0);
+		rpc_conn_reply(c, w);
+	}
+	rpc_conn_put(c);
+}
+
 static void call_cache(struct rpc_server *s, struct rpc_req *req, int result)
 {
 	if (!req->drc)
 		return;
+	call_end_wait(drc_swap_waiter(req->drc, NULL), result, req->out.base,
+		      xdr_out_len(&req->out));
 	if (result == RPC_SUCCESS && !req->body_n)
 		drc_done(s->drc, req->drc, req->out.base, xdr_out_len(&req->out));
 	else
@@ -90,6 +114,26 @@ static void call_run(struct rpc_conn *c, struct rpc_req *req)
 	rpc_conn_put(c);
 }
 
+/*
+ * A duplicate of a call that runs. On the same connection the answer comes anyway. From a new one,
+ * the answer to the old one would reach nobody and the client would wait for its own time-out: so
+ * the last such duplicate waits here, and is answered with the call.
+ */
+static void call_wait(struct rpc_conn *c, struct rpc_req *req)
+{
+	struct drc_entry *e = req->drc;
+	const struct rpc_req *run = drc_runner(e);
+	req->drc = NULL;
+	c->server->stats.drc_busy++;
+	call_drop_buf(c->server, req);
+	if (run->conn == c) {
+		rpc_conn_drop(c, req);
+		return;
+	}
+	rpc_conn_get(c);
+	call_end_wait(drc_swap_waiter(e, req), RPC_DROP, NULL, 0);
+}
+
 /* True when the request is to be run. */
 static bool call_check_duplicate(struct rpc_conn *c, struct rpc_req *req)
 {
@@ -100,12 +144,11 @@ static bool call_check_duplicate(struct rpc_conn *c, struct rpc_req *req)
 		     xdr_left(&req->args));
 	switch (drc_begin(s->drc, &key, &req->drc)) {
 	case DRC_NEW:
+		if (req->drc)
+			drc_set_runner(req->drc, req);
 		return true;
 	case DRC_BUSY:
-		req->drc = NULL;
-		s->stats.drc_busy++;
-		call_drop_buf(s, req);
-		rpc_conn_drop(c, req);
+		call_wait(c, req);
 		return false;
 	case DRC_REPLAY:
 		break;

@@ -22,7 +22,7 @@
 static struct reactor *reactor;
 static struct rpc_server *server;
 static uint16_t port;
-static _Atomic unsigned runs, releases;
+static _Atomic unsigned starts, runs, releases;
 static _Atomic int buffers_left;
 static _Atomic bool ready;
 static char pattern[1 << 20];
@@ -58,6 +58,7 @@ static int toy_decline(struct rpc_req *req, void *arg)
 
 static int toy_count(struct rpc_req *req, void *arg)
 {
+	starts++;
 	env_sleep_ns(env_real(), 20 * NS_PER_MS);
 	xdr_put_u32(&req->out, ++runs);
 	return RPC_SUCCESS;
@@ -422,6 +423,17 @@ START_TEST(half_a_record_times_out)
 }
 END_TEST
 
+static uint16_t hang_up(int fd)
+{
+	struct sockaddr_in sa;
+	socklen_t len = sizeof(sa);
+	struct linger hard = {.l_onoff = 1};
+	getsockname(fd, (struct sockaddr *)&sa, &len);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+	return ntohs(sa.sin_port);
+}
+
 START_TEST(duplicates_run_once)
 {
 	uint8_t msg[128];
@@ -437,14 +449,8 @@ START_TEST(duplicates_run_once)
 	ck_assert_uint_eq(read_reply(fd), 28);
 	ck_assert_uint_eq(be32_get(reply + 24), 1);
 	ck_assert_uint_eq(runs, 1);
-	struct sockaddr_in sa;
-	socklen_t len = sizeof(sa);
-	getsockname(fd, (struct sockaddr *)&sa, &len);
-	struct linger hard = {.l_onoff = 1};
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(fd);
 	/* Also over a new connection from the same port. */
-	fd = dial_from(ntohs(sa.sin_port));
+	fd = dial_from(hang_up(fd));
 	send_record(fd, msg, n);
 	ck_assert_uint_eq(read_reply(fd), 28);
 	ck_assert_uint_eq(runs, 1);
@@ -453,6 +459,32 @@ START_TEST(duplicates_run_once)
 	ck_assert_uint_eq(read_reply(fd), 28);
 	ck_assert_uint_eq(be32_get(reply + 24), 2);
 	close(fd);
+}
+END_TEST
+
+/* The connection breaks while the call runs: who sends it again over a new one gets the answer. */
+START_TEST(a_duplicate_after_reconnecting_is_answered)
+{
+	uint8_t msg[128];
+	for (unsigned i = 1; i <= 10; i++) {
+		size_t n = call_make(msg, sizeof(msg), 100 + i, PROG, 3, 3, "x", 1);
+		unsigned before = starts;
+		int fd = dial();
+		send_record(fd, msg, n);
+		while (starts == before)
+			usleep(100);
+		/* Twice, so that one that waits gives way to a later one. */
+		for (int k = 0; k < 2; k++) {
+			fd = dial_from(hang_up(fd));
+			send_record(fd, msg, n);
+			usleep(1000);
+		}
+		ck_assert_uint_eq(read_reply(fd), 28);
+		ck_assert_uint_eq(be32_get(reply), 100 + i);
+		ck_assert_uint_eq(be32_get(reply + 24), i);
+		ck_assert_uint_eq(runs, i);
+		close(fd);
+	}
 }
 END_TEST
 
@@ -537,6 +569,7 @@ int main(void)
 	tcase_add_test(tc, bad_marks_end_the_connection);
 	tcase_add_test(tc, half_a_record_times_out);
 	tcase_add_test(tc, duplicates_run_once);
+	tcase_add_test(tc, a_duplicate_after_reconnecting_is_answered);
 	tcase_add_test(tc, bodies_arrive_whole_however_slowly_read);
 	tcase_add_test(tc, without_buffers_connections_wait);
 	tcase_add_test(tc, more_calls_than_the_limit_of_a_connection);
