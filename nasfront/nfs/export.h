@@ -46,7 +46,7 @@ struct export
 	char *subdir; /* "/": its root */
 	struct export_rule *rules;
 	unsigned nrules;
-	/* Where it begins, once somebody had to know; see nfs_export_root(). */
+	/* Where it begins, once somebody had to know; see nfs_export_find(). */
 	bool root_known;
 	struct fs_fid root;
 };

@@ -131,7 +131,7 @@ static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, uint
 	struct fs_fid at;
 	nfs_mount_hold(m);
 	export_table_get(t);
-	int rc = nfs_export_root(m, e, &at);
+	int rc = nfs_export_find(m, e, &at);
 	if (rc == 0)
 		rc = nfs_walk(m->fs, &at, rest, &at);
 	if (rc == 0) {

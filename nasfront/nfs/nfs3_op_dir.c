@@ -63,7 +63,8 @@ static bool dir_emit(void *arg, const char *name, uint32_t namelen, uint64_t ino
 static void dir_run(struct dir_fill *d, uint64_t cookie, struct fs_attr *dir, bool *eof)
 {
 	struct nfs_call *c = d->c;
-	d->closed = nfs_inside(c, &c->fid) != 0 || c->exp->root.ino == c->fid.ino;
+	bool top;
+	d->closed = nfs_inside(c, &c->fid, &top) || top;
 	nfs_result(
 	    c, fs_readdir(c->mount->fs, &c->cred, &c->fid, cookie, d->plus, dir_emit, d, eof, dir));
 	if (!c->status && !d->entries && !*eof)

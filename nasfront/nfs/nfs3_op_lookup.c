@@ -13,11 +13,12 @@ static bool is_dotdot(const struct nfs_name *n)
  * systems the root is its own parent. */
 static bool lookup_stays(struct nfs_call *c, struct nfs_name *n, bool may_wait, int *ret_rc)
 {
+	bool top = false;
 	*ret_rc = 0;
 	if (!is_dotdot(n) || strcmp(c->exp->subdir, "/") == 0)
 		return false;
-	*ret_rc = may_wait ? nfs_inside(c, &c->fid) : -EAGAIN;
-	return *ret_rc == 0 && c->exp->root.ino == c->fid.ino;
+	*ret_rc = may_wait ? nfs_inside(c, &c->fid, &top) : -EAGAIN;
+	return top;
 }
 
 static int lookup_reply(struct nfs_call *c, const struct fs_attr *a, const struct fs_attr *dir)

@@ -248,32 +248,48 @@ int nfs_walk(struct fs *fs, const struct fs_fid *from, const char *path, struct 
 	return 0;
 }
 
-int nfs_export_root(struct nfs_mount *m, const struct export *e, struct fs_fid *ret)
+int nfs_export_find(struct nfs_mount *m, const struct export *e, struct fs_fid *ret)
 {
-	if (!e->root_known) {
-		struct fs_fid root;
-		int rc = nfs_walk(m->fs, &m->root, e->subdir, &root);
-		if (rc)
-			return rc;
-		/* The one thing of a table that is found out late; the same for whoever asks. */
-		((struct export *)e)->root = root;
-		((struct export *)e)->root_known = true;
-	}
-	*ret = e->root;
+	struct fs_fid root;
+	int rc = nfs_walk(m->fs, &m->root, e->subdir, &root);
+	if (rc)
+		return rc;
+	/* The one thing of a table that is found out late, and again at every MNT. */
+	((struct export *)e)->root = *ret = root;
+	((struct export *)e)->root_known = true;
 	return 0;
 }
 
-int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir)
+static int export_root(const struct nfs_call *c, struct fs_fid *ret)
+{
+	if (!c->exp->root_known)
+		return nfs_export_find(c->mount, c->exp, ret);
+	*ret = c->exp->root;
+	return 0;
+}
+
+static bool fid_same(const struct fs_fid *a, const struct fs_fid *b)
+{
+	return a->ino == b->ino && a->generation == b->generation;
+}
+
+int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top)
 {
 	static const struct fs_cred super;
 	struct fs_fid at = *dir, root;
-	int rc = nfs_export_root(c->mount, c->exp, &root);
-	while (!rc && at.ino != root.ino) {
+	if (strcmp(c->exp->subdir, "/") == 0) {
+		*ret_top = fid_same(dir, &c->mount->root);
+		return 0;
+	}
+	int rc = export_root(c, &root);
+	*ret_top = !rc && fid_same(dir, &root);
+	while (!rc && !fid_same(&at, &root)) {
 		struct fs_attr a;
 		if (at.ino == c->mount->root.ino)
 			return -ESTALE;
 		rc = fs_lookup(c->mount->fs, &super, &at, "..", 2, &a, NULL);
-		at = (struct fs_fid){.ino = a.ino, .generation = a.generation};
+		if (!rc)
+			at = (struct fs_fid){.ino = a.ino, .generation = a.generation};
 	}
 	return rc;
 }

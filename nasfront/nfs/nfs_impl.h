@@ -161,12 +161,13 @@ enum nfsstat3 nfs3_status(int rc);
 struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req);
 /* The rule for this peer, or NULL and *ret_why. */
 const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e);
-/* Where an export begins. May wait. 0, -ENOENT, … */
-int nfs_export_root(struct nfs_mount *m, const struct export *e, struct fs_fid *ret);
+/* The directory an export's path leads to now, where it begins. Waits. 0, -ENOENT, … */
+int nfs_export_find(struct nfs_mount *m, const struct export *e, struct fs_fid *ret);
 /* Walks from `from` along path ("a/b") as the superuser, directories only, no links. Waits. */
 int nfs_walk(struct fs *fs, const struct fs_fid *from, const char *path, struct fs_fid *ret);
-/* A directory lies in the call's export (0) or, moved by somebody, no longer (-ESTALE). Waits. */
-int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir);
+/* A directory lies in the call's export (0) or, moved by somebody, no longer (-ESTALE). *ret_top:
+ * the export begins with it. Waits. */
+int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top);
 
 /* nfs_mount.c */
 struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id);
