@@ -23,11 +23,13 @@ demo_cli export add /all --fs demo --client '*:rw,all_squash,anonuid=1234,anongi
 demo_cli export add /hosts --fs demo --client '127.0.0.2:rw,no_root_squash' --client '127.0.4.0/24:ro'
 demo_cli export add /secure --fs demo --client '*:rw,no_root_squash,secure'
 demo_cli export add /sub --fs demo --subdir /sub --client '*:rw,no_root_squash'
+demo_cli export add /later --fs demo --subdir /later --client '*:rw,no_root_squash'
 for ((i = 0; i < 100; i++)); do
 	demo_cli status | grep -q 'other  *mounted' && break
 	sleep 0.1
 done
 pid=$(demo_pid head-head1)
+export ISTHMUS="$build/isthmus --config $DEMO_DIR/isthmus.yaml"
 "$build/tests/tools/nfs3_conform" 127.0.0.1 "$(demo_nfs_port)" || rc=1
 [ "$(demo_pid head-head1)" = "$pid" ] || wrong "the head was restarted"
 kill -9 "$pid"

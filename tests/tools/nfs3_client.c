@@ -40,7 +40,8 @@ const struct nc_res *nc_run(struct nc *c, int rc)
 	return &c->res;
 }
 
-static int dial(struct nc *c, const char *source, bool low)
+/* From the first port of those that is free; 0: any. */
+static int dial(struct nc *c, const char *source, int first, int last)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
 	struct sockaddr_in from = {.sin_family = AF_INET};
@@ -48,11 +49,11 @@ static int dial(struct nc *c, const char *source, bool low)
 	inet_pton(AF_INET, c->server, &to.sin_addr);
 	if (source)
 		inet_pton(AF_INET, source, &from.sin_addr);
-	for (int port = low ? 600 + (int)getpid() % 300 : 0, end = port + 100; port < end; port++) {
+	for (int port = first; port <= last; port++) {
 		int fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (fd < 0)
 			return -1;
-		from.sin_port = htons((uint16_t)(low ? port : 0));
+		from.sin_port = htons((uint16_t)port);
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 		if (bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
 		    connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
@@ -61,10 +62,32 @@ static int dial(struct nc *c, const char *source, bool low)
 			return fd;
 		}
 		close(fd);
-		if (!low)
-			break;
 	}
 	return -1;
+}
+
+bool nc_reconnect(struct nc *c)
+{
+	struct sockaddr_in here;
+	socklen_t len = sizeof(here);
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	char source[INET_ADDRSTRLEN];
+	int old = rpc_get_fd(c->rpc);
+	if (getsockname(old, (struct sockaddr *)&here, &len))
+		return false;
+	inet_ntop(AF_INET, &here.sin_addr, source, sizeof(source));
+	/* Reset, so that the port is free at once. The number of the descriptor is libnfs's. */
+	setsockopt(old, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	int keep = open("/dev/null", O_RDONLY);
+	if (keep < 0 || dup2(keep, old) < 0)
+		return false;
+	close(keep);
+	int fd = dial(c, source, ntohs(here.sin_port), ntohs(here.sin_port));
+	bool ok = fd >= 0 && dup2(fd, old) >= 0;
+	if (fd >= 0)
+		close(fd);
+	c->dead = !ok;
+	return ok;
 }
 
 struct nc *nc_open(const char *server, int port, const char *source, bool low)
@@ -82,7 +105,8 @@ struct nc *nc_open(const char *server, int port, const char *source, bool low)
 	}
 	nc_run(c, 0);
 	/* libnfs chooses where it comes from; ours takes the place of its connection. */
-	int fd = c->res.rpc == NC_OK ? dial(c, source, low) : -1;
+	int first = low ? 600 + (int)getpid() % 300 : 0;
+	int fd = c->res.rpc == NC_OK ? dial(c, source, first, first + (low ? 100 : 0)) : -1;
 	if (fd < 0 || dup2(fd, rpc_get_fd(c->rpc)) < 0) {
 		if (fd >= 0)
 			close(fd);
@@ -530,29 +554,6 @@ const struct nc_res *nc_readdirplus(struct nc *c, const struct nc_fh *dir, uint6
 	    .dir = wire(dir), .cookie = cookie, .dircount = dircount, .maxcount = maxcount};
 	memcpy(a.cookieverf, &verf, 8);
 	CALL(c, nfs3_readdirplus, on_readdirplus, &a);
-}
-
-void nc_entries_clear(struct nc *c)
-{
-	free(c->entries);
-	c->entries = NULL;
-	c->nentries = 0;
-}
-
-bool nc_readdir_all(struct nc *c, const struct nc_fh *dir, uint32_t count, bool plus)
-{
-	uint64_t cookie = 0, verf = 0;
-	nc_entries_clear(c);
-	do {
-		const struct nc_res *r = plus ? nc_readdirplus(c, dir, cookie, verf, count, count)
-					      : nc_readdir(c, dir, cookie, verf, count);
-		if (r->rpc || r->status || (!r->count && !r->eof))
-			return false;
-		verf = r->verf;
-		if (c->nentries)
-			cookie = c->entries[c->nentries - 1].cookie;
-	} while (!c->res.eof);
-	return true;
 }
 
 const struct nc_res *nc_fsstat(struct nc *c, const struct nc_fh *f)

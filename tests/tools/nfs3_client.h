@@ -62,6 +62,7 @@ struct nc {
 	int port;
 	uint32_t uid, gid;
 	bool done, dead;
+	bool raw_none; /* nc_raw(): AUTH_NONE */
 	struct nc_res res;
 	char *data; /* READ, READLINK (a string), lists of MOUNT (lines): res.count bytes */
 	struct nc_entry *entries;
@@ -76,6 +77,8 @@ struct nc {
 /* source NULL: any; low: from a port below 1024. NULL when it could not connect. */
 struct nc *nc_open(const char *server, int port, const char *source, bool low);
 void nc_close(struct nc *c);
+/* Resets the connection and makes another from the same address and port. */
+bool nc_reconnect(struct nc *c);
 void nc_user(struct nc *c, uint32_t uid, uint32_t gid, unsigned ngroups, const uint32_t *groups);
 
 const struct nc_res *nc_null(struct nc *c);
@@ -125,12 +128,17 @@ const struct nc_res *nc_dump(struct nc *c);    /* lines "host path" */
 const struct nc_res *nc_exports(struct nc *c); /* lines "path group group" */
 
 /*
- * What libnfs cannot say: a call made by hand on the same connection, with user 0. The reply's
- * words after the RPC header are put into c->data (host order), their number into res.count;
- * *ret_bytes is the length of the whole record.
+ * What libnfs cannot say: a call made by hand on the same connection, as user 0 or nobody. The
+ * reply's words after the RPC header are put into c->data (host order), their number into
+ * res.count; *ret_bytes is the length of the whole record.
  */
 const struct nc_res *nc_raw(struct nc *c, uint32_t xid, uint32_t prog, uint32_t proc,
 			    const void *args, size_t len, size_t *ret_bytes);
+
+/* Its halves. */
+bool nc_raw_send(struct nc *c, uint32_t xid, uint32_t prog, uint32_t proc, const void *args,
+		 size_t len);
+const struct nc_res *nc_raw_receive(struct nc *c, uint32_t xid, size_t *ret_bytes);
 
 /* Arguments for nc_raw(). */
 struct nc_args {

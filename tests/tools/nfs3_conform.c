@@ -223,6 +223,7 @@ static const struct {
     {"wire", conform_wire},	  {"again", conform_again},
     {"mount", conform_mount},	  {"squash", conform_squash},
     {"hosts", conform_hosts},	  {"subdir", conform_subdir},
+    {"live", conform_live},
 };
 
 static bool chosen(int argc, char **argv, const char *name)

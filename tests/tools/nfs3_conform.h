@@ -54,5 +54,6 @@ void conform_mount(struct world *w);
 void conform_squash(struct world *w);
 void conform_hosts(struct world *w);
 void conform_subdir(struct world *w);
+void conform_live(struct world *w);
 
 #endif

@@ -225,6 +225,37 @@ static void one_walk(struct world *w, struct nc *other, bool *there, uint32_t *s
 		want(c->entries[i].cookie != c->entries[i + 1].cookie, "cookies differ");
 }
 
+/* What rm -r does: removes what was listed, and goes on from the last cookie. */
+static void emptied(struct world *w, uint32_t count, bool plus)
+{
+	struct nc *c = w->c;
+	uint64_t cookie = 0, verf = 0;
+	char name[256];
+	bool eof = false;
+	struct nc_fh d = make_dir(w, "emptied", 0755);
+	sattr3 s = sa_none();
+	for (unsigned i = 0; i < 500; i++) {
+		name_of(name, i, "g");
+		want_status(nc_create(c, &d, name, GUARDED, &s), NFS3_OK, "making %s", name);
+	}
+	while (!eof) {
+		nc_entries_clear(c);
+		const struct nc_res *r = plus ? nc_readdirplus(c, &d, cookie, verf, count, count)
+					      : nc_readdir(c, &d, cookie, verf, count);
+		if (!want_status(r, NFS3_OK, "reading a directory that is emptied"))
+			return;
+		verf = r->verf;
+		eof = r->eof;
+		for (unsigned i = 0; i < c->nentries; i++) {
+			const struct nc_entry *e = &c->entries[i];
+			cookie = e->cookie;
+			if (strcmp(e->name, ".") && strcmp(e->name, ".."))
+				want_status(nc_remove(c, &d, e->name), NFS3_OK, "REMOVE");
+		}
+	}
+	want_status(nc_rmdir(c, &w->dir, "emptied"), NFS3_OK, "RMDIR of what was emptied");
+}
+
 void conform_changing_dir(struct world *w)
 {
 	struct nc *other = world_open(w, NULL, true);
@@ -248,4 +279,6 @@ void conform_changing_dir(struct world *w)
 		one_walk(w, other, there, &seed, false, 1500, cookies);
 	}
 	nc_close(other);
+	emptied(w, 400, false);
+	emptied(w, 8192, true);
 }

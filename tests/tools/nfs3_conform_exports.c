@@ -1,7 +1,9 @@
 /* MOUNT and what exports promise: squashing, read-only, hosts, ports, subdirectories. Groups of
  * nfs3_conform; the exports are those of tests/system/test_nfs_conform.sh. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "tests/tools/nfs3_conform.h"
 
 /* ---- MOUNT ---- */
@@ -270,6 +272,45 @@ static void no_way_up(struct nc *c, const struct nc_fh *d, const struct nc_fh *o
 	}
 }
 
+/* An export of a path follows the path: its directory may go, come again, be another one. */
+static void remade(struct world *w)
+{
+	struct nc *c = w->c;
+	sattr3 s = sa_mode(0755);
+	nc_rmdir(c, &w->top, "later");
+	want_status(nc_mnt(c, "/later"), MNT3ERR_NOENT, "MNT of a directory that is not there yet");
+	for (int i = 0; i < 3; i++) {
+		want_status(nc_mkdir(c, &w->top, "later", &s), NFS3_OK, "MKDIR");
+		uint64_t id = c->res.attr.fileid;
+		want_status(nc_mnt(c, "/later"), MNT3_OK, "MNT of what was made");
+		struct nc_fh f = c->res.fh;
+		want_status(nc_getattr(c, &f), NFS3_OK, "GETATTR of what was mounted");
+		want(c->res.attr.fileid == id, "it is the directory of that name");
+		want_status(nc_mkdir(c, &f, "in", &s), NFS3_OK, "MKDIR inside");
+		struct nc_fh in = c->res.fh;
+		want_status(nc_lookup(c, &in, ".."), NFS3_OK, "LOOKUP of ..");
+		want(fh_same(&c->res.fh, &f), ".. leads to where it begins");
+		if (i == 1) { /* another takes its place */
+			want_status(nc_rename(c, &w->top, "later", &w->dir, "old"), NFS3_OK,
+				    "RENAME");
+			want_status(nc_mkdir(c, &w->top, "later", &s), NFS3_OK, "MKDIR");
+			id = c->res.attr.fileid;
+			want_status(nc_mnt(c, "/later"), MNT3_OK, "MNT of the other one");
+			struct nc_fh other = c->res.fh;
+			want(attr_of(c, &other).fileid == id, "MNT gives the one of that name now");
+			nc_lookup(c, &f, "..");
+			want(c->res.status != NFS3_OK || fh_same(&c->res.fh, &f), "no way up");
+			want_status(nc_rmdir(c, &w->top, "later"), NFS3_OK, "RMDIR");
+			want_status(nc_rename(c, &w->dir, "old", &w->top, "later"), NFS3_OK,
+				    "RENAME back");
+		}
+		want_status(nc_rmdir(c, &f, "in"), NFS3_OK, "RMDIR");
+		want_status(nc_rmdir(c, &w->top, "later"), NFS3_OK, "RMDIR");
+		want_status(nc_getattr(c, &f), NFS3ERR_STALE, "GETATTR of what is gone");
+		want_status(nc_mnt(c, "/later"), MNT3ERR_NOENT, "MNT of what is gone");
+	}
+}
+
 void conform_subdir(struct world *w)
 {
 	struct nc *c = w->c;
@@ -308,4 +349,59 @@ void conform_subdir(struct world *w)
 	want(fh_same(&c->res.fh, &top), "back again");
 	want_status(nc_rmdir(c, &in, "deep"), NFS3_OK, "RMDIR");
 	want_status(nc_rmdir(c, &top, "in"), NFS3_OK, "RMDIR");
+	remade(w);
+}
+
+/* ---- changes while clients are there ---- */
+
+static void admin(const char *arguments)
+{
+	char line[512];
+	snprintf(line, sizeof(line), "$ISTHMUS %s", arguments);
+	want(system(line) == 0, "isthmus %s", arguments);
+}
+
+/* The answer is the one wanted before long: the change comes to the head by itself. */
+static void becomes(struct nc *c, const struct nc_fh *f, bool write, int status, const char *what)
+{
+	for (int i = 0; i < 100; i++) {
+		sattr3 s = sa_mode(0777);
+		const struct nc_res *r = write ? nc_setattr(c, f, &s, NULL) : nc_getattr(c, f);
+		if (r->rpc == NC_OK && r->status == status)
+			break;
+		usleep(50000);
+	}
+	want_status(&c->res, status, "%s", what);
+}
+
+void conform_live(struct world *w)
+{
+	struct nc *c = w->c;
+	if (!getenv("ISTHMUS")) {
+		printf("    left out: ISTHMUS is not set\n");
+		return;
+	}
+	admin("export add /live --fs demo --client '*:rw,no_root_squash'");
+	for (int i = 0; i < 100 && nc_mnt(c, "/live")->status; i++)
+		usleep(50000);
+	struct nc_fh f = world_mount(c, "/live");
+	want_status(nc_getattr(c, &f), NFS3_OK, "GETATTR");
+	admin("export set /live --client '*:ro,no_root_squash'");
+	becomes(c, &f, true, NFS3ERR_ROFS, "SETATTR when it became read-only");
+	want_status(nc_getattr(c, &f), NFS3_OK, "GETATTR when it became read-only");
+	admin("export set /live --client '127.0.0.2:rw'");
+	becomes(c, &f, false, NFS3ERR_ACCES, "GETATTR when it became another's");
+	admin("export set /live --client '127.0.0.0/8:rw,no_root_squash'");
+	becomes(c, &f, true, NFS3_OK, "SETATTR when it came back");
+	admin("export remove /live");
+	becomes(c, &f, false, NFS3ERR_STALE, "GETATTR when it is gone");
+	want_status(nc_mnt(c, "/live"), MNT3ERR_NOENT, "MNT when it is gone");
+	admin("export add /live --fs demo --client '*:rw,no_root_squash'");
+	for (int i = 0; i < 100 && nc_mnt(c, "/live")->status; i++)
+		usleep(50000);
+	want_status(nc_getattr(c, &f), NFS3ERR_STALE, "an old handle of a new export");
+	f = world_mount(c, "/live");
+	want_status(nc_getattr(c, &f), NFS3_OK, "a new handle");
+	admin("export remove /live");
+	want_status(nc_getattr(c, &w->dir), NFS3_OK, "others are untouched");
 }

@@ -105,8 +105,28 @@ static void no_such_values(struct world *w)
 	want(attr_of(w->c, &f).size == 0, "garbage changed nothing");
 }
 
+/* Who says nothing of himself is nobody. */
+static void nobody(struct world *w)
+{
+	struct nc_fh f = make_file(w, "secret", 0600);
+	struct nc_args a = dirop(&w->dir, "nobodys", 7);
+	nc_put32(&a, 1);
+	put_none(&a);
+	w->c->raw_none = true;
+	want_status(raw(w, CREATE, &a), NFS3_OK, "CREATE with AUTH_NONE");
+	a = (struct nc_args){0};
+	nc_put_fh(&a, &f);
+	nc_put64(&a, 0);
+	nc_put32(&a, 4);
+	want_status(raw(w, 6, &a), NFS3ERR_ACCES, "READ with AUTH_NONE");
+	w->c->raw_none = false;
+	want_status(nc_lookup(w->c, &w->dir, "nobodys"), NFS3_OK, "LOOKUP");
+	want(w->c->res.attr.uid == 65534 && w->c->res.attr.gid == 65534, "AUTH_NONE is nobody");
+}
+
 void conform_wire(struct world *w)
 {
+	nobody(w);
 	nul_names(w);
 	no_such_values(w);
 }
@@ -134,6 +154,53 @@ static void thrice(struct world *w, const char *what, uint32_t proc, const struc
 			nc_getattr(w->c, &w->dir);
 		sattr3 s = sa_none();
 		nc_create(w->c, &w->dir, "between", UNCHECKED, &s);
+	}
+}
+
+/* A client whose connection broke sends again from the same port, as Linux does. */
+static void after_reconnecting(struct world *w)
+{
+	struct nc *c = w->c;
+	struct nc_args a = dirop(&w->dir, "dir", 3);
+	for (int i = 0; i < 10; i++) {
+		uint32_t xid = next_xid++;
+		sattr3 s = sa_none();
+		want_status(nc_mkdir(c, &w->dir, "dir", &s), NFS3_OK, "MKDIR");
+		if (i % 2) /* the answer is not waited for */
+			want(nc_raw_send(c, xid, NFS, RMDIR, a.b, a.n), "sending");
+		else
+			want_status(nc_raw(c, xid, NFS, RMDIR, a.b, a.n, NULL), NFS3_OK, "RMDIR");
+		if (!want(nc_reconnect(c), "connecting again from the same port"))
+			return;
+		/* A reset may overtake the call, which then is new: done once in any case. */
+		want_status(nc_raw(c, xid, NFS, RMDIR, a.b, a.n, NULL), NFS3_OK,
+			    "RMDIR again after reconnecting");
+		want_status(nc_lookup(c, &w->dir, "dir"), NFS3ERR_NOENT, "it was done");
+	}
+}
+
+/* Twice in one breath: the second is dropped or answered alike. */
+static void at_once(struct world *w)
+{
+	struct nc *c = w->c;
+	for (int i = 0; i < 20; i++) {
+		char name[32];
+		int n = snprintf(name, sizeof(name), "once-%d", i), answers = 0;
+		struct nc_args a = dirop(&w->dir, name, (size_t)n);
+		uint32_t xid = next_xid++, null = next_xid++;
+		nc_put32(&a, 1);
+		put_none(&a);
+		for (int k = 0; k < 3; k++)
+			nc_raw_send(c, xid, NFS, CREATE, a.b, a.n);
+		while (answers < 4 && nc_raw_receive(c, xid, NULL)->rpc == NC_OK) {
+			want(c->res.status == NFS3_OK, "CREATE sent thrice at once: %s",
+			     status_name(c->res.status));
+			/* Then something else, behind which no answer can come late. */
+			if (answers++ == 0)
+				nc_raw_send(c, null, NFS, 0, NULL, 0);
+		}
+		want(answers >= 1 && answers <= 3, "%d answers to three calls", answers);
+		want_status(nc_lookup(c, &w->dir, name), NFS3_OK, "LOOKUP");
 	}
 }
 
@@ -196,4 +263,6 @@ void conform_again(struct world *w)
 	c->before = other->before;
 	c->after = other->after;
 	nc_close(other);
+	at_once(w);
+	after_reconnecting(w);
 }

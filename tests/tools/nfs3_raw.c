@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "tests/tools/nfs3_client.h"
@@ -61,23 +62,33 @@ static bool move(int fd, void *p, size_t n, bool out)
 	return true;
 }
 
-const struct nc_res *nc_raw(struct nc *c, uint32_t xid, uint32_t prog, uint32_t proc,
-			    const void *args, size_t len, size_t *ret_bytes)
+bool nc_raw_send(struct nc *c, uint32_t xid, uint32_t prog, uint32_t proc, const void *args,
+		 size_t len)
 {
 	struct nc_args call = {0};
-	uint32_t mark, words[6];
-	int fd = rpc_get_fd(c->rpc);
-	/* xid, CALL, RPC 2, program, version 3, procedure, AUTH_SYS of root, no verifier */
-	const uint32_t head[] = {0, xid, 0, 2, prog, 3, proc, 1, 20, 0, 0, 0, 0, 0, 0, 0};
+	/* mark, xid, CALL, RPC 2, program, version 3, procedure; AUTH_SYS of root; no verifier */
+	const uint32_t head[] = {0, xid, 0, 2, prog, 3, proc};
 	for (unsigned i = 0; i < sizeof(head) / 4; i++)
 		nc_put32(&call, head[i]);
+	nc_put32(&call, c->raw_none ? 0 : 1);
+	nc_put32(&call, c->raw_none ? 0 : 20);
+	for (int i = 0; i < (c->raw_none ? 0 : 5) + 2; i++)
+		nc_put32(&call, 0);
 	put(&call, args, len);
-	mark = htonl(0x80000000u | (uint32_t)(call.n - 4));
+	uint32_t mark = htonl(0x80000000u | (uint32_t)(call.n - 4));
 	memcpy(call.b, &mark, 4);
+	c->dead = c->dead || !move(rpc_get_fd(c->rpc), call.b, call.n, true);
+	return !c->dead;
+}
+
+const struct nc_res *nc_raw_receive(struct nc *c, uint32_t xid, size_t *ret_bytes)
+{
+	int fd = rpc_get_fd(c->rpc);
+	uint32_t mark, words[6];
 	memset(&c->res, 0, sizeof(c->res));
 	c->res.status = -1;
 	c->res.rpc = NC_LOST;
-	if (c->dead || !move(fd, call.b, call.n, true) || !move(fd, &mark, 4, false)) {
+	if (c->dead || !move(fd, &mark, 4, false)) {
 		c->dead = true;
 		return &c->res;
 	}
@@ -98,6 +109,38 @@ const struct nc_res *nc_raw(struct nc *c, uint32_t xid, uint32_t prog, uint32_t 
 	if (ok && n > 24)
 		c->res.status = (int)w[0];
 	return &c->res;
+}
+
+const struct nc_res *nc_raw(struct nc *c, uint32_t xid, uint32_t prog, uint32_t proc,
+			    const void *args, size_t len, size_t *ret_bytes)
+{
+	nc_raw_send(c, xid, prog, proc, args, len);
+	return nc_raw_receive(c, xid, ret_bytes);
+}
+
+/* ---- whole directories ---- */
+
+void nc_entries_clear(struct nc *c)
+{
+	free(c->entries);
+	c->entries = NULL;
+	c->nentries = 0;
+}
+
+bool nc_readdir_all(struct nc *c, const struct nc_fh *dir, uint32_t count, bool plus)
+{
+	uint64_t cookie = 0, verf = 0;
+	nc_entries_clear(c);
+	do {
+		const struct nc_res *r = plus ? nc_readdirplus(c, dir, cookie, verf, count, count)
+					      : nc_readdir(c, dir, cookie, verf, count);
+		if (r->rpc || r->status || (!r->count && !r->eof))
+			return false;
+		verf = r->verf;
+		if (c->nentries)
+			cookie = c->entries[c->nentries - 1].cookie;
+	} while (!c->res.eof);
+	return true;
 }
 
 /* ---- sattr3, comparisons ---- */
