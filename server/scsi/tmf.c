@@ -1,6 +1,6 @@
 /*
  * What task management does to logical units (SAM-5 7): resets bring the default
- * mode parameters back, and the other nexuses learn of it by unit attentions.
+ * mode parameters back, and nexuses learn of it by unit attentions.
  * Tasks themselves are the transport's; it is told whose to abort.
  */
 #include <errno.h>
@@ -23,7 +23,7 @@ static void tmf_tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu, bool 
 		if (v->luns[i].lu != lu)
 			continue;
 		lun_format(lun, v->luns[i].number);
-		if (a->abort_others)
+		if (a->abort_others && n != a->by)
 			a->abort_others(n, lun, tas, a->arg);
 		nexus_ua_set(n, v->luns[i].number, a->ua);
 	}
@@ -43,7 +43,7 @@ static void tmf_apply(struct scsi_lu *lu, const struct affected *a)
 		removal_reset(r, lu);
 	}
 	TAILQ_FOREACH (n, &r->nexuses, link)
-		if (n != a->by)
+		if (n != a->by || a->reset) /* SAM-5 6.3.3: a reset is told to every nexus */
 			tmf_tell_nexus(n, lu, tas, a);
 	pthread_mutex_unlock(&r->lock);
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # iscsi-test-cu, the families of the commands this target has, each run on its own. Skips are shown.
-# Left out, for they would only skip: CompareAndWrite, ExtendedCopy, GetLBAStatus, OrWrite, Prin*,
-# Prout*, ReadDefectData*, ReceiveCopyResults, Reserve6, Sanitize, WriteAtomic16 (commands this
-# target does not have) and MultipathIO (wants a second portal).
+# Those of two initiators or two paths get the URL twice. Left out, for they would only skip:
+# CompareAndWrite, ExtendedCopy, GetLBAStatus, OrWrite, ReadDefectData*, ReceiveCopyResults, Sanitize,
+# WriteAtomic16.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -20,9 +20,13 @@ families=(ALL.Inquiry ALL.Mandatory ALL.ModeSense6 ALL.NoMedia ALL.Prefetch10 AL
 	ALL.Write12 ALL.Write16 ALL.WriteSame10 ALL.WriteSame16 ALL.WriteVerify10
 	ALL.WriteVerify12 ALL.WriteVerify16 iSCSI.iSCSIcmdsn iSCSI.iSCSIdatasn
 	iSCSI.iSCSIResiduals iSCSI.iSCSITMF)
+two=(ALL.MultipathIO ALL.PrinReadKeys ALL.PrinReportCapabilities ALL.PrinServiceactionRange
+	ALL.ProutClear ALL.ProutPreempt ALL.ProutRegister ALL.ProutReserve ALL.Reserve6)
 url=$(demo_iscsi_url) bad=0 log=$DEMO_DIR/cu.log
-for f in "${families[@]}"; do
-	timeout 60 iscsi-test-cu --dataloss --test "$f" "$url" >"$log" 2>&1 || true
+for f in "${families[@]}" "${two[@]}"; do
+	urls=("$url")
+	[[ " ${two[*]} " != *" $f "* ]] || urls+=("$url")
+	timeout 60 iscsi-test-cu --dataloss --test "$f" "${urls[@]}" >"$log" 2>&1 || true
 	if ! grep -q 'tests .*' "$log" || ! awk '/^ *tests/{exit !($2 > 0 && $5 == 0)}' "$log"; then
 		echo "FAILED: $f"
 		cat "$log"

@@ -125,7 +125,7 @@ static void note_abort(struct scsi_nexus *other, const uint8_t lun[8], bool tas,
 	memcpy(x->lun, lun, 8);
 }
 
-START_TEST(resets_tell_the_others)
+START_TEST(resets_are_told)
 {
 	uint8_t lun[8] = {0, 1};
 	struct aborted x = {0};
@@ -133,11 +133,13 @@ START_TEST(resets_tell_the_others)
 	ck_assert_uint_eq(x.n, 1);
 	ck_assert_ptr_eq(x.who, fx->b);
 	ck_assert_mem_eq(x.lun, lun, 8);
+	expect_ua(fx->a, 1, 0x2903); /* who asked for a reset learns of it too */
 	ck_assert_int_eq(TUR(fx->a, 1), 0);
 	ck_assert_int_eq(TUR(fx->b, 0), 0);
 	expect_ua(fx->b, 1, 0x2903);
 	ck_assert_int_eq(scsi_task_management(fx->a, lun, SCSI_TMF_CLEAR_TASK_SET, NULL, NULL), 0);
 	expect_ua(fx->b, 1, 0x2f00);
+	ck_assert_int_eq(TUR(fx->a, 1), 0);
 	x.n = 0;
 	ck_assert_int_eq(scsi_task_management(fx->b, lun, SCSI_TMF_TARGET_RESET, note_abort, &x),
 			 0);
@@ -145,6 +147,7 @@ START_TEST(resets_tell_the_others)
 	expect_ua(fx->a, 0, 0x2903);
 	expect_ua(fx->a, 1, 0x2903);
 	expect_ua(fx->a, 300, 0x2903);
+	expect_ua(fx->b, 1, 0x2903);
 	ck_assert_int_eq(TUR(fx->b, 1), 0);
 	lun[1] = 9;
 	ck_assert_int_eq(scsi_task_management(fx->a, lun, SCSI_TMF_LU_RESET, NULL, NULL), -ENOENT);
@@ -368,7 +371,7 @@ END_TEST
 
 SUITE("nexus", a_login_has_power_on, luns_come_and_go, a_lun_becomes_another_volume,
       capacity_changes, becoming_read_only_is_told, mode_parameters_survive_changes,
-      resets_tell_the_others, attentions_have_an_order_and_do_not_pile_up, masks_map_numbers,
+      resets_are_told, attentions_have_an_order_and_do_not_pile_up, masks_map_numbers,
       admission_and_secrets, discovery_lists_what_may_be_seen,
       sessions_that_are_not_admitted_any_more_are_told, a_command_keeps_its_unit,
       a_volume_that_is_missing, many_luns, commands_run_while_targets_change)

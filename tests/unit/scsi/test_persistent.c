@@ -756,6 +756,7 @@ START_TEST(resets_leave_them)
 	RESERVE(fx->a, KEY_A, EA);
 	ck_assert_int_eq(
 	    scsi_task_management(fx->b, (uint8_t[8]){0}, SCSI_TMF_LU_RESET, NULL, NULL), 0);
+	expect_ua(fx->b, 0x2903);
 	ck_assert_int_eq(run(fx->b, 0, CDB(0x28, [8] = 1), NULL, 512), CONFLICT);
 }
 END_TEST

@@ -74,6 +74,7 @@ START_TEST(a_reserve_ends_with_a_reset)
 	ck_assert_int_eq(scsi_task_management(fx->b, lun, SCSI_TMF_CLEAR_TASK_SET, NULL, NULL), 0);
 	ck_assert_int_eq(TUR(fx->b, 0), SCSI_RESERVATION_CONFLICT);
 	ck_assert_int_eq(scsi_task_management(fx->b, lun, SCSI_TMF_LU_RESET, NULL, NULL), 0);
+	expect_ua(fx->b, 0x2903);
 	ck_assert_int_eq(TUR(fx->b, 0), SCSI_GOOD);
 }
 END_TEST
@@ -189,6 +190,7 @@ START_TEST(interlock_makes_attentions_of_statuses)
 	expect_ua(fx->b, 0x2c0a);
 	expect_ua(fx->b, 0x2c09);
 	ck_assert_int_eq(TUR(fx->b, 0), SCSI_GOOD);
+	expect_ua(fx->a, 0x2903);
 	ck_assert_int_eq(control_page(0x10, 0), SCSI_CHECK_CONDITION);
 	ck_assert_uint_eq(sense_of(), INVALID_PARAM);
 	ck_assert_int_eq(sense_field(), 8);
