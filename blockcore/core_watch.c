@@ -2,10 +2,10 @@
  * Disks and metadata slots looked at while they are in use: a file that was removed, replaced or
  * cut short, a label or slot that was overwritten is told at once, not at the next start.
  *
- * A disk that is not what was opened goes out of its pool as one that failed. Where it holds the
- * only copy it stays in use, since what it has can still be read: it is told, and `disk list` says
- * "failing" until the next look finds it well. So does a disk that returned errors and is in use
- * all the same, until it has returned none for a while.
+ * A disk that is not what was opened goes out of its pool as one that failed. Where the pool
+ * cannot spare it, it stays in use, since what it has can still be read: it is told, and `disk
+ * list` says "failing" until the next look finds it well. So does a disk that returned errors and
+ * is in use all the same, until it has returned none for a while.
  */
 #include "blockcore/core_impl.h"
 #include "runtime/check.h"
@@ -41,8 +41,8 @@ static void not_what_was_opened(struct core *c, struct disk *d, const char *why)
 	}
 	if (strcmp(known, why) != 0)
 		event_write(LOG_L_ERROR, "disk.failing",
-			    "disk %s: %s; it holds the only copy of data of pool %s: save what can "
-			    "be read while the controller runs",
+			    "disk %s: %s; pool %s cannot spare it: save what can be read while "
+			    "the controller runs",
 			    disk_path(d), why, cp->name);
 	disk_set_reason(d, why);
 }

@@ -100,6 +100,16 @@ pool_is online
 unhurt
 seconds=5
 
+case="metadata of the file system rots on one mirror"
+echo "== $case"
+repaired() { demo_cli fs check demo | sed -n 's/^repaired from copies *//p'; }
+sleep 3 # all is on the disks: nothing is being written while it is damaged
+for i in 1 3; do "$build/tests/tools/disk_damage" flip "$(disk $i)" IFSM >/dev/null; done
+[ "$(repaired)" -gt 0 ] || fail "the check did not find it"
+[ "$(repaired)" = 0 ] || fail "it was not mended"
+demo_cli event list --count 200 | grep -q fs.repaired || fail "no event"
+pool_is online
+
 case="the only copy is cut short"
 echo "== $case"
 demo_stop
