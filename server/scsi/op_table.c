@@ -56,6 +56,28 @@ static const struct scsi_op persistent_reserve_out[] = {
 
 #define WRITES (OP_WRITES | OP_MEDIUM)
 
+static const struct scsi_op copy_out[] = {
+    {ACT("EXTENDED COPY(LID1)", 16, DIR_OUT, 0, 0x00),
+     .usage = {0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, FF4, 0, 0}, .start = op_xcopy,
+     .finish = op_xcopy_finish, .finish_wait = op_xcopy_finish_wait},
+    {ACT("EXTENDED COPY(LID4)", 16, DIR_OUT, 0, 0x01),
+     .usage = {0x83, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, FF4, 0, 0}, .start = op_xcopy,
+     .finish = op_xcopy_finish, .finish_wait = op_xcopy_finish_wait},
+    {ACT("COPY OPERATION ABORT", 16, DIR_NONE, 0, 0x1c),
+     .usage = {0x83, 0x1c, FF4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, .start = op_copy_abort},
+};
+
+static const struct scsi_op copy_in[] = {
+    {ACT("RECEIVE COPY STATUS(LID1)", 16, DIR_IN, OP_RES_READ, 0x00),
+     .usage = {0x84, 0x00, 0xff, 0, 0, 0, 0, 0, 0, 0, FF4, 0, 0}, .start = op_copy_status},
+    {ACT("RECEIVE COPY OPERATING PARAMETERS", 16, DIR_IN, OP_RES_READ, 0x03),
+     .usage = {0x84, 0x03, 0xff, 0, 0, 0, 0, 0, 0, 0, FF4, 0, 0}, .start = op_copy_parameters},
+    {ACT("RECEIVE COPY FAILURE DETAILS(LID1)", 16, DIR_IN, OP_RES_READ, 0x04),
+     .usage = {0x84, 0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, FF4, 0, 0}, .start = op_copy_failure},
+    {ACT("RECEIVE COPY STATUS(LID4)", 16, DIR_IN, OP_RES_READ, 0x05),
+     .usage = {0x84, 0x05, FF4, 0, 0, 0, 0, FF4, 0, 0}, .start = op_copy_status},
+};
+
 static const struct scsi_op sanitize[] = {
     {ACT("SANITIZE, OVERWRITE", 10, DIR_OUT, WRITES | OP_WIPES, 0x01),
      .usage = {0x48, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize,
@@ -120,7 +142,7 @@ static const struct scsi_op ops[256] = {
     [0x34] = {ROW("PRE-FETCH(10)", 10, DIR_NONE, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x34, 0x02, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_prefetch},
     [0x35] = {ROW("SYNCHRONIZE CACHE(10)", 10, DIR_NONE, OP_MEDIUM),
-	      .usage = {0x35, 0x02, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_sync,
+	      .usage = {0x35, 0x06, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_sync,
 	      .start_wait = op_sync_wait},
     [0x37] = {ROW("READ DEFECT DATA(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_read_defects},
@@ -146,6 +168,8 @@ static const struct scsi_op ops[256] = {
     [0x5f] = {.name = "PERSISTENT RESERVE OUT",
 	      .actions = persistent_reserve_out,
 	      .nactions = ARRAY_LEN(persistent_reserve_out)},
+    [0x83] = {.name = "EXTENDED COPY", .actions = copy_out, .nactions = ARRAY_LEN(copy_out)},
+    [0x84] = {.name = "RECEIVE COPY", .actions = copy_in, .nactions = ARRAY_LEN(copy_in)},
     [0x88] = {ROW("READ(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x88, 0x18, FF8, FF4, 0x3f, 0}, .start = op_read,
 	      .start_wait = op_read_wait},
@@ -169,7 +193,7 @@ static const struct scsi_op ops[256] = {
     [0x90] = {ROW("PRE-FETCH(16)", 16, DIR_NONE, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x90, 0x02, FF8, FF4, 0x3f, 0}, .start = op_prefetch},
     [0x91] = {ROW("SYNCHRONIZE CACHE(16)", 16, DIR_NONE, OP_MEDIUM),
-	      .usage = {0x91, 0x02, FF8, FF4, 0x3f, 0}, .start = op_sync,
+	      .usage = {0x91, 0x06, FF8, FF4, 0x3f, 0}, .start = op_sync,
 	      .start_wait = op_sync_wait},
     [0x93] = {ROW("WRITE SAME(16)", 16, DIR_OUT, WRITES), .unmap_bits = 0x18,
 	      .usage = {0x93, 0x19, FF8, FF4, 0x3f, 0}, .start = op_write_same,

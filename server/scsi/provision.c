@@ -17,13 +17,12 @@ static bool write_same_without_data(const struct scsi_cmd *c)
 enum scsi_next op_write_same(struct scsi_cmd *c)
 {
 	struct lba_range r = cdb_range(c->cdb);
-	uint64_t blocks = lu_blocks(c->lu);
-	if (!r.blocks && r.lba < blocks) /* WSNZ is not set: to the end of the medium */
-		r.blocks = (uint32_t)MIN(blocks - r.lba, UINT32_MAX);
 	if (!cmd_range_ok(c, &r, SCSI_WRITE_SAME_MAX))
 		return SCSI_DONE;
 	if ((c->cdb[1] & 0x18) == 0x10) /* ANCHOR without UNMAP */
 		return cmd_bad_cdb(c, 1, 4);
+	if (!c->len) /* WSNZ is set in the Block Limits page */
+		return cmd_bad_cdb(c, r.blocks_at, -1);
 	memset(c->data, 0, c->lu->block_size);
 	if (write_same_without_data(c))
 		return SCSI_WAIT;

@@ -52,8 +52,12 @@ bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu)
 	return prevented;
 }
 
+/* What is out stays out, too, while removal is prevented. */
 enum scsi_next removal_load(struct scsi_cmd *c)
 {
+	if ((atomic_load(&c->lu->conditions) & COND_EJECTED) &&
+	    removal_prevented(c->nexus->registry, c->lu))
+		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x53, 0x02);
 	if (atomic_fetch_and(&c->lu->conditions, ~COND_EJECTED) & COND_EJECTED)
 		registry_ua_others(c->nexus->registry, c->nexus, c->lu, UA_MEDIUM);
 	return cmd_good(c);

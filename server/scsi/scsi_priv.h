@@ -146,6 +146,16 @@ void view_put(struct scsi_view *v);
 struct scsi_itl *view_find(struct scsi_view *v, uint32_t number);
 struct scsi_itl *view_find_lu(struct scsi_view *v, const struct scsi_lu *lu);
 
+/* What became of an EXTENDED COPY (xcopy_results.c). */
+#define COPY_RESULTS 16
+struct copy_result {
+	bool used, running, nameless, lid4, abort;
+	uint32_t list_id;
+	uint16_t segments;
+	uint64_t bytes, number;
+	uint8_t status, sense_len, sense[SCSI_SENSE_MAX];
+};
+
 #define SCSI_NEXUS_MAGIC 0x5c510002u
 struct scsi_nexus {
 	uint32_t magic;
@@ -157,6 +167,8 @@ struct scsi_nexus {
 	void (*gone)(void *transport); /* registry lock */
 	pthread_mutex_t lock;	       /* view, and changes of its unit attentions */
 	struct scsi_view *view;
+	struct copy_result copies[COPY_RESULTS]; /* lock */
+	uint64_t copies_begun;
 	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
 	struct stats_counts stats;    /* its reactor's */
 };
@@ -340,6 +352,8 @@ op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
 op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish;
 op_fn op_get_lba_status, op_read_defects;
+op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
+op_fn op_copy_status, op_copy_failure, op_copy_parameters, op_copy_abort;
 op_fn op_prevent_allow;
 op_fn op_sanitize, op_sanitize_wait, op_sanitize_finish, op_sanitize_finish_wait;
 op_fn op_sanitize_exit, op_sanitize_exit_wait;
@@ -364,13 +378,15 @@ enum sense_key {
 	KEY_ILLEGAL_REQUEST = 0x5,
 	KEY_UNIT_ATTENTION = 0x6,
 	KEY_DATA_PROTECT = 0x7,
+	KEY_COPY_ABORTED = 0xa,
 	KEY_ABORTED_COMMAND = 0xb,
 	KEY_MISCOMPARE = 0xe,
 };
 struct sense {
 	uint8_t key, asc, ascq;
-	bool has_info;
+	bool has_info, has_specific;
 	uint64_t info;
+	uint32_t specific;	/* COMMAND-SPECIFIC INFORMATION */
 	bool has_field, in_cdb; /* field pointer (SPC-4 4.5.2.4.2) */
 	bool has_progress;	/* progress indication in `field` (4.5.2.4.4) */
 	int bit;		/* -1: the whole field */
@@ -427,7 +443,7 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   CACHE_IO_MAX
-#define SCSI_WRITE_SAME_MAX (512u << 20)
+#define SCSI_WRITE_SAME_MAX (16u << 20)
 #define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
 #define SCSI_OR_MAX	    CACHE_IO_MAX
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX
@@ -439,6 +455,11 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 #define SCSI_REV     "0001"
 
 /* One page of vital product data into buf (4096 bytes): its length, or 0: no such page. */
+/* Does this designator (SPC-4 7.8.6; code set, association and type) name the unit? */
+bool vpd_designates(struct scsi_lu *lu, uint8_t code, uint8_t assoc_type, const uint8_t *id,
+		    unsigned len);
+/* Page 8Fh from its fifth byte on. */
+unsigned vpd_third_party(struct scsi_cmd *c, uint8_t *b);
 unsigned vpd_page(struct scsi_cmd *c, uint8_t page, uint8_t *buf);
 
 #endif

@@ -5,7 +5,8 @@
  *   fixed (18 bytes)   0 response code 70h | VALID  2 key  3-6 information
  *                      7 additional length  12 ASC  13 ASCQ  15-17 sense key specific
  *   descriptor         0 response code 72h  1 key  2 ASC  3 ASCQ  7 additional length
- *                      then descriptors: 00h information (12), 02h sense key specific (8)
+ *                      then descriptors: 00h information (12), 01h command-specific (12), 02h sense
+ * key specific (8)
  */
 #include "server/scsi/scsi_priv.h"
 
@@ -28,6 +29,8 @@ static unsigned sense_fixed(uint8_t *b, const struct sense *s)
 		be32_put(b + 3, (uint32_t)s->info);
 	}
 	b[7] = 10;
+	if (s->has_specific)
+		be32_put(b + 8, s->specific);
 	b[12] = s->asc;
 	b[13] = s->ascq;
 	if (s->has_field || s->has_progress)
@@ -38,7 +41,7 @@ static unsigned sense_fixed(uint8_t *b, const struct sense *s)
 static unsigned sense_descriptor(uint8_t *b, const struct sense *s)
 {
 	unsigned n = 8;
-	memset(b, 0, 28);
+	memset(b, 0, 40);
 	b[0] = 0x72;
 	b[1] = s->key;
 	b[2] = s->asc;
@@ -48,6 +51,12 @@ static unsigned sense_descriptor(uint8_t *b, const struct sense *s)
 		b[n + 1] = 10;
 		b[n + 2] = 0x80;
 		be64_put(b + n + 4, s->info);
+		n += 12;
+	}
+	if (s->has_specific) {
+		b[n] = 0x01;
+		b[n + 1] = 10;
+		be64_put(b + n + 4, s->specific);
 		n += 12;
 	}
 	if (s->has_field || s->has_progress) {

@@ -31,31 +31,11 @@ enum scsi_next op_request_sense(struct scsi_cmd *c)
  * brings the cache to the disks, unless NO_FLUSH. A unit that was stopped stays ready, for other
  * initiators share it. LOEJ with START 0 ejects, with 1 loads, where the medium is removable.
  */
-static bool power_ok(unsigned power, unsigned modifier)
-{
-	switch (power) {
-	case 0x1: /* ACTIVE */
-	case 0x7: /* LU_CONTROL */
-		return modifier == 0;
-	case 0x2: /* IDLE */
-	case 0xa: /* FORCE_IDLE_0 */
-		return modifier <= 2;
-	case 0x3: /* STANDBY */
-	case 0xb: /* FORCE_STANDBY_0 */
-		return modifier <= 1;
-	}
-	return false;
-}
-
 enum scsi_next op_start_stop(struct scsi_cmd *c)
 {
 	unsigned power = c->cdb[4] >> 4;
 	bool no_flush = c->cdb[4] & 0x04, loej = c->cdb[4] & 0x02, start = c->cdb[4] & 0x01;
-	if (power) { /* the other bits are ignored */
-		if (!power_ok(power, 0))
-			return cmd_bad_cdb(c, 4, 7);
-		if (!power_ok(power, c->cdb[3] & 0x0f))
-			return cmd_bad_cdb(c, 3, 3);
+	if (power) { /* whichever; the other bits are ignored */
 		bool standby = power == 0x3 || power == 0xb;
 		return standby && !no_flush ? SCSI_WAIT : cmd_good(c);
 	}

@@ -56,6 +56,28 @@ static void make_naa(uint8_t naa[16], const uint8_t *uuid)
 	memcpy(naa + 4, uuid, 12);
 }
 
+static void make_eui(uint8_t eui[16], const uint8_t *uuid)
+{
+	memcpy(eui, uuid, 8); /* identifier extension, then company and its extension */
+	be24_put(eui + 8, LOCAL_OUI);
+	memcpy(eui + 11, uuid + 8, 5);
+}
+
+bool vpd_designates(struct scsi_lu *lu, uint8_t code, uint8_t assoc_type, const uint8_t *id,
+		    unsigned len)
+{
+	uint8_t own[16];
+	if (code != CODE_BINARY || len != sizeof(own) || !lu_volume(lu))
+		return false;
+	if (assoc_type == (ASSOC_LU | 3))
+		make_naa(own, lu_uuid(lu));
+	else if (assoc_type == (ASSOC_LU | 2))
+		make_eui(own, lu_uuid(lu));
+	else
+		return false;
+	return !memcmp(own, id, sizeof(own));
+}
+
 static unsigned put_lu_ids(uint8_t *b, struct scsi_lu *lu)
 {
 	const uint8_t *uuid = lu_uuid(lu);
@@ -73,9 +95,7 @@ static unsigned put_lu_ids(uint8_t *b, struct scsi_lu *lu)
 	memcpy(id + 24, lu->serial, serial);
 	n += put_desc(b + n, CODE_ASCII, ASSOC_LU | 1, id, (unsigned)(24 + serial));
 
-	memcpy(id, uuid, 8); /* identifier extension, then company and its extension */
-	be24_put(id + 8, LOCAL_OUI);
-	memcpy(id + 11, uuid + 8, 5);
+	make_eui(id, uuid);
 	n += put_desc(b + n, CODE_BINARY, ASSOC_LU | 2, id, 16);
 	return n + put_name(b + n, ASSOC_LU, name);
 }
@@ -128,11 +148,41 @@ static void unmap_limits(uint8_t *b, unsigned shift)
 	be32_put(b + 28, 0x80000000u);	 /* UGAVALID: aligned to block 0 */
 }
 
+/* 87h mode page policy: all pages are shared by all nexuses */
+static unsigned page_mode_policy(struct scsi_cmd *c, uint8_t *b)
+{
+	memset(b, 0, 4);
+	b[0] = 0x3f;
+	b[1] = 0xff;
+	return 4;
+}
+
+/* 88h SCSI ports: the one of this nexus */
+static unsigned page_ports(struct scsi_cmd *c, uint8_t *b)
+{
+	char port[sizeof(c->nexus->target) + 16];
+	snprintf(port, sizeof(port), "%s,t,0x%04x", c->nexus->target, c->nexus->tpgt);
+	memset(b, 0, 12);
+	be16_put(b + 2, c->nexus->tpgt); /* relative target port */
+	unsigned n = put_name(b + 12, ASSOC_PORT, port);
+	be16_put(b + 10, (uint16_t)n);
+	return 12 + n;
+}
+
+/* B6h zoned block device characteristics: there are no zones */
+static unsigned page_zones(struct scsi_cmd *c, uint8_t *b)
+{
+	memset(b, 0, 60);
+	memset(b + 4, 0xff, 12); /* optimal and maximum numbers of open zones: not reported */
+	return 60;
+}
+
 /* B0h block limits */
 static unsigned page_limits(struct scsi_cmd *c, uint8_t *b)
 {
 	unsigned shift = c->lu->block_shift;
 	memset(b, 0, 60);
+	b[0] = 0x01; /* WSNZ */
 	b[1] = (uint8_t)MIN(SCSI_COMPARE_MAX >> shift, 255);
 	be16_put(b + 2, (uint16_t)(4096 >> shift));  /* OPTIMAL TRANSFER LENGTH GRANULARITY */
 	be32_put(b + 4, SCSI_TRANSFER_MAX >> shift); /* MAXIMUM TRANSFER LENGTH */
@@ -174,10 +224,17 @@ static const struct {
 	bool any; /* also without a logical unit */
 	unsigned (*fill)(struct scsi_cmd *c, uint8_t *b);
 } pages[] = {
-    {0x00, true, page_supported},     {0x80, false, page_serial},
-    {0x83, false, page_ids},	      {0x86, false, page_extended},
-    {0xb0, false, page_limits},	      {0xb1, false, page_characteristics},
+    {0x00, true, page_supported},
+    {0x80, false, page_serial},
+    {0x83, false, page_ids},
+    {0x86, false, page_extended},
+    {0x87, false, page_mode_policy},
+    {0x88, false, page_ports},
+    {0x8f, false, vpd_third_party},
+    {0xb0, false, page_limits},
+    {0xb1, false, page_characteristics},
     {0xb2, false, page_provisioning},
+    {0xb6, false, page_zones},
 };
 
 static unsigned page_supported(struct scsi_cmd *c, uint8_t *b)

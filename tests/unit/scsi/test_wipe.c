@@ -153,6 +153,8 @@ START_TEST(refuses_commands_meanwhile)
 	/* a reset does not end it */
 	scsi_task_management(fx->a, (const uint8_t[8]){0}, SCSI_TMF_LU_RESET, NULL, NULL);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), 2);
+	ck_assert_uint_eq(sense_of(), 0x062903);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), 2);
 	ck_assert_uint_eq(sense_of(), IN_PROGRESS);
 	sched_run(sched);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), 0);
