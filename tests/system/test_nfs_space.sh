@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A small file system filled by several clients at once, three times over, while head and controller are
-# killed: nothing acknowledged is lost, refusals are NOSPC, removing makes room, the check is clean.
+# A small file system filled by several clients at once, three times over, then again while names storm
+# and head and controller are killed: nothing acknowledged is lost, refusals are NOSPC, removing makes room, the check is clean.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -15,6 +15,9 @@ demo_prepare
 demo_wait_served 20
 "$build/tests/tools/nfs3_fill" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT || wrong "without kills"
 demo_cli fs check demo || wrong "check"
+"$build/tests/tools/nfs3_storm" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT 16 4 full &
+storm=$!
+sleep 1
 "$build/tests/tools/nfs3_fill" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT &
 fill=$!
 for name in head-head1 controller-a head-head1 controller-a; do
@@ -23,6 +26,7 @@ for name in head-head1 controller-a head-head1 controller-a; do
 	echo "kill -9 $name"
 	kill -9 "$(demo_pid $name)" || wrong "$name is not running"
 done
-wait $fill || wrong "with kills"
+wait $fill || wrong "filling with kills"
+wait $storm || wrong "the storm with kills"
 demo_wait_served 20
 demo_cli fs check demo || wrong "check"

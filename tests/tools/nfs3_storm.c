@@ -1,11 +1,15 @@
 /*
- * nfs3_storm SERVER PORT EXPORT SECONDS [CLIENTS]: processes that make, link, rename, change and
- * remove names in shared directories at once, while somebody kills the server. Each has a model of
- * its own names; every answer must fit it, and at the end all that was acknowledged must be there.
+ * nfs3_storm SERVER PORT EXPORT SECONDS [CLIENTS [full]]: processes that make, link, rename, change
+ * and remove names in shared directories at once, while somebody kills the server. Each has a model
+ * of its own names; every answer must fit it, and at the end all that was acknowledged must be
+ * there.
  *
  * A call without an answer is made again until there is one. When an earlier try was done, the
  * retry says EXIST or NOENT (the duplicate request cache died with the head): then what is there
  * must be what the call would have made. So the model is exact after every answer.
+ *
+ * full: somebody else fills the file system. What makes something may be refused with NOSPC then,
+ * and must have done nothing; what removes, changes or looks may not.
  *
  * Names that all fight for ("x0" to "x15") have no owner: answers must be possible ones, and in the
  * end there must be as many as were made less those removed; calls made twice leave that open by
@@ -42,7 +46,7 @@ struct storm {
 };
 
 struct shared {
-	_Atomic long made, removed, open, calls, retries;
+	_Atomic long made, removed, open, calls, retries, refused;
 	_Atomic unsigned long longest_ms;
 	_Atomic unsigned long done[8];
 };
@@ -52,6 +56,14 @@ static struct shared *shared;
 static const char *server, *path;
 static int port;
 static double seconds;
+static bool full;
+
+static bool no_room(const struct nc_res *r)
+{
+	bool is = full && r->status == NFS3ERR_NOSPC;
+	shared->refused += is;
+	return is;
+}
 
 /* ---- names ---- */
 
@@ -130,6 +142,8 @@ static void make(struct storm *s)
 	ANSWERED(&s->k, r, make_call(s, i, type, &a));
 	if (r->status == NFS3ERR_EXIST && s->k.retried)
 		ANSWERED(&s->k, r, nc_lookup(s->k.c, slot_dir(s, i), slot_name(s, i, name)));
+	if (no_room(r))
+		return;
 	if (r->status || !r->has_fh || !r->has_attr) {
 		fleet_bad(&s->k, "making name %d: %d", i, r->status);
 		return;
@@ -144,11 +158,10 @@ static void make(struct storm *s)
 	s->done[MADE]++;
 }
 
-static void take_away(struct storm *s)
+static void take_away(struct storm *s, int i)
 {
 	char name[64];
 	const struct nc_res *r;
-	int i = pick(s, true);
 	if (i < 0)
 		return;
 	bool dir = s->slots[i]->type == NF3DIR;
@@ -176,6 +189,8 @@ static void move(struct storm *s)
 	slot_name(s, to, b);
 	ANSWERED(&s->k, r, nc_rename(s->k.c, slot_dir(s, from), a, slot_dir(s, to), b));
 	bool twice = r->status == NFS3ERR_NOENT && s->k.retried;
+	if (no_room(r))
+		return;
 	if (r->status && !twice) {
 		fleet_bad(&s->k, "RENAME of name %d to %d: %d", from, to, r->status);
 		return;
@@ -202,6 +217,8 @@ static void add_link(struct storm *s)
 	slot_name(s, to, name);
 	ANSWERED(&s->k, r, nc_link(s->k.c, &o->fh, slot_dir(s, to), name));
 	bool twice = r->status == NFS3ERR_EXIST && s->k.retried;
+	if (no_room(r))
+		return;
 	if (r->status && !twice) {
 		fleet_bad(&s->k, "LINK of name %d to %d: %d", from, to, r->status);
 		return;
@@ -224,6 +241,8 @@ static void change(struct storm *s)
 		uint32_t content = o->content + 1;
 		stable_how how = (stable_how)fleet_dice(&s->k, 3);
 		ANSWERED(&s->k, r, nc_write(s->k.c, &o->fh, 0, &content, 4, how));
+		if (!o->content && no_room(r)) /* what has its block may be written again */
+			return;
 		o->content = content;
 		o->mtime_known = false;
 	} else {
@@ -346,7 +365,7 @@ static void fight(struct storm *s)
 	} else if (what < 3) {
 		ANSWERED(&s->k, r, nc_create(s->k.c, d, a, GUARDED, &none));
 		shared->made += r->status == NFS3_OK;
-		if (r->status && r->status != NFS3ERR_EXIST)
+		if (r->status && r->status != NFS3ERR_EXIST && !no_room(r))
 			fleet_bad(&s->k, "CREATE of %s: %d", a, r->status);
 	} else {
 		ANSWERED(&s->k, r, nc_lookup(s->k.c, d, a));
@@ -355,7 +374,8 @@ static void fight(struct storm *s)
 		f = r->fh;
 		ANSWERED(&s->k, r, nc_link(s->k.c, &f, e, b));
 		shared->made += r->status == NFS3_OK;
-		if (r->status && r->status != NFS3ERR_EXIST && r->status != NFS3ERR_STALE)
+		if (r->status && r->status != NFS3ERR_EXIST && r->status != NFS3ERR_STALE &&
+		    !no_room(r))
 			fleet_bad(&s->k, "LINK of %s: %d", b, r->status);
 	}
 	shared->open += s->k.retried;
@@ -381,7 +401,7 @@ static void step(struct storm *s)
 	if (dice < 22)
 		make(s);
 	else if (dice < 36)
-		take_away(s);
+		take_away(s, pick(s, true));
 	else if (dice < 52)
 		move(s);
 	else if (dice < 62)
@@ -414,8 +434,8 @@ static bool client(int id, void *arg)
 	for (int d = 0; d < DIRS; d++)
 		list(&s, d);
 	/* Nothing stays, so that storms may follow one another. */
-	while (s.k.bad < 10 && pick(&s, true) >= 0)
-		take_away(&s);
+	for (int i = 0; i < SLOTS; i++)
+		take_away(&s, s.slots[i] ? i : -1);
 	shared->calls += (long)s.k.calls;
 	shared->retries += (long)s.k.retries;
 	if (s.k.longest * 1000 > (double)shared->longest_ms)
@@ -447,7 +467,7 @@ static long fought_count(struct fleet_client *k, bool clear)
 int main(int argc, char **argv)
 {
 	if (argc < 5) {
-		fprintf(stderr, "usage: nfs3_storm SERVER PORT EXPORT SECONDS [CLIENTS]\n");
+		fprintf(stderr, "usage: nfs3_storm SERVER PORT EXPORT SECONDS [CLIENTS [full]]\n");
 		return 2;
 	}
 	server = argv[1];
@@ -457,6 +477,7 @@ int main(int argc, char **argv)
 	int n = argc > 5 ? atoi(argv[5]) : 8;
 	if (n < 1 || n > CLIENTS)
 		return 2;
+	full = argc > 6 && strcmp(argv[6], "full") == 0;
 	struct fleet_client k;
 	shared = fleet_shared(sizeof(*shared));
 	fleet_open(&k, -1, server, port, path);
@@ -476,5 +497,7 @@ int main(int argc, char **argv)
 	       n, (long)shared->calls, (long)shared->retries, (double)shared->longest_ms / 1000,
 	       failed + (unsigned)k.bad);
 	fleet_close(&k);
-	return failed || k.bad || !shared->calls;
+	if (full)
+		printf("%ld refused for space\n", (long)shared->refused);
+	return failed || k.bad || !shared->calls || (full && !shared->refused);
 }
