@@ -136,7 +136,7 @@ int admin_scsi_stats(struct admin_call *c, void *arg)
 
 /* ---- lun.latency ---- */
 
-static const struct target_lun *find_lun(struct scsi_registry *r, const char *iqn, uint64_t lun)
+const struct target_lun *registry_lun(struct scsi_registry *r, const char *iqn, uint64_t lun)
 {
 	for (unsigned i = 0; i < r->ntargets; i++)
 		for (unsigned k = 0; k < r->targets[i]->nluns; k++)
@@ -206,7 +206,7 @@ int admin_lun_latency(struct admin_call *c, void *arg)
 	int err = arg_one_lun(c, &which);
 	if (err)
 		return err;
-	const struct target_lun *l = find_lun(r, which.target, which.lun);
+	const struct target_lun *l = registry_lun(r, which.target, which.lun);
 	if (!l)
 		return admin_error(c, -ENOENT, "`isthmus lun list` shows LUNs",
 				   "there is no LUN %u of %.200s", which.lun, which.target);

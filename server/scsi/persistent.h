@@ -61,6 +61,8 @@ enum pr_answer {
 	PR_NO_MEMORY,	/* v is half changed */
 };
 enum pr_answer pr_apply(Isthmus__Reservation *v, const struct pr_out *x);
+/* CLEAR by nobody: every registrant is told. False: no memory. */
+bool pr_clear(Isthmus__Reservation *v);
 
 /* ---- TransportIDs of iSCSI (SPC-4 7.6.4.6) ---- */
 

@@ -270,8 +270,8 @@ static enum pr_answer do_move(Isthmus__Reservation *v, const struct pr_out *x,
 	return PR_CHANGED;
 }
 
-/* What the last change meant is forgotten; this one is done by self. */
-static bool begin(Isthmus__Reservation *v, const struct pr_out *x)
+/* What the last change meant is forgotten; this one is done by self (NULL: the admin). */
+static bool begin(Isthmus__Reservation *v, const struct pr_port *self)
 {
 	if (v->last)
 		isthmus__reservation_change__free_unpacked(v->last, NULL);
@@ -279,13 +279,18 @@ static bool begin(Isthmus__Reservation *v, const struct pr_out *x)
 	if (!v->last)
 		return false;
 	isthmus__reservation_change__init(v->last);
-	v->last->by = registration_new(&x->self, 0);
-	return v->last->by;
+	v->last->by = self ? registration_new(self, 0) : NULL;
+	return !self || v->last->by;
+}
+
+bool pr_clear(Isthmus__Reservation *v)
+{
+	return begin(v, NULL) && do_clear(v) == PR_CHANGED;
 }
 
 enum pr_answer pr_apply(Isthmus__Reservation *v, const struct pr_out *x)
 {
-	if (!begin(v, x))
+	if (!begin(v, &x->self))
 		return PR_NO_MEMORY;
 	if (x->action == PR_REGISTER || x->action == PR_REGISTER_IGNORE)
 		return do_register(v, x);

@@ -22,6 +22,8 @@ static const struct {
     {"lun.remove", admin_lun_remove},
     {"lun.stats", admin_lun_stats},
     {"lun.latency", admin_lun_latency},
+    {"lun.reservations", admin_lun_reservations},
+    {"lun.release", admin_lun_release},
     {"stats", admin_scsi_stats},
     {"initiator.add", admin_initiator_add},
     {"initiator.list", admin_initiator_list},

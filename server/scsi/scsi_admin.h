@@ -44,10 +44,14 @@ int admin_change(struct admin_call *c, struct scsi_registry *r,
 		 const char *remedy);
 int no_such_target(char *why, const char *iqn);
 
+/* A LUN of the registry, on the metadata's reactor. NULL: none. */
+const struct target_lun *registry_lun(struct scsi_registry *r, const char *iqn, uint64_t lun);
+
 /* Sessions of a target; with initiator: of that one. */
 unsigned registry_sessions(struct scsi_registry *r, const char *target, const char *initiator);
 
 admin_handler admin_target_create, admin_target_list, admin_target_set, admin_target_remove;
+admin_handler admin_lun_reservations, admin_lun_release;
 admin_handler admin_lun_add, admin_lun_list, admin_lun_remove;
 admin_handler admin_lun_stats, admin_lun_latency, admin_scsi_stats;
 admin_handler admin_initiator_add, admin_initiator_list, admin_initiator_set;

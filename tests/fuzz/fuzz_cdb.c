@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 #include "runtime/bdev.h"
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/persistent.h"
 #include "tests/unit/scsi/fake_volume.h"
 
 #define RECORD_LEN 20
@@ -21,7 +21,6 @@ struct world {
 	struct core *core;
 	struct scsi_registry *registry;
 	struct scsi_nexus *nexus[2];
-	Isthmus__Target *target;
 };
 
 static void world_open(struct world *w)
@@ -29,10 +28,12 @@ static void world_open(struct world *w)
 	w->core = fake_core_new();
 	for (int i = 0; i < 3; i++)
 		fake_volume_add(w->core, 2 << 20);
-	w->target = fake_target_add(w->core, "iqn.2026-01.example:fuzz", true);
-	fake_lun_add(w->target, 0, 1, "a");
-	fake_lun_add(w->target, 1, 2, "b")->block_size = 4096;
-	fake_lun_add(w->target, 2, 3, "c")->read_only = true;
+	Isthmus__Target *target = fake_target_add(w->core, "iqn.2026-01.example:fuzz", true);
+	fake_lun_add(target, 0, 1, "a");
+	fake_lun_add(target, 1, 2, "b")->block_size = 4096;
+	fake_lun_add(target, 2, 3, "c")->read_only = true;
+	target = fake_target_add(w->core, "iqn.2026-01.example:other", true);
+	fake_lun_add(target, 0, 1, "a");
 	ASSERT(!scsi_registry_new(&w->registry, w->core));
 	struct scsi_target *t = scsi_target_get(w->registry, "iqn.2026-01.example:fuzz");
 	for (int i = 0; i < 2; i++)
@@ -61,6 +62,23 @@ static void check_answer(const struct scsi_cmd *c)
 	ASSERT(c->sense[0] == 0x72 || (c->sense[0] & 0x7f) == 0x70);
 }
 
+/* Records of reservations are whole: one holder where there is one, no key twice. */
+static void check_reservations(struct world *w)
+{
+	const Isthmus__ArrayMeta *am = fake_meta(w->core);
+	for (size_t i = 0; i < am->n_reservations; i++) {
+		const Isthmus__Reservation *v = am->reservations[i];
+		unsigned holders = 0;
+		for (size_t k = 0; k < v->n_registrations; k++) {
+			ASSERT(v->registrations[k]->key);
+			holders += v->registrations[k]->holder;
+		}
+		ASSERT(meta_type_ok(v->type) && v->n_registrations <= META_KEYS_VOLUME);
+		ASSERT(holders == (v->type && !meta_type_all(v->type)));
+		ASSERT(!v->type || v->n_registrations);
+	}
+}
+
 static void receive(const struct scsi_cmd *c, const uint8_t *out, size_t n)
 {
 	size_t total = iov_bytes(c->out_iov, c->out_iovcnt);
@@ -78,7 +96,8 @@ static void world_disturb(struct world *w, uint8_t control, const uint8_t *lun)
 	if (control & 0x04)
 		scsi_task_management(w->nexus[0], lun, control >> 6 & 1, NULL, NULL);
 	if (control & 0x08) {
-		w->target->luns[1]->read_only = !w->target->luns[1]->read_only;
+		Isthmus__Lun *l = fake_meta(w->core)->targets[0]->luns[1];
+		l->read_only = !l->read_only;
 		fake_meta_changed(w->core);
 	}
 	if (control & 0x20)
@@ -130,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (rec[2] == 0x35 || rec[2] == 0x91)
 			rec[3] &= (uint8_t)~0x02;
 		one(&w, c, rec, data + RECORD_LEN, n);
+		check_reservations(&w);
 		data += RECORD_LEN + n;
 		size -= RECORD_LEN + n;
 	}

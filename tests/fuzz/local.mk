@@ -1,7 +1,7 @@
 fuzz_targets += tests/fuzz/fuzz_cdb
 tests_fuzz_fuzz_cdb_SOURCES = tests/fuzz/fuzz_cdb.c tests/unit/scsi/fake_volume.c
 tests_fuzz_fuzz_cdb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_cdb_LDADD = libserver.a $(RUNTIME_LIBS)
+tests_fuzz_fuzz_cdb_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_config
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c
@@ -24,10 +24,10 @@ tests_fuzz_fuzz_piv_LDADD = libsim.a libnasfront.a $(RUNTIME_LIBS)
 fuzz_targets += tests/fuzz/fuzz_iscsi_pdu tests/fuzz/fuzz_iscsi_text
 tests_fuzz_fuzz_iscsi_pdu_SOURCES = tests/fuzz/fuzz_iscsi_pdu.c $(iscsi_fixture)
 tests_fuzz_fuzz_iscsi_pdu_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_iscsi_pdu_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_fuzz_fuzz_iscsi_pdu_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS) $(UNIT_LIBS)
 tests_fuzz_fuzz_iscsi_text_SOURCES = tests/fuzz/fuzz_iscsi_text.c $(iscsi_fixture)
 tests_fuzz_fuzz_iscsi_text_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_iscsi_text_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_fuzz_fuzz_iscsi_text_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_fs_image
 tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c

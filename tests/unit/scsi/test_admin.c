@@ -292,5 +292,42 @@ START_TEST(names)
 }
 END_TEST
 
+START_TEST(reservations_are_shown_and_released)
+{
+	uint8_t list[24] = {[15] = 0xaa};
+	serve();
+	ck_assert_int_eq(call("lun.reservations", "target", TARGET, "lun", "9", NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.reservations", "target", TARGET, NULL), -EINVAL);
+	ck_assert_int_eq(call("lun.release", "target", TARGET, "lun", "9", NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.release", "target", TARGET, "lun", "0", NULL), 0);
+	ck_assert_uint_eq(field(0, "keys")->number, 0);
+	unserve();
+	/* key 0xaa, and exclusive access with it */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x5f, 0, 0, 0, 0, BE32(24)), list, 24), 0);
+	memcpy(list, list + 8, 8);
+	memset(list + 8, 0, 8);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x5f, 1, 3, 0, 0, BE32(24)), list, 24), 0);
+	serve();
+	ck_assert_int_eq(call("lun.reservations", "target", TARGET, "lun", "0", NULL), 0);
+	ck_assert_uint_eq(reply->n_tables, 2);
+	ck_assert_uint_eq(reply->tables[1]->n_rows, 1);
+	ck_assert_int_eq(call("lun.release", "target", TARGET, "lun", "0", NULL), 0);
+	ck_assert_uint_eq(field(0, "keys")->number, 1);
+	ck_assert_str_eq(field(0, "type")->text, "exclusive access");
+	unserve();
+	ck_assert_int_eq(run(fx->b, 0, CDB(0x28, [8] = 1), NULL, 512), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), SCSI_CHECK_CONDITION);
+	ck_assert_uint_eq(sense_of(), 0x062a03);
+	/* a RESERVE too */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x16), NULL, 0), 0);
+	serve();
+	ck_assert_int_eq(call("lun.release", "target", TARGET, "lun", "0", NULL), 0);
+	unserve();
+	ck_assert_int_eq(run(fx->b, 0, CDB(0), NULL, 0), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), SCSI_CHECK_CONDITION);
+}
+END_TEST
+
 SUITE("admin", targets_are_made_changed_and_removed, luns_are_added_and_removed,
-      volumes_of_others_are_refused, initiators_are_admitted_and_masked, names)
+      volumes_of_others_are_refused, initiators_are_admitted_and_masked,
+      reservations_are_shown_and_released, names)
