@@ -27,6 +27,8 @@
 #define DIRS	4 /* two shared, two of the client's own */
 #define FOUGHT	16
 
+enum { MADE, REMOVED, RENAMED, LINKED, CHANGED, LISTED, LOOKED, FOUGHT_OVER, TANGLED, KINDS };
+
 struct object {
 	ftype3 type; /* 0: there is none */
 	struct nc_fh fh;
@@ -42,15 +44,14 @@ struct storm {
 	struct nc_fh dirs[DIRS];
 	struct object objects[OBJECTS];
 	struct object *slots[SLOTS];
-	unsigned long done[8];
+	unsigned long done[KINDS];
 };
 
 struct shared {
 	_Atomic long made, removed, open, calls, retries, refused;
 	_Atomic unsigned long longest_ms;
-	_Atomic unsigned long done[8];
+	_Atomic unsigned long done[KINDS];
 };
-enum { MADE, REMOVED, RENAMED, LINKED, CHANGED, LISTED, LOOKED, FOUGHT_OVER };
 
 static struct shared *shared;
 static const char *server, *path;
@@ -381,6 +382,50 @@ static void fight(struct storm *s)
 	shared->open += s->k.retried;
 }
 
+/* ---- a tree all move about in ---- */
+
+/* Some directory of it. */
+static struct nc_fh wander(struct storm *s)
+{
+	struct nc_fh at = s->dirs[0];
+	const struct nc_res *r;
+	char name[16];
+	for (uint32_t depth = fleet_dice(&s->k, 4); depth; depth--) {
+		snprintf(name, sizeof(name), "t%u", fleet_dice(&s->k, 4));
+		ANSWERED(&s->k, r, nc_lookup(s->k.c, &at, name));
+		if (r->status)
+			break;
+		at = r->fh;
+	}
+	return at;
+}
+
+/* Directories go below others from all sides at once: none may end below itself, or nowhere. The
+ * check of the file system tells. */
+static void tangle(struct storm *s)
+{
+	char a[16], b[16];
+	const struct nc_res *r;
+	sattr3 mode = sa_mode(0755);
+	struct nc_fh from = wander(s), to = wander(s);
+	uint32_t what = fleet_dice(&s->k, 8);
+	snprintf(a, sizeof(a), "t%u", fleet_dice(&s->k, 4));
+	snprintf(b, sizeof(b), "t%u", fleet_dice(&s->k, 4));
+	if (what < 2)
+		ANSWERED(&s->k, r, nc_mkdir(s->k.c, &from, a, &mode));
+	else if (what < 4)
+		ANSWERED(&s->k, r, nc_rmdir(s->k.c, &from, a));
+	else
+		ANSWERED(&s->k, r, nc_rename(s->k.c, &from, a, &to, b));
+	s->done[TANGLED]++;
+	bool made = what < 2 && r->status == NFS3ERR_EXIST;
+	bool gone = r->status == NFS3ERR_STALE || (what >= 2 && r->status == NFS3ERR_NOENT);
+	bool kept = (what >= 2 && r->status == NFS3ERR_NOTEMPTY) ||
+		    (what >= 4 && r->status == NFS3ERR_INVAL);
+	if (r->status && !made && !gone && !kept && !no_room(r))
+		fleet_bad(&s->k, "a change %u in the common tree: %d", what, r->status);
+}
+
 /* ---- a client's life ---- */
 
 static struct nc_fh dir_of(struct fleet_client *k, const struct nc_fh *in, const char *name)
@@ -412,8 +457,10 @@ static void step(struct storm *s)
 		look_at(s, (int)fleet_dice(&s->k, SLOTS));
 	else if (dice < 90)
 		list(s, (int)fleet_dice(&s->k, DIRS));
-	else
+	else if (dice < 97)
 		fight(s);
+	else
+		tangle(s);
 }
 
 static bool client(int id, void *arg)
@@ -440,7 +487,7 @@ static bool client(int id, void *arg)
 	shared->retries += (long)s.k.retries;
 	if (s.k.longest * 1000 > (double)shared->longest_ms)
 		shared->longest_ms = (unsigned long)(s.k.longest * 1000);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < KINDS; i++)
 		shared->done[i] += s.done[i];
 	fleet_close(&s.k);
 	return !s.k.bad;
@@ -490,9 +537,9 @@ int main(int argc, char **argv)
 	unsigned long *d = (unsigned long *)shared->done;
 	printf("made %lu, removed %lu, renamed %lu, linked %lu, changed %lu, listed %lu, looked at "
 	       "%lu, "
-	       "fought over %lu\n",
+	       "fought over %lu, tangled %lu\n",
 	       d[MADE], d[REMOVED], d[RENAMED], d[LINKED], d[CHANGED], d[LISTED], d[LOOKED],
-	       d[FOUGHT_OVER]);
+	       d[FOUGHT_OVER], d[TANGLED]);
 	printf("%d clients: %ld calls answered, %ld sent again, longest wait %.2f s; %u failures\n",
 	       n, (long)shared->calls, (long)shared->retries, (double)shared->longest_ms / 1000,
 	       failed + (unsigned)k.bad);
