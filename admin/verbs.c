@@ -73,6 +73,9 @@ static const struct admin_arg target_create_args[] = {
     {"chap-secret", ADMIN_SECRET, "their secret, 12 to 255 bytes; @FILE reads a file, - asks"},
     {"mutual-user", 0, "user name the target shows in return (mutual CHAP)"},
     {"mutual-secret", ADMIN_SECRET, "the target's secret; @FILE reads a file, - asks"},
+    {"portal-group", ADMIN_LIST, "tags of the portal groups it is reached through (default: all)"},
+    {"redirect", 0, "ADDRESS[:PORT] logins are sent to instead"},
+    {"redirect-permanent", 0, "yes: for good; no (default): for the time being"},
     END,
 };
 static const struct admin_arg target_set_args[] = {
@@ -83,6 +86,9 @@ static const struct admin_arg target_set_args[] = {
     {"chap-secret", ADMIN_SECRET, "their secret, 12 to 255 bytes; @FILE reads a file, - asks"},
     {"mutual-user", 0, "user name the target shows in return; an empty one ends mutual CHAP"},
     {"mutual-secret", ADMIN_SECRET, "the target's secret; @FILE reads a file, - asks"},
+    {"portal-group", ADMIN_LIST, "tags of the portal groups it is reached through; or all"},
+    {"redirect", 0, "ADDRESS[:PORT] logins are sent to instead; an empty one ends that"},
+    {"redirect-permanent", 0, "yes: for good; no: for the time being"},
     END,
 };
 static const struct admin_arg target_remove_args[] = {
@@ -105,6 +111,13 @@ static const struct admin_arg lun_add_args[] = {
 };
 static const struct admin_arg by_target_args[] = {
     {"target", 0, "only of this target"},
+    END,
+};
+static const struct admin_arg discovery_set_args[] = {
+    {"chap-user", 0, "user name initiators must show; an empty one ends CHAP"},
+    {"chap-secret", ADMIN_SECRET, "their secret, 12 to 255 bytes; @FILE reads a file, - asks"},
+    {"mutual-user", 0, "user name the array shows in return; an empty one ends mutual CHAP"},
+    {"mutual-secret", ADMIN_SECRET, "the array's secret; @FILE reads a file, - asks"},
     END,
 };
 static const struct admin_arg session_logout_args[] = {
@@ -237,6 +250,7 @@ const struct noun noun_table[] = {
     {"lun", "volumes as initiators see them through a target"},
     {"initiator", "which initiator may use which LUNs"},
     {"session", "iSCSI sessions"},
+    {"discovery", "who may have targets listed"},
     {"fs", "file systems"},
     {"export", "what NFS clients may mount"},
     {"head", "NAS heads"},
@@ -296,6 +310,9 @@ const struct verb verb_table[] = {
     {"initiator.set", VERB_CONTROLLER, 0, initiator_args, "change what an initiator sees", NULL},
     {"initiator.remove", VERB_CONTROLLER, 0, initiator_remove_args,
      "no longer admit an initiator; its session ends", NULL},
+    {"discovery.set", VERB_CONTROLLER, 0, discovery_set_args,
+     "ask for CHAP before targets are listed", NULL},
+    {"discovery.show", VERB_CONTROLLER, 0, no_args, "show the users of discovery", NULL},
     {"session.list", VERB_CONTROLLER, 0, by_target_args, "list iSCSI sessions", NULL},
     {"session.logout", VERB_CONTROLLER, 0, session_logout_args,
      "ask initiators to log out, and drop those that do not; they may log in again", NULL},

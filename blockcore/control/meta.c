@@ -465,6 +465,7 @@ static int change_locked(struct meta *m, int (*change)(Isthmus__ArrayMeta *, voi
 		rc = meta_reservations_prune(n);
 	if (rc == 0) {
 		n->seq = MAX(m->tried, m->cur->seq) + 1;
+		n->version = META_VERSION; /* what is written may hold what older programs lack */
 		rc = meta_check(n, why);
 		if (rc == -ERR_CORRUPT)
 			rc = -EINVAL; /* what is on the disks is not damaged: the change was */

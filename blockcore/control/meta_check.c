@@ -341,6 +341,11 @@ static int check_target(const struct checker *k, const Isthmus__Target *t)
 	if (strlen(t->chap_user) > 255 || strlen(t->chap_secret) > 255 ||
 	    strlen(t->mutual_user) > 255 || strlen(t->mutual_secret) > 255)
 		return bad(k, "target %.80s: a CHAP name or secret is longer than 255", t->iqn);
+	if (strlen(t->redirect) > META_ADDRESS_MAX)
+		return bad(k, "target %.80s: redirect is longer than %d", t->iqn, META_ADDRESS_MAX);
+	for (size_t i = 0; i < t->n_portal_groups; i++)
+		if (t->portal_groups[i] < 1 || t->portal_groups[i] > UINT16_MAX || i == 64)
+			return bad(k, "target %.80s: portal group %u", t->iqn, t->portal_groups[i]);
 	uint32_t *v = new_array(t->n_luns, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
@@ -421,6 +426,15 @@ static int check_initiators(const struct checker *k, const Isthmus__Target *cons
 				 v[i]->iqn);
 	free(v);
 	return rc;
+}
+
+static int check_discovery(const struct checker *k)
+{
+	const Isthmus__DiscoveryAuth *d = k->am->discovery;
+	if (d && (strlen(d->chap_user) > 255 || strlen(d->chap_secret) > 255 ||
+		  strlen(d->mutual_user) > 255 || strlen(d->mutual_secret) > 255))
+		return bad(k, "discovery: a CHAP name or secret is longer than 255");
+	return 0;
 }
 
 static int check_targets(const struct checker *k)
@@ -702,6 +716,8 @@ int meta_check(const Isthmus__ArrayMeta *am, char *why)
 		rc = check_ports(&k);
 	if (rc == 0)
 		rc = check_reservations(&k);
+	if (rc == 0)
+		rc = check_discovery(&k);
 	if (rc == 0)
 		rc = check_groups(&k);
 	if (rc == 0)

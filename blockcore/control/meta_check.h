@@ -13,6 +13,7 @@
 #define META_WHY_LEN	    256
 
 /* Bounds of what one array holds. */
+#define META_ADDRESS_MAX   127
 #define META_POOLS_MAX	   256
 #define META_POOL_DISKS	   64
 #define META_PARITY_DISKS  32

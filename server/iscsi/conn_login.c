@@ -83,10 +83,13 @@ static unsigned login_precheck(struct conn *c, const struct bhs *b)
 
 static bool login_begin(struct conn *c, const struct bhs *b)
 {
+	char address[96];
 	if (c->login)
 		return true;
+	conn_local_address(c, address, sizeof(address));
 	c->login = login_new(&(struct login_opts){.registry = c->worker->server->registry,
 						  .group = c->group,
+						  .address = address,
 						  .chap_allowed = c->worker->server->chap_allowed});
 	if (!c->login) {
 		conn_close(c, "no memory");

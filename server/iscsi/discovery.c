@@ -47,20 +47,29 @@ static void put_address(struct text_out *out, const char *address, uint16_t tpgt
 	text_put(out, "TargetAddress", v);
 }
 
-/* The address the initiator reached us at, then the other portals that have one of their own. */
-static void list_target(void *arg, const char *iqn, uint16_t tpgt)
+/* The address the initiator reached us at, then the other portals that have one of their own;
+ * those of the target's portal groups. */
+static void list_target(void *arg, const struct scsi_target *t)
 {
-	(void)tpgt;
 	struct target_list *l = arg;
 	struct iscsi_server *s = l->c->worker->server;
+	const char *iqn = scsi_target_iqn(t);
+	bool here = scsi_target_in_group(t, l->c->group), named = here;
 	if (l->only && strcmp(l->only, iqn) != 0)
 		return;
-	text_put(l->out, "TargetName", iqn);
-	put_address(l->out, l->address, l->c->group);
+	if (here) {
+		text_put(l->out, "TargetName", iqn);
+		put_address(l->out, l->address, l->c->group);
+	}
 	for (unsigned i = 0; i < s->nlisteners; i++) {
 		struct listener *p = &s->listeners[i];
-		if (!wildcard(&p->addr) && strcmp(p->name, l->address) != 0)
-			put_address(l->out, p->name, p->group);
+		if (wildcard(&p->addr) || strcmp(p->name, l->address) == 0 ||
+		    !scsi_target_in_group(t, p->group))
+			continue;
+		if (!named) /* one without an address would be taken for one that is here */
+			text_put(l->out, "TargetName", iqn);
+		named = true;
+		put_address(l->out, p->name, p->group);
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
@@ -38,6 +39,7 @@ struct login *login_new(const struct login_opts *o)
 	l->registry = o->registry;
 	l->group = o->group;
 	l->chap_allowed = o->chap_allowed;
+	snprintf(l->address, sizeof(l->address), "%s", o->address ? o->address : "");
 	keys_init(&l->keys);
 	return l;
 }
@@ -93,6 +95,36 @@ static bool take_session_type(struct login *l, const char *value)
 	return !value || l->discovery || strcmp(value, "Normal") == 0;
 }
 
+static unsigned need_auth(struct login *l)
+{
+	l->need_auth = l->auth.user[0] != 0;
+	if (l->need_auth && l->stage != 0)
+		return LOGIN_AUTH_FAILED; /* skipped the security stage */
+	return LOGIN_SUCCESS;
+}
+
+/* The portal it came to is where the target has moved: a target may be moved among our own. */
+static bool is_here(const struct login *l, const char *to)
+{
+	char with_port[sizeof(l->redirect) + 8];
+	const char *end = strrchr(to, ']');
+	bool port = strchr(end ? end : to, ':');
+	snprintf(with_port, sizeof(with_port), "%s%s", to, port ? "" : ":3260");
+	return strcmp(with_port, l->address) == 0;
+}
+
+/* Only who is admitted learns where the target went; a further connection stays with its session.
+ */
+static unsigned moved(struct login *l)
+{
+	bool permanent;
+	const char *to = scsi_target_redirect(l->target, &permanent);
+	if (!to || l->tsih || is_here(l, to))
+		return LOGIN_SUCCESS;
+	snprintf(l->redirect, sizeof(l->redirect), "%s", to);
+	return permanent ? LOGIN_MOVED_FOR_GOOD : LOGIN_MOVED;
+}
+
 /* The first request's names: who is it, what does it want, may it. Returns a login_status. */
 static unsigned take_names(struct login *l, const struct login_offer *o)
 {
@@ -105,19 +137,19 @@ static unsigned take_names(struct login *l, const struct login_offer *o)
 	if (o->target && !take_name(l->target_name, o->target))
 		return LOGIN_INITIATOR_ERROR;
 	l->named = true;
-	if (l->discovery)
-		return LOGIN_SUCCESS;
+	if (l->discovery) {
+		scsi_discovery_auth(l->registry, &l->auth);
+		return need_auth(l);
+	}
 	if (!o->target)
 		return LOGIN_MISSING_PARAMETER;
 	l->target = scsi_target_get(l->registry, l->target_name);
-	if (!l->target)
+	if (!l->target || !scsi_target_in_group(l->target, l->group))
 		return LOGIN_NOT_FOUND;
 	if (scsi_target_admit(l->target, l->initiator, &l->auth) < 0)
 		return LOGIN_FORBIDDEN;
-	l->need_auth = l->auth.user[0] != 0;
-	if (l->need_auth && l->stage != 0)
-		return LOGIN_AUTH_FAILED; /* skipped the security stage */
-	return LOGIN_SUCCESS;
+	unsigned status = moved(l);
+	return status ? status : need_auth(l);
 }
 
 /* ---- keys ---- */

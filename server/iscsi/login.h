@@ -55,6 +55,7 @@ struct login {
 	char *answer; /* what of it has not been sent; NULL: none */
 	size_t answer_len, answer_at;
 	char redirect[128]; /* where the target has moved */
+	char address[96];   /* that the initiator came to */
 };
 
 /* Keys of one request that are looked at together, after all were read. */
@@ -74,6 +75,7 @@ enum login_result {
 struct login_opts {
 	struct scsi_registry *registry;
 	uint16_t group;	       /* of the portal it came to */
+	const char *address;   /* of that portal, as in a TargetAddress */
 	unsigned chap_allowed; /* CHAP_ALL, or bits of it */
 };
 /* Allocates. NULL: no memory. */

@@ -324,7 +324,7 @@ unsigned session_create(struct conn *c, struct login *l)
 		return LOGIN_NO_RESOURCES;
 	if (s->discovery)
 		return LOGIN_SUCCESS;
-	if (c->fd < 0 || scsi_nexus_new(&s->nexus, s->target, s->initiator, s->isid) < 0)
+	if (c->fd < 0 || scsi_nexus_new(&s->nexus, s->target, s->initiator, s->isid, s->group) < 0)
 		return LOGIN_NO_RESOURCES;
 	scsi_nexus_set_transport(s->nexus, s);
 	scsi_nexus_set_gone(s->nexus, session_gone);

@@ -2,16 +2,57 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include "server/scsi/scsi_admin.h"
 
-#define TPGT_DEFAULT 1
+#define GROUPS_MAX 64
 
 struct target_change {
 	char iqn[SCSI_NAME_MAX + 1];
-	bool has_open, open, has_discovery, discovery;
+	bool has_open, open, has_discovery, discovery, has_permanent, permanent;
 	struct chap_args chap, mutual;
+	const char *redirect; /* NULL: not given */
+	bool has_groups;
+	uint32_t groups[GROUPS_MAX]; /* none: all */
+	unsigned ngroups;
 };
+
+/* "all" alone, or tags. */
+static int group_args(struct admin_call *c, struct target_change *x)
+{
+	const char *s;
+	for (unsigned i = 0; (s = admin_arg_list(c, "portal-group", i)); i++) {
+		char *end;
+		unsigned long tag = strtoul(s, &end, 10);
+		x->has_groups = true;
+		if (i == 0 && !strcasecmp(s, "all") && !admin_arg_list(c, "portal-group", 1))
+			return 0;
+		if (i == GROUPS_MAX)
+			return admin_error(c, -E2BIG, NULL, "portal-group: at most %d", GROUPS_MAX);
+		if (s[0] < '0' || s[0] > '9' || *end || tag < 1 || tag > UINT16_MAX)
+			return admin_error(c, -EINVAL,
+					   "write tags of 1 to 65535 as portals have in the "
+					   "configuration; or all",
+					   "portal-group: `%.64s` is no tag", s);
+		x->groups[x->ngroups++] = (uint32_t)tag;
+	}
+	return 0;
+}
+
+static int redirect_args(struct admin_call *c, struct target_change *x)
+{
+	int err = arg_yes_no(c, "redirect-permanent", &x->permanent);
+	if (err == -EINVAL)
+		return err;
+	x->has_permanent = !err;
+	x->redirect = admin_arg_text(c, "redirect");
+	if (x->redirect && x->redirect[0] && !iscsi_address_ok(x->redirect))
+		return admin_error(c, -EINVAL,
+				   "write ADDRESS or ADDRESS:PORT; IPv6 addresses in brackets",
+				   "redirect: `%.64s` is no address", x->redirect);
+	return 0;
+}
 
 static int target_args(struct admin_call *c, struct target_change *x)
 {
@@ -25,9 +66,22 @@ static int target_args(struct admin_call *c, struct target_change *x)
 	if ((err = arg_yes_no(c, "discovery", &x->discovery)) == -EINVAL)
 		return err;
 	x->has_discovery = !err;
-	if ((err = arg_chap(c, "chap-user", "chap-secret", &x->chap)))
+	if ((err = group_args(c, x)) || (err = redirect_args(c, x)) ||
+	    (err = arg_chap(c, "chap-user", "chap-secret", &x->chap)))
 		return err;
 	return arg_chap(c, "mutual-user", "mutual-secret", &x->mutual);
+}
+
+static int groups_apply(Isthmus__Target *t, const struct target_change *x)
+{
+	uint32_t *groups = malloc((x->ngroups + 1) * sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	memcpy(groups, x->groups, x->ngroups * sizeof(*groups));
+	free(t->portal_groups);
+	t->portal_groups = groups;
+	t->n_portal_groups = x->ngroups;
+	return 0;
 }
 
 static int target_apply(const Isthmus__ArrayMeta *am, Isthmus__Target *t,
@@ -37,6 +91,11 @@ static int target_apply(const Isthmus__ArrayMeta *am, Isthmus__Target *t,
 		t->open = x->open;
 	if (x->has_discovery)
 		t->discovery_open = x->discovery;
+	if (x->has_permanent)
+		t->redirect_permanent = x->permanent;
+	if ((x->has_groups && groups_apply(t, x)) ||
+	    (x->redirect && pb_set_text(&t->redirect, x->redirect)))
+		return -ENOMEM;
 	if (chap_apply(&x->chap, &t->chap_user, &t->chap_secret) ||
 	    chap_apply(&x->mutual, &t->mutual_user, &t->mutual_secret))
 		return -ENOMEM;
@@ -54,7 +113,6 @@ static int change_create(Isthmus__ArrayMeta *am, void *arg, char *why)
 	if (!t)
 		return -ENOMEM;
 	isthmus__target__init(t);
-	t->tpgt = TPGT_DEFAULT;
 	if (pb_set_text(&t->iqn, x->iqn) || pb_append(&am->targets, &am->n_targets, t)) {
 		isthmus__target__free_unpacked(t, NULL);
 		return -ENOMEM;
@@ -126,6 +184,16 @@ static const char *chap_kind(const Isthmus__Target *t)
 	return t->chap_user[0] ? "one-way" : "none";
 }
 
+static void put_groups(struct admin_call *c, const Isthmus__Target *t)
+{
+	char text[GROUPS_MAX * 6 + 8] = "all";
+	size_t n = 0;
+	for (size_t i = 0; i < t->n_portal_groups && n < sizeof(text) - 8; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%u", i ? "," : "",
+				      t->portal_groups[i]);
+	admin_put_text(c, "portal_groups", "%s", text);
+}
+
 int admin_target_list(struct admin_call *c, void *arg)
 {
 	struct scsi_registry *r = arg;
@@ -138,13 +206,15 @@ int admin_target_list(struct admin_call *c, void *arg)
 			initiators += !strcasecmp(am->initiators[k]->target, t->iqn);
 		admin_row(c);
 		admin_put_text(c, "iqn", "%s", t->iqn);
-		admin_put_number(c, "tpgt", t->tpgt);
+		put_groups(c, t);
 		admin_put_number(c, "luns", t->n_luns);
 		admin_put_number(c, "initiators", initiators);
 		admin_put_number(c, "sessions", registry_sessions(r, t->iqn, NULL));
 		admin_put_flag(c, "open", t->open);
 		admin_put_flag(c, "discovery", t->discovery_open);
 		admin_put_text(c, "chap", "%s", chap_kind(t));
+		admin_put_text(c, "redirect", "%s%s", t->redirect,
+			       t->redirect[0] && t->redirect_permanent ? " (for good)" : "");
 	}
 	return 0;
 }

@@ -1,6 +1,6 @@
 libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
-	server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_reservation.c server/scsi/admin_stats.c server/scsi/admin_target.c \
+	server/scsi/admin_discovery.c server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_reservation.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/attention.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \

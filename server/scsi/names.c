@@ -7,9 +7,12 @@
  * ASCII) and are folded to lower case, in which they are compared. Names of other
  * scripts are not accepted.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include "blockcore/control/meta_check.h"
 #include "server/scsi/scsi_priv.h"
 
 #define WHY_SIZE   256
@@ -73,6 +76,35 @@ int iscsi_name_check(const char *name, char *ret, char *why)
 		REFUSE("an iSCSI name begins with `iqn.`, `eui.` or `naa.`");
 	}
 	return 0;
+}
+
+static bool port_ok(const char *s)
+{
+	size_t n = strspn(s, "0123456789");
+	unsigned long port = strtoul(s, NULL, 10);
+	return n > 0 && n <= 5 && !s[n] && port >= 1 && port <= 65535;
+}
+
+bool iscsi_address_ok(const char *s)
+{
+	static const char host[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+	char ip[INET6_ADDRSTRLEN];
+	struct in6_addr in6;
+	size_t n;
+	if (strlen(s) > META_ADDRESS_MAX)
+		return false;
+	if (*s != '[') {
+		n = strspn(s, host);
+		return n > 0 && (!s[n] || (s[n] == ':' && port_ok(s + n + 1)));
+	}
+	n = strcspn(++s, "]");
+	if (n >= sizeof(ip) || !s[n])
+		return false;
+	memcpy(ip, s, n);
+	ip[n] = 0;
+	s += n + 1;
+	return inet_pton(AF_INET6, ip, &in6) == 1 && (!*s || (*s == ':' && port_ok(s + 1)));
 }
 
 int chap_secret_check(const char *secret, char *why)

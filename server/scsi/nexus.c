@@ -81,7 +81,7 @@ struct scsi_itl *view_find_lu(struct scsi_view *v, const struct scsi_lu *lu)
 /* ---- nexuses ---- */
 
 int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
-		   const uint8_t isid[6])
+		   const uint8_t isid[6], uint16_t group)
 {
 	CHECK(t, SCSI_TARGET_MAGIC);
 	struct scsi_registry *r = t->registry;
@@ -90,7 +90,7 @@ int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *i
 		return -ENOMEM;
 	n->magic = SCSI_NEXUS_MAGIC;
 	n->registry = r;
-	n->tpgt = t->tpgt;
+	n->tpgt = group;
 	n->port = t->port;
 	text_copy(n->target, t->iqn, sizeof(n->target));
 	text_copy(n->initiator, initiator, sizeof(n->initiator));

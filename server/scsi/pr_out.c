@@ -153,12 +153,13 @@ static bool admits(const Isthmus__ArrayMeta *am, const Isthmus__Target *t, const
 	return t->open || meta_initiator(am, t->iqn, initiator);
 }
 
+/* A target that is not kept to portal groups counts as in the usual one. */
 static void add_port(struct pr_out *x, const struct pr_port *like, const Isthmus__Target *t)
 {
 	struct pr_port *p = &x->ports[x->nports++];
 	*p = *like;
 	p->target = t->iqn;
-	p->tpgt = (uint16_t)t->tpgt;
+	p->tpgt = t->n_portal_groups ? (uint16_t)t->portal_groups[0] : 1;
 }
 
 /* This initiator port at every other target that shows the volume to it (SPC-4 5.12.7). */

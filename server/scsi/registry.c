@@ -115,6 +115,16 @@ static int copy_initiator(struct scsi_target *t, const Isthmus__Initiator *pb)
 	return 0;
 }
 
+static int copy_groups(struct scsi_target *t, const Isthmus__Target *pb)
+{
+	t->groups = calloc(pb->n_portal_groups + 1, sizeof(t->groups[0]));
+	if (!t->groups)
+		return -ENOMEM;
+	for (size_t i = 0; i < pb->n_portal_groups; i++)
+		t->groups[t->ngroups++] = (uint16_t)pb->portal_groups[i];
+	return 0;
+}
+
 static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
 		       const Isthmus__ArrayMeta *am, const Isthmus__Target *pb, struct lu_index *x)
 {
@@ -125,14 +135,14 @@ static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
 	t->magic = SCSI_TARGET_MAGIC;
 	t->refs = 1;
 	t->registry = r;
-	t->tpgt = (uint16_t)pb->tpgt;
 	t->port = (uint16_t)pb->port;
+	t->redirect_permanent = pb->redirect_permanent;
 	t->open = pb->open;
 	t->discovery_open = pb->discovery_open;
 	t->luns = calloc(pb->n_luns + 1, sizeof(t->luns[0]));
 	t->initiators = calloc(am->n_initiators + 1, sizeof(t->initiators[0]));
-	if (!t->luns || !t->initiators || copy_text(&t->iqn, pb->iqn) ||
-	    copy_text(&t->chap_user, pb->chap_user) ||
+	if (!t->luns || !t->initiators || copy_groups(t, pb) || copy_text(&t->iqn, pb->iqn) ||
+	    copy_text(&t->redirect, pb->redirect) || copy_text(&t->chap_user, pb->chap_user) ||
 	    copy_text(&t->chap_secret, pb->chap_secret) ||
 	    copy_text(&t->mutual_user, pb->mutual_user) ||
 	    copy_text(&t->mutual_secret, pb->mutual_secret))
@@ -206,7 +216,7 @@ static int registry_look(struct scsi_registry *r, struct scsi_nexus *n)
 	if (!v)
 		return -ENOMEM;
 	nexus_view_replace(n, v);
-	if (n->gone && !(t && target_admits(t, n->initiator)))
+	if (n->gone && !(t && target_admits(t, n->initiator) && scsi_target_in_group(t, n->tpgt)))
 		n->gone(n->transport);
 	return 0;
 }
@@ -219,6 +229,28 @@ int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n)
 		TAILQ_INSERT_TAIL(&r->nexuses, n, link);
 	pthread_mutex_unlock(&r->lock);
 	return err;
+}
+
+static void take_discovery(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
+{
+	const Isthmus__DiscoveryAuth *d = am->discovery;
+	struct scsi_auth a = {0};
+	if (d) {
+		text_copy(a.user, d->chap_user, sizeof(a.user));
+		text_copy(a.secret, d->chap_secret, sizeof(a.secret));
+		text_copy(a.mutual_user, d->mutual_user, sizeof(a.mutual_user));
+		text_copy(a.mutual_secret, d->mutual_secret, sizeof(a.mutual_secret));
+	}
+	pthread_mutex_lock(&r->lock);
+	r->discovery = a;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void scsi_discovery_auth(struct scsi_registry *r, struct scsi_auth *ret)
+{
+	pthread_mutex_lock(&r->lock);
+	*ret = r->discovery;
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* Are targets and initiators as they were? Reservations change often, and nothing of these. */
@@ -271,6 +303,7 @@ static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 {
 	struct scsi_registry *r = arg;
+	take_discovery(r, am);
 	int err = targets_follow(r, am);
 	if (err)
 		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
@@ -300,6 +333,7 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	int err = pr_follow(r, am); /* before there is anything to protect */
 	if (!err)
 		err = targets_follow(r, am);
+	take_discovery(r, am);
 	if (!err)
 		err = meta_watch(core_meta(core), registry_changed, r, &r->watch);
 	if (err) {
@@ -341,11 +375,11 @@ struct scsi_target *scsi_target_get(struct scsi_registry *r, const char *iqn)
 }
 
 void scsi_target_each(struct scsi_registry *r, const char *initiator,
-		      void (*each)(void *arg, const char *iqn, uint16_t tpgt), void *arg)
+		      void (*each)(void *arg, const struct scsi_target *t), void *arg)
 {
 	pthread_mutex_lock(&r->lock);
 	for (unsigned i = 0; i < r->ntargets; i++)
 		if (target_listed(r->targets[i], initiator))
-			each(arg, r->targets[i]->iqn, r->targets[i]->tpgt);
+			each(arg, r->targets[i]);
 	pthread_mutex_unlock(&r->lock);
 }

@@ -146,19 +146,26 @@ struct scsi_auth {
 /* A reference. NULL: no such target. */
 struct scsi_target *scsi_target_get(struct scsi_registry *r, const char *iqn);
 void scsi_target_put(struct scsi_target *t);
-uint16_t scsi_target_tpgt(const struct scsi_target *t);
+const char *scsi_target_iqn(const struct scsi_target *t);
+/* Is it reached through this portal group? */
+bool scsi_target_in_group(const struct scsi_target *t, uint16_t group);
+/* Where logins are sent instead, as in a TargetAddress without tag; NULL: nowhere. */
+const char *scsi_target_redirect(const struct scsi_target *t, bool *ret_permanent);
 /* May this initiator log in? 0, -EACCES; fills auth. */
 int scsi_target_admit(struct scsi_target *t, const char *initiator, struct scsi_auth *ret_auth);
 /* Calls each() for every target this initiator may discover. */
 void scsi_target_each(struct scsi_registry *r, const char *initiator,
-		      void (*each)(void *arg, const char *iqn, uint16_t tpgt), void *arg);
+		      void (*each)(void *arg, const struct scsi_target *t), void *arg);
+/* What an initiator must show before targets are listed to it. */
+void scsi_discovery_auth(struct scsi_registry *r, struct scsi_auth *ret);
 
 /*
  * An I_T nexus: made at login of a normal session, freed when the session ends (pending unit
  * attentions go with it). port: the initiator port name with ISID (SPC-5 7.6.4.x).
  */
+/* group: tag of the portal group, which with the target is the target port. */
 int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
-		   const uint8_t isid[6]);
+		   const uint8_t isid[6], uint16_t group);
 void scsi_nexus_free(struct scsi_nexus *n);
 
 /* Task management's effect on logical units: the transport has aborted its own tasks. */

@@ -29,6 +29,8 @@ static const struct {
     {"initiator.list", admin_initiator_list},
     {"initiator.set", admin_initiator_set},
     {"initiator.remove", admin_initiator_remove},
+    {"discovery.set", admin_discovery_set},
+    {"discovery.show", admin_discovery_show},
 };
 
 int scsi_admin_register(struct scsi_registry *r, struct admin_server *a)

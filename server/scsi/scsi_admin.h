@@ -56,5 +56,6 @@ admin_handler admin_lun_add, admin_lun_list, admin_lun_remove;
 admin_handler admin_lun_stats, admin_lun_latency, admin_scsi_stats;
 admin_handler admin_initiator_add, admin_initiator_list, admin_initiator_set;
 admin_handler admin_initiator_remove;
+admin_handler admin_discovery_set, admin_discovery_show;
 
 #endif

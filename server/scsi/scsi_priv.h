@@ -235,7 +235,11 @@ struct scsi_target {
 	_Atomic unsigned refs;
 	struct scsi_registry *registry;
 	char *iqn;
-	uint16_t tpgt, port; /* port: relative target port identifier */
+	uint16_t port;	  /* relative target port identifier */
+	uint16_t *groups; /* it is reached through; none: through all */
+	unsigned ngroups;
+	char *redirect; /* empty: nowhere */
+	bool redirect_permanent;
 	bool open, discovery_open;
 	char *chap_user, *chap_secret, *mutual_user, *mutual_secret;
 	struct target_lun *luns;
@@ -255,6 +259,7 @@ struct scsi_registry {
 	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */
 	struct scsi_target **targets;
 	unsigned ntargets;
+	struct scsi_auth discovery;
 	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
 	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */
@@ -277,6 +282,8 @@ int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n);
 int iscsi_name_check(const char *name, char *ret, char *why);
 /* 0; -EINVAL with the reason. */
 int chap_secret_check(const char *secret, char *why);
+/* "ADDRESS" or "ADDRESS:PORT": a host's name, IPv4, IPv6 in brackets. */
+bool iscsi_address_ok(const char *s);
 
 /* ---- operations ---- */
 

@@ -44,6 +44,8 @@ void scsi_target_put(struct scsi_target *t)
 	free(t->luns);
 	free(t->initiators);
 	free(t->iqn);
+	free(t->groups);
+	free(t->redirect);
 	free(t->chap_user);
 	free(t->chap_secret);
 	free(t->mutual_user);
@@ -52,9 +54,25 @@ void scsi_target_put(struct scsi_target *t)
 	free(t);
 }
 
-uint16_t scsi_target_tpgt(const struct scsi_target *t)
+const char *scsi_target_iqn(const struct scsi_target *t)
 {
-	return t->tpgt;
+	return t->iqn;
+}
+
+bool scsi_target_in_group(const struct scsi_target *t, uint16_t group)
+{
+	for (unsigned i = 0; i < t->ngroups; i++)
+		if (t->groups[i] == group)
+			return true;
+	return t->ngroups == 0;
+}
+
+const char *scsi_target_redirect(const struct scsi_target *t, bool *ret_permanent)
+{
+	if (!t->redirect[0])
+		return NULL;
+	*ret_permanent = t->redirect_permanent;
+	return t->redirect;
 }
 
 static const struct target_initiator *target_entry(const struct scsi_target *t,

@@ -38,7 +38,7 @@ static void world_open(struct world *w)
 	struct scsi_target *t = scsi_target_get(w->registry, "iqn.2026-01.example:fuzz");
 	for (int i = 0; i < 2; i++)
 		ASSERT(!scsi_nexus_new(&w->nexus[i], t, "iqn.2026-01.example:host",
-				       (const uint8_t[6]){(uint8_t)i}));
+				       (const uint8_t[6]){(uint8_t)i}, 1));
 	scsi_target_put(t);
 }
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -14,14 +15,23 @@
 
 struct client *client_connect(unsigned port)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return client_connect_at("127.0.0.1", port);
+}
+
+struct client *client_connect_at(const char *address, unsigned port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
+			*ai;
+	char service[8];
 	struct timeval tv = {.tv_sec = 5};
 	int one = 1;
 	struct client *c = calloc(1, sizeof(*c));
-	c->fd = socket(AF_INET, SOCK_STREAM, 0);
-	ck_assert_int_eq(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	snprintf(service, sizeof(service), "%u", port);
+	ck_assert_int_eq(getaddrinfo(address, service, &hints, &ai), 0);
+	c->fd = socket(ai->ai_family, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(c->fd, ai->ai_addr, ai->ai_addrlen), 0);
+	freeaddrinfo(ai);
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->cmdsn = 0xfffffffe; /* the numbers wrap at once */
@@ -131,6 +141,8 @@ unsigned client_login_step(struct client *c, unsigned flags, const char *const *
 	char buf[65536];
 	uint32_t len = 0;
 	for (unsigned i = 0; text && text[i]; i++) {
+		if (text[i][0] == 0)
+			continue;
 		size_t n = strlen(text[i]) + 1;
 		memcpy(buf + len, text[i], n);
 		len += (uint32_t)n;

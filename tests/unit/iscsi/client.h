@@ -21,7 +21,9 @@ struct client {
 	uint8_t data[CLIENT_DATA + 8];
 };
 
-struct client *client_connect(unsigned port);
+struct client *client_connect(unsigned port); /* of 127.0.0.1 */
+/* Numeric, IPv4 or IPv6. */
+struct client *client_connect_at(const char *address, unsigned port);
 void client_free(struct client *c);
 void client_send(struct client *c, struct bhs *b, const void *data, uint32_t len);
 void client_send_raw(struct client *c, const void *data, size_t len);

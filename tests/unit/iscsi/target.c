@@ -39,6 +39,12 @@ void target_free(struct target *t)
 void target_start(struct target *t, unsigned nreactors, const char *portal,
 		  const struct iscsi_opts *limits)
 {
+	target_start_on(t, nreactors, &portal, 1, limits);
+}
+
+void target_start_on(struct target *t, unsigned nreactors, const char *const *portals,
+		     unsigned nportals, const struct iscsi_opts *limits)
+{
 	struct iscsi_opts o = limits ? *limits : (struct iscsi_opts){0};
 	t->nreactors = nreactors;
 	for (unsigned i = 0; i < nreactors; i++) {
@@ -48,8 +54,8 @@ void target_start(struct target *t, unsigned nreactors, const char *portal,
 	o.registry = t->registry;
 	o.reactors = t->reactors;
 	o.nreactors = nreactors;
-	o.portals = &portal;
-	o.nportals = 1;
+	o.portals = portals;
+	o.nportals = nportals;
 	ASSERT(iscsi_server_start(&t->server, &o) == 0);
 	t->port = iscsi_server_port(t->server, 0);
 	for (unsigned i = 0; i < nreactors; i++)

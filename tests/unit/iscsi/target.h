@@ -32,6 +32,9 @@ void target_free(struct target *t);
 /* Reactors in threads, and a portal on the loopback. */
 void target_start(struct target *t, unsigned nreactors, const char *portal,
 		  const struct iscsi_opts *limits);
+/* The same on several; port is the first one's. */
+void target_start_on(struct target *t, unsigned nreactors, const char *const *portals,
+		     unsigned nportals, const struct iscsi_opts *limits);
 void target_stop(struct target *t);
 
 #endif

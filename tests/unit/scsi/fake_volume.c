@@ -333,9 +333,8 @@ Isthmus__Target *fake_target_add(struct core *c, const char *iqn, bool open)
 	Isthmus__Target *t = calloc(1, sizeof(*t));
 	isthmus__target__init(t);
 	t->iqn = strdup(iqn);
-	t->tpgt = (uint32_t)c->meta->am->n_targets + 1;
 	t->open = open;
-	t->port = 100 + t->tpgt;
+	t->port = 101 + (uint32_t)c->meta->am->n_targets;
 	pb_append(&c->meta->am->targets, &c->meta->am->n_targets, t);
 	return t;
 }

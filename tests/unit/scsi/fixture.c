@@ -12,7 +12,7 @@ struct scsi_nexus *fixture_login(const char *initiator)
 	struct scsi_target *t = scsi_target_get(fx->registry, TARGET);
 	ck_assert_ptr_nonnull(t);
 	ck_assert_int_eq(scsi_target_admit(t, initiator, &auth), 0);
-	ck_assert_int_eq(scsi_nexus_new(&n, t, initiator, (const uint8_t[6]){0x40}), 0);
+	ck_assert_int_eq(scsi_nexus_new(&n, t, initiator, (const uint8_t[6]){0x40}, 1), 0);
 	scsi_target_put(t);
 	return n;
 }

@@ -100,11 +100,38 @@ START_TEST(targets_are_made_changed_and_removed)
 	struct scsi_target *t = scsi_target_get(fx->registry, T2);
 	struct scsi_auth auth;
 	ck_assert_ptr_nonnull(t);
-	ck_assert_uint_eq(scsi_target_tpgt(t), 1);
+	ck_assert(scsi_target_in_group(t, 1) && scsi_target_in_group(t, 7));
 	ck_assert_int_eq(scsi_target_admit(t, HOST_A, &auth), -EACCES);
 	scsi_target_put(t);
 
 	ck_assert_int_eq(call("target.set", "iqn", T2, "open", "perhaps", NULL), -EINVAL);
+	ck_assert_int_eq(call("target.set", "iqn", T2, "redirect", "a b", NULL), -EINVAL);
+	ck_assert_int_eq(call("target.set", "iqn", T2, "redirect", "[::1:3260", NULL), -EINVAL);
+	ck_assert_int_eq(call("target.set", "iqn", T2, "redirect", "10.0.0.1:0", NULL), -EINVAL);
+	ck_assert_int_eq(call("target.set", "iqn", T2, "redirect", "[fe80::1]:3260",
+			      "redirect-permanent", "yes", NULL),
+			 0);
+	bool permanent = false;
+	t = scsi_target_get(fx->registry, T2);
+	ck_assert_str_eq(scsi_target_redirect(t, &permanent), "[fe80::1]:3260");
+	ck_assert(permanent);
+	scsi_target_put(t);
+	ck_assert_int_eq(call("target.set", "iqn", T2, "redirect", "", NULL), 0);
+	t = scsi_target_get(fx->registry, T2);
+	ck_assert_ptr_null(scsi_target_redirect(t, &permanent));
+	scsi_target_put(t);
+	ck_assert_int_eq(call("discovery.set", "chap-user", "u", NULL), -EINVAL);
+	ck_assert_int_eq(call("discovery.set", "mutual-user", "m", "mutual-secret", SECRET, NULL),
+			 -EINVAL);
+	ck_assert_int_eq(call("discovery.set", "chap-user", "u", "chap-secret", SECRET, NULL), 0);
+	scsi_discovery_auth(fx->registry, &auth);
+	ck_assert_str_eq(auth.user, "u");
+	ck_assert_str_eq(auth.secret, SECRET);
+	ck_assert_int_eq(call("discovery.show", NULL), 0);
+	ck_assert_str_eq(field(0, "chap_user")->text, "u");
+	ck_assert_int_eq(call("discovery.set", "chap-user", "", NULL), 0);
+	scsi_discovery_auth(fx->registry, &auth);
+	ck_assert_str_eq(auth.user, "");
 	ck_assert_int_eq(call("target.set", "iqn", T2, "chap-user", "u", NULL), -EINVAL);
 	ck_assert_int_eq(
 	    call("target.set", "iqn", T2, "chap-user", "u", "chap-secret", "short", NULL), -EINVAL);

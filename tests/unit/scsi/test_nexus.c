@@ -209,7 +209,7 @@ START_TEST(admission_and_secrets)
 
 	struct scsi_target *x = scsi_target_get(fx->registry, "iqn.2026-01.example:closed");
 	ck_assert_ptr_nonnull(x);
-	ck_assert_uint_eq(scsi_target_tpgt(x), 2);
+	ck_assert_str_eq(scsi_target_iqn(x), "iqn.2026-01.example:closed");
 	ck_assert_int_eq(scsi_target_admit(x, "iqn.2026-01.example:other", &auth), -EACCES);
 	ck_assert_int_eq(scsi_target_admit(x, HOST_A, &auth), 0);
 	ck_assert_str_eq(auth.user, "all");
@@ -228,7 +228,7 @@ START_TEST(admission_and_secrets)
 }
 END_TEST
 
-static void count_target(void *arg, const char *iqn, uint16_t tpgt)
+static void count_target(void *arg, const struct scsi_target *t)
 {
 	++*(unsigned *)arg;
 }

@@ -86,7 +86,7 @@ START_TEST(a_reserve_ends_when_the_lun_is_taken_away)
 	ck_assert_int_eq(RESERVE6(fx->a), SCSI_GOOD);
 	struct scsi_nexus *n;
 	struct scsi_target *t = scsi_target_get(fx->registry, "iqn.2026-01.example:two");
-	ck_assert_int_eq(scsi_nexus_new(&n, t, HOST_B, (const uint8_t[6]){0x40}), 0);
+	ck_assert_int_eq(scsi_nexus_new(&n, t, HOST_B, (const uint8_t[6]){0x40}, 1), 0);
 	scsi_target_put(t);
 	ck_assert_int_eq(TUR(n, 0), SCSI_CHECK_CONDITION);
 	ck_assert_int_eq(TUR(n, 0), SCSI_RESERVATION_CONFLICT); /* one unit, through two targets */
