@@ -466,9 +466,6 @@ static int check_ports(const struct checker *k)
 		v[i] = am->targets[i]->port;
 		if (v[i] == 0 || v[i] > UINT16_MAX)
 			rc = bad(k, "target %.80s: port %u", am->targets[i]->iqn, v[i]);
-		else if (am->targets[i]->tpgt > UINT16_MAX)
-			rc = bad(k, "target %.80s: tpgt %u", am->targets[i]->iqn,
-				 am->targets[i]->tpgt);
 	}
 	if (rc == 0)
 		qsort(v, am->n_targets, sizeof(*v), u32_order);

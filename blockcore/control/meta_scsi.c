@@ -67,6 +67,15 @@ struct ports {
 	bool shows;
 };
 
+/* Is the target reached through this portal group? */
+static bool in_group(const Isthmus__Target *t, uint32_t group)
+{
+	for (size_t i = 0; i < t->n_portal_groups; i++)
+		if (t->portal_groups[i] == group)
+			return true;
+	return t->n_portal_groups == 0;
+}
+
 static bool port_shows(struct ports *p, const Isthmus__Registration *g, uint32_t volume_id)
 {
 	Isthmus__Target key = {.iqn = g->target}, *pkey = &key;
@@ -75,7 +84,7 @@ static bool port_shows(struct ports *p, const Isthmus__Registration *g, uint32_t
 	if (!found)
 		return false;
 	const Isthmus__Target *t = *found;
-	if (t->tpgt != g->tpgt)
+	if (!in_group(t, g->tpgt))
 		return false;
 	if (t == p->last && volume_id == p->volume_id)
 		return p->shows;

@@ -86,7 +86,7 @@ static struct scsi_nexus *login(const char *target, const char *initiator, uint8
 	struct scsi_target *t = scsi_target_get(fx->registry, target);
 	ck_assert_ptr_nonnull(t);
 	ck_assert_int_eq(
-	    scsi_nexus_new(&n, t, initiator, (const uint8_t[6]){0x40, 0, 0, 0, 0, isid}), 0);
+	    scsi_nexus_new(&n, t, initiator, (const uint8_t[6]){0x40, 0, 0, 0, 0, isid}, 1), 0);
 	scsi_target_put(t);
 	ck_assert_int_eq(TUR(n), SCSI_CHECK_CONDITION); /* power on */
 	return n;
@@ -586,7 +586,7 @@ START_TEST(all_target_ports)
 	ck_assert_int_eq(RESERVE(fx->a, KEY_A, EA), SCSI_GOOD);
 	struct scsi_nexus *n;
 	struct scsi_target *t = scsi_target_get(fx->registry, TWO);
-	ck_assert_int_eq(scsi_nexus_new(&n, t, HOST_A, (const uint8_t[6]){0x40}), 0);
+	ck_assert_int_eq(scsi_nexus_new(&n, t, HOST_A, (const uint8_t[6]){0x40}, 1), 0);
 	scsi_target_put(t);
 	run(n, 5, CDB(0), NULL, 0);
 	/* registered, but another nexus than the holder */
