@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Clients in processes of their own storm shared directories while head and controller are killed:
-# ROUNDS (6) of kill -9. Every acknowledged change of a name is there, and the file system is sound.
+# Clients in processes of their own storm shared directories and write into the same blocks while head
+# and controller are killed: ROUNDS (6) of kill -9. Every acknowledged change is there, and the file system is sound.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -18,6 +18,8 @@ for ((left = rounds; left > 0; left -= 6)); do
 	now=$((left < 6 ? left : 6))
 	"$build/tests/tools/nfs3_storm" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT $((now * 3 + 2)) &
 	storm=$!
+	"$build/tests/tools/nfs3_weave" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT $((now * 3 + 2)) &
+	weave=$!
 	sleep 2
 	for ((i = 0; i < now; i++)); do
 		name=${names[$((i < 3 ? i : RANDOM % 3))]}
@@ -26,6 +28,7 @@ for ((left = rounds; left > 0; left -= 6)); do
 		sleep 2.$((RANDOM % 10))
 	done
 	wait $storm || wrong "the storm"
+	wait $weave || wrong "the woven file"
 	demo_wait_served 20
 	demo_cli fs check demo || wrong "check"
 done

@@ -27,3 +27,6 @@ tests_tools_nfs3_fill_LDADD = $(NFS_LIBS)
 noinst_PROGRAMS += tests/tools/nfs3_storm
 tests_tools_nfs3_storm_SOURCES = $(nfs3_fleet) tests/tools/nfs3_storm.c
 tests_tools_nfs3_storm_LDADD = $(NFS_LIBS)
+noinst_PROGRAMS += tests/tools/nfs3_weave
+tests_tools_nfs3_weave_SOURCES = $(nfs3_fleet) tests/tools/nfs3_weave.c
+tests_tools_nfs3_weave_LDADD = $(NFS_LIBS)
