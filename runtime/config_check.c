@@ -20,6 +20,8 @@
 #define METADATA_MIN	 (16ull << 20)
 #define METADATA_MAX	 (1ull << 42)
 #define REACTORS_MAX	 64
+#define POLL_DEFAULT	 20 /* us */
+#define POLL_MAX	 1000
 #define WATCHDOG_DEFAULT 10
 #define WATCHDOG_MAX	 3600
 #define PORTS_MAX	 (CONFIG_CONTROLLERS_MAX * CONFIG_PORTALS_MAX + CONFIG_HEADS_MAX * 2)
@@ -88,6 +90,8 @@ static void iscsi_defaults(struct config_load *l, struct config_iscsi *c, unsign
 static int controller_defaults(struct config_load *l, struct config_file *f, unsigned i)
 {
 	struct config_controller *c = &f->controllers[i];
+	if (!config_node_key(l, section(l, "controllers", i), "poll_us"))
+		c->poll_us = POLL_DEFAULT;
 	int rc = set_default(&c->cache, "256MiB");
 	rc = rc ?: set_default(&c->io, "uring");
 	iscsi_defaults(l, &c->iscsi, i);
@@ -409,6 +413,9 @@ static void check_controller(struct config_load *l, yaml_node_t *map, struct con
 			       "%u reactors are too many", k->reactors);
 	check_word(l, map, "io", k->io, (const char *[]){"uring", "threads", NULL},
 		   "write `uring` or `threads`");
+	if (k->poll_us > POLL_MAX)
+		config_problem(l, at(l, map, "poll_us"), "choose at most 1000, or 0 for none",
+			       "poll_us %u is too long", k->poll_us);
 	check_pin(l, map, k->pin, k->pin_count);
 	check_disks(l, map, c, i);
 	check_portals(l, map, k, ps);

@@ -18,6 +18,7 @@
  *       reactors: 2               # 0 or absent: cores, at most 4
  *       pin: [0]                  # CPUs, optional
  *       io: uring                 # or threads
+ *       poll_us: 20               # longest look for work before a thread sleeps; 0: none
  *       disks: [/var/lib/isthmus/disk0.img, …]
  *       portals: ["0.0.0.0:3260", "10.0.0.1:3260,2"]  # perhaps with a portal group's tag
  *       iscsi:                    # all optional; seconds
@@ -68,6 +69,7 @@ struct config_controller {
 	int *pin;
 	unsigned pin_count;
 	char *io;
+	unsigned poll_us;
 	char **disks;
 	unsigned disks_count;
 	char **portals;

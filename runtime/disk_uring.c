@@ -202,6 +202,11 @@ unsigned disk_uring_reap(struct disk_uring *u)
 	return n;
 }
 
+bool disk_uring_ready(const struct disk_uring *u)
+{
+	return u->in_flight > 0 && io_uring_cq_ready(&u->ring) > 0;
+}
+
 bool disk_uring_arm(struct disk_uring *u)
 {
 	if (u->in_flight == 0)

@@ -62,6 +62,7 @@ struct waitq;
 /* waitq_wait() that gives up: 0 when woken, -ETIMEDOUT after `ns`. */
 int env_waitq_wait(struct env *e, struct waitq *q, uint64_t ns);
 
+#define NS_PER_US 1000ull
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 

@@ -7,13 +7,19 @@ libruntime_a_SOURCES = \
 	runtime/fan.c runtime/fan.h \
 	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h runtime/log.c runtime/log.h \
 	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
-	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/siphash.c runtime/siphash.h \
+	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \
+	runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c
 
 check_PROGRAMS += tests/unit/runtime/test_task
 tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c
 tests_unit_runtime_test_task_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_task_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_reactor_watch
+tests_unit_runtime_test_reactor_watch_SOURCES = tests/unit/runtime/test_reactor_watch.c
+tests_unit_runtime_test_reactor_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_reactor_watch_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/runtime/test_reactor
 tests_unit_runtime_test_reactor_SOURCES = tests/unit/runtime/test_reactor.c

@@ -8,7 +8,9 @@
  *            - again while these make more of each other, at most TURN_ROUNDS times -
  *            then one submit of the disk ring
  *
- * When work is left over, an idle handle keeps the next poll from sleeping.
+ * When work is left over, an idle handle keeps the next poll from sleeping. When none is, the
+ * reactor may look for some before it sleeps (reactor_poll.c), and goes on with what it finds:
+ * while work comes soon, most turns are without libuv.
  *
  * Other threads reach a reactor only through one uv_async_t: wakes of its
  * tasks (the scheduler's notify) and reactor_post(). Both signal it once until the
@@ -16,6 +18,7 @@
  */
 #include "runtime/reactor_impl.h"
 #include "runtime/check.h"
+#include "runtime/env.h"
 #include "runtime/log.h"
 #include "runtime/mem_pool.h"
 #include <errno.h>
@@ -27,10 +30,11 @@
 #include <string.h>
 
 #define REACTOR_MAGIC 0x72656163
-#define WATCH_MAGIC   0x77617463
 /* Rounds of one turn, and switches of one round: sockets are never starved by tasks. */
 #define TURN_ROUNDS 8
 #define TURN_TASKS  512
+/* Turns between two of libuv: its timers wait no longer. */
+#define BUSY_TURNS 32
 
 struct post {
 	void (*fn)(void *);
@@ -53,6 +57,8 @@ struct reactor {
 	struct sched *sched;
 	struct deferred_queue deferred;
 	struct reactor_parts parts;
+	struct watches watches;
+	struct poll_state poll;
 	pthread_t thread;
 	bool has_thread;
 	_Atomic bool stop;
@@ -60,14 +66,6 @@ struct reactor {
 	pthread_mutex_t post_lock;
 	struct post_queue posts;
 	_Atomic bool posted;
-};
-
-struct watch {
-	uint32_t magic;
-	uv_poll_t poll;
-	watch_fn *fn;
-	void *arg;
-	int events;
 };
 
 static _Thread_local struct reactor *current_reactor;
@@ -96,6 +94,11 @@ struct sched *reactor_sched(struct reactor *r)
 const char *reactor_name(const struct reactor *r)
 {
 	return r->name;
+}
+
+struct watches *reactor_watches(struct reactor *r)
+{
+	return &r->watches;
 }
 
 struct reactor_parts *reactor_parts(struct reactor *r)
@@ -183,10 +186,33 @@ static void on_idle(uv_idle_t *idle)
 	/* An active idle handle makes libuv poll without sleeping. */
 }
 
+static bool look(void *arg)
+{
+	struct reactor *r = arg;
+	return watches_look(&r->watches) || has_work(r) ||
+	       (r->parts.uring && disk_uring_ready(r->parts.uring));
+}
+
+/* Turns without libuv's part, while work comes soon. True: there may be more. */
+static bool run_busy(struct reactor *r, bool more)
+{
+	if (!r->poll.max_ns)
+		return more;
+	for (int i = 0; i < BUSY_TURNS; i++) {
+		if (atomic_load(&r->stop))
+			return more;
+		if (more ? !look(r) : !poll_look(&r->poll, look, r))
+			return more;
+		watches_dispatch(&r->watches);
+		more = run_turn(r);
+	}
+	return true;
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct reactor *r = prepare->data;
-	bool more = run_turn(r);
+	bool more = run_busy(r, run_turn(r));
 	if (!more && r->parts.uring)
 		more = !disk_uring_arm(r->parts.uring);
 	if (atomic_load(&r->stop)) {
@@ -202,6 +228,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_check(uv_check_t *check)
 {
 	struct reactor *r = check->data;
+	poll_woken(&r->poll);
 	if (r->parts.uring)
 		disk_uring_disarm(r->parts.uring);
 }
@@ -212,7 +239,10 @@ static int reactor_init_loop(struct reactor *r)
 	if (rc)
 		return rc;
 	rc = uv_async_init(&r->loop, &r->async, on_async);
+	if (rc == 0 && (rc = watches_init(&r->watches, &r->loop)))
+		uv_close((uv_handle_t *)&r->async, NULL);
 	if (rc) {
+		uv_run(&r->loop, UV_RUN_DEFAULT);
 		uv_loop_close(&r->loop);
 		return rc;
 	}
@@ -233,6 +263,8 @@ int reactor_new(struct reactor **ret, const struct reactor_opts *opts)
 	r->magic = REACTOR_MAGIC;
 	strncpy(r->name, opts->name ? opts->name : "reactor", sizeof(r->name) - 1);
 	r->cpu = opts->cpu;
+	r->poll.env = env_real();
+	r->poll.max_ns = opts->poll_us * NS_PER_US;
 	r->slot = opts->slot;
 	r->parts.uring_refused = opts->no_uring;
 	TAILQ_INIT(&r->deferred);
@@ -279,6 +311,7 @@ void reactor_free(struct reactor *r)
 	uv_walk(&r->loop, close_leftover, NULL);
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 	ASSERT(uv_loop_close(&r->loop) == 0);
+	watches_fini(&r->watches);
 	if (r->parts.bounce)
 		mem_pool_free(r->parts.bounce);
 	sched_free(r->sched);
@@ -311,6 +344,13 @@ void reactor_run(struct reactor *r)
 	atomic_store(&r->stop, false);
 	sched_set_current(NULL);
 	current_reactor = NULL;
+}
+
+void reactor_stats(const struct reactor *r, struct reactor_stats *ret)
+{
+	*ret = (struct reactor_stats){.polled_ns = atomic_load(&r->poll.polled_ns),
+				      .poll_hits = atomic_load(&r->poll.hits),
+				      .sleeps = atomic_load(&r->poll.sleeps)};
 }
 
 void reactor_stop(struct reactor *r)
@@ -385,56 +425,4 @@ void reactor_defer_cancel(struct reactor *r, struct deferred *d)
 		return;
 	d->queued = false;
 	TAILQ_REMOVE(&r->deferred, d, link);
-}
-
-static void on_watch(uv_poll_t *poll, int status, int events)
-{
-	struct watch *w = poll->data;
-	CHECK(w, WATCH_MAGIC);
-	w->fn(w->arg, status, events);
-}
-
-static void watch_closed(uv_handle_t *h)
-{
-	struct watch *w = h->data;
-	free(w);
-}
-
-int watch_new(struct watch **ret, struct reactor *r, int fd, watch_fn *fn, void *arg)
-{
-	struct watch *w = calloc(1, sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	w->magic = WATCH_MAGIC;
-	w->fn = fn;
-	w->arg = arg;
-	int rc = uv_poll_init(&r->loop, &w->poll, fd);
-	if (rc) {
-		free(w);
-		return rc;
-	}
-	w->poll.data = w;
-	*ret = w;
-	return 0;
-}
-
-/* libuv makes two system calls of every uv_poll_start(), so the same set again is not passed on. */
-int watch_set(struct watch *w, int events)
-{
-	CHECK(w, WATCH_MAGIC);
-	if (w->events == events)
-		return 0;
-	int rc = events ? uv_poll_start(&w->poll, events, on_watch) : uv_poll_stop(&w->poll);
-	if (rc == 0)
-		w->events = events;
-	return rc;
-}
-
-void watch_free(struct watch *w)
-{
-	if (!w)
-		return;
-	CHECK(w, WATCH_MAGIC);
-	w->magic = 0;
-	uv_close((uv_handle_t *)&w->poll, watch_closed);
 }

@@ -4,6 +4,8 @@
  * One turn of the loop: libuv polls and runs callbacks; then ready tasks run;
  * then deferred calls run (gathered sends); then the disk ring is submitted in
  * one system call. So everything that one wake-up brought is answered together.
+ *
+ * Before it sleeps, a reactor whose work lately came soon looks for it a while (poll_us).
  */
 #ifndef ISTHMUS_RUNTIME_REACTOR_H
 #define ISTHMUS_RUNTIME_REACTOR_H
@@ -21,6 +23,7 @@ struct reactor_opts {
 	size_t stack_size;  /* 0: TASK_STACK_DEFAULT */
 	int cpu;	    /* pin to this CPU; -1: not */
 	bool no_uring;	    /* force the thread-pool fall-back */
+	unsigned poll_us;   /* looks for work at most so long before it sleeps; 0: sleeps at once */
 	unsigned slot;	    /* its number among the process's reactors, from 0 */
 };
 
@@ -45,6 +48,12 @@ const char *reactor_name(const struct reactor *r);
  * that runs none. */
 unsigned reactor_slot(void);
 
+/* Nanoseconds of looking for work, in vain or not, and times it slept. Any thread. */
+struct reactor_stats {
+	uint64_t polled_ns, poll_hits, sleeps;
+};
+void reactor_stats(const struct reactor *r, struct reactor_stats *ret);
+
 /* Runs fn(arg) on r's thread in its next turn. Any thread. Allocates: not for hot paths. */
 int reactor_post(struct reactor *r, void (*fn)(void *), void *arg);
 
@@ -62,8 +71,9 @@ void reactor_defer(struct reactor *r, struct deferred *d);
 void reactor_defer_cancel(struct reactor *r, struct deferred *d);
 
 /*
- * Watches a file descriptor (uv_poll). events: UV_READABLE | UV_WRITABLE | UV_DISCONNECT.
- * The callback runs outside any task; status < 0 is a negative errno.
+ * Watches a file descriptor. events: UV_READABLE | UV_WRITABLE | UV_DISCONNECT.
+ * The callback runs outside any task; status < 0 is a negative errno. A descriptor can be watched
+ * once.
  */
 struct watch;
 typedef void watch_fn(void *arg, int status, int events);

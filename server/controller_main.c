@@ -83,6 +83,7 @@ static int start_reactors(struct controller *c)
 		if (c->me->pin_count)
 			o.cpu = c->me->pin[i % c->me->pin_count];
 		o.no_uring = c->me->io && strcmp(c->me->io, "threads") == 0;
+		o.poll_us = c->me->poll_us;
 		int rc = reactor_new(&c->reactors[i], &o);
 		if (rc) {
 			log_error("cannot make a reactor error=%s", err_name(rc));
