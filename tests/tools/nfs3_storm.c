@@ -126,6 +126,24 @@ static const struct nc_res *make_call(struct storm *s, int i, ftype3 type, const
 	}
 }
 
+/* EXCLUSIVE, as open(O_EXCL) has it: made again with the same verifier it succeeds, also by a head
+ * that has no memory of the first time. SETATTR gives the mode. */
+static const struct nc_res *make_exclusive(struct storm *s, int i, const sattr3 *a)
+{
+	char name[64];
+	const struct nc_res *r;
+	uint64_t verifier = (uint64_t)s->k.id << 56 ^ s->k.seed;
+	slot_name(s, i, name);
+	ANSWERED(&s->k, r, nc_exclusive(s->k.c, slot_dir(s, i), name, verifier));
+	if (r->status)
+		return r;
+	struct nc_fh f = r->fh;
+	ANSWERED(&s->k, r, nc_setattr(s->k.c, &f, a, NULL));
+	if (r->status == NFS3_OK)
+		ANSWERED(&s->k, r, nc_lookup(s->k.c, slot_dir(s, i), name));
+	return r;
+}
+
 static void make(struct storm *s)
 {
 	static const ftype3 types[] = {NF3REG, NF3REG, NF3REG, NF3DIR, NF3LNK, NF3FIFO, NF3SOCK};
@@ -140,8 +158,12 @@ static void make(struct storm *s)
 		o = s->objects[k].type ? NULL : &s->objects[k];
 	if (i < 0 || !o)
 		return;
-	ANSWERED(&s->k, r, make_call(s, i, type, &a));
-	if (r->status == NFS3ERR_EXIST && s->k.retried)
+	bool exclusive = type == NF3REG && fleet_dice(&s->k, 2);
+	if (exclusive)
+		r = make_exclusive(s, i, &a);
+	else
+		ANSWERED(&s->k, r, make_call(s, i, type, &a));
+	if (r->status == NFS3ERR_EXIST && s->k.retried && !exclusive)
 		ANSWERED(&s->k, r, nc_lookup(s->k.c, slot_dir(s, i), slot_name(s, i, name)));
 	if (no_room(r))
 		return;
