@@ -5,7 +5,11 @@ tests_system_fake_daemon_LDADD = $(RUNTIME_LIBS)
 dist_check_SCRIPTS += tests/system/test_supervisor.sh
 dist_check_SCRIPTS += tests/system/test_layers.sh
 
-noinst_PROGRAMS += tests/system/iscsi_storm tests/system/iscsi_keys
+noinst_PROGRAMS += tests/system/iscsi_storm tests/system/iscsi_keys tests/system/iscsi_crowd
+tests_system_iscsi_crowd_SOURCES = tests/system/iscsi_crowd.c tests/unit/iscsi/client.c \
+	tests/unit/iscsi/client.h
+tests_system_iscsi_crowd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_system_iscsi_crowd_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_system_iscsi_storm_SOURCES = tests/system/iscsi_storm.c
 tests_system_iscsi_keys_SOURCES = tests/system/iscsi_keys.c tests/unit/iscsi/client.c \
 	tests/unit/iscsi/client.h

@@ -18,27 +18,33 @@ struct client *client_connect(unsigned port)
 	return client_connect_at("127.0.0.1", port);
 }
 
+struct client *client_new(int fd)
+{
+	struct timeval tv = {.tv_sec = 5};
+	int one = 1;
+	struct client *c = calloc(1, sizeof(*c));
+	c->fd = fd;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	c->cmdsn = 0xfffffffe; /* the numbers wrap at once */
+	c->statsn = 7;
+	c->isid[0] = 0x80;
+	c->isid[5] = 1;
+	return c;
+}
+
 struct client *client_connect_at(const char *address, unsigned port)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
 			*ai;
 	char service[8];
-	struct timeval tv = {.tv_sec = 5};
-	int one = 1;
-	struct client *c = calloc(1, sizeof(*c));
 	snprintf(service, sizeof(service), "%u", port);
 	ck_assert_int_eq(getaddrinfo(address, service, &hints, &ai), 0);
-	c->fd = socket(ai->ai_family, SOCK_STREAM, 0);
-	ck_assert_int_eq(connect(c->fd, ai->ai_addr, ai->ai_addrlen), 0);
+	int fd = socket(ai->ai_family, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(fd, ai->ai_addr, ai->ai_addrlen), 0);
 	freeaddrinfo(ai);
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	c->cmdsn = 0xfffffffe; /* the numbers wrap at once */
-	c->statsn = 7;
-	c->isid[0] = 0x80;
-	c->isid[5] = 1;
-	return c;
+	return client_new(fd);
 }
 
 void client_free(struct client *c)

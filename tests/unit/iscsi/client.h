@@ -22,6 +22,8 @@ struct client {
 };
 
 struct client *client_connect(unsigned port); /* of 127.0.0.1 */
+/* Over a connected socket. */
+struct client *client_new(int fd);
 /* Numeric, IPv4 or IPv6. */
 struct client *client_connect_at(const char *address, unsigned port);
 void client_free(struct client *c);
