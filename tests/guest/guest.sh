@@ -3,6 +3,8 @@
 #
 #   guest_run SCRIPT      runs SCRIPT inside; the host's loopback is 10.0.2.2 there.
 #                         Prints the console; returns the script's exit status.
+#   GUEST_HOST_COMMAND    runs on the host for each connection the guest makes to 10.0.2.100:9,
+#                         which is its input and output
 #
 # The initramfs holds busybox, modprobe's modules and the programs of GUEST_PROGRAMS
 # with their libraries, all from Debian packages.
@@ -78,7 +80,7 @@ guest_run() { # SCRIPT
 	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 -m 1024 \
 		-kernel "$guest_cache"/kernel/boot/vmlinuz-* -initrd "$image" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on" \
-		-netdev user,id=n0 -device virtio-net-pci,netdev=n0 \
+		-netdev "user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}" -device virtio-net-pci,netdev=n0 \
 		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1
 	tr -d '\r' <"$log"
 	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS //p' | tail -1)
