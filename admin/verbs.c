@@ -109,6 +109,16 @@ static const struct admin_arg lun_add_args[] = {
     {"no-unmap", ADMIN_FLAG, "without UNMAP: as a disk that is not thin"},
     END,
 };
+static const struct admin_arg lun_set_args[] = {
+    {"target", POS, "iSCSI name of the target"},
+    {"lun", POS | ADMIN_NUMBER, "number of the LUN"},
+    {"read-only", 0, "yes or no: refuse writes, through this target"},
+    {"iops", ADMIN_NUMBER, "operations a second at most, over all initiators; 0: no limit"},
+    {"iops-burst", ADMIN_NUMBER, "operations at once after a pause (0: a tenth of a second's)"},
+    {"bandwidth", ADMIN_SIZE, "bytes a second at most, over all initiators; 0: no limit"},
+    {"bandwidth-burst", ADMIN_SIZE, "bytes at once after a pause (0: a tenth of a second's)"},
+    END,
+};
 static const struct admin_arg by_target_args[] = {
     {"target", 0, "only of this target"},
     END,
@@ -295,6 +305,8 @@ const struct verb verb_table[] = {
     {"target.remove", VERB_CONTROLLER, 0, target_remove_args, "remove a target and its LUNs", NULL},
     {"lun.add", VERB_CONTROLLER, 0, lun_add_args, "show a volume through a target", NULL},
     {"lun.list", VERB_CONTROLLER, 0, by_target_args, "list LUNs", NULL},
+    {"lun.set", VERB_CONTROLLER, 0, lun_set_args,
+     "change a LUN while it is in use: read-only, limits of its volume", NULL},
     {"lun.stats", VERB_CONTROLLER, 0, by_target_args,
      "show operations, bytes and latency of LUNs and initiators since the controller started",
      NULL},

@@ -203,6 +203,35 @@ static bool wipe_ok(const Isthmus__Wipe *w)
 	       w->pattern.len <= 4096 && (w->kind != 1 || w->pattern.len > 0);
 }
 
+/* A limit so low, or a burst so long, that commands would wait for ever is a mistake. */
+static int check_limit(const struct checker *k, const Isthmus__Volume *v, const char *what,
+		       uint64_t rate, uint64_t max, uint64_t burst)
+{
+	if (rate > max)
+		return bad(k, "volume %s: limit of %s: %llu, at most %llu", v->name, what,
+			   (unsigned long long)rate, (unsigned long long)max);
+	if (burst && !rate)
+		return bad(k, "volume %s: a burst without a limit of %s", v->name, what);
+	if (burst / META_BURST_S > rate || burst > max)
+		return bad(k, "volume %s: burst of %s: %llu, at most %d seconds of the limit",
+			   v->name, what, (unsigned long long)burst, META_BURST_S);
+	return 0;
+}
+
+static int check_limits(const struct checker *k, const Isthmus__Volume *v)
+{
+	const Isthmus__Limits *l = v->limits;
+	if (!l)
+		return 0;
+	int rc = check_limit(k, v, "IOPS", l->iops, META_IOPS_MAX, l->iops_burst);
+	if (rc == 0 && l->bandwidth && l->bandwidth < META_BANDWIDTH_MIN)
+		return bad(k, "volume %s: limit of bandwidth: %llu, at least %d", v->name,
+			   (unsigned long long)l->bandwidth, META_BANDWIDTH_MIN);
+	return rc ? rc
+		  : check_limit(k, v, "bandwidth", l->bandwidth, META_BANDWIDTH_MAX,
+				l->bandwidth_burst);
+}
+
 static int check_volume(const struct checker *k, const Isthmus__Volume *v)
 {
 	static const char *const purposes[] = {"lun", "fs", "piv", "piv-backup"};
@@ -225,6 +254,9 @@ static int check_volume(const struct checker *k, const Isthmus__Volume *v)
 		return bad(k, "volume %s: wipe is not one", v->name);
 	if (v->identifying.len > 512 || strlen(v->identifying_text) > 255)
 		return bad(k, "volume %s: identifying information is too long", v->name);
+	int rc = check_limits(k, v);
+	if (rc)
+		return rc;
 	uint64_t extents = 0;
 	for (i = 0; i < v->n_map; i++) {
 		const Isthmus__Extents *e = v->map[i];

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include "proto/meta.pb-c.h"
 
-#define META_VERSION	    3 /* 3: target ports, reservations */
+#define META_VERSION	    4 /* 3: target ports, reservations; 4: limits of volumes */
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
@@ -21,6 +21,10 @@
 #define META_LUN_MAX	   16383
 #define META_EXTENT_MIN	   (1024 * 1024ull)
 #define META_EXTENT_MAX	   (1024 * 1024 * 1024ull)
+#define META_IOPS_MAX	   1000000000ull
+#define META_BANDWIDTH_MIN 65536 /* bytes a second */
+#define META_BANDWIDTH_MAX (1ull << 50)
+#define META_BURST_S	   3600
 #define META_POOL_SIZE_MAX (1ull << 60)
 
 /* 0 or -ERR_CORRUPT (-ERR_VERSION); why names the field and what is wrong with it. */

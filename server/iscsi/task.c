@@ -27,12 +27,19 @@ static struct itask *task_get(struct conn *c)
 	return t;
 }
 
+static void bounce_free(struct itask *t)
+{
+	if (t->bounce.iov_base != t->cmd.data) /* the command's own */
+		free(t->bounce.iov_base);
+	t->bounce.iov_base = NULL;
+}
+
 static void task_put(struct itask *t)
 {
 	struct conn *c = t->conn;
 	struct worker *w = c->worker;
 	ASSERT(t->retired && !t->queued && c->rx.task != t);
-	free(t->bounce.iov_base);
+	bounce_free(t);
 	TAILQ_REMOVE(&c->tasks, t, all);
 	mem_pool_put(w->pool, t);
 	if (!TAILQ_EMPTY(&w->starved))
@@ -194,8 +201,7 @@ static void task_unbounce(struct itask *t)
 		else
 			task_refuse(t, SCSI_TASK_SET_FULL);
 	}
-	free(from);
-	t->bounce.iov_base = NULL;
+	bounce_free(t);
 }
 
 /* Unsolicited data may come before the command can say where it goes. */
@@ -204,7 +210,9 @@ static void task_bounce(struct itask *t)
 	t->want = 0;
 	if (t->first == 0)
 		return;
-	t->bounce.iov_base = malloc(t->first);
+	t->bounce.iov_base = scsi_hold_data(&t->cmd, t->first);
+	if (!t->bounce.iov_base)
+		t->bounce.iov_base = malloc(t->first);
 	t->bounce.iov_len = t->first;
 	if (!t->bounce.iov_base)
 		return; /* discarded; task_unbounce() sees it */

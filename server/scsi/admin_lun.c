@@ -316,6 +316,7 @@ int admin_lun_list(struct admin_call *c, void *arg)
 			admin_put_number(c, "physical_size",
 					 l->physical_size ? l->physical_size : 4096);
 			admin_put_flag(c, "read_only", l->read_only);
+			put_limits(c, v ? v->limits : NULL);
 			admin_put_flag(c, "removable", l->removable);
 			admin_put_flag(c, "unmap", !l->no_unmap);
 			admin_put_text(c, "serial", "%s", l->serial);

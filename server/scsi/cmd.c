@@ -291,6 +291,7 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->len = 0;
 	c->holds_read = c->holds_write = c->fua = false;
 	c->aborted = false;
+	c->hold.held = false;
 }
 
 static void cmd_find_lu(struct scsi_cmd *c)
@@ -315,6 +316,20 @@ static bool cmd_in_condition(const struct scsi_cmd *c)
 				0);
 }
 
+/* What the unit's limit counts: commands that may wait for the medium. */
+static bool cmd_limited(const struct scsi_cmd *c)
+{
+	return (c->op->flags & OP_MEDIUM) && (c->op->start_wait || c->op->finish_wait);
+}
+
+static uint64_t cmd_bytes(const struct scsi_cmd *c)
+{
+	if (c->op->start != op_read)
+		return c->out_expected;
+	uint64_t bytes = (uint64_t)cdb_range(c->cdb).blocks << c->lu->block_shift;
+	return MIN(bytes, SCSI_TRANSFER_MAX);
+}
+
 static enum scsi_next cmd_start(struct scsi_cmd *c)
 {
 	const struct scsi_op *op = op_find(c->cdb[0]);
@@ -333,9 +348,11 @@ static enum scsi_next cmd_start(struct scsi_cmd *c)
 			return cmd_sense(c, KEY_DATA_PROTECT, 0x27, 0x00);
 		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))
 			return cmd_sense(c, KEY_NOT_READY, 0x04, 0x03);
+		if (cmd_in_condition(c) && !cmd_condition_ok(c))
+			return SCSI_DONE;
+		if (cmd_limited(c) && qos_hold(&c->lu->qos, c, cmd_bytes(c)))
+			return SCSI_WAIT;
 	}
-	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
-		return SCSI_DONE;
 	return c->op->start(c);
 }
 
@@ -349,13 +366,37 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	return next;
 }
 
+/* False: aborted meanwhile. */
+static bool cmd_wait_turn(struct scsi_cmd *c)
+{
+	bool go = qos_wait(&c->lu->qos, c);
+	stats_mark(c, STAGE_LIMIT);
+	return go;
+}
+
 enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 {
+	bool held = c->hold.held;
+	if (held && !cmd_wait_turn(c))
+		return cmd_status(c, SCSI_TASK_ABORTED);
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
 		return SCSI_DONE;
-	enum scsi_next next = c->op->start_wait(c);
-	stats_mark(c, STAGE_DISK);
+	enum scsi_next next = SCSI_WAIT;
+	if (held) {
+		next = c->op->start(c);
+		stats_mark(c, STAGE_CACHE);
+	}
+	if (next == SCSI_WAIT) {
+		next = c->op->start_wait(c);
+		stats_mark(c, STAGE_DISK);
+	}
 	return next;
+}
+
+void *scsi_hold_data(struct scsi_cmd *c, uint32_t len)
+{
+	bool plain = c->hold.held && c->op->start == op_write; /* which never uses it itself */
+	return plain && len <= sizeof(c->data) ? c->data : NULL;
 }
 
 enum scsi_next scsi_finish(struct scsi_cmd *c)
@@ -382,6 +423,7 @@ void scsi_abort(struct scsi_cmd *c)
 	atomic_store(&c->aborted, true);
 	if (!lu)
 		return;
+	qos_cancel(&lu->qos, c);
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
 	pthread_mutex_unlock(&lu->wipe_lock);
@@ -389,6 +431,8 @@ void scsi_abort(struct scsi_cmd *c)
 
 void scsi_release(struct scsi_cmd *c)
 {
+	if (c->lu && c->hold.held)
+		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
 	free(c->heap);
 	c->heap = NULL;

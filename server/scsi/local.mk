@@ -1,6 +1,6 @@
 libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
-	server/scsi/admin_discovery.c server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_reservation.c server/scsi/admin_stats.c server/scsi/admin_target.c \
+	server/scsi/admin_discovery.c server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_lun_set.c server/scsi/admin_reservation.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/attention.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \
@@ -9,7 +9,7 @@ libserver_a_SOURCES += \
 	server/scsi/pr_out.c server/scsi/pr_store.c server/scsi/reservation.c \
 	server/scsi/transport_id.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
-	server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
+	server/scsi/qos.c server/scsi/qos.h server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
 	server/scsi/removal.c server/scsi/wipe.c \
 	server/scsi/xcopy.c server/scsi/xcopy.h server/scsi/xcopy_results.c \
@@ -69,3 +69,8 @@ tests_unit_scsi_test_removal_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_xcopy_SOURCES = tests/unit/scsi/test_xcopy.c $(scsi_fixture)
 tests_unit_scsi_test_xcopy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_xcopy_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/scsi/test_qos
+tests_unit_scsi_test_qos_SOURCES = tests/unit/scsi/test_qos.c
+tests_unit_scsi_test_qos_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_qos_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)

@@ -24,6 +24,7 @@ int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 	waitq_init(&lu->wipe_wait);
 	text_copy(lu->serial, cfg->serial, sizeof(lu->serial));
 	lu->volume = core_volume_get(core, cfg->volume_id);
+	qos_init(&lu->qos, core_env(core));
 	*ret = lu;
 	return 0;
 }
@@ -55,6 +56,7 @@ void lu_put(struct scsi_lu *lu)
 		core_volume_put(v);
 	lu_stats_free(&lu->stats);
 	pthread_mutex_destroy(&lu->wipe_lock);
+	qos_fini(&lu->qos);
 	lu->magic = 0;
 	free(lu);
 }

@@ -300,6 +300,42 @@ static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	return 0;
 }
 
+/* Limits stand with the volumes; a change of them does not change the unit. */
+static void set_limits(const struct lu_index *x, const Isthmus__ArrayMeta *am)
+{
+	for (unsigned i = 0; i <= x->mask; i++)
+		if (x->slots[i])
+			x->slots[i]->limits = (struct qos_limits){0};
+	for (size_t k = 0; k < am->n_volumes; k++) {
+		const Isthmus__Volume *v = am->volumes[k];
+		const Isthmus__Limits *l = v->limits;
+		for (unsigned i = lu_index_start(x, v->id); l && x->slots[i]; i = (i + 1) & x->mask)
+			if (x->slots[i]->volume_id == v->id)
+				x->slots[i]->limits = (struct qos_limits){
+				    l->iops, l->iops_burst, l->bandwidth, l->bandwidth_burst};
+	}
+	for (unsigned i = 0; i <= x->mask; i++)
+		if (x->slots[i])
+			qos_set(&x->slots[i]->qos, &x->slots[i]->limits);
+}
+
+static int limits_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
+{
+	struct lu_index x;
+	size_t max = 0;
+	for (unsigned i = 0; i < r->ntargets; i++)
+		max += r->targets[i]->nluns;
+	int err = lu_index_init(&x, max + 1);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < r->ntargets; i++)
+		for (unsigned k = 0; k < r->targets[i]->nluns; k++)
+			lu_index_add(&x, r->targets[i]->luns[k].lu);
+	set_limits(&x, am);
+	free(x.slots);
+	return 0;
+}
+
 static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 {
 	struct scsi_registry *r = arg;
@@ -307,6 +343,9 @@ static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 	int err = targets_follow(r, am);
 	if (err)
 		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
+	err = limits_follow(r, am);
+	if (err)
+		log_error("scsi: limits not renewed after a change err=%s", err_name(err));
 	err = pr_follow(r, am);
 	if (err)
 		log_error("scsi: reservations not renewed after a change err=%s", err_name(err));
@@ -334,6 +373,8 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	if (!err)
 		err = targets_follow(r, am);
 	take_discovery(r, am);
+	if (!err)
+		err = limits_follow(r, am);
 	if (!err)
 		err = meta_watch(core_meta(core), registry_changed, r, &r->watch);
 	if (err) {

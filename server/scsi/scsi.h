@@ -65,6 +65,15 @@ struct scsi_trace {
 	uint64_t stage_ns[SCSI_STAGES];
 };
 
+/* A command's place in the queue of its unit's QoS limit (qos.h). */
+struct task;
+struct scsi_hold {
+	bool held, cancelled; /* under the limit's lock, but on the command's thread */
+	uint64_t bytes, since_ns;
+	struct task *task;
+	TAILQ_ENTRY(scsi_cmd) link;
+};
+
 struct scsi_cmd {
 	/* Set by the transport before scsi_start(), trace.received_ns too. */
 	struct scsi_nexus *nexus;
@@ -87,6 +96,7 @@ struct scsi_cmd {
 
 	/* The SCSI layer's own. */
 	struct scsi_trace trace;
+	struct scsi_hold hold;
 	struct scsi_lu *lu;
 	const struct scsi_op *op;
 	struct scsi_view *view; /* keeps lu and itl alive */
@@ -117,6 +127,10 @@ enum scsi_next scsi_finish_wait(struct scsi_cmd *c);
  * In this order, before scsi_release(); on the thread that started the command. */
 void scsi_responding(struct scsi_cmd *c);
 void scsi_sent(struct scsi_cmd *c, uint64_t now_ns, uint64_t bytes);
+/* Memory for len bytes of data that come while the command waits for its unit's limit; NULL: none
+ * that is part of the command. What it holds is lost when scsi_start_wait() has returned and
+ * out_iov is filled from it. */
+void *scsi_hold_data(struct scsi_cmd *c, uint32_t len);
 /* Gives back pages; also of a command that is abandoned before its data came. Never waits. */
 void scsi_release(struct scsi_cmd *c);
 

@@ -53,6 +53,9 @@ unsigned registry_sessions(struct scsi_registry *r, const char *target, const ch
 admin_handler admin_target_create, admin_target_list, admin_target_set, admin_target_remove;
 admin_handler admin_lun_reservations, admin_lun_release;
 admin_handler admin_lun_add, admin_lun_list, admin_lun_remove;
+/* "1000 IOPS, 50.0 MiB/s" as field "limit". */
+void put_limits(struct admin_call *c, const Isthmus__Limits *l);
+admin_handler admin_lun_set, admin_scsi_status;
 admin_handler admin_lun_stats, admin_lun_latency, admin_scsi_stats;
 admin_handler admin_initiator_add, admin_initiator_list, admin_initiator_set;
 admin_handler admin_initiator_remove;

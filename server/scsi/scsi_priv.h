@@ -13,6 +13,7 @@
 #include "runtime/bytes.h"
 #include "runtime/check.h"
 #include "runtime/task.h"
+#include "server/scsi/qos.h"
 #include "server/scsi/scsi.h"
 #include "server/scsi/stats.h"
 
@@ -73,6 +74,8 @@ struct scsi_lu {
 	_Atomic bool tas;		/* ... commands others abort end with TASK ABORTED */
 	_Atomic uint8_t ua_intlck;	/* ... UA_INTLCK_CTRL */
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
+	struct qos qos;
+	struct qos_limits limits; /* as the metadata has them; its reactor's */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 };

@@ -85,6 +85,53 @@ START_TEST(clear_task_set_reaches_other_sessions)
 }
 END_TEST
 
+/* The registry follows the metadata; qos_set() may come from any thread. */
+static void limit_iops(uint64_t iops, uint64_t burst)
+{
+	static Isthmus__Limits l;
+	Isthmus__Volume *v = fake_meta(target.core)->volumes[0];
+	isthmus__limits__init(&l);
+	l.iops = iops;
+	l.iops_burst = burst;
+	v->limits = &l;
+	fake_meta_changed(target.core);
+	fake_meta(target.core)->volumes[0]->limits = NULL; /* it is not from the heap */
+}
+
+START_TEST(what_a_limit_holds_back_is_aborted)
+{
+	uint8_t cdb[16];
+	uint32_t itt[6];
+	login(NULL);
+	limit_iops(1, 1);
+	cdb_rw(cdb, true, 0, 1);
+	/* one goes, the others wait: with their data, short or long */
+	for (int i = 0; i < 6; i++) {
+		unsigned blocks = i % 2 ? 16 : 1;
+		cdb_rw(cdb, true, 0, blocks);
+		itt[i] = client_command(c, 0xa0, cdb, blocks * 512, pattern, blocks * 512);
+	}
+	client_expect(c, OP_SCSI_RSP);
+	ck_assert_int_eq(target.volume->writes, 0); /* no page is held meanwhile */
+	ck_assert_uint_eq(tmf(TMF_ABORT_TASK, itt[3], 0), TMF_COMPLETE);
+	ck_assert_uint_eq(tmf(TMF_LU_RESET, PDU_NO_TAG, 0), TMF_COMPLETE);
+	ck_assert_uint_le(target.volume->commits, 2); /* a second may have passed */
+	for (int i = 0; i < 3; i++) {
+		cdb_rw(cdb, true, 0, 8);
+		client_command(c, 0xa0, cdb, 4096, pattern, 4096);
+	}
+	limit_iops(0, 0); /* ends it for those that wait */
+	for (int i = 0; i < 3; i++)
+		client_expect(c, OP_SCSI_RSP);
+	client_ready(c);
+	check_volume(0, 4096);
+	/* a session that ends takes them along: peer_teardown() looks */
+	limit_iops(1, 1);
+	for (int i = 0; i < 4; i++)
+		client_command(c, 0xa0, cdb, 4096, pattern, 4096);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("iscsi task management");
@@ -95,6 +142,7 @@ int main(void)
 	tcase_add_test(tc, an_abort_waits_for_what_is_running);
 	tcase_add_test(tc, functions_and_their_answers);
 	tcase_add_test(tc, clear_task_set_reaches_other_sessions);
+	tcase_add_test(tc, what_a_limit_holds_back_is_aborted);
 	suite_add_tcase(suite, tc);
 	return peer_run(suite);
 }

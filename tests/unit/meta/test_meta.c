@@ -419,6 +419,13 @@ static void expect_bad(Isthmus__ArrayMeta *am, const char *field)
 		expect_bad(am, field);                                                             \
 	} while (0)
 
+static Isthmus__Limits *limits(Isthmus__ArrayMeta *am)
+{
+	Isthmus__Limits *l = am->volumes[0]->limits = malloc(sizeof(*l));
+	isthmus__limits__init(l);
+	return l;
+}
+
 START_TEST(hostile)
 {
 	char why[META_WHY_LEN];
@@ -427,7 +434,13 @@ START_TEST(hostile)
 	longer[sizeof(longer) - 1] = '\0';
 	Isthmus__ArrayMeta *good = good_meta();
 	ck_assert_int_eq(meta_check(good, why), 0);
-	good->version = 9;
+	for (uint32_t v = META_VERSION_OLDEST; v <= META_VERSION; v++) {
+		good->version = v;
+		ck_assert_int_eq(meta_check(good, why), 0);
+	}
+	good->version = META_VERSION + 1;
+	ck_assert_int_eq(meta_check(good, why), -ERR_VERSION);
+	good->version = 0;
 	ck_assert_int_eq(meta_check(good, why), -ERR_VERSION);
 	isthmus__array_meta__free_unpacked(good, NULL);
 	BAD("array_uuid", am->array_uuid.len = 3);
@@ -457,6 +470,16 @@ START_TEST(hostile)
 	BAD("size", am->volumes[0]->size = 0);
 	BAD("size", am->volumes[0]->size = 1000);
 	BAD("backup_of", am->volumes[0]->backup_of = 9);
+	BAD("limit of IOPS", limits(am)->iops = META_IOPS_MAX + 1);
+	BAD("limit of bandwidth", limits(am)->bandwidth = 4096);
+	BAD("limit of bandwidth", limits(am)->bandwidth = UINT64_MAX);
+	BAD("burst without", limits(am)->iops_burst = 1);
+	BAD("burst without", limits(am)->bandwidth_burst = 1);
+	BAD("burst of bandwidth", {
+		Isthmus__Limits *l = limits(am);
+		l->bandwidth = 65536;
+		l->bandwidth_burst = 1ull << 40;
+	});
 	BAD("piv_volume", am->groups[0]->piv_volume = 7);
 	BAD("backup_volume", am->groups[0]->backup_volume = 2);
 	BAD("file system f: volume", am->filesystems[0]->volume_id = 8);

@@ -166,6 +166,87 @@ START_TEST(targets_are_made_changed_and_removed)
 }
 END_TEST
 
+START_TEST(luns_change_while_in_use)
+{
+	serve();
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", NULL), -EINVAL);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "9", "iops", "5", NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.set", "target", T2, "lun", "0", "iops", "5", NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "iops", "5", NULL), -EINVAL);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "iops", "x", NULL), -EINVAL);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "read-only", "?", NULL),
+			 -EINVAL);
+
+	uint8_t w[512] = {0};
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "read-only", "yes", NULL),
+			 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), 2); /* MODE PARAMETERS CHANGED */
+	ck_assert_uint_eq(sense_of(), 0x062a01);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x2a, 0, BE32(0), 0, BE16(1)), w, 512), 2);
+	ck_assert_uint_eq(sense_of(), WRITE_PROTECTED);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x28, 0, BE32(0), 0, BE16(1)), NULL, 512), 0);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "read-only", "no", NULL), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0), NULL, 0), 2);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x2a, 0, BE32(0), 0, BE16(1)), w, 512), 0);
+	run_done();
+
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "iops", "1000", "bandwidth",
+			      "50MiB", "bandwidth-burst", "100MiB", NULL),
+			 0);
+	ck_assert_int_eq(call("lun.list", NULL), 0);
+	ck_assert_str_eq(field(0, "limit")->text, "1000 IOPS, 50.0 MiB/s");
+	struct qos_stats s;
+	qos_stats(&view_find(fx->a->view, 0)->lu->qos, &s);
+	ck_assert_uint_eq(s.limits.iops, 1000);
+	ck_assert_uint_eq(s.limits.bandwidth, 50 << 20);
+	ck_assert_uint_eq(s.limits.bandwidth_burst, 100 << 20);
+	/* a controller that starts now finds them */
+	struct scsi_registry *next;
+	ck_assert_int_eq(scsi_registry_new(&next, fx->core), 0);
+	qos_stats(&next->targets[0]->luns[0].lu->qos, &s);
+	ck_assert_uint_eq(s.limits.iops, 1000);
+	scsi_registry_free(next);
+	/* one ends with its burst, the other stays */
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "bandwidth", "0", NULL), 0);
+	qos_stats(&view_find(fx->a->view, 0)->lu->qos, &s);
+	ck_assert_uint_eq(s.limits.iops, 1000);
+	ck_assert_uint_eq(s.limits.bandwidth + s.limits.bandwidth_burst, 0);
+	ck_assert_int_eq(call("lun.set", "target", TARGET, "lun", "0", "iops", "0", NULL), 0);
+	ck_assert_ptr_null(fake_meta(fx->core)->volumes[0]->limits);
+	ck_assert(!view_find(fx->a->view, 0)->lu->qos.on);
+	unserve();
+}
+END_TEST
+
+START_TEST(latency_is_told_by_verbs)
+{
+	for (int i = 0; i < 200; i++)
+		run(fx->a, 0, CDB(0x28, 0, BE32(0), 0, BE16(8)), NULL, 4096);
+	run_done();
+	serve();
+	ck_assert_int_eq(call("lun.latency", "target", TARGET, "lun", "0", NULL), 0);
+	ck_assert_uint_eq(reply->n_tables, 2);
+	ck_assert_str_eq(reply->tables[0]->name, "commands");
+	ck_assert_uint_eq(reply->tables[1]->n_rows, 4); /* start, cache, respond, send */
+	ck_assert_uint_ge(reply->n_notes, 1);
+	ck_assert_int_eq(call("lun.latency", "target", TARGET, "lun", "9", NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.latency", "target", TARGET, "lun", "99999", NULL), -EINVAL);
+	ck_assert_int_eq(call("lun.stats", "target", T2, NULL), -ENOENT);
+	ck_assert_int_eq(call("lun.stats", NULL), 0);
+	ck_assert_uint_eq(reply->n_tables, 2);
+	ck_assert_uint_eq(reply->tables[0]->n_rows, 3);
+	ck_assert_uint_eq(reply->tables[1]->n_rows, 2); /* two initiators */
+	const Isthmus__AdminRow *r = reply->tables[0]->rows[0];
+	for (size_t i = 0; i < r->n_fields; i++) {
+		if (!strcmp(r->fields[i]->name, "reads"))
+			ck_assert_uint_eq(r->fields[i]->value->number, 200);
+		if (!strcmp(r->fields[i]->name, "read_latency"))
+			ck_assert_uint_gt(r->fields[i]->value->histogram->total_ns, 0);
+	}
+	unserve();
+}
+END_TEST
+
 START_TEST(luns_are_added_and_removed)
 {
 	fake_volume_add(fx->core, 1 << 20);
@@ -356,5 +437,5 @@ START_TEST(reservations_are_shown_and_released)
 END_TEST
 
 SUITE("admin", targets_are_made_changed_and_removed, luns_are_added_and_removed,
-      volumes_of_others_are_refused, initiators_are_admitted_and_masked,
-      reservations_are_shown_and_released, names)
+      luns_change_while_in_use, latency_is_told_by_verbs, volumes_of_others_are_refused,
+      initiators_are_admitted_and_masked, reservations_are_shown_and_released, names)
