@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "runtime/check.h"
 
 #define RANGES 512
@@ -23,6 +25,18 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction before;
 static bool installed;
 
+static bool map_zeros(uintptr_t base, size_t len)
+{
+	int prot = PROT_READ | PROT_WRITE;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+#ifdef __SANITIZE_THREAD__
+	/* Its mmap() counts as a write of the whole range, which others use meanwhile. */
+	return syscall(SYS_mmap, base, len, prot, flags, -1, 0) >= 0;
+#else
+	return mmap((void *)base, len, prot, flags, -1, 0) != MAP_FAILED;
+#endif
+}
+
 static bool range_replace(uintptr_t addr)
 {
 	for (unsigned i = 0; i < RANGES; i++) {
@@ -30,9 +44,7 @@ static bool range_replace(uintptr_t addr)
 		size_t len = atomic_load(&ranges[i].len);
 		if (!base || addr - base >= len)
 			continue;
-		if (mmap((void *)base, len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-			 0) == MAP_FAILED)
+		if (!map_zeros(base, len))
 			return false;
 		atomic_store(atomic_load(&ranges[i].lost), true);
 		return true;
