@@ -2,7 +2,7 @@
  * The life of a command: which logical unit, which operation, the checks every
  * operation needs, then the operation. The order of the checks is SAM-5 5.3.3's:
  * incorrect logical unit, unit attention, operation code, CDB fields, reservations,
- * write protection, medium.
+ * access state, write protection, medium.
  *
  * Nothing here allocates, logs or waits; a command holds the view of its nexus
  * until scsi_release().
@@ -344,6 +344,8 @@ static enum scsi_next cmd_start(struct scsi_cmd *c)
 	if (c->lu) {
 		if (reservation_conflicts(c, c->op))
 			return cmd_status(c, SCSI_RESERVATION_CONFLICT);
+		if (!alua_allows(c))
+			return SCSI_DONE;
 		if ((c->op->flags & OP_WRITES) && (c->itl->read_only || c->lu->swp))
 			return cmd_sense(c, KEY_DATA_PROTECT, 0x27, 0x00);
 		if ((c->op->flags & OP_MEDIUM) && !lu_volume(c->lu))

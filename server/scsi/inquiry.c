@@ -15,9 +15,9 @@ static enum scsi_next inquiry_standard(struct scsi_cmd *c, uint32_t alloc)
 	b[2] = 0x06;				     /* SPC-4 */
 	b[3] = 0x10 | 0x02;			     /* HISUP; response data format */
 	b[4] = INQUIRY_LEN - 5;
-	b[5] = 0x08; /* 3PC: EXTENDED COPY */
-	b[6] = 0x10; /* MULTIP */
-	b[7] = 0x02; /* CMDQUE */
+	b[5] = 0x30 | 0x08; /* TPGS: implicit and explicit; 3PC: EXTENDED COPY */
+	b[6] = 0x10;	    /* MULTIP */
+	b[7] = 0x02;	    /* CMDQUE */
 	memcpy(b + 8, SCSI_VENDOR, 8);
 	memcpy(b + 16, SCSI_PRODUCT, 16);
 	memcpy(b + 32, SCSI_REV, 4);

@@ -20,6 +20,7 @@ int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 	lu->physical_size = cfg->physical_size;
 	lu->removable = cfg->removable;
 	lu->no_unmap = cfg->no_unmap;
+	lu->owner = ALUA_FIRST_GROUP;
 	pthread_mutex_init(&lu->wipe_lock, NULL);
 	waitq_init(&lu->wipe_wait);
 	text_copy(lu->serial, cfg->serial, sizeof(lu->serial));

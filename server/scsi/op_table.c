@@ -17,21 +17,30 @@ static const struct scsi_op service_in_16[] = {
 };
 
 static const struct scsi_op maintenance_in[] = {
+    {ACT("REPORT TARGET PORT GROUPS", 12, DIR_IN,
+	 OP_WIPE_OK | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION, 0x0a),
+     .usage = {0xa3, 0x2a, 0, 0, 0, 0, FF4, 0, 0}, .start = op_report_groups},
     {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0c),
      .usage = {0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, FF4, 0, 0}, .start = op_report_opcodes},
     {ACT("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0d),
      .usage = {0xa3, 0x0d, 0x80, 0, 0, 0, FF4, 0, 0}, .start = op_report_tmfs},
 };
 
+static const struct scsi_op maintenance_out[] = {
+    {ACT("SET TARGET PORT GROUPS", 12, DIR_OUT, OP_UNAVAILABLE, 0x0a),
+     .usage = {0xa4, 0x0a, 0, 0, 0, 0, FF4, 0, 0}, .start = op_set_groups,
+     .finish = op_set_groups_finish},
+};
+
 /* What they conflict with is in the commands themselves (SPC-4 table 67). */
 #define PR_IN(text, sa, fn)                                                                        \
 	{                                                                                          \
-		ACT("PERSISTENT RESERVE IN, " text, 10, DIR_IN, OP_RES_FREE, sa),                  \
+		ACT("PERSISTENT RESERVE IN, " text, 10, DIR_IN, OP_RES_FREE | OP_STANDBY, sa),     \
 		    .usage = {0x5e, sa, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = fn                 \
 	}
 #define PR_OUT(text, sa)                                                                           \
 	{                                                                                          \
-		ACT("PERSISTENT RESERVE OUT, " text, 10, DIR_OUT, OP_RES_FREE, sa),                \
+		ACT("PERSISTENT RESERVE OUT, " text, 10, DIR_OUT, OP_RES_FREE | OP_STANDBY, sa),   \
 		    .usage = {0x5f, sa, 0xff, 0, 0, FF4, 0}, .start = op_pr_out,                   \
 		    .finish = op_pr_out_finish, .finish_wait = op_pr_out_finish_wait               \
 	}
@@ -96,7 +105,7 @@ static const struct scsi_op ops[256] = {
     [0x00] = {ROW("TEST UNIT READY", 6, DIR_NONE, OP_MEDIUM | OP_RES_FREE), .usage = {0x00},
 	      .start = op_test_unit_ready},
     [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN,
-		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION),
 	      .usage = {0x03, 0x01, 0, 0, 0xff, 0}, .start = op_request_sense},
     [0x04] = {ROW("FORMAT UNIT", 6, DIR_OUT, WRITES | OP_WIPES), .usage = {0x04, 0x3f, 0, 0, 0, 0},
 	      .start = op_format, .start_wait = op_format_wait, .finish = op_format_finish,
@@ -108,14 +117,14 @@ static const struct scsi_op ops[256] = {
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
     [0x12] = {ROW("INQUIRY", 6, DIR_IN,
-		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK),
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION),
 	      .usage = {0x12, 0x01, 0xff, 0xff, 0xff, 0}, .start = op_inquiry},
-    [0x15] = {ROW("MODE SELECT(6)", 6, DIR_OUT, 0), .usage = {0x15, 0x11, 0, 0, 0xff, 0},
+    [0x15] = {ROW("MODE SELECT(6)", 6, DIR_OUT, OP_STANDBY), .usage = {0x15, 0x11, 0, 0, 0xff, 0},
 	      .start = op_mode_select, .finish = op_mode_select_finish},
     [0x16] = {ROW("RESERVE(6)", 6, DIR_NONE, OP_RES_FREE), .usage = {0x16}, .start = op_reserve},
     [0x17] = {ROW("RELEASE(6)", 6, DIR_NONE, OP_RES_FREE | OP_LEGACY_OK), .usage = {0x17},
 	      .start = op_release},
-    [0x1a] = {ROW("MODE SENSE(6)", 6, DIR_IN, OP_RES_READ),
+    [0x1a] = {ROW("MODE SENSE(6)", 6, DIR_IN, OP_RES_READ | OP_STANDBY),
 	      .usage = {0x1a, 0x08, 0xff, 0xff, 0xff, 0}, .start = op_mode_sense},
     [0x1b] = {ROW("START STOP UNIT", 6, DIR_NONE, OP_EJECTED_OK | OP_MEDIUM | OP_RES_CDB),
 	      .usage = {0x1b, 0x01, 0, 0x0f, 0xf7, 0}, .start = op_start_stop,
@@ -154,13 +163,13 @@ static const struct scsi_op ops[256] = {
 	      .usage = {0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0}, .start = op_unmap,
 	      .finish = op_unmap_finish, .finish_wait = op_unmap_finish_wait},
     [0x48] = {.name = "SANITIZE", .actions = sanitize, .nactions = ARRAY_LEN(sanitize)},
-    [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, 0),
+    [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, OP_STANDBY),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,
 	      .finish = op_mode_select_finish},
     [0x56] = {ROW("RESERVE(10)", 10, DIR_NONE, OP_RES_FREE), .usage = {0x56}, .start = op_reserve},
     [0x57] = {ROW("RELEASE(10)", 10, DIR_NONE, OP_RES_FREE | OP_LEGACY_OK), .usage = {0x57},
 	      .start = op_release},
-    [0x5a] = {ROW("MODE SENSE(10)", 10, DIR_IN, OP_RES_READ),
+    [0x5a] = {ROW("MODE SENSE(10)", 10, DIR_IN, OP_RES_READ | OP_STANDBY),
 	      .usage = {0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_sense},
     [0x5e] = {.name = "PERSISTENT RESERVE IN",
 	      .actions = persistent_reserve_in,
@@ -206,11 +215,15 @@ static const struct scsi_op ops[256] = {
 	      .actions = service_in_16,
 	      .nactions = ARRAY_LEN(service_in_16)},
     [0xa0] = {ROW("REPORT LUNS", 12, DIR_IN,
-		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE | OP_LEGACY_OK),
+		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE | OP_LEGACY_OK |
+		      OP_TRANSITION),
 	      .usage = {0xa0, 0, 0xff, 0, 0, 0, FF4, 0, 0}, .start = op_report_luns},
     [0xa3] = {.name = "MAINTENANCE IN",
 	      .actions = maintenance_in,
 	      .nactions = ARRAY_LEN(maintenance_in)},
+    [0xa4] = {.name = "MAINTENANCE OUT",
+	      .actions = maintenance_out,
+	      .nactions = ARRAY_LEN(maintenance_out)},
     [0xa8] = {ROW("READ(12)", 12, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0xa8, 0x18, FF8, 0x3f, 0}, .start = op_read, .start_wait = op_read_wait},
     [0xaa] = {ROW("WRITE(12)", 12, DIR_OUT, WRITES), .usage = {0xaa, 0x18, FF8, 0x3f, 0},

@@ -368,6 +368,7 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	r->core = core;
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
+	alua_init(&r->alua);
 	const Isthmus__ArrayMeta *am = meta_get(core_meta(core));
 	int err = pr_follow(r, am); /* before there is anything to protect */
 	if (!err)

@@ -76,6 +76,9 @@ struct scsi_lu {
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
 	struct qos qos;
 	struct qos_limits limits; /* as the metadata has them; its reactor's */
+	_Atomic uint16_t owner;		/* the target port group of the controller that owns it */
+	_Atomic bool moving;		/* to another */
+	_Atomic uint8_t moved;		/* by whom last: status code of alua.c */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 };
@@ -196,6 +199,30 @@ void nexus_ua_luns_told(struct scsi_nexus *n);
 void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
 			const struct scsi_lu *lu, uint32_t uas);
 
+/* ---- asymmetric access (alua.h) ---- */
+
+enum alua_state { /* SPC-4 table 252 */
+		  ALUA_OPTIMIZED = 0,
+		  ALUA_NON_OPTIMIZED = 1,
+		  ALUA_STANDBY = 2,
+		  ALUA_UNAVAILABLE = 3,
+		  ALUA_TRANSITIONING = 15,
+};
+#define ALUA_ROWS	 8
+#define ALUA_ANY_TAG	 0 /* of the first row: every tag that has none of its own */
+#define ALUA_FIRST_GROUP 1
+struct alua_row {
+	uint16_t tag, group;   /* portal group tag -> target port group */
+	_Atomic uint8_t reach; /* ALUA_OPTIMIZED: as ownership says; or standby, unavailable */
+};
+struct alua {
+	_Atomic unsigned n;
+	struct alua_row rows[ALUA_ROWS];
+};
+void alua_init(struct alua *a);
+/* False: the command ended, its port's access state does not allow it. */
+bool alua_allows(struct scsi_cmd *c);
+
 /* ---- reservations (reservation.c) ---- */
 
 /* Does a reservation of another nexus refuse this operation? One load when there is none. */
@@ -263,6 +290,7 @@ struct scsi_registry {
 	struct scsi_target **targets;
 	unsigned ntargets;
 	struct scsi_auth discovery;
+	struct alua alua;
 	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
 	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */
@@ -308,6 +336,12 @@ enum op_flags {
 	OP_WIPE_OK = 512,     /* answered while it is wiped, and after that failed */
 	OP_WIPES = 1024,      /* answered after it failed */
 	OP_EJECTED_OK = 2048, /* although it needs the volume, not the medium */
+
+	/* Allowed in these access states of the target port group, each with those before (alua.c)
+	 */
+	OP_STANDBY = 1 << 12,
+	OP_UNAVAILABLE = 2 << 12,
+	OP_TRANSITION = 3 << 12,
 };
 /* What a logical unit may have, and an operation need. */
 enum lu_features {
@@ -353,6 +387,7 @@ op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_
 op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
 op_fn op_reserve, op_release;
 op_fn op_pr_read_keys, op_pr_read_reservation, op_pr_report_capabilities, op_pr_read_full_status;
+op_fn op_report_groups, op_set_groups, op_set_groups_finish;
 op_fn op_pr_out, op_pr_out_finish, op_pr_out_finish_wait;
 op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;

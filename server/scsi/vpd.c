@@ -7,7 +7,7 @@
  * none is assigned.
  */
 #include <stdio.h>
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/alua.h"
 
 #define LOCAL_OUI 0x024953u
 
@@ -107,7 +107,7 @@ static unsigned put_port_ids(uint8_t *b, const struct scsi_nexus *nexus)
 	unsigned n = 0;
 	be16_put(id + 2, nexus->port);
 	n += put_desc(b, CODE_BINARY, ASSOC_PORT | 4, id, 4); /* relative target port */
-	be16_put(id + 2, nexus->tpgt);
+	be16_put(id + 2, alua_group(nexus));
 	n += put_desc(b + n, CODE_BINARY, ASSOC_PORT | 5, id, 4); /* target port group */
 	snprintf(port, sizeof(port), "%s,t,0x%04x", nexus->target, nexus->tpgt);
 	n += put_name(b + n, ASSOC_PORT, port);
@@ -163,7 +163,7 @@ static unsigned page_ports(struct scsi_cmd *c, uint8_t *b)
 	char port[sizeof(c->nexus->target) + 16];
 	snprintf(port, sizeof(port), "%s,t,0x%04x", c->nexus->target, c->nexus->tpgt);
 	memset(b, 0, 12);
-	be16_put(b + 2, c->nexus->tpgt); /* relative target port */
+	be16_put(b + 2, c->nexus->port); /* relative target port */
 	unsigned n = put_name(b + 12, ASSOC_PORT, port);
 	be16_put(b + 10, (uint16_t)n);
 	return 12 + n;

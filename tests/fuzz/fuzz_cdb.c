@@ -148,6 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(rec, data, RECORD_LEN);
 		if (rec[2] == 0x35 || rec[2] == 0x91)
 			rec[3] &= (uint8_t)~0x02;
+		if (rec[2] == 0x04 || rec[2] == 0x48) /* so do FORMAT UNIT and SANITIZE */
+			rec[2] = 0;
 		one(&w, c, rec, data + RECORD_LEN, n);
 		check_reservations(&w);
 		data += RECORD_LEN + n;
