@@ -333,6 +333,15 @@ unsigned iscsi_chap_algorithm(const char *name)
 	return chap_algorithm_bit(name);
 }
 
+static void tell_groups(struct iscsi_server *s)
+{
+	uint16_t tags[LISTENERS_MAX];
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		tags[i] = s->listeners[i].group;
+	if (s->nlisteners)
+		scsi_registry_set_groups(s->registry, tags, s->nlisteners);
+}
+
 int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
 {
 	int rc = 0;
@@ -351,6 +360,7 @@ int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
 		server_free(s);
 		return rc;
 	}
+	tell_groups(s);
 	for (unsigned i = 0; i < s->nworkers; i++)
 		if (reactor_post(s->workers[i].reactor, worker_run, &s->workers[i]) < 0)
 			log_error("iscsi: no memory for timers");

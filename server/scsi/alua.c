@@ -140,22 +140,30 @@ bool alua_allows(struct scsi_cmd *c)
 
 /* ---- REPORT TARGET PORT GROUPS (6.37) ---- */
 
+static bool shows(const struct scsi_target *t, const struct scsi_lu *lu)
+{
+	for (unsigned i = 0; i < t->nluns; i++)
+		if (t->luns[i].lu->volume_id == lu->volume_id)
+			return true;
+	return false;
+}
+
 /* The ports of a group through which the unit is seen; registry lock. */
 static unsigned put_ports(struct scsi_registry *r, const struct scsi_lu *lu, uint16_t group,
 			  uint8_t *b, unsigned room)
 {
 	unsigned n = 0;
-	for (unsigned i = 0; i < r->ntargets && n < room; i++) {
+	for (unsigned i = 0; i < r->ntargets; i++) {
 		const struct scsi_target *t = r->targets[i];
-		if (row_of_tag(&r->alua, t->tpgt)->group != group)
+		if (!shows(t, lu))
 			continue;
-		for (unsigned k = 0; k < t->nluns; k++) {
-			if (t->luns[k].lu->volume_id != lu->volume_id)
+		for (unsigned k = 0; k < r->ntags && n < room; k++) {
+			if (row_of_tag(&r->alua, r->tags[k])->group != group ||
+			    !scsi_target_in_group(t, r->tags[k]))
 				continue;
 			be16_put(b + n * 4, 0);
-			be16_put(b + n * 4 + 2, t->port);
+			be16_put(b + n * 4 + 2, port_number(t->port, r->tags[k]));
 			n++;
-			break;
 		}
 	}
 	return n;

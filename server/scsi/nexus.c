@@ -91,7 +91,7 @@ int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *i
 	n->magic = SCSI_NEXUS_MAGIC;
 	n->registry = r;
 	n->tpgt = group;
-	n->port = t->port;
+	n->port = port_number(t->port, group);
 	text_copy(n->target, t->iqn, sizeof(n->target));
 	text_copy(n->initiator, initiator, sizeof(n->initiator));
 	memcpy(n->isid, isid, 6);

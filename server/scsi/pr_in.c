@@ -89,7 +89,7 @@ static unsigned put_all(struct scsi_registry *r, const Isthmus__Reservation *v, 
 			scsi_target_put(t);
 			last = g->target;
 		}
-		n += put_status(b + n, v, g, port);
+		n += put_status(b + n, v, g, port ? port_number(port, (uint16_t)g->tpgt) : 0);
 	}
 	return n;
 }

@@ -153,27 +153,51 @@ static bool admits(const Isthmus__ArrayMeta *am, const Isthmus__Target *t, const
 	return t->open || meta_initiator(am, t->iqn, initiator);
 }
 
-/* A target that is not kept to portal groups counts as in the usual one. */
-static void add_port(struct pr_out *x, const struct pr_port *like, const Isthmus__Target *t)
+static bool in_group(const Isthmus__Target *t, uint16_t tag)
+{
+	for (size_t i = 0; i < t->n_portal_groups; i++)
+		if (t->portal_groups[i] == tag)
+			return true;
+	return !t->n_portal_groups;
+}
+
+static void add_port(struct pr_out *x, const struct pr_port *like, const Isthmus__Target *t,
+		     uint16_t tag)
 {
 	struct pr_port *p = &x->ports[x->nports++];
 	*p = *like;
 	p->target = t->iqn;
-	p->tpgt = t->n_portal_groups ? (uint16_t)t->portal_groups[0] : 1;
+	p->tpgt = tag;
 }
 
-/* This initiator port at every other target that shows the volume to it (SPC-4 5.12.7). */
+/* At the other ports of a target: those of the portal groups it is reached through. */
+static bool add_ports(struct request *q, const Isthmus__Target *t, const struct pr_port *like,
+		      unsigned *tried)
+{
+	const struct scsi_registry *r = q->c->nexus->registry;
+	bool self = !strcasecmp(t->iqn, q->out.self.target);
+	for (unsigned i = 0; i < r->ntags; i++) {
+		if (!in_group(t, r->tags[i]) || (self && r->tags[i] == q->out.self.tpgt))
+			continue;
+		if (++*tried > META_KEYS_VOLUME)
+			return false;
+		add_port(&q->out, like, t, r->tags[i]);
+	}
+	return true;
+}
+
+/* This initiator port at every other target port that shows the volume to it (SPC-4 5.12.7). */
 static bool add_all_ports(struct request *q, const Isthmus__ArrayMeta *am,
 			  const struct pr_port *like, unsigned *tried)
 {
 	for (size_t i = 0; i < am->n_targets; i++) {
 		const Isthmus__Target *t = am->targets[i];
-		if (!strcasecmp(t->iqn, q->out.self.target) || !shows(t, q->c->lu->volume_id))
+		if (!shows(t, q->c->lu->volume_id))
 			continue;
 		if (++*tried > META_KEYS_VOLUME)
 			return false;
-		if (admits(am, t, like->initiator))
-			add_port(&q->out, like, t);
+		if (admits(am, t, like->initiator) && !add_ports(q, t, like, tried))
+			return false;
 	}
 	return true;
 }
@@ -202,7 +226,7 @@ static enum pr_answer name_others(struct request *q, const Isthmus__ArrayMeta *a
 			return PR_BAD_PORT;
 		if (++tried > META_KEYS_VOLUME)
 			return PR_FULL;
-		add_port(&q->out, &p, self);
+		add_port(&q->out, &p, self, q->out.self.tpgt);
 		if (q->all_tg_pt && !add_all_ports(q, am, &p, &tried))
 			return PR_FULL;
 	}
@@ -212,14 +236,18 @@ static enum pr_answer name_others(struct request *q, const Isthmus__ArrayMeta *a
 
 static enum pr_answer name_destination(struct request *q, const Isthmus__ArrayMeta *am)
 {
+	const struct scsi_registry *r = q->c->nexus->registry;
 	struct pr_port p = port_of_id(q, &q->ids[0]);
 	for (size_t i = 0; i < am->n_targets; i++) {
 		const Isthmus__Target *t = am->targets[i];
-		if (t->port != q->move_port || !shows(t, q->c->lu->volume_id) ||
-		    !admits(am, t, p.initiator))
-			continue;
-		add_port(&q->out, &p, t);
-		return PR_GOOD;
+		for (unsigned k = 0; k < r->ntags; k++) {
+			if (port_number((uint16_t)t->port, r->tags[k]) != q->move_port ||
+			    !in_group(t, r->tags[k]) || !shows(t, q->c->lu->volume_id) ||
+			    !admits(am, t, p.initiator))
+				continue;
+			add_port(&q->out, &p, t, r->tags[k]);
+			return PR_GOOD;
+		}
 	}
 	return PR_BAD_PORT;
 }

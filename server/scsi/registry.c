@@ -369,6 +369,8 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
 	alua_init(&r->alua);
+	r->tags[0] = 1;
+	r->ntags = 1;
 	const Isthmus__ArrayMeta *am = meta_get(core_meta(core));
 	int err = pr_follow(r, am); /* before there is anything to protect */
 	if (!err)
@@ -397,6 +399,18 @@ void scsi_registry_free(struct scsi_registry *r)
 	while (atomic_load(&r->background) && task_self())
 		env_sleep_ns(core_env(r->core), NS_PER_MS);
 	registry_free(r);
+}
+
+void scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, unsigned n)
+{
+	r->ntags = 0;
+	for (unsigned i = 0; i < n && r->ntags < SCSI_GROUPS_MAX; i++) {
+		unsigned k = 0;
+		while (k < r->ntags && r->tags[k] != tags[i])
+			k++;
+		if (k == r->ntags)
+			r->tags[r->ntags++] = tags[i];
+	}
 }
 
 void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort)

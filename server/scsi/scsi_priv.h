@@ -76,9 +76,9 @@ struct scsi_lu {
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
 	struct qos qos;
 	struct qos_limits limits; /* as the metadata has them; its reactor's */
-	_Atomic uint16_t owner;		/* the target port group of the controller that owns it */
-	_Atomic bool moving;		/* to another */
-	_Atomic uint8_t moved;		/* by whom last: status code of alua.c */
+	_Atomic uint16_t owner;	  /* the target port group of the controller that owns it */
+	_Atomic bool moving;	  /* to another */
+	_Atomic uint8_t moved;	  /* by whom last: status code of alua.c */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 };
@@ -199,6 +199,15 @@ void nexus_ua_luns_told(struct scsi_nexus *n);
 void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
 			const struct scsi_lu *lu, uint32_t uas);
 
+/*
+ * Relative target port identifier: a target port is a target and a portal group. Group 1 has the
+ * target's number, further groups that and theirs above it (15 of them for 4,095 targets).
+ */
+static inline uint16_t port_number(uint16_t target_port, uint16_t tag)
+{
+	return tag <= 1 ? target_port : (uint16_t)(target_port | ((tag - 1u) & 15) << 12);
+}
+
 /* ---- asymmetric access (alua.h) ---- */
 
 enum alua_state { /* SPC-4 table 252 */
@@ -291,6 +300,8 @@ struct scsi_registry {
 	unsigned ntargets;
 	struct scsi_auth discovery;
 	struct alua alua;
+	uint16_t tags[SCSI_GROUPS_MAX]; /* portal groups there are; fixed before sessions */
+	unsigned ntags;
 	uint64_t listing; /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
 	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */

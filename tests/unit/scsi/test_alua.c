@@ -66,14 +66,16 @@ START_TEST(all_ports_of_a_unit_are_told)
 	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
 	ck_assert_uint_eq(fx->in[11], 2);
 	ck_assert_uint_eq(be16_get(fx->in + 18), 102);
-	/* a second controller brings its portal group tag, and its group */
+	/* a second controller brings its portal group, and its target port group */
+	scsi_registry_set_groups(fx->registry, (uint16_t[]){1, 2, 1}, 3);
 	ck_assert_int_eq(alua_add_ports(&fx->registry->alua, 2, 9), 0);
 	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
-	ck_assert_uint_eq(be32_get(fx->in), 24);
-	ck_assert_uint_eq(fx->in[11], 1);
-	ck_assert_uint_eq(fx->in[16], ALUA_NON_OPTIMIZED);
-	ck_assert_uint_eq(be16_get(fx->in + 18), 9);
-	ck_assert_uint_eq(be16_get(fx->in + 26), 102);
+	ck_assert_uint_eq(be32_get(fx->in), 32);
+	ck_assert_uint_eq(fx->in[11], 2);
+	ck_assert_uint_eq(fx->in[20], ALUA_NON_OPTIMIZED);
+	ck_assert_uint_eq(be16_get(fx->in + 22), 9);
+	ck_assert_uint_eq(be16_get(fx->in + 30), 0x1000 | 101);
+	ck_assert_uint_eq(be16_get(fx->in + 34), 0x1000 | 102);
 	ck_assert_uint_eq(alua_group(fx->a), 1);
 	/* ownership moves: all but the one that asked are told */
 	uint8_t list[12] = {0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 1};
@@ -83,7 +85,7 @@ START_TEST(all_ports_of_a_unit_are_told)
 	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
 	ck_assert_uint_eq(fx->in[4], ALUA_NON_OPTIMIZED);
 	ck_assert_uint_eq(fx->in[9], 1); /* explicit */
-	ck_assert_uint_eq(fx->in[16], 0x80 | ALUA_OPTIMIZED);
+	ck_assert_uint_eq(fx->in[20], 0x80 | ALUA_OPTIMIZED);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x28, [8] = 1), NULL, 512), SCSI_GOOD);
 	ck_assert(alua_set_owner(fx->registry, lu0(), 1, NULL));
 	expect_ua(fx->a);
