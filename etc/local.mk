@@ -2,7 +2,7 @@ EXTRA_DIST += etc/isthmus.yaml etc/isthmusd.service.in
 
 # The sample is installed beside where the real one belongs, never over it.
 exampledir = $(docdir)/examples
-dist_example_DATA = etc/isthmus.yaml
+dist_example_DATA = etc/isthmus.yaml etc/multipath-isthmus.conf
 
 unitdir = $(prefix)/lib/systemd/system
 nodist_unit_DATA = etc/isthmusd.service
