@@ -4,10 +4,10 @@ libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.
 	blockcore/pool/pool_parity_io.c blockcore/pool/pool_parity_sync.c \
 	blockcore/pool/pool_stripe.c blockcore/pool/pool_stripe.h \
 	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
-	blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
+	blockcore/pool/pool_fill.c blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
 	blockcore/pool/pool_resync.c
 
-check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity
+check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity tests/unit/pool/test_fill
 tests_unit_pool_test_pool_SOURCES = tests/unit/pool/test_pool.c tests/unit/pool/rig.c \
 	tests/unit/pool/rig.h
 tests_unit_pool_test_pool_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -16,3 +16,7 @@ tests_unit_pool_test_parity_SOURCES = tests/unit/pool/test_parity.c tests/unit/p
 	tests/unit/pool/rig.h
 tests_unit_pool_test_parity_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_pool_test_parity_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+tests_unit_pool_test_fill_SOURCES = tests/unit/pool/test_fill.c tests/unit/pool/rig.c \
+	tests/unit/pool/rig.h
+tests_unit_pool_test_fill_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_pool_test_fill_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -260,6 +260,10 @@ static int drop_position(struct pool *p, unsigned position, const char *why)
 {
 	int rc = 0;
 	bool went = false, ask = false;
+	if (atomic_exchange(&p->filling[position], false)) {
+		disk_fail(p->disks[position], why);
+		return 0;
+	}
 	pthread_mutex_lock(&p->lock);
 	if (!atomic_load(&p->in[position])) {
 		rc = 0;
@@ -346,5 +350,6 @@ void pool_stats(const struct pool *p, struct pool_stats *ret)
 	    .read_repairs = atomic_load(&p->read_repairs),
 	    .resync_fixed = atomic_load(&p->resync_fixed),
 	    .lost = atomic_load(&p->nlost),
+	    .filled = atomic_load(&p->nfilled),
 	};
 }

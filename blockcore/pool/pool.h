@@ -16,9 +16,10 @@
  * (k / columns) * chunk + L % chunk of its disks' data (DISK_DATA_OFF on). Rows of raid5 and raid6:
  * pool_stripe.h.
  *
- * States of a position: IN (holds the data), OUT (missing, failed, or was once; never used until
- * the pool is assembled anew). A pool with a column without any IN disk is offline; one with parity
- * when more are OUT than it has parity chunks in a row.
+ * States of a position: IN (holds the data), OUT (missing, failed, or was once; not used until the
+ * pool is assembled anew), FILLING (a disk that takes its place: it gets every write, and is read
+ * up to where it has been filled; then it is IN). A pool with a column without any IN disk is
+ * offline; one with parity when more are OUT than it has parity chunks in a row.
  */
 #ifndef ISTHMUS_BLOCKCORE_POOL_H
 #define ISTHMUS_BLOCKCORE_POOL_H
@@ -111,10 +112,28 @@ void pool_resync_need(struct pool *p);
 bool pool_resync_needed(const struct pool *p);
 void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
 
+/*
+ * Rebuilding a position that is OUT onto disk d, which may be the one it had. pool_fill_begin():
+ * -EBUSY the position is not OUT, -ENOSPC the disk is too small. From then on it gets every write.
+ */
+int pool_fill_begin(struct pool *p, unsigned position, struct disk *d);
+/*
+ * Waits, as a background task. Fills what is used, and makes the position IN; the caller writes
+ * that to the metadata. -ERR_SHUTDOWN when stopped (pool_resync_stop()); any other error ended the
+ * filling, and the position is OUT: -ERR_MEDIUM, something could not be read from any copy.
+ */
+int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused);
+bool pool_filling(const struct pool *p, unsigned position);
+void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
+/* Bytes a second that filling and resyncing may take while the pool is in use; 0: what is left
+ * over. */
+void pool_set_rate(struct pool *p, uint64_t bytes_per_s);
+
 struct pool_stats {
 	uint64_t read_repairs; /* bad copies rewritten from a good one */
 	uint64_t resync_fixed; /* ranges that differed */
 	uint64_t lost;	       /* positions that went OUT in use */
+	uint64_t filled;       /* positions that came IN again */
 };
 void pool_stats(const struct pool *p, struct pool_stats *ret);
 

@@ -27,8 +27,10 @@ struct pool {
 	unsigned data, parity; /* columns that hold data, and parity (RAID 5: 1, 6: 2) */
 	uint32_t chunk;
 	uint64_t extent_size, extents;
-	struct disk *disks[POOL_DISKS_MAX];
+	_Atomic(struct disk *) disks[POOL_DISKS_MAX];
 	atomic_bool in[POOL_DISKS_MAX];
+	atomic_bool filling[POOL_DISKS_MAX];
+	_Atomic uint64_t filled[POOL_DISKS_MAX]; /* bytes of its data that are good */
 	atomic_bool resync_needed;
 	struct pool_locks locks;
 
@@ -49,7 +51,9 @@ struct pool {
 	void *arg;
 
 	atomic_bool resync_stop;
-	_Atomic uint64_t resync_done, resync_total;
+	_Atomic uint64_t resync_done, resync_total, fill_done, fill_total;
+	_Atomic uint64_t rate; /* bytes a second of background work */
+	_Atomic uint64_t nfilled;
 	_Atomic uint64_t read_repairs, resync_fixed, nlost;
 };
 
@@ -74,6 +78,22 @@ static inline unsigned pool_position(const struct pool *p, unsigned column, unsi
 	return column * p->copies + copy;
 }
 
+/* What the position holds up to byte `end` of its data is good. */
+static inline bool pool_readable(const struct pool *p, unsigned position, uint64_t end)
+{
+	if (atomic_load_explicit(&p->in[position], memory_order_acquire))
+		return true;
+	return atomic_load_explicit(&p->filling[position], memory_order_acquire) &&
+	       end <= atomic_load_explicit(&p->filled[position], memory_order_acquire);
+}
+
+/* The position gets every write. */
+static inline bool pool_writable(const struct pool *p, unsigned position)
+{
+	return atomic_load_explicit(&p->in[position], memory_order_acquire) ||
+	       atomic_load_explicit(&p->filling[position], memory_order_acquire);
+}
+
 /* One position. Offsets are of the column. */
 int pool_copy_readv(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off);
@@ -81,7 +101,7 @@ int pool_copy_writev(struct pool *p, unsigned position, const struct iovec *iov,
 		     uint64_t off, unsigned flags);
 /* An error that says the disk is bad, rather than the request or the memory. */
 bool pool_disk_error(int rc);
-/* Drops the position for an error of its disk, unless it is the last copy. */
+/* Drops the position for an error of its disk, unless it is the last copy; ends its filling. */
 void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc);
 /* Waits until no lost position is unrecorded; an error when that could not be done. */
 int pool_wait_recorded(struct pool *p);
@@ -90,9 +110,16 @@ int pool_wait_recorded(struct pool *p);
  * be spared. */
 int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len);
 int pool_io_flush(struct bdev *b);
+/* Pauses background work that has done `bytes` since *since, as the rate and the users want. */
+void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since);
+/* Reads a range of one region of a mirrored column from the first copy that can, in pieces where it
+ * must. Alone in the region. */
+int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len);
 
 /* Parity pools: parity of the row is made anew when it is written next, not updated. */
 void pool_suspect_row(struct pool *p, uint64_t row);
+/* Waits. Writes to a position that is FILLING what the row has there. */
+int pool_fill_row(struct pool *p, uint64_t row, unsigned position);
 /* Waits. Makes the parity of a row right by its data, where all of that can be read; counts what
  * was wrong. */
 int pool_sync_row(struct pool *p, uint64_t row, uint64_t *ret_fixed);

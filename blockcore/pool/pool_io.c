@@ -94,7 +94,7 @@ static int copies_run(struct pool *p, void (*fn)(void *), struct copy_io *io, un
 	bool any = false;
 	fan_run(fn, io, sizeof(*io), n);
 	for (unsigned i = 0; i < n; i++) {
-		any |= io[i].rc == 0;
+		any |= io[i].rc == 0 && atomic_load(&p->in[io[i].position]);
 		if (io[i].rc && (rc == 0 || !pool_disk_error(io[i].rc)))
 			rc = io[i].rc;
 	}
@@ -114,7 +114,7 @@ static unsigned column_copies(struct pool *p, const struct copy_io *like, unsign
 	unsigned n = 0;
 	for (unsigned c = 0; c < p->copies; c++) {
 		unsigned pos = pool_position(p, column, c);
-		if (!atomic_load_explicit(&p->in[pos], memory_order_acquire))
+		if (!pool_writable(p, pos))
 			continue;
 		io[n] = *like;
 		io[n++].position = pos;
@@ -159,10 +159,11 @@ static int column_read_any(struct pool *p, unsigned column, const struct iovec *
 			   uint64_t off, unsigned first, unsigned *ret_bad, unsigned *ret_good)
 {
 	int rc = -EIO;
+	uint64_t end = off + iov_bytes(iov, iovcnt);
 	*ret_bad = 0;
 	for (unsigned i = 0; i < p->copies; i++) {
 		unsigned c = (first + i) % p->copies, pos = pool_position(p, column, c);
-		if (!atomic_load_explicit(&p->in[pos], memory_order_acquire))
+		if (!pool_readable(p, pos, end))
 			continue;
 		rc = pool_copy_readv(p, pos, iov, iovcnt, off);
 		*ret_good = c;
@@ -244,6 +245,23 @@ static int column_read_pieces(struct pool *p, unsigned column, const struct iove
 		off += len;
 	}
 	return 0;
+}
+
+int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len)
+{
+	struct iovec iov = {buf, len};
+	unsigned bad, good;
+	int rc = column_read_any(p, column, &iov, 1, off, 0, &bad, &good);
+	for (uint64_t at = 0, n; rc == -ERR_MEDIUM && at < len; at += n) {
+		n = MIN(len - at, MAX(4096, p->io.block_size));
+		iov = (struct iovec){buf + at, n};
+		int one = column_read_any(p, column, &iov, 1, off + at, 0, &bad, &good);
+		if (one)
+			return one;
+		if (at + n == len)
+			return 0;
+	}
+	return rc;
 }
 
 static int column_read(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
@@ -373,7 +391,7 @@ int pool_io_flush(struct bdev *b)
 	unsigned n = 0;
 	int rc = 0;
 	for (unsigned i = 0; i < p->ndisks; i++)
-		if (atomic_load_explicit(&p->in[i], memory_order_acquire))
+		if (pool_writable(p, i))
 			io[n++] = (struct copy_io){.p = p, .position = i};
 	if (pool_state(p) == POOL_OFFLINE)
 		return -EIO;
@@ -396,7 +414,7 @@ int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len)
 	unsigned n = 0;
 	int rc = 0;
 	for (unsigned i = 0; i < p->ndisks; i++)
-		if (atomic_load_explicit(&p->in[i], memory_order_acquire))
+		if (pool_writable(p, i))
 			io[n++] = (struct copy_io){.p = p, .position = i, .off = off, .len = len};
 	fan_run(copy_zero, io, sizeof(io[0]), n);
 	for (unsigned i = 0; i < n; i++) {

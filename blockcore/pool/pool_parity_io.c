@@ -12,8 +12,9 @@
  *   update  old data of what is written and old parity are read; parity takes the change
  *   recode  the data elements that are not written are read (or decoded), then encode
  *
- * Update carries an error of the row on: it is not used where the row may not be consistent
- * (a resync is needed, or somebody asked for another copy of it).
+ * Update carries an error of the row on: it is not used where the row may not be consistent (a
+ * resync is needed, somebody asked for another copy of it), nor for zeros: space is zeroed before
+ * it is used, and what blank disks held had no parity.
  *
  * Called from any reactor. Allocates nothing: slices have memory made with the pool, and who waits
  * for it holds no memory yet.
@@ -143,7 +144,7 @@ static void piece_read(void *item)
 	struct piece *io = item;
 	unsigned pos = stripe_position(io->p, io->row, io->elem);
 	io->rc = -EIO;
-	if (atomic_load_explicit(&io->p->in[pos], memory_order_acquire))
+	if (pool_readable(io->p, pos, io->row * io->p->chunk + io->lo + io->len))
 		io->rc =
 		    pool_copy_readv(io->p, pos, io->iov, io->n, io->row * io->p->chunk + io->lo);
 	if (pool_disk_error(io->rc))
@@ -230,7 +231,7 @@ static void update(struct stripe *s, uint64_t written, const struct stripe_sourc
 
 static int try_update(struct stripe *s, uint64_t written, const struct stripe_source *src)
 {
-	uint64_t need = written | (stripe_parity(s->p) & ~s->bad);
+	uint64_t need = written | (stripe_parity(s->p) & ~s->out);
 	int rc = stripe_read(s, need);
 	if (rc)
 		return rc;
@@ -240,12 +241,16 @@ static int try_update(struct stripe *s, uint64_t written, const struct stripe_so
 	return 0;
 }
 
-/* The parity elements of the slice as they are with what is written; in their bufs. */
-static int make_parity(struct stripe *s, uint64_t written, const struct stripe_source *src)
+/*
+ * The parity elements of the slice as they are with what is written; in their bufs. fresh: what is
+ * there was never written by anybody, and parity need not belong to it.
+ */
+static int make_parity(struct stripe *s, uint64_t written, const struct stripe_source *src,
+		       bool fresh)
 {
 	struct pool *p = s->p;
-	uint64_t rest = stripe_data(p) & ~written, parity = stripe_parity(p) & ~s->bad;
-	bool may = !(written & s->bad) && !row_suspect(p, s->row);
+	uint64_t rest = stripe_data(p) & ~written, parity = stripe_parity(p) & ~s->out;
+	bool may = !((written | parity) & s->bad) && !fresh && !row_suspect(p, s->row);
 	int rc = -EAGAIN;
 	if (parity == 0)
 		return 0;
@@ -306,9 +311,12 @@ static int write_slice(struct row_write *w, const struct stripe_band *b, uint32_
 	find_sources(&s, b, w->c, w->off, src);
 	for (unsigned j = w->p->data; j < w->p->ndisks; j++)
 		src[j] = (struct stripe_source){NULL, 0};
-	int rc = make_parity(&s, written, src);
+	int rc = make_parity(&s, written, src, !w->c.iov);
+	/* What had to be decoded for a disk that is being filled goes there as well: parity counts
+	 * on it. */
 	if (rc == 0)
-		rc = stripe_write(&s, written | stripe_parity(w->p), src, w->flags);
+		rc = stripe_write(&s, written | stripe_parity(w->p) | (s.bad & s.loaded), src,
+				  w->flags);
 	stripe_end(&s);
 	return rc;
 }

@@ -1,4 +1,4 @@
-/* Making the parity of a row right: after an unclean close, and when rows are looked over. */
+/* Whole rows in the background: making parity right, filling a disk that takes another's place. */
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/err.h"
 #include <string.h>
@@ -36,6 +36,33 @@ static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, u
 		*fixed += rc == 0 && wrong;
 	}
 	stripe_end(&s);
+	return rc;
+}
+
+static int fill_slice(struct pool *p, uint64_t row, unsigned elem, uint32_t lo, uint32_t len)
+{
+	struct stripe s;
+	uint64_t bit = 1ull << elem;
+	stripe_begin(&s, p, row, lo, len);
+	int rc = stripe_load(&s, bit);
+	if (rc == 0)
+		rc = stripe_write(&s, bit, NULL, 0);
+	stripe_end(&s);
+	return rc;
+}
+
+int pool_fill_row(struct pool *p, uint64_t row, unsigned position)
+{
+	unsigned elem = 0;
+	int rc = 0;
+	while (stripe_position(p, row, elem) != position)
+		elem++;
+	pool_lock_alone(&p->locks, 0, row * p->chunk);
+	for (uint32_t lo = 0, n; lo < p->chunk && rc == 0; lo += n) {
+		n = MIN(p->chunk - lo, STRIPE_SLICE);
+		rc = fill_slice(p, row, elem, lo, n);
+	}
+	pool_unlock_alone(&p->locks, 0, row * p->chunk);
 	return rc;
 }
 

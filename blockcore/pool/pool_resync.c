@@ -20,6 +20,7 @@
 struct resync {
 	struct pool *p;
 	uint8_t *truth, *other; /* POOL_REGION each */
+	uint64_t since;
 };
 
 void pool_resync_need(struct pool *p)
@@ -105,10 +106,33 @@ static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t
 
 static bool busy(const struct pool *p)
 {
-	for (unsigned i = 0; i < p->ndisks; i++)
-		if (p->disks[i] && disk_in_flight(p->disks[i]))
+	for (unsigned i = 0; i < p->ndisks; i++) {
+		const struct disk *d = atomic_load(&p->disks[i]);
+		if (d && disk_in_flight(d))
 			return true;
+	}
 	return false;
+}
+
+void pool_set_rate(struct pool *p, uint64_t bytes_per_s)
+{
+	atomic_store(&p->rate, bytes_per_s);
+}
+
+void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since)
+{
+	uint64_t rate = atomic_load(&p->rate), now = env_now_ns(p->env), pause = 0;
+	if (busy(p))
+		pause = RESYNC_PAUSE;
+	if (rate) {
+		uint64_t due = *since + bytes * NS_PER_S / rate;
+		pause = MAX(pause, due > now ? due - now : 0);
+	}
+	if (pause)
+		env_sleep_ns(p->env, pause);
+	else
+		task_yield();
+	*since = env_now_ns(p->env);
 }
 
 static int sync_column(struct resync *r, struct column_range c)
@@ -125,10 +149,7 @@ static int sync_column(struct resync *r, struct column_range c)
 			return rc;
 		atomic_fetch_add(&p->resync_done, n);
 		off += n;
-		if (busy(p))
-			env_sleep_ns(p->env, RESYNC_PAUSE);
-		else
-			task_yield();
+		pool_pace(p, n, &r->since);
 	}
 	return 0;
 }
@@ -145,10 +166,7 @@ static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
 			return -ERR_SHUTDOWN;
 		rc = pool_sync_row(p, at / bytes, &fixed);
 		atomic_fetch_add(&p->resync_done, n);
-		if (busy(p))
-			env_sleep_ns(p->env, RESYNC_PAUSE);
-		else
-			task_yield();
+		pool_pace(p, n, &r->since);
 	}
 	atomic_fetch_add(&p->resync_fixed, fixed);
 	return rc;
@@ -178,7 +196,7 @@ static int sync_runs(struct resync *r, const struct extent_run *used, size_t nus
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
 {
 	CHECK(p, POOL_MAGIC);
-	struct resync r = {.p = p};
+	struct resync r = {.p = p, .since = env_now_ns(p->env)};
 	uint64_t total = 0;
 	int rc = 0;
 	for (size_t i = 0; i < nused; i++)

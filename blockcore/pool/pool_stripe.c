@@ -133,12 +133,15 @@ void stripe_begin(struct stripe *s, struct pool *p, uint64_t row, uint32_t lo, u
 	s->row = row;
 	s->lo = lo;
 	s->len = len;
-	s->bad = s->failed = s->loaded = 0;
+	s->bad = s->out = s->failed = s->loaded = 0;
 	s->mem = buf_take(p->bufs);
 	for (unsigned e = 0; e < p->ndisks; e++) {
 		s->buf[e] = s->mem->bytes + (size_t)e * STRIPE_SLICE;
-		if (!atomic_load_explicit(&p->in[stripe_position(p, row, e)], memory_order_acquire))
+		unsigned pos = stripe_position(p, row, e);
+		if (!pool_readable(p, pos, row * p->chunk + lo + len))
 			s->bad |= 1ull << e;
+		if (!pool_writable(p, pos))
+			s->out |= 1ull << e;
 	}
 }
 
@@ -230,15 +233,8 @@ int stripe_write(struct stripe *s, uint64_t elems, const struct stripe_source *s
 {
 	struct elem_io io[PARITY_ELEMS];
 	struct pool *p = s->p;
-	uint64_t out = 0;
 	int rc = 0;
-	for (uint64_t m = elems; m; m &= m - 1) {
-		unsigned e = (unsigned)__builtin_ctzll(m);
-		if (!atomic_load_explicit(&p->in[stripe_position(p, s->row, e)],
-					  memory_order_acquire))
-			out |= 1ull << e;
-	}
-	unsigned n = list_elems(s, elems & ~out, io);
+	unsigned n = list_elems(s, elems & ~s->out, io);
 	for (unsigned i = 0; i < n; i++) {
 		io[i].flags = flags;
 		if (src)

@@ -49,6 +49,7 @@ struct stripe {
 	uint64_t row;
 	uint32_t lo, len;
 	uint64_t bad;	 /* not to be read: the disk is out, or could not read it just now */
+	uint64_t out;	 /* of these: not to be written either */
 	uint64_t failed; /* of these: a disk in use that could not read */
 	uint64_t loaded; /* buf[] holds what the row holds */
 	struct stripe_buf *mem;

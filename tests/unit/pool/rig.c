@@ -5,6 +5,8 @@
 #include <string.h>
 #include <errno.h>
 
+bool rig_junk;
+
 static void record_task(void *arg)
 {
 	struct rig *r = arg;
@@ -27,6 +29,10 @@ void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk)
 		char name[16];
 		snprintf(name, sizeof(name), "d%u", i);
 		r->sd[i] = sim_disk_new(r->sim, name, DISK_SIZE);
+		if (rig_junk) {
+			memset(sim_disk_bytes(r->sd[i]) + DISK_DATA_OFF, 0x5b + (int)i, 24 * MIB);
+			sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, 24 * MIB);
+		}
 		ck_assert_int_eq(
 		    disk_open(&r->d[i], sim_env(r->sim), name, sim_disk_open(r->sd[i]), NULL), 0);
 		struct disk_label l = {.position = i};
@@ -49,6 +55,7 @@ void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk)
 
 void rig_close(struct rig *r)
 {
+	env_sleep_ns(sim_env(r->sim), NS_PER_S); /* a lost disk may be about to be recorded */
 	pool_free(r->p);
 	for (unsigned i = 0; i < r->n; i++)
 		disk_close(r->d[i]);

@@ -23,6 +23,8 @@ struct rig {
 	int record_err;
 };
 
+/* The disks of the next pool hold junk, as used ones do. */
+extern bool rig_junk;
 void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk);
 void rig_close(struct rig *r);
 /* Random requests in the first HISTORY_SPAN bytes, which hold zeros before; ends with a look at all

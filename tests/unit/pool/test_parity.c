@@ -178,7 +178,7 @@ static unsigned wrong_rows(struct rig *r)
 	uint8_t *fresh[PARITY_MAX], *e[PARITY_ELEMS];
 	for (unsigned j = 0; j < PARITY_MAX; j++)
 		fresh[j] = malloc(p->chunk);
-	for (uint64_t row = 0; row * stripe_row_bytes(p) < HISTORY_SPAN; row++) {
+	for (uint64_t row = 0; (row + 1) * stripe_row_bytes(p) <= HISTORY_SPAN; row++) {
 		for (unsigned i = 0; i < p->ndisks; i++)
 			e[i] = elem_bytes(r, row, i);
 		parity_encode(p->code, p->chunk, e, fresh);
@@ -212,7 +212,9 @@ static void loss_task(void *arg)
 {
 	struct rig *r = arg;
 	uint8_t *buf = malloc(MIB);
+	rig_junk = true;
 	rig_open(r, losses[loss].level, losses[loss].n, losses[loss].chunk);
+	zero_all(r);
 	ck_assert_uint_eq(pool_copies(r->p), 1 + r->p->parity);
 	history(r, 60);
 	ck_assert_uint_eq(wrong_rows(r), 0);
