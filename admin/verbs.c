@@ -40,6 +40,24 @@ static const struct admin_arg disk_wipe_args[] = {
     {"force", ADMIN_FLAG, "also when its label says it belongs to another array or pool"},
     END,
 };
+static const struct admin_arg disk_spare_args[] = {
+    {"disk", POS, "path of a configured disk that is blank or free"},
+    {"remove", ADMIN_FLAG, "it is no spare any more"},
+    END,
+};
+static const struct admin_arg pool_replace_args[] = {
+    {"name", POS, "name of the pool"},
+    {"disk", POS, "the disk that failed or is missing, by the path the pool last saw"},
+    {"new", POS_OPT, "the disk that takes its place (default: the same one, filled anew)"},
+    {"force", ADMIN_FLAG, "also when the disk is in use: it is taken out first"},
+    END,
+};
+static const struct admin_arg pool_set_args[] = {
+    {"name", POS, "name of the pool"},
+    {"rebuild-rate", ADMIN_SIZE,
+     "bytes a second that rebuild and resync take while the pool is in use; 0: what is left over"},
+    END,
+};
 static const struct admin_arg pool_create_args[] = {
     {"name", POS, "name of the new pool"},
     {"disk", POS | ADMIN_LIST, "paths of configured blank disks, in order"},
@@ -285,10 +303,15 @@ const struct verb verb_table[] = {
      NULL},
     {"disk.wipe", VERB_CONTROLLER, 0, disk_wipe_args, "remove the label from a disk of no pool",
      NULL},
+    {"disk.spare", VERB_CONTROLLER, 0, disk_spare_args,
+     "keep a disk ready to take the place of one that a pool loses", NULL},
     {"pool.create", VERB_CONTROLLER, VERB_LONG, pool_create_args, "make a pool of blank disks",
      NULL},
     {"pool.list", VERB_CONTROLLER, 0, no_args, "list pools with state, size and free space", NULL},
     {"pool.show", VERB_CONTROLLER, 0, name_only, "show one pool and its disks", NULL},
+    {"pool.set", VERB_CONTROLLER, 0, pool_set_args, "change a pool", NULL},
+    {"pool.replace", VERB_CONTROLLER, VERB_LONG, pool_replace_args,
+     "fill a disk in place of one that was lost", NULL},
     {"pool.remove", VERB_CONTROLLER, 0, name_only, "remove an empty pool; its disks become blank",
      NULL},
     {"volume.create", VERB_CONTROLLER, VERB_LONG, volume_create_args, "make a volume", NULL},

@@ -228,7 +228,10 @@ static void core_free(struct core *c)
 	meta_close(c->meta);
 	for (unsigned i = 0; i < c->ndisks; i++)
 		disk_close(c->disks[i]);
+	for (unsigned i = 0; i < c->nretired; i++)
+		disk_close(c->retired[i]);
 	free(c->disks);
+	free(c->retired);
 	pthread_rwlock_destroy(&c->lock);
 	c->magic = 0;
 	free(c);

@@ -8,24 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The pool that counts on a disk by the metadata; NULL: none. */
-static const Isthmus__Pool *pool_of(struct core *c, const struct disk *d, size_t *ret_position)
-{
-	const Isthmus__ArrayMeta *am = meta_get(c->meta);
-	for (size_t i = 0; i < am->n_pools; i++)
-		for (size_t j = 0; j < am->pools[i]->n_disks; j++) {
-			const Isthmus__PoolDisk *pd = am->pools[i]->disks[j];
-			bool same = disk_state(d) == DISK_MISSING
-					? strcmp(pd->path, disk_path(d)) == 0
-					: memcmp(pd->uuid.data, disk_label(d)->disk_uuid, 16) == 0;
-			if (same) {
-				*ret_position = j;
-				return am->pools[i];
-			}
-		}
-	return NULL;
-}
-
 /* The word for the admin: an online disk that its pool does without is "out", one that is not
  * what was opened and cannot be done without, or returns errors, "failing". */
 static const char *state_word(struct core *c, const struct disk *d, const Isthmus__Pool *mp,
@@ -35,9 +17,11 @@ static const char *state_word(struct core *c, const struct disk *d, const Isthmu
 	if (s != DISK_ONLINE)
 		return disk_state_name(s);
 	if (!mp)
-		return "free";
+		return core_disk_spare(c, d) ? "spare" : "free";
 	const struct core_pool *cp = core_pool_find(c, mp->name);
 	char reason[160];
+	if (cp && cp->pool && pool_filling(cp->pool, (unsigned)position))
+		return "filling";
 	if (!cp || !cp->pool || !pool_disk_in(cp->pool, (unsigned)position))
 		return "out";
 	disk_reason((struct disk *)d, reason);
@@ -78,12 +62,12 @@ void core_admin_put_disks(struct core *c, struct admin_call *call, const char *p
 	for (unsigned i = 0; i < c->ndisks; i++) {
 		struct disk *d = c->disks[i];
 		size_t position = 0;
-		const Isthmus__Pool *mp = pool_of(c, d, &position);
+		const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
 		if (pool && (!mp || strcmp(mp->name, pool) != 0))
 			continue;
 		const char *state = state_word(c, d, mp, position);
 		bool well = strcmp(state, "online") == 0 || strcmp(state, "free") == 0 ||
-			    strcmp(state, "blank") == 0;
+			    strcmp(state, "blank") == 0 || strcmp(state, "spare") == 0;
 		if (bad && well)
 			continue;
 		if (!table)
@@ -116,11 +100,14 @@ static int verb_wipe(struct admin_call *call, void *arg)
 				   "see `isthmus disk list`; disks are added in the configuration "
 				   "file",
 				   "disk '%s' is not configured", path);
-	const Isthmus__Pool *mp = pool_of(c, d, &position);
+	const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
 	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
 	if (cp && cp->pool && pool_disk_in(cp->pool, (unsigned)position))
 		return admin_error(call, -EBUSY, "remove the pool first",
 				   "disk '%s' is in use by pool '%s'", path, mp->name);
+	if (core_disk_spare(c, d))
+		return admin_error(call, -EBUSY, "`isthmus disk spare --remove` frees it",
+				   "disk '%s' is a spare", path);
 	disk_reason(d, why);
 	enum disk_state s = disk_state(d);
 	if (s == DISK_MISSING)
@@ -139,11 +126,31 @@ static int verb_wipe(struct admin_call *call, void *arg)
 	return 0;
 }
 
+static int verb_spare(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	const char *path = core_admin_text(call, "disk");
+	struct disk *d = core_disk_find(c, path);
+	char why[CORE_WHY_LEN] = "";
+	int rc;
+	if (admin_arg_flag(call, "remove"))
+		rc = core_spare_remove(c, path, why);
+	else if (d)
+		rc = core_spare_add(c, d, why);
+	else
+		return admin_error(call, -ENOENT,
+				   "see `isthmus disk list`; disks are added in the configuration "
+				   "file",
+				   "disk '%s' is not configured", path);
+	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
 int core_admin_disk(struct core *c, struct admin_server *s)
 {
 	static const struct core_verb verbs[] = {
 	    {"disk.list", verb_list},
 	    {"disk.wipe", verb_wipe},
+	    {"disk.spare", verb_spare},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

@@ -6,15 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
-static void put_copies(struct admin_call *call, const struct core_pool *cp)
+static unsigned percent(uint64_t done, uint64_t total)
+{
+	return (unsigned)(total ? MIN(done, total) * 100 / total : 0);
+}
+
+/* What is being made right in the background. */
+static void put_work(struct admin_call *call, const struct core_pool *cp)
 {
 	uint64_t done, total;
-	if (!cp || !cp->pool || !pool_resync_needed(cp->pool)) {
-		admin_put_text(call, "resync", "%s", "");
-		return;
+	if (cp && cp->pool && pool_resync_needed(cp->pool)) {
+		pool_resync_progress(cp->pool, &done, &total);
+		admin_put_text(call, "work", "resync %u%%", percent(done, total));
+	} else if (cp && cp->filling) {
+		pool_fill_progress(cp->pool, &done, &total);
+		admin_put_text(call, "work", "rebuild %u%%", percent(done, total));
+	} else {
+		admin_put_text(call, "work", "%s", "");
 	}
-	pool_resync_progress(cp->pool, &done, &total);
-	admin_put_text(call, "resync", "%u%%", (unsigned)(total ? done * 100 / total : 0));
 }
 
 static void put_pool(struct core *c, struct admin_call *call, const Isthmus__Pool *mp)
@@ -29,7 +38,7 @@ static void put_pool(struct core *c, struct admin_call *call, const Isthmus__Poo
 	admin_put_number(call, "disks", mp->n_disks);
 	admin_put_bytes(call, "size", size);
 	admin_put_bytes(call, "free", core_pool_free_bytes(c, mp->name));
-	put_copies(call, cp);
+	put_work(call, cp);
 }
 
 void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only)
@@ -65,6 +74,8 @@ static int verb_show(struct admin_call *call, void *arg)
 		admin_put_number(call, "copies", pool_copies(cp->pool));
 		admin_put_number(call, "read_repairs", st.read_repairs);
 		admin_put_number(call, "resync_fixed", st.resync_fixed);
+		admin_put_number(call, "rebuilt", st.filled);
+		admin_put_bytes(call, "rebuild_rate", mp->rebuild_rate);
 	} else if (cp) {
 		admin_put_text(call, "why", "%s", cp->why);
 	}
@@ -105,13 +116,130 @@ static int verb_remove(struct admin_call *call, void *arg)
 	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
+/* The position a path names: where the pool last saw it. */
+static int find_place(struct admin_call *call, struct core *c, struct pool_place *ret)
+{
+	const char *name = core_admin_text(call, "name"), *path = core_admin_text(call, "disk");
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), name);
+	ret->cp = core_pool_find(c, name);
+	if (!mp || !ret->cp)
+		return admin_error(call, -ENOENT, "see `isthmus pool list`",
+				   "there is no pool '%s'", name);
+	if (!ret->cp->pool || pool_state(ret->cp->pool) == POOL_OFFLINE)
+		return admin_error(
+		    call, -EIO, "attach the disks that are missing and restart the controller",
+		    "pool '%s' is offline: there is nothing to fill a disk from", name);
+	for (ret->position = 0; ret->position < mp->n_disks; ret->position++)
+		if (strcmp(mp->disks[ret->position]->path, path) == 0)
+			return 0;
+	return admin_error(call, -ENOENT, "see `isthmus pool show`", "pool '%s' knows no disk '%s'",
+			   name, path);
+}
+
+/* The disk to fill: there, and nobody else's. What failed or was missing is opened once more. */
+static int find_fresh(struct admin_call *call, struct core *c, const struct pool_place *at,
+		      struct disk **ret)
+{
+	const char *path = admin_arg_text(call, "new");
+	size_t position;
+	path = path ? path : core_admin_text(call, "disk");
+	struct disk *d = core_disk_find(c, path);
+	if (!d)
+		return admin_error(call, -ENOENT,
+				   "add it to the configuration file and restart the controller",
+				   "disk '%s' is not configured", path);
+	if (disk_state(d) == DISK_FAILED || disk_state(d) == DISK_MISSING)
+		d = core_disk_reopen(c, d);
+	if (!d)
+		return admin_error(call, -EIO, "attach it, or name another disk",
+				   "disk '%s' cannot be opened", path);
+	if (disk_state(d) == DISK_FOREIGN)
+		return admin_error(call, -ERR_FOREIGN, "`isthmus disk wipe --force` makes it blank",
+				   "disk '%s' carries another label", path);
+	const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
+	if (mp && (strcmp(mp->name, at->cp->name) != 0 || position != at->position))
+		return admin_error(call, -EBUSY, "name a disk that is free",
+				   "disk '%s' is in pool '%s'", path, mp->name);
+	*ret = d;
+	return 0;
+}
+
+static int verb_replace(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	struct pool_place at;
+	struct disk *d = NULL;
+	char why[CORE_WHY_LEN] = "";
+	int rc = find_place(call, c, &at);
+	if (rc)
+		return rc;
+	if (pool_filling(at.cp->pool, at.position))
+		return admin_error(call, -EBUSY, "see `isthmus pool list`",
+				   "the place of disk '%s' is being filled already",
+				   core_admin_text(call, "disk"));
+	if (pool_disk_in(at.cp->pool, at.position)) {
+		if (!admin_arg_flag(call, "force"))
+			return admin_error(
+			    call, -EBUSY,
+			    "--force takes it out first: until the new one is filled "
+			    "the pool has less redundancy",
+			    "disk '%s' is in use", core_admin_text(call, "disk"));
+		rc = pool_drop(at.cp->pool, pool_disk(at.cp->pool, at.position),
+			       "taken out to be replaced");
+		if (rc)
+			return admin_error(call, rc, "replace the failed disk first",
+					   "the pool cannot spare disk '%s'",
+					   core_admin_text(call, "disk"));
+	}
+	rc = find_fresh(call, c, &at, &d);
+	if (rc)
+		return rc;
+	rc = core_fill_onto(&at, d, why);
+	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
+struct rate_change {
+	const char *name;
+	uint64_t rate;
+};
+
+static int change_rate(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	const struct rate_change *ch = arg;
+	for (size_t i = 0; i < am->n_pools; i++)
+		if (strcmp(am->pools[i]->name, ch->name) == 0) {
+			am->pools[i]->rebuild_rate = ch->rate;
+			return 0;
+		}
+	snprintf(why, CORE_WHY_LEN, "there is no pool '%.80s'", ch->name);
+	return -ENOENT;
+}
+
+static int verb_set(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	struct rate_change ch = {.name = core_admin_text(call, "name")};
+	char why[CORE_WHY_LEN] = "";
+	int rc = admin_arg_size(call, "rebuild-rate", &ch.rate);
+	if (rc == -ENOENT)
+		return admin_error(call, -EINVAL, "--rebuild-rate SIZE, 0 for no limit",
+				   "nothing to set");
+	if (rc)
+		return rc;
+	rc = meta_update(c->meta, change_rate, &ch, why);
+	if (rc)
+		return core_admin_fail(call, rc, why);
+	struct core_pool *cp = core_pool_find(c, ch.name);
+	if (cp && cp->pool)
+		pool_set_rate(cp->pool, ch.rate);
+	return 0;
+}
+
 int core_admin_pool(struct core *c, struct admin_server *s)
 {
 	static const struct core_verb verbs[] = {
-	    {"pool.create", verb_create},
-	    {"pool.list", verb_list},
-	    {"pool.show", verb_show},
-	    {"pool.remove", verb_remove},
+	    {"pool.create", verb_create}, {"pool.list", verb_list},	  {"pool.show", verb_show},
+	    {"pool.remove", verb_remove}, {"pool.replace", verb_replace}, {"pool.set", verb_set},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

@@ -23,6 +23,7 @@ struct core_pool {
 	char name[64];
 	char why[160]; /* pool is NULL, or offline */
 	bool resyncing;
+	bool filling;	    /* a fill_task() is under way, or asked for */
 	bool recorded_open; /* stands in the metadata as not clean */
 	TAILQ_ENTRY(core_pool) link;
 };
@@ -46,6 +47,8 @@ struct core {
 	uint8_t array_uuid[16];
 	struct disk **disks; /* as configured */
 	unsigned ndisks;
+	struct disk **retired; /* opened anew since; pools and tasks may still name them */
+	unsigned nretired;
 	struct meta *meta;
 	struct cache *cache;
 	uint32_t adopted; /* cache pages */
@@ -83,6 +86,23 @@ void core_pool_lost(void *arg, struct pool *p);
 void core_meta_write_failed(void *arg, struct disk *d, int err);
 void core_pool_start_resync(struct core_pool *cp);
 int core_attach(struct core *c, const Isthmus__Volume *mv);
+/* Waits. The disk of that path opened once more in place of what it was; NULL: it cannot be. */
+struct disk *core_disk_reopen(struct core *c, struct disk *d);
+
+/* core_fill.c: disks that take the place of lost ones. On the owner. */
+struct pool_place {
+	struct core_pool *cp;
+	unsigned position;
+};
+/* Waits. The position is filled from now on onto `d`, which may be what it had. */
+int core_fill_onto(const struct pool_place *at, struct disk *d, char *why);
+/* Waits. Gives spares to positions that are OUT, and goes on with what was being filled. */
+void core_fill_resume(struct core_pool *cp);
+int core_spare_add(struct core *c, struct disk *d, char *why);
+int core_spare_remove(struct core *c, const char *path, char *why);
+/* By the metadata: what pool counts on the disk, or -1: none. */
+const Isthmus__Pool *core_disk_pool(struct core *c, const struct disk *d, size_t *ret_position);
+bool core_disk_spare(struct core *c, const struct disk *d);
 
 /* Extents. Both on the owner. */
 int core_pool_map(struct core *c, const char *pool, struct extent_map *ret);

@@ -44,6 +44,32 @@ static int open_disk(struct core *c, const char *path)
 	return rc;
 }
 
+struct disk *core_disk_reopen(struct core *c, struct disk *d)
+{
+	struct bdev *b = NULL;
+	struct disk *fresh;
+	unsigned i = 0;
+	while (i < c->ndisks && c->disks[i] != d)
+		i++;
+	struct disk **more = reallocarray(c->retired, c->nretired + 1, sizeof(*more));
+	if (i == c->ndisks || !more)
+		return NULL;
+	c->retired = more;
+	if (env_disk_open(c->env, disk_path(d), 0, &b) ||
+	    disk_open(&fresh, c->env, disk_path(d), b, ""))
+		return NULL;
+	if (disk_state(fresh) != DISK_ONLINE && disk_state(fresh) != DISK_BLANK) {
+		disk_close(fresh);
+		return NULL;
+	}
+	meta_disk_remove(c->meta, d);
+	if (disk_state(d) == DISK_ONLINE) /* nobody is to use it from here on */
+		disk_fail(d, "opened anew");
+	c->retired[c->nretired++] = d;
+	c->disks[i] = fresh;
+	return fresh;
+}
+
 static int open_disks(struct core *c, const struct core_opts *o)
 {
 	int rc = 0;
@@ -183,6 +209,8 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 				    mp->disks[i]->path);
 	}
 	int rc = pool_new(&cp->pool, &o);
+	if (rc == 0)
+		pool_set_rate(cp->pool, mp->rebuild_rate);
 	if (rc)
 		snprintf(cp->why, sizeof(cp->why), "%s",
 			 rc == -EINVAL ? "a disk is smaller than it was" : err_text(rc));
@@ -351,8 +379,10 @@ int core_open(struct core **ret, const struct core_opts *o)
 		core_abandon(c);
 		return rc;
 	}
-	TAILQ_FOREACH (cp, &c->pools, link)
+	TAILQ_FOREACH (cp, &c->pools, link) {
 		core_pool_start_resync(cp);
+		core_fill_resume(cp);
+	}
 	*ret = c;
 	return 0;
 }

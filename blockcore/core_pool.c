@@ -91,6 +91,8 @@ static void record_lost(void *arg)
 			    "pool %s: its failed disks could not be recorded, flushes fail: %s",
 			    cp->name, why);
 	pool_recorded(cp->pool, r.mask, rc);
+	if (rc == 0)
+		core_fill_resume(cp);
 	core_background_done(c);
 }
 
@@ -159,6 +161,8 @@ static void resync_task(void *arg)
 			    "pool %s: resync ended early and starts again at the next start: %s",
 			    cp->name, err_text(rc));
 	cp->resyncing = false;
+	if (rc == 0)
+		core_fill_resume(cp);
 	core_background_done(cp->core);
 }
 
@@ -219,6 +223,11 @@ static int plan_disk(struct pool_plan *p, const char *path, char *why)
 	}
 	if (disk_in_pool(meta_get(c->meta), d)) {
 		snprintf(why, CORE_WHY_LEN, "disk '%.100s' is in a pool already", path);
+		return -EBUSY;
+	}
+	if (core_disk_spare(c, d)) {
+		snprintf(why, CORE_WHY_LEN,
+			 "disk '%.100s' is a spare; `isthmus disk spare --remove` frees it", path);
 		return -EBUSY;
 	}
 	for (unsigned i = 0; i < p->n; i++)
@@ -418,10 +427,11 @@ static bool pool_reserved(const struct core *c, const char *name)
 int core_pool_remove(struct core *c, const char *name, char *why)
 {
 	struct core_pool *cp = core_pool_find(c, name);
-	if (cp && (pool_reserved(c, name) || cp->resyncing)) {
+	if (cp && (pool_reserved(c, name) || cp->resyncing || cp->filling)) {
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is busy (%s); try again when it is done",
 			 name,
 			 cp->resyncing ? "its copies are being compared"
+			 : cp->filling ? "a disk is being filled"
 				       : "a volume is being made or removed");
 		return -EBUSY;
 	}

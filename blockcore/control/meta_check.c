@@ -583,6 +583,18 @@ static int check_reservation(const struct checker *k, const Isthmus__Reservation
 	return nexuses_unique(k, v);
 }
 
+static int check_spares(const struct checker *k)
+{
+	const Isthmus__ArrayMeta *am = k->am;
+	if (am->n_spares > META_POOL_DISKS)
+		return bad(k, "spares: %zu, at most %d", am->n_spares, META_POOL_DISKS);
+	for (size_t i = 0; i < am->n_spares; i++)
+		if (am->spares[i]->uuid.len != 16)
+			return bad(k, "spare %s: uuid has %zu bytes", am->spares[i]->path,
+				   am->spares[i]->uuid.len);
+	return 0;
+}
+
 static int check_reservations(const struct checker *k)
 {
 	const Isthmus__ArrayMeta *am = k->am;
@@ -747,6 +759,8 @@ int meta_check(const Isthmus__ArrayMeta *am, char *why)
 		rc = check_reservations(&k);
 	if (rc == 0)
 		rc = check_discovery(&k);
+	if (rc == 0)
+		rc = check_spares(&k);
 	if (rc == 0)
 		rc = check_groups(&k);
 	if (rc == 0)

@@ -114,8 +114,10 @@ void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *re
 
 /*
  * Rebuilding a position that is OUT onto disk d, which may be the one it had. pool_fill_begin():
- * -EBUSY the position is not OUT, -ENOSPC the disk is too small. From then on it gets every write.
+ * -EBUSY the position is not OUT, -ENOSPC the disk does not fit. From then on it gets every write.
  */
+bool pool_disk_fits(const struct pool *p,
+		    const struct disk *d); /* large enough, blocks not larger */
 int pool_fill_begin(struct pool *p, unsigned position, struct disk *d);
 /*
  * Waits, as a background task. Fills what is used, and makes the position IN; the caller writes

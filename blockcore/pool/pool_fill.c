@@ -14,14 +14,18 @@
 #include <errno.h>
 #include <stdlib.h>
 
+bool pool_disk_fits(const struct pool *p, const struct disk *d)
+{
+	uint64_t size = p->extents * p->extent_size;
+	return disk_data_size(d) >= ROUND_UP((size + p->data - 1) / p->data, p->chunk) &&
+	       disk_bdev((struct disk *)d)->block_size <= p->io.block_size;
+}
+
 int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
 {
 	CHECK(p, POOL_MAGIC);
-	uint64_t size = p->extents * p->extent_size;
-	if (disk_data_size(d) < ROUND_UP((size + p->data - 1) / p->data, p->chunk))
+	if (!pool_disk_fits(p, d))
 		return -ENOSPC;
-	if (disk_bdev(d)->block_size > p->io.block_size)
-		return -EINVAL;
 	pthread_mutex_lock(&p->lock);
 	bool free = position < p->ndisks && !pool_writable(p, position);
 	if (free) {

@@ -5,12 +5,16 @@
 #   DEMO_DIR    folder of disks, configuration, sockets and logs
 #   DEMO_MEM    folder in memory for the segments
 #   DEMO_NFS_PORT, DEMO_ISCSI_PORT   first ports to try
+#   DEMO_DISKS, DEMO_POOL_DISKS, DEMO_LEVEL  disks in all, and of the pool (its first ones)
 #   DEMO_DISK_DIR  where the disk files lie (default DEMO_DIR/disks)
 # `build` names the build tree.
 
 : "${DEMO_DIR:=${ISTHMUS_DEMO:-/var/tmp/isthmus-demo-$(id -u)}}"
 : "${DEMO_MEM:=/dev/shm/isthmus${DEMO_DIR//\//-}}"
 : "${DEMO_DISK_DIR:=$DEMO_DIR/disks}"
+: "${DEMO_DISKS:=4}"
+: "${DEMO_POOL_DISKS:=4}"
+: "${DEMO_LEVEL:=raid10}"
 : "${DEMO_DISK_SIZE:=8G}"
 : "${DEMO_CACHE:=512MiB}"
 : "${DEMO_MEMORY:=volatile}"
@@ -37,7 +41,7 @@ demo_configure() {
 	nfs=$(demo_pick_port "${DEMO_NFS_PORT:-2049}" 12049)
 	iscsi=$(demo_pick_port "${DEMO_ISCSI_PORT:-3260}" 13260)
 	mkdir -p "$DEMO_DIR"/{run,state} "$DEMO_DISK_DIR" "$DEMO_MEM"
-	for i in 0 1 2 3; do
+	for ((i = 0; i < DEMO_DISKS; i++)); do
 		[ -e "$DEMO_DISK_DIR/disk$i" ] || truncate -s "$DEMO_DISK_SIZE" "$DEMO_DISK_DIR/disk$i"
 		disks+=("$DEMO_DISK_DIR/disk$i")
 	done
@@ -145,8 +149,8 @@ demo_remove() {
 demo_prepare() {
 	local i disks=()
 	demo_cli --json pool list | grep -q '"main"' && return
-	for i in 0 1 2 3; do disks+=("$DEMO_DISK_DIR/disk$i"); done
-	demo_cli pool create main --level raid10 "${disks[@]}"
+	for ((i = 0; i < DEMO_POOL_DISKS; i++)); do disks+=("$DEMO_DISK_DIR/disk$i"); done
+	demo_cli pool create main --level "$DEMO_LEVEL" "${disks[@]}"
 	demo_cli group create g1 --pool main
 	demo_cli fs create demo --pool main --size "$DEMO_FS_SIZE"
 	demo_cli export add $DEMO_EXPORT --fs demo --client '*:rw,no_root_squash'

@@ -1,0 +1,163 @@
+/* Lost disks of a whole core: spares take over, replaced disks are filled, restarts go on with it.
+ */
+#include "tests/unit/core/core_rig.h"
+
+#define MIB (1024 * 1024ull)
+
+static void write_all(struct volume *v, uint64_t seed)
+{
+	for (uint64_t off = 0; off < 24 * MIB; off += MIB)
+		ck_assert_int_eq(rig_write(v, off, MIB, seed, false), 0);
+	ck_assert_int_eq(volume_flush(v, 0, 24 * MIB), 0);
+}
+
+/* The volume is three times the cache: most of it comes from the disks. */
+static void check_all(struct rig *r, struct volume *v, uint64_t seed)
+{
+	ck_assert_int_eq(volume_flush(v, 0, 24 * MIB), 0);
+	for (uint64_t off = 0; off < 24 * MIB; off += MIB)
+		ck_assert_int_eq(rig_check(v, off, MIB, seed), 0);
+}
+
+static void kill_disk(struct rig *r, unsigned i)
+{
+	sim_disk_set_faults(r->disk[i], &(struct sim_disk_faults){.dead = true});
+}
+
+static void wait_state(struct rig *r, enum pool_state s)
+{
+	for (unsigned i = 0; i < 600; i++) {
+		struct core_pool *cp = core_pool_find(r->core, "p");
+		if (pool_state(cp->pool) == s && !cp->filling)
+			return;
+		env_sleep_ns(sim_env(r->sim), 100 * NS_PER_MS);
+	}
+	ck_abort_msg("the pool is %s",
+		     pool_state_name(pool_state(core_pool_find(r->core, "p")->pool)));
+}
+
+static const char *const levels[] = {"raid10", "raid5", "raid6"};
+
+static void add_spare(struct rig *r, unsigned i)
+{
+	char why[CORE_WHY_LEN] = "";
+	int rc = core_spare_add(r->core, core_disk_find(r->core, r->paths[i]), why);
+	ck_assert_msg(rc == 0, "%s", why);
+}
+
+/* Two disks die one after the other; two spares take their places; then everything is read again
+ * without the cache, also after a restart. */
+static void spares(struct rig *r, const char *level)
+{
+	char why[CORE_WHY_LEN] = "";
+	rig_open_ok(r);
+	ck_assert_int_ne(core_spare_add(r->core, r->core->disks[4], why), 0); /* for what pool? */
+	rig_pool(r, "p", level, 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	add_spare(r, 4);
+	ck_assert_int_eq(core_spare_add(r->core, r->core->disks[4], why), -EBUSY);
+	ck_assert_int_eq(core_spare_add(r->core, r->core->disks[0], why), -EBUSY);
+	ck_assert_int_eq(core_pool_create(r->core, "q", "single", 65536, r->paths + 4, 1, why),
+			 -EBUSY);
+	write_all(v, 1);
+	kill_disk(r, 1);
+	write_all(v, 2);
+	wait_state(r, POOL_ONLINE);
+	ck_assert(!core_disk_spare(r->core, r->core->disks[4]));
+	check_all(r, v, 2);
+	kill_disk(r, 0);
+	write_all(v, 3);
+	ck_assert_int_eq(pool_state(core_pool_find(r->core, "p")->pool), POOL_DEGRADED);
+	check_all(r, v, 3);
+	add_spare(r, 5); /* taken at once */
+	wait_state(r, POOL_ONLINE);
+	check_all(r, v, 3);
+	core_volume_put(v);
+	rig_close(r);
+	memset(r->segment, 0, RIG_SEGMENT);
+	rig_open_ok(r);
+	v = core_volume_get_by_name(r->core, "v");
+	ck_assert_int_eq(pool_state(core_pool_find(r->core, "p")->pool), POOL_ONLINE);
+	check_all(r, v, 3);
+	core_volume_put(v);
+	rig_close(r);
+}
+
+RIG_TEST(spares_raid10)
+{
+	spares(arg, levels[0]);
+}
+
+RIG_TEST(spares_raid5)
+{
+	spares(arg, levels[1]);
+}
+
+RIG_TEST(spares_raid6)
+{
+	spares(arg, levels[2]);
+}
+
+/* A restart in the middle of a fill, and of one disk that was away and comes back. */
+static void restarts(struct rig *r, const char *level)
+{
+	char why[CORE_WHY_LEN] = "";
+	rig_open_ok(r);
+	rig_pool(r, "p", level, 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	kill_disk(r, 2);
+	write_all(v, 2);
+	core_volume_put(v);
+	rig_close(r);
+	sim_disk_set_faults(r->disk[2], &(struct sim_disk_faults){0});
+	memset(r->segment, 0, RIG_SEGMENT);
+	rig_open_ok(r); /* it is there again, with old data: not used */
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	ck_assert_int_eq(pool_state(cp->pool), POOL_DEGRADED);
+	v = core_volume_get_by_name(r->core, "v");
+	check_all(r, v, 2);
+	pool_set_rate(cp->pool, 2 * MIB);
+	ck_assert_int_eq(core_fill_onto(&(struct pool_place){cp, 2}, r->core->disks[2], why), 0);
+	env_sleep_ns(sim_env(r->sim), NS_PER_S);
+	ck_assert(cp->filling);
+	core_volume_put(v);
+	rig_close(r);
+	rig_open_ok(r); /* goes on */
+	v = core_volume_get_by_name(r->core, "v");
+	write_all(v, 3);
+	wait_state(r, POOL_ONLINE);
+	kill_disk(r, 3);
+	check_all(r, v, 3);
+	core_volume_put(v);
+	rig_close(r);
+}
+
+RIG_TEST(restarts_raid10)
+{
+	restarts(arg, levels[0]);
+}
+
+RIG_TEST(restarts_raid5)
+{
+	restarts(arg, levels[1]);
+}
+
+int main(void)
+{
+	log_set_level(LOG_L_ERROR);
+	Suite *s = suite_create("core_fill");
+	TCase *tc = tcase_create("core_fill");
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, spares_raid10);
+	tcase_add_test(tc, spares_raid5);
+	tcase_add_test(tc, spares_raid6);
+	tcase_add_test(tc, restarts_raid10);
+	tcase_add_test(tc, restarts_raid5);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
