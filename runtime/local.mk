@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libruntime.a
 libruntime_a_SOURCES = \
 	runtime/bdev.c runtime/bdev.h runtime/bytes.h \
-	runtime/check.c runtime/check.h runtime/crc32c.c runtime/crc32c.h \
+	runtime/check.c runtime/check.h runtime/copy.c runtime/copy.h runtime/crc32c.c runtime/crc32c.h \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fan.c runtime/fan.h \
@@ -15,6 +15,11 @@ check_PROGRAMS += tests/unit/runtime/test_task
 tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c
 tests_unit_runtime_test_task_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_task_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_copy
+tests_unit_runtime_test_copy_SOURCES = tests/unit/runtime/test_copy.c
+tests_unit_runtime_test_copy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_copy_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/runtime/test_reactor_watch
 tests_unit_runtime_test_reactor_watch_SOURCES = tests/unit/runtime/test_reactor_watch.c

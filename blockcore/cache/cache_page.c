@@ -57,17 +57,6 @@ static bool pool_has(struct cache *c, unsigned n, enum page_class cls)
 	       atomic_load(&c->ndirty) + atomic_load(&p->held) + n <= c->budget;
 }
 
-/* Who writes one page fills it at once: the page that is taken next is fetched meanwhile. */
-static void fetch_next(struct cache *c)
-{
-	struct cache_pool *p = &c->pool;
-	if (!p->nfree)
-		return;
-	const char *data = cache_data(c, p->free[p->nfree - 1]);
-	for (unsigned i = 0; i < c->page_size; i += CACHE_LINE)
-		__builtin_prefetch(data + i, 1, 2);
-}
-
 static void pool_pop(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
 {
 	struct cache_pool *p = &c->pool;
@@ -82,11 +71,8 @@ static void pool_pop(struct cache *c, unsigned n, enum page_class cls, uint32_t 
 		CBE_PUT(&c->cbe[pg], state, CBE_FILLING);
 		pages[i] = pg;
 	}
-	if (cls == TAKE_WRITE) {
+	if (cls == TAKE_WRITE)
 		atomic_fetch_add(&p->held, n);
-		if (n == 1)
-			fetch_next(c);
-	}
 }
 
 /* Gives what there is to those who wait. */

@@ -155,7 +155,8 @@ void data_r2t_take(struct itask *t, uint32_t *ret_off, uint32_t *ret_len);
 int data_sink_iov(struct itask *t, struct iovec *iov, int max, uint32_t n, uint32_t *ret_bytes);
 /* n bytes have arrived there; adds them to crc when not NULL. */
 void data_sink_advance(struct itask *t, uint32_t n, uint32_t *crc);
-void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n);
+/* Copies n bytes there; adds them to crc when not NULL. */
+void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n, uint32_t *crc);
 void data_sink_set(struct itask *t, struct iovec *iov, int n);
 
 /* ---- control PDUs: everything but SCSI data and responses ---- */

@@ -250,15 +250,17 @@ static void rx_copy(struct conn *c)
 {
 	struct conn_rx *rx = &c->rx;
 	const uint8_t *p = rx->buf + rx->head;
-	uint32_t n = MIN(rx_buffered(rx), rx->left), keep = MIN(n, rx->store);
-	if (rx->task && keep)
-		data_sink_copy(rx->task, p, keep);
-	else if (keep)
+	uint32_t n = MIN(rx_buffered(rx), rx->left), keep = MIN(n, rx->store), summed = 0;
+	if (rx->task && keep) {
+		data_sink_copy(rx->task, p, keep, c->data_digest ? &rx->crc : NULL);
+		summed = keep;
+	} else if (keep) {
 		memcpy(rx->mem + rx->mem_at, p, keep);
+	}
 	if (!rx->task)
 		rx->mem_at += keep;
 	if (c->data_digest)
-		rx->crc = crc32c_add(rx->crc, p, n);
+		rx->crc = crc32c_add(rx->crc, p + summed, n - summed);
 	rx->store -= keep;
 	rx->left -= n;
 	rx->head += n;

@@ -11,6 +11,7 @@
  */
 #include "server/iscsi/conn.h"
 #include "runtime/check.h"
+#include "runtime/copy.h"
 #include "runtime/crc32c.h"
 #include <string.h>
 
@@ -58,13 +59,15 @@ void data_sink_advance(struct itask *t, uint32_t n, uint32_t *crc)
 	}
 }
 
-void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n)
+void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n, uint32_t *crc)
 {
 	while (n > 0) {
 		ASSERT(t->sink_i < t->sink_n);
 		struct iovec *v = &t->sink[t->sink_i];
 		size_t piece = MIN(v->iov_len - t->sink_off, (size_t)n);
-		memcpy((char *)v->iov_base + t->sink_off, src, piece);
+		if (crc)
+			*crc = crc32c_add(*crc, src, piece);
+		copy_past_cache((char *)v->iov_base + t->sink_off, src, piece);
 		src += piece;
 		data_sink_advance(t, (uint32_t)piece, NULL);
 		n -= (uint32_t)piece;

@@ -197,7 +197,7 @@ static void task_unbounce(struct itask *t)
 	data_sink_set(t, t->cmd.out_iov, t->cmd.out_iovcnt);
 	if (t->got > 0 && t->want > 0 && !t->fail) {
 		if (from)
-			data_sink_copy(t, from, MIN(t->got, t->want));
+			data_sink_copy(t, from, MIN(t->got, t->want), NULL);
 		else
 			task_refuse(t, SCSI_TASK_SET_FULL);
 	}
