@@ -308,7 +308,7 @@ void conn_close(struct conn *c, const char *why)
 	c->rx.starved = c->rx.parked = false;
 	c->tx.blocked = false;
 	conn_tx_drop(c);
-	task_abort_all(c, NULL);
+	task_abort_all(c, NULL, NULL);
 	free(c->rx.mem);
 	c->rx.mem = NULL;
 	conn_release(c);

@@ -88,6 +88,9 @@ struct itask {
 	struct conn *conn;
 	uint32_t itt;
 	uint32_t edtl;
+	uint32_t cmdsn;
+	uint64_t arrival;  /* its number among the session's commands as they came */
+	uint32_t bidi_len; /* what a bidirectional command expected to read */
 
 	/* data-out: got grows in order through immediate, unsolicited and solicited data */
 	uint32_t want;	/* bytes to store: the smaller of out_len and edtl */
@@ -125,8 +128,13 @@ struct itask *task_find(struct conn *c, uint32_t itt);
 void task_retire(struct itask *t);
 /* No response will be sent. Ends at once, or when its coroutine returns. */
 void task_abort(struct itask *t);
-/* All of a connection, or those on one LUN. */
-void task_abort_all(struct conn *c, const uint8_t *lun);
+/* What task management reaches: commands that came or are numbered before its request. */
+struct abort_scope {
+	uint64_t arrival; /* as of the last one that came before it */
+	uint32_t cmdsn;
+};
+/* Of a connection those on one LUN (NULL: all), within the scope (NULL: all). */
+void task_abort_all(struct conn *c, const uint8_t *lun, const struct abort_scope *scope);
 /* Those on one LUN end with TASK ABORTED, unless their answer is known. */
 void task_end_all(struct conn *c, const uint8_t lun[8]);
 /* Is one of them that was aborted still in the SCSI layer? */
@@ -390,6 +398,7 @@ struct session {
 	bool ending;		 /* its connections are being closed */
 	bool failed;		 /* one was lost: they are to be closed */
 	struct cmd_window window;
+	uint64_t arrivals;	/* of commands */
 	struct deferred resume; /* connections that were parked; or all end */
 	struct waitq changed;	/* ExpCmdSN grew, a connection left */
 
@@ -426,8 +435,8 @@ void session_close(struct session *s, const struct conn *but, const char *why);
 void session_resume(struct session *s);
 /* A connection is lost: at error recovery level 0 the session is. */
 void session_fail(struct session *s);
-/* Tasks of all its connections: on one LUN, or all (NULL). */
-void session_abort_tasks(struct session *s, const uint8_t *lun);
+/* Tasks of all its connections, as task_abort_all(). */
+void session_abort_tasks(struct session *s, const uint8_t *lun, const struct abort_scope *scope);
 /* Tasks on a LUN that another nexus aborts: they end with TASK ABORTED, unless their answer is
  * known already. */
 void session_end_tasks(struct session *s, const uint8_t lun[8]);

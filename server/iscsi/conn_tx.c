@@ -242,6 +242,10 @@ static void build_response(struct conn *c, struct itask *t)
 	task_retire(t);
 	b.status = cmd->status;
 	b.flags |= residual(t, b.residual);
+	if (t->bidi_len > 0) { /* RFC 7143 11.4.5: nothing of it was read */
+		b.flags |= RSP_BIDI_UNDERFLOW;
+		be32_put(b.offset, t->bidi_len);
+	}
 	be24_put(b.dsl, len);
 	be32_put(b.itt, t->itt);
 	be32_put(b.expdatasn, t->in_datasn + t->r2tsn);

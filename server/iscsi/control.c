@@ -45,7 +45,7 @@ void conn_drop(struct conn *c)
 {
 	conn_hold(c);
 	c->logout_by_ms = 0;
-	task_abort_all(c, NULL);
+	task_abort_all(c, NULL, NULL);
 	conn_async(c, ASYNC_DROP_SESSION, 0, (uint16_t)c->keys.v[KEY_TIME2WAIT], 0);
 	conn_close_after_send(c);
 	conn_release(c);
@@ -94,7 +94,7 @@ void conn_logout_request(struct conn *c, const struct bhs *b)
 	conn_event(c, EV_LOGOUT);
 	if (reason == LOGOUT_SESSION)
 		session_close(c->session, c, "the session was logged out");
-	task_abort_all(c, NULL);
+	task_abort_all(c, NULL, NULL);
 	logout_answer(c, b, LOGOUT_OK);
 	conn_close_after_send(c);
 }

@@ -46,6 +46,7 @@ bool pdu_header_digest_ok(const void *hdr, uint32_t len, const uint8_t digest[4]
 }
 
 #define AHS_EXTENDED_CDB 1
+#define AHS_BIDI_LEN	 2
 
 /*
  * RFC 7143 11.2.2: each segment is AHSLength (2 bytes: what follows the type), AHSType, and that
@@ -68,4 +69,18 @@ unsigned pdu_cdb(const struct bhs *b, const uint8_t *ahs, uint8_t ret[PDU_CDB_MA
 		at += (3 + n + 3) & ~3u;
 	}
 	return len;
+}
+
+uint32_t pdu_bidi_len(const struct bhs *b, const uint8_t *ahs)
+{
+	unsigned total = b->ahs_words * 4u;
+	for (unsigned at = 0; at + 8 <= total;) {
+		unsigned n = be16_get(ahs + at);
+		if (n == 0 || at + 3 + n > total)
+			return 0;
+		if ((ahs[at + 2] & 0x3f) == AHS_BIDI_LEN && n == 5)
+			return be32_get(ahs + at + 4);
+		at += (3 + n + 3) & ~3u;
+	}
+	return 0;
 }

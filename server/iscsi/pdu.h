@@ -249,5 +249,7 @@ uint32_t pdu_digest_get(const uint8_t digest[4]);
  * malformed.
  */
 unsigned pdu_cdb(const struct bhs *b, const uint8_t *ahs, uint8_t ret[PDU_CDB_MAX]);
+/* What a command that reads and writes expects to read (RFC 7143 11.2.2.4); 0: it does not say. */
+uint32_t pdu_bidi_len(const struct bhs *b, const uint8_t *ahs);
 
 #endif

@@ -161,11 +161,11 @@ struct itask *session_find_task(const struct session *s, uint32_t itt)
 	return t;
 }
 
-void session_abort_tasks(struct session *s, const uint8_t *lun)
+void session_abort_tasks(struct session *s, const uint8_t *lun, const struct abort_scope *scope)
 {
 	struct conn *c;
 	TAILQ_FOREACH (c, &s->conns, sibling)
-		task_abort_all(c, lun);
+		task_abort_all(c, lun, scope);
 }
 
 void session_end_tasks(struct session *s, const uint8_t lun[8])

@@ -123,17 +123,22 @@ void task_abort(struct itask *t)
 	task_end(t);
 }
 
-void task_abort_all(struct conn *c, const uint8_t *lun)
+static bool on_lun(const struct itask *t, const uint8_t lun[8])
+{
+	return scsi_lun_same(t->cmd.lun, lun);
+}
+
+static bool in_scope(const struct itask *t, const struct abort_scope *scope)
+{
+	return t->arrival <= scope->arrival || (!t->immediate && sn_before(t->cmdsn, scope->cmdsn));
+}
+
+void task_abort_all(struct conn *c, const uint8_t *lun, const struct abort_scope *scope)
 {
 	struct itask *t, *next;
 	TAILQ_FOREACH_SAFE (t, &c->tasks, all, next)
-		if (!lun || memcmp(t->cmd.lun, lun, 8) == 0)
+		if ((!lun || on_lun(t, lun)) && (!scope || in_scope(t, scope)))
 			task_abort(t);
-}
-
-static bool on_lun(const struct itask *t, const uint8_t lun[8])
-{
-	return memcmp(t->cmd.lun, lun, 8) == 0;
 }
 
 static bool in_scsi(const struct itask *t)
@@ -412,6 +417,8 @@ enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t 
 		return RX_STALL;
 	t->itt = itt;
 	t->edtl = be32_get(b->edtl);
+	t->cmdsn = be32_get(b->cmdsn);
+	t->arrival = ++c->session->arrivals;
 	t->data_ms = c->data_ms = conn_now_ms(c);
 	t->read = b->flags & CMD_READ;
 	t->write = b->flags & CMD_WRITE;
@@ -425,8 +432,10 @@ enum rx_verdict task_command(struct conn *c, const struct bhs *b, const uint8_t 
 	unsigned cdb_len = pdu_cdb(b, ahs, t->cmd.cdb);
 	fill_command(t, b, cdb_len);
 	c->rx.task = t; /* until its immediate data is whole */
-	if (cdb_len == 0) {
-		scsi_fail(&t->cmd, 0x05, 0x24, 0x00); /* ILLEGAL REQUEST, INVALID FIELD IN CDB */
+	if (cdb_len == 0 || (t->read && t->write)) {
+		/* ILLEGAL REQUEST, INVALID FIELD IN CDB; no operation here is bidirectional */
+		scsi_fail(&t->cmd, 0x05, cdb_len ? 0x20 : 0x24, 0x00);
+		t->bidi_len = pdu_bidi_len(b, ahs);
 		t->released = true;
 		task_started(t, SCSI_DONE);
 	} else {

@@ -14,6 +14,7 @@
 struct tmf {
 	struct conn *c; /* held */
 	struct bhs req;
+	struct abort_scope scope;
 	struct task *task;
 	_Atomic unsigned pending; /* other sessions not done yet */
 };
@@ -49,7 +50,7 @@ static void other_abort(void *arg)
 	if (o->tas)
 		session_end_tasks(o->session, o->lun);
 	else
-		session_abort_tasks(o->session, o->lun);
+		session_abort_tasks(o->session, o->lun, NULL);
 	struct conn *c = TAILQ_FIRST(&o->session->conns);
 	if (c)
 		conn_nop_window(c);
@@ -111,7 +112,7 @@ static enum tmf_response on_lun(struct tmf *tmf, int what)
 	struct scsi_nexus *n = tmf->c->session->nexus;
 	if (!scsi_lun_exists(n, tmf->req.lun))
 		return TMF_NO_LUN;
-	session_abort_tasks(tmf->c->session, tmf->req.lun);
+	session_abort_tasks(tmf->c->session, tmf->req.lun, &tmf->scope);
 	if (what < 0)
 		return TMF_COMPLETE;
 	int rc = scsi_task_management(n, tmf->req.lun, (enum scsi_tmf)what, abort_others, tmf);
@@ -121,7 +122,7 @@ static enum tmf_response on_lun(struct tmf *tmf, int what)
 static enum tmf_response on_target(struct tmf *tmf)
 {
 	static const uint8_t lun0[8];
-	session_abort_tasks(tmf->c->session, NULL);
+	session_abort_tasks(tmf->c->session, NULL, &tmf->scope);
 	int rc = scsi_task_management(tmf->c->session->nexus, lun0, SCSI_TMF_TARGET_RESET,
 				      abort_others, tmf);
 	return rc < 0 && rc != -ENOENT ? TMF_REJECTED : TMF_COMPLETE;
@@ -227,6 +228,8 @@ void conn_tmf_request(struct conn *c, const struct bhs *b)
 	}
 	tmf->c = c;
 	tmf->req = *b;
+	tmf->scope =
+	    (struct abort_scope){.arrival = c->session->arrivals, .cmdsn = be32_get(b->cmdsn)};
 	conn_hold(c);
 	c->window->immediate += immediate;
 	c->window->busy += !immediate;

@@ -29,3 +29,11 @@ void lun_format(uint8_t lun[8], uint32_t number)
 	memset(lun, 0, 8);
 	be16_put(lun, (uint16_t)(number < 256 ? number : 0x4000 | number));
 }
+
+bool scsi_lun_same(const uint8_t a[8], const uint8_t b[8])
+{
+	uint32_t x, y;
+	if (memcmp(a, b, 8) == 0)
+		return true;
+	return lun_parse(a, &x) && lun_parse(b, &y) && x == y;
+}

@@ -193,6 +193,8 @@ int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_t
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
 					      bool tas, void *arg),
 			 void *arg);
+/* Do both name the same logical unit, perhaps in different methods of addressing? */
+bool scsi_lun_same(const uint8_t a[8], const uint8_t b[8]);
 /* Is there such a LUN for this nexus? (TMF response "LUN does not exist"). */
 bool scsi_lun_exists(struct scsi_nexus *n, const uint8_t lun[8]);
 /* The transport's own, for abort_others(). */

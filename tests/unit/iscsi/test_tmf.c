@@ -65,6 +65,58 @@ START_TEST(functions_and_their_answers)
 }
 END_TEST
 
+/* Commands that were sent behind the request are none of its business. */
+START_TEST(later_commands_are_not_aborted)
+{
+	static const unsigned functions[] = {TMF_ABORT_TASK_SET, TMF_CLEAR_TASK_SET, TMF_LU_RESET,
+					     TMF_WARM_RESET};
+	static uint8_t back[512];
+	struct bhs both[2] = {
+	    {.opcode = OP_TMF_REQ | PDU_IMMEDIATE, .flags = (uint8_t)(PDU_FINAL | functions[_i])},
+	    {.opcode = OP_SCSI_CMD, .flags = 0xc0}};
+	uint8_t cdb[16];
+	login((const char *[]){"InitialR2T=Yes", "ImmediateData=No", NULL});
+	cdb_rw(cdb, true, 0, 16);
+	client_command(c, 0xa0, cdb, 8192, NULL, 0);
+	client_expect(c, OP_R2T);
+	target.volume->miss = true; /* the read waits, so that it could be aborted */
+	wait_ms = 50;
+	be32_put(both[0].itt, ++c->itt);
+	be32_put(both[0].ref_tag, PDU_NO_TAG);
+	be32_put(both[0].cmdsn, c->cmdsn);
+	be32_put(both[1].itt, ++c->itt);
+	be32_put(both[1].cmdsn, c->cmdsn++);
+	be32_put(both[1].edtl, 512);
+	cdb_rw(both[1].cdb, false, 0, 1);
+	client_send_raw(c, both, sizeof(both));
+	client_expect(c, OP_TMF_RSP);
+	ck_assert_uint_eq(c->bhs.response, TMF_COMPLETE);
+	ck_assert_int_eq(target.volume->writes, 0);
+	ck_assert_uint_eq(take_data(c->itt, back), 512);
+}
+END_TEST
+
+/* The same unit in another method of addressing (SAM-5 4.7.7.3). */
+START_TEST(luns_are_compared_by_what_they_name)
+{
+	uint8_t cdb[16];
+	login((const char *[]){"InitialR2T=Yes", "ImmediateData=No", NULL});
+	cdb_rw(cdb, true, 0, 16);
+	client_command(c, 0xa0, cdb, 8192, NULL, 0);
+	client_expect(c, OP_R2T);
+	struct bhs b = {.opcode = OP_TMF_REQ | PDU_IMMEDIATE,
+			.flags = PDU_FINAL | TMF_ABORT_TASK_SET,
+			.lun = {0x40, 0}};
+	be32_put(b.itt, ++c->itt);
+	be32_put(b.ref_tag, PDU_NO_TAG);
+	be32_put(b.cmdsn, c->cmdsn);
+	client_send(c, &b, NULL, 0);
+	client_expect(c, OP_TMF_RSP);
+	ck_assert_uint_eq(c->bhs.response, TMF_COMPLETE);
+	ck_assert_int_eq(target.volume->writes, 0);
+}
+END_TEST
+
 START_TEST(clear_task_set_reaches_other_sessions)
 {
 	uint8_t cdb[16];
@@ -141,6 +193,8 @@ int main(void)
 	tcase_add_test(tc, tasks_are_aborted);
 	tcase_add_test(tc, an_abort_waits_for_what_is_running);
 	tcase_add_test(tc, functions_and_their_answers);
+	tcase_add_loop_test(tc, later_commands_are_not_aborted, 0, 4);
+	tcase_add_test(tc, luns_are_compared_by_what_they_name);
 	tcase_add_test(tc, clear_task_set_reaches_other_sessions);
 	tcase_add_test(tc, what_a_limit_holds_back_is_aborted);
 	suite_add_tcase(suite, tc);
