@@ -40,7 +40,7 @@ enum scsi_next op_compare_write(struct scsi_cmd *c)
 	struct lba_range r = {be64_get(c->cdb + 2), c->cdb[13], 13};
 	if (!cmd_range_ok(c, &r, SCSI_COMPARE_MAX))
 		return SCSI_DONE;
-	c->fua = c->cdb[1] & 0x08;
+	c->fua = (c->cdb[1] & 0x08) || c->lu->write_through;
 	c->out_len = 2 * c->len;
 	if (c->out_expected < c->out_len)
 		return cmd_short_data(c);
@@ -111,7 +111,7 @@ enum scsi_next op_orwrite(struct scsi_cmd *c)
 		return SCSI_DONE;
 	if (!c->len)
 		return cmd_good(c);
-	c->fua = c->cdb[1] & 0x08;
+	c->fua = (c->cdb[1] & 0x08) || c->lu->write_through;
 	c->out_len = c->len;
 	if (c->out_expected < c->len) /* all or none of it, as nothing says which blocks come */
 		return cmd_short_data(c);

@@ -12,6 +12,7 @@ libserver_a_SOURCES += \
 	server/scsi/qos.c server/scsi/qos.h server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
 	server/scsi/removal.c server/scsi/wipe.c \
+	server/scsi/buffer.c server/scsi/identify.c server/scsi/log.c \
 	server/scsi/xcopy.c server/scsi/xcopy.h server/scsi/xcopy_results.c \
 	server/scsi/verify.c server/scsi/vpd.c
 
@@ -22,7 +23,7 @@ check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_alua tests/uni
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
 	tests/unit/scsi/test_persistent tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
 	tests/unit/scsi/test_stats \
-	tests/unit/scsi/test_wipe tests/unit/scsi/test_xcopy tests/unit/scsi/test_removal
+	tests/unit/scsi/test_wipe tests/unit/scsi/test_log tests/unit/scsi/test_xcopy tests/unit/scsi/test_removal
 
 tests_unit_scsi_test_compare_write_SOURCES = tests/unit/scsi/test_compare_write.c $(scsi_fixture)
 tests_unit_scsi_test_compare_write_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -72,6 +73,9 @@ tests_unit_scsi_test_removal_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_xcopy_SOURCES = tests/unit/scsi/test_xcopy.c $(scsi_fixture)
 tests_unit_scsi_test_xcopy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_xcopy_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_log_SOURCES = tests/unit/scsi/test_log.c $(scsi_fixture)
+tests_unit_scsi_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_log_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/scsi/test_qos
 tests_unit_scsi_test_qos_SOURCES = tests/unit/scsi/test_qos.c

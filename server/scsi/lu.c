@@ -93,6 +93,7 @@ unsigned lu_features(struct scsi_lu *lu)
 void lu_reset(struct scsi_lu *lu)
 {
 	/* SPC-4 6.10: nothing is saved, so a reset brings the default mode parameters back. */
+	lu->write_through = false;
 	lu->d_sense = false;
 	lu->swp = false;
 	lu->tas = false;

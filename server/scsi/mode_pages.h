@@ -6,7 +6,7 @@
 
 enum mode_control { MODE_CURRENT, MODE_CHANGEABLE, MODE_DEFAULT, MODE_SAVED };
 
-#define MODE_PAGE_MAX 32
+#define MODE_PAGE_MAX 40
 struct mode_page {
 	uint8_t code, subpage;
 	uint8_t len; /* whole, with its header */

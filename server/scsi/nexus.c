@@ -120,6 +120,7 @@ void scsi_nexus_free(struct scsi_nexus *n)
 	view_put(n->view);
 	pthread_mutex_destroy(&n->lock);
 	n->magic = 0;
+	free(n->echo);
 	free(n);
 }
 

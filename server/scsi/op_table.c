@@ -13,10 +13,16 @@ static const struct scsi_op service_in_16[] = {
     {ACT("READ CAPACITY(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK, 0x10),
      .usage = {0x9e, 0x10, FF8, FF4, 0, 0}, .start = op_read_capacity_16},
     {ACT("GET LBA STATUS(16)", 16, DIR_IN, OP_MEDIUM | OP_RES_READ, 0x12),
-     .usage = {0x9e, 0x12, FF8, FF4, 0, 0}, .start = op_get_lba_status},
+     .usage = {0x9e, 0x12, FF8, FF4, 0, 0}, .start = op_get_lba_status,
+     .start_wait = op_get_lba_status_wait},
 };
 
 static const struct scsi_op maintenance_in[] = {
+    {ACT("REPORT IDENTIFYING INFORMATION", 12, DIR_IN, OP_RES_FREE, 0x05),
+     .usage = {0xa3, 0x05, 0, 0, 0, 0, FF4, 0xfe, 0}, .start = op_report_info,
+     .start_wait = op_report_info_wait},
+    {ACT("REPORT TIMESTAMP", 12, DIR_IN, OP_WIPE_OK | OP_RES_FREE, 0x0f),
+     .usage = {0xa3, 0x0f, 0, 0, 0, 0, FF4, 0, 0}, .start = op_report_timestamp},
     {ACT("REPORT TARGET PORT GROUPS", 12, DIR_IN,
 	 OP_WIPE_OK | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION, 0x0a),
      .usage = {0xa3, 0x2a, 0, 0, 0, 0, FF4, 0, 0}, .start = op_report_groups},
@@ -27,6 +33,9 @@ static const struct scsi_op maintenance_in[] = {
 };
 
 static const struct scsi_op maintenance_out[] = {
+    {ACT("SET IDENTIFYING INFORMATION", 12, DIR_OUT, 0, 0x06),
+     .usage = {0xa4, 0x06, 0, 0, 0, 0, FF4, 0xfe, 0}, .start = op_set_info,
+     .start_wait = op_set_info_wait, .finish = op_set_info_finish, .finish_wait = op_set_info_wait},
     {ACT("SET TARGET PORT GROUPS", 12, DIR_OUT, OP_UNAVAILABLE, 0x0a),
      .usage = {0xa4, 0x0a, 0, 0, 0, 0, FF4, 0, 0}, .start = op_set_groups,
      .finish = op_set_groups_finish},
@@ -91,12 +100,10 @@ static const struct scsi_op sanitize[] = {
     {ACT("SANITIZE, OVERWRITE", 10, DIR_OUT, WRITES | OP_WIPES, 0x01),
      .usage = {0x48, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize,
      .finish = op_sanitize_finish, .finish_wait = op_sanitize_finish_wait},
-    {ACT("SANITIZE, BLOCK ERASE", 10, DIR_OUT, WRITES | OP_WIPES, 0x02),
-     .usage = {0x48, 0xa2, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize,
-     .start_wait = op_sanitize_wait},
+    {ACT("SANITIZE, BLOCK ERASE", 10, DIR_OUT, WRITES | OP_WIPES, 0x02), .usage = {0x48, 0xa2, 0},
+     .start = op_sanitize, .start_wait = op_sanitize_wait},
     {ACT("SANITIZE, EXIT FAILURE MODE", 10, DIR_OUT, WRITES | OP_WIPES, 0x1f),
-     .usage = {0x48, 0xbf, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_sanitize_exit,
-     .start_wait = op_sanitize_exit_wait},
+     .usage = {0x48, 0xbf, 0}, .start = op_sanitize_exit, .start_wait = op_sanitize_exit_wait},
 };
 
 /* The group number (byte 6 of 10-byte, 10 of 12-byte, 14 of 16-byte CDBs) is only for grouping
@@ -131,6 +138,10 @@ static const struct scsi_op ops[256] = {
 	      .start_wait = op_start_stop_wait},
     [0x1e] = {ROW("PREVENT ALLOW MEDIUM REMOVAL", 6, DIR_NONE, OP_RES_CDB), .needs = LU_REMOVABLE,
 	      .usage = {0x1e, 0, 0, 0, 0x03, 0}, .start = op_prevent_allow},
+    [0x1c] = {ROW("RECEIVE DIAGNOSTIC RESULTS", 6, DIR_IN, OP_RES_READ),
+	      .usage = {0x1c, 0x01, 0xff, 0xff, 0xff, 0}, .start = op_receive_diagnostic},
+    [0x1d] = {ROW("SEND DIAGNOSTIC", 6, DIR_OUT, 0), .usage = {0x1d, 0x17, 0, 0xff, 0xff, 0},
+	      .start = op_send_diagnostic, .finish = op_send_diagnostic_finish},
     [0x25] = {ROW("READ CAPACITY(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_FREE | OP_LEGACY_OK),
 	      .usage = {0x25, 0, FF4, 0, 0, 0x01, 0}, .start = op_read_capacity_10},
     [0x28] = {ROW("READ(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
@@ -155,6 +166,11 @@ static const struct scsi_op ops[256] = {
 	      .start_wait = op_sync_wait},
     [0x37] = {ROW("READ DEFECT DATA(10)", 10, DIR_IN, OP_MEDIUM | OP_RES_READ),
 	      .usage = {0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_read_defects},
+    [0x3b] = {ROW("WRITE BUFFER", 10, DIR_OUT, 0),
+	      .usage = {0x3b, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0}, .start = op_write_buffer,
+	      .finish = op_write_buffer_finish},
+    [0x3c] = {ROW("READ BUFFER(10)", 10, DIR_IN, OP_RES_READ),
+	      .usage = {0x3c, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0}, .start = op_read_buffer},
     [0x41] = {ROW("WRITE SAME(10)", 10, DIR_OUT, WRITES), .unmap_bits = 0x18,
 	      .usage = {0x41, 0x18, FF4, 0x3f, 0xff, 0xff, 0}, .start = op_write_same,
 	      .start_wait = op_write_same_wait, .finish = op_write_same_finish,
@@ -163,6 +179,10 @@ static const struct scsi_op ops[256] = {
 	      .usage = {0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0}, .start = op_unmap,
 	      .finish = op_unmap_finish, .finish_wait = op_unmap_finish_wait},
     [0x48] = {.name = "SANITIZE", .actions = sanitize, .nactions = ARRAY_LEN(sanitize)},
+    [0x4c] = {ROW("LOG SELECT", 10, DIR_OUT, 0),
+	      .usage = {0x4c, 0x02, 0xff, 0xff, 0, 0, 0, 0, 0, 0}, .start = op_log_select},
+    [0x4d] = {ROW("LOG SENSE", 10, DIR_IN, OP_WIPE_OK | OP_RES_READ),
+	      .usage = {0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0}, .start = op_log_sense},
     [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, OP_STANDBY),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,
 	      .finish = op_mode_select_finish},

@@ -81,6 +81,8 @@ enum scsi_next op_write_same_wait(struct scsi_cmd *c)
 		for (uint32_t done = 0; !err && done < c->len; done += CACHE_IO_MAX)
 			err = write_pattern(c, c->off + done, MIN(c->len - done, CACHE_IO_MAX));
 	}
+	if (!err && c->lu->write_through)
+		err = volume_flush(lu_volume(c->lu), c->off, c->len);
 	return err ? cmd_error(c, err) : cmd_good(c);
 }
 

@@ -96,7 +96,7 @@ static enum scsi_next write_start(struct scsi_cmd *c)
 
 enum scsi_next op_write(struct scsi_cmd *c)
 {
-	c->fua = cdb_fua(c->cdb);
+	c->fua = cdb_fua(c->cdb) || c->lu->write_through;
 	return write_start(c);
 }
 

@@ -51,6 +51,12 @@ struct wipe_plan {
 	uint8_t pattern[WIPE_PATTERN_MAX];
 };
 
+/* Counters of the volume when the statistics began. */
+struct log_base {
+	_Atomic uint64_t reads, writes, read_bytes, write_bytes;
+};
+#define LU_IDENTIFYING_MAX 512
+
 #define SCSI_LU_MAGIC 0x5c510001u
 struct scsi_lu {
 	uint32_t magic;
@@ -68,6 +74,9 @@ struct scsi_lu {
 	_Atomic uint16_t wipe_progress; /* of 65536 */
 	pthread_mutex_t wipe_lock;	/* over the queue of those who wait for its end */
 	struct waitq wipe_wait;
+	_Atomic bool write_through;	/* caching mode page: WCE is off */
+	_Atomic uint32_t start_stops;	/* times it was told to stop */
+	struct log_base log_base;	/* log.c */
 	struct volume *_Atomic volume;	/* NULL while the core has none of that number */
 	_Atomic bool d_sense;		/* control mode page: descriptor format sense data */
 	_Atomic bool swp;		/* control mode page: software write protect */
@@ -110,8 +119,10 @@ enum scsi_ua {
 	UA_WAS_FULL = 1 << 12,	   /* 2C/0A */
 	UA_WAS_CONFLICT = 1 << 13, /* 2C/0B */
 	UA_MEDIUM = 1 << 14,	   /* 28/00 the medium was loaded */
+	UA_IDENTIFIER = 1 << 15,   /* 3F/05 */
+	UA_LOG = 1 << 16,	   /* 2A/02 log parameters changed */
 };
-#define UA_KINDS  15
+#define UA_KINDS  17
 #define UA_RESETS (UA_POWER_ON | UA_RESET)
 
 /* Values of UA_INTLCK_CTRL (SPC-4 7.5.9): what CHECK CONDITION does to a unit attention, and
@@ -175,6 +186,8 @@ struct scsi_nexus {
 	struct scsi_view *view;
 	struct copy_result copies[COPY_RESULTS]; /* lock */
 	uint64_t copies_begun;
+	uint8_t *echo; /* WRITE BUFFER; lock */
+	uint32_t echo_len;
 	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
 	struct stats_counts stats;    /* its reactor's */
 };
@@ -407,9 +420,13 @@ op_fn op_sync, op_sync_wait, op_prefetch;
 op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
 op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish;
-op_fn op_get_lba_status, op_read_defects;
+op_fn op_get_lba_status, op_get_lba_status_wait, op_read_defects;
 op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
 op_fn op_copy_status, op_copy_failure, op_copy_parameters, op_copy_abort;
+op_fn op_read_buffer, op_write_buffer, op_write_buffer_finish, op_report_timestamp;
+op_fn op_send_diagnostic, op_send_diagnostic_finish, op_receive_diagnostic;
+op_fn op_report_info, op_report_info_wait, op_set_info, op_set_info_finish, op_set_info_wait;
+op_fn op_log_sense, op_log_select;
 op_fn op_prevent_allow;
 op_fn op_sanitize, op_sanitize_wait, op_sanitize_finish, op_sanitize_finish_wait;
 op_fn op_sanitize_exit, op_sanitize_exit_wait;
@@ -505,6 +522,7 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX
 #define SCSI_UNMAP_MAX	    (512u << 20)
 #define SCSI_UNMAP_DESCS    256
+#define SCSI_ECHO_SIZE	    4096
 
 #define SCSI_VENDOR  "ISTHMUS "
 #define SCSI_PRODUCT "VOLUME          "

@@ -45,6 +45,8 @@ enum scsi_next op_start_stop(struct scsi_cmd *c)
 		return removal_load(c);
 	if (loej && no_flush)
 		return removal_eject(c);
+	if (!start)
+		atomic_fetch_add(&c->lu->start_stops, 1);
 	return start || no_flush ? cmd_good(c) : SCSI_WAIT;
 }
 

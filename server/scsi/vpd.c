@@ -203,6 +203,7 @@ static unsigned page_characteristics(struct scsi_cmd *c, uint8_t *b)
 {
 	memset(b, 0, 60);
 	be16_put(b, 1); /* MEDIUM ROTATION RATE: none */
+	b[3] = 0x40;	/* WABEREQ: what was erased can be read */
 	return 60;
 }
 

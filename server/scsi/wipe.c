@@ -255,7 +255,7 @@ enum scsi_next op_sanitize(struct scsi_cmd *c)
 {
 	uint16_t len = be16_get(c->cdb + 7);
 	if ((c->cdb[1] & 0x1f) != 0x01) /* OVERWRITE alone has parameters */
-		return len ? cmd_bad_cdb(c, 7, -1) : SCSI_WAIT;
+		return SCSI_WAIT;
 	if (len < 5 || len > 4 + c->lu->block_size)
 		return cmd_bad_cdb(c, 7, -1);
 	c->out_len = len;
@@ -313,8 +313,6 @@ enum scsi_next op_sanitize_wait(struct scsi_cmd *c)
 /* SBC-4 5.30.2.5: only where the operation that failed allowed it. */
 enum scsi_next op_sanitize_exit(struct scsi_cmd *c)
 {
-	if (be16_get(c->cdb + 7))
-		return cmd_bad_cdb(c, 7, -1);
 	if (!(atomic_load(&c->lu->conditions) & COND_WIPE_FAILED))
 		return cmd_good(c);
 	return c->lu->wipe_ause && c->lu->wipe_kind != WIPE_FORMAT ? SCSI_WAIT

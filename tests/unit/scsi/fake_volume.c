@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "blockcore/control/meta_scsi.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -127,6 +128,11 @@ int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *
 	}
 	v->atomics++;
 	return volume_write_commit(v, w, false);
+}
+
+void volume_stats(const struct volume *v, struct volume_stats *ret)
+{
+	*ret = v->stats;
 }
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)
@@ -270,10 +276,25 @@ void core_volume_put(struct volume *v)
 	ASSERT(v->refs-- > 0);
 }
 
+static uint64_t fake_realtime(struct env *e)
+{
+	return FAKE_REALTIME_NS;
+}
+
+static uint64_t fake_now(struct env *e)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static const struct env_ops fake_env_ops = {.realtime_ns = fake_realtime, .now_ns = fake_now};
+
 struct core *fake_core_new(void)
 {
+	static struct env env = {&fake_env_ops};
 	struct core *c = calloc(1, sizeof(*c));
-	c->env = env_real();
+	c->env = &env;
 	c->meta = calloc(1, sizeof(*c->meta));
 	c->memory_id = 1;
 	Isthmus__ArrayMeta am = ISTHMUS__ARRAY_META__INIT;

@@ -16,6 +16,7 @@ struct volume {
 	uint64_t capacity; /* bytes of data */
 	bool miss;	   /* the _try functions say -EAGAIN */
 	bool battery;
+	struct volume_stats stats;
 	unsigned evicted; /* so many times commit_if says -EAGAIN */
 	int read_err, write_err, flush_err, copy_err, discard_err;
 	unsigned copies;
@@ -34,7 +35,8 @@ struct meta {
 	int update_err;
 };
 
-#define FAKE_VOLUMES 8
+#define FAKE_REALTIME_NS 0x123456789ab00000ull
+#define FAKE_VOLUMES	 8
 struct core {
 	struct volume volumes[FAKE_VOLUMES];
 	unsigned nvolumes;

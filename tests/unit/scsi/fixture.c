@@ -36,7 +36,12 @@ static uint64_t clock_now(struct env *e)
 	return atomic_fetch_add(&fx->clock_ns, CLOCK_TICK) + CLOCK_TICK;
 }
 
-static const struct env_ops clock_ops = {.now_ns = clock_now};
+static uint64_t clock_realtime(struct env *e)
+{
+	return FAKE_REALTIME_NS;
+}
+
+static const struct env_ops clock_ops = {.now_ns = clock_now, .realtime_ns = clock_realtime};
 
 void fixture_setup(void)
 {

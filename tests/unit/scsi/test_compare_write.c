@@ -164,18 +164,48 @@ START_TEST(write_atomic_wants_memory_that_survives)
 }
 END_TEST
 
+static void status_is(unsigned i, uint64_t lba, uint32_t n, uint8_t status)
+{
+	ck_assert_uint_eq(be64_get(fx->in + 8 + i * 16), lba);
+	ck_assert_uint_eq(be32_get(fx->in + 16 + i * 16), n);
+	ck_assert_uint_eq(fx->in[20 + i * 16], status);
+}
+
 START_TEST(lba_status_is_told)
 {
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(5), BE32(24)), NULL, 24), 0);
-	ck_assert_uint_eq(fx->cmd->in_len, 24);
-	ck_assert_uint_eq(be32_get(fx->in), 20);
-	ck_assert_uint_eq(be64_get(fx->in + 8), 5);
-	ck_assert_uint_eq(be32_get(fx->in + 16), 8187);
-	ck_assert_uint_eq(fx->in[20], 0);
+	for (int miss = 0; miss < 2; miss++) {
+		fx->v1->miss = miss;
+		memset(fx->v1->data, 0, 1 << 20);
+		fx->v1->data[6 * 512] = 1;
+		fx->v1->data[8 * 512 - 1] = 1;
+		ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(5), BE32(4096)), NULL, 4096),
+				 0);
+		ck_assert_int_eq(fx->waited, miss);
+		ck_assert_uint_eq(be32_get(fx->in), 3 * 16 + 4);
+		ck_assert_uint_eq(fx->cmd->in_len, 3 * 16 + 8);
+		status_is(0, 5, 1, 2); /* zeros: anchored */
+		status_is(1, 6, 2, 0);
+		status_is(2, 8, 512 - 3, 2);
+		ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(6), BE32(24)), NULL, 24), 0);
+		ck_assert_uint_eq(fx->cmd->in_len, 24);
+		status_is(0, 6, 2, 0);
+	}
+	/* as many as there is room for, if every other block differs */
+	memset(fx->v1->data, 0, 1 << 20);
+	for (unsigned i = 0; i < 512; i += 2)
+		fx->v1->data[i * 512] = 1;
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(0), BE32(8192)), NULL, 8192), 0);
+	ck_assert_uint_eq(be32_get(fx->in), 255 * 16 + 4);
+	status_is(254, 254, 1, 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(8191), BE32(24)), NULL, 24), 0);
+	status_is(0, 8191, 1, 2);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(5), BE32(8)), NULL, 8), 0);
 	ck_assert_uint_eq(fx->cmd->in_len, 8);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(8192), BE32(24)), NULL, 24), 2);
 	ck_assert_uint_eq(sense_of(), LBA_OUT_OF_RANGE);
+	fx->v1->read_err = -ERR_MEDIUM;
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(0), BE32(24)), NULL, 24), 2);
+	ck_assert_uint_eq(sense_of(), 0x031100);
 }
 END_TEST
 

@@ -19,7 +19,7 @@ START_TEST(sense_6_all_pages)
 		if (fx->in[at] == 0x08)
 			ck_assert_uint_eq(fx->in[at + 2], 0x04); /* WCE */
 	ck_assert_uint_eq(at, fx->cmd->in_len);
-	ck_assert_uint_eq(n, 4);
+	ck_assert_uint_eq(n, 6);
 	uint32_t whole = fx->cmd->in_len;
 	run(fx->a, 0, CDB(0x1a, 0, 0x3f, 0, 4), NULL, 4);
 	ck_assert_uint_eq(fx->cmd->in_len, 4);
@@ -28,6 +28,28 @@ START_TEST(sense_6_all_pages)
 	ck_assert_uint_eq(fx->cmd->in_len, whole - 8);
 	run(fx->a, 0, CDB(0x1a, 8, 0x3f, 0xff, 255), NULL, 255); /* with subpages */
 	ck_assert_uint_eq(fx->cmd->in_len, whole - 8 + 32);
+}
+END_TEST
+
+/* WCE off: every write is stable before its status. */
+START_TEST(the_write_cache_can_be_turned_off)
+{
+	uint8_t list[24] = {[4] = 0x08, [5] = 18}, data[512] = {0};
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x1a, 8, 0x48, 0, 255), NULL, 255), 0); /* changeable */
+	ck_assert_uint_eq(fx->in[4 + 2], 0x04);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x15, 0x10, 0, 0, 24), list, 24), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x1a, 8, 0x08, 0, 255), NULL, 255), 0);
+	ck_assert_uint_eq(fx->in[4 + 2], 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x2a, 0, BE32(0), 0, BE16(1)), data, 512), 0);
+	ck_assert_uint_eq(fx->v1->fuas, 1);
+	scsi_task_management(fx->a, (const uint8_t[8]){0}, SCSI_TMF_LU_RESET, NULL, NULL);
+	run(fx->a, 0, CDB(0), NULL, 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x2a, 0, BE32(0), 0, BE16(1)), data, 512), 0);
+	ck_assert_uint_eq(fx->v1->fuas, 1); /* on again */
+	list[4 + 2] = 0x05;		    /* RCD cannot be changed */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x15, 0x10, 0, 0, 24), list, 24), 2);
+	ck_assert_uint_eq(sense_of(), INVALID_PARAM);
+	ck_assert_int_eq(sense_field(), 6);
 }
 END_TEST
 
@@ -191,6 +213,7 @@ START_TEST(a_reset_brings_defaults)
 }
 END_TEST
 
-SUITE("mode", sense_6_all_pages, sense_10_with_long_descriptor, pages_that_are_not, read_only_shows,
-      changeable_bits_change, swp_protects_for_all, select_refuses, select_block_descriptors,
-      what_is_sensed_can_be_selected, a_reset_brings_defaults)
+SUITE("mode", sense_6_all_pages, the_write_cache_can_be_turned_off, sense_10_with_long_descriptor,
+      pages_that_are_not, read_only_shows, changeable_bits_change, swp_protects_for_all,
+      select_refuses, select_block_descriptors, what_is_sensed_can_be_selected,
+      a_reset_brings_defaults)

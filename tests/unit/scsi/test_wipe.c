@@ -310,7 +310,7 @@ START_TEST(refuses_what_is_wrong)
 	ck_assert_int_eq(run(fx->a, 0, sanitize(0x01, (uint16_t)n), buf, 100), 2);
 	ck_assert_uint_eq(sense_of(), 0x051a00);
 	ck_assert_int_eq(run(fx->a, 0, sanitize(0x02, 8), buf, 8), 2);
-	ck_assert_int_eq(sense_field(), 7);
+	ck_assert_int_eq(sense_field(), 8);
 	ck_assert_int_eq(run(fx->a, 0, sanitize(0x1f, 8), buf, 8), 2);
 	ck_assert_int_eq(run(fx->a, 0, sanitize(0x03, 0), NULL, 0), 2); /* cryptographic erase */
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
