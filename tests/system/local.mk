@@ -16,6 +16,10 @@ tests_system_iscsi_keys_SOURCES = tests/system/iscsi_keys.c tests/unit/iscsi/cli
 tests_system_iscsi_keys_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_system_iscsi_keys_LDADD = $(SERVER_LIBS) $(UNIT_LIBS) $(ISCSI_LIBS)
 
+noinst_PROGRAMS += tests/system/iscsi_reserve
+tests_system_iscsi_reserve_SOURCES = tests/system/iscsi_reserve.c
+tests_system_iscsi_reserve_LDADD = $(ISCSI_LIBS)
+
 noinst_PROGRAMS += tests/system/socket_junk tests/system/json_check
 tests_system_socket_junk_SOURCES = tests/system/socket_junk.c
 tests_system_json_check_SOURCES = tests/system/json_check.c
