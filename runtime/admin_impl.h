@@ -50,7 +50,7 @@ struct admin_call *admin_call_new(Isthmus__AdminFrame *frame);
 void admin_call_free(struct admin_call *c);
 /* Runs the handlers of the call's verb and sets the reply's code and error text. */
 void admin_call_finish(struct admin_call *c, int code);
-/* admin_server.c: hands a progress frame to the call's connection. */
+/* admin_conn.c: hands a progress frame to the call's connection. */
 void admin_call_send_progress(struct admin_call *c, const Isthmus__AdminProgress *p);
 
 #endif

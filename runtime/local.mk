@@ -44,6 +44,7 @@ libruntime_a_SOURCES += runtime/config_check.c runtime/config_file.c runtime/con
 	runtime/config_load.h runtime/config_schema.c
 
 libruntime_a_SOURCES += runtime/admin.h runtime/admin_call.c runtime/admin_client.c \
+	runtime/admin_conn.c runtime/admin_server_impl.h \
 	runtime/admin_frame.c runtime/admin_impl.h runtime/admin_server.c runtime/admin_size.c
 
 check_PROGRAMS += tests/unit/runtime/test_config
