@@ -27,6 +27,8 @@ void core_admin_progress(void *arg, uint64_t done, uint64_t total);
 void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only);
 void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad);
 void core_admin_put_volumes(struct core *c, struct admin_call *call, const char *pool);
+/* Operations, bytes and errors of a volume, into the current row. */
+void core_admin_put_counters(struct admin_call *call, struct volume *v);
 
 /* Waits until the head that serves a file system has applied the current metadata; a note tells
  * when it has not. The code the head gave for the file system, with its text (256 bytes). */

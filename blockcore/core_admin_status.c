@@ -65,16 +65,9 @@ static void put_volume_counters(struct core *c, struct admin_call *call)
 	admin_table(call, "volumes", false);
 	pthread_rwlock_rdlock(&c->lock);
 	RB_FOREACH (v, volume_tree, &c->volumes) {
-		struct volume_stats st;
-		volume_stats(v, &st);
 		admin_row(call);
 		admin_put_text(call, "volume", "%s", volume_name(v));
-		admin_put_number(call, "reads", st.reads);
-		admin_put_number(call, "writes", st.writes);
-		admin_put_bytes(call, "read", st.read_bytes);
-		admin_put_bytes(call, "written", st.write_bytes);
-		admin_put_number(call, "flushes", st.flushes);
-		admin_put_number(call, "errors", st.errors);
+		core_admin_put_counters(call, v);
 	}
 	pthread_rwlock_unlock(&c->lock);
 }

@@ -296,10 +296,19 @@ static int check_grow(const Isthmus__Volume *mv, const char *name, uint64_t size
 			 "volume '%s' holds a head group's state and keeps its size", name);
 		return -EBUSY;
 	}
-	if (size < mv->size || size % 4096) {
-		snprintf(why, CORE_WHY_LEN,
-			 "size %llu: a volume only grows (it has %llu), by multiples of 4096 bytes",
-			 (unsigned long long)size, (unsigned long long)mv->size);
+	if (size < mv->size) {
+		char have[32];
+		text_size(mv->size, have, sizeof(have));
+		snprintf(
+		    why, CORE_WHY_LEN,
+		    "volume '%s' has %s and does not shrink: what lies at its end would be lost, "
+		    "and its users are not asked; copy what you need to a smaller volume",
+		    name, have);
+		return -EINVAL;
+	}
+	if (size % 4096) {
+		snprintf(why, CORE_WHY_LEN, "size %llu: a multiple of 4096 bytes is wanted",
+			 (unsigned long long)size);
 		return -EINVAL;
 	}
 	return 0;

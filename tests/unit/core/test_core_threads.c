@@ -276,7 +276,7 @@ START_TEST(verbs_and_users)
 	job_start(users[0], &j[0]);
 	job_start(users[1], &j[1]);
 	OK("volume.resize", "name", "v", "size", "12M");
-	NO(-EINVAL, "only grows", "volume.resize", "name", "v", "size", "4M");
+	NO(-EINVAL, "does not shrink", "volume.resize", "name", "v", "size", "4M");
 	OK("volume.list", "pool", "p");
 	OK("volume.show", "name", "v");
 	OK("pool.show", "name", "p");
