@@ -368,6 +368,8 @@ const struct verb verb_table[] = {
     {"head.list", VERB_CONTROLLER, 0, no_args, "list heads as the controller sees them", NULL},
     {"head.state", VERB_HEAD, 0, head_state_args,
      "show the running state of the group, read from its volume", "head"},
+    {"head.status", VERB_HEAD, 0, head_state_args,
+     "show what a head serves: exports, clients and operations with their latency", "head"},
     {"group.create", VERB_CONTROLLER, VERB_LONG, group_create_args,
      "make a head group with its processor-information volume and its backup", NULL},
     {"group.list", VERB_CONTROLLER, 0, no_args, "list head groups", NULL},

@@ -111,8 +111,18 @@ static void put_filesystems(struct head *h, struct admin_call *call)
 struct put {
 	struct head *h;
 	struct admin_call *call;
-	bool totals; /* with averages for people; else bare counters for rates */
+	bool totals; /* for people; else what rates are made of */
 };
+
+static void put_latency(struct admin_call *call, const struct histogram *h)
+{
+	struct histogram_sum *s = calloc(1, sizeof(*s));
+	if (!s)
+		return;
+	histogram_merge(s, h);
+	admin_put_histogram(call, "latency", s);
+	free(s);
+}
 
 static void put_use(void *arg, const struct nfs_use_stats *s)
 {
@@ -124,23 +134,11 @@ static void put_use(void *arg, const struct nfs_use_stats *s)
 	admin_put_number(p->call, "errors", s->errors);
 	admin_put_bytes(p->call, "read", s->read_bytes);
 	admin_put_bytes(p->call, "written", s->write_bytes);
+	put_latency(p->call, s->latency);
 	if (!p->totals)
 		return;
-	admin_put_duration(p->call, "latency", s->ops ? s->latency_ns / s->ops : 0);
 	admin_put_time(p->call, "first", s->first_ns);
 	admin_put_time(p->call, "last", s->last_ns);
-}
-
-/* The time below which nearly all (`part` of 1000) calls ended, from the buckets. */
-static uint64_t latency_of(const struct nfs_op_stats *s, uint64_t part)
-{
-	uint64_t seen = 0;
-	for (unsigned b = 0; b < NFS_LATENCY_BUCKETS; b++) {
-		seen += s->latency[b];
-		if (seen * 1000 >= s->count * part)
-			return MIN(1ull << (b + 8), s->latency_max_ns);
-	}
-	return s->latency_max_ns;
 }
 
 static void put_op(void *arg, const struct nfs_op_stats *s)
@@ -153,11 +151,7 @@ static void put_op(void *arg, const struct nfs_op_stats *s)
 	admin_put_text(p->call, "op", "%s", s->name);
 	admin_put_number(p->call, "count", s->count);
 	admin_put_number(p->call, "errors", s->errors);
-	if (!p->totals)
-		return;
-	admin_put_duration(p->call, "average", s->latency_ns / s->count);
-	admin_put_duration(p->call, "p99", latency_of(s, 990));
-	admin_put_duration(p->call, "max", s->latency_max_ns);
+	put_latency(p->call, &s->latency);
 }
 
 static void put_channel(struct head *h, struct admin_call *call)

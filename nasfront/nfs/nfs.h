@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "proto/channel.pb-c.h"
+#include "runtime/histogram.h"
 
 struct env;
 struct fs;
@@ -54,14 +55,10 @@ unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t cou
 
 /* ---- figures ---- */
 
-#define NFS_LATENCY_BUCKETS 28 /* bucket b: below 2^(b+8) ns */
-
 struct nfs_op_stats {
 	const char *name;
 	uint64_t count, errors;
-	uint64_t latency_ns; /* sum */
-	uint64_t latency_max_ns;
-	uint64_t latency[NFS_LATENCY_BUCKETS];
+	struct histogram latency; /* from the call's receipt to its answer */
 };
 /* Calls fn for each procedure, MOUNT's after NFS's. */
 void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_op_stats *s),
@@ -69,7 +66,8 @@ void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_o
 
 struct nfs_use_stats {
 	const char *name; /* export path, or client address */
-	uint64_t ops, errors, read_bytes, write_bytes, latency_ns;
+	uint64_t ops, errors, read_bytes, write_bytes;
+	const struct histogram *latency;
 	uint64_t first_ns, last_ns; /* real time */
 	unsigned connections;	    /* of clients */
 };

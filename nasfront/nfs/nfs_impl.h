@@ -78,7 +78,8 @@ struct nfs_use {
 	char *name;
 	uint64_t id;   /* of exports */
 	unsigned refs; /* connections, of clients */
-	uint64_t ops, errors, read_bytes, write_bytes, latency_ns, first_ns, last_ns;
+	uint64_t ops, errors, read_bytes, write_bytes, first_ns, last_ns;
+	struct histogram latency;
 	uint64_t told_ns; /* client_seen was called */
 };
 TAILQ_HEAD(nfs_uses, nfs_use);

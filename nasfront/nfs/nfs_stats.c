@@ -93,7 +93,7 @@ static void use_count(struct nfs_use *u, const struct nfs_call *c, bool error, u
 {
 	u->ops++;
 	u->errors += error;
-	u->latency_ns += ns;
+	histogram_add(&u->latency, ns);
 	u->read_bytes += c->read_bytes;
 	u->write_bytes += c->write_bytes;
 }
@@ -115,12 +115,9 @@ static uint64_t op_count(struct nfs *n, struct nfs_op_stats *s, const struct rpc
 {
 	uint64_t now = env_now_ns(n->o.env);
 	uint64_t ns = now > req->start_ns ? now - req->start_ns : 0;
-	unsigned b = ns >> 8 ? 64 - (unsigned)__builtin_clzll(ns >> 8) : 0;
 	s->count++;
 	s->errors += error;
-	s->latency_ns += ns;
-	s->latency_max_ns = MAX(s->latency_max_ns, ns);
-	s->latency[MIN(b, NFS_LATENCY_BUCKETS - 1u)]++;
+	histogram_add(&s->latency, ns);
 	return ns;
 }
 
@@ -178,7 +175,7 @@ static void uses_tell(const struct nfs_uses *list,
 					  .errors = u->errors,
 					  .read_bytes = u->read_bytes,
 					  .write_bytes = u->write_bytes,
-					  .latency_ns = u->latency_ns,
+					  .latency = &u->latency,
 					  .first_ns = u->first_ns,
 					  .last_ns = u->last_ns,
 					  .connections = u->refs};

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "admin/cli.h"
 #include "runtime/check.h"
+#include "runtime/histogram.h"
 
 /* cli_call() belongs to the program; nothing here speaks to a daemon. */
 int cli_call(struct cli *c, const char *verb, bool quiet, Isthmus__AdminReply **ret)
@@ -358,6 +359,98 @@ START_TEST(help_tells_every_verb)
 }
 END_TEST
 
+/* A row with a name, a counter and two histograms of one bucket each. */
+static Isthmus__AdminReply *with_latency(unsigned bucket, uint64_t count)
+{
+	static const char *const names[] = {"lun", "reads", "read_latency", "latency"};
+	Isthmus__AdminReply *r = malloc(sizeof(*r));
+	Isthmus__AdminTable *t = malloc(sizeof(*t));
+	Isthmus__AdminRow *row = malloc(sizeof(*row));
+	isthmus__admin_reply__init(r);
+	isthmus__admin_table__init(t);
+	isthmus__admin_row__init(row);
+	t->name = strdup("luns");
+	r->tables = calloc(r->n_tables = 1, sizeof(t));
+	r->tables[0] = t;
+	t->rows = calloc(t->n_rows = 1, sizeof(row));
+	t->rows[0] = row;
+	row->fields = calloc(row->n_fields = 4, sizeof(row->fields[0]));
+	for (unsigned i = 0; i < 4; i++) {
+		Isthmus__AdminField *f = row->fields[i] = malloc(sizeof(*f));
+		isthmus__admin_field__init(f);
+		f->name = strdup(names[i]);
+		f->value = malloc(sizeof(*f->value));
+		isthmus__admin_value__init(f->value);
+		if (i < 2) {
+			f->value->kind_case = ISTHMUS__ADMIN_VALUE__KIND_NUMBER;
+			f->value->number = count;
+			continue;
+		}
+		Isthmus__AdminHistogram *h = malloc(sizeof(*h));
+		isthmus__admin_histogram__init(h);
+		h->bucket = malloc(2 * sizeof(h->bucket[0]));
+		h->count = malloc(2 * sizeof(h->count[0]));
+		h->n_bucket = h->n_count = 2;
+		h->bucket[0] = bucket;
+		h->count[0] = count;
+		h->bucket[1] = UINT32_MAX; /* what no daemon sends harms nothing */
+		h->count[1] = UINT64_MAX;
+		h->total_ns = count * 1000;
+		f->value->kind_case = ISTHMUS__ADMIN_VALUE__KIND_HISTOGRAM;
+		f->value->histogram = h;
+	}
+	return r;
+}
+
+static const Isthmus__AdminValue *column(const Isthmus__AdminReply *r, const char *name)
+{
+	const Isthmus__AdminRow *row = r->tables[0]->rows[0];
+	for (size_t i = 0; i < row->n_fields; i++)
+		if (strcmp(row->fields[i]->name, name) == 0)
+			return row->fields[i]->value;
+	return NULL;
+}
+
+START_TEST(histograms_become_percentiles)
+{
+	Isthmus__AdminReply *r = with_latency(20, 10);
+	cli_latency_expand(r);
+	ck_assert_uint_eq(r->tables[0]->rows[0]->n_fields, 2 + 2 + 5);
+	ck_assert_uint_eq(column(r, "reads")->number, 10);
+	ck_assert_uint_eq(column(r, "read_p50")->duration_ns, histogram_edge(20));
+	ck_assert_uint_eq(column(r, "read_p99")->duration_ns, histogram_edge(20));
+	ck_assert_uint_eq(column(r, "average")->duration_ns, 1000);
+	ck_assert_uint_eq(column(r, "p999")->duration_ns, histogram_edge(20));
+	ck_assert_ptr_null(column(r, "latency"));
+	isthmus__admin_reply__free_unpacked(r, NULL);
+	/* of nothing there is none */
+	r = with_latency(20, 0);
+	cli_latency_expand(r);
+	ck_assert_int_eq(column(r, "p50")->kind_case, ISTHMUS__ADMIN_VALUE__KIND__NOT_SET);
+	isthmus__admin_reply__free_unpacked(r, NULL);
+}
+END_TEST
+
+START_TEST(top_shows_what_came_between)
+{
+	Isthmus__AdminReply *old = with_latency(20, 10), *now = with_latency(20, 14);
+	Isthmus__AdminReply *other = with_latency(90, 3);
+	Isthmus__AdminRow *row = now->tables[0]->rows[0];
+	cli_latency_since(row->fields[3]->value, old->tables[0]->rows[0]->fields[3]->value);
+	ck_assert_uint_eq(row->fields[3]->value->histogram->count[0], 4);
+	ck_assert_uint_eq(row->fields[3]->value->histogram->total_ns, 4000);
+	/* a process that began anew: all of it */
+	row = other->tables[0]->rows[0];
+	cli_latency_since(row->fields[3]->value, old->tables[0]->rows[0]->fields[3]->value);
+	ck_assert_uint_eq(row->fields[3]->value->histogram->count[0], 3);
+	cli_latency_expand(other);
+	ck_assert_uint_eq(column(other, "p50")->duration_ns, histogram_edge(90));
+	isthmus__admin_reply__free_unpacked(old, NULL);
+	isthmus__admin_reply__free_unpacked(now, NULL);
+	isthmus__admin_reply__free_unpacked(other, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cli");
@@ -372,6 +465,8 @@ int main(void)
 	tcase_add_test(t, tables_are_aligned);
 	tcase_add_test(t, json_has_stable_keys);
 	tcase_add_test(t, manual_page_tells_every_verb);
+	tcase_add_test(t, histograms_become_percentiles);
+	tcase_add_test(t, top_shows_what_came_between);
 	tcase_add_test(t, help_tells_every_verb);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
