@@ -5,6 +5,7 @@
  */
 #include "runtime/mem_pool.h"
 #include "runtime/check.h"
+#include "runtime/mem_huge.h"
 #include "runtime/task.h"
 #include <errno.h>
 #include <stdint.h>
@@ -48,7 +49,13 @@ int mem_pool_new(struct mem_pool **ret, const char *name, size_t size, size_t al
 	p->count = count;
 	waitq_init(&p->q);
 	p->free_objs = calloc(count, sizeof(*p->free_objs));
-	if (!p->free_objs || posix_memalign((void **)&p->memory, align, p->step * count)) {
+	size_t all = p->step * count;
+	if (all >= MEM_HUGE_SIZE && align <= MEM_HUGE_SIZE)
+		p->memory = mem_huge_alloc(all);
+	else if (posix_memalign((void **)&p->memory, align, all))
+		p->memory = NULL;
+	if (!p->free_objs || !p->memory) {
+		free(p->memory);
 		free(p->free_objs);
 		free(p);
 		return -ENOMEM;
@@ -82,6 +89,11 @@ void *mem_pool_try_get(struct mem_pool *p)
 	void *obj = p->free_objs[--p->nfree];
 	ASAN_UNPOISON_MEMORY_REGION(obj, p->size);
 	return obj;
+}
+
+const void *mem_pool_next(const struct mem_pool *p)
+{
+	return p->nfree ? p->free_objs[p->nfree - 1] : NULL;
 }
 
 void *mem_pool_get(struct mem_pool *p)

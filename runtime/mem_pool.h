@@ -17,6 +17,8 @@ int mem_pool_new(struct mem_pool **ret, const char *name, size_t size, size_t al
 void mem_pool_free(struct mem_pool *p);
 /* NULL when empty. Contents undefined. */
 void *mem_pool_try_get(struct mem_pool *p);
+/* What the next call would give: to be prefetched, no more. */
+const void *mem_pool_next(const struct mem_pool *p);
 /* Waits (a task). */
 void *mem_pool_get(struct mem_pool *p);
 void mem_pool_put(struct mem_pool *p, void *obj);

@@ -86,7 +86,8 @@ static void cache_free(struct cache *c)
 static int private_init(struct cache *c, const struct cache_opts *o)
 {
 	int rc;
-	if (posix_memalign((void **)&c->page, CACHE_LINE, c->npages * sizeof(*c->page)))
+	c->page = mem_huge_alloc(c->npages * sizeof(*c->page));
+	if (!c->page)
 		return -ENOMEM;
 	memset(c->page, 0, c->npages * sizeof(*c->page));
 	if ((rc = shards_init(c)) || (rc = cache_pool_init(c)) || (rc = cache_evict_init(c)) ||

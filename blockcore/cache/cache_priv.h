@@ -29,6 +29,7 @@
 #include "runtime/err.h"
 #include "runtime/fault.h"
 #include "runtime/log.h"
+#include "runtime/mem_huge.h"
 #include "runtime/task.h"
 
 #define CACHE_PRIV_MAGIC 0x63616368

@@ -7,9 +7,8 @@
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
 
-#define HINT_DATA                                                                                  \
-	1024 /* bytes of a page: the processor sees where they lead and goes on itself             \
-	      */
+/* Bytes of a page: the processor sees where they lead and goes on itself. */
+#define HINT_DATA 1024
 
 uint16_t cache_mask(const struct cache *c, uint64_t page, uint64_t off, uint64_t len)
 {

@@ -14,12 +14,23 @@ static unsigned itt_bucket(uint32_t itt)
 }
 _Static_assert(ITT_BUCKETS == 256, "itt_bucket() gives eight bits");
 
+/* What every command touches of a task, up to the first page of its data. */
+static void task_fetch(const struct itask *t)
+{
+	const char *p = (const char *)t;
+	for (size_t i = 0; t && i < offsetof(struct itask, cmd.io) + 64; i += 64)
+		__builtin_prefetch(p + i, 1);
+	if (t)
+		__builtin_prefetch(t->cmd.io.read.pages, 1);
+}
+
 static struct itask *task_get(struct conn *c)
 {
 	struct worker *w = c->worker;
 	struct itask *t = mem_pool_try_get(w->pool);
 	if (!t)
 		return NULL;
+	task_fetch(mem_pool_next(w->pool)); /* the next command's, meanwhile */
 	memset(t, 0, offsetof(struct itask, cmd));
 	t->conn = c;
 	t->state = T_NEW;
