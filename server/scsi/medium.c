@@ -35,6 +35,16 @@ static bool zeros(const uint8_t *b, size_t n)
 	return b[0] == 0 && !memcmp(b, b + 1, n - 1);
 }
 
+/* Nothing was written since it was erased as a whole. */
+static bool still_blank(struct scsi_lu *lu)
+{
+	struct volume_stats now;
+	if (!lu->blank)
+		return false;
+	volume_stats(lu_volume(lu), &now);
+	return now.writes == lu->blank_writes;
+}
+
 /* Blocks do not cross pages. */
 static enum scsi_next lba_status_read(struct scsi_cmd *c)
 {
@@ -66,6 +76,10 @@ enum scsi_next op_get_lba_status(struct scsi_cmd *c)
 		return cmd_out_of_range(c);
 	if (!(lu_features(c->lu) & LU_UNMAP)) {
 		put_status(c->data + HEADER, lba, blocks - lba, MAPPED);
+		return lba_status(c, 1);
+	}
+	if (still_blank(c->lu)) {
+		put_status(c->data + HEADER, lba, blocks - lba, ANCHORED);
 		return lba_status(c, 1);
 	}
 	c->off = lba << c->lu->block_shift;

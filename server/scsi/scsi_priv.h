@@ -72,7 +72,9 @@ struct scsi_lu {
 	_Atomic uint8_t wipe_kind;
 	_Atomic bool wipe_ause;
 	_Atomic uint16_t wipe_progress; /* of 65536 */
-	pthread_mutex_t wipe_lock;	/* over the queue of those who wait for its end */
+	_Atomic bool blank;		/* it was erased when the volume had seen so many writes */
+	_Atomic uint64_t blank_writes;
+	pthread_mutex_t wipe_lock; /* over the queue of those who wait for its end */
 	struct waitq wipe_wait;
 	_Atomic bool write_through;	/* caching mode page: WCE is off */
 	_Atomic uint32_t start_stops;	/* times it was told to stop */

@@ -158,8 +158,13 @@ static void wipe_task(void *arg)
 	struct scsi_registry *r = j->registry;
 	struct volume *v = lu_volume(j->lu);
 	int err = v ? 0 : -ENODEV;
+	struct volume_stats before = {0};
+	if (v)
+		volume_stats(v, &before);
 	for (unsigned pass = 0; !err && pass < j->plan.passes; pass++)
 		err = wipe_pass(j, v, pass);
+	j->lu->blank_writes = before.writes;
+	j->lu->blank = !err && j->plan.kind != WIPE_OVERWRITE;
 	wipe_end(j, err);
 	lu_put(j->lu);
 	free(j);

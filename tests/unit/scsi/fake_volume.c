@@ -102,6 +102,7 @@ int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
 	memcpy(v->data + w->off, w->iov[0].iov_base, w->len);
 	v->commits++;
+	v->stats.writes++;
 	v->fuas += fua;
 	volume_write_abort(v, w);
 	return fua ? v->flush_err : 0;

@@ -116,6 +116,13 @@ START_TEST(overwrites_and_erases)
 	ck_assert(holds(third_inverted));
 	ck_assert_int_eq(do_all(sanitize(0x02, 0), NULL, 0), 0);
 	ck_assert(holds(zero));
+	/* all of it is known to be erased, until something is written */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(7), BE32(64)), NULL, 64), 0);
+	ck_assert_uint_eq(be32_get(fx->in + 16), 8185);
+	ck_assert_uint_eq(fx->in[20], 2);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x2a, 0, BE32(8191), 0, BE16(1)), buf, 512), 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x9e, 0x12, BE64(7), BE32(64)), NULL, 64), 0);
+	ck_assert_uint_lt(be32_get(fx->in + 16), 8185);
 	memset(fx->v1->data, 'x', fx->v1->size);
 	ck_assert_int_eq(do_all(CDB(0x04, 0), NULL, 0), 0);
 	ck_assert(holds(zero));
