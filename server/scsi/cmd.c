@@ -381,6 +381,8 @@ enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 	bool held = c->hold.held;
 	if (held && !cmd_wait_turn(c))
 		return cmd_status(c, SCSI_TASK_ABORTED);
+	if (held && reservation_refuses_now(c)) /* it changed meanwhile */
+		return cmd_status(c, SCSI_RESERVATION_CONFLICT);
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
 		return SCSI_DONE;
 	enum scsi_next next = SCSI_WAIT;

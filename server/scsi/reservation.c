@@ -21,9 +21,8 @@ static bool cdb_harmless(const uint8_t *cdb)
 	return !(cdb[4] & 0x03); /* PREVENT ALLOW MEDIUM REMOVAL */
 }
 
-bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op)
+static bool res_refuses(unsigned res, const struct scsi_cmd *c, const struct scsi_op *op)
 {
-	unsigned res = atomic_load_explicit(&c->itl->res, memory_order_acquire);
 	if (__builtin_expect(!(res & (RES_NO_READ | RES_NO_WRITE | RES_LEGACY)), 1))
 		return false;
 	bool harmless = (op->flags & OP_RES_CDB) && cdb_harmless(c->cdb);
@@ -32,6 +31,20 @@ bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op)
 	if ((op->flags & OP_RES_FREE) || harmless)
 		return false;
 	return res & (op->flags & OP_RES_READ ? RES_NO_READ : RES_NO_WRITE);
+}
+
+bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op)
+{
+	return res_refuses(atomic_load_explicit(&c->itl->res, memory_order_acquire), c, op);
+}
+
+bool reservation_refuses_now(struct scsi_cmd *c)
+{
+	struct scsi_view *v = nexus_view(c->nexus);
+	const struct scsi_itl *l = view_find_lu(v, c->lu);
+	bool refuses = !l || res_refuses(atomic_load(&l->res), c, c->op);
+	view_put(v);
+	return refuses;
 }
 
 /* ---- what a nexus may; registry lock ---- */

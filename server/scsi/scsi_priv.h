@@ -251,6 +251,8 @@ bool alua_allows(struct scsi_cmd *c);
 
 /* Does a reservation of another nexus refuse this operation? One load when there is none. */
 bool reservation_conflicts(const struct scsi_cmd *c, const struct scsi_op *op);
+/* The same for a command that waited before it began. */
+bool reservation_refuses_now(struct scsi_cmd *c);
 /* All with the registry lock. The nexus ends; it is going to see v; it saw `was` until now. */
 void reservation_nexus_gone(struct scsi_nexus *n);
 void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v);

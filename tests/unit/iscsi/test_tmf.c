@@ -137,6 +137,123 @@ START_TEST(clear_task_set_reaches_other_sessions)
 }
 END_TEST
 
+/* ---- aborted by another, with TAS: TASK ABORTED (SAM-5 5.3.1) ---- */
+
+/* A command with a short parameter list; its status. */
+static unsigned list_command(const uint8_t *cdb, const uint8_t *list, uint32_t len)
+{
+	client_command(c, 0xa0, cdb, len, list, len);
+	client_expect(c, OP_SCSI_RSP);
+	return c->bhs.status;
+}
+
+static void set_tas(void)
+{
+	const uint8_t cdb[16] = {0x15, 0x10, 0, 0, 16};
+	const uint8_t list[16] = {0, 0, 0, 0, 0x0a, 10, 0, 0x10, 0, 0x40, 0, 0, 0xff, 0xff};
+	ck_assert_uint_eq(list_command(cdb, list, 16), SCSI_GOOD);
+}
+
+static unsigned pr_out(uint8_t action, uint8_t type, uint8_t key, uint8_t sa_key)
+{
+	const uint8_t cdb[16] = {0x5f, action, type, 0, 0, 0, 0, 0, 24};
+	const uint8_t list[24] = {[7] = key, [15] = sa_key};
+	return list_command(cdb, list, 24);
+}
+
+/* Two sessions; c is the second one, the first has a write under way that waits for its data. */
+static struct client *two_sessions(uint32_t *ret_itt, bool keys)
+{
+	uint8_t cdb[16];
+	login((const char *[]){"InitialR2T=Yes", NULL});
+	set_tas();
+	if (keys)
+		ck_assert_uint_eq(pr_out(0, 0, 0, 1), SCSI_GOOD);
+	cdb_rw(cdb, true, 0, 16);
+	*ret_itt = client_command(c, 0xa0, cdb, 8192, NULL, 0);
+	client_expect(c, OP_R2T);
+	struct client *first = c;
+	c = client_connect(target.port);
+	c->isid[5] = 2;
+	login(NULL);
+	if (keys)
+		ck_assert_uint_eq(pr_out(0, 0, 0, 2), SCSI_GOOD);
+	return first;
+}
+
+/* The window may be told before. */
+static void expect_task_aborted(void)
+{
+	do
+		ck_assert(client_recv(c));
+	while (pdu_opcode(&c->bhs) == OP_NOP_IN);
+	ck_assert_uint_eq(pdu_opcode(&c->bhs), OP_SCSI_RSP);
+	ck_assert_uint_eq(c->bhs.status, SCSI_TASK_ABORTED);
+}
+
+/* The data that was asked for still comes, and goes nowhere. */
+static void expect_aborted(struct client *first, uint32_t itt)
+{
+	unsigned commits = target.volume->commits;
+	client_free(c);
+	c = first;
+	client_data_out(c, itt, be32_get(c->bhs.ttt), 0, 0, pattern, 8192, true);
+	expect_task_aborted();
+	ck_assert_uint_eq(target.volume->commits, commits);
+	ck_assert_int_eq(target.volume->writes, 0);
+	client_ready(c);
+}
+
+START_TEST(clear_task_set_with_tas)
+{
+	uint32_t itt;
+	struct client *first = two_sessions(&itt, false);
+	ck_assert_uint_eq(tmf(TMF_CLEAR_TASK_SET, PDU_NO_TAG, 0), TMF_COMPLETE);
+	expect_aborted(first, itt);
+}
+END_TEST
+
+START_TEST(preempt_and_abort_with_tas)
+{
+	uint32_t itt;
+	struct client *first = two_sessions(&itt, true);
+	ck_assert_uint_eq(pr_out(5, 1, 2, 1), SCSI_GOOD);
+	expect_aborted(first, itt);
+}
+END_TEST
+
+/* PREEMPT AND ABORT is not answered before a write of the other that runs has come back. */
+START_TEST(preempt_and_abort_waits)
+{
+	uint8_t cdb[16];
+	login(NULL);
+	set_tas();
+	ck_assert_uint_eq(pr_out(0, 0, 0, 1), SCSI_GOOD);
+	struct client *first = c, *second = client_connect(target.port);
+	c = second;
+	c->isid[5] = 2;
+	login(NULL);
+	ck_assert_uint_eq(pr_out(0, 0, 0, 2), SCSI_GOOD);
+	wait_ms = 300;
+	target.volume->miss = true;
+	cdb_rw(cdb, true, 0, 8);
+	for (int i = 0; i < 4; i++)
+		client_command(first, 0xa0, cdb, 4096, pattern, 4096);
+	usleep(50000);
+	ck_assert_uint_eq(pr_out(5, 1, 2, 1), SCSI_GOOD);
+	ck_assert_int_eq(target.volume->writes, 0);
+	unsigned commits = target.volume->commits;
+	wait_ms = 0;
+	target.volume->miss = false;
+	client_free(c);
+	c = first;
+	for (int i = 0; i < 4; i++)
+		expect_task_aborted();
+	ck_assert_uint_eq(target.volume->commits, commits);
+	client_ready(c);
+}
+END_TEST
+
 /* The registry follows the metadata; qos_set() may come from any thread. */
 static void limit_iops(uint64_t iops, uint64_t burst)
 {
@@ -196,6 +313,9 @@ int main(void)
 	tcase_add_loop_test(tc, later_commands_are_not_aborted, 0, 4);
 	tcase_add_test(tc, luns_are_compared_by_what_they_name);
 	tcase_add_test(tc, clear_task_set_reaches_other_sessions);
+	tcase_add_test(tc, clear_task_set_with_tas);
+	tcase_add_test(tc, preempt_and_abort_with_tas);
+	tcase_add_test(tc, preempt_and_abort_waits);
 	tcase_add_test(tc, what_a_limit_holds_back_is_aborted);
 	suite_add_tcase(suite, tc);
 	return peer_run(suite);
