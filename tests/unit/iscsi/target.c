@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "server/scsi/scsi.h"
+#include "runtime/env.h"
 #include "tests/unit/iscsi/target.h"
 
 static void set(char **field, const char *value)
@@ -16,6 +17,7 @@ void target_make(struct target *t, uint64_t size)
 {
 	memset(t, 0, sizeof(*t));
 	t->core = fake_core_new();
+	t->core->env = env_real(); /* it runs in real time */
 	t->volume = fake_volume_add(t->core, size);
 	fake_volume_add(t->core, 1 << 20);
 	Isthmus__Target *open = fake_target_add(t->core, TARGET_OPEN, true);
