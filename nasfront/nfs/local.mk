@@ -1,6 +1,7 @@
 libnasfront_a_SOURCES += \
 	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
-	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/mount3.c \
+	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
+	nasfront/nfs/lock_table.c nasfront/nfs/lock_table.h nasfront/nfs/lock_wait.c nasfront/nfs/mount3.c \
 	nasfront/nfs/nfs.h nasfront/nfs/nfs_call.c nasfront/nfs/nfs_impl.h \
 	nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
 	nasfront/nfs/nfs3_op_attr.c nasfront/nfs/nfs3_op_create.c nasfront/nfs/nfs3_op_dir.c \
@@ -17,3 +18,8 @@ check_PROGRAMS += tests/unit/nfs/test_nfs
 tests_unit_nfs_test_nfs_SOURCES = tests/unit/nfs/test_nfs.c $(NAS_WORLD)
 tests_unit_nfs_test_nfs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_nfs_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs/test_lock_table
+tests_unit_nfs_test_lock_table_SOURCES = tests/unit/nfs/test_lock_table.c
+tests_unit_nfs_test_lock_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_lock_table_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

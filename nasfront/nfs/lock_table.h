@@ -1,0 +1,132 @@
+/*
+ * Byte-range locks and share reservations of files, whatever protocol asks for them.
+ *
+ * An owner is a client (an object of the protocol's) and bytes that tell its owners apart; locks of
+ * one owner never conflict with each other: as POSIX has it, a later one replaces what it covers,
+ * neighbours of one kind become one, an unlock in the middle leaves two. Ranges go to 2^64 - 1.
+ *
+ * A request may wait. What a release frees goes to those who wait, in order of their asking. A
+ * blocking request also waits behind earlier ones it conflicts with, so that a stream of readers
+ * does not starve a writer; but not if its owner holds a lock somewhere: then to queue behind
+ * somebody who may wait for that very owner could stall both for ever. For the same reason
+ * a cycle of waiting always is one of locks held, and those are found when a request would close
+ * it: -EDEADLK.
+ *
+ * Memory is bounded by the numbers in lock_table_opts. Nothing here waits or makes a system call;
+ * one reactor uses a table.
+ */
+#ifndef ISTHMUS_NASFRONT_LOCK_TABLE_H
+#define ISTHMUS_NASFRONT_LOCK_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lock_table;
+struct lock_client;
+struct lock_wait;
+
+#define LOCK_OWNER_MAX 1040
+
+struct lock_file_key {
+	uint64_t fs, ino;
+	uint32_t generation;
+};
+
+enum lock_kind { LOCK_READ, LOCK_WRITE };
+
+/* Both ends belong to it; last UINT64_MAX: to the end of the file, however far it grows. */
+struct lock_range {
+	uint64_t first, last;
+};
+
+/* Who asks for what. */
+struct lock_ask {
+	struct lock_file_key file;
+	struct lock_client *client;
+	const void *owner;
+	uint32_t owner_len; /* at most LOCK_OWNER_MAX */
+	enum lock_kind kind;
+	struct lock_range range;
+};
+
+/* A lock that is held (or waited for), as told to others. */
+struct lock_info {
+	struct lock_file_key file;
+	struct lock_client *client;
+	const void *owner; /* valid until the table changes */
+	uint32_t owner_len;
+	enum lock_kind kind;
+	struct lock_range range;
+	bool waits;
+};
+
+struct lock_table_opts {
+	unsigned max_locks;	   /* of all clients, with share reservations; 0: 262144 */
+	unsigned max_client_locks; /* of one client; 0: 65536 */
+	unsigned max_waits;	   /* 0: 16384 */
+	unsigned max_client_waits; /* 0: 4096 */
+	uint64_t hash_key[2];
+	/* A request that waited holds its lock now; `user` is what it was queued with. Must not
+	 * call the table. */
+	void (*granted)(void *arg, void *user);
+	/* A request that waits goes because its client does (lock_client_release()). Must not call
+	 * the table. */
+	void (*dropped)(void *arg, void *user);
+	void *arg;
+};
+
+int lock_table_new(struct lock_table **ret, const struct lock_table_opts *o);
+/* Every client must have been freed. */
+void lock_table_free(struct lock_table *t);
+
+int lock_client_new(struct lock_client **ret, struct lock_table *t, void *user);
+/* Gives up all it holds and waits for. */
+void lock_client_release(struct lock_client *c);
+/* The same, and its end. */
+void lock_client_free(struct lock_client *c);
+void *lock_client_user(const struct lock_client *c);
+unsigned lock_client_locks(const struct lock_client *c); /* with share reservations */
+unsigned lock_client_waits(const struct lock_client *c);
+
+/* Would the lock be granted now? 0, or -EAGAIN and in *ret_by one that is in the way. */
+int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *ret_by);
+/* 0: held. -EAGAIN: another's is in the way. -ENOLCK: too many. */
+int lock_set(struct lock_table *t, const struct lock_ask *a);
+/*
+ * The same, but where lock_set() says -EAGAIN it is queued: -EINPROGRESS, and `granted` is called
+ * when it holds the lock. -EDEADLK: it would wait for itself. -EALREADY: that very request is
+ * queued already (lock_wait_find() finds it).
+ */
+int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user);
+/* Gives up what the owner holds in the range (kind is not looked at). 0 also when it held nothing;
+ * -ENOMEM when it was to be split and there is no memory: nothing has changed. */
+int lock_unset(struct lock_table *t, const struct lock_ask *a);
+
+/* The queued request that is this one; NULL: none. */
+struct lock_wait *lock_wait_find(struct lock_table *t, const struct lock_ask *a);
+void *lock_wait_user(const struct lock_wait *w);
+/* It waits no more; neither granted() nor dropped() is called. */
+void lock_wait_cancel(struct lock_wait *w);
+
+/* ---- share reservations ---- */
+
+enum lock_share { LOCK_SHARE_READ = 1, LOCK_SHARE_WRITE = 2 };
+/* What the owner does with the file, and what it denies to others; a later one of the same owner
+ * replaces the first. 0, -EAGAIN, -ENOLCK. kind and range of the ask are not looked at. */
+int lock_share(struct lock_table *t, const struct lock_ask *a, unsigned access, unsigned deny);
+void lock_unshare(struct lock_table *t, const struct lock_ask *a);
+
+/* ---- figures ---- */
+
+struct lock_stats {
+	unsigned locks, waits, shares, files, owners;
+	uint64_t grants, denials, deadlocks, refused; /* refused: too many */
+};
+void lock_stats(const struct lock_table *t, struct lock_stats *ret);
+/* Tells every lock held and waited for of a client until fn says false. fn must not call the table.
+ */
+void lock_client_each(const struct lock_client *c, bool (*fn)(void *arg, const struct lock_info *l),
+		      void *arg);
+
+#endif

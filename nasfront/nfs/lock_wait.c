@@ -1,0 +1,160 @@
+/* Requests that wait for a lock: their order, and the search for cycles. */
+#include <errno.h>
+#include <stdlib.h>
+#include "nasfront/nfs/lock_impl.h"
+#include "runtime/check.h"
+
+/* ---- in whose way ---- */
+
+/* An earlier request of another owner that conflicts (before NULL: any). */
+bool lock_waits_in_way(const struct lock_file *f, const struct lock_owner *owner,
+		       enum lock_kind kind, const struct lock_range *r,
+		       const struct lock_wait *before)
+{
+	const struct lock_wait *w;
+	if (owner && owner->nlocks)
+		return false; /* see lock_table.h */
+	TAILQ_FOREACH (w, &f->waits, link) {
+		if (w == before)
+			return false;
+		if (w->owner != owner && lock_kinds_conflict(w->kind, kind) &&
+		    lock_overlap(&w->range, r))
+			return true;
+	}
+	return false;
+}
+
+/* Puts the owners whose locks are in the way of a request on the list of those to be looked at. */
+static void visit_holders(struct lock_table *t, struct lock_file *f, const struct lock_owner *of,
+			  enum lock_kind kind, const struct lock_range *r, struct lock_owner **list)
+{
+	struct lock *l;
+	TAILQ_FOREACH (l, &f->locks, link) {
+		if (l->owner == of || l->owner->seen == t->search ||
+		    !lock_kinds_conflict(l->kind, kind) || !lock_overlap(&l->range, r))
+			continue;
+		l->owner->seen = t->search;
+		l->owner->next_seen = *list;
+		*list = l->owner;
+	}
+}
+
+/* Would `o`, waiting in f, wait for itself? */
+static bool closes_cycle(struct lock_table *t, struct lock_file *f, const struct lock_owner *o,
+			 enum lock_kind kind, const struct lock_range *r)
+{
+	struct lock_owner *list = NULL;
+	const struct lock_wait *w;
+	t->search++;
+	visit_holders(t, f, o, kind, r, &list);
+	while (list) {
+		struct lock_owner *at = list;
+		list = at->next_seen;
+		if (at == o)
+			return true;
+		TAILQ_FOREACH (w, &at->waits, owned)
+			visit_holders(t, w->file, at, w->kind, &w->range, &list);
+	}
+	return false;
+}
+
+/* ---- the queue ---- */
+
+void lock_wait_remove(struct lock_table *t, struct lock_wait *w)
+{
+	TAILQ_REMOVE(&w->file->waits, w, link);
+	TAILQ_REMOVE(&w->owner->waits, w, owned);
+	w->owner->client->nwaits--;
+	t->stats.waits--;
+	lock_file_dirty(t, w->file);
+	free(w);
+}
+
+static int wait_add(struct lock_table *t, struct lock_file *f, struct lock_owner *o,
+		    const struct lock_ask *a, void *user)
+{
+	struct lock_wait *w;
+	if (t->stats.waits >= t->o.max_waits || o->client->nwaits >= t->o.max_client_waits) {
+		t->stats.refused++;
+		return -ENOLCK;
+	}
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOLCK;
+	*w = (struct lock_wait){
+	    .file = f, .owner = o, .kind = a->kind, .range = a->range, .user = user};
+	TAILQ_INSERT_TAIL(&f->waits, w, link);
+	TAILQ_INSERT_TAIL(&o->waits, w, owned);
+	o->client->nwaits++;
+	t->stats.waits++;
+	return -EINPROGRESS;
+}
+
+int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	ASSERT(a->range.first <= a->range.last);
+	if (lock_wait_find(t, a))
+		return -EALREADY;
+	struct lock_file *f = lock_file_find(t, &a->file);
+	struct lock_owner *o = lock_owner_find(t, a);
+	bool held = f && lock_conflict(f, o, a->kind, &a->range);
+	if (!held && !(f && lock_waits_in_way(f, o, a->kind, &a->range, NULL)))
+		return lock_set(t, a);
+	if (held && o && closes_cycle(t, f, o, a->kind, &a->range)) {
+		t->stats.deadlocks++;
+		return -EDEADLK;
+	}
+	o = lock_owner_get(t, a);
+	if (!o)
+		return -ENOLCK;
+	int rc = wait_add(t, f, o, a, user);
+	lock_owner_check(t, o);
+	return rc;
+}
+
+/* Those who can be served, first come first. A grant takes the file's place in the list of dirty
+ * ones again when it changes more. */
+void lock_file_grant(struct lock_table *t, struct lock_file *f)
+{
+	struct lock_wait *w, *next;
+	TAILQ_FOREACH_SAFE (w, &f->waits, link, next) {
+		struct lock_owner *o = w->owner;
+		void *user = w->user;
+		if (lock_conflict(f, o, w->kind, &w->range) ||
+		    lock_waits_in_way(f, o, w->kind, &w->range, w) ||
+		    lock_take(t, f, o, w->kind, &w->range))
+			continue;
+		t->stats.grants++;
+		lock_wait_remove(t, w);
+		t->o.granted(t->o.arg, user);
+	}
+}
+
+struct lock_wait *lock_wait_find(struct lock_table *t, const struct lock_ask *a)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	struct lock_owner *o = lock_owner_find(t, a);
+	struct lock_wait *w;
+	struct lock_file *f = o ? lock_file_find(t, &a->file) : NULL;
+	if (f)
+		TAILQ_FOREACH (w, &o->waits, owned)
+			if (w->file == f && w->kind == a->kind &&
+			    w->range.first == a->range.first && w->range.last == a->range.last)
+				return w;
+	return NULL;
+}
+
+void *lock_wait_user(const struct lock_wait *w)
+{
+	return w->user;
+}
+
+void lock_wait_cancel(struct lock_wait *w)
+{
+	struct lock_owner *o = w->owner;
+	struct lock_table *t = o->client->table;
+	lock_wait_remove(t, w);
+	lock_owner_check(t, o);
+	lock_settle(t);
+}
