@@ -5,7 +5,7 @@
  * Input: records of  0 LUN (low bits) and nexus (bit 7)  1 control  2-17 CDB  18-19 data-out
  * length (big endian) and then the data-out. Control: bit 0 volumes miss, 1 the transport fails
  * instead of finishing, 2 a task management function first, 3 the metadata changes first,
- * 4 no data-out is expected, 5 the volume's size changes first.
+ * 4 no data-out is expected, 5 the volume's size changes first, 7 background work is left alone.
  */
 #include <stdlib.h>
 #include "runtime/bdev.h"
@@ -32,6 +32,9 @@ static void world_open(struct world *w)
 	fake_lun_add(target, 0, 1, "a");
 	fake_lun_add(target, 1, 2, "b")->block_size = 4096;
 	fake_lun_add(target, 2, 3, "c")->read_only = true;
+	fake_volume_add(w->core, 2 << 20)->battery = true;
+	Isthmus__Lun *other = fake_lun_add(target, 3, 4, "d");
+	other->removable = other->no_unmap = true;
 	target = fake_target_add(w->core, "iqn.2026-01.example:other", true);
 	fake_lun_add(target, 0, 1, "a");
 	ASSERT(!scsi_registry_new(&w->registry, w->core));
@@ -106,9 +109,22 @@ static void world_disturb(struct world *w, uint8_t control, const uint8_t *lun)
 		w->core->volumes[i].miss = control & 0x01;
 }
 
-static void one(struct world *w, struct scsi_cmd *c, const uint8_t *rec, const uint8_t *out,
-		size_t n)
+/* Commands run in a task, as those that wait do; what outlives them runs when they have ended. */
+struct command {
+	struct world *w;
+	struct scsi_cmd *c;
+	const uint8_t *rec, *out;
+	size_t n;
+	bool done;
+};
+
+static void one(void *arg)
 {
+	struct command *x = arg;
+	struct world *w = x->w;
+	struct scsi_cmd *c = x->c;
+	const uint8_t *rec = x->rec, *out = x->out;
+	size_t n = x->n;
 	uint8_t control = rec[1];
 	memset(c->lun, 0, 8);
 	c->lun[1] = rec[0] & 3;
@@ -133,29 +149,36 @@ static void one(struct world *w, struct scsi_cmd *c, const uint8_t *rec, const u
 	ASSERT(next == SCSI_DONE);
 	check_answer(c);
 	scsi_release(c);
+	x->done = true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct world w;
+	struct sched *s;
+	ASSERT(!sched_new(&s, 64, 1 << 20, NULL, NULL));
+	sched_set_current(s);
 	struct scsi_cmd *c = malloc(sizeof(*c));
 	memset(c, 0xdd, sizeof(*c));
 	world_open(&w);
 	for (int i = 0; i < RECORDS && size >= RECORD_LEN; i++) {
 		size_t n = MIN(be16_get(data + 18), size - RECORD_LEN);
-		/* background flushes want a scheduler, which there is none of here */
-		uint8_t rec[RECORD_LEN];
-		memcpy(rec, data, RECORD_LEN);
-		if (rec[2] == 0x35 || rec[2] == 0x91)
-			rec[3] &= (uint8_t)~0x02;
-		if (rec[2] == 0x04 || rec[2] == 0x48) /* so do FORMAT UNIT and SANITIZE */
-			rec[2] = 0;
-		one(&w, c, rec, data + RECORD_LEN, n);
+		struct command x = {&w, c, data, data + RECORD_LEN, n, false};
+		ASSERT(!task_start(one, &x));
+		if (data[1] & 0x80) /* a wipe or flush it left goes on beside the next commands */
+			while (!x.done)
+				sched_run_some(s, 1);
+		else
+			sched_run(s);
+		ASSERT(x.done);
 		check_reservations(&w);
 		data += RECORD_LEN + n;
 		size -= RECORD_LEN + n;
 	}
+	sched_run(s);
 	world_close(&w);
+	sched_set_current(NULL);
+	sched_free(s);
 	free(c);
 	return 0;
 }
