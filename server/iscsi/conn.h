@@ -221,6 +221,7 @@ struct conn_rx {
 	bool starved;	/* in worker.starved */
 	bool parked;	/* its next command must wait for one of another connection */
 	uint64_t starved_ms, parked_ms;
+	uint32_t parked_sn; /* CmdSN of that command */
 };
 
 struct conn_tx {
@@ -433,6 +434,8 @@ void session_leave(struct conn *c);
 void session_close(struct session *s, const struct conn *but, const char *why);
 /* Parked connections go on at the end of this turn. */
 void session_resume(struct session *s);
+/* When all connections wait for a command that none can bring any more, the session is lost. */
+void session_check_parked(struct session *s);
 /* A connection is lost: at error recovery level 0 the session is. */
 void session_fail(struct session *s);
 /* Tasks of all its connections, as task_abort_all(). */

@@ -39,10 +39,12 @@ static void rx_starve(struct conn *c)
 }
 
 /* Until session_resume(). */
-static void rx_park(struct conn *c)
+static void rx_park(struct conn *c, const struct bhs *b)
 {
+	c->rx.parked_sn = be32_get(b->cmdsn);
 	c->rx.parked = true;
 	c->rx.parked_ms = conn_now_ms(c);
+	session_check_parked(c->session);
 }
 
 /* ---- a PDU begins ---- */
@@ -316,7 +318,7 @@ static bool rx_header(struct conn *c)
 		rx_starve(c);
 		return false;
 	case RX_PARK:
-		rx_park(c);
+		rx_park(c, b);
 		return false;
 	case RX_FATAL:
 		return false;

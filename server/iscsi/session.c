@@ -117,6 +117,16 @@ void session_fail(struct session *s)
 	session_resume(s);
 }
 
+/* RFC 7143 4.2.2.1: on each connection CmdSN grows, so what is behind a command comes after it. */
+void session_check_parked(struct session *s)
+{
+	struct conn *c;
+	TAILQ_FOREACH (c, &s->conns, sibling)
+		if (c->fd >= 0 && !(c->rx.parked && sn_before(s->window.exp, c->rx.parked_sn)))
+			return;
+	session_fail(s);
+}
+
 /* Parked connections look again; which of them has the next command is not known. */
 static void session_go_on(void *arg)
 {
@@ -131,10 +141,11 @@ static void session_go_on(void *arg)
 	TAILQ_FOREACH (c, &s->conns, sibling)
 		if (c->rx.parked && n < ARRAY_LEN(parked))
 			parked[n++] = c;
-	for (unsigned i = 0; i < n; i++)
-		conn_hold(parked[i]);
 	for (unsigned i = 0; i < n; i++) {
+		conn_hold(parked[i]);
 		parked[i]->rx.parked = false;
+	}
+	for (unsigned i = 0; i < n; i++) {
 		conn_rx_process(parked[i]);
 		conn_release(parked[i]);
 	}

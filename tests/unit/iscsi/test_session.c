@@ -151,6 +151,20 @@ START_TEST(a_command_that_never_comes_ends_the_session)
 }
 END_TEST
 
+/* Nobody can bring the missing one any more: it is not waited for. */
+START_TEST(a_gap_on_all_connections_ends_the_session)
+{
+	login_both();
+	uint64_t t0 = env_now_ns(env_real());
+	tur_on(second, c->cmdsn + 1);
+	ck_assert(client_quiet(second, 50));
+	tur_on(c, c->cmdsn + 2);
+	ck_assert(!client_recv(second));
+	ck_assert(!client_recv(c));
+	ck_assert_uint_lt(env_now_ns(env_real()) - t0, 1900 * NS_PER_MS); /* data_timeout_s is 2 */
+}
+END_TEST
+
 START_TEST(a_lost_connection_ends_the_session)
 {
 	login_both();
@@ -432,6 +446,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_stream_over_both_connections, 0, 8);
 	tcase_add_test(tc, immediate_requests_do_not_wait);
 	tcase_add_test(tc, a_command_that_never_comes_ends_the_session);
+	tcase_add_test(tc, a_gap_on_all_connections_ends_the_session);
 	tcase_add_loop_test(tc, a_lost_connection_ends_the_session, 0, 2);
 	tcase_add_test(tc, no_more_than_negotiated);
 	tcase_add_loop_test(tc, only_the_same_initiator_and_target, 0, 4);
