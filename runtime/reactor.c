@@ -189,8 +189,8 @@ static void on_idle(uv_idle_t *idle)
 static bool look(void *arg)
 {
 	struct reactor *r = arg;
-	return watches_look(&r->watches) || has_work(r) ||
-	       (r->parts.uring && disk_uring_ready(r->parts.uring));
+	bool came = !watches_try(&r->watches) && watches_look(&r->watches);
+	return came || has_work(r) || (r->parts.uring && disk_uring_ready(r->parts.uring));
 }
 
 /* Turns without libuv's part, while work comes soon. True: there may be more. */

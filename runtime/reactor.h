@@ -79,6 +79,9 @@ struct watch;
 typedef void watch_fn(void *arg, int status, int events);
 int watch_new(struct watch **ret, struct reactor *r, int fd, watch_fn *fn, void *arg);
 int watch_set(struct watch *w, int events); /* 0: none */
+/* Its callback may be called to read though nothing came: where its descriptor is the only busy
+ * one, that is faster than to ask. */
+void watch_allow_try(struct watch *w);
 /* Stops and frees; the callback will not run again. Does not close the descriptor. */
 void watch_free(struct watch *w);
 

@@ -39,6 +39,8 @@ struct watches {
 	uv_poll_t poll; /* of epoll_fd */
 	struct epoll_event ev[WATCHES_AT_ONCE];
 	int n, at;
+	struct watch *alone; /* all that came last came from it, to be read; NULL: not so */
+	unsigned tries;	     /* of it since the set was looked at */
 };
 int watches_init(struct watches *s, uv_loop_t *loop);
 void watches_fini(struct watches *s); /* the loop is closed */
@@ -46,6 +48,9 @@ void watches_fini(struct watches *s); /* the loop is closed */
 int watches_look(struct watches *s);
 /* Calls the callbacks of what was fetched. */
 void watches_dispatch(struct watches *s);
+/* Calls the one that was alone last time as if something had come: it sees that as fast as the set
+ * would. False: there is none, or the others must be looked at. */
+bool watches_try(struct watches *s);
 struct watches *reactor_watches(struct reactor *r);
 
 /* reactor_poll.c: looking for work before sleeping. */

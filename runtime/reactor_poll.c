@@ -26,6 +26,14 @@ static void add(_Atomic uint64_t *n, uint64_t by)
 			      memory_order_relaxed);
 }
 
+/* Between two looks: they take locks of the kernel that the one who is waited for needs as well. */
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
 bool poll_look(struct poll_state *p, bool (*look)(void *arg), void *arg)
 {
 	if (!p->max_ns)
@@ -36,6 +44,8 @@ bool poll_look(struct poll_state *p, bool (*look)(void *arg), void *arg)
 	do {
 		found = look(arg);
 		now = env_now_ns(p->env);
+		if (!found)
+			relax();
 	} while (!found && open && now - start < p->max_ns);
 	add(&p->polled_ns, now - start);
 	if (found) {

@@ -3,8 +3,9 @@
  * whole. So a busy reactor fetches what came with one system call and without a turn of libuv
  * (reactor_poll.c), and a changed watch costs one call.
  *
- * Level-triggered. An error of the descriptor goes to the callback as its status; a hang-up as
- * every event that is asked for: the callback's own call then says what it is.
+ * Level-triggered. An error of the descriptor goes to
+ * the callback as its status; a hang-up as every event that is asked for: the callback's own call
+ * then says what it is.
  */
 #include "runtime/reactor_impl.h"
 #include "runtime/check.h"
@@ -14,12 +15,14 @@
 #include <unistd.h>
 
 #define WATCH_MAGIC 0x77617463
+#define TRIES_MAX   4
 
 struct watch {
 	uint32_t magic;
 	struct watches *set;
 	int fd;
 	int events; /* asked for: UV_READABLE etc. */
+	bool may_try;
 	watch_fn *fn;
 	void *arg;
 };
@@ -64,9 +67,23 @@ void watches_dispatch(struct watches *s)
 		int status = e->events & EPOLLERR ? socket_error(w->fd) : 0;
 		int events = e->events & (EPOLLERR | EPOLLHUP) ? w->events
 							       : w->events & from_epoll(e->events);
+		bool alone = s->n == 1 && w->may_try && !status && events == UV_READABLE;
+		s->alone = alone ? w : NULL;
 		if (status || events)
 			w->fn(w->arg, status, events);
 	}
+}
+
+bool watches_try(struct watches *s)
+{
+	struct watch *w = s->alone;
+	if (!w || s->tries++ >= TRIES_MAX) {
+		s->tries = 0;
+		return false;
+	}
+	CHECK(w, WATCH_MAGIC);
+	w->fn(w->arg, 0, UV_READABLE);
+	return true;
 }
 
 static void on_set(uv_poll_t *poll, int status, int events)
@@ -125,7 +142,15 @@ int watch_set(struct watch *w, int events)
 	if (epoll_ctl(w->set->epoll_fd, op, w->fd, &e))
 		return -errno;
 	w->events = events;
+	if (w->set->alone == w)
+		w->set->alone = NULL;
 	return 0;
+}
+
+void watch_allow_try(struct watch *w)
+{
+	CHECK(w, WATCH_MAGIC);
+	w->may_try = true;
 }
 
 void watch_free(struct watch *w)
@@ -135,6 +160,8 @@ void watch_free(struct watch *w)
 	CHECK(w, WATCH_MAGIC);
 	struct watches *s = w->set;
 	watch_set(w, 0);
+	if (s->alone == w)
+		s->alone = NULL;
 	for (int i = s->at; i < s->n; i++)
 		if (s->ev[i].data.ptr == w)
 			s->ev[i].data.ptr = NULL;

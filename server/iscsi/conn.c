@@ -216,6 +216,7 @@ void conn_adopt(struct worker *w, const struct accepted *a)
 	c->loose = true;
 	c->group = a->group;
 	c->surplus = a->surplus && !make_room(w);
+	watch_allow_try(c->watch);
 	TAILQ_INSERT_TAIL(&w->conns, c, link);
 	conn_peer_address(c);
 	conn_hold(c);
