@@ -1,6 +1,8 @@
 /* Persistent reservations: who may do what beside which type, and every service action. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "server/scsi/persistent.h"
 #include "tests/unit/scsi/suite.h"
 
@@ -787,6 +789,52 @@ START_TEST(targets_stay)
 }
 END_TEST
 
+/* Commands on two threads while reservations come and go on a third. */
+static _Atomic bool stop;
+
+static void *hammer(void *arg)
+{
+	struct scsi_cmd *c = calloc(1, sizeof(*c));
+	unsigned conflicts = 0, others = 0;
+	while (!stop) {
+		c->nexus = arg;
+		c->cdb[0] = 0x28;
+		c->cdb[8] = 8;
+		c->cdb_len = 16;
+		if (scsi_start(c) == SCSI_DONE && c->status == CONFLICT)
+			conflicts++;
+		else
+			others++;
+		scsi_release(c);
+	}
+	free(c);
+	return (void *)(uintptr_t)(conflicts && others);
+}
+
+START_TEST(commands_run_while_reservations_change)
+{
+	pthread_t ta, tb;
+	void *ga, *gb;
+	stop = false;
+	pthread_create(&ta, NULL, hammer, fx->a);
+	pthread_create(&tb, NULL, hammer, fx->b);
+	for (int i = 0; i < 200; i++) {
+		ck_assert_int_eq(REGISTER(watcher, 0, KEY_C), SCSI_GOOD);
+		ck_assert_int_eq(RESERVE(watcher, KEY_C, EA), SCSI_GOOD);
+		usleep(50);
+		if (i % 2)
+			ck_assert_int_eq(out(watcher, PR_CLEAR, 0, KEY_C, 0, 0), SCSI_GOOD);
+		else
+			ck_assert_int_eq(REGISTER(watcher, KEY_C, 0), SCSI_GOOD);
+	}
+	stop = true;
+	pthread_join(ta, &ga);
+	pthread_join(tb, &gb);
+	ck_assert(ga && gb);
+	ck_assert_int_eq(fx->v1->pins, 0);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {registering,
@@ -811,7 +859,8 @@ int main(void)
 				      beside_the_commands_of_spc2,
 				      resets_leave_them,
 				      answers_are_cut,
-				      targets_stay};
+				      targets_stay,
+				      commands_run_while_reservations_change};
 	Suite *suite = suite_create("persistent");
 	TCase *tc = tcase_create("persistent");
 	tcase_set_timeout(tc, 60);
