@@ -66,7 +66,7 @@ static const struct iscsi_number {
 	size_t field;
 	unsigned usual, min, max;
 } iscsi_numbers[] = {
-    {"max_connections", offsetof(struct config_iscsi, max_connections), 1024, 1, 65535},
+    {"max_connections", offsetof(struct config_iscsi, max_connections), 1024, 1, 60000},
     {"login_timeout", offsetof(struct config_iscsi, login_timeout), 15, 1, 3600},
     {"nop_interval", offsetof(struct config_iscsi, nop_interval), 30, 1, 3600},
     {"nop_timeout", offsetof(struct config_iscsi, nop_timeout), 30, 1, 3600},

@@ -34,10 +34,12 @@ void conn_async(struct conn *c, enum async_event ev, uint16_t p1, uint16_t p2, u
 
 void conn_ask_logout(struct conn *c, unsigned seconds)
 {
-	if (c->state != CONN_LOGGED_IN)
-		return;
+	uint64_t by = conn_now_ms(c) + seconds * 1000ull;
+	bool again = c->state == CONN_LOGOUT_REQUESTED;
+	if ((c->state != CONN_LOGGED_IN && !again) || (again && c->logout_by_ms <= by))
+		return; /* it has no more time than it was given first */
 	conn_event(c, EV_ASK_LOGOUT);
-	c->logout_by_ms = conn_now_ms(c) + seconds * 1000ull;
+	c->logout_by_ms = by;
 	conn_async(c, ASYNC_LOGOUT_REQUESTED, 0, 0, (uint16_t)seconds); /* it may be gone now */
 }
 

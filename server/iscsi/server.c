@@ -387,11 +387,12 @@ static void worker_stop(void *arg)
 	w->stopping = true;
 	TAILQ_FOREACH_SAFE (c, &w->conns, link, next) {
 		conn_hold(c);
-		if (c->state == CONN_LOGGED_IN && c->session->nexus)
+		bool in = c->state == CONN_LOGGED_IN || c->state == CONN_LOGOUT_REQUESTED;
+		if (in && c->session->nexus)
 			conn_ask_logout(c, w->server->logout_s);
-		else if (c->state == CONN_LOGGED_IN)
+		else if (in)
 			conn_drop(c);
-		else if (c->state != CONN_LOGOUT_REQUESTED)
+		else
 			conn_close(c, "the target stops");
 		conn_release(c);
 	}

@@ -282,6 +282,24 @@ START_TEST(an_initiator_is_asked_to_log_out)
 }
 END_TEST
 
+/* Who was given an hour is not waited for when the target stops. */
+START_TEST(stop_does_not_wait_for_a_long_drain)
+{
+	pthread_t t;
+	login(NULL);
+	ck_assert_uint_eq(iscsi_server_ask_logout(target.server, NULL, HOST, 3600), 1);
+	client_expect(c, OP_ASYNC);
+	ck_assert_int_eq(pthread_create(&t, NULL, stopper, NULL), 0);
+	client_expect(c, OP_ASYNC);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_LOGOUT_REQUESTED);
+	ck_assert_uint_eq(be16_get(c->bhs.parameter3), 2);
+	client_expect(c, OP_ASYNC);
+	ck_assert_uint_eq(c->bhs.event, ASYNC_DROP_SESSION);
+	pthread_join(t, NULL);
+	target_start(&target, 1, "127.0.0.1:0", NULL);
+}
+END_TEST
+
 static void setup_pings(void)
 {
 	peer_setup(&(struct iscsi_opts){.nop_interval_s = 1, .nop_timeout_s = 1, .logout_s = 30});
@@ -413,6 +431,7 @@ int main(void)
 	tcase_add_loop_test(tc, an_initiator_is_asked_to_log_out, 0, 2);
 	tcase_add_test(tc, too_many_immediate_commands_are_rejected);
 	tcase_add_loop_test(tc, stop_asks_for_logout, 0, 1);
+	tcase_add_test(tc, stop_does_not_wait_for_a_long_drain);
 	tcase_add_test(tc, garbage_first_closes);
 	tcase_add_test(tc, commands_during_login_are_refused);
 	suite_add_tcase(suite, tc);
