@@ -50,7 +50,7 @@ void target_start_on(struct target *t, unsigned nreactors, const char *const *po
 	struct iscsi_opts o = limits ? *limits : (struct iscsi_opts){0};
 	t->nreactors = nreactors;
 	for (unsigned i = 0; i < nreactors; i++) {
-		struct reactor_opts ro = {.name = "test", .cpu = -1, .no_uring = true};
+		struct reactor_opts ro = {.name = "test", .cpu = -1, .no_uring = true, .slot = i};
 		ASSERT(reactor_new(&t->reactors[i], &ro) == 0);
 	}
 	o.registry = t->registry;
