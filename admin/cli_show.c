@@ -27,7 +27,9 @@ static void show_bytes(uint64_t n, char *ret, size_t size)
 static void show_duration(uint64_t ns, char *ret, size_t size)
 {
 	uint64_t s = ns / 1000000000;
-	if (ns < 1000000)
+	if (ns < 1000)
+		snprintf(ret, size, "%" PRIu64 "ns", ns);
+	else if (ns < 1000000)
 		snprintf(ret, size, "%" PRIu64 "us", ns / 1000);
 	else if (ns < 1000000000)
 		snprintf(ret, size, "%.1fms", (double)ns / 1e6);

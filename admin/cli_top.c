@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define IDLE_ROWS 8 /* a longer table of top leaves out what does nothing */
+
 static uint64_t clock_ns(void)
 {
 	struct timespec ts;
@@ -78,6 +80,33 @@ static void make_rates(Isthmus__AdminReply *now, const Isthmus__AdminReply *old,
 		}
 }
 
+static bool idle(const Isthmus__AdminRow *row)
+{
+	for (size_t i = 0; i < row->n_fields; i++) {
+		const uint64_t *n = counter(row->fields[i]->value);
+		if (n && *n)
+			return false;
+	}
+	return true;
+}
+
+/* Of long tables people are shown what is busy. */
+static void drop_idle(Isthmus__AdminReply *r)
+{
+	for (size_t t = 0; t < r->n_tables; t++) {
+		Isthmus__AdminTable *table = r->tables[t];
+		size_t kept = 0;
+		for (size_t i = 0; i < table->n_rows && table->n_rows > IDLE_ROWS; i++) {
+			if (idle(table->rows[i]))
+				isthmus__admin_row__free_unpacked(table->rows[i], NULL);
+			else
+				table->rows[kept++] = table->rows[i];
+		}
+		if (table->n_rows > IDLE_ROWS)
+			table->n_rows = kept;
+	}
+}
+
 /* A deep copy by way of the wire format. */
 static Isthmus__AdminReply *copy_reply(const Isthmus__AdminReply *r)
 {
@@ -116,6 +145,7 @@ static void show_rates(struct cli *c, Isthmus__AdminReply *now, double seconds, 
 			printf("\033[H\033[J");
 		else if (!first)
 			putchar('\n');
+		drop_idle(now);
 		printf("a second, over %.1f s\n\n", seconds);
 		cli_show(stdout, now);
 	}

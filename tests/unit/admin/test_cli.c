@@ -188,6 +188,7 @@ static const struct {
     {K(BYTES), 1536, "1.5KiB"},
     {K(BYTES), 3ull << 30, "3GiB"},
     {K(BYTES), UINT64_MAX, "16.0EiB"},
+    {K(DURATION_NS), 191, "191ns"},
     {K(DURATION_NS), 1500, "1us"},
     {K(DURATION_NS), 2500000, "2.5ms"},
     {K(DURATION_NS), 12300000000, "12.3s"},
