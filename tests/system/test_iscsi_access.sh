@@ -76,6 +76,32 @@ timeout 20 iscsi-ls -i iqn.2026-01.x:b "iscsi://127.0.0.1:$port" >"$DEMO_DIR/out
 timeout 20 iscsi-ls -i iqn.2026-01.x:a "iscsi://127.0.0.1:$port" >"$DEMO_DIR/out" 2>&1 || fail "discovery"
 grep -q "$masked" "$DEMO_DIR/out" || fail "the admitted initiator does not discover its target"
 
+# ---- discovery asks for a user of its own
+finds() { timeout 20 iscsi-ls -i iqn.2026-01.x:a "iscsi://${1:-}127.0.0.1:$port" >"$DEMO_DIR/out" 2>&1 && grep -q "$masked" "$DEMO_DIR/out"; }
+demo_cli discovery set --chap-user finder --chap-secret find-them-all-1
+! finds || fail "targets are listed without a secret"
+! finds 'finder%find-them-all-2@' || fail "targets are listed for a wrong secret"
+finds 'finder%find-them-all-1@' || fail "targets are not listed for the right secret"
+demo_cli discovery set --chap-user ""
+finds || fail "discovery asks for a secret for ever"
+
+# ---- a target that moved: whoever comes by another address is sent there
+by_other() { timeout 20 iscsi-inq -i iqn.2026-01.x:a "iscsi://127.0.0.2:$port/$masked/0" >"$DEMO_DIR/out" 2>&1 && grep -q DIRECT_ACCESS "$DEMO_DIR/out"; }
+demo_cli target set $masked --redirect "127.0.0.1:$port"
+by_other || fail "an initiator does not find where the target has moved"
+admitted iqn.2026-01.x:a $masked 0
+demo_cli target set $masked --redirect 127.0.0.1:1
+! by_other || fail "a target that moved is still here"
+demo_cli target set $masked --redirect ""
+by_other || fail "the target has not come back"
+
+# ---- portal groups: the only portal is in group 1
+demo_cli target set $masked --portal-group 7
+refused iqn.2026-01.x:a $masked 0
+! finds || fail "a target that cannot be reached is listed"
+demo_cli target set $masked --portal-group all
+admitted iqn.2026-01.x:a $masked 0
+
 # ---- read-only through the mask, and of the LUN itself
 lun_tool write $masked 0 || fail "write to the LUN that may be written"
 lun_tool verify $masked 0 || fail "verify of it"
