@@ -182,7 +182,7 @@ static const struct scsi_op ops[256] = {
     [0x48] = {.name = "SANITIZE", .actions = sanitize, .nactions = ARRAY_LEN(sanitize)},
     [0x4c] = {ROW("LOG SELECT", 10, DIR_OUT, OP_STANDBY),
 	      .usage = {0x4c, 0x02, 0xff, 0xff, 0, 0, 0, 0, 0, 0}, .start = op_log_select},
-    [0x4d] = {ROW("LOG SENSE", 10, DIR_IN, OP_WIPE_OK | OP_RES_READ | OP_STANDBY),
+    [0x4d] = {ROW("LOG SENSE", 10, DIR_IN, OP_WIPE_OK | OP_RES_FREE | OP_LEGACY_OK | OP_STANDBY),
 	      .usage = {0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0}, .start = op_log_sense},
     [0x55] = {ROW("MODE SELECT(10)", 10, DIR_OUT, OP_STANDBY),
 	      .usage = {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0}, .start = op_mode_select,

@@ -19,8 +19,9 @@
 #include "server/scsi/persistent.h"
 #include "server/scsi/scsi_admin.h"
 
-#define LIST_LEN 24
-#define LIST_MAX (64 * 1024) /* as many TransportIDs as there can be registrations */
+#define WAITING_MAX 64 /* changes of the metadata asked for at once */
+#define LIST_LEN    24
+#define LIST_MAX    (64 * 1024) /* as many TransportIDs as there can be registrations */
 
 struct request {
 	struct scsi_cmd *c;
@@ -319,7 +320,13 @@ static enum scsi_next carry_out(struct request *q)
 	struct scsi_cmd *c = q->c;
 	struct scsi_registry *r = c->nexus->registry;
 	q->doing.task = task_self();
+	/* They wait for each other, and the admin for them: a crowd is told to come again. */
+	if (atomic_fetch_add(&r->pr_waiting, 1) >= WAITING_MAX) {
+		atomic_fetch_sub(&r->pr_waiting, 1);
+		return cmd_status(c, SCSI_BUSY);
+	}
 	int err = meta_update(core_meta(r->core), change, q, why);
+	atomic_fetch_sub(&r->pr_waiting, 1);
 	pr_done(r, &q->doing);
 	if (!err)
 		log_info("scsi: persistent reservation changed volume=%u action=\"%s\" "

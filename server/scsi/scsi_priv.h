@@ -324,6 +324,7 @@ struct scsi_registry {
 	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */
 	unsigned nprs;
 	struct pr_doing *doing; /* the change of one that is under way */
+	_Atomic unsigned pr_waiting;
 	scsi_abort_fn *abort;
 	uint8_t *packed; /* what targets were made of; the metadata's reactor */
 	size_t packed_len;

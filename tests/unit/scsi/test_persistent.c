@@ -122,6 +122,7 @@ static const struct {
     {{0x25}, FREE, 0},				     /* READ CAPACITY(10) */
     {{0x9e, 0x10, [13] = 32}, FREE, 0},		     /* READ CAPACITY(16) */
     {{0x5e, 0, [8] = 8}, FREE, 0},		     /* PERSISTENT RESERVE IN */
+    {{0x4d, 0, 0x40, 0, 0, 0, 0, 0, 255}, FREE, 0},  /* LOG SENSE */
     {{0x1b, 0, 0, 0, 1}, FREE, 0},		     /* START STOP UNIT, start */
     {{0x08, 0, 0, 0, 1}, READS, 0},		     /* READ(6) */
     {{0x28, [8] = 1}, READS, 0},		     /* READ(10) */
@@ -730,6 +731,9 @@ START_TEST(what_is_not_recorded_is_not_answered)
 	fx->core->meta->update_err = -ENOMEM;
 	ck_assert_int_eq(RESERVE(fx->a, KEY_A, EA), SCSI_BUSY);
 	fx->core->meta->update_err = 0;
+	fx->registry->pr_waiting = 64; /* a crowd of them */
+	ck_assert_int_eq(RESERVE(fx->a, KEY_A, EA), SCSI_BUSY);
+	fx->registry->pr_waiting = 0;
 	ck_assert_uint_eq(keys(), 1);
 	expect_reserved(0, 0);
 }
