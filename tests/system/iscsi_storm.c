@@ -1,8 +1,9 @@
 /*
  * iscsi_storm PORT IQN SECONDS WORKERS [SEED]: initiators that send whatever comes to their mind:
  * commands with wrong lengths and flags, data nobody asked for, task management, text, pings,
- * noise, half PDUs; and vanish in the middle of it. Ends with 0 when every worker could log in
- * all the time. What became of the target is for others to find out.
+ * noise, half PDUs, some over several connections of a session; and vanish in the middle of it.
+ * Ends with 0 when every worker could log in all the time. What became of the target is for others
+ * to find out.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -17,11 +18,16 @@
 #include <unistd.h>
 #include "server/iscsi/pdu.h"
 
-#define NAMES 6 /* initiator ports that all workers share: logins replace each other's sessions */
-#define KNOWN 64
+#define NAMES	    6 /* initiator ports that all workers share: logins replace each other's sessions */
+#define KNOWN	    64
+#define CONNECTIONS 3
 
 struct peer {
 	int fd;
+	int fds[CONNECTIONS]; /* of its session; fd is one of them */
+	unsigned nfds;
+	uint8_t isid[6];
+	uint16_t tsih; /* of the session; 0: there is none yet */
 	uint64_t rng;
 	uint32_t cmdsn, itt;
 	uint32_t known[KNOWN]; /* task tags used */
@@ -104,12 +110,14 @@ static int peer_login(struct peer *p, const char *iqn)
 	int len = snprintf(text, sizeof(text),
 			   "InitiatorName=iqn.2026-01.org.isthmus:storm%cTargetName=%s%c"
 			   "InitialR2T=%s%cImmediateData=%s%cFirstBurstLength=%u%c"
-			   "MaxBurstLength=%u%cMaxRecvDataSegmentLength=%u%cMaxOutstandingR2T=%u%c",
+			   "MaxBurstLength=%u%cMaxRecvDataSegmentLength=%u%cMaxOutstandingR2T=%u%c"
+			   "MaxConnections=%u%c",
 			   0, iqn, 0, yes[any(p, 2)], 0, yes[any(p, 2)], 0,
 			   PICK(p, 512, 4096, 65536), 0, PICK(p, 512, 8192, 262144), 0,
-			   PICK(p, 512, 8192, 262144), 0, PICK(p, 1, 4, 16), 0);
-	b.isid[0] = 0x80;
-	b.isid[5] = (uint8_t)any(p, NAMES);
+			   PICK(p, 512, 8192, 262144), 0, PICK(p, 1, 4, 16), 0, CONNECTIONS, 0);
+	memcpy(b.isid, p->isid, 6);
+	be16_put(b.tsih, p->tsih);
+	be16_put(b.cid, (uint16_t)p->nfds);
 	be32_put(b.cmdsn, p->cmdsn);
 	put_pdu(p, &b, text, (uint32_t)len);
 	struct pollfd f = {.fd = p->fd, .events = POLLIN};
@@ -118,7 +126,23 @@ static int peer_login(struct peer *p, const char *iqn)
 	if (!get(p, &rsp, sizeof(rsp)) || pdu_dsl(&rsp) > sizeof(data) ||
 	    !get(p, data, pdu_dsl(&rsp) + pdu_pad(pdu_dsl(&rsp))))
 		return 0;
+	if (rsp.status_class == 0)
+		p->tsih = be16_get(rsp.tsih);
 	return rsp.status_class == 0;
+}
+
+/* A connection more, of the session or with a new one. As peer_login(). */
+static int peer_come(struct peer *p, unsigned port, const char *iqn)
+{
+	p->fd = peer_connect(port);
+	if (p->fd < 0)
+		return -1;
+	int rc = peer_login(p, iqn);
+	if (rc > 0)
+		p->fds[p->nfds++] = p->fd;
+	else
+		close(p->fd);
+	return rc;
 }
 
 /* ---- what it sends ---- */
@@ -244,21 +268,25 @@ static void (*const sends[])(struct peer *) = {
 /* True: it could log in. */
 static bool round_of(struct peer *p, unsigned port, const char *iqn)
 {
-	p->fd = peer_connect(port);
-	if (p->fd < 0)
-		return false;
 	p->cmdsn = PICK(p, 1, 1, UINT32_MAX);
-	p->itt = p->nknown = 0;
-	int rc = peer_login(p, iqn);
-	for (unsigned i = 0, n = 5 + any(p, 150); rc > 0 && i < n; i++) {
+	p->itt = p->nknown = p->nfds = p->tsih = 0;
+	p->isid[0] = 0x80;
+	p->isid[5] = (uint8_t)any(p, NAMES);
+	int rc = peer_come(p, port, iqn);
+	for (unsigned i = 0, more = any(p, 4); rc > 0 && i < more && i + 1 < CONNECTIONS; i++)
+		rc = peer_come(p, port, iqn);
+	for (unsigned i = 0, n = 5 + any(p, 150); p->nfds > 0 && i < n; i++) {
+		p->fd = p->fds[any(p, p->nfds)];
 		sends[any(p, sizeof(sends) / sizeof(sends[0]))](p);
 		if (any(p, 3) == 0)
 			drain(p, 1);
 	}
 	struct linger reset = {.l_onoff = 1};
-	if (any(p, 3) == 0)
-		setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	close(p->fd);
+	for (unsigned i = 0; i < p->nfds; i++) {
+		if (any(p, 3) == 0)
+			setsockopt(p->fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		close(p->fds[i]);
+	}
 	return rc >= 0;
 }
 
