@@ -94,7 +94,7 @@ static int label(struct core *c, struct disk *d, const struct pool_place *at, ch
 struct change {
 	const struct pool_place *at;
 	const struct disk *disk;
-	bool failed, filling;
+	bool failed, filling, fresh;
 };
 
 static int change_place(Isthmus__ArrayMeta *am, void *arg, char *why)
@@ -107,6 +107,7 @@ static int change_place(Isthmus__ArrayMeta *am, void *arg, char *why)
 		Isthmus__PoolDisk *pd = mp->disks[ch->at->position];
 		pd->failed = ch->failed;
 		pd->filling = ch->filling;
+		pd->fresh = ch->fresh;
 		if (!ch->disk)
 			return 0;
 		remove_spare(am, disk_label(ch->disk)->disk_uuid);
@@ -126,6 +127,12 @@ static int change_filled(Isthmus__ArrayMeta *am, void *arg, char *why)
 
 /* ---- filling ---- */
 
+static const Isthmus__PoolDisk *place_of(const struct pool_place *at)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(at->cp->core->meta), at->cp->name);
+	return mp ? mp->disks[at->position] : NULL;
+}
+
 static int fill(const struct pool_place *at)
 {
 	struct core *c = at->cp->core;
@@ -136,7 +143,9 @@ static int fill(const struct pool_place *at)
 		return rc;
 	event_write(LOG_L_NOTICE, "pool.rebuild_started", "pool %s: disk %s is being filled",
 		    at->cp->name, disk_path(pool_disk(at->cp->pool, at->position)));
-	rc = pool_fill(at->cp->pool, at->position, used.used, used.n);
+	const Isthmus__PoolDisk *place = place_of(at);
+	bool missed = place && !place->fresh;
+	rc = pool_fill(at->cp->pool, at->position, used.used, used.n, missed);
 	extent_map_fini(&used);
 	if (rc == 0)
 		rc = meta_update(c->meta, change_filled, (void *)at, why);
@@ -150,7 +159,8 @@ static int fill(const struct pool_place *at)
 
 static void fill_failed(const struct pool_place *at, int rc)
 {
-	struct change ch = {.at = at, .failed = true};
+	const Isthmus__PoolDisk *place = place_of(at);
+	struct change ch = {.at = at, .failed = true, .fresh = place && place->fresh};
 	char why[CORE_WHY_LEN];
 	event_write(LOG_L_ERROR, "pool.rebuild_failed",
 		    "pool %s: disk %s could not be filled: %s%s", at->cp->name,
@@ -202,6 +212,7 @@ static void start(struct core_pool *cp)
 int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
 {
 	struct core *c = at->cp->core;
+	const Isthmus__PoolDisk *place = place_of(at);
 	struct change ch = {.at = at, .disk = d, .failed = true, .filling = true};
 	if (!pool_disk_fits(at->cp->pool, d)) {
 		snprintf(why, CORE_WHY_LEN,
@@ -209,6 +220,9 @@ int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
 			 disk_path(d), at->cp->name);
 		return -ENOSPC;
 	}
+	/* The disk that was there lacks only what it missed, unless it never was filled whole. */
+	ch.fresh = !place || place->fresh || disk_state(d) != DISK_ONLINE ||
+		   memcmp(place->uuid.data, disk_label(d)->disk_uuid, 16) != 0;
 	struct disk *old = pool_disk(at->cp->pool, at->position);
 	if (old && old != d && disk_state(old) != DISK_ONLINE)
 		meta_disk_remove(c->meta, old);

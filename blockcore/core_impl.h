@@ -24,6 +24,7 @@ struct core_pool {
 	char why[160]; /* pool is NULL, or offline */
 	bool resyncing;
 	bool filling;	    /* a fill_task() is under way, or asked for */
+	bool sweeping;	    /* its write-intent map is */
 	bool recorded_open; /* stands in the metadata as not clean */
 	TAILQ_ENTRY(core_pool) link;
 };

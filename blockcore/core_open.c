@@ -209,8 +209,10 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 				    mp->disks[i]->path);
 	}
 	int rc = pool_new(&cp->pool, &o);
-	if (rc == 0)
+	if (rc == 0) {
 		pool_set_rate(cp->pool, mp->rebuild_rate);
+		pool_load_intent(cp->pool, mp->clean && !mp->resync);
+	}
 	if (rc)
 		snprintf(cp->why, sizeof(cp->why), "%s",
 			 rc == -EINVAL ? "a disk is smaller than it was" : err_text(rc));

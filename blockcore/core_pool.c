@@ -435,6 +435,8 @@ int core_pool_remove(struct core *c, const char *name, char *why)
 				       : "a volume is being made or removed");
 		return -EBUSY;
 	}
+	while (cp && cp->sweeping)
+		env_sleep_ns(c->env, NS_PER_MS);
 	int rc = meta_update(c->meta, change_remove_pool, (void *)name, why);
 	if (rc || !cp)
 		return rc;

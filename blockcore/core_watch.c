@@ -18,6 +18,7 @@
 
 #define LOOK_NS	    NS_PER_S
 #define SLOTS_EVERY 10 /* looks */
+#define SWEEP_EVERY 5
 #define ERRORS_NS   (600 * NS_PER_S)
 
 /* What is remembered of a disk between looks. */
@@ -86,6 +87,19 @@ static void look_at(struct core *c, struct disk *d, struct seen *s)
 	event_write(LOG_L_NOTICE, "disk.well", "disk %s is well again", disk_path(d));
 }
 
+/* A pool stays while it is swept: core_pool_remove() waits. */
+static void sweep_intents(struct core *c)
+{
+	struct core_pool *cp;
+	TAILQ_FOREACH (cp, &c->pools, link) {
+		if (!cp->pool || c->closing)
+			continue;
+		cp->sweeping = true;
+		pool_sweep_intent(cp->pool);
+		cp->sweeping = false;
+	}
+}
+
 static void watch_task(void *arg)
 {
 	struct core *c = arg;
@@ -96,6 +110,8 @@ static void watch_task(void *arg)
 			look_at(c, c->disks[i], &seen[i]);
 		if (n % SLOTS_EVERY == 0 && !c->closing)
 			meta_check_slots(c->meta);
+		if (n % SWEEP_EVERY == 0 && !c->closing)
+			sweep_intents(c);
 	}
 	free(seen);
 	core_background_done(c);

@@ -3,7 +3,8 @@
  * checksums. Layout of a disk:
  *
  *   0            label copy 0 (4 KiB)
- *   4 KiB        reserved to 1 MiB
+ *   4 KiB        reserved
+ *   8 KiB        write-intent map of the pool, twice (pool/pool_intent.h); reserved to 1 MiB
  *   1 MiB        array metadata area (META_AREA bytes; see control/meta.h)
  *   DATA_OFF     data
  *   size - 4 KiB label copy 1 (size rounded down to 4 KiB)

@@ -4,7 +4,7 @@ libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.
 	blockcore/pool/pool_parity_io.c blockcore/pool/pool_parity_sync.c \
 	blockcore/pool/pool_stripe.c blockcore/pool/pool_stripe.h \
 	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
-	blockcore/pool/pool_fill.c blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
+	blockcore/pool/pool_fill.c blockcore/pool/pool_intent.c blockcore/pool/pool_intent.h blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
 	blockcore/pool/pool_resync.c
 
 check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity tests/unit/pool/test_fill
@@ -20,3 +20,9 @@ tests_unit_pool_test_fill_SOURCES = tests/unit/pool/test_fill.c tests/unit/pool/
 	tests/unit/pool/rig.h
 tests_unit_pool_test_fill_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_pool_test_fill_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/pool/test_intent
+tests_unit_pool_test_intent_SOURCES = tests/unit/pool/test_intent.c tests/unit/pool/rig.c \
+	tests/unit/pool/rig.h
+tests_unit_pool_test_intent_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_pool_test_intent_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

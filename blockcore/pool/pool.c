@@ -8,6 +8,7 @@
  * only safe when the next opening knows not to read that copy.
  */
 #include "blockcore/pool/pool_impl.h"
+#include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "blockcore/control/meta_check.h"
 #include "runtime/err.h"
@@ -118,6 +119,12 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 	}
 	p->recorded_mask = pool_out_mask(p); /* whoever assembles has it in the metadata */
 	init_io(p);
+	if (pool_copies(p) > 1)
+		rc = pool_intent_new(&p->intent, p);
+	if (rc) {
+		pool_free(p);
+		return rc;
+	}
 	*ret = p;
 	return 0;
 }
@@ -127,6 +134,7 @@ void pool_free(struct pool *p)
 	if (!p)
 		return;
 	CHECK(p, POOL_MAGIC);
+	pool_intent_free(p->intent);
 	parity_free(p->code);
 	stripe_bufs_free(p->bufs);
 	pool_locks_fini(&p->locks);
@@ -344,6 +352,20 @@ int pool_wait_recorded(struct pool *p)
 	return rc;
 }
 
+/* ---- the write-intent map ---- */
+
+void pool_load_intent(struct pool *p, bool closed)
+{
+	if (p->intent)
+		pool_intent_load(p->intent, !closed || pool_state(p) != POOL_ONLINE);
+}
+
+void pool_sweep_intent(struct pool *p)
+{
+	if (p->intent)
+		pool_intent_sweep(p->intent);
+}
+
 void pool_stats(const struct pool *p, struct pool_stats *ret)
 {
 	*ret = (struct pool_stats){
@@ -352,4 +374,6 @@ void pool_stats(const struct pool *p, struct pool_stats *ret)
 	    .lost = atomic_load(&p->nlost),
 	    .filled = atomic_load(&p->nfilled),
 	};
+	if (p->intent)
+		pool_intent_count(p->intent, &ret->intent, &ret->regions);
 }

@@ -102,8 +102,9 @@ void pool_recorded(struct pool *p, uint64_t out_mask, int err);
 
 /*
  * Waits, as a background task. Makes copies equal again after an unclean close: reads each used
- * range of the first IN copy and writes it where another differs. Until it has ended, reads go
- * to that first copy. 0, -ERR_SHUTDOWN when stopped, or the error that ended it.
+ * range of the write-intent map from the first IN copy and writes it where another differs; makes
+ * parity right there. Until it has ended, reads go to that first copy. 0, -ERR_SHUTDOWN when
+ * stopped, or the error that ended it.
  */
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused);
 void pool_resync_stop(struct pool *p);
@@ -111,6 +112,13 @@ void pool_resync_stop(struct pool *p);
 void pool_resync_need(struct pool *p);
 bool pool_resync_needed(const struct pool *p);
 void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
+
+/*
+ * The write-intent map (pool_intent.h). pool_load_intent() waits; before the pool is used. closed:
+ * it was closed in order. pool_sweep_intent() waits; call it every few seconds.
+ */
+void pool_load_intent(struct pool *p, bool closed);
+void pool_sweep_intent(struct pool *p);
 
 /*
  * Rebuilding a position that is OUT onto disk d, which may be the one it had. pool_fill_begin():
@@ -121,10 +129,13 @@ bool pool_disk_fits(const struct pool *p,
 int pool_fill_begin(struct pool *p, unsigned position, struct disk *d);
 /*
  * Waits, as a background task. Fills what is used, and makes the position IN; the caller writes
- * that to the metadata. -ERR_SHUTDOWN when stopped (pool_resync_stop()); any other error ended the
- * filling, and the position is OUT: -ERR_MEDIUM, something could not be read from any copy.
+ * that to the metadata. missed: the disk held the data of this position before it went OUT, and has
+ * missed only what stands in the write-intent map. -ERR_SHUTDOWN when stopped (pool_resync_stop());
+ * any other error ended the filling, and the position is OUT: -ERR_MEDIUM, something could not be
+ * read from any copy.
  */
-int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused);
+int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
+	      bool missed);
 bool pool_filling(const struct pool *p, unsigned position);
 void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
 /* Bytes a second that filling and resyncing may take while the pool is in use; 0: what is left
@@ -136,6 +147,8 @@ struct pool_stats {
 	uint64_t resync_fixed; /* ranges that differed */
 	uint64_t lost;	       /* positions that went OUT in use */
 	uint64_t filled;       /* positions that came IN again */
+	uint32_t intent;       /* regions in the write-intent map */
+	uint32_t regions;      /* all regions; 0: there is no map */
 };
 void pool_stats(const struct pool *p, struct pool_stats *ret);
 

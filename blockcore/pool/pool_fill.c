@@ -7,10 +7,12 @@
  * meanwhile is zeroed on all disks first, this one too. At the end the disk is flushed and the
  * position IN; until the metadata says so a restart takes it for OUT and fills again.
  */
+#include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include <errno.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -51,6 +53,7 @@ void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_
 struct fill {
 	struct pool *p;
 	unsigned position;
+	bool missed;  /* only what stands in the write-intent map */
 	uint8_t *buf; /* POOL_REGION */
 	uint64_t since;
 };
@@ -92,8 +95,9 @@ static bool stopped(const struct fill *f)
 }
 
 /* [off, off + len) of the pool's space. */
-static int fill_run(struct fill *f, uint64_t off, uint64_t len)
+static int fill_run(void *arg, uint64_t off, uint64_t len)
 {
+	struct fill *f = arg;
 	struct pool *p = f->p;
 	unsigned column = f->position / p->copies;
 	struct column_range r = pool_map_column(p, column, off, len);
@@ -117,17 +121,20 @@ static int fill_run(struct fill *f, uint64_t off, uint64_t len)
 	return 0;
 }
 
+static int count_part(void *arg, uint64_t off, uint64_t len)
+{
+	struct fill *f = arg;
+	atomic_fetch_add(&f->p->fill_total, len / f->p->data);
+	return 0;
+}
+
 static int fill_used(struct fill *f, const struct extent_run *used, size_t nused)
 {
 	struct pool *p = f->p;
-	uint64_t total = 0;
-	int rc = 0;
-	for (size_t i = 0; i < nused; i++)
-		total += used[i].count * p->extent_size / p->data;
-	atomic_store(&p->fill_total, total);
+	atomic_store(&p->fill_total, 0);
 	atomic_store(&p->fill_done, 0);
-	for (size_t i = 0; i < nused && rc == 0; i++)
-		rc = fill_run(f, used[i].first * p->extent_size, used[i].count * p->extent_size);
+	pool_each_part(p, used, nused, !f->missed, count_part, f);
+	int rc = pool_each_part(p, used, nused, !f->missed, fill_run, f);
 	if (rc == 0)
 		rc = bdev_flush(disk_bdev(p->disks[f->position]));
 	return rc;
@@ -149,10 +156,12 @@ static int fill_end(struct pool *p, unsigned position)
 	return rc;
 }
 
-int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused)
+int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
+	      bool missed)
 {
 	CHECK(p, POOL_MAGIC);
-	struct fill f = {.p = p, .position = position, .since = env_now_ns(p->env)};
+	struct fill f = {
+	    .p = p, .position = position, .missed = missed, .since = env_now_ns(p->env)};
 	int rc = posix_memalign((void **)&f.buf, 4096, POOL_REGION) ? -ENOMEM : 0;
 	if (rc == 0)
 		rc = fill_used(&f, used, nused);

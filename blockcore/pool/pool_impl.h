@@ -34,6 +34,8 @@ struct pool {
 	atomic_bool resync_needed;
 	struct pool_locks locks;
 
+	struct pool_intent *intent; /* NULL: nothing is redundant */
+
 	/* Parity pools only (pool_stripe.h). */
 	struct parity *code;
 	struct stripe_bufs *bufs;
@@ -112,6 +114,9 @@ int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len);
 int pool_io_flush(struct bdev *b);
 /* Pauses background work that has done `bytes` since *since, as the rate and the users want. */
 void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since);
+/* Around writes of the pool's space (pool_intent.h). */
+int pool_write_enter(struct pool *p, uint64_t off, uint64_t len);
+void pool_write_leave(struct pool *p, uint64_t off, uint64_t len);
 /* Reads a range of one region of a mirrored column from the first copy that can, in pieces where it
  * must. Alone in the region. */
 int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len);

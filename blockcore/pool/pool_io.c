@@ -6,6 +6,7 @@
  */
 #include "blockcore/pool/pool_impl.h"
 #include "blockcore/pool/iov_cursor.h"
+#include "blockcore/pool/pool_intent.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
@@ -378,10 +379,28 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 	return pool_rw(pool_of(b), false, iov, iovcnt, off, 0);
 }
 
+int pool_write_enter(struct pool *p, uint64_t off, uint64_t len)
+{
+	return p->intent && len ? pool_intent_enter(p->intent, off, len) : 0;
+}
+
+void pool_write_leave(struct pool *p, uint64_t off, uint64_t len)
+{
+	if (p->intent && len)
+		pool_intent_leave(p->intent, off, len);
+}
+
 static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
 		     unsigned flags)
 {
-	return pool_rw(pool_of(b), true, iov, iovcnt, off, flags);
+	struct pool *p = pool_of(b);
+	uint64_t len = iov_bytes(iov, iovcnt);
+	int rc = pool_write_enter(p, off, len);
+	if (rc)
+		return rc;
+	rc = pool_rw(p, true, iov, iovcnt, off, flags);
+	pool_write_leave(p, off, len);
+	return rc;
 }
 
 int pool_io_flush(struct bdev *b)
@@ -428,9 +447,8 @@ int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len)
 	return rc;
 }
 
-static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
+static int discard_columns(struct pool *p, uint64_t off, uint64_t len)
 {
-	struct pool *p = pool_of(b);
 	for (unsigned col = 0; col < p->columns; col++) {
 		struct column_range r = pool_map_column(p, col, off, len);
 		struct copy_io like = {.p = p, .off = r.off, .len = r.len};
@@ -439,6 +457,17 @@ static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
 			return rc;
 	}
 	return 0;
+}
+
+static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
+{
+	struct pool *p = pool_of(b);
+	int rc = pool_write_enter(p, off, len);
+	if (rc)
+		return rc;
+	rc = discard_columns(p, off, len);
+	pool_write_leave(p, off, len);
+	return rc;
 }
 
 static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)

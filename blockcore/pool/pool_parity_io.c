@@ -410,7 +410,14 @@ static int write_range(struct pool *p, const struct iovec *iov, int iovcnt, uint
 static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
 		     unsigned flags)
 {
-	return write_range(pool_of(b), iov, iovcnt, off, iov_bytes(iov, iovcnt), flags);
+	struct pool *p = pool_of(b);
+	uint64_t len = iov_bytes(iov, iovcnt);
+	int rc = pool_write_enter(p, off, len);
+	if (rc)
+		return rc;
+	rc = write_range(p, iov, iovcnt, off, len, flags);
+	pool_write_leave(p, off, len);
+	return rc;
 }
 
 /* Rows of zeros have zeros for parity, so that whole rows are discarded on every disk alike. */
@@ -423,9 +430,8 @@ static int discard_rows(struct pool *p, uint64_t row, uint64_t nrows)
 	return rc;
 }
 
-static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
+static int zero_range(struct pool *p, uint64_t off, uint64_t len)
 {
-	struct pool *p = pool_of(b);
 	uint64_t bytes = stripe_row_bytes(p), first = ROUND_UP(off, bytes);
 	uint64_t end = ROUND_DOWN(off + len, bytes);
 	if (first >= end || pool_state(p) != POOL_ONLINE)
@@ -436,6 +442,17 @@ static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
 		rc = discard_rows(p, first / bytes, n);
 	}
 	return rc ? rc : write_range(p, NULL, 0, end, off + len - end, 0);
+}
+
+static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
+{
+	struct pool *p = pool_of(b);
+	int rc = pool_write_enter(p, off, len);
+	if (rc)
+		return rc;
+	rc = zero_range(p, off, len);
+	pool_write_leave(p, off, len);
+	return rc;
 }
 
 /* Copy 0 is what lies in its place; 1 what P, 2 what Q and the rest of the row make of it. Who asks

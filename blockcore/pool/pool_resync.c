@@ -7,6 +7,7 @@
  * One region of a column at a time, alone in it (pool_lock.h): compare, and
  * write only what differs. Yields to users: a pause after each region while calls are in flight.
  */
+#include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -172,42 +173,44 @@ static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
 	return rc;
 }
 
-static int sync_runs(struct resync *r, const struct extent_run *used, size_t nused)
+static int sync_part(void *arg, uint64_t off, uint64_t len)
 {
+	struct resync *r = arg;
 	struct pool *p = r->p;
-	for (size_t i = 0; i < nused; i++) {
-		uint64_t off = used[i].first * p->extent_size;
-		uint64_t len = used[i].count * p->extent_size;
-		if (p->parity) {
-			int rc = sync_rows(r, off, len);
-			if (rc)
-				return rc;
-			continue;
-		}
-		for (unsigned col = 0; col < p->columns; col++) {
-			int rc = sync_column(r, pool_map_column(p, col, off, len));
-			if (rc)
-				return rc;
-		}
+	if (p->parity)
+		return sync_rows(r, off, len);
+	for (unsigned col = 0; col < p->columns; col++) {
+		int rc = sync_column(r, pool_map_column(p, col, off, len));
+		if (rc)
+			return rc;
 	}
-	return bdev_flush(&p->io);
+	return 0;
+}
+
+static int count_part(void *arg, uint64_t off, uint64_t len)
+{
+	struct resync *r = arg;
+	atomic_fetch_add(&r->p->resync_total, len);
+	return 0;
 }
 
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
 {
 	CHECK(p, POOL_MAGIC);
 	struct resync r = {.p = p, .since = env_now_ns(p->env)};
-	uint64_t total = 0;
 	int rc = 0;
-	for (size_t i = 0; i < nused; i++)
-		total += used[i].count * p->extent_size;
-	atomic_store(&p->resync_total, total);
+	if (!p->intent)
+		return 0; /* there is one copy of everything */
+	atomic_store(&p->resync_total, 0);
 	atomic_store(&p->resync_done, 0);
+	pool_each_part(p, used, nused, false, count_part, &r);
 	if (posix_memalign((void **)&r.truth, 4096, POOL_REGION) ||
 	    posix_memalign((void **)&r.other, 4096, POOL_REGION))
 		rc = -ENOMEM;
 	if (rc == 0)
-		rc = sync_runs(&r, used, nused);
+		rc = pool_each_part(p, used, nused, false, sync_part, &r);
+	if (rc == 0)
+		rc = bdev_flush(&p->io);
 	free(r.truth);
 	free(r.other);
 	if (rc == 0)

@@ -255,6 +255,8 @@ static void user_fn(void *arg)
 	core_volume_put(v);
 }
 
+static const char *const levels[] = {"raid10", "raid5", "raid6"};
+
 START_TEST(verbs_and_users)
 {
 	NO(-ENOENT, "no pool", "volume.create", "name", "v", "pool", "p", "size", "1M");
@@ -262,7 +264,7 @@ START_TEST(verbs_and_users)
 	   "single");
 	NO(-EINVAL, "level", "pool.create", "name", "p", "disk", paths[0], "level", "raid7");
 	OK("pool.create", "name", "p", "disk", paths[0], "disk", paths[1], "disk", paths[2], "disk",
-	   paths[3], "level", "raid10");
+	   paths[3], "level", levels[_i]);
 	field_is("pool.list", "p", "state", "online");
 	field_is("disk.list", paths[0], "pool", "p");
 	field_is("disk.list", paths[4], "state", "blank");
@@ -375,7 +377,7 @@ int main(void)
 	TCase *tc = tcase_create("core_threads");
 	tcase_set_timeout(tc, 180);
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, verbs_and_users);
+	tcase_add_loop_test(tc, verbs_and_users, 0, (int)ARRAY_LEN(levels));
 	tcase_add_test(tc, groups_and_file_systems);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

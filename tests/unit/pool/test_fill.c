@@ -122,7 +122,7 @@ static void fill_task(void *arg)
 	ck_assert(pool_filling(r->p, shapes[shape].lost));
 	ck_assert_int_eq(pool_state(r->p), POOL_DEGRADED);
 	take_new_space(&fresh);
-	ck_assert_int_eq(pool_fill(r->p, shapes[shape].lost, used, 2), 0);
+	ck_assert_int_eq(pool_fill(r->p, shapes[shape].lost, used, 2, false), 0);
 	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
 	pool_stats(r->p, &st);
 	ck_assert_uint_eq(st.filled, 1);
@@ -171,14 +171,14 @@ static void refused(struct rig *r, const char *level, unsigned n)
 	sim_disk_set_faults(sim_disk_find(r->sim, "dying"),
 			    &(struct sim_disk_faults){.dead = true});
 	ck_assert_int_eq(pool_fill_begin(r->p, 1, dying), 0);
-	ck_assert_int_ne(pool_fill(r->p, 1, used, 1), 0);
+	ck_assert_int_ne(pool_fill(r->p, 1, used, 1, false), 0);
 	ck_assert(!pool_filling(r->p, 1));
 	ck_assert_int_eq(disk_state(dying), DISK_FAILED);
 	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 4096, 0, 0), 0);
 	/* The first disk has a bad block that the lost one would have mended. */
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + MIB, 4096);
 	ck_assert_int_eq(pool_fill_begin(r->p, 1, good), 0);
-	ck_assert_int_eq(pool_fill(r->p, 1, used, 1), -ERR_MEDIUM);
+	ck_assert_int_eq(pool_fill(r->p, 1, used, 1, false), -ERR_MEDIUM);
 	ck_assert(!pool_filling(r->p, 1) && !pool_disk_in(r->p, 1));
 	/* Written over, it is well. */
 	for (unsigned i = 0; i < 8; i++) {
@@ -187,7 +187,7 @@ static void refused(struct rig *r, const char *level, unsigned n)
 	}
 	ck_assert_int_eq(pool_fill_begin(r->p, 1, good), 0);
 	pool_resync_stop(r->p);
-	ck_assert_int_eq(pool_fill(r->p, 1, used, 1), -ERR_SHUTDOWN);
+	ck_assert_int_eq(pool_fill(r->p, 1, used, 1, false), -ERR_SHUTDOWN);
 	rig_close(r);
 	disk_close(small);
 	disk_close(dying);

@@ -238,6 +238,7 @@ static void resync_under_writes(struct rig *r, const char *level, unsigned n)
 		}
 		sim_disk_bytes_changed(r->sd[d], DISK_DATA_OFF, 8 * MIB);
 	}
+	pool_load_intent(r->p, false);
 	pool_resync_need(r->p);
 	ck_assert_int_eq(task_start(writer_task, &w), 0);
 	ck_assert_int_eq(pool_resync(r->p, used, 1), 0);
@@ -288,6 +289,7 @@ RIG_TEST(resync_with_bad_blocks)
 	sim_disk_bytes_changed(r->sd[1], DISK_DATA_OFF, 2 * MIB);
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + 8192, 4096);
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + MIB + 12288, 4096);
+	pool_load_intent(r->p, false);
 	pool_resync_need(r->p);
 	ck_assert_int_eq(bdev_read(b, buf, 65536, 0), 0); /* mended by a read */
 	check_bad_block(buf, 65536, 8192);
@@ -307,6 +309,7 @@ RIG_TEST(resync_stops)
 	struct rig *r = arg;
 	struct extent_run used[] = {{0, 40}};
 	rig_open(r, "raid1", 2, 65536);
+	pool_load_intent(r->p, false);
 	pool_resync_need(r->p);
 	pool_resync_stop(r->p);
 	ck_assert_int_eq(pool_resync(r->p, used, 1), -ERR_SHUTDOWN);
