@@ -195,6 +195,34 @@ static const struct admin_arg fs_verify_args[] = {
     {"name", POS, "the file system"},
     END,
 };
+static const struct admin_arg quota_list_args[] = {
+    {"fs", POS, "the file system"},
+    {"kind", 0, "only those of user, group or tree"},
+    END,
+};
+static const struct admin_arg quota_set_args[] = {
+    {"fs", POS, "the file system"},
+    {"user", ADMIN_NUMBER, "whose: number of an owner"},
+    {"group", ADMIN_NUMBER, "or of a group"},
+    {"tree", ADMIN_NUMBER, "or of a directory tree, as quota list shows it"},
+    {"soft", ADMIN_SIZE, "bytes that may be passed for the grace time; 0: no limit"},
+    {"hard", ADMIN_SIZE, "bytes that are never passed; 0: no limit"},
+    {"soft-files", ADMIN_NUMBER, "files and directories that may be passed for the grace time"},
+    {"hard-files", ADMIN_NUMBER, "files and directories that are never passed"},
+    END,
+};
+static const struct admin_arg quota_grace_args[] = {
+    {"fs", POS, "the file system"},
+    {"kind", 0, "only of user, group or tree"},
+    {"bytes", 0, "how long a soft limit of bytes may be passed: 90s, 15m, 2h, 7d"},
+    {"files", 0, "how long one of files may be"},
+    END,
+};
+static const struct admin_arg quota_tree_args[] = {
+    {"fs", POS, "the file system"},
+    {"path", POS, "an empty directory, from the root of the file system: /home/alice"},
+    END,
+};
 static const struct admin_arg export_add_args[] = {
     {"path", POS, "path clients mount: /demo"},
     {"fs", REQ, "the file system"},
@@ -280,6 +308,7 @@ const struct noun noun_table[] = {
     {"session", "iSCSI sessions"},
     {"discovery", "who may have targets listed"},
     {"fs", "file systems"},
+    {"quota", "what owners, groups and directory trees use of a file system, and may"},
     {"export", "what NFS clients may mount"},
     {"head", "NAS heads"},
     {"group", "groups of heads that share running state"},
@@ -359,6 +388,13 @@ const struct verb verb_table[] = {
     {"fs.check", VERB_SUPERVISOR, VERB_LONG, fs_check_args, "verify a file system", NULL},
     {"fs.verify", VERB_HEAD, VERB_LONG | VERB_HIDDEN, fs_verify_args,
      "verify a mounted file system in its head", NULL},
+    {"quota.list", VERB_SUPERVISOR, 0, quota_list_args, "list what is used, with its limits", NULL},
+    {"quota.set", VERB_SUPERVISOR, 0, quota_set_args,
+     "set or remove limits of one owner, group or tree", NULL},
+    {"quota.grace", VERB_SUPERVISOR, 0, quota_grace_args,
+     "show or set how long soft limits may be passed (default: 7 days)", NULL},
+    {"quota.tree", VERB_SUPERVISOR, 0, quota_tree_args,
+     "count and limit a directory with all that is made below it", NULL},
     {"export.add", VERB_CONTROLLER, 0, export_add_args, "let clients mount a file system", NULL},
     {"export.list", VERB_CONTROLLER, 0, export_list_args, "list exports and their clients' rules",
      NULL},

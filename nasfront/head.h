@@ -112,6 +112,9 @@ int head_admin_start(struct head *h);
 /* head_verify.c */
 int head_verify_register(struct head *h);
 
+/* head_quota.c */
+int head_quota_register(struct head *h);
+
 /* head_main.c */
 void head_in_service(struct head *h);
 void head_on_fenced(void *arg);

@@ -290,5 +290,7 @@ int head_admin_start(struct head *h)
 		log_warn("head: no such group admin_group=%s", h->file->array.admin_group);
 	for (unsigned i = 0; i < ARRAY_LEN(verbs) && rc == 0; i++)
 		rc = admin_register(h->admin, verbs[i].verb, verbs[i].fn, h);
+	if (!rc)
+		rc = head_quota_register(h);
 	return rc ? rc : head_verify_register(h);
 }

@@ -6,6 +6,7 @@
  *   names   every entry leads to an inode of its type, every inode has its number of names,
  *           directories hang together (check_dirs.c)
  *   maps    bitmaps and summary say the same as the above (check_maps.c)
+ *   quotas  the records count what the inodes use (check_quota.c)
  *
  * A repair mends what a round of these found and goes round again until one finds nothing: a
  * damaged tree is built anew from what can be read of it, entries to nothing are removed, what has
@@ -132,6 +133,10 @@ static int check_round(struct checker *c)
 		rc = check_dirs(c);
 		if (!rc)
 			rc = check_maps(c, false);
+		/* Repairs are not counted where they are done, but by the round that found nothing.
+		 */
+		if (!rc && (!c->repair || !c->errors))
+			rc = check_quotas(c);
 	}
 	round_free(c);
 	return rc;
@@ -220,10 +225,12 @@ int fs_check(struct env *env, struct bdev *dev, bool repair,
 		checker_free(&c);
 		return rc;
 	}
+	c.fs->quota_silent = true;
 	if (repair)
 		rc = orphan_reap(c.fs);
 	if (rc == -ERR_CORRUPT)
 		rc = 0; /* the rounds will find why */
+	c.fs->quota_off = true;
 	int rounds = rc ? rc : check_rounds(&c);
 	uint64_t errors = ret->errors;
 	rc = super_copies(&c);

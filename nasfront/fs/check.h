@@ -10,8 +10,9 @@ struct rec {
 	uint64_t parent;    /* a directory's own word */
 	uint64_t entry_dir; /* a directory: where its entry is */
 	uint64_t entry_key;
-	uint64_t entries;
+	uint64_t entries, blocks;
 	uint32_t nlink, refs, subdirs;
+	uint32_t uid, gid, tree;
 	uint8_t type, colour;
 	bool orphan, damaged;
 };
@@ -56,6 +57,7 @@ struct checker {
 	size_t kept_size, kept_room;
 	uint8_t (*nodes)[BS]; /* one a level */
 	uint8_t *block;
+	struct quota_pass *quotas; /* check_quota.c */
 };
 
 void check_say(struct checker *c, uint64_t ino, const char *fmt, ...)
@@ -76,5 +78,6 @@ int check_inodes(struct checker *c); /* check_inodes.c */
 int check_rebuild(struct checker *c);
 int check_dirs(struct checker *c);		      /* check_dirs.c */
 int check_maps(struct checker *c, bool missing_only); /* check_maps.c */
+int check_quotas(struct checker *c);		      /* check_quota.c */
 
 #endif

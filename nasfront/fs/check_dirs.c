@@ -39,6 +39,37 @@ static int bad_entry_add(struct checker *c, uint64_t key, uint64_t ino, uint8_t 
 	return 0;
 }
 
+static int tree_body(struct fs *fs, uint64_t ino, uint32_t tree)
+{
+	struct inode in;
+	int rc = inode_get(fs, ino, &in);
+	if (rc)
+		return rc;
+	inode_touch(&in);
+	IN_SET32(&in, I_TREE, tree);
+	return 0;
+}
+
+/* What is in a directory is of its quota tree; another directory may be the top of another one.
+ * A file with several names is judged by the first. */
+static void tree_check(struct checker *c, const struct rec *dir, struct rec *r)
+{
+	if (r->tree == dir->tree || r->refs > 1 || (r->type == FS_DIR && r->tree))
+		return;
+	if (!check_error(c, r->ino, "is of quota tree %u in a directory of %u", r->tree,
+			 dir->tree) ||
+	    !c->repair)
+		return;
+	struct op op;
+	int rc;
+	op_begin(&op, c->fs, true);
+	OP_LOOP(&op, rc, tree_body(c->fs, r->ino, dir->tree));
+	rc = op_commit(&op, rc);
+	if (!rc)
+		r->tree = dir->tree;
+	check_fixed(c, rc, r->ino);
+}
+
 static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	struct dirent_ref e;
@@ -50,7 +81,7 @@ static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigne
 	    (dir_hash(c->fs, e.name, e.namelen) ^ key) >> 8) {
 		if (!check_error(c, dir->ino, "an entry's name makes no sense"))
 			return 0;
-	} else if (!r || r->type == ORPHAN_TYPE) {
+	} else if (!r || r->type >= QUOTA_TYPE) {
 		if (!check_error(c, dir->ino, "entry %.*s leads to no inode (%" PRIu64 ")",
 				 (int)e.namelen, e.name, e.ino))
 			return 0;
@@ -60,6 +91,7 @@ static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigne
 			return 0;
 	} else {
 		r->refs++;
+		tree_check(c, dir, r);
 		if (r->type == FS_DIR) {
 			r->entry_dir = dir->ino;
 			r->entry_key = key;
@@ -78,7 +110,7 @@ static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigne
 static int orphan_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	struct rec *r = check_rec(c, key);
-	if (r && r->type != ORPHAN_TYPE && key != FS_ROOT_INO)
+	if (r && r->type < QUOTA_TYPE && key != FS_ROOT_INO)
 		r->orphan = true;
 	else if (check_error(c, ORPHAN_INO, "an orphan that is no inode: %" PRIu64, key) &&
 		 c->repair)
@@ -173,6 +205,8 @@ static int lost_body(struct fs *fs, const struct fs_fid *lost, const struct rec 
 	if (r->type == FS_DIR) {
 		IN_SET64(&in, I_PARENT, dir.ino);
 		IN_SET32(&dir, I_NLINK, IN32(&dir, I_NLINK) + 1);
+	} else {
+		IN_SET32(&in, I_TREE, IN32(&dir, I_TREE));
 	}
 	return 0;
 }
@@ -218,7 +252,7 @@ static void links_check(struct checker *c, struct rec *r)
 	bool root = r->ino == FS_ROOT_INO, is_dir = r->type == FS_DIR, bad = false;
 	uint32_t want = is_dir ? 2 + r->subdirs : r->refs;
 	uint64_t parent = !is_dir ? r->parent : root ? FS_ROOT_INO : r->entry_dir;
-	if (r->type == ORPHAN_TYPE || (r->orphan && !r->refs && !root))
+	if (r->type >= QUOTA_TYPE || (r->orphan && !r->refs && !root))
 		return;
 	if (!r->refs && !root) {
 		if (check_error(c, r->ino, "has no name") && c->repair)

@@ -63,7 +63,8 @@ static int walk(struct checker *c, uint64_t block, unsigned level, struct span s
 	static const uint8_t types[16] = {[FS_REG] = BT_EXTENTS,
 					  [FS_DIR] = BT_DIR,
 					  [FS_LNK] = BT_SYMLINK,
-					  [ORPHAN_TYPE] = BT_ORPHANS};
+					  [ORPHAN_TYPE] = BT_ORPHANS,
+					  [QUOTA_TYPE] = BT_QUOTAS};
 	int rc = types[r->type & 15] ? check_fetch(c, block, types[r->type & 15], r->ino, d)
 				     : -ERR_CORRUPT;
 	if (rc == -ERR_CORRUPT || rc == -EIO || rc == -ERR_MEDIUM) {
@@ -180,6 +181,9 @@ static struct rec *rec_add(struct checker *c, uint64_t ino, const uint8_t *p)
 	*r = (struct rec){.ino = ino,
 			  .type = p[I_TYPE],
 			  .nlink = le32_get(p + I_NLINK),
+			  .uid = le32_get(p + I_UID),
+			  .gid = le32_get(p + I_GID),
+			  .tree = le32_get(p + I_TREE),
 			  .parent = le64_get(p + I_PARENT)};
 	c->report->inodes++;
 	c->report->directories += r->type == FS_DIR;
@@ -233,9 +237,10 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 		rc = check_tree(c, r, p, true, r->type == FS_REG ? extent_entry : any_entry);
 	if (rc)
 		return rc;
+	r->blocks = c->report->blocks_used - before;
 	if (r->damaged)
 		return c->repair ? rebuild_later(c, r) : 0;
-	return counts_check(c, r, p, c->report->blocks_used - before);
+	return counts_check(c, r, p, r->blocks);
 }
 
 static int inode_block_check(struct checker *c, uint64_t block)

@@ -200,6 +200,7 @@ int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len)
 		return -ERR_CORRUPT;
 	inode_touch(in);
 	IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) + len);
+	quota_add(in, (int64_t)len, 0);
 	if (joins(in, &le, &e)) {
 		le.len += len;
 		return ext_replace(in, &le);
@@ -254,6 +255,7 @@ int ext_cut(struct inode *in, uint64_t fblk)
 			return rc;
 		inode_touch(in);
 		IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) - (e.len - keep));
+		quota_add(in, -(int64_t)(e.len - keep), 0);
 		e.len = keep;
 		rc = keep ? ext_replace(in, &e) : ext_remove_last(in, &e);
 		if (rc)

@@ -24,14 +24,15 @@
 struct env;
 struct fs;
 
-#define FS_NAME_MAX    255
-#define FS_SYMLINK_MAX 4095
-#define FS_ROOT_INO    2
-#define FS_GROUPS_MAX  16
-#define FS_BLOCK_SIZE  4096
-#define FS_LINK_MAX    65000
-#define FS_IO_MAX      (1024 * 1024)
-#define FS_SIZE_MAX    (1ull << 62) /* of a file */
+#define FS_NAME_MAX	  255
+#define FS_SYMLINK_MAX	  4095
+#define FS_ROOT_INO	  2
+#define FS_GROUPS_MAX	  16
+#define FS_BLOCK_SIZE	  4096
+#define FS_LINK_MAX	  65000
+#define FS_IO_MAX	  (1024 * 1024)
+#define FS_SIZE_MAX	  (1ull << 62) /* of a file */
+#define FS_QUOTA_PATH_MAX 200
 
 struct fs_cred {
 	uint32_t uid, gid;
@@ -94,6 +95,8 @@ struct fs_statfs {
 	uint8_t uuid[16];
 };
 int fs_statfs(struct fs *fs, struct fs_statfs *ret);
+/* The same as seen at an object: of a directory tree with a limit, what it leaves. */
+int fs_statfs_at(struct fs *fs, const struct fs_fid *f, struct fs_statfs *ret);
 
 /* ---- objects; every *_pre / *_post may be NULL: the attributes before and after ---- */
 
@@ -211,6 +214,42 @@ int fs_commit(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t len,
  * With data in the block core's cache it survives a restart of the head; it changes when the
  * volume lost unflushed data. Never waits. */
 uint64_t fs_write_verifier(struct fs *fs);
+
+/* ---- quotas: use is always counted, limits hold where they are set ---- */
+
+/*
+ * By owner, by group, and by directory tree. A tree is a directory made one while it was empty, and
+ * all that is made below it; nothing but the top itself is moved or linked across its edge
+ * (-EXDEV). -EDQUOT: over a hard limit, or over a soft one for longer than the grace time. Limits
+ * of owners and groups do not hold for root; those of trees do. The root directory is not counted.
+ */
+enum fs_quota_kind { FS_QUOTA_USER = 1, FS_QUOTA_GROUP, FS_QUOTA_TREE };
+enum fs_quota_unit { FS_QUOTA_BYTES, FS_QUOTA_FILES, FS_QUOTA_UNITS };
+struct fs_quota {
+	uint32_t id;
+	uint64_t used[FS_QUOTA_UNITS];
+	uint64_t soft[FS_QUOTA_UNITS], hard[FS_QUOTA_UNITS]; /* 0: no limit */
+	uint64_t until[FS_QUOTA_UNITS];	  /* s since 1970 the grace time ends, 0: it does not run */
+	char path[FS_QUOTA_PATH_MAX + 1]; /* of a tree's top, when it was made */
+};
+struct fs_quota_limits {
+	bool set_soft[FS_QUOTA_UNITS], set_hard[FS_QUOTA_UNITS]; /* else it stays */
+	uint64_t soft[FS_QUOTA_UNITS], hard[FS_QUOTA_UNITS];
+};
+/* All zeros when nothing is used and limited. A tree that is none: -ENOENT. */
+int fs_quota_get(struct fs *fs, enum fs_quota_kind kind, uint32_t id, struct fs_quota *ret);
+/* The first with an id >= `id`. -ENOENT: there is none. */
+int fs_quota_next(struct fs *fs, enum fs_quota_kind kind, uint32_t id, struct fs_quota *ret);
+/* Bytes count in whole blocks. -EINVAL: a soft limit above the hard one. -ENOENT as above. */
+int fs_quota_set(struct fs *fs, enum fs_quota_kind kind, uint32_t id,
+		 const struct fs_quota_limits *l);
+/* s from crossing a soft limit until it holds as a hard one does; at first 7 days. */
+int fs_quota_grace(struct fs *fs, enum fs_quota_kind kind, uint64_t ret[FS_QUOTA_UNITS]);
+int fs_quota_grace_set(struct fs *fs, enum fs_quota_kind kind,
+		       const uint64_t grace[FS_QUOTA_UNITS]);
+/* The directory becomes the top of a new tree. `path` is kept for fs_quota_get(). -ENOTEMPTY;
+ * -EEXIST: it is one already; -EINVAL: it is the root. */
+int fs_quota_tree(struct fs *fs, const struct fs_fid *dir, const char *path, uint32_t *ret_id);
 
 /* ---- check ---- */
 

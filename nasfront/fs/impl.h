@@ -103,9 +103,19 @@ struct undo {
 	uint16_t buf;
 	uint16_t chunk;
 };
+/* What the running body adds to the use of one owner, group or tree. */
+struct quota_delta {
+	uint64_t key;
+	int64_t n[FS_QUOTA_UNITS]; /* blocks, inodes */
+};
+#define QUOTA_DELTAS 24
+
 struct txn {
 	bool open;
-	bool last_blocks;		/* may take the blocks kept back for removals */
+	bool last_blocks; /* may take the blocks kept back for removals */
+	bool unlimited;	  /* root's: limits of owners and groups do not hold */
+	unsigned nquotas;
+	struct quota_delta quotas[QUOTA_DELTAS];
 	int64_t dfree, dinodes, dslots; /* changes of the file system's totals */
 	unsigned nbufs, nundo, nfreed, nrevokes;
 	struct buf *bufs[OP_BUFS_MAX];
@@ -243,7 +253,7 @@ void inode_time_get(const struct inode *in, unsigned sec, unsigned nsec, struct 
 void inode_time_set(struct inode *in, unsigned sec, unsigned nsec, const struct fs_time *t);
 /* Makes one; the caller sets the rest. */
 int inode_new(struct fs *fs, uint64_t ag_goal, enum fs_type type, uint32_t mode, uint32_t uid,
-	      uint32_t gid, struct inode *ret);
+	      uint32_t gid, uint32_t tree, struct inode *ret);
 /* Gives the number back; no blocks may be left. */
 int inode_free(struct inode *in);
 
@@ -374,6 +384,30 @@ int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size);
 int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
 	      struct range_lock *l, uint64_t *ret_size);
 
+/* ---- quota.c ---- */
+
+/* In a body: blocks or the inode itself come or go, to whom it belongs now. */
+void quota_add(const struct inode *in, int64_t blocks, int64_t inodes);
+/* In a body, before the inode's owner, group or tree becomes another. */
+void quota_move(const struct inode *in, unsigned field, uint32_t to);
+/* At the end of a body: enters what it added. -EDQUOT, -EAGAIN. */
+int quota_apply(struct fs *fs);
+/* The records cannot be read: nothing is counted until the next mount; a check mends it. */
+void quota_give_up(struct fs *fs);
+/* For quota*.c: the records' tree, and one of them (its value, in the block). */
+int quota_records(struct fs *fs, struct inode *holder, struct tree *t);
+int quota_find(struct tree *t, uint64_t key, struct tree_pos *pos, uint8_t **ret);
+bool quota_is_empty(const uint8_t *v);
+static inline uint64_t quota_key(unsigned kind, uint32_t id)
+{
+	return (uint64_t)kind << 32 | id;
+}
+/* Not counted: the root block's own (root directory, orphans, these records). */
+static inline bool quota_counts(uint64_t ino)
+{
+	return ino >= INODES_PER_BLOCK;
+}
+
 /* ---- orphan.c ---- */
 
 int orphan_add(struct fs *fs, uint64_t ino, unsigned what);
@@ -479,6 +513,8 @@ struct fs {
 	struct fs_read_part *free_parts;
 	struct write_ctx *free_wctx;
 
+	bool quota_off;	   /* nothing is counted: a repair counts anew, or the records are lost */
+	bool quota_silent; /* limits do not hold */
 	bool reaping;
 	struct waitq reap_q, idle_q;
 	struct verify_watch *watch;

@@ -36,7 +36,7 @@ const char *inode_block_verify(const uint8_t *d)
 		unsigned type = p[I_TYPE];
 		if (le16_get(p + I_MAGIC) != INODE_MAGIC)
 			return "inode without its magic number";
-		if (type > FS_FIFO && type != ORPHAN_TYPE)
+		if (type > FS_FIFO && type != ORPHAN_TYPE && type != QUOTA_TYPE)
 			return "inode of no known type";
 		if (type && !area_sound(p, type))
 			return "inode with a wrong inline area";
@@ -82,7 +82,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode *ret)
 
 int inode_get_fid(struct fs *fs, const struct fs_fid *f, struct inode *ret)
 {
-	if (f->ino == ORPHAN_INO)
+	if (f->ino == ORPHAN_INO || f->ino == QUOTA_INO)
 		return -ESTALE;
 	int rc = inode_get(fs, f->ino, ret);
 	if (rc)
@@ -167,7 +167,7 @@ void inode_stamp(struct inode *in, unsigned which)
 }
 
 int inode_new(struct fs *fs, uint64_t ag, enum fs_type type, uint32_t mode, uint32_t uid,
-	      uint32_t gid, struct inode *ret)
+	      uint32_t gid, uint32_t tree, struct inode *ret)
 {
 	uint64_t ino;
 	uint32_t gen;
@@ -186,6 +186,8 @@ int inode_new(struct fs *fs, uint64_t ag, enum fs_type type, uint32_t mode, uint
 	IN_SET32(&in, I_NLINK, type == FS_DIR ? 2 : 1);
 	IN_SET32(&in, I_UID, uid);
 	IN_SET32(&in, I_GID, gid);
+	IN_SET32(&in, I_TREE, tree);
+	quota_add(&in, 0, 1);
 	inode_stamp(&in, STAMP_ATIME | STAMP_MTIME | STAMP_CTIME);
 	IN_SET64(&in, I_BTIME, IN64(&in, I_CTIME));
 	IN_SET32(&in, I_BTIME_NS, IN32(&in, I_CTIME_NS));
@@ -198,6 +200,7 @@ int inode_free(struct inode *in)
 	int rc = alloc_free_inode(in->fs, in->ino);
 	if (rc)
 		return rc;
+	quota_add(in, 0, -1);
 	inode_touch(in);
 	uint32_t gen = IN32(in, I_GENERATION);
 	memset(in->p, 0, I_FIXED);

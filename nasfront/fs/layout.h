@@ -24,13 +24,13 @@
  * Summary entry: 0 free blocks u32 | 4 inodes in use u32 | 8 free slots in inode blocks u32 | 12 0
  *
  * Inode number = inode block * 8 + slot, but the inodes of the root inode block are 0..7: 1 holds
- * the orphan tree, 2 is the root directory. Slots of 504 bytes from offset 64 of the block:
- *   0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8 mode u32 | 12 nlink u32
- *   16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) | 40 change u64
- *   48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime s
- *   88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
+ * the orphan tree, 2 is the root directory, 3 holds the quota records. Slots of 504 bytes from
+ * offset 64 of the block: 0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8
+ * mode u32 | 12 nlink u32 16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) |
+ * 40 change u64 48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime
+ * s 88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
  *   112 parent inode u64 (directories) | 120 tree root block u64 (0: none) | 128 inline count u32
- *   132 tree level u32 | 136 directory entries u64 | 144 zeros
+ *   132 tree level u32 | 136 directory entries u64 | 144 quota tree u32 (0: none) | 148 zeros
  *   200 inline area of 304 bytes: 12 extents of 24 (file block u64, block u64, length u64), or
  *       the target of a symbolic link (inline count is its length)
  *
@@ -43,6 +43,11 @@
  *              value { inode u64, type u8, name }
  *   symlink:   key chunk number; value up to 256 bytes of the target
  *   orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
+ *   quotas:    key kind (1 user, 2 group, 3 directory tree) << 32 | id; value { used blocks u64,
+ *              used inodes u64, s the grace time of blocks ends u64 (0: it does not run), of
+ *              inodes, soft limit of blocks u64 (0: none), of inodes, hard limit of blocks u64,
+ *              of inodes }; a tree's goes on with the path it had when it was made.
+ *              Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes }
  *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
  *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
@@ -62,7 +67,7 @@
 #include "nasfront/fs/fs.h"
 
 #define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 2u /* 2: soft records */
+#define FORMAT_VERSION 3u /* 3: quotas */
 
 /* Block header. */
 #define H_MAGIC	   0
@@ -91,6 +96,7 @@ enum block_type {
 	BT_DIR,
 	BT_SYMLINK,
 	BT_ORPHANS,
+	BT_QUOTAS,
 	BT_LAST
 };
 
@@ -156,6 +162,7 @@ enum block_type {
 #define I_INLINE	 128
 #define I_LEVEL		 132
 #define I_ENTRIES	 136
+#define I_TREE		 144
 #define I_FIXED		 200
 #define I_AREA		 200
 #define I_AREA_SIZE	 (INODE_SIZE - I_AREA)
@@ -167,6 +174,8 @@ enum block_type {
 
 #define ORPHAN_INO  1
 #define ORPHAN_TYPE 15 /* inode type of the orphan tree's holder */
+#define QUOTA_INO   3
+#define QUOTA_TYPE  14 /* of the quota records' holder */
 #define LOWEST_INO  (SUMMARY_START * INODES_PER_BLOCK)
 
 #define ORPHAN_FREE 0
@@ -182,6 +191,15 @@ enum block_type {
 #define DIR_VALUE      9 /* bytes before the name */
 #define DIR_KEY_END    (1ull << 63)
 #define SYMLINK_CHUNK  256
+
+/* Quota records. */
+#define Q_USED	    0  /* blocks, inodes */
+#define Q_UNTIL	    16 /* the two, as of all that follow */
+#define Q_SOFT	    32
+#define Q_HARD	    48
+#define Q_SIZE	    64
+#define Q_CHANGING  32 /* what operations change: use and grace */
+#define QUOTA_GRACE (7 * 86400)
 
 #define FILE_BLOCKS_MAX (1ull << 50)
 
@@ -209,6 +227,7 @@ enum block_type {
 _Static_assert(H_SIZE + INODES_PER_BLOCK * INODE_SIZE == BS, "inode slots fill the block");
 _Static_assert((BS - H_SIZE) * 8 == AG_BLOCKS, "one bitmap block an allocation group");
 _Static_assert(DIR_VALUE + FS_NAME_MAX <= TREE_VALUE_MAX, "names fit");
+_Static_assert(Q_SIZE + FS_QUOTA_PATH_MAX <= TREE_VALUE_MAX, "quota records fit");
 _Static_assert(EXT_INLINE_MAX == 12, "inline extents");
 
 #endif

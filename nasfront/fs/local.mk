@@ -7,7 +7,7 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/dir.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
 	nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
-	nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
+	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
 	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
 	nasfront/fs/txn.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c
 
@@ -43,3 +43,8 @@ check_PROGRAMS += tests/unit/fs/test_tree
 tests_unit_fs_test_tree_SOURCES = tests/unit/fs/test_tree.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_tree_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_tree_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_quota
+tests_unit_fs_test_fs_quota_SOURCES = tests/unit/fs/test_fs_quota.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_quota_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_quota_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

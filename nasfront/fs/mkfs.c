@@ -81,8 +81,9 @@ static int write_summary(struct maker *m)
 			if (ag >= fs->ag_count)
 				break;
 			le32_put(s + SUM_FREE, ag_size(fs, ag) - AG_META - (ag == 0));
-			if (ag == 0) { /* the root inode block: orphans, root; 0 and 3..7 unused */
-				le32_put(s + SUM_INODES, 2);
+			if (ag ==
+			    0) { /* the root inode block: orphans, root, quotas; others unused */
+				le32_put(s + SUM_INODES, 3);
 				le32_put(s + SUM_FREE_SLOTS, 0);
 			}
 		}
@@ -142,8 +143,8 @@ static int write_root(struct maker *m)
 		uint8_t *p = d + H_SIZE + i * INODE_SIZE;
 		le16_put(p + I_MAGIC, INODE_MAGIC);
 		le32_put(p + I_GENERATION, 1);
-		if (i == ORPHAN_INO) {
-			p[I_TYPE] = ORPHAN_TYPE;
+		if (i == ORPHAN_INO || i == QUOTA_INO) {
+			p[I_TYPE] = i == ORPHAN_INO ? ORPHAN_TYPE : QUOTA_TYPE;
 			le32_put(p + I_NLINK, 1);
 		}
 		if (i == FS_ROOT_INO)

@@ -198,6 +198,7 @@ static int make_body(struct fs *fs, struct make_args *a)
 	struct inode dir, in;
 	struct dirent_ref e;
 	a->existed = false;
+	fs->tx.unlimited = cred_root(a->cred);
 	int rc = dir_enter(fs, a, &dir);
 	if (rc)
 		return rc;
@@ -213,7 +214,8 @@ static int make_body(struct fs *fs, struct make_args *a)
 		return -EMLINK;
 	uint64_t ag = a->type == FS_DIR ? alloc_dir_ag(fs) : ag_of(fs, dir.b->block);
 	uint32_t gid = IN32(&dir, I_MODE) & 02000 || !a->cred ? IN32(&dir, I_GID) : a->cred->gid;
-	rc = inode_new(fs, ag, a->type, mode_of(a, &dir), a->cred ? a->cred->uid : 0, gid, &in);
+	rc = inode_new(fs, ag, a->type, mode_of(a, &dir), a->cred ? a->cred->uid : 0, gid,
+		       IN32(&dir, I_TREE), &in);
 	if (!rc)
 		rc = make_fill(a, &in, &dir);
 	if (!rc)

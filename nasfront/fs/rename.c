@@ -189,7 +189,11 @@ static int rename_find(struct fs *fs, const struct rename_args *a, struct renami
 static int rename_check(struct fs *fs, const struct rename_args *a, struct renaming *r)
 {
 	bool is_dir = IN_TYPE(&r->src) == FS_DIR;
+	uint32_t tree = IN32(&r->src, I_TREE);
 	int rc = 0;
+	/* A quota tree's top goes where it likes; what is in one stays in it. */
+	if (tree == IN32(&r->fd, I_TREE) && tree != IN32(&r->td, I_TREE))
+		return -EXDEV;
 	if (is_dir && r->fd.ino != r->td.ino) {
 		rc = not_below(fs, &r->td, r->src.ino);
 		if (!rc) /* its ".." changes */
@@ -242,6 +246,7 @@ static int rename_body(struct fs *fs, const struct rename_args *a)
 	if (r.have_dst && r.dst.ino == r.src.ino)
 		return 0; /* two names of one file: POSIX says do nothing */
 	fs->tx.last_blocks = r.have_dst;
+	fs->tx.unlimited = cred_root(a->cred);
 	rc = rename_check(fs, a, &r);
 	if (!rc)
 		rc = rename_apply(a, &r);
@@ -300,6 +305,9 @@ static int link_body(struct fs *fs, const struct link_args *a)
 		return -EPERM;
 	if (IN32(&in, I_NLINK) >= FS_LINK_MAX)
 		return -EMLINK;
+	if (IN32(&in, I_TREE) != IN32(&dir, I_TREE))
+		return -EXDEV;
+	fs->tx.unlimited = cred_root(a->cred);
 	rc = dir_add(&dir, a->name, a->len, in.ino, IN_TYPE(&in));
 	if (rc)
 		return rc;

@@ -79,10 +79,14 @@ void attr_apply(const struct fs_cred *c, struct inode *in, const struct fs_setat
 	unsigned w = set->which;
 	uint32_t mode = IN32(in, I_MODE);
 	inode_stamp(in, STAMP_CTIME);
-	if (w & FS_SET_UID)
+	if (w & FS_SET_UID) {
+		quota_move(in, I_UID, set->uid);
 		IN_SET32(in, I_UID, set->uid);
-	if (w & FS_SET_GID)
+	}
+	if (w & FS_SET_GID) {
+		quota_move(in, I_GID, set->gid);
 		IN_SET32(in, I_GID, set->gid);
+	}
 	if (w & (FS_SET_UID | FS_SET_GID) && IN_TYPE(in) == FS_REG)
 		mode = mode_without_setid(mode); /* POSIX chown */
 	if (w & FS_SET_MODE) {
@@ -225,6 +229,7 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 {
 	struct inode in;
 	a->more = false;
+	fs->tx.unlimited = cred_root(a->cred);
 	int rc = inode_get_fid(fs, a->f, &in);
 	if (rc)
 		return rc;

@@ -1,6 +1,6 @@
 /*
  * B+trees hanging from an inode (root block, level): extents, directory entries, long symbolic
- * links, orphans. Unique 64-bit keys, values up to TREE_VALUE_MAX bytes.
+ * links, orphans, quotas. Unique 64-bit keys, values up to TREE_VALUE_MAX bytes.
  *
  * All functions run in a body. Insertion splits one node at a time, the highest that must be, and
  * descends anew; an insertion past the last key leaves the full leaf full (files grow, cookies do
@@ -20,10 +20,8 @@
 struct tree tree_of(struct inode *in)
 {
 	static const uint8_t types[16] = {
-	    [FS_REG] = BT_EXTENTS,
-	    [FS_DIR] = BT_DIR,
-	    [FS_LNK] = BT_SYMLINK,
-	    [ORPHAN_TYPE] = BT_ORPHANS,
+	    [FS_REG] = BT_EXTENTS,	[FS_DIR] = BT_DIR,	  [FS_LNK] = BT_SYMLINK,
+	    [ORPHAN_TYPE] = BT_ORPHANS, [QUOTA_TYPE] = BT_QUOTAS,
 	};
 	return (struct tree){.fs = in->fs,
 			     .in = in,
@@ -180,6 +178,7 @@ static int node_new(struct tree *t, unsigned level, struct buf **ret)
 		le16_put(b->data + H_HEAP, BS);
 	inode_touch(t->in);
 	IN_SET64(t->in, I_BLOCKS, IN64(t->in, I_BLOCKS) + 1);
+	quota_add(t->in, 1, 0);
 	*ret = b;
 	return 0;
 }
@@ -303,6 +302,7 @@ static int node_free(struct tree *t, struct buf *b)
 	txn_revoke(t->fs, b);
 	inode_touch(t->in);
 	IN_SET64(t->in, I_BLOCKS, IN64(t->in, I_BLOCKS) - 1);
+	quota_add(t->in, -1, 0);
 	return 0;
 }
 

@@ -100,6 +100,8 @@ static bool value_sound(unsigned type, unsigned len)
 		return len && len <= SYMLINK_CHUNK;
 	case BT_ORPHANS:
 		return len == 1;
+	case BT_QUOTAS:
+		return len >= Q_SIZE && len <= Q_SIZE + FS_QUOTA_PATH_MAX;
 	}
 	return false;
 }

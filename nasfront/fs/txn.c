@@ -22,9 +22,9 @@
 
 static void tx_reset(struct txn *tx)
 {
-	tx->open = tx->last_blocks = false;
+	tx->open = tx->last_blocks = tx->unlimited = false;
 	tx->dfree = tx->dinodes = tx->dslots = 0;
-	tx->nbufs = tx->nundo = tx->nfreed = tx->nrevokes = 0;
+	tx->nbufs = tx->nundo = tx->nfreed = tx->nrevokes = tx->nquotas = 0;
 }
 
 static void tx_add(struct txn *tx, struct buf *b)
@@ -207,10 +207,17 @@ bool space_wait(struct fs *fs)
 	return true;
 }
 
+static bool block_lost(int rc)
+{
+	return rc == -ERR_CORRUPT || rc == -ERR_MEDIUM || rc == -EIO;
+}
+
 bool op_retry(struct op *op, int *rc)
 {
 	struct fs *fs = op->fs;
 	if (op->writes && fs->tx.open) {
+		if (*rc == 0)
+			*rc = quota_apply(fs);
 		if (*rc == 0)
 			tx_end(fs);
 		else
@@ -222,10 +229,14 @@ bool op_retry(struct op *op, int *rc)
 		bool alloc = fs->need.alloc;
 		fs->need.alloc = false;
 		*rc = meta_load(fs, block, fs->need.type, &b);
-		if (alloc && (*rc == -ERR_CORRUPT || *rc == -ERR_MEDIUM || *rc == -EIO)) {
+		if (alloc && block_lost(*rc)) {
 			/* One of many to choose from: the body chooses another. */
 			alloc_inode_block_bad(fs, block);
 			return op->bad_tries++ < BAD_INODE_BLOCKS;
+		}
+		if (fs->need.type == BT_QUOTAS && block_lost(*rc) && op->writes && !fs->quota_off) {
+			quota_give_up(fs);
+			return true;
 		}
 		if (*rc)
 			return false;

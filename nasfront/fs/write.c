@@ -213,6 +213,7 @@ static int map_body(struct fs *fs, struct write_ctx *w)
 {
 	struct inode in;
 	int rc = inode_get_fid(fs, w->f, &in);
+	fs->tx.unlimited = cred_root(w->cred);
 	w->mapped = false;
 	for (int i = 0; i < w->n && !rc; i++) {
 		const struct piece *p = &w->pieces[i];

@@ -21,7 +21,7 @@ int nfs3_fsstat(struct rpc_req *req, void *arg)
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (!c->status)
-		nfs_result(c, fs_statfs(c->mount->fs, &s));
+		nfs_result(c, fs_statfs_at(c->mount->fs, &c->fid, &s));
 	if (info_head(c)) {
 		const uint64_t fields[] = {s.total_bytes, s.free_bytes, s.avail_bytes,
 					   s.total_files, s.free_files, s.free_files};

@@ -264,6 +264,18 @@ static int verb_fs_check(struct admin_call *call, void *arg)
 	return rc ? rc : gather_forward(s, call, "head", head, "fs.verify");
 }
 
+/* Verbs of one file system: passed to the head that serves it. */
+static int verb_of_fs(struct admin_call *call, void *arg)
+{
+	struct supervisor *s = arg;
+	char head[32];
+	const char *name = admin_arg_text(call, "fs");
+	if (!name)
+		return admin_error(call, -EINVAL, "see isthmus fs list", "no file system is named");
+	int rc = find_fs_head(s, call, name, head);
+	return rc ? rc : gather_forward(s, call, "head", head, admin_call_verb(call));
+}
+
 int front_register(struct supervisor *s)
 {
 	static const struct {
@@ -272,7 +284,9 @@ int front_register(struct supervisor *s)
 	} own[] = {
 	    {"status", verb_status},	 {"stats", verb_stats},
 	    {"event.list", verb_events}, {"config.show", verb_config_show},
-	    {"fs.check", verb_fs_check},
+	    {"fs.check", verb_fs_check}, {"quota.list", verb_of_fs},
+	    {"quota.set", verb_of_fs},	 {"quota.grace", verb_of_fs},
+	    {"quota.tree", verb_of_fs},
 	};
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !rc; i++)

@@ -13,6 +13,7 @@ struct model *model_new(uint64_t seed)
 {
 	struct model *m = calloc(1, sizeof(*m));
 	m->rnd = seed * 0x9e3779b97f4a7c15ull + 1;
+	m->limited = 5000 + (uint32_t)seed;
 	m->nodes[0] = (struct m_node){.used = true, .is_dir = true, .nlink = 2, .mode = 0777};
 	m->nodes[0].fid = root_fid;
 	return m;
@@ -90,9 +91,10 @@ static bool nearly_full(const struct model *m)
 void model_plan(struct model *m, struct m_op *op)
 {
 	static const uint8_t weights[M_KINDS] = {
-	    [M_CREATE] = 20, [M_MKDIR] = 6, [M_SYMLINK] = 3, [M_REMOVE] = 12, [M_RMDIR] = 4,
-	    [M_RENAME] = 12, [M_LINK] = 5,  [M_WRITE] = 30,  [M_RESIZE] = 6,  [M_CHMOD] = 4};
-	uint64_t w = rnd(m, 102);
+	    [M_CREATE] = 20, [M_MKDIR] = 6,   [M_SYMLINK] = 3, [M_REMOVE] = 12,
+	    [M_RMDIR] = 4,   [M_RENAME] = 12, [M_LINK] = 5,    [M_WRITE] = 30,
+	    [M_RESIZE] = 6,  [M_CHMOD] = 4,   [M_CHOWN] = 6,   [M_LIMIT] = 2};
+	uint64_t w = rnd(m, 110);
 	memset(op, 0, sizeof(*op));
 	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
 		op->kind = (enum m_kind)k;
@@ -115,6 +117,8 @@ void model_plan(struct model *m, struct m_op *op)
 		op->fill--;
 	op->stable = rnd(m, 3) == 0;
 	op->mode = (uint32_t)rnd(m, 01000);
+	op->uid = (uint32_t)rnd(m, 6);
+	op->gid = (uint32_t)rnd(m, 3);
 	op->off = rnd(m, M_SIZE - 1);
 	op->size = 1 + rnd(m, rnd(m, 4) ? 9000 : M_SIZE);
 	if (rnd(m, 3) == 0) {
@@ -125,6 +129,8 @@ void model_plan(struct model *m, struct m_op *op)
 		op->size = M_SIZE - op->off;
 	if (op->kind == M_RESIZE)
 		op->size = rnd(m, M_SIZE);
+	if (op->kind == M_CHOWN && op->node >= 0 && rnd(m, 4))
+		op->dir = op->node; /* mostly of files */
 	m->ops++;
 }
 
@@ -174,7 +180,8 @@ static int apply_make(struct model *m, const struct m_op *op, const struct fs_fi
 		return -EEXIST;
 	int n = node_new(m);
 	struct m_node *x = &m->nodes[n];
-	*x = (struct m_node){.used = true, .fid = *made, .nlink = 1, .mode = op->mode};
+	*x = (struct m_node){
+	    .used = true, .fid = *made, .nlink = 1, .mode = op->mode, .gid = m->nodes[op->dir].gid};
 	x->is_dir = op->kind == M_MKDIR;
 	x->is_link = op->kind == M_SYMLINK;
 	if (x->is_dir) {
@@ -271,6 +278,13 @@ int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *mad
 	case M_CHMOD:
 		m->nodes[op->dir].mode = op->mode;
 		return 0;
+	case M_CHOWN:
+		m->nodes[op->dir].uid = op->uid;
+		m->nodes[op->dir].gid = op->gid;
+		return 0;
+	case M_LIMIT:
+		m->limit = op->size;
+		return 0;
 	default:
 		return apply_file(m, op);
 	}
@@ -317,6 +331,7 @@ int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struc
 	const struct fs_fid *d = &m->nodes[op->dir].fid, *d2 = &m->nodes[op->dir2].fid;
 	uint32_t len = (uint32_t)strlen(op->name), len2 = (uint32_t)strlen(op->name2);
 	struct fs_setattr s = {.which = FS_SET_MODE, .mode = op->mode};
+	struct fs_quota_limits l = {0};
 	switch (op->kind) {
 	case M_CREATE:
 	case M_MKDIR:
@@ -332,6 +347,14 @@ int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struc
 		return fs_link(fs, NULL, &m->nodes[op->node].fid, d, op->name, len, NULL, NULL);
 	case M_CHMOD:
 		return fs_setattr(fs, NULL, d, &s, NULL, NULL);
+	case M_CHOWN:
+		s = (struct fs_setattr){
+		    .which = FS_SET_UID | FS_SET_GID, .uid = op->uid, .gid = op->gid};
+		return fs_setattr(fs, NULL, d, &s, NULL, NULL);
+	case M_LIMIT:
+		l.hard[FS_QUOTA_FILES] = op->size;
+		l.set_hard[FS_QUOTA_FILES] = true;
+		return fs_quota_set(fs, FS_QUOTA_USER, m->limited, &l);
 	default:
 		return run_file(m, fs, op);
 	}
@@ -361,7 +384,7 @@ static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bo
 		 rc ? -1 : (int)a.nlink, x->nlink, rc ? -1 : (int)a.size, (int)x->size,
 		 rc ? 0 : a.mode, x->mode);
 	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && !x->loose && !size_right(x, a.size)) ||
-	    a.mode != x->mode)
+	    a.mode != x->mode || a.uid != x->uid || a.gid != x->gid)
 		return why;
 	if (!data || x->is_dir || x->is_link)
 		return NULL;
@@ -406,6 +429,12 @@ const char *model_differs(const struct model *m, struct fs *fs, bool data)
 {
 	struct model *mm = (struct model *)m;
 	const char *d;
+	struct fs_quota q;
+	int lrc = fs_quota_get(fs, FS_QUOTA_USER, m->limited, &q);
+	snprintf(why, sizeof(why), "limit: rc %d, %d not %d", lrc,
+		 lrc ? -1 : (int)q.hard[FS_QUOTA_FILES], (int)m->limit);
+	if (lrc || q.hard[FS_QUOTA_FILES] != m->limit)
+		return why;
 	for (int i = 0; i < M_NODES; i++) {
 		const struct m_node *x = &m->nodes[i];
 		if (!x->used)

@@ -19,7 +19,7 @@ struct m_node {
 	bool used, is_dir, is_link;
 	int nlink;
 	int parent; /* of a directory */
-	uint32_t mode;
+	uint32_t mode, uid, gid;
 	uint64_t size;
 	uint8_t *data; /* M_SIZE, files */
 	struct fs_fid fid;
@@ -40,6 +40,8 @@ struct model {
 	struct m_name names[M_NAMES];
 	uint64_t rnd;
 	uint64_t ops;
+	uint32_t limited; /* the owner */
+	uint64_t limit;	  /* of blocks, far away */
 };
 
 struct model *model_new(uint64_t seed);
@@ -59,6 +61,8 @@ enum m_kind {
 	M_WRITE,
 	M_RESIZE,
 	M_CHMOD,
+	M_CHOWN,
+	M_LIMIT, /* a quota of an owner no other model has */
 	M_KINDS
 };
 struct m_op {
@@ -67,7 +71,7 @@ struct m_op {
 	char name[32], name2[32];
 	uint64_t off, size;
 	uint8_t fill;
-	uint32_t mode;
+	uint32_t mode, uid, gid;
 	bool stable; /* writes */
 };
 void model_plan(struct model *m, struct m_op *op);

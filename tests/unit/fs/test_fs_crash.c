@@ -101,6 +101,9 @@ static void start_task(void *arg)
 		struct fs_attr a;
 		ck_assert_int_eq(fs_mkdir(c->w.fs, NULL, &root_fid, name, 1, &s, &a, NULL), 0);
 		w->m->nodes[0].fid = fid_of(&a);
+		uint32_t id; /* every second one in a quota tree of its own */
+		if (i % 2 == 0)
+			ck_assert_int_eq(fs_quota_tree(c->w.fs, &w->m->nodes[0].fid, name, &id), 0);
 	}
 }
 
