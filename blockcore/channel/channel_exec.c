@@ -11,6 +11,7 @@
  * many as can be in flight. Completions go to the ring at once; the eventfd is
  * written at most once a turn, and only when the head sleeps.
  */
+#include "blockcore/control/owner.h"
 #include "blockcore/channel/channel_exec.h"
 #include "blockcore/channel/channel_seg.h"
 #include "blockcore/cache/cache_layout.h"
@@ -79,27 +80,19 @@ struct remote {
 	struct volume *volume;
 	uint32_t id;
 	int rc;
-	struct task *caller;
-	_Atomic bool done;
 };
 
 static void remote_main(void *arg)
 {
 	struct remote *c = arg;
-	struct task *caller = c->caller;
 	c->fn(c);
-	atomic_store(&c->done, true);
-	task_wake(caller);
 }
 
 static int remote_call(struct remote *c)
 {
 	CHECK(c->x, EXEC_MAGIC);
-	c->caller = task_self();
-	while (task_start_on(reactor_sched(c->x->r), remote_main, c) != 0)
+	while (owner_call(reactor_sched(c->x->r), remote_main, c) != 0)
 		env_sleep_ns(env_real(), NS_PER_MS); /* no memory this moment */
-	while (!atomic_load(&c->done))
-		task_park();
 	return c->rc;
 }
 
