@@ -291,6 +291,7 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->len = 0;
 	c->holds_read = c->holds_write = c->fua = false;
 	c->aborted = false;
+	c->large = 0;
 	c->hold.held = false;
 }
 
@@ -431,6 +432,7 @@ void scsi_abort(struct scsi_cmd *c)
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
 	pthread_mutex_unlock(&lu->wipe_lock);
+	large_wake(c->nexus->registry);
 }
 
 void scsi_release(struct scsi_cmd *c)
@@ -438,6 +440,7 @@ void scsi_release(struct scsi_cmd *c)
 	if (c->lu && c->hold.held)
 		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
+	large_give(c);
 	free(c->heap);
 	c->heap = NULL;
 	c->lu = NULL;

@@ -107,7 +107,7 @@ enum scsi_next op_compare_write_finish_wait(struct scsi_cmd *c)
 enum scsi_next op_orwrite(struct scsi_cmd *c)
 {
 	struct lba_range r = cdb_range(c->cdb);
-	if (!cmd_range_ok(c, &r, SCSI_OR_MAX))
+	if (!cmd_range_ok(c, &r, SCSI_TRANSFER_MAX))
 		return SCSI_DONE;
 	if (!c->len)
 		return cmd_good(c);
@@ -115,7 +115,14 @@ enum scsi_next op_orwrite(struct scsi_cmd *c)
 	c->out_len = c->len;
 	if (c->out_expected < c->len) /* all or none of it, as nothing says which blocks come */
 		return cmd_short_data(c);
+	if (cmd_large(c))
+		return SCSI_WAIT;
 	return cmd_data_out(c, c->len) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
+}
+
+enum scsi_next op_orwrite_wait(struct scsi_cmd *c)
+{
+	return large_data_out(c);
 }
 
 enum scsi_next op_orwrite_finish(struct scsi_cmd *c)

@@ -210,7 +210,7 @@ static const struct scsi_op ops[256] = {
 	      .usage = {0x89, 0x18, FF8, 0, 0, 0, 0xff, 0x3f, 0}, .start = op_compare_write,
 	      .finish = op_compare_write_finish, .finish_wait = op_compare_write_finish_wait},
     [0x8b] = {ROW("ORWRITE(16)", 16, DIR_OUT, WRITES), .usage = {0x8b, 0x18, FF8, FF4, 0x3f, 0},
-	      .start = op_orwrite, .finish = op_orwrite_finish,
+	      .start = op_orwrite, .start_wait = op_orwrite_wait, .finish = op_orwrite_finish,
 	      .finish_wait = op_orwrite_finish_wait},
     [0x8e] = {ROW("WRITE AND VERIFY(16)", 16, DIR_OUT, WRITES),
 	      .usage = {0x8e, 0x12, FF8, FF4, 0x3f, 0}, .start = op_write_verify,

@@ -5,6 +5,8 @@
  *   write   new pages lent by volume_write_try_begin(), filled by the transport, made
  *           visible by the commit: nothing is copied here
  *
+ * What is longer than the cache lends at once goes by large.c.
+ *
  * FUA on a read first brings dirty data of the range to the medium; on a write the
  * commit waits until it is stable. DPO is a hint and not used.
  */
@@ -33,7 +35,7 @@ enum scsi_next op_read(struct scsi_cmd *c)
 	if (!c->len)
 		return cmd_good(c);
 	c->fua = cdb_fua(c->cdb);
-	if (c->fua)
+	if (c->fua || cmd_large(c))
 		return SCSI_WAIT;
 	int err = volume_read_try(lu_volume(c->lu), c->off, c->len, &c->io.read);
 	if (!err)
@@ -45,6 +47,8 @@ enum scsi_next op_read_wait(struct scsi_cmd *c)
 {
 	struct volume *v = lu_volume(c->lu);
 	int err = c->fua ? volume_flush(v, c->off, c->len) : 0;
+	if (!err && cmd_large(c))
+		return large_read(c);
 	if (!err)
 		err = volume_read(v, c->off, c->len, &c->io.read);
 	return err ? cmd_error(c, err) : read_done(c);
@@ -90,6 +94,8 @@ static enum scsi_next write_start(struct scsi_cmd *c)
 	}
 	if (!c->len)
 		return cmd_good(c);
+	if (cmd_large(c))
+		return SCSI_WAIT;
 	return write_begun(c,
 			   volume_write_try_begin(lu_volume(c->lu), c->off, c->len, &c->io.write));
 }
@@ -102,6 +108,8 @@ enum scsi_next op_write(struct scsi_cmd *c)
 
 enum scsi_next op_write_wait(struct scsi_cmd *c)
 {
+	if (cmd_large(c))
+		return large_data_out(c);
 	int err = volume_write_begin(lu_volume(c->lu), c->off, c->len, &c->io.write);
 	return err == -EAGAIN ? cmd_error(c, err) : write_begun(c, err);
 }
@@ -109,13 +117,14 @@ enum scsi_next op_write_wait(struct scsi_cmd *c)
 static enum scsi_next write_commit(struct scsi_cmd *c)
 {
 	c->holds_write = false;
-	int err = volume_write_commit(lu_volume(c->lu), &c->io.write, c->fua);
+	int err =
+	    c->large ? large_write(c) : volume_write_commit(lu_volume(c->lu), &c->io.write, c->fua);
 	return err ? cmd_error(c, err) : cmd_good(c);
 }
 
 enum scsi_next op_write_finish(struct scsi_cmd *c)
 {
-	return c->fua ? SCSI_WAIT : write_commit(c);
+	return c->fua || c->large ? SCSI_WAIT : write_commit(c);
 }
 
 enum scsi_next op_write_finish_wait(struct scsi_cmd *c)
@@ -143,7 +152,9 @@ enum scsi_next op_write_verify_finish(struct scsi_cmd *c)
 enum scsi_next op_write_verify_finish_wait(struct scsi_cmd *c)
 {
 	uint8_t *sent = NULL;
-	if (c->cdb[1] & 0x02) {
+	if ((c->cdb[1] & 0x02) && c->large) {
+		sent = c->heap;
+	} else if (c->cdb[1] & 0x02) {
 		sent = cmd_heap(c, c->len);
 		if (!sent)
 			return cmd_error(c, -ENOMEM);

@@ -105,6 +105,7 @@ struct scsi_cmd {
 	uint64_t off; /* of the medium, bytes */
 	uint32_t len; /* of the medium, bytes */
 	bool holds_read, holds_write, fua;
+	uint32_t large;	      /* bytes of large.c's budget it holds */
 	_Atomic bool aborted; /* the transport wants no answer: long waits end */
 	union {
 		struct cache_read read;

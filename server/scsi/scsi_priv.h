@@ -309,7 +309,15 @@ void target_sort(struct scsi_target *t);
 /* What the initiator sees; an empty view when it may not log in. NULL: no memory. */
 struct scsi_view *target_view(const struct scsi_target *t, const char *initiator);
 
+/* Memory of large transfers (large.c). */
+struct large_budget {
+	pthread_mutex_t lock;
+	struct waitq wait;
+	uint64_t used;
+};
+
 struct scsi_registry {
+	struct large_budget large;
 	struct core *core;
 	struct meta_watch *watch;
 	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */
@@ -423,7 +431,7 @@ op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
 op_fn op_sync, op_sync_wait, op_prefetch;
 op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
-op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
+op_fn op_orwrite, op_orwrite_wait, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish;
 op_fn op_get_lba_status, op_get_lba_status_wait, op_read_defects;
 op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
@@ -506,6 +514,17 @@ void removal_reset(struct scsi_registry *r, const struct scsi_lu *lu);
 bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu);
 /* A unit made from metadata: goes on with what was to be done to it. */
 void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb);
+/* Transfers longer than CACHE_IO_MAX; wait. The first: memory for c->len bytes of data-out. */
+enum scsi_next large_data_out(struct scsi_cmd *c);
+enum scsi_next large_read(struct scsi_cmd *c);
+int large_write(struct scsi_cmd *c); /* from c->heap; 0 or the error of the piece at c->off */
+void large_give(struct scsi_cmd *c);
+/* Somebody was aborted who may wait for memory. */
+void large_wake(struct scsi_registry *r);
+static inline bool cmd_large(const struct scsi_cmd *c)
+{
+	return c->len > CACHE_IO_MAX;
+}
 /* A write began, or err: its pages are lent to the transport, or it has to wait (-EAGAIN). */
 enum scsi_next write_begun(struct scsi_cmd *c, int err);
 
@@ -520,10 +539,10 @@ struct lba_range cdb_range(const uint8_t *cdb);
 bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_bytes);
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
-#define SCSI_TRANSFER_MAX   CACHE_IO_MAX
+#define SCSI_TRANSFER_MAX   (16u << 20)
+#define LARGE_BUDGET	    (128u << 20)
 #define SCSI_WRITE_SAME_MAX (16u << 20)
 #define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
-#define SCSI_OR_MAX	    CACHE_IO_MAX
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX
 #define SCSI_UNMAP_MAX	    (512u << 20)
 #define SCSI_UNMAP_DESCS    256

@@ -51,26 +51,37 @@ int verify_medium(struct scsi_cmd *c)
 	return err;
 }
 
-int verify_data(struct scsi_cmd *c, const uint8_t *want, uint32_t want_len)
+/* want_len bytes repeat; *at is where among them the range begins, and then ends. */
+static int verify_piece(struct scsi_cmd *c, uint64_t off, uint32_t len, const uint8_t *want,
+			uint32_t want_len, uint32_t *at)
 {
 	struct volume *v = lu_volume(c->lu);
-	int err = volume_read(v, c->off, c->len, &c->io.read);
+	int err = volume_read(v, off, len, &c->io.read);
 	if (err)
 		return err;
-	uint32_t at = 0;
 	for (int i = 0; !err && i < c->io.read.n; i++) {
 		const uint8_t *have = c->io.read.iov[i].iov_base;
 		size_t left = c->io.read.iov[i].iov_len;
 		while (!err && left) { /* want repeats: all of it at once, or one block */
-			size_t n = MIN(left, want_len - at);
-			if (memcmp(have, want + at, n))
+			size_t n = MIN(left, want_len - *at);
+			if (memcmp(have, want + *at, n))
 				err = -ERR_MISCOMPARE;
 			have += n;
 			left -= n;
-			at = (uint32_t)((at + n) % want_len);
+			*at = (uint32_t)((*at + n) % want_len);
 		}
 	}
 	volume_read_done(v, &c->io.read);
+	return err;
+}
+
+int verify_data(struct scsi_cmd *c, const uint8_t *want, uint32_t want_len)
+{
+	uint32_t at = 0;
+	int err = 0;
+	for (uint32_t done = 0; !err && done < c->len; done += CACHE_IO_MAX)
+		err = verify_piece(c, c->off + done, MIN(c->len - done, CACHE_IO_MAX), want,
+				   want_len, &at);
 	return err;
 }
 
@@ -90,11 +101,15 @@ enum scsi_next op_verify(struct scsi_cmd *c)
 	c->out_len = want;
 	if (c->out_expected < want) /* what did not come cannot be compared */
 		return cmd_short_data(c);
+	if (bytchk == 1 && cmd_large(c))
+		return SCSI_WAIT;
 	return cmd_data_out(c, want) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
 }
 
 enum scsi_next op_verify_wait(struct scsi_cmd *c)
 {
+	if (cdb_bytchk(c->cdb))
+		return large_data_out(c);
 	int err = verify_medium(c);
 	return err ? cmd_error(c, err) : cmd_good(c);
 }

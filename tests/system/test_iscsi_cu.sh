@@ -3,9 +3,7 @@
 # is; what it skips there is run on the unit that has it: 512e (unaligned unmapping), removable,
 # read-only, without UNMAP, 4096-byte blocks, and memory that survives a loss of power (WRITE ATOMIC).
 #
-# Not run: Sanitize.Reset, which sleeps a minute at a time (tests/unit/scsi/test_wipe.c has it);
-# on 4096-byte blocks what transfers more at once than MAXIMUM TRANSFER LENGTH allows, for those
-# tests do not look at it.
+# Not run: Sanitize.Reset, which sleeps a minute at a time (tests/unit/scsi/test_wipe.c has it).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -51,7 +49,8 @@ run 3 ALL.ReadOnly
 for f in Inquiry ReadCapacity16 ReportSupportedOpcodes Unmap WriteSame10 WriteSame16; do
 	run 5 ALL.$f
 done
-for f in CompareAndWrite Inquiry Mandatory OrWrite Prefetch10 Read10 Read16 ReadCapacity16 Unmap \
+for f in CompareAndWrite ExtendedCopy GetLBAStatus Inquiry Mandatory OrWrite Prefetch10 \
+	Read10 Read16 ReadCapacity16 Unmap \
 	Verify10 Verify16 Write10 Write16 WriteSame10 WriteSame16 WriteVerify16; do
 	run 2 ALL.$f
 done

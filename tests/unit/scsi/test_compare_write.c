@@ -109,8 +109,12 @@ START_TEST(orwrite_ors)
 	ck_assert_uint_eq(sense_of(), SHORT_DATA);
 	ck_assert_int_eq(run(fx->a, 0, CDB(0x8b, 0, BE64(8191), BE32(2)), buf, 1024), 2);
 	ck_assert_uint_eq(sense_of(), LBA_OUT_OF_RANGE);
-	ck_assert_int_eq(run(fx->a, 0, CDB(0x8b, 0, BE64(0), BE32(2049)), buf, 512), 2);
+	fx->v1->size = 1ull << 40;
+	run(fx->a, 0, CDB(0), NULL, 0);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x8b, 0, BE64(0), BE32(32769)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_FIELD);
+	fx->v1->size = 4 << 20;
+	run(fx->a, 0, CDB(0), NULL, 0);
 	ck_assert_int_eq(run(fx->a, 300, CDB(0x8b, 0, BE64(0), BE32(1)), buf, 512), 2);
 	ck_assert_uint_eq(sense_of(), WRITE_PROTECTED);
 	fx->v1->evicted = 2000;

@@ -87,7 +87,7 @@ START_TEST(limits)
 		run(fx->a, lun, CDB(0x12, 1, 0xb0, 0, 64), NULL, 64);
 		ck_assert_uint_eq(fx->cmd->in_len, 64);
 		ck_assert_uint_eq(fx->in[3], 0x3c);
-		ck_assert_uint_eq(be32_get(fx->in + 8), CACHE_IO_MAX / bs);
+		ck_assert_uint_eq(be32_get(fx->in + 8), SCSI_TRANSFER_MAX / bs);
 		ck_assert_uint_eq(be16_get(fx->in + 6), 4096 / bs);
 		ck_assert_uint_le(be32_get(fx->in + 20), 1u << 20);
 	}

@@ -4,7 +4,7 @@
 #include "runtime/task.h"
 #include "tests/unit/scsi/suite.h"
 
-static uint8_t buf[CACHE_IO_MAX + 8192];
+static uint8_t buf[4 << 20];
 
 static void pattern(uint8_t seed, uint32_t n)
 {
@@ -70,24 +70,118 @@ END_TEST
 
 START_TEST(largest_transfers)
 {
-	static const int length_at[] = {0, 7, 6, 10};
 	pattern(3, CACHE_IO_MAX);
-	/* 1 MiB that begins inside a page; one block more is refused, pointing at the length */
 	ck_assert_int_eq(run(fx->a, 0, rw_cdb(1, 1, 1, 2048, 0), buf, CACHE_IO_MAX), 0);
 	ck_assert_int_eq(run(fx->a, 0, rw_cdb(1, 0, 1, 2048, 0), NULL, CACHE_IO_MAX), 0);
 	ck_assert_mem_eq(fx->in, buf, CACHE_IO_MAX);
-	for (unsigned size = 1; size < 4; size++) {
-		for (unsigned kind = 0; kind < 4; kind++) {
-			ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, kind, 0, 2049, 0),
-					     kind ? buf : NULL, 2049 * 512),
-					 2);
-			ck_assert_uint_eq(sense_of(), INVALID_FIELD);
-			ck_assert_int_eq(sense_field(), length_at[size]);
-		}
-	}
 	/* READ(6) of 0 blocks is one of 256 */
 	ck_assert_int_eq(run(fx->a, 0, rw_cdb(0, 0, 0, 0, 0), NULL, 256 * 512), 0);
 	ck_assert_uint_eq(fx->cmd->in_len, 256 * 512);
+	fx->v1->size = 1ull << 40;
+	run(fx->a, 0, CDB(0), NULL, 0);
+	for (unsigned kind = 0; kind < 4; kind++) {
+		for (unsigned size = 2; size < 4; size++) {
+			ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, kind, 0, 32769, 0),
+					     kind ? buf : NULL, 32769 * 512),
+					 2);
+			ck_assert_uint_eq(sense_of(), INVALID_FIELD);
+			ck_assert_int_eq(sense_field(), size == 3 ? 10 : 6);
+		}
+	}
+	fx->v1->size = 4 << 20;
+}
+END_TEST
+
+/* What is longer than the cache lends at once goes piece by piece. */
+START_TEST(long_transfers)
+{
+	uint32_t n = 6145, len = n * 512;
+	for (unsigned size = 1; size < 4; size++) {
+		pattern((uint8_t)size, len);
+		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 1, 3, n, 0), buf, len), 0);
+		ck_assert_mem_eq(fx->v1->data + 3 * 512, buf, len);
+		ck_assert_uint_eq(fx->registry->large.used, len); /* until it is released */
+		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 0, 3, n, 0), NULL, len), 0);
+		ck_assert_mem_eq(fx->in, buf, len);
+		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 3, 3, n, 0x02), buf, len), 0);
+		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 3, 3, n, 0), NULL, 0), 0);
+		pattern((uint8_t)(size + 9), len);
+		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 2, 3, n, 0x02), buf, len), 0);
+		ck_assert_mem_eq(fx->v1->data + 3 * 512, buf, len);
+	}
+	run_done();
+	ck_assert_uint_eq(fx->registry->large.used, 0);
+	buf[len - 1] ^= 1;
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 3, 3, n, 0x02), buf, len), 2);
+	ck_assert_uint_eq(sense_of(), 0x0e1d00);
+	/* FUA with each piece; blocks that do not come are not written */
+	unsigned before = fx->v1->fuas;
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 1, 3, n, 0x08), buf, len), 0);
+	ck_assert_uint_eq(fx->v1->fuas, before + 4);
+	memset(fx->v1->data, 0, 4 << 20);
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 1, 0, n, 0), buf, 3 << 20), 0);
+	ck_assert_mem_eq(fx->v1->data, buf, 3 << 20);
+	ck_assert_uint_eq(fx->v1->data[3 << 20], 0);
+	/* ORWRITE */
+	memset(fx->v1->data, 0x80, 4 << 20);
+	memset(buf, 0x01, len);
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x8b, 0, BE64(0), BE32(n)), buf, len), 0);
+	ck_assert_uint_eq(fx->v1->data[len - 1], 0x81);
+	ck_assert_uint_eq(fx->v1->data[len], 0x80);
+	fx->v1->read_err = -ERR_MEDIUM;
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 0, 3, n, 0), NULL, len), 2);
+	ck_assert_uint_eq(sense_of(), 0x031100);
+	fx->v1->read_err = 0;
+	fx->v1->write_err = -ENOSPC;
+	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 1, 3, n, 0), buf, len), 2);
+	ck_assert_uint_eq(sense_of(), 0x072707);
+}
+END_TEST
+
+/* Memory that is used up is waited for; who is aborted stops waiting. */
+static void start_waiting(void *arg)
+{
+	struct scsi_cmd *c = arg;
+	c->transport = scsi_start_wait(c) == SCSI_DATA_OUT ? c : NULL;
+}
+
+START_TEST(memory_of_long_transfers_is_bounded)
+{
+	struct sched *s;
+	struct scsi_cmd *c[2];
+	uint64_t *used = &fx->registry->large.used;
+	ck_assert_int_eq(sched_new(&s, 8, 0, NULL, NULL), 0);
+	sched_set_current(s);
+	*used = LARGE_BUDGET;
+	for (int i = 0; i < 2; i++) {
+		c[i] = calloc(1, sizeof(*c[i]));
+		c[i]->nexus = fx->a;
+		memcpy(c[i]->cdb, rw_cdb(3, 1, 0, 4096, 0), 16);
+		c[i]->cdb_len = 16;
+		c[i]->out_expected = 4096 * 512;
+		ck_assert_int_eq(scsi_start(c[i]), SCSI_WAIT);
+		c[i]->transport = fx;
+		ck_assert_int_eq(task_start(start_waiting, c[i]), 0);
+	}
+	sched_run(s);
+	ck_assert_ptr_eq(c[0]->transport, fx);
+	scsi_abort(c[0]);
+	sched_run(s);
+	ck_assert_ptr_null(c[0]->transport);
+	ck_assert_ptr_eq(c[1]->transport, fx);
+	scsi_release(c[0]);
+	*used = LARGE_BUDGET - 4096 * 512; /* another gave its share back */
+	large_wake(fx->registry);
+	sched_run(s);
+	ck_assert_ptr_eq(c[1]->transport, c[1]);
+	ck_assert_uint_eq(*used, LARGE_BUDGET);
+	scsi_release(c[1]);
+	ck_assert_uint_eq(*used, LARGE_BUDGET - 4096 * 512);
+	*used = 0;
+	sched_set_current(NULL);
+	sched_free(s);
+	free(c[0]);
+	free(c[1]);
 }
 END_TEST
 
@@ -381,7 +475,8 @@ START_TEST(read_only_refuses_all_that_writes)
 }
 END_TEST
 
-SUITE("rw", what_is_written_is_read, largest_transfers, beyond_the_end,
+SUITE("rw", what_is_written_is_read, largest_transfers, long_transfers,
+      memory_of_long_transfers_is_bounded, beyond_the_end,
       protection_is_refused_dpo_and_fua_are_not, fua_waits_for_the_medium, read_residuals,
       write_residuals, abandoned_commands_give_their_pages_back, errors_of_the_block_core,
       verify_compares, write_and_verify, synchronize_cache, immediate_synchronize_runs_on,
