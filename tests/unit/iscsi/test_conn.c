@@ -96,6 +96,23 @@ START_TEST(text_in_a_normal_session)
 }
 END_TEST
 
+/* RFC 7143 6.2: what only answers may say is not offered. */
+START_TEST(answers_are_not_offered)
+{
+	static const char *const texts[] = {"MaxRecvDataSegmentLength=Reject",
+					    "X-mine=NotUnderstood", "SendTargets=Irrelevant"};
+	struct bhs b = {.opcode = OP_TEXT_REQ | PDU_IMMEDIATE, .flags = PDU_FINAL};
+	login(NULL);
+	be32_put(b.itt, 5);
+	be32_put(b.ttt, PDU_NO_TAG);
+	be32_put(b.cmdsn, c->cmdsn);
+	client_send(c, &b, texts[_i], (uint32_t)strlen(texts[_i]) + 1);
+	client_expect(c, OP_REJECT);
+	ck_assert_uint_eq(c->bhs.reason, REJECT_PROTOCOL);
+	ck_assert(!client_recv(c));
+}
+END_TEST
+
 START_TEST(long_text_comes_in_pieces)
 {
 	static char all[8192];
@@ -422,6 +439,7 @@ int main(void)
 	tcase_add_test(tc, unknown_opcodes_are_rejected);
 	tcase_add_test(tc, discovery);
 	tcase_add_test(tc, text_in_a_normal_session);
+	tcase_add_loop_test(tc, answers_are_not_offered, 0, 3);
 	tcase_add_test(tc, long_text_comes_in_pieces);
 	tcase_add_loop_test(tc, logout_ends_the_session, 0, 2);
 	tcase_add_test(tc, a_new_login_replaces_the_session);
