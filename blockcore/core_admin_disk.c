@@ -88,9 +88,9 @@ static int verb_list(struct admin_call *call, void *arg)
 	return 0;
 }
 
-static int verb_wipe(struct admin_call *call, void *arg)
+/* With disks_lock. */
+static int wipe(struct admin_call *call, struct core *c)
 {
-	struct core *c = arg;
 	const char *path = core_admin_text(call, "disk");
 	struct disk *d = core_disk_find(c, path);
 	size_t position;
@@ -102,7 +102,9 @@ static int verb_wipe(struct admin_call *call, void *arg)
 				   "disk '%s' is not configured", path);
 	const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
 	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
-	if (cp && cp->pool && pool_disk_in(cp->pool, (unsigned)position))
+	if (cp && cp->pool &&
+	    (pool_disk_in(cp->pool, (unsigned)position) ||
+	     pool_filling(cp->pool, (unsigned)position)))
 		return admin_error(call, -EBUSY, "remove the pool first",
 				   "disk '%s' is in use by pool '%s'", path, mp->name);
 	if (core_disk_spare(c, d))
@@ -124,6 +126,15 @@ static int verb_wipe(struct admin_call *call, void *arg)
 				   err_text(rc));
 	event_write(LOG_L_NOTICE, "disk.wiped", "disk %s", path);
 	return 0;
+}
+
+static int verb_wipe(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	task_mutex_lock(&c->disks_lock);
+	int rc = wipe(call, c);
+	task_mutex_unlock(&c->disks_lock);
+	return rc;
 }
 
 static int verb_spare(struct admin_call *call, void *arg)

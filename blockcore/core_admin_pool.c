@@ -165,9 +165,9 @@ static int find_fresh(struct admin_call *call, struct core *c, const struct pool
 	return 0;
 }
 
-static int verb_replace(struct admin_call *call, void *arg)
+/* With disks_lock. */
+static int replace(struct admin_call *call, struct core *c)
 {
-	struct core *c = arg;
 	struct pool_place at;
 	struct disk *d = NULL;
 	char why[CORE_WHY_LEN] = "";
@@ -178,6 +178,14 @@ static int verb_replace(struct admin_call *call, void *arg)
 		return admin_error(call, -EBUSY, "see `isthmus pool list`",
 				   "the place of disk '%s' is being filled already",
 				   core_admin_text(call, "disk"));
+	/* before anything is taken out: a wrong name must not cost redundancy */
+	rc = find_fresh(call, c, &at, &d);
+	if (rc)
+		return rc;
+	if (!pool_disk_fits(at.cp->pool, d))
+		return admin_error(call, -ENOSPC, "name a larger disk",
+				   "disk '%s' is too small for pool '%s', or has larger blocks",
+				   disk_path(d), at.cp->name);
 	if (pool_disk_in(at.cp->pool, at.position)) {
 		if (!admin_arg_flag(call, "force"))
 			return admin_error(
@@ -191,12 +199,21 @@ static int verb_replace(struct admin_call *call, void *arg)
 			return admin_error(call, rc, "replace the failed disk first",
 					   "the pool cannot spare disk '%s'",
 					   core_admin_text(call, "disk"));
+		rc = find_fresh(call, c, &at, &d); /* the same disk, opened anew */
+		if (rc)
+			return rc;
 	}
-	rc = find_fresh(call, c, &at, &d);
-	if (rc)
-		return rc;
 	rc = core_fill_onto(&at, d, why);
 	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
+static int verb_replace(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	task_mutex_lock(&c->disks_lock);
+	int rc = replace(call, c);
+	task_mutex_unlock(&c->disks_lock);
+	return rc;
 }
 
 struct rate_change {

@@ -6,6 +6,9 @@
  *   2. From then on it gets every write of the pool; a task fills what is used (pool_fill.c).
  *   3. The metadata says that the position holds its data. A restart before that fills again.
  *
+ * What decides which disk a position gets holds core.disks_lock from its first look to the end: a
+ * spare and an admin's disk, or two positions and one spare, must not meet in between.
+ *
  * One position of a pool at a time, and none while a resync is needed: what copies or parity say
  * is not certain before.
  */
@@ -196,6 +199,7 @@ static void fill_task(void *arg)
 	cp->filling = false;
 	if (rc && rc != -ERR_SHUTDOWN && !c->closing)
 		core_fill_resume(cp); /* perhaps another spare does */
+	atomic_fetch_sub(&cp->users, 1);
 	core_background_done(c);
 }
 
@@ -205,8 +209,11 @@ static void start(struct core_pool *cp)
 	if (cp->filling || cp->resyncing || cp->core->closing || !next_filling(cp, &at))
 		return;
 	cp->filling = true;
-	if (core_background(cp->core, fill_task, cp))
+	atomic_fetch_add(&cp->users, 1);
+	if (core_background(cp->core, fill_task, cp)) {
 		cp->filling = false;
+		atomic_fetch_sub(&cp->users, 1);
+	}
 }
 
 int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
@@ -248,7 +255,7 @@ static struct disk *pick_spare(struct core_pool *cp)
 	return NULL;
 }
 
-void core_fill_resume(struct core_pool *cp)
+static void resume(struct core_pool *cp)
 {
 	char why[CORE_WHY_LEN] = "";
 	if (!cp->pool || pool_state(cp->pool) != POOL_DEGRADED || cp->core->closing ||
@@ -275,6 +282,16 @@ void core_fill_resume(struct core_pool *cp)
 	start(cp);
 }
 
+void core_fill_resume(struct core_pool *cp)
+{
+	struct core *c = cp->core;
+	if (cp->removing) /* who removes it has the lock, and waits for us */
+		return;
+	task_mutex_lock(&c->disks_lock);
+	resume(cp);
+	task_mutex_unlock(&c->disks_lock);
+}
+
 /* ---- spares ---- */
 
 static int change_add_spare(Isthmus__ArrayMeta *am, void *arg, char *why)
@@ -294,7 +311,7 @@ static int change_add_spare(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return rc;
 }
 
-int core_spare_add(struct core *c, struct disk *d, char *why)
+static int spare_add(struct core *c, struct disk *d, char *why)
 {
 	struct core_pool *cp;
 	size_t position;
@@ -322,8 +339,16 @@ int core_spare_add(struct core *c, struct disk *d, char *why)
 		return rc;
 	event_write(LOG_L_NOTICE, "disk.spare", "disk %s is a spare", disk_path(d));
 	TAILQ_FOREACH (cp, &c->pools, link)
-		core_fill_resume(cp);
+		resume(cp);
 	return 0;
+}
+
+int core_spare_add(struct core *c, struct disk *d, char *why)
+{
+	task_mutex_lock(&c->disks_lock);
+	int rc = spare_add(c, d, why);
+	task_mutex_unlock(&c->disks_lock);
+	return rc;
 }
 
 static int change_remove_spare(Isthmus__ArrayMeta *am, void *arg, char *why)
@@ -341,7 +366,9 @@ static int change_remove_spare(Isthmus__ArrayMeta *am, void *arg, char *why)
 
 int core_spare_remove(struct core *c, const char *path, char *why)
 {
+	task_mutex_lock(&c->disks_lock);
 	int rc = meta_update(c->meta, change_remove_spare, (void *)path, why);
+	task_mutex_unlock(&c->disks_lock);
 	if (rc == 0)
 		event_write(LOG_L_NOTICE, "disk.spare_removed", "disk %s is no spare any more",
 			    path);

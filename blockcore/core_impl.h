@@ -25,6 +25,8 @@ struct core_pool {
 	bool resyncing;
 	bool filling;	    /* a fill_task() is under way, or asked for */
 	bool sweeping;	    /* its write-intent map is */
+	bool removing;	    /* nothing new is to begin on it */
+	atomic_uint users;  /* tasks that will use it yet; it is freed after them */
 	bool recorded_open; /* stands in the metadata as not clean */
 	TAILQ_ENTRY(core_pool) link;
 };
@@ -55,6 +57,9 @@ struct core {
 	uint32_t adopted; /* cache pages */
 	struct core_pools pools;
 	struct reservations reserved;
+	/* Held while disks change hands: pools made and removed, places given to other disks,
+	 * spares, wiping. What was found out about a disk holds until it is let go. */
+	struct task_mutex disks_lock;
 	struct core_hooks hooks;
 	atomic_uint background; /* tasks under way, or asked for */
 	struct waitq idle;
@@ -95,9 +100,11 @@ struct pool_place {
 	struct core_pool *cp;
 	unsigned position;
 };
-/* Waits. The position is filled from now on onto `d`, which may be what it had. */
+/* Waits; with disks_lock. The position, which is OUT, is filled from now on onto `d`, which may be
+ * what it had. */
 int core_fill_onto(const struct pool_place *at, struct disk *d, char *why);
-/* Waits. Gives spares to positions that are OUT, and goes on with what was being filled. */
+/* Waits; takes disks_lock. Gives spares to positions that are OUT, and goes on with what was being
+ * filled. */
 void core_fill_resume(struct core_pool *cp);
 int core_spare_add(struct core *c, struct disk *d, char *why);
 int core_spare_remove(struct core *c, const char *path, char *why);

@@ -360,6 +360,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 	RB_INIT(&c->volumes);
 	waitq_init(&c->idle);
 	waitq_init(&c->watch);
+	task_mutex_init(&c->disks_lock);
 	pthread_rwlock_init(&c->lock, NULL);
 	int rc = open_disks(c, o);
 	if (rc == 0) {

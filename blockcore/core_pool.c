@@ -93,6 +93,7 @@ static void record_lost(void *arg)
 	pool_recorded(cp->pool, r.mask, rc);
 	if (rc == 0)
 		core_fill_resume(cp);
+	atomic_fetch_sub(&cp->users, 1);
 	core_background_done(c);
 }
 
@@ -101,7 +102,9 @@ void core_pool_lost(void *arg, struct pool *p)
 {
 	struct core_pool *cp = arg;
 	atomic_fetch_add(&cp->core->background, 1); /* closing waits for it */
+	atomic_fetch_add(&cp->users, 1);
 	if (task_start_on(cp->core->owner, record_lost, cp)) {
+		atomic_fetch_sub(&cp->users, 1);
 		atomic_fetch_sub(&cp->core->background, 1);
 		pool_recorded(p, 0, -ENOMEM);
 	}
@@ -155,6 +158,7 @@ static int resync(struct core_pool *cp)
 static void resync_task(void *arg)
 {
 	struct core_pool *cp = arg;
+	struct core *c = cp->core;
 	int rc = resync(cp);
 	if (rc && rc != -ERR_SHUTDOWN)
 		event_write(LOG_L_ERROR, "pool.resync_failed",
@@ -163,7 +167,8 @@ static void resync_task(void *arg)
 	cp->resyncing = false;
 	if (rc == 0)
 		core_fill_resume(cp);
-	core_background_done(cp->core);
+	atomic_fetch_sub(&cp->users, 1);
+	core_background_done(c);
 }
 
 void core_pool_start_resync(struct core_pool *cp)
@@ -171,8 +176,11 @@ void core_pool_start_resync(struct core_pool *cp)
 	if (!cp->pool || !pool_resync_needed(cp->pool) || cp->resyncing)
 		return;
 	cp->resyncing = true;
-	if (core_background(cp->core, resync_task, cp))
+	atomic_fetch_add(&cp->users, 1);
+	if (core_background(cp->core, resync_task, cp)) {
 		cp->resyncing = false;
+		atomic_fetch_sub(&cp->users, 1);
+	}
 }
 
 /* ---- create ---- */
@@ -361,8 +369,8 @@ static void unlabel_disks(struct pool_plan *p)
 	}
 }
 
-int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
-		     const char *const *paths, unsigned n, char *why)
+static int create(struct core *c, const char *name, const char *level, uint32_t chunk,
+		  const char *const *paths, unsigned n, char *why)
 {
 	struct pool_plan *p = calloc(1, sizeof(*p));
 	struct core_pool *cp;
@@ -390,6 +398,15 @@ out:
 	if (rc && !why[0])
 		snprintf(why, CORE_WHY_LEN, "%s", err_text(rc));
 	free(p);
+	return rc;
+}
+
+int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
+		     const char *const *paths, unsigned n, char *why)
+{
+	task_mutex_lock(&c->disks_lock);
+	int rc = create(c, name, level, chunk, paths, n, why);
+	task_mutex_unlock(&c->disks_lock);
 	return rc;
 }
 
@@ -424,20 +441,23 @@ static bool pool_reserved(const struct core *c, const char *name)
 	return false;
 }
 
-int core_pool_remove(struct core *c, const char *name, char *why)
+static int remove_pool(struct core *c, const char *name, char *why)
 {
 	struct core_pool *cp = core_pool_find(c, name);
-	if (cp && (pool_reserved(c, name) || cp->resyncing || cp->filling)) {
+	if (cp && (pool_reserved(c, name) || atomic_load(&cp->users))) {
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is busy (%s); try again when it is done",
 			 name,
-			 cp->resyncing ? "its copies are being compared"
-			 : cp->filling ? "a disk is being filled"
-				       : "a volume is being made or removed");
+			 cp->resyncing		   ? "its copies are being compared"
+			 : cp->filling		   ? "a disk is being filled"
+			 : atomic_load(&cp->users) ? "a lost disk is being recorded"
+						   : "a volume is being made or removed");
 		return -EBUSY;
 	}
-	while (cp && cp->sweeping)
-		env_sleep_ns(c->env, NS_PER_MS);
+	if (cp)
+		cp->removing = true;
 	int rc = meta_update(c->meta, change_remove_pool, (void *)name, why);
+	if (rc && cp)
+		cp->removing = false;
 	if (rc || !cp)
 		return rc;
 	/* The disks stay the array's, and keep carrying its metadata; they are free for a new pool.
@@ -453,7 +473,17 @@ int core_pool_remove(struct core *c, const char *name, char *why)
 		if (e)
 			log_warn("disk %s: label: %s", disk_path(d), err_text(e));
 	}
+	while (atomic_load(&cp->users) || cp->sweeping) /* a disk was lost meanwhile */
+		env_sleep_ns(c->env, NS_PER_MS);
 	core_pool_free(c, cp);
 	event_write(LOG_L_NOTICE, "pool.removed", "pool %s", name);
 	return 0;
+}
+
+int core_pool_remove(struct core *c, const char *name, char *why)
+{
+	task_mutex_lock(&c->disks_lock);
+	int rc = remove_pool(c, name, why);
+	task_mutex_unlock(&c->disks_lock);
+	return rc;
 }

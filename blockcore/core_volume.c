@@ -65,6 +65,11 @@ static int reserve(struct core *c, const char *pool, uint64_t extents, uint64_t 
 	struct extent_run *runs;
 	size_t n;
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), pool);
+	const struct core_pool *cp = core_pool_find(c, pool);
+	if (!cp || cp->removing) {
+		snprintf(why, CORE_WHY_LEN, "pool '%s' is being removed", pool);
+		return -EBUSY;
+	}
 	int rc = core_pool_map(c, pool, &m);
 	if (rc)
 		return rc;

@@ -92,7 +92,7 @@ static void sweep_intents(struct core *c)
 {
 	struct core_pool *cp;
 	TAILQ_FOREACH (cp, &c->pools, link) {
-		if (!cp->pool || c->closing)
+		if (!cp->pool || cp->removing || c->closing)
 			continue;
 		cp->sweeping = true;
 		pool_sweep_intent(cp->pool);

@@ -143,6 +143,107 @@ RIG_TEST(restarts_raid5)
 	restarts(arg, levels[1]);
 }
 
+/* The metadata names the disks that the pool uses, each once. */
+static void check_places(struct rig *r)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(r->core->meta), "p");
+	const struct core_pool *cp = core_pool_find(r->core, "p");
+	for (unsigned i = 0; i < mp->n_disks; i++) {
+		const struct disk *d = pool_disk(cp->pool, i);
+		ck_assert_msg(d && !strcmp(mp->disks[i]->path, disk_path(d)),
+			      "position %u: the metadata says %s", i, mp->disks[i]->path);
+		ck_assert_int_eq(memcmp(mp->disks[i]->uuid.data, disk_label(d)->disk_uuid, 16), 0);
+		ck_assert_int_eq(disk_label(d)->position, i);
+	}
+}
+
+static void close_and_check(struct rig *r, struct volume *v, uint64_t seed)
+{
+	wait_state(r, POOL_ONLINE);
+	check_places(r);
+	core_volume_put(v);
+	rig_close(r);
+	memset(r->segment, 0, RIG_SEGMENT);
+	rig_open_ok(r);
+	v = core_volume_get_by_name(r->core, "v");
+	ck_assert_int_eq(pool_state(core_pool_find(r->core, "p")->pool), POOL_ONLINE);
+	check_all(r, v, seed);
+	core_volume_put(v);
+	rig_close(r);
+}
+
+/* Two disks are lost at once, and two spares are there: each gets one place. */
+RIG_TEST(two_lost_at_once)
+{
+	struct rig *r = arg;
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid6", 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	add_spare(r, 4);
+	add_spare(r, 5);
+	write_all(v, 1);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[1], "test"), 0);
+	env_sleep_ns(sim_env(r->sim), NS_PER_MS); /* while the first is recorded */
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[0], "test"), 0);
+	write_all(v, 2);
+	close_and_check(r, v, 2);
+}
+
+/* A disk is taken out for another one, while a spare waits for a place. */
+RIG_TEST(replaced_beside_a_spare)
+{
+	struct rig *r = arg;
+	char why[CORE_WHY_LEN] = "";
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid6", 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	add_spare(r, 4);
+	write_all(v, 1);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	task_mutex_lock(&r->core->disks_lock);
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[0], "test"), 0);
+	int rc = core_fill_onto(&(struct pool_place){cp, 0}, r->core->disks[5], why);
+	task_mutex_unlock(&r->core->disks_lock);
+	ck_assert_msg(rc == 0, "%s", why);
+	ck_assert(core_disk_spare(r->core, r->core->disks[4]));
+	write_all(v, 2);
+	close_and_check(r, v, 2);
+}
+
+struct maker {
+	struct rig *r;
+	const char *name;
+	int rc;
+	unsigned *left;
+};
+
+static void make_pool(void *arg)
+{
+	struct maker *m = arg;
+	char why[CORE_WHY_LEN] = "";
+	m->rc = core_pool_create(m->r->core, m->name, "raid1", 65536, m->r->paths, 2, why);
+	--*m->left;
+}
+
+/* Two admins want the same disks at the same time: one gets them, and keeps them. */
+RIG_TEST(two_pools_of_the_same_disks)
+{
+	struct rig *r = arg;
+	rig_open_ok(r);
+	unsigned left = 2;
+	struct maker m[2] = {{r, "p", 1, &left}, {r, "q", 1, &left}};
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(task_start(make_pool, &m[i]), 0);
+	while (left)
+		env_sleep_ns(sim_env(r->sim), NS_PER_MS);
+	ck_assert_int_eq(m[0].rc, 0);
+	ck_assert_int_eq(m[1].rc, -EBUSY);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	close_and_check(r, v, 1);
+}
+
 int main(void)
 {
 	log_set_level(LOG_L_ERROR);
@@ -152,6 +253,9 @@ int main(void)
 	tcase_add_test(tc, spares_raid10);
 	tcase_add_test(tc, spares_raid5);
 	tcase_add_test(tc, spares_raid6);
+	tcase_add_test(tc, two_lost_at_once);
+	tcase_add_test(tc, replaced_beside_a_spare);
+	tcase_add_test(tc, two_pools_of_the_same_disks);
 	tcase_add_test(tc, restarts_raid10);
 	tcase_add_test(tc, restarts_raid5);
 	suite_add_tcase(s, tc);
