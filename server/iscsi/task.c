@@ -175,6 +175,8 @@ void task_end_all(struct conn *c, const uint8_t lun[8])
 		    (t->state != T_DATA && t->state != T_WAIT_START && t->state != T_WAIT_FINISH))
 			continue;
 		t->fail = FAIL_TASK_ABORTED; /* data that is on its way is received first */
+		if (in_scsi(t))		     /* a limit, a wipe, a long copy are not waited for */
+			scsi_abort(&t->cmd);
 		task_progress(t);
 	}
 	conn_release(c);

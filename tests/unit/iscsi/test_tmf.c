@@ -301,6 +301,34 @@ START_TEST(what_a_limit_holds_back_is_aborted)
 }
 END_TEST
 
+/* PREEMPT AND ABORT does not wait until a limit would have let the commands through. */
+START_TEST(preempt_and_abort_of_what_a_limit_holds_back)
+{
+	uint8_t cdb[16];
+	login(NULL);
+	set_tas();
+	ck_assert_uint_eq(pr_out(0, 0, 0, 1), SCSI_GOOD);
+	struct client *first = c, *second = client_connect(target.port);
+	c = second;
+	c->isid[5] = 2;
+	login(NULL);
+	ck_assert_uint_eq(pr_out(0, 0, 0, 2), SCSI_GOOD);
+	limit_iops(1, 1);
+	cdb_rw(cdb, true, 0, 8);
+	for (int i = 0; i < 60; i++) /* twice the time this test has */
+		client_command(first, 0xa0, cdb, 4096, pattern, 4096);
+	c = first;
+	client_expect(c, OP_SCSI_RSP); /* they are there */
+	c = second;
+	ck_assert_uint_eq(pr_out(5, 1, 2, 1), SCSI_GOOD);
+	client_free(c);
+	c = first;
+	for (int i = 1; i < 50; i++)
+		expect_task_aborted();
+	limit_iops(0, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("iscsi task management");
@@ -310,6 +338,7 @@ int main(void)
 	tcase_add_test(tc, tasks_are_aborted);
 	tcase_add_test(tc, an_abort_waits_for_what_is_running);
 	tcase_add_test(tc, functions_and_their_answers);
+	tcase_add_test(tc, preempt_and_abort_of_what_a_limit_holds_back);
 	tcase_add_loop_test(tc, later_commands_are_not_aborted, 0, 4);
 	tcase_add_test(tc, luns_are_compared_by_what_they_name);
 	tcase_add_test(tc, clear_task_set_reaches_other_sessions);
