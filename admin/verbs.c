@@ -252,6 +252,11 @@ static const struct admin_arg head_state_args[] = {
     {"head", POS_OPT, "ask this head (default: any that is up)"},
     END,
 };
+static const struct admin_arg head_locks_args[] = {
+    {"head", POS_OPT, "ask this head (default: the only one)"},
+    {"client", 0, "only of this client, by name or address"},
+    END,
+};
 static const struct admin_arg group_create_args[] = {
     {"name", POS, "name of the new head group"},
     {"pool", REQ, "pool for the processor-information volume"},
@@ -406,6 +411,8 @@ const struct verb verb_table[] = {
      "show the running state of the group, read from its volume", "head"},
     {"head.status", VERB_HEAD, 0, head_state_args,
      "show what a head serves: exports, clients and operations with their latency", "head"},
+    {"head.locks", VERB_HEAD, 0, head_locks_args, "show the locks that NFS clients hold, by client",
+     "head"},
     {"group.create", VERB_CONTROLLER, VERB_LONG, group_create_args,
      "make a head group with its processor-information volume and its backup", NULL},
     {"group.list", VERB_CONTROLLER, 0, no_args, "list head groups", NULL},

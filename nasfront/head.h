@@ -23,6 +23,7 @@ struct fs;
 struct piv;
 struct rpc_server;
 struct rpcbind;
+struct nlm;
 
 /* A configured file system. */
 struct head_fs {
@@ -59,12 +60,15 @@ struct head {
 
 	struct channel *channel;
 	struct nfs *nfs;
+	struct nlm *nlm;
 	struct rpc_server *rpc;
 	struct rpcbind *rpcbind;
 	struct admin_server *admin;
 	uint16_t nfs_port, mount_port;
+	bool udp;      /* MOUNT, NLM and NSM answer over UDP too */
 	bool up;       /* in service: the first configuration was applied */
 	bool stopping; /* SIGTERM */
+	bool locking;  /* the lock manager knows what was kept of it */
 	bool fenced;
 
 	struct task_mutex config_lock; /* one configuration at a time */
@@ -99,6 +103,8 @@ void head_config_close(struct head *h);
 /* Opens the PIV when its volumes changed; tells it what is served. Waits; errors are events. */
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg);
 void head_state_close(struct head *h);
+/* Keeps that a client may hold locks (nlm_opts.monitor). Waits. */
+int head_state_monitor(void *arg, const char *name, const char *address, bool gone);
 void head_state_client_seen(void *arg, const char *address, const char *export_path);
 
 /* head_backup.c: a task that orders backups of the group's state when they are due. */
@@ -108,6 +114,9 @@ void head_backup_join(struct head *h);
 
 /* head_admin.c */
 int head_admin_start(struct head *h);
+
+/* head_locks.c */
+int head_locks_register(struct head *h);
 
 /* head_verify.c */
 int head_verify_register(struct head *h);

@@ -292,5 +292,7 @@ int head_admin_start(struct head *h)
 		rc = admin_register(h->admin, verbs[i].verb, verbs[i].fn, h);
 	if (!rc)
 		rc = head_quota_register(h);
+	if (rc == 0)
+		rc = head_locks_register(h);
 	return rc ? rc : head_verify_register(h);
 }

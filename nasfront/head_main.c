@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
+#include "nasfront/nfs/nlm.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
 #include "runtime/admin.h"
@@ -94,16 +95,41 @@ static int start_listeners(struct head *h)
 			      .client_seen = head_state_client_seen,
 			      .arg = h};
 	const struct config_head *c = h->config;
+	char host[256] = "";
+	struct nlm_opts lo = {.reactor = h->reactor,
+			      .env = h->env,
+			      .name = host,
+			      .address = c->address,
+			      .grace_ns = c->lock_grace * NS_PER_S,
+			      .monitor = head_state_monitor,
+			      .arg = h};
+	if (gethostname(host, sizeof(host) - 1))
+		strcpy(host, "localhost");
 	int rc = nfs_new(&h->nfs, &no);
+	lo.nfs = h->nfs;
+	if (rc == 0)
+		rc = nlm_new(&h->nlm, &lo);
 	if (rc == 0)
 		rc = rpc_server_new(&h->rpc, &o);
 	if (rc == 0)
 		rc = nfs_serve(h->nfs, h->rpc);
 	if (rc == 0)
+		rc = nlm_serve(h->nlm, h->rpc);
+	if (rc == 0)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->nfs_port, &h->nfs_port);
 	h->mount_port = h->nfs_port;
 	if (rc == 0 && c->mount_port && c->mount_port != c->nfs_port)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->mount_port, &h->mount_port);
+	/* TCP alone serves most clients; to some their port number is taken on the other transport.
+	 */
+	int udp = rc ? rc : rpc_server_listen_udp(h->rpc, c->address, h->nfs_port);
+	if (udp == 0 && h->mount_port != h->nfs_port)
+		udp = rpc_server_listen_udp(h->rpc, c->address, h->mount_port);
+	h->udp = udp == 0;
+	if (udp && !rc)
+		event_write(LOG_L_WARN, "head.udp",
+			    "head %s serves MOUNT and locks over TCP only: UDP port %u: %s",
+			    c->name, h->nfs_port, err_text(udp));
 	if (rc)
 		log_error("head: cannot listen address=%s port=%u why=%s", c->address, c->nfs_port,
 			  err_name(rc));
@@ -132,8 +158,18 @@ static void start_rpcbind(struct head *h)
 {
 	struct rpcbind_opts o = {.reactor = h->reactor,
 				 .env = h->env,
-				 .entries = {{100003, 3, h->nfs_port}, {100005, 3, h->mount_port}},
-				 .nentries = 2};
+				 .entries = {{100003, 3, h->nfs_port, false},
+					     {100005, 3, h->mount_port, false},
+					     {100021, 1, h->nfs_port, false},
+					     {100021, 3, h->nfs_port, false},
+					     {100021, 4, h->nfs_port, false},
+					     {100024, 1, h->nfs_port, false},
+					     {100005, 3, h->mount_port, true},
+					     {100021, 1, h->nfs_port, true},
+					     {100021, 3, h->nfs_port, true},
+					     {100021, 4, h->nfs_port, true},
+					     {100024, 1, h->nfs_port, true}},
+				 .nentries = h->udp ? 11 : 6};
 	if (strcmp(h->config->rpcbind, "auto") != 0)
 		return;
 	int rc = rpcbind_start(&h->rpcbind, &o);
@@ -233,6 +269,7 @@ static void stop_task(void *arg)
 		channel_close(h->channel);
 	head_backup_join(h);
 	admin_server_free(h->admin);
+	nlm_free(h->nlm);
 	rpc_server_free(h->rpc);
 	nfs_free(h->nfs);
 	env_timer_stop(h->env, &late);

@@ -1,8 +1,10 @@
 /* The head's part of the group's running state: opening the PIV, telling it what is served. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
+#include "nasfront/nfs/nlm.h"
 #include "nasfront/piv/piv.h"
 #include "runtime/bdev.h"
 #include "runtime/err.h"
@@ -77,6 +79,9 @@ static void volume_open(struct head *h, uint32_t id, const char *what, struct bd
 static void state_close(struct head *h, bool write)
 {
 	struct head_served *s;
+	/* XNFS 11: even while down. */
+	if (h->piv && write && h->stopping)
+		piv_set_nsm_state(h->piv, piv_nsm_state(h->piv) + 1);
 	if (write)
 		piv_close(h->piv);
 	else
@@ -116,6 +121,59 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	piv_set_state(h->piv, "up");
 }
 
+/* ---- locks ---- */
+
+/* What an earlier incarnation kept of the status monitor; once, at the start. */
+static void monitored_take(struct head *h)
+{
+	unsigned n = 0;
+	const struct piv_monitor *m = piv_monitors(h->piv, &n);
+	struct nlm_monitored *list = calloc(n + 1, sizeof(*list));
+	/* The next odd number: after a kill it was odd, after an orderly end even. */
+	uint32_t state = (piv_nsm_state(h->piv) + 1) | 1;
+	for (unsigned i = 0; list && i < n; i++) {
+		snprintf(list[i].name, sizeof(list[i].name), "%s", m[i].name);
+		snprintf(list[i].address, sizeof(list[i].address), "%.63s", m[i].address);
+	}
+	piv_set_nsm_state(h->piv, state);
+	/* Stable before anybody hears the number. */
+	bool kept = piv_sync(h->piv) == 0;
+	h->locking = true;
+	nlm_begin(h->nlm, state, list, list ? n : 0, !list || !kept);
+	free(list);
+}
+
+/* Without shared state nobody is told of a restart: the grace period alone protects what was held.
+ */
+static void locking_begin(struct head *h, bool configured)
+{
+	if (h->locking)
+		return;
+	if (h->piv) {
+		monitored_take(h);
+		return;
+	}
+	h->locking = true;
+	event_write(
+	    LOG_L_WARN, "nlm.not_kept",
+	    "head %s keeps no list of clients with locks: after a restart they are not told%s",
+	    h->config->name, configured ? "" : "; make a head group: isthmus group create");
+	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true);
+}
+
+int head_state_monitor(void *arg, const char *name, const char *address, bool gone)
+{
+	struct head *h = arg;
+	int rc = 0;
+	task_mutex_lock(&h->piv_lock);
+	if (h->piv)
+		rc = piv_monitor(h->piv, name, address, gone);
+	if (h->piv && rc == 0)
+		rc = piv_sync(h->piv);
+	task_mutex_unlock(&h->piv_lock);
+	return rc;
+}
+
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	task_mutex_lock(&h->piv_lock);
@@ -130,6 +188,7 @@ void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
 		served_tell(h, cfg);
 		piv_sync(h->piv);
 	}
+	locking_begin(h, cfg->piv_volume || cfg->backup_volume);
 	task_mutex_unlock(&h->piv_lock);
 }
 

@@ -113,6 +113,8 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		h->nfs_port = 2049;
 	if (!config_node_key(l, node, "mount_port"))
 		h->mount_port = 20048;
+	if (!config_node_key(l, node, "lock_grace"))
+		h->lock_grace = 45;
 	int rc = set_default(&h->group, "default");
 	rc = rc
 		 ?: set_default(&h->controller,
@@ -465,6 +467,9 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	check_port(l, map, "nfs_port", h->nfs_port, h->address, "NFS", ps);
 	if (h->mount_port)
 		check_port(l, map, "mount_port", h->mount_port, h->address, "MOUNT", ps);
+	if (h->lock_grace < 1 || h->lock_grace > 3600)
+		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
+			       "lock_grace of %u seconds is out of range", h->lock_grace);
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
 	check_size(l, map, "metadata_memory", h->metadata_memory, METADATA_MIN, METADATA_MAX,

@@ -36,6 +36,7 @@
  *       address: 0.0.0.0
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
+ *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
  *       rpcbind: auto             # auto: register when rpcbind is there; off
  *       metadata_memory: 256MiB
  *       user: ""                  # run as this user when started as root
@@ -79,7 +80,7 @@ struct config_controller {
 
 struct config_head {
 	char *name, *group, *controller, *address;
-	unsigned nfs_port, mount_port;
+	unsigned nfs_port, mount_port, lock_grace;
 	char *rpcbind, *metadata_memory, *user;
 	uint64_t metadata_memory_bytes;
 	int *pin;

@@ -2,6 +2,8 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
 	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
 	nasfront/nfs/lock_table.c nasfront/nfs/lock_table.h nasfront/nfs/lock_wait.c nasfront/nfs/mount3.c \
+	nasfront/nfs/nlm.c nasfront/nfs/nlm.h nasfront/nfs/nlm_client.c nasfront/nfs/nlm_impl.h \
+	nasfront/nfs/nlm_proc.c nasfront/nfs/nlm_xdr.c nasfront/nfs/nsm.c \
 	nasfront/nfs/nfs.h nasfront/nfs/nfs_call.c nasfront/nfs/nfs_impl.h \
 	nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
 	nasfront/nfs/nfs3_op_attr.c nasfront/nfs/nfs3_op_create.c nasfront/nfs/nfs3_op_dir.c \
@@ -23,3 +25,8 @@ check_PROGRAMS += tests/unit/nfs/test_lock_table
 tests_unit_nfs_test_lock_table_SOURCES = tests/unit/nfs/test_lock_table.c
 tests_unit_nfs_test_lock_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_lock_table_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs/test_nlm
+tests_unit_nfs_test_nlm_SOURCES = tests/unit/nfs/test_nlm.c $(NAS_WORLD)
+tests_unit_nfs_test_nlm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_nlm_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -91,7 +91,7 @@ static inline bool lock_overlap(const struct lock_range *a, const struct lock_ra
 
 static inline bool lock_kinds_conflict(enum lock_kind a, enum lock_kind b)
 {
-	return a == LOCK_WRITE || b == LOCK_WRITE;
+	return a == LOCK_EXCLUSIVE || b == LOCK_EXCLUSIVE;
 }
 
 /* lock_table.c */

@@ -33,7 +33,7 @@ struct lock_file_key {
 	uint32_t generation;
 };
 
-enum lock_kind { LOCK_READ, LOCK_WRITE };
+enum lock_kind { LOCK_SHARED, LOCK_EXCLUSIVE };
 
 /* Both ends belong to it; last UINT64_MAX: to the end of the file, however far it grows. */
 struct lock_range {

@@ -184,19 +184,27 @@ static enum nfsstat3 call_open(struct nfs_call *c, const uint8_t *data, uint32_t
 	return NFS3_OK;
 }
 
-struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags)
+struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
+				  uint32_t len, unsigned flags)
 {
 	struct nfs_call *c = (struct nfs_call *)req->area;
-	const uint8_t *data;
-	uint32_t len;
 	memset(c, 0, offsetof(struct nfs_call, read));
-	c->nfs = arg;
+	c->nfs = n;
 	c->req = req;
-	c->peer = nfs_peer_of(c->nfs, req);
-	if (!xdr_opaque(&req->args, NFS3_FHSIZE, &data, &len))
-		return NULL;
+	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
 	return c;
+}
+
+struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags)
+{
+	const uint8_t *data;
+	uint32_t len;
+	if (!xdr_opaque(&req->args, NFS3_FHSIZE, &data, &len)) {
+		memset(req->area, 0, offsetof(struct nfs_call, read));
+		return NULL;
+	}
+	return nfs_begin_handle(req, arg, data, len, flags);
 }
 
 bool nfs_second(struct nfs_call *c, struct fs_fid *ret)

@@ -147,6 +147,9 @@ enum nfs_begin_flags {
  * NULL: garbage. A refusal is in ->status (then nothing is held but the call must still end).
  */
 struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags);
+/* The same for a handle that was read already: never NULL. */
+struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
+				  uint32_t len, unsigned flags);
 /* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status; *ret is written
  * on success only. */
 bool nfs_second(struct nfs_call *c, struct fs_fid *ret);

@@ -39,6 +39,7 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 						.procs = mount3_procs,
 						.nprocs = MOUNT3_PROCS,
 						.arg = n,
+						.udp = true,
 						.finished = mount3_finished};
 	*ret = n;
 	return 0;

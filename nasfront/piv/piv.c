@@ -27,9 +27,10 @@
 
 /* A serve or client record to write. Lists are small: found by comparing. */
 struct change {
-	bool client, gone;
+	bool client, monitor, gone;
 	struct piv_serve serve;
 	struct piv_client seen;
+	struct piv_monitor who;
 };
 
 struct piv {
@@ -39,6 +40,7 @@ struct piv {
 	char name[PIV_NAME_MAX + 1], address[PIV_TEXT_MAX + 1];
 	struct bdev *bdev; /* in use */
 	bool on_backup, failing;
+	bool inherited; /* what an earlier incarnation left is known: from now on we know better */
 	struct piv_log log;
 	struct piv_head head;
 	struct change *changes;
@@ -56,7 +58,9 @@ static void payload_changes(struct piv *p, struct piv_payload *out)
 	piv_payload_member(out, &p->head);
 	for (unsigned i = 0; i < p->nchanges; i++) {
 		const struct change *c = &p->changes[i];
-		if (c->client)
+		if (c->monitor)
+			piv_payload_monitor(out, &p->head, &c->who, c->gone);
+		else if (c->client)
 			piv_payload_client(out, &p->head, &c->seen, c->gone);
 		else
 			piv_payload_serve(out, &p->head, &c->serve, c->gone);
@@ -205,6 +209,9 @@ static void slot_inherit(struct piv *p, struct piv_head *old)
 	for (unsigned i = 0; i < old->nclients; i++)
 		piv_head_client(&p->head, old->clients[i].address, old->clients[i].export_path,
 				old->clients[i].first_ns, old->clients[i].last_ns, false);
+	for (unsigned i = 0; i < old->nmonitors && !p->inherited; i++)
+		piv_head_monitor(&p->head, old->monitors[i].name, old->monitors[i].address, false);
+	p->head.nsm_state = MAX(p->head.nsm_state, old->nsm_state);
 }
 
 /* Makes b the volume in use: header, slot, checkpoint. */
@@ -345,6 +352,35 @@ void piv_client_seen(struct piv *p, const char *address, const char *export_path
 		change_add(p, &c);
 }
 
+int piv_monitor(struct piv *p, const char *name, const char *address, bool gone)
+{
+	CHECK(p, PIV_MAGIC);
+	struct change c = {.monitor = true, .gone = gone};
+	snprintf(c.who.name, sizeof(c.who.name), "%s", name);
+	snprintf(c.who.address, sizeof(c.who.address), "%s", address);
+	int rc = piv_head_monitor(&p->head, name, address, gone);
+	if (rc == 0)
+		change_add(p, &c);
+	return rc;
+}
+
+void piv_set_nsm_state(struct piv *p, uint32_t state)
+{
+	CHECK(p, PIV_MAGIC);
+	p->head.nsm_state = state;
+}
+
+uint32_t piv_nsm_state(const struct piv *p)
+{
+	return p->head.nsm_state;
+}
+
+const struct piv_monitor *piv_monitors(const struct piv *p, unsigned *ret_n)
+{
+	*ret_n = p->head.nmonitors;
+	return p->head.monitors;
+}
+
 static void clients_forget(struct piv *p)
 {
 	uint64_t now = env_realtime_ns(p->env);
@@ -442,6 +478,7 @@ int piv_open(struct piv **ret, const struct piv_opts *o)
 		piv_free(p);
 		return rc;
 	}
+	p->inherited = true;
 	*ret = p;
 	return 0;
 }

@@ -23,6 +23,7 @@ struct piv;
 #define PIV_TEXT_MAX	 255 /* addresses, file systems, export paths */
 #define PIV_SERVES_MAX	 256
 #define PIV_CLIENTS_MAX	 256
+#define PIV_MONITORS_MAX 1024
 
 struct piv_opts {
 	struct env *env;
@@ -51,6 +52,16 @@ void piv_set_state(struct piv *p, const char *state); /* "joining", "up", "leavi
 void piv_serves(struct piv *p, const char *fs, const char *export_path, bool gone);
 void piv_client_seen(struct piv *p, const char *address, const char *export_path);
 
+/* A client that may hold locks, or no longer; kept until said so, over restarts. -ENOSPC: too many.
+ */
+int piv_monitor(struct piv *p, const char *name, const char *address, bool gone);
+/* The status monitor's number; see nasfront/nfs/nsm.c. */
+void piv_set_nsm_state(struct piv *p, uint32_t state);
+/* What an earlier incarnation left; the list is valid until the next call of piv_monitor(). */
+struct piv_monitor;
+uint32_t piv_nsm_state(const struct piv *p);
+const struct piv_monitor *piv_monitors(const struct piv *p, unsigned *ret_n);
+
 /* Writes a heartbeat and all changes. 0, or the error when no volume could be written. */
 int piv_tick(struct piv *p);
 /* The same, and stable when it returns. */
@@ -68,6 +79,10 @@ struct piv_client {
 	uint64_t first_ns, last_ns;
 };
 
+struct piv_monitor {
+	char name[PIV_TEXT_MAX + 1], address[PIV_TEXT_MAX + 1];
+};
+
 /* One head's slot, decoded. */
 struct piv_head {
 	char name[PIV_NAME_MAX + 1];
@@ -82,6 +97,9 @@ struct piv_head {
 	unsigned nserves;
 	struct piv_client *clients;
 	unsigned nclients;
+	uint32_t nsm_state;
+	struct piv_monitor *monitors;
+	unsigned nmonitors;
 };
 struct piv_state {
 	struct piv_head *heads;

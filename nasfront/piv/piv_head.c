@@ -19,6 +19,7 @@ void piv_head_clear(struct piv_head *h)
 {
 	free(h->serves);
 	free(h->clients);
+	free(h->monitors);
 	memset(h, 0, sizeof(*h));
 }
 
@@ -27,15 +28,19 @@ int piv_head_copy(struct piv_head *to, const struct piv_head *from)
 	struct piv_head h = *from;
 	h.serves = malloc((from->nserves + 1) * sizeof(*h.serves));
 	h.clients = malloc((from->nclients + 1) * sizeof(*h.clients));
-	if (!h.serves || !h.clients) {
+	h.monitors = malloc((from->nmonitors + 1) * sizeof(*h.monitors));
+	if (!h.serves || !h.clients || !h.monitors) {
 		free(h.serves);
 		free(h.clients);
+		free(h.monitors);
 		return -ENOMEM;
 	}
 	if (from->nserves)
 		memcpy(h.serves, from->serves, from->nserves * sizeof(*h.serves));
 	if (from->nclients)
 		memcpy(h.clients, from->clients, from->nclients * sizeof(*h.clients));
+	if (from->nmonitors)
+		memcpy(h.monitors, from->monitors, from->nmonitors * sizeof(*h.monitors));
 	*to = h;
 	return 0;
 }
@@ -123,6 +128,32 @@ int piv_head_client(struct piv_head *h, const char *address, const char *export_
 	return 0;
 }
 
+int piv_head_monitor(struct piv_head *h, const char *name, const char *address, bool gone)
+{
+	struct piv_monitor m;
+	unsigned i;
+	text_set(m.name, sizeof(m.name), name);
+	text_set(m.address, sizeof(m.address), address);
+	for (i = 0; i < h->nmonitors; i++)
+		if (memcmp(&h->monitors[i], &m, sizeof(m)) == 0)
+			break;
+	if (i < h->nmonitors) {
+		if (gone)
+			h->monitors[i] = h->monitors[--h->nmonitors];
+		return 0;
+	}
+	if (gone)
+		return 0;
+	if (h->nmonitors >= PIV_MONITORS_MAX)
+		return -ENOSPC;
+	struct piv_monitor *list = list_grow(h->monitors, h->nmonitors, sizeof(m));
+	if (!list)
+		return -ENOMEM;
+	h->monitors = list;
+	h->monitors[h->nmonitors++] = m;
+	return 0;
+}
+
 /* ---- records in ---- */
 
 static void apply_member(struct piv_head *h, const Isthmus__PivMember *m)
@@ -132,12 +163,13 @@ static void apply_member(struct piv_head *h, const Isthmus__PivMember *m)
 	text_set(h->address, sizeof(h->address), m->address);
 	h->instance = m->instance;
 	h->lease_ns = m->lease_ns;
+	h->nsm_state = m->nsm_state;
 }
 
 static int apply_checkpoint(struct piv_head *h, const Isthmus__PivCheckpoint *c)
 {
 	int rc = 0;
-	h->nserves = h->nclients = 0;
+	h->nserves = h->nclients = h->nmonitors = 0;
 	if (c->member)
 		apply_member(h, c->member);
 	for (size_t i = 0; i < c->n_serves && rc != -ENOMEM; i++)
@@ -145,13 +177,15 @@ static int apply_checkpoint(struct piv_head *h, const Isthmus__PivCheckpoint *c)
 	for (size_t i = 0; i < c->n_clients && rc != -ENOMEM; i++)
 		rc = piv_head_client(h, c->clients[i]->address, c->clients[i]->export,
 				     c->clients[i]->first_ns, c->clients[i]->last_ns, false);
+	for (size_t i = 0; i < c->n_monitors && rc != -ENOMEM; i++)
+		rc = piv_head_monitor(h, c->monitors[i]->name, c->monitors[i]->address, false);
 	return rc == -ENOMEM ? rc : 0;
 }
 
 int piv_head_apply(struct piv_head *h, const Isthmus__PivRecord *r)
 {
 	int rc = 0;
-	if (r->version != PIV_VERSION)
+	if (r->version < 1 || r->version > PIV_RECORD_VERSION)
 		return -ERR_VERSION;
 	h->time_ns = r->time_ns;
 	switch (r->body_case) {
@@ -164,6 +198,9 @@ int piv_head_apply(struct piv_head *h, const Isthmus__PivRecord *r)
 	case ISTHMUS__PIV_RECORD__BODY_CLIENT:
 		rc = piv_head_client(h, r->client->address, r->client->export, r->client->first_ns,
 				     r->client->last_ns, r->client->gone);
+		break;
+	case ISTHMUS__PIV_RECORD__BODY_MONITOR:
+		rc = piv_head_monitor(h, r->monitor->name, r->monitor->address, r->monitor->gone);
 		break;
 	case ISTHMUS__PIV_RECORD__BODY_CHECKPOINT:
 		rc = apply_checkpoint(h, r->checkpoint);
@@ -205,7 +242,7 @@ void piv_payload_free(struct piv_payload *p)
 static void record_init(Isthmus__PivRecord *r, const struct piv_head *h)
 {
 	isthmus__piv_record__init(r);
-	r->version = PIV_VERSION;
+	r->version = PIV_RECORD_VERSION;
 	r->seq = h->seq + 1;
 	r->time_ns = h->time_ns;
 }
@@ -218,6 +255,7 @@ static void member_init(Isthmus__PivMember *m, const struct piv_head *h)
 	m->state = (char *)h->state;
 	m->lease_ns = h->lease_ns;
 	m->address = (char *)h->address;
+	m->nsm_state = h->nsm_state;
 }
 
 static void serve_init(Isthmus__PivServes *m, const struct piv_serve *s, bool gone)
@@ -273,16 +311,37 @@ void piv_payload_client(struct piv_payload *p, const struct piv_head *h, const s
 	piv_payload_add(p, &r);
 }
 
+static void monitor_init(Isthmus__PivMonitor *m, const struct piv_monitor *from, bool gone)
+{
+	isthmus__piv_monitor__init(m);
+	m->name = (char *)from->name;
+	m->address = (char *)from->address;
+	m->gone = gone;
+}
+
+void piv_payload_monitor(struct piv_payload *p, const struct piv_head *h,
+			 const struct piv_monitor *m, bool gone)
+{
+	Isthmus__PivRecord r;
+	Isthmus__PivMonitor k;
+	record_init(&r, h);
+	monitor_init(&k, m, gone);
+	r.body_case = ISTHMUS__PIV_RECORD__BODY_MONITOR;
+	r.monitor = &k;
+	piv_payload_add(p, &r);
+}
+
 void piv_payload_checkpoint(struct piv_payload *p, const struct piv_head *h)
 {
 	Isthmus__PivRecord r;
 	Isthmus__PivCheckpoint c;
 	Isthmus__PivMember m;
-	unsigned n = h->nserves + h->nclients;
+	unsigned n = h->nserves + h->nclients + h->nmonitors;
 	Isthmus__PivServes *s = calloc(h->nserves + 1, sizeof(*s));
 	Isthmus__PivClient *k = calloc(h->nclients + 1, sizeof(*k));
+	Isthmus__PivMonitor *mon = calloc(h->nmonitors + 1, sizeof(*mon));
 	void **ptr = calloc(n + 1, sizeof(*ptr));
-	if (s && k && ptr) {
+	if (s && k && mon && ptr) {
 		record_init(&r, h);
 		isthmus__piv_checkpoint__init(&c);
 		member_init(&m, h);
@@ -299,6 +358,12 @@ void piv_payload_checkpoint(struct piv_payload *p, const struct piv_head *h)
 			client_init(&k[i], &h->clients[i], false);
 			c.clients[i] = &k[i];
 		}
+		c.n_monitors = h->nmonitors;
+		c.monitors = (Isthmus__PivMonitor **)(ptr + h->nserves + h->nclients);
+		for (unsigned i = 0; i < h->nmonitors; i++) {
+			monitor_init(&mon[i], &h->monitors[i], false);
+			c.monitors[i] = &mon[i];
+		}
 		r.body_case = ISTHMUS__PIV_RECORD__BODY_CHECKPOINT;
 		r.checkpoint = &c;
 		piv_payload_add(p, &r);
@@ -307,5 +372,6 @@ void piv_payload_checkpoint(struct piv_payload *p, const struct piv_head *h)
 	}
 	free(s);
 	free(k);
+	free(mon);
 	free(ptr);
 }

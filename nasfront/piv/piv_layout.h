@@ -34,13 +34,15 @@
 #define PIV_CLAIM_MAGIC	 0x4c434950 /* "PICL" */
 #define PIV_FRAME_MAGIC	 0x52464950 /* "PIFR" */
 #define PIV_VERSION	 1
-#define PIV_FIRST_SLOT	 8
-#define PIV_SLOTS	 16
-#define PIV_SLOTS_MAX	 64
-#define PIV_SLOT_MIN	 9
-#define PIV_SLOT_BLOCKS	 256
-#define PIV_SLOT_MAX	 1024
-#define PIV_FRAME_HEAD	 24
+/* Of records: 2 added monitored clients. Older ones are read; who knows only 1 refuses 2. */
+#define PIV_RECORD_VERSION 2
+#define PIV_FIRST_SLOT	   8
+#define PIV_SLOTS	   16
+#define PIV_SLOTS_MAX	   64
+#define PIV_SLOT_MIN	   9
+#define PIV_SLOT_BLOCKS	   256
+#define PIV_SLOT_MAX	   1024
+#define PIV_FRAME_HEAD	   24
 
 struct piv_header {
 	uint64_t group_id;
@@ -89,6 +91,7 @@ int piv_head_copy(struct piv_head *to, const struct piv_head *from);
 int piv_head_serve(struct piv_head *h, const char *fs, const char *export_path, bool gone);
 int piv_head_client(struct piv_head *h, const char *address, const char *export_path,
 		    uint64_t first_ns, uint64_t last_ns, bool gone);
+int piv_head_monitor(struct piv_head *h, const char *name, const char *address, bool gone);
 /* Applies a record from a volume; what does not fit is left out. -ERR_VERSION for an unknown
  * version. */
 int piv_head_apply(struct piv_head *h, const Isthmus__PivRecord *r);
@@ -106,6 +109,8 @@ void piv_payload_serve(struct piv_payload *p, const struct piv_head *h, const st
 		       bool gone);
 void piv_payload_client(struct piv_payload *p, const struct piv_head *h, const struct piv_client *c,
 			bool gone);
+void piv_payload_monitor(struct piv_payload *p, const struct piv_head *h,
+			 const struct piv_monitor *m, bool gone);
 void piv_payload_checkpoint(struct piv_payload *p, const struct piv_head *h);
 
 #endif

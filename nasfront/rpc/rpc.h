@@ -1,5 +1,5 @@
 /*
- * ONC RPC over TCP (RFC 5531), the server's side; see nasfront/rpc/README.md.
+ * ONC RPC over TCP and UDP (RFC 5531), the server's side; see nasfront/rpc/README.md.
  *
  * A program is a table of procedures. A procedure may have a fast handler, run inline in the
  * wake-up that read the call, which must not wait and may decline with RPC_AGAIN; and a slow one,
@@ -113,6 +113,7 @@ struct rpc_program {
 	const struct rpc_proc *procs;
 	unsigned nprocs;
 	void *arg; /* of its handlers */
+	bool udp;  /* is served over UDP as well; replies must be small then */
 	/* After each call was handled, before its reply is sent; may be NULL. */
 	void (*finished)(void *arg, struct rpc_req *req, int result);
 };
@@ -148,6 +149,8 @@ void rpc_server_free(struct rpc_server *s);
 int rpc_server_add(struct rpc_server *s, const struct rpc_program *p);
 /* address: numeric v4 or v6 ("::" takes v4 as well). port 0: any; ret_port may be NULL. */
 int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, uint16_t *ret_port);
+/* Datagrams for the programs that take them. */
+int rpc_server_listen_udp(struct rpc_server *s, const char *address, uint16_t port);
 /* Listeners only bind and queue until this: connections are accepted from now on. */
 void rpc_server_accept(struct rpc_server *s);
 /* Waits (a task): closes the listeners, handles nothing new, lets running requests end and their
@@ -171,7 +174,10 @@ bool rpc_reply_reserve(struct rpc_req *req, size_t size);
 /* The peer of a connection. */
 const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c);
 const char *rpc_conn_peer_text(const struct rpc_conn *c); /* the address alone */
-bool rpc_conn_secure_port(const struct rpc_conn *c);	  /* its port is below 1024 */
+/* Our address that it reached; ss_family 0: not known (any more). */
+void rpc_conn_local(const struct rpc_conn *c, struct sockaddr_storage *ret);
+bool rpc_conn_is_udp(const struct rpc_conn *c);
+bool rpc_conn_secure_port(const struct rpc_conn *c); /* its port is below 1024 */
 /* One pointer for the programs to keep with the connection; drop() runs when it ends. */
 void *rpc_conn_data(const struct rpc_conn *c);
 void rpc_conn_set_data(struct rpc_conn *c, void *data, void (*drop)(void *data));

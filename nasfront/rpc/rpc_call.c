@@ -176,6 +176,10 @@ static void call_dispatch(struct rpc_conn *c, struct rpc_req *req)
 	struct rpc_server *s = c->server;
 	uint32_t low = 0, high = 0;
 	req->program = rpc_server_find(s, req->prog, req->vers, &low, &high);
+	if (req->program && c->udp && !req->program->udp) {
+		req->program = NULL;
+		high = 0;
+	}
 	if (!req->program) {
 		call_refuse(c, req, high ? RPC_PROG_MISMATCH : RPC_PROG_UNAVAIL, low, high);
 		return;

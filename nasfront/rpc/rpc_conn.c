@@ -31,10 +31,22 @@ static void conn_event(void *arg, int status, int events);
 
 /* ---- life ---- */
 
-static void peer_describe(struct rpc_conn *c)
+void rpc_address_unmap(struct sockaddr_storage *ss)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
+	if (ss->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+		return;
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6->sin6_port};
+	memcpy(&in.sin_addr, &in6->sin6_addr.s6_addr[12], 4);
+	memset(ss, 0, sizeof(*ss));
+	memcpy(ss, &in, sizeof(in));
+}
+
+void rpc_conn_describe(struct rpc_conn *c)
 {
 	const void *addr = NULL;
 	uint16_t port = 0;
+	rpc_address_unmap(&c->peer); /* access lists speak of the v4 address */
 	if (c->peer.ss_family == AF_INET) {
 		struct sockaddr_in *in = (struct sockaddr_in *)&c->peer;
 		addr = &in->sin_addr;
@@ -42,15 +54,6 @@ static void peer_describe(struct rpc_conn *c)
 	} else if (c->peer.ss_family == AF_INET6) {
 		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&c->peer;
 		port = ntohs(in6->sin6_port);
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-			/* From a dual-stack listener: access lists speak of the v4 address. */
-			struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6->sin6_port};
-			memcpy(&in.sin_addr, &in6->sin6_addr.s6_addr[12], 4);
-			memset(&c->peer, 0, sizeof(c->peer));
-			memcpy(&c->peer, &in, sizeof(in));
-			peer_describe(c);
-			return;
-		}
 		addr = &in6->sin6_addr;
 	}
 	if (!addr || !inet_ntop(c->peer.ss_family, addr, c->peer_text, sizeof(c->peer_text)))
@@ -71,7 +74,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->flush = (struct deferred){.fn = conn_flush, .arg = c};
 	c->in_ns = c->out_ns = env_now_ns(s->o.env);
 	STAILQ_INIT(&c->out);
-	peer_describe(c);
+	rpc_conn_describe(c);
 	int rc = watch_new(&c->watch, s->o.reactor, fd, conn_event, c);
 	if (rc) {
 		free(c);
@@ -119,6 +122,10 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 {
 	struct rpc_server *s = c->server;
 	struct rpc_req *req;
+	if (c->udp) {
+		rpc_udp_end(c);
+		return;
+	}
 	if (c->dead)
 		return;
 	c->dead = true;
@@ -421,6 +428,11 @@ static void conn_event(void *arg, int status, int events)
 void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req)
 {
 	c->server->stats.replies++;
+	if (c->udp) {
+		rpc_udp_reply(c, req);
+		rpc_conn_drop(c, req);
+		return;
+	}
 	if (c->dead) {
 		conn_end_request(c, req);
 		return;
@@ -438,7 +450,9 @@ void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req)
 void rpc_conn_drop(struct rpc_conn *c, struct rpc_req *req)
 {
 	conn_end_request(c, req);
-	if (!c->dead)
+	if (c->udp)
+		rpc_udp_end(c);
+	else if (!c->dead)
 		reactor_defer(c->server->o.reactor, &c->flush);
 }
 
@@ -553,6 +567,11 @@ const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c)
 const char *rpc_conn_peer_text(const struct rpc_conn *c)
 {
 	return c->peer_text;
+}
+
+bool rpc_conn_is_udp(const struct rpc_conn *c)
+{
+	return c->udp;
 }
 
 bool rpc_conn_secure_port(const struct rpc_conn *c)

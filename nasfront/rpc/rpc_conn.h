@@ -11,7 +11,9 @@
 #define RPC_SERVER_MAGIC 0x72706373
 #define RPC_STASH	 1024		   /* the start of a record kept without a buffer */
 #define RPC_OUT_MAX	 (4 * 1024 * 1024) /* reply bytes of a connection before it is read on */
-#define RPC_PROGRAMS_MAX 4
+#define RPC_PROGRAMS_MAX 8
+#define RPC_UDP_MAX	 9000 /* a datagram's call */
+#define RPC_UDP_CALLS	 256  /* that run at once */
 /* What slow peers hold is moved to the heap, up to this much of all connections together. */
 #define RPC_SPILL_MAX	  (96 * 1024 * 1024)
 #define RPC_SPILL_IN_NS	  (30 * NS_PER_MS)  /* a receive buffer is held, and others wait for one */
@@ -47,6 +49,10 @@ struct rpc_conn {
 	struct sockaddr_storage peer;
 	char peer_text[64];
 	bool secure_port;
+	struct rpc_listener *udp; /* of one call's datagram; NULL: TCP */
+	struct sockaddr_storage udp_peer, udp_local;
+	socklen_t udp_peer_len;
+	bool ended; /* of UDP: its call has ended */
 	void *data;
 	void (*data_drop)(void *);
 
@@ -90,6 +96,7 @@ struct rpc_server {
 	struct drc *drc;
 	struct deferred resume;
 	struct env_timer tick, retry, unblock;
+	unsigned udp_calls;
 	bool retry_armed, unblock_armed, stopping, mute, accepting;
 	size_t spilled_bytes;
 	struct waitq drained;
@@ -114,7 +121,19 @@ const struct rpc_program *rpc_server_find(struct rpc_server *s, uint32_t prog, u
 /* rpc_call.c: one whole record. */
 void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len);
 
+/* rpc_udp.c */
+void rpc_udp_reply(struct rpc_conn *c, struct rpc_req *req);
+/* The one call of a datagram has ended. */
+void rpc_udp_end(struct rpc_conn *c);
+
+/* Address and port of a numeric address. */
+int rpc_address_parse(const char *address, uint16_t port, struct sockaddr_storage *ret,
+		      socklen_t *ret_len);
+
 /* rpc_conn.c */
+/* A v4 address mapped into v6 (a dual-stack listener's) becomes the v4 address. */
+void rpc_address_unmap(struct sockaddr_storage *ss);
+void rpc_conn_describe(struct rpc_conn *c); /* fills text and port from the peer */
 int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer);
 void rpc_conn_get(struct rpc_conn *c);
 void rpc_conn_put(struct rpc_conn *c);

@@ -283,8 +283,8 @@ static void listener_event(void *arg, int status, int events)
 	}
 }
 
-static int address_parse(const char *address, uint16_t port, struct sockaddr_storage *ret,
-			 socklen_t *ret_len)
+int rpc_address_parse(const char *address, uint16_t port, struct sockaddr_storage *ret,
+		      socklen_t *ret_len)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -335,7 +335,7 @@ int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, 
 	socklen_t len;
 	if (s->nlisteners == RPC_LISTENERS_MAX)
 		return -E2BIG;
-	int rc = address_parse(address, port, &sa, &len);
+	int rc = rpc_address_parse(address, port, &sa, &len);
 	if (rc)
 		return rc;
 	int fd = listen_socket(&sa, len);
@@ -369,6 +369,8 @@ static void server_close_listeners(struct rpc_server *s)
 	for (unsigned i = 0; i < s->nlisteners; i++) {
 		watch_free(s->listeners[i].watch);
 		close(s->listeners[i].fd);
+		s->listeners[i].fd =
+		    -1; /* a datagram's call may still end: its reply goes nowhere */
 	}
 	s->nlisteners = 0;
 }

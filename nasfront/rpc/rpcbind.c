@@ -41,7 +41,7 @@ static void send_call(struct rpcbind *b, uint32_t xid, uint32_t proc, const stru
 		xdr_put_u32(&x, head[i]);
 	xdr_put_u32(&x, e->prog);
 	xdr_put_u32(&x, e->vers);
-	xdr_put_u32(&x, IPPROTO_TCP);
+	xdr_put_u32(&x, e->udp ? IPPROTO_UDP : IPPROTO_TCP);
 	xdr_put_u32(&x, e->port);
 	/* Nobody listening is found out by the socket's error, or by silence. */
 	if (send(b->fd, msg, xdr_out_len(&x), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -53,10 +53,11 @@ static void round_start(void *arg)
 	struct rpcbind *b = arg;
 	bool again = rpcbind_registered(b);
 	b->round++;
+	/* UNSET takes a program from all transports (RFC 1833 3.2): all of them before any SET. */
+	for (unsigned i = 0; i < b->o.nentries && !again; i++)
+		send_call(b, 0, PMAP_UNSET, &b->o.entries[i]);
 	for (unsigned i = 0; i < b->o.nentries; i++) {
 		b->ok[i] = false;
-		if (!again)
-			send_call(b, 0, PMAP_UNSET, &b->o.entries[i]);
 		send_call(b, b->round * 16 + i, PMAP_SET, &b->o.entries[i]);
 	}
 	env_timer_start(b->o.env, &b->timer, b->o.refresh_ns);

@@ -15,10 +15,11 @@ struct rpcbind;
 
 struct rpcbind_entry {
 	uint32_t prog, vers;
-	uint16_t port; /* TCP */
+	uint16_t port;
+	bool udp;
 };
 
-#define RPCBIND_ENTRIES_MAX 8
+#define RPCBIND_ENTRIES_MAX 16
 
 struct rpcbind_opts {
 	struct reactor *reactor;

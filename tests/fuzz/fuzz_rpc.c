@@ -3,8 +3,9 @@
  * to a real file system in memory.
  *
  * Input: { how u8, proc u8, length u16, bytes }*. how & 3 chooses a raw stream without marks, a
- * raw record, a MOUNT call or an NFS call; how & 12 the file handle that is put in front of the
- * bytes of an NFS call; how & 16 puts a second one behind the first 8 of them (RENAME, LINK).
+ * raw record, a MOUNT call or an NFS call (how & 128: NSM and NLM instead); how & 12 the file
+ * handle that is put in front of the bytes of an NFS call; how & 16 puts a second one behind the
+ * first 8 of them (RENAME, LINK).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "nasfront/nfs/fh.h"
+#include "nasfront/nfs/nlm.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/log.h"
@@ -34,6 +36,19 @@ static void make_handle(struct nas *n, const struct fs_attr *a, uint8_t *out)
 			.ino = a->ino,
 			.generation = a->generation};
 	fh_encode(&fh, &key, out);
+}
+
+/* Granting from the start; calls back go to a port where nobody listens. */
+static void lock_step(struct nas *n)
+{
+	struct nlm *m;
+	struct nlm_opts o = {.reactor = n->reactor,
+			     .env = env_real(),
+			     .nfs = n->nfs,
+			     .name = "server",
+			     .pmap_port = 1};
+	ASSERT(nlm_new(&m, &o) == 0 && nlm_serve(m, n->server) == 0);
+	nlm_begin(m, 1, NULL, 0, false);
 }
 
 /* A root with a directory of some names, a file and a link. */
@@ -81,6 +96,26 @@ static void put_args(struct xdr_out *o, uint8_t how, const uint8_t *p, size_t n)
 		xdr_put_fixed(o, p + first, (uint32_t)(n - first));
 }
 
+static uint32_t program_of(uint8_t how)
+{
+	if (how & 128)
+		return (how & 3) == 2 ? 100024 : 100021;
+	return (how & 3) == 2 ? 100005 : 100003;
+}
+
+/* NLM has the handle behind the cookie and the name: both are short here. */
+static void put_lock_args(struct xdr_out *o, uint8_t how, const uint8_t *p, size_t n)
+{
+	uint32_t first = n > 4 ? p[0] % 13 * 4u : 0;
+	xdr_put_opaque(o, "c", 1);
+	if (first < n)
+		xdr_put_fixed(o, p + n - first, first);
+	xdr_put_opaque(o, "host", 4);
+	xdr_put_opaque(o, handles[how >> 2 & 3], FH_SIZE);
+	if (n)
+		xdr_put_fixed(o, p, (uint32_t)n);
+}
+
 /* One record into buf; its length. */
 static size_t make_record(uint8_t *buf, size_t size, uint8_t how, uint8_t proc, const uint8_t *p,
 			  size_t n)
@@ -92,14 +127,28 @@ static size_t make_record(uint8_t *buf, size_t size, uint8_t how, uint8_t proc, 
 		return n;
 	}
 	if ((how & 3) > 1) {
-		const uint32_t head[] = {
-		    xid++, 0,	      2,	  (how & 3) == 2 ? 100005 : 100003,
-		    3,	   proc % 24, 1,	  24,
-		    0,	   1,	      0x61000000, 0,
-		    0,	   0,	      0,	  0};
+		const uint32_t head[] = {xid++,
+					 0,
+					 2,
+					 program_of(how),
+					 how & 128 ? ((how & 3) == 2 ? 1 : (how & 64 ? 4 : 3)) : 3,
+					 proc % 24,
+					 1,
+					 24,
+					 0,
+					 1,
+					 0x61000000,
+					 0,
+					 0,
+					 0,
+					 0,
+					 0};
 		for (unsigned i = 0; i < ARRAY_LEN(head); i++)
 			xdr_put_u32(&o, head[i]);
-		put_args(&o, how, p, n);
+		if ((how & 128) && (how & 3) == 3 && (how & 16))
+			put_lock_args(&o, how, p, n);
+		else
+			put_args(&o, how, p, n);
 	} else {
 		xdr_put_fixed(&o, p, (uint32_t)n);
 	}
@@ -137,6 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		log_set_level(LOG_L_ERROR);
 		nas_up(&nas);
 		nas_run(&nas, fill_step);
+		nas_run(&nas, lock_step);
 	}
 	int fd = dial();
 	size_t sent = 0;

@@ -53,7 +53,7 @@ static bool model_conflict(const struct want *w, unsigned with)
 		return false;
 	for (unsigned i = w->from; i <= w->to; i++) {
 		char c = m.held[w->file][with][i];
-		if (c == 'w' || (c && w->kind == LOCK_WRITE))
+		if (c == 'w' || (c && w->kind == LOCK_EXCLUSIVE))
 			return true;
 	}
 	return false;
@@ -95,7 +95,7 @@ static bool model_reaches(const struct want *w, unsigned target, bool *seen)
 static void model_now(void)
 {
 	if (m.now)
-		model_hold(m.now, m.now->kind == LOCK_READ ? 'r' : 'w');
+		model_hold(m.now, m.now->kind == LOCK_SHARED ? 'r' : 'w');
 	m.now = NULL;
 }
 
@@ -105,7 +105,7 @@ static void on_granted(void *arg, void *user)
 	model_now();
 	ck_assert(w->used);
 	ck_assert(!model_blocked(w));
-	model_hold(w, w->kind == LOCK_READ ? 'r' : 'w');
+	model_hold(w, w->kind == LOCK_SHARED ? 'r' : 'w');
 	w->used = false;
 	m.granted++;
 }
@@ -219,7 +219,7 @@ static unsigned owner_of(const struct lock_info *l)
 static bool on_lock(void *arg, const struct lock_info *l)
 {
 	unsigned from = index_of(l->range.first), to = index_of(l->range.last);
-	char kind = l->kind == LOCK_READ ? 'r' : 'w', *row;
+	char kind = l->kind == LOCK_SHARED ? 'r' : 'w', *row;
 	if (l->waits) {
 		found.waits++;
 		return true;
@@ -273,14 +273,14 @@ static void check_same(void)
 START_TEST(locks_join_and_split)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 4, 6), 0);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 7, 9), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 4, 6), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 7, 9), 0);
 	check_same();
-	ck_assert_int_eq(set(0, LOCK_READ, 6, 7), 0);
+	ck_assert_int_eq(set(0, LOCK_SHARED, 6, 7), 0);
 	check_same();
 	unset(0, 5, 5);
 	check_same();
-	ck_assert_int_eq(set(0, LOCK_READ, 0, BYTES - 1), 0);
+	ck_assert_int_eq(set(0, LOCK_SHARED, 0, BYTES - 1), 0);
 	check_same();
 	ck_assert_uint_eq(found.locks, 1);
 	unset(0, 1, BYTES - 2);
@@ -294,17 +294,18 @@ START_TEST(the_end_of_a_file_is_locked)
 {
 	up(0, 0);
 	struct lock_info by;
-	ck_assert_int_eq(set(0, LOCK_WRITE, BYTES - 1, BYTES - 1), 0);
-	ck_assert_int_eq(set(1, LOCK_WRITE, 3, BYTES - 1), -EAGAIN);
-	ck_assert_int_eq(set(1, LOCK_WRITE, 3, BYTES - 2), 0);
-	struct lock_ask a = ask_of(&(struct want){.owner = 2, .kind = LOCK_READ, .to = BYTES - 1});
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, BYTES - 1, BYTES - 1), 0);
+	ck_assert_int_eq(set(1, LOCK_EXCLUSIVE, 3, BYTES - 1), -EAGAIN);
+	ck_assert_int_eq(set(1, LOCK_EXCLUSIVE, 3, BYTES - 2), 0);
+	struct lock_ask a =
+	    ask_of(&(struct want){.owner = 2, .kind = LOCK_SHARED, .to = BYTES - 1});
 	ck_assert_int_eq(lock_test(m.table, &a, &by), -EAGAIN);
 	ck_assert_uint_eq(by.range.first, 3);
 	ck_assert_uint_eq(by.range.last, UINT64_MAX - 1);
-	ck_assert_int_eq(by.kind, LOCK_WRITE);
+	ck_assert_int_eq(by.kind, LOCK_EXCLUSIVE);
 	/* Joined over the whole: nothing may overflow at either end. */
 	unset(1, 0, BYTES - 1);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 0, BYTES - 2), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 0, BYTES - 2), 0);
 	check_same();
 	ck_assert_uint_eq(found.locks, 1);
 	down();
@@ -314,10 +315,10 @@ END_TEST
 START_TEST(waiters_are_served_in_order)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 0, 9), 0);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 0, 9), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(2, LOCK_READ, 5, 5), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 0, 9), -EALREADY);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 0, 9), 0);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 0, 9), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(2, LOCK_SHARED, 5, 5), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 0, 9), -EALREADY);
 	unset(0, 0, 9);
 	ck_assert_uint_eq(m.granted, 1);
 	ck_assert_int_eq(m.held[0][1][5], 'w');
@@ -325,7 +326,7 @@ START_TEST(waiters_are_served_in_order)
 	unset(1, 0, 4);
 	ck_assert_uint_eq(m.granted, 1);
 	/* A write lock that becomes a read lock lets readers in. */
-	ck_assert_int_eq(set(1, LOCK_READ, 5, 9), 0);
+	ck_assert_int_eq(set(1, LOCK_SHARED, 5, 9), 0);
 	ck_assert_uint_eq(m.granted, 2);
 	check_same();
 	down();
@@ -335,14 +336,14 @@ END_TEST
 START_TEST(a_writer_is_not_starved)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_READ, 0, 9), 0);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 0, 0), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(2, LOCK_READ, 0, 9), -EINPROGRESS);
+	ck_assert_int_eq(set(0, LOCK_SHARED, 0, 9), 0);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 0, 0), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(2, LOCK_SHARED, 0, 9), -EINPROGRESS);
 	/* One that would not wait cannot be told of a lock in its way: there is none. */
-	ck_assert_int_eq(set(3, LOCK_READ, 0, 9), 0);
+	ck_assert_int_eq(set(3, LOCK_SHARED, 0, 9), 0);
 	/* Whoever holds a lock queues behind nobody. */
-	ck_assert_int_eq(set(4, LOCK_READ, 20, 20), 0);
-	ck_assert_int_eq(set_wait(4, LOCK_READ, 0, 0), 0);
+	ck_assert_int_eq(set(4, LOCK_SHARED, 20, 20), 0);
+	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 0, 0), 0);
 	check_same();
 	unset(0, 0, 9);
 	unset(4, 0, 0);
@@ -358,10 +359,10 @@ END_TEST
 START_TEST(a_first_lock_ends_the_queueing)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_READ, 0, 9), 0);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 0, 0), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(2, LOCK_READ, 0, 0), -EINPROGRESS);
-	ck_assert_int_eq(set(2, LOCK_WRITE, 20, 20), 0);
+	ck_assert_int_eq(set(0, LOCK_SHARED, 0, 9), 0);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 0, 0), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(2, LOCK_SHARED, 0, 0), -EINPROGRESS);
+	ck_assert_int_eq(set(2, LOCK_EXCLUSIVE, 20, 20), 0);
 	ck_assert_int_eq(m.held[0][2][0], 'r');
 	check_same();
 	down();
@@ -371,18 +372,18 @@ END_TEST
 START_TEST(deadlocks_are_found)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 0, 0), 0);
-	ck_assert_int_eq(set(4, LOCK_WRITE, 1, 1), 0);
-	ck_assert_int_eq(set(6, LOCK_WRITE, 2, 2), 0);
-	ck_assert_int_eq(set_wait(0, LOCK_WRITE, 1, 1), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(4, LOCK_WRITE, 2, 2), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(6, LOCK_READ, 0, 0), -EDEADLK);
-	ck_assert_int_eq(set_wait(6, LOCK_READ, 3, 3), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 0, 0), 0);
+	ck_assert_int_eq(set(4, LOCK_EXCLUSIVE, 1, 1), 0);
+	ck_assert_int_eq(set(6, LOCK_EXCLUSIVE, 2, 2), 0);
+	ck_assert_int_eq(set_wait(0, LOCK_EXCLUSIVE, 1, 1), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(4, LOCK_EXCLUSIVE, 2, 2), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(6, LOCK_SHARED, 0, 0), -EDEADLK);
+	ck_assert_int_eq(set_wait(6, LOCK_SHARED, 3, 3), 0);
 	/* Two readers that both want to write. */
-	ck_assert_int_eq(set(1, LOCK_READ, 10, 10), 0);
-	ck_assert_int_eq(set(2, LOCK_READ, 10, 10), 0);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 10, 10), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(2, LOCK_WRITE, 10, 10), -EDEADLK);
+	ck_assert_int_eq(set(1, LOCK_SHARED, 10, 10), 0);
+	ck_assert_int_eq(set(2, LOCK_SHARED, 10, 10), 0);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 10, 10), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(2, LOCK_EXCLUSIVE, 10, 10), -EDEADLK);
 	check_same();
 	unset(6, 2, 2);
 	ck_assert_int_eq(m.held[0][4][2], 'w');
@@ -393,9 +394,9 @@ END_TEST
 START_TEST(a_client_that_goes_leaves_nothing)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 0, 9), 0);
-	ck_assert_int_eq(set_wait(4, LOCK_WRITE, 0, 5), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(6, LOCK_WRITE, 0, 9), -EINPROGRESS);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 0, 9), 0);
+	ck_assert_int_eq(set_wait(4, LOCK_EXCLUSIVE, 0, 5), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(6, LOCK_EXCLUSIVE, 0, 9), -EINPROGRESS);
 	lock_client_release(m.client[1]);
 	ck_assert_uint_eq(m.dropped, 1);
 	memset(m.held[0][0], 0, BYTES);
@@ -409,9 +410,9 @@ END_TEST
 START_TEST(cancelled_requests_let_others_by)
 {
 	up(0, 0);
-	ck_assert_int_eq(set(0, LOCK_READ, 0, 9), 0);
-	ck_assert_int_eq(set_wait(1, LOCK_WRITE, 0, 9), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(2, LOCK_READ, 0, 9), -EINPROGRESS);
+	ck_assert_int_eq(set(0, LOCK_SHARED, 0, 9), 0);
+	ck_assert_int_eq(set_wait(1, LOCK_EXCLUSIVE, 0, 9), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(2, LOCK_SHARED, 0, 9), -EINPROGRESS);
 	struct lock_ask a = ask_of(&m.waits[0]);
 	struct lock_wait *w = lock_wait_find(m.table, &a);
 	ck_assert_ptr_eq(lock_wait_user(w), &m.waits[0]);
@@ -429,15 +430,15 @@ START_TEST(limits_hold)
 	struct lock_stats s;
 	up(3, 2);
 	for (unsigned i = 0; i < 3; i++)
-		ck_assert_int_eq(set(0, LOCK_WRITE, 4 * i, 4 * i), 0);
-	ck_assert_int_eq(set(1, LOCK_WRITE, 20, 20), -ENOLCK);
-	ck_assert_int_eq(set(4, LOCK_WRITE, 20, 20), 0);
-	ck_assert_int_eq(set_wait(4, LOCK_READ, 0, 0), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(4, LOCK_READ, 4, 4), -EINPROGRESS);
-	ck_assert_int_eq(set_wait(5, LOCK_READ, 8, 8), -ENOLCK);
+		ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 4 * i, 4 * i), 0);
+	ck_assert_int_eq(set(1, LOCK_EXCLUSIVE, 20, 20), -ENOLCK);
+	ck_assert_int_eq(set(4, LOCK_EXCLUSIVE, 20, 20), 0);
+	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 0, 0), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 4, 4), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(5, LOCK_SHARED, 8, 8), -ENOLCK);
 	/* An unlock is never refused, also one that makes two of one. */
 	unset(0, 0, 9);
-	ck_assert_int_eq(set(0, LOCK_WRITE, 10, 18), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 10, 18), 0);
 	unset(0, 12, 12);
 	unset(0, 14, 14);
 	unset(0, 16, 16);
@@ -481,7 +482,7 @@ static void random_set(void)
 	unsigned file = rnd(FILES), owner = rnd(OWNERS), from = rnd(BYTES);
 	struct want w = {.file = file,
 			 .owner = owner,
-			 .kind = rnd(2) ? LOCK_WRITE : LOCK_READ,
+			 .kind = rnd(2) ? LOCK_EXCLUSIVE : LOCK_SHARED,
 			 .from = from,
 			 .to = from + rnd(MIN(BYTES - from, 6u))};
 	struct lock_ask a = ask_of(&w);
@@ -503,7 +504,7 @@ static void random_wait(void)
 		return;
 	struct want w = {.file = rnd(FILES),
 			 .owner = owner,
-			 .kind = rnd(2) ? LOCK_WRITE : LOCK_READ,
+			 .kind = rnd(2) ? LOCK_EXCLUSIVE : LOCK_SHARED,
 			 .from = from,
 			 .to = from + rnd(MIN(BYTES - from, 6u))};
 	bool blocked = model_blocked(&w), seen[OWNERS] = {false};

@@ -96,6 +96,53 @@ static void two_heads_task(void *arg)
 	piv_close(a);
 }
 
+/* Clients with locks and the state number: over a kill and an end in order. */
+static void monitored_task(void *arg)
+{
+	struct piv *a;
+	unsigned n;
+	char name[32];
+	ck_assert_int_eq(open_as("h1", 11, &a), 0);
+	ck_assert_uint_eq(piv_nsm_state(a), 0);
+	piv_set_nsm_state(a, 41);
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "client%u", i);
+		ck_assert_int_eq(piv_monitor(a, name, "10.0.0.1", false), 0);
+	}
+	ck_assert_int_eq(piv_sync(a), 0);
+	ck_assert_int_eq(piv_monitor(a, "client7", "10.0.0.1", true), 0);
+	ck_assert_int_eq(piv_monitor(a, "client7", "10.0.0.2", true), 0); /* never was */
+	ck_assert_int_eq(piv_sync(a), 0);
+	piv_abandon(a); /* killed */
+	ck_assert_int_eq(open_as("h1", 12, &a), 0);
+	ck_assert_uint_eq(piv_nsm_state(a), 41);
+	const struct piv_monitor *m = piv_monitors(a, &n);
+	ck_assert_uint_eq(n, 399);
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_str_ne(m[i].name, "client7");
+	for (int i = 0; i < 300; i++)
+		ck_assert_int_eq(piv_tick(a), 0);
+	piv_set_nsm_state(a, 42);
+	piv_close(a);
+	ck_assert_int_eq(open_as("h1", 13, &a), 0);
+	ck_assert_uint_eq(piv_nsm_state(a), 42);
+	piv_monitors(a, &n);
+	ck_assert_uint_eq(n, 399);
+	for (unsigned i = n; i < PIV_MONITORS_MAX; i++) {
+		snprintf(name, sizeof(name), "more%u", i);
+		ck_assert_int_eq(piv_monitor(a, name, "10.0.0.1", false), 0);
+	}
+	ck_assert_int_eq(piv_monitor(a, "too many", "10.0.0.1", false), -ENOSPC);
+	ck_assert_int_eq(piv_sync(a), 0);
+	piv_close(a);
+}
+
+START_TEST(clients_with_locks_are_kept)
+{
+	ck_assert_int_eq(sim_run(sim, monitored_task, NULL), 0);
+}
+END_TEST
+
 START_TEST(two_heads_read_each_other)
 {
 	ck_assert_int_eq(sim_run(sim, two_heads_task, NULL), 0);
@@ -376,6 +423,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, two_heads_read_each_other);
+	tcase_add_test(tc, clients_with_locks_are_kept);
 	tcase_add_test(tc, heartbeat_keeps_the_lease);
 	tcase_add_test(tc, a_failed_volume_is_left_for_the_backup);
 	tcase_add_test(tc, a_new_volume_is_filled_from_the_backup);

@@ -1,0 +1,117 @@
+/* Verb head.locks: what NFS clients hold, and how the lock manager is. */
+#include <string.h>
+#include "nasfront/head.h"
+#include "nasfront/nfs/nlm.h"
+#include "runtime/admin.h"
+#include "runtime/check.h"
+
+#define ROWS_MAX 2000
+
+struct put {
+	struct head *h;
+	struct admin_call *call;
+	const char *only; /* client; NULL: all */
+	const struct nlm_client_info *client;
+	unsigned rows, left_out;
+};
+
+static const char *fs_name(struct head *h, uint64_t id)
+{
+	struct head_fs *f;
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		if (f->id == id)
+			return f->name;
+	return "?";
+}
+
+static bool wanted(const struct put *p, const struct nlm_client_info *c)
+{
+	return !p->only || strcmp(p->only, c->name) == 0 || strcmp(p->only, c->address) == 0;
+}
+
+static bool put_client(void *arg, const struct nlm_client_info *c)
+{
+	struct put *p = arg;
+	if (!wanted(p, c))
+		return true;
+	admin_row(p->call);
+	admin_put_text(p->call, "client", "%s", c->name);
+	admin_put_text(p->call, "address", "%s", c->address);
+	admin_put_number(p->call, "locks", lock_client_locks(c->locks));
+	admin_put_number(p->call, "waits", lock_client_waits(c->locks));
+	admin_put_flag(p->call, "monitored", c->monitored);
+	return true;
+}
+
+static bool put_lock(void *arg, const struct lock_info *l)
+{
+	struct put *p = arg;
+	if (p->rows == ROWS_MAX) {
+		p->left_out++;
+		return true;
+	}
+	p->rows++;
+	admin_row(p->call);
+	admin_put_text(p->call, "client", "%s", p->client->name);
+	admin_put_text(p->call, "fs", "%s", fs_name(p->h, l->file.fs));
+	admin_put_number(p->call, "inode", l->file.ino);
+	admin_put_text(p->call, "kind", "%s", l->kind == LOCK_EXCLUSIVE ? "exclusive" : "shared");
+	admin_put_text(p->call, "state", "%s", l->waits ? "waits" : "held");
+	admin_put_number(p->call, "first", l->range.first);
+	if (l->range.last == UINT64_MAX)
+		admin_put_text(p->call, "last", "end");
+	else
+		admin_put_text(p->call, "last", "%llu", (unsigned long long)l->range.last);
+	admin_put_number(p->call, "owner", nlm_svid(l));
+	return true;
+}
+
+static bool put_locks(void *arg, const struct nlm_client_info *c)
+{
+	struct put *p = arg;
+	p->client = c;
+	if (wanted(p, c))
+		lock_client_each(c->locks, put_lock, p);
+	return true;
+}
+
+static int verb_locks(struct admin_call *call, void *arg)
+{
+	struct head *h = arg;
+	struct put p = {.h = h, .call = call, .only = admin_arg_text(call, "client")};
+	struct nlm_status s;
+	nlm_status(h->nlm, &s);
+	admin_table(call, "locking", true);
+	admin_row(call);
+	admin_put_text(call, "head", "%s", h->config->name);
+	admin_put_text(call, "state", "%s",
+		       !s.ready		 ? "starting"
+		       : s.grace_left_ns ? "grace"
+					 : "granting");
+	admin_put_duration(call, "grace_left", s.grace_left_ns);
+	admin_put_number(call, "nsm_state", s.state);
+	admin_put_number(call, "to_notify", s.to_notify);
+	admin_put_number(call, "locks", s.locks.locks);
+	admin_put_number(call, "waits", s.locks.waits);
+	admin_put_number(call, "shares", s.locks.shares);
+	admin_put_number(call, "grants", s.locks.grants);
+	admin_put_number(call, "denials", s.locks.denials);
+	admin_put_number(call, "deadlocks", s.locks.deadlocks);
+	admin_put_number(call, "refused", s.locks.refused);
+	admin_put_number(call, "callbacks", s.callbacks);
+	admin_put_number(call, "callbacks_failed", s.callbacks_failed);
+	admin_table(call, "clients", false);
+	nlm_each(h->nlm, put_client, &p);
+	admin_table(call, "locks", false);
+	nlm_each(h->nlm, put_locks, &p);
+	if (p.left_out)
+		admin_note(call, "%u more locks are not shown; use --client.", p.left_out);
+	if (s.locks.refused)
+		admin_note(call, "Locks were refused because there are too many.");
+	return 0;
+}
+
+int head_locks_register(struct head *h)
+{
+	return admin_register(h->admin, "head.locks", verb_locks, h);
+}

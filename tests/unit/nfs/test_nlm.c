@@ -1,0 +1,519 @@
+/*
+ * The lock manager as clients see it: calls as bytes over UDP and TCP against the whole service,
+ * and a client's end (portmapper and callbacks) played by the test.
+ */
+#include <arpa/inet.h>
+#include <check.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "nasfront/nfs/fh.h"
+#include "nasfront/nfs/nlm.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "tests/unit/nfs/nas_world.h"
+
+enum { GRANTED, DENIED, NOLOCKS, BLOCKED, GRACE, DEADLCK, ROFS, STALE, FBIG, FAILED };
+
+static struct nas nas;
+static struct nlm *nlm;
+static uint8_t handle[FH_SIZE], handle_ro[FH_SIZE];
+static int back; /* the client's portmapper, lock manager and state monitor in one */
+static uint16_t back_port;
+static int kept, kept_gone;
+static bool fail_keep;
+static unsigned begin_count;
+
+static int on_monitor(void *arg, const char *name, const char *address, bool gone)
+{
+	if (fail_keep)
+		return -5;
+	*(gone ? &kept_gone : &kept) += 1;
+	ck_assert_str_eq(address, "127.0.0.1");
+	return 0;
+}
+
+static int udp_socket(uint16_t *ret_port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	struct timeval tv = {.tv_sec = 10};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	getsockname(fd, (struct sockaddr *)&sa, &len);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	*ret_port = ntohs(sa.sin_port);
+	return fd;
+}
+
+static void make_file(struct nas *n)
+{
+	static const struct fs_cred root;
+	struct fs_setattr set = {.which = FS_SET_MODE, .mode = 0600};
+	struct fs_fid top = {.ino = FS_ROOT_INO};
+	struct fs_statfs st;
+	struct fs_attr a;
+	struct fh_key key;
+	for (; fs_getattr(n->fs, &top, &a); top.generation++)
+		ASSERT(top.generation < 4);
+	ASSERT(fs_create(n->fs, &root, &top, "a", 1, FS_CREATE_UNCHECKED, &set, 0, &a, NULL) == 0);
+	ASSERT(fs_statfs(n->fs, &st) == 0 && fh_key_make(&key, st.uuid) == 0);
+	struct fh fh = {.fs_id = NAS_FS_ID,
+			.export_id = NAS_EXPORT_ID,
+			.ino = a.ino,
+			.generation = a.generation};
+	fh_encode(&fh, &key, handle);
+	fh.export_id++;
+	fh_encode(&fh, &key, handle_ro);
+	struct nlm_opts o = {.reactor = n->reactor,
+			     .env = env_real(),
+			     .nfs = n->nfs,
+			     .name = "server",
+			     .grace_ns = 1 * NS_PER_S,
+			     .pmap_port = back_port,
+			     .limits = {.max_client_locks = 50},
+			     .monitor = on_monitor};
+	ASSERT(nlm_new(&nlm, &o) == 0 && nlm_serve(nlm, n->server) == 0);
+	ASSERT(rpc_server_listen_udp(n->server, "127.0.0.1", n->port) == 0);
+}
+
+static void begin(struct nas *n)
+{
+	static const struct nlm_monitored old[] = {{"old", "127.0.0.1"}};
+	nlm_begin(nlm, 7, old, begin_count, false);
+}
+
+static void up(void)
+{
+	kept = kept_gone = 0;
+	fail_keep = false;
+	back = udp_socket(&back_port);
+	nas_up(&nas);
+	nas_run(&nas, make_file);
+}
+
+static void up_granting(void)
+{
+	up();
+	begin_count = 0;
+	nas_run(&nas, begin);
+}
+
+static void end_nlm(struct nas *n)
+{
+	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
+	nlm_free(nlm);
+}
+
+static void down(void)
+{
+	nas_run(&nas, end_nlm);
+	nas_down(&nas);
+	close(back);
+}
+
+/* ---- calls ---- */
+
+struct args {
+	const char *name;
+	uint32_t svid, state;
+	bool block, exclusive, reclaim, ro;
+	uint64_t off, len;
+	uint32_t vers; /* 0: 4 */
+	const char *oh;
+};
+
+static size_t put_call(struct xdr_out *x, uint32_t prog, uint32_t vers, uint32_t proc)
+{
+	static uint32_t xid = 1000;
+	const uint32_t head[] = {++xid, 0, 2, prog, vers, proc, 1, 20, 0, 0, 0, 0, 0, 0, 0};
+	for (unsigned i = 0; i < ARRAY_LEN(head); i++)
+		xdr_put_u32(x, head[i]);
+	return xid;
+}
+
+static void put_num(struct xdr_out *x, uint32_t vers, uint64_t v)
+{
+	if (vers == 4)
+		xdr_put_u64(x, v);
+	else
+		xdr_put_u32(x, (uint32_t)v);
+}
+
+static void put_args(struct xdr_out *x, uint32_t proc, const struct args *a)
+{
+	uint32_t vers = a->vers ? a->vers : 4, op = proc == 22 ? 2 : proc > 5 ? proc - 5 : proc;
+	xdr_put_string(x, "cookie");
+	if (op == 2 || op == 3)
+		xdr_put_bool(x, a->block);
+	if (op != 4)
+		xdr_put_bool(x, a->exclusive);
+	xdr_put_string(x, a->name ? a->name : "client");
+	xdr_put_opaque(x, a->ro ? handle_ro : handle, FH_SIZE);
+	xdr_put_string(x, a->oh ? a->oh : "owner");
+	xdr_put_u32(x, a->svid);
+	put_num(x, vers, a->off);
+	put_num(x, vers, a->len);
+	if (op == 2) {
+		xdr_put_bool(x, a->reclaim);
+		xdr_put_u32(x, a->state);
+	}
+}
+
+static size_t exchange(const uint8_t *msg, size_t len, bool tcp, uint8_t *reply, size_t size)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons(nas.port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval tv = {.tv_sec = 10};
+	int fd = socket(AF_INET, tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	uint8_t mark[4];
+	be32_put(mark, 0x80000000u | (uint32_t)len);
+	if (tcp)
+		ck_assert_int_eq(send(fd, mark, 4, MSG_MORE), 4);
+	ck_assert_int_eq(send(fd, msg, len, 0), (ssize_t)len);
+	if (tcp)
+		ck_assert_int_eq(recv(fd, mark, 4, MSG_WAITALL), 4);
+	ssize_t n = recv(fd, reply, size, 0);
+	close(fd);
+	ck_assert_int_ge(n, 24);
+	ck_assert_uint_eq(be32_get(reply), be32_get(msg));
+	return (size_t)n;
+}
+
+/* The results; *ret_accept as told. */
+static struct xdr_in call(uint32_t prog, uint32_t vers, uint32_t proc, struct xdr_out *args,
+			  bool tcp, uint32_t *ret_accept)
+{
+	static uint8_t msg[4096], reply[4096];
+	struct xdr_out x = xdr_out_of(msg, sizeof(msg));
+	put_call(&x, prog, vers, proc);
+	if (args)
+		xdr_put_fixed(&x, args->base, (uint32_t)xdr_out_len(args));
+	size_t n = exchange(msg, xdr_out_len(&x), tcp, reply, sizeof(reply));
+	*ret_accept = be32_get(reply + 20);
+	return xdr_in_of(reply + 24, n - 24);
+}
+
+static struct xdr_in nlm_call(uint32_t proc, const struct args *a, bool tcp)
+{
+	static uint8_t buf[4096];
+	struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+	uint32_t accept;
+	put_args(&x, proc, a);
+	struct xdr_in r = call(100021, a->vers ? a->vers : 4, proc, &x, tcp, &accept);
+	ck_assert_uint_eq(accept, 0);
+	return r;
+}
+
+static uint32_t stat_of(struct xdr_in r)
+{
+	const uint8_t *cookie;
+	uint32_t n, stat;
+	ck_assert(xdr_opaque(&r, 1024, &cookie, &n) && n == 6 && !memcmp(cookie, "cookie", 6));
+	ck_assert(xdr_u32(&r, &stat));
+	return stat;
+}
+
+#define NLM(proc, ...) stat_of(nlm_call(proc, &(struct args){__VA_ARGS__}, false))
+#define TEST(...)      NLM(1, __VA_ARGS__)
+#define LOCK(...)      NLM(2, __VA_ARGS__)
+#define CANCEL(...)    NLM(3, __VA_ARGS__)
+#define UNLOCK(...)    NLM(4, __VA_ARGS__)
+
+/* ---- the client's end ---- */
+
+/* Takes one call; answers GETPORT itself. The procedure, its arguments in *ret. */
+static uint32_t serve_back(struct xdr_in *ret, uint32_t answer)
+{
+	static uint8_t msg[4096];
+	for (;;) {
+		struct sockaddr_in from;
+		socklen_t len = sizeof(from);
+		uint8_t reply[256];
+		ssize_t n = recvfrom(back, msg, sizeof(msg), 0, (struct sockaddr *)&from, &len);
+		ck_assert_msg(n >= 40, "nobody called back");
+		struct xdr_out x = xdr_out_of(reply, sizeof(reply));
+		const uint32_t head[] = {be32_get(msg), 1, 0, 0, 0, 0};
+		for (unsigned i = 0; i < ARRAY_LEN(head); i++)
+			xdr_put_u32(&x, head[i]);
+		bool portmap = be32_get(msg + 12) == 100000;
+		if (portmap) {
+			ck_assert_uint_eq(be32_get(msg + 20), 3);
+			xdr_put_u32(&x, be32_get(msg + 48) == IPPROTO_UDP ? back_port : 0);
+		} else if (be32_get(msg + 20) == 5) {
+			xdr_put_opaque(&x, msg + 44, be32_get(msg + 40));
+			xdr_put_u32(&x, answer);
+		}
+		sendto(back, reply, xdr_out_len(&x), 0, (struct sockaddr *)&from, len);
+		if (portmap)
+			continue;
+		*ret = xdr_in_of(msg + 40, (size_t)n - 40);
+		return be32_get(msg + 20);
+	}
+}
+
+/* ---- cases ---- */
+
+START_TEST(locks_conflict_between_owners_and_hosts)
+{
+	up_granting();
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 10, .len = 10), GRANTED);
+	ck_assert_int_eq(kept, 1);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 15, .len = 10), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .off = 24, .len = 1), DENIED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .off = 25, .len = 0), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 1, .oh = "x", .off = 10, .len = 1), DENIED);
+	ck_assert_uint_eq(LOCK(.name = "other", .svid = 1, .off = 10, .len = 1), DENIED);
+	ck_assert_int_eq(kept, 2);
+	ck_assert_uint_eq(TEST(.svid = 2, .off = 0, .len = 10), GRANTED);
+	struct xdr_in r =
+	    nlm_call(1, &(struct args){.svid = 9, .exclusive = true, .off = 30, .len = 1}, true);
+	const uint8_t *p;
+	uint32_t n, v;
+	uint64_t off, len;
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && xdr_u32(&r, &v) && v == DENIED);
+	ck_assert(xdr_u32(&r, &v) && v == 0 && xdr_u32(&r, &v) && v == 2);
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == 5 && !memcmp(p, "owner", 5));
+	ck_assert(xdr_u64(&r, &off) && off == 25 && xdr_u64(&r, &len) && len == 0);
+	ck_assert_uint_eq(xdr_left(&r), 0);
+	ck_assert_uint_eq(UNLOCK(.svid = 1, .off = 12, .len = 2), GRANTED);
+	ck_assert_uint_eq(LOCK(.name = "other", .svid = 1, .off = 12, .len = 2), GRANTED);
+	ck_assert_uint_eq(LOCK(.name = "other", .svid = 1, .off = 11, .len = 2), DENIED);
+	down();
+}
+END_TEST
+
+START_TEST(errors_have_their_names)
+{
+	up_granting();
+	ck_assert_uint_eq(LOCK(.off = UINT64_MAX, .len = 2), FBIG);
+	ck_assert_uint_eq(LOCK(.off = UINT64_MAX, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.ro = true, .exclusive = true), ROFS);
+	ck_assert_uint_eq(LOCK(.ro = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.reclaim = true), GRACE);
+	handle[FH_SIZE - 1] ^= 1;
+	ck_assert_uint_eq(LOCK(.len = 1), STALE);
+	handle[FH_SIZE - 1] ^= 1;
+	handle[0] = 9;
+	ck_assert_uint_eq(UNLOCK(.len = 1), STALE);
+	ck_assert_uint_eq(LOCK(.vers = 1, .len = 1), NOLOCKS); /* version 1 has no such word */
+	handle[0] = FH_VERSION;
+	fail_keep = true;
+	ck_assert_uint_eq(LOCK(.name = "nobody", .off = 1, .len = 1), NOLOCKS);
+	fail_keep = false;
+	for (unsigned i = 0; i < 48; i++)
+		ck_assert_uint_eq(LOCK(.off = 100 + 2 * i, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.off = 300, .len = 1), NOLOCKS);
+	ck_assert_uint_eq(LOCK(.name = "other", .off = 300, .len = 1), GRANTED);
+	/* Not what it says it is. */
+	uint8_t junk[40] = {0, 0, 0, 200};
+	struct xdr_out x = {.base = junk, .p = junk + sizeof(junk)};
+	uint32_t accept;
+	for (uint32_t proc = 1; proc < 24; proc++) {
+		call(100021, 4, proc, &x, proc & 1, &accept);
+		ck_assert_uint_eq(accept, proc > 15 && proc < 20 ? 3 : 4);
+	}
+	call(100021, 2, 0, NULL, false, &accept);
+	ck_assert_uint_eq(accept, 2);
+	call(100003, 3, 0, NULL, false, &accept); /* NFS itself does not take datagrams */
+	ck_assert_uint_eq(accept, 1);
+	call(100005, 3, 5, NULL, false, &accept);
+	ck_assert_uint_eq(accept, 0);
+	down();
+}
+END_TEST
+
+START_TEST(a_waiting_client_is_called_back)
+{
+	struct xdr_in r;
+	const uint8_t *p;
+	uint32_t n;
+	bool exclusive;
+	up_granting();
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 3, .len = 4), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5), BLOCKED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5), BLOCKED);
+	ck_assert_uint_eq(UNLOCK(.svid = 1, .off = 0), GRANTED);
+	ck_assert_uint_eq(serve_back(&r, GRANTED), 5);
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && xdr_bool(&r, &exclusive) && exclusive);
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == 6 && !memcmp(p, "client", 6));
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == FH_SIZE && !memcmp(p, handle, n));
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && xdr_u32(&r, &n) && n == 2);
+	ck_assert_uint_eq(LOCK(.svid = 1, .off = 6, .len = 1), DENIED);
+	/* One that does not want it any more says so. */
+	ck_assert_uint_eq(LOCK(.svid = 3, .block = true, .exclusive = true, .off = 5), BLOCKED);
+	ck_assert_uint_eq(UNLOCK(.svid = 2), GRANTED);
+	ck_assert_uint_eq(serve_back(&r, DENIED), 5);
+	uint32_t st = DENIED;
+	for (int i = 0; i < 500 && st == DENIED; i++, usleep(10000))
+		st = LOCK(.svid = 1, .exclusive = true, .off = 5);
+	ck_assert_uint_eq(st, GRANTED);
+	/* Cancelled: the next in line is not held up. */
+	ck_assert_uint_eq(LOCK(.svid = 4, .block = true, .exclusive = true, .off = 5), BLOCKED);
+	ck_assert_uint_eq(CANCEL(.svid = 4, .block = true, .exclusive = true, .off = 5), GRANTED);
+	ck_assert_uint_eq(CANCEL(.svid = 4, .block = true, .exclusive = true, .off = 5), DENIED);
+	ck_assert_uint_eq(UNLOCK(.svid = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 5, .exclusive = true), GRANTED);
+	down();
+}
+END_TEST
+
+START_TEST(a_deadlock_is_told)
+{
+	up_granting();
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 0, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .exclusive = true, .off = 1, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 1, .block = true, .off = 1, .len = 1), BLOCKED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .off = 0, .len = 1), DEADLCK);
+	down();
+}
+END_TEST
+
+START_TEST(messages_are_answered_by_calls)
+{
+	static const uint32_t procs[] = {7, 6, 9, 8};
+	static const uint32_t stats[] = {GRANTED, GRANTED, GRANTED, DENIED};
+	struct xdr_in r;
+	const uint8_t *p;
+	uint32_t n, stat;
+	up_granting();
+	for (unsigned i = 0; i < ARRAY_LEN(procs); i++) {
+		r = nlm_call(procs[i], &(struct args){.exclusive = true, .len = 3}, false);
+		ck_assert_uint_eq(xdr_left(&r), 0);
+		ck_assert_uint_eq(serve_back(&r, 0), procs[i] + 5);
+		ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == 6 && xdr_u32(&r, &stat));
+		ck_assert_uint_eq(stat, stats[i]);
+	}
+	/* Who waits by a message is told by one, and answers by one. */
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true), GRANTED);
+	nlm_call(7, &(struct args){.svid = 2, .exclusive = true, .block = true}, false);
+	ck_assert_uint_eq(serve_back(&r, 0), 12);
+	ck_assert_uint_eq(UNLOCK(.svid = 1), GRANTED);
+	ck_assert_uint_eq(serve_back(&r, 0), 10);
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == 8);
+	uint8_t buf[64];
+	struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+	xdr_put_opaque(&x, p, 8);
+	xdr_put_u32(&x, DENIED);
+	call(100021, 4, 15, &x, false, &stat);
+	uint32_t st = DENIED;
+	for (int i = 0; i < 500 && st == DENIED; i++, usleep(10000))
+		st = LOCK(.svid = 1, .exclusive = true);
+	ck_assert_uint_eq(st, GRANTED);
+	down();
+}
+END_TEST
+
+static void put_notify(struct xdr_out *x, const char *name, uint32_t state)
+{
+	xdr_put_string(x, name);
+	xdr_put_u32(x, state);
+}
+
+START_TEST(a_client_that_was_restarted_loses_its_locks)
+{
+	uint8_t buf[64];
+	uint32_t accept;
+	up_granting();
+	ck_assert_uint_eq(LOCK(.exclusive = true, .state = 3), GRANTED);
+	struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+	put_notify(&x, "client", 5);
+	call(100024, 1, 6, &x, false, &accept);
+	ck_assert_uint_eq(LOCK(.name = "other", .exclusive = true), GRANTED);
+	ck_assert_uint_eq(UNLOCK(.name = "other"), GRANTED);
+	/* Told again of the same restart: what it locked since stays. */
+	ck_assert_uint_eq(LOCK(.exclusive = true, .state = 5), GRANTED);
+	call(100024, 1, 6, &x, false, &accept);
+	ck_assert_uint_eq(LOCK(.name = "other", .exclusive = true), DENIED);
+	/* The notice was lost, its number was not. */
+	ck_assert_uint_eq(LOCK(.svid = 7, .exclusive = true, .state = 7), GRANTED);
+	x = xdr_out_of(buf, sizeof(buf));
+	put_notify(&x, "client", 0);
+	call(100021, 4, 23, &x, true, &accept);
+	ck_assert_uint_eq(accept, 0);
+	ck_assert_uint_eq(LOCK(.name = "other", .exclusive = true), GRANTED);
+	down();
+}
+END_TEST
+
+START_TEST(after_a_restart_only_reclaims_are_granted)
+{
+	struct xdr_in r;
+	const uint8_t *p;
+	uint32_t n, state;
+	up();
+	ck_assert_uint_eq(LOCK(.reclaim = true), GRACE); /* what was kept is not known yet */
+	begin_count = 1;
+	nas_run(&nas, begin);
+	/* The old client is told, once. */
+	ck_assert_uint_eq(serve_back(&r, 0), 6);
+	ck_assert(xdr_opaque(&r, 1024, &p, &n) && n == 6 && !memcmp(p, "server", 6));
+	ck_assert(xdr_u32(&r, &state) && state == 7);
+	uint32_t st = LOCK(.svid = 1, .exclusive = true);
+	ck_assert(st == GRACE || st == GRANTED); /* a slow machine may be past it */
+	if (LOCK(.svid = 2, .exclusive = true, .reclaim = true) == GRANTED)
+		for (int i = 0; i < 100 && (st = TEST(.svid = 1)) == GRACE; i++)
+			usleep(50000);
+	down();
+	ck_assert_int_eq(kept_gone, 1);
+}
+END_TEST
+
+START_TEST(share_reservations_and_old_versions)
+{
+	uint8_t buf[512];
+	uint32_t accept;
+	up_granting();
+	static const struct {
+		const char *name;
+		uint32_t proc, mode, access, stat;
+	} rows[] = {{"a", 20, 2, 1, GRANTED}, {"b", 20, 0, 2, DENIED},	{"b", 20, 0, 1, GRANTED},
+		    {"a", 21, 0, 0, GRANTED}, {"b", 20, 0, 3, GRANTED}, {"a", 20, 2, 1, DENIED}};
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+		xdr_put_string(&x, "cookie");
+		xdr_put_string(&x, rows[i].name);
+		xdr_put_opaque(&x, handle, FH_SIZE);
+		xdr_put_string(&x, "oh");
+		xdr_put_u32(&x, rows[i].mode);
+		xdr_put_u32(&x, rows[i].access);
+		xdr_put_bool(&x, false);
+		struct xdr_in r = call(100021, i & 1 ? 3 : 4, rows[i].proc, &x, i & 1, &accept);
+		ck_assert_uint_eq(accept, 0);
+		ck_assert_msg(stat_of(r) == rows[i].stat, "row %u", i);
+	}
+	ck_assert_uint_eq(LOCK(.vers = 1, .exclusive = true, .off = 0xfffffff0u), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 1, .off = 1ull << 40, .len = 1), DENIED);
+	ck_assert_uint_eq(NLM(22, .svid = 1, .off = 3, .len = 1, .block = true), GRANTED);
+	ck_assert_uint_eq(NLM(22, .svid = 1, .off = 1ull << 40, .block = true), DENIED);
+	/* Offsets that 32 bits cannot say: as far as they go. */
+	ck_assert_uint_eq(LOCK(.svid = 3, .off = 100, .len = 1ull << 33), DENIED);
+	down();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("nlm");
+	TCase *c = tcase_create("nlm");
+	tcase_set_timeout(c, 60);
+	tcase_add_test(c, locks_conflict_between_owners_and_hosts);
+	tcase_add_test(c, errors_have_their_names);
+	tcase_add_test(c, a_waiting_client_is_called_back);
+	tcase_add_test(c, a_deadlock_is_told);
+	tcase_add_test(c, messages_are_answered_by_calls);
+	tcase_add_test(c, a_client_that_was_restarted_loses_its_locks);
+	tcase_add_test(c, after_a_restart_only_reclaims_are_granted);
+	tcase_add_test(c, share_reservations_and_old_versions);
+	suite_add_tcase(s, c);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
