@@ -33,3 +33,6 @@ tests_tools_nfs3_storm_LDADD = $(NFS_LIBS)
 noinst_PROGRAMS += tests/tools/nfs3_weave
 tests_tools_nfs3_weave_SOURCES = $(nfs3_fleet) tests/tools/nfs3_weave.c
 tests_tools_nfs3_weave_LDADD = $(NFS_LIBS)
+noinst_PROGRAMS += tests/tools/nlm_lock
+tests_tools_nlm_lock_SOURCES = $(nfs3_client) tests/tools/nlm_lock.c
+tests_tools_nlm_lock_LDADD = $(NFS_LIBS)
