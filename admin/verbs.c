@@ -346,6 +346,8 @@ const struct verb verb_table[] = {
     {"pool.set", VERB_CONTROLLER, 0, pool_set_args, "change a pool", NULL},
     {"pool.replace", VERB_CONTROLLER, VERB_LONG, pool_replace_args,
      "fill a disk in place of one that was lost", NULL},
+    {"pool.scrub", VERB_CONTROLLER, 0, name_only,
+     "read all of a pool in the background and make right what is bad or differs", NULL},
     {"pool.remove", VERB_CONTROLLER, 0, name_only, "remove an empty pool; its disks become blank",
      NULL},
     {"volume.create", VERB_CONTROLLER, VERB_LONG, volume_create_args, "make a volume", NULL},

@@ -21,6 +21,9 @@ static void put_work(struct admin_call *call, const struct core_pool *cp)
 	} else if (cp && cp->filling) {
 		pool_fill_progress(cp->pool, &done, &total);
 		admin_put_text(call, "work", "rebuild %u%%", percent(done, total));
+	} else if (cp && cp->scrubbing) {
+		pool_resync_progress(cp->pool, &done, &total);
+		admin_put_text(call, "work", "scrub %u%%", percent(done, total));
 	} else {
 		admin_put_text(call, "work", "%s", "");
 	}
@@ -216,6 +219,13 @@ static int verb_replace(struct admin_call *call, void *arg)
 	return rc;
 }
 
+static int verb_scrub(struct admin_call *call, void *arg)
+{
+	char why[CORE_WHY_LEN] = "";
+	int rc = core_pool_scrub(arg, core_admin_text(call, "name"), why);
+	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
 struct rate_change {
 	const char *name;
 	uint64_t rate;
@@ -258,6 +268,7 @@ int core_admin_pool(struct core *c, struct admin_server *s)
 	static const struct core_verb verbs[] = {
 	    {"pool.create", verb_create}, {"pool.list", verb_list},	  {"pool.show", verb_show},
 	    {"pool.remove", verb_remove}, {"pool.replace", verb_replace}, {"pool.set", verb_set},
+	    {"pool.scrub", verb_scrub},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

@@ -206,7 +206,8 @@ static void fill_task(void *arg)
 static void start(struct core_pool *cp)
 {
 	struct pool_place at;
-	if (cp->filling || cp->resyncing || cp->core->closing || !next_filling(cp, &at))
+	if (cp->filling || cp->resyncing || cp->scrubbing || cp->core->closing ||
+	    !next_filling(cp, &at))
 		return;
 	cp->filling = true;
 	atomic_fetch_add(&cp->users, 1);

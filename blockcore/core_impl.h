@@ -24,6 +24,7 @@ struct core_pool {
 	char why[160]; /* pool is NULL, or offline */
 	bool resyncing;
 	bool filling;	    /* a fill_task() is under way, or asked for */
+	bool scrubbing;	    /* a scrub_task() is under way */
 	bool sweeping;	    /* its write-intent map is */
 	bool removing;	    /* nothing new is to begin on it */
 	atomic_uint users;  /* tasks that will use it yet; it is freed after them */
@@ -91,6 +92,8 @@ void core_pool_free(struct core *c, struct core_pool *cp);
 void core_pool_lost(void *arg, struct pool *p);
 void core_meta_write_failed(void *arg, struct disk *d, int err);
 void core_pool_start_resync(struct core_pool *cp);
+/* Begins to look through all of the pool in the background. */
+int core_pool_scrub(struct core *c, const char *name, char *why);
 int core_attach(struct core *c, const Isthmus__Volume *mv);
 /* Waits. The disk of that path opened once more in place of what it was; NULL: it cannot be. */
 struct disk *core_disk_reopen(struct core *c, struct disk *d);

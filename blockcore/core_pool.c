@@ -183,6 +183,73 @@ void core_pool_start_resync(struct core_pool *cp)
 	}
 }
 
+/* ---- scrub ---- */
+
+static int scrub(struct core_pool *cp, uint64_t *ret_fixed)
+{
+	struct extent_map used;
+	struct pool_stats before, after;
+	int rc = core_pool_map(cp->core, cp->name, &used);
+	if (rc)
+		return rc;
+	pool_stats(cp->pool, &before);
+	rc = pool_scrub(cp->pool, used.used, used.n);
+	extent_map_fini(&used);
+	pool_stats(cp->pool, &after);
+	*ret_fixed = after.resync_fixed - before.resync_fixed;
+	return rc;
+}
+
+static void scrub_task(void *arg)
+{
+	struct core_pool *cp = arg;
+	uint64_t fixed = 0;
+	int rc = scrub(cp, &fixed);
+	if (rc == 0)
+		event_write(
+		    fixed ? LOG_L_WARN : LOG_L_NOTICE, "pool.scrub_done",
+		    "pool %s: all of it was read; %llu ranges were bad or differed and were "
+		    "made right",
+		    cp->name, (unsigned long long)fixed);
+	else if (rc != -ERR_SHUTDOWN)
+		event_write(LOG_L_ERROR, "pool.scrub_failed",
+			    "pool %s: the scrub ended early, after %llu ranges were made right: %s",
+			    cp->name, (unsigned long long)fixed, err_text(rc));
+	cp->scrubbing = false;
+	core_fill_resume(cp); /* what waited for it */
+	struct core *c = cp->core;
+	atomic_fetch_sub(&cp->users, 1);
+	core_background_done(c);
+}
+
+int core_pool_scrub(struct core *c, const char *name, char *why)
+{
+	struct core_pool *cp = core_pool_find(c, name);
+	if (!cp || !cp->pool || pool_state(cp->pool) == POOL_OFFLINE) {
+		snprintf(why, CORE_WHY_LEN,
+			 cp ? "pool '%.80s' is offline" : "there is no pool '%.80s'", name);
+		return cp ? -EIO : -ENOENT;
+	}
+	if (pool_copies(cp->pool) < 2) {
+		snprintf(why, CORE_WHY_LEN,
+			 "pool '%s' has one copy of everything: nothing to compare", name);
+		return -EINVAL;
+	}
+	if (cp->resyncing || cp->filling || cp->scrubbing) {
+		snprintf(why, CORE_WHY_LEN, "pool '%s' is at work already; see `isthmus pool list`",
+			 name);
+		return -EBUSY;
+	}
+	cp->scrubbing = true;
+	atomic_fetch_add(&cp->users, 1);
+	int rc = core_background(c, scrub_task, cp);
+	if (rc) {
+		cp->scrubbing = false;
+		atomic_fetch_sub(&cp->users, 1);
+	}
+	return rc;
+}
+
 /* ---- create ---- */
 
 struct pool_plan {
@@ -449,6 +516,7 @@ static int remove_pool(struct core *c, const char *name, char *why)
 			 name,
 			 cp->resyncing		   ? "its copies are being compared"
 			 : cp->filling		   ? "a disk is being filled"
+			 : cp->scrubbing	   ? "it is being scrubbed"
 			 : atomic_load(&cp->users) ? "a lost disk is being recorded"
 						   : "a volume is being made or removed");
 		return -EBUSY;

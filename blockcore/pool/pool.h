@@ -107,6 +107,13 @@ void pool_recorded(struct pool *p, uint64_t out_mask, int err);
  * stopped, or the error that ended it.
  */
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused);
+/*
+ * Waits, as a background task, while no resync is. Reads all that is used from every disk: what
+ * cannot be read is written anew from the rest, copies that differ are made equal (the first is
+ * taken for right: which one is, nobody can tell), parity is made right by the data. Counted in
+ * resync_fixed. Errors as of pool_resync(); -ERR_MEDIUM: something cannot be read from anywhere.
+ */
+int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused);
 void pool_resync_stop(struct pool *p);
 /* From before the pool is used until pool_resync() succeeded: reads are served as during it. */
 void pool_resync_need(struct pool *p);

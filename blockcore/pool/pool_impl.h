@@ -125,9 +125,9 @@ int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off
 void pool_suspect_row(struct pool *p, uint64_t row);
 /* Waits. Writes to a position that is FILLING what the row has there. */
 int pool_fill_row(struct pool *p, uint64_t row, unsigned position);
-/* Waits. Makes the parity of a row right by its data, where all of that can be read; counts what
- * was wrong. */
-int pool_sync_row(struct pool *p, uint64_t row, uint64_t *ret_fixed);
+/* Waits. Makes the parity of a row right by its data, where all of that can be read; mend: data
+ * that cannot be is decoded and written anew first. Counts what was wrong. */
+int pool_sync_row(struct pool *p, uint64_t row, bool mend, uint64_t *ret_fixed);
 
 extern const struct bdev_ops pool_io_ops, pool_parity_io_ops;
 

@@ -23,11 +23,26 @@ static uint64_t wrong_parity(struct stripe *s)
 	return wrong;
 }
 
-static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, uint64_t *fixed)
+/* Data that cannot be read is decoded and written anew; what had to be is in `loaded` then. */
+static int mend_data(struct stripe *s, uint64_t *fixed)
+{
+	int rc = stripe_load(s, stripe_data(s->p));
+	uint64_t mended = s->failed & stripe_data(s->p);
+	if (rc || !mended)
+		return rc;
+	rc = stripe_write(s, mended, NULL, BDEV_FUA);
+	*fixed += rc == 0;
+	return rc;
+}
+
+static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, bool mend,
+		      uint64_t *fixed)
 {
 	struct stripe s;
 	stripe_begin(&s, p, row, lo, len);
 	int rc = stripe_read(&s, stripe_all(p));
+	if (rc == 0 && mend)
+		rc = mend_data(&s, fixed);
 	/* What cannot be read can only be decoded by the parity there is: that stays as it is. */
 	if (rc == 0 && !(stripe_data(p) & ~s.loaded)) {
 		uint64_t wrong = wrong_parity(&s);
@@ -66,13 +81,13 @@ int pool_fill_row(struct pool *p, uint64_t row, unsigned position)
 	return rc;
 }
 
-int pool_sync_row(struct pool *p, uint64_t row, uint64_t *ret_fixed)
+int pool_sync_row(struct pool *p, uint64_t row, bool mend, uint64_t *ret_fixed)
 {
 	int rc = 0;
 	pool_lock_alone(&p->locks, 0, row * p->chunk);
 	for (uint32_t lo = 0, n; lo < p->chunk && rc == 0; lo += n) {
 		n = MIN(p->chunk - lo, STRIPE_SLICE);
-		rc = sync_slice(p, row, lo, n, ret_fixed);
+		rc = sync_slice(p, row, lo, n, mend, ret_fixed);
 	}
 	pool_unlock_alone(&p->locks, 0, row * p->chunk);
 	return rc;

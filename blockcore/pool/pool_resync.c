@@ -20,6 +20,7 @@
 
 struct resync {
 	struct pool *p;
+	bool scrub;		/* all of it, and blocks that cannot be read are mended */
 	uint8_t *truth, *other; /* POOL_REGION each */
 	uint64_t since;
 };
@@ -165,7 +166,7 @@ static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
 		n = MIN(off + len, ROUND_DOWN(at, bytes) + bytes) - at;
 		if (atomic_load(&p->resync_stop))
 			return -ERR_SHUTDOWN;
-		rc = pool_sync_row(p, at / bytes, &fixed);
+		rc = pool_sync_row(p, at / bytes, r->scrub, &fixed);
 		atomic_fetch_add(&p->resync_done, n);
 		pool_pace(p, n, &r->since);
 	}
@@ -194,26 +195,37 @@ static int count_part(void *arg, uint64_t off, uint64_t len)
 	return 0;
 }
 
-int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
+static int look_through(struct pool *p, const struct extent_run *used, size_t nused, bool scrub)
 {
 	CHECK(p, POOL_MAGIC);
-	struct resync r = {.p = p, .since = env_now_ns(p->env)};
+	struct resync r = {.p = p, .scrub = scrub, .since = env_now_ns(p->env)};
 	int rc = 0;
 	if (!p->intent)
 		return 0; /* there is one copy of everything */
 	atomic_store(&p->resync_total, 0);
 	atomic_store(&p->resync_done, 0);
-	pool_each_part(p, used, nused, false, count_part, &r);
+	pool_each_part(p, used, nused, scrub, count_part, &r);
 	if (posix_memalign((void **)&r.truth, 4096, POOL_REGION) ||
 	    posix_memalign((void **)&r.other, 4096, POOL_REGION))
 		rc = -ENOMEM;
 	if (rc == 0)
-		rc = pool_each_part(p, used, nused, false, sync_part, &r);
+		rc = pool_each_part(p, used, nused, scrub, sync_part, &r);
 	if (rc == 0)
 		rc = bdev_flush(&p->io);
 	free(r.truth);
 	free(r.other);
+	return rc;
+}
+
+int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
+{
+	int rc = look_through(p, used, nused, false);
 	if (rc == 0)
 		atomic_store(&p->resync_needed, false);
 	return rc;
+}
+
+int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused)
+{
+	return look_through(p, used, nused, true);
 }

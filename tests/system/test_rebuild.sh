@@ -22,7 +22,7 @@ within() { # SECONDS COMMAND...
 	return 1
 }
 pool_is() { demo_cli pool list | grep -q "^main *$1 "; }
-working() { demo_cli pool list | grep -q "^main .*rebuild"; }
+working() { demo_cli pool list | grep -qE "^main .*(rebuild|resync|scrub)"; }
 taken() { demo_cli event list | grep -q "spare_taken.*$1"; }
 idle() { ! working; }
 rebuilt() { within 30 pool_is online && within 5 idle || fail "$1"; }
@@ -57,6 +57,9 @@ for DEMO_LEVEL in raid10 raid5 raid6; do
 	within 10 demo_cli pool set main --rebuild-rate 0 || fail "the controller is not back"
 	rebuilt "the fill does not go on after a restart"
 
+	demo_cli pool scrub main
+	within 30 idle || fail "the scrub does not end"
+	demo_cli event list | grep -q "scrub_done.*main.* 0 ranges" || fail "the scrub says: $(demo_cli event list | grep scrub)"
 	demo_cli pool replace main "$(disk 0)" --force
 	rebuilt "a disk is not filled anew"
 	lose 2 degraded

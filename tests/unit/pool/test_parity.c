@@ -347,6 +347,52 @@ RIG_TEST(resync_makes_parity_right)
 	rig_close(r);
 }
 
+/* A scrub finds what nobody has read: bad blocks of data and parity, parity that is wrong. */
+static void scrubbed(struct rig *r, const char *level)
+{
+	struct extent_run used[] = {{0, 9}};
+	struct pool_stats st;
+	rig_junk = false;
+	rig_open(r, level, 4, 65536);
+	history(r, 60);
+	for (unsigned i = 0; i < 4; i++)
+		sim_disk_bad_range(r->sd[i], DISK_DATA_OFF + (i * 5 + 1) * 65536 + 4096, 4096);
+	pool_stats(r->p, &st);
+	uint64_t before = st.resync_fixed;
+	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+	pool_stats(r->p, &st);
+	ck_assert_uint_ge(st.resync_fixed, before + 4);
+	before = st.resync_fixed;
+	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+	pool_stats(r->p, &st);
+	ck_assert_uint_eq(st.resync_fixed, before);
+	if (r->p->parity) {
+		ck_assert_uint_eq(wrong_rows(r), 0);
+		memset(elem_bytes(r, 3, r->p->data), 0x42, 512);
+		sim_disk_bytes_changed(r->sd[stripe_position(r->p, 3, r->p->data)], DISK_DATA_OFF,
+				       MIB);
+		ck_assert_uint_eq(wrong_rows(r), 1);
+		ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+		ck_assert_uint_eq(wrong_rows(r), 0);
+	}
+	rig_close(r);
+}
+
+RIG_TEST(scrubbed_raid10)
+{
+	scrubbed(arg, "raid10");
+}
+
+RIG_TEST(scrubbed_raid5)
+{
+	scrubbed(arg, "raid5");
+}
+
+RIG_TEST(scrubbed_raid6)
+{
+	scrubbed(arg, "raid6");
+}
+
 /* Whole rows are written without reading anything. */
 RIG_TEST(full_rows_read_nothing)
 {
@@ -383,6 +429,9 @@ int main(void)
 	tcase_add_test(tc, silent_damage_is_healed_raid6);
 	tcase_add_test(tc, resync_makes_parity_right);
 	tcase_add_test(tc, full_rows_read_nothing);
+	tcase_add_test(tc, scrubbed_raid10);
+	tcase_add_test(tc, scrubbed_raid5);
+	tcase_add_test(tc, scrubbed_raid6);
 	tcase_add_loop_test(tc, disks_lost, 0, (int)ARRAY_LEN(losses));
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
