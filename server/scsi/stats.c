@@ -56,13 +56,21 @@ void lu_stats_free(struct lu_stats *l)
 
 /* ---- a command ---- */
 
+/* Loads and stores, no locked instruction: where threads share a shard, a count lost is a sample
+ * moved. */
 static bool in_sample(struct stats_shard *s)
 {
-	if (__builtin_expect(--s->until_sample != 0, 1))
-		return false;
-	s->seed = s->seed * 1664525u + 1013904223u;
-	s->until_sample = 1 + (s->seed >> 16) % (2 * STATS_SAMPLE - 1);
-	return true;
+	uint32_t left = atomic_load_explicit(&s->until_sample, memory_order_relaxed) - 1;
+	if (__builtin_expect(left == 0, 0)) {
+		uint32_t seed = atomic_load_explicit(&s->seed, memory_order_relaxed);
+		seed = seed * 1664525u + 1013904223u;
+		atomic_store_explicit(&s->seed, seed, memory_order_relaxed);
+		left = 1 + (seed >> 16) % (2 * STATS_SAMPLE - 1);
+		atomic_store_explicit(&s->until_sample, left, memory_order_relaxed);
+		return true;
+	}
+	atomic_store_explicit(&s->until_sample, left, memory_order_relaxed);
+	return false;
 }
 
 static uint64_t trace_clock(const struct scsi_cmd *c)

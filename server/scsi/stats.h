@@ -42,8 +42,8 @@ struct stats_shard {
 	struct stats_counts counts;
 	struct histogram stages[KINDS][SCSI_STAGES];
 	_Atomic uint64_t samples[KINDS];
-	uint32_t until_sample; /* commands */
-	uint32_t seed;
+	_Atomic uint32_t until_sample; /* commands */
+	_Atomic uint32_t seed;
 };
 struct lu_stats {
 	_Atomic(struct stats_shard *) shards[STATS_SHARDS];
