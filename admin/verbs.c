@@ -185,6 +185,11 @@ static const struct admin_arg fs_create_args[] = {
     {"head", 0, "the head that serves it (default: the only one, or the least busy)"},
     END,
 };
+static const struct admin_arg fs_grow_args[] = {
+    {"name", POS, "the file system"},
+    {"size", REQ | ADMIN_SIZE, "its new size; it only grows"},
+    END,
+};
 static const struct admin_arg fs_check_args[] = {
     {"name", POS_OPT, "the file system; its head verifies it while it stays mounted"},
     {"device", 0, "check this file or block device instead, unmounted, in this process"},
@@ -391,6 +396,8 @@ const struct verb verb_table[] = {
     {"fs.create", VERB_CONTROLLER, VERB_LONG, fs_create_args, "make a file system", NULL},
     {"fs.list", VERB_CONTROLLER, 0, no_args, "list file systems, who serves them, and their state",
      NULL},
+    {"fs.grow", VERB_CONTROLLER, 0, fs_grow_args,
+     "grow a file system and its volume while it is in use", NULL},
     {"fs.remove", VERB_CONTROLLER, 0, name_force, "remove a file system; its files are lost", NULL},
     {"fs.check", VERB_SUPERVISOR, VERB_LONG, fs_check_args, "verify a file system", NULL},
     {"fs.verify", VERB_HEAD, VERB_LONG | VERB_HIDDEN, fs_verify_args,

@@ -1,5 +1,5 @@
 /*
- * fs.create, fs.list, fs.remove. A file system is a volume and a record that
+ * fs.create, fs.list, fs.grow, fs.remove. A file system is a volume and a record that
  * names the head that serves it; the head formats and mounts it when it is told of the record.
  */
 #include "blockcore/core_admin.h"
@@ -277,6 +277,39 @@ static int verb_list(struct admin_call *call, void *arg)
 	return 0;
 }
 
+/* The volume grows, then the head that serves it has the file system follow. */
+static int verb_grow(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const char *name = core_admin_text(call, "name");
+	const Isthmus__FileSystem *f = fs_find(am, name);
+	const Isthmus__Volume *v = f ? meta_volume_by_id(am, f->volume_id) : NULL;
+	char why[CORE_WHY_LEN] = "", volume[64], head[64], text[CORE_WHY_LEN] = "";
+	uint64_t size;
+	int rc = admin_arg_size(call, "size", &size);
+	if (rc)
+		return rc == -ENOENT ? admin_error(call, -EINVAL, "give --size", "how large?") : rc;
+	if (!v) {
+		snprintf(why, sizeof(why), "there is no file system '%.80s'; see `isthmus fs list`",
+			 name);
+		return core_admin_fail(call, -ENOENT, why);
+	}
+	snprintf(volume, sizeof(volume), "%s", v->name);
+	snprintf(head, sizeof(head), "%s", f->head);
+	rc = core_volume_extend(c, volume, size, why);
+	if (rc)
+		return core_admin_fail(call, rc, why);
+	rc = core_admin_wait_head(c, call, head, name, text);
+	if (rc) {
+		snprintf(why, sizeof(why),
+			 "volume '%s' has grown, the file system not yet: head '%s': %.60s", volume,
+			 head, text[0] ? text : err_text(rc));
+		return core_admin_fail(call, rc, why);
+	}
+	return 0;
+}
+
 /* With its exports when forced. */
 static int change_remove_fs_and_exports(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
@@ -338,6 +371,7 @@ int core_admin_fs(struct core *c, struct admin_server *s)
 	static const struct core_verb verbs[] = {
 	    {"fs.create", verb_create},
 	    {"fs.list", verb_list},
+	    {"fs.grow", verb_grow},
 	    {"fs.remove", verb_remove},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));

@@ -34,7 +34,7 @@ struct head_fs {
 	bool formatted, wanted;
 	struct bdev *bdev;
 	struct fs *fs; /* NULL: not mounted */
-	int code;      /* why not */
+	int code;      /* why not, or why it does not grow */
 	char text[160];
 	uint64_t since_ns; /* mounted, real time */
 };

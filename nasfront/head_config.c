@@ -1,6 +1,7 @@
 /*
  * Applying the configuration that the controller sends: file systems are formatted when they are
- * new, mounted, and unmounted when they are no longer ours; then exports follow.
+ * new, mounted, grown with their volumes, and unmounted when they are no longer ours; then exports
+ * follow.
  *
  * The controller is told for each file system how it went. What could not be mounted is tried
  * again every RETRY_NS; clients are answered "ask again" meanwhile.
@@ -178,6 +179,41 @@ static void fs_open(struct head *h, struct head_fs *f)
 		 (unsigned long long)((env_now_ns(h->env) - start) / NS_PER_MS));
 }
 
+/* ---- growing ---- */
+
+/* The volume's size now. */
+static int volume_size_now(struct head *h, struct head_fs *f)
+{
+	struct bdev *again;
+	int rc = channel_volume_open(h->channel, f->volume_id, &again);
+	if (rc)
+		return rc;
+	if (again->size > f->bdev->size)
+		__atomic_store_n(&f->bdev->size, again->size, __ATOMIC_RELAXED);
+	bdev_close(again);
+	return 0;
+}
+
+/* A mounted file system grows with its volume. */
+static void fs_follow(struct head *h, struct head_fs *f)
+{
+	uint64_t added = 0;
+	const char *what = "its volume's size is not known";
+	int rc = volume_size_now(h, f);
+	if (rc == 0) {
+		what = "cannot grow";
+		rc = fs_grow(f->fs, &added);
+	}
+	if (added)
+		log_info("head: grown fs=%s bytes=%llu", f->name, (unsigned long long)added);
+	if (rc) {
+		fs_failed(f, rc, what);
+	} else {
+		f->code = 0;
+		f->text[0] = '\0';
+	}
+}
+
 static void fs_want(struct head *h, const Isthmus__NasFs *w)
 {
 	struct head_fs *f = fs_find(h, w->id);
@@ -199,6 +235,8 @@ static void fs_want(struct head *h, const Isthmus__NasFs *w)
 		fs_failed(f, rc, "cannot be served");
 	else if (!f->fs && !h->stopping)
 		fs_open(h, f);
+	if (rc == 0 && f->fs && !h->stopping)
+		fs_follow(h, f);
 }
 
 /* ---- the whole ---- */
@@ -234,7 +272,7 @@ static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
 	for (size_t i = 0; i < cfg->n_filesystems; i++)
 		fs_want(h, cfg->filesystems[i]);
 	TAILQ_FOREACH (f, &h->filesystems, link)
-		whole = whole && f->fs;
+		whole = whole && f->fs && !f->code;
 	return whole;
 }
 
@@ -280,7 +318,7 @@ static void answer_fill(struct head *h, const Isthmus__NasConfig *cfg,
 			break;
 		isthmus__nas_fs_state__init(s);
 		s->name = strdup(f->name);
-		s->code = f->fs ? 0 : f->code;
+		s->code = f->code;
 		s->text = strdup(f->text);
 		ret->filesystems[ret->n_filesystems++] = s;
 	}

@@ -89,6 +89,11 @@ int fs_unmount(struct fs *fs);
 /* Drops the mount without writing (the device is gone or fenced). Never waits. */
 void fs_abandon(struct fs *fs);
 
+/* Takes what the device has grown by, while in use. Waits until that is stable; a crash before
+ * leaves the old size. -EBUSY while fs_verify() looks. A file system can grow to four times its
+ * size at mkfs, at least to 2 TiB. */
+int fs_grow(struct fs *fs, uint64_t *ret_added);
+
 struct fs_statfs {
 	uint64_t total_bytes, free_bytes, avail_bytes;
 	uint64_t total_files, free_files;

@@ -513,6 +513,7 @@ struct fs {
 	struct fs_read_part *free_parts;
 	struct write_ctx *free_wctx;
 
+	bool growing;
 	bool quota_off;	   /* nothing is counted: a repair counts anew, or the records are lost */
 	bool quota_silent; /* limits do not hold */
 	bool reaping;
@@ -533,5 +534,8 @@ void watch_inode(struct fs *fs, uint64_t ino);
 int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct fs_opts *o,
 	      bool reap);
 int super_read(struct env *env, struct bdev *dev, uint8_t *sb);
+void super_take(struct fs *fs, const uint8_t *d);
+/* grow.c: the AG_META maps of an empty group, not sealed. */
+void group_maps(struct fs *fs, uint64_t ag, uint8_t *d);
 
 #endif

@@ -5,7 +5,7 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
 	nasfront/fs/checkpoint.c \
 	nasfront/fs/dir.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
-	nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
+	nasfront/fs/grow.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
 	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
 	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \

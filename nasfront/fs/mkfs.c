@@ -7,6 +7,7 @@
 
 #define JOURNAL_MIN 1282	    /* blocks: headers and several batches */
 #define JOURNAL_MAX (256 * 256 + 2) /* 256 MiB */
+#define SUMMARY_MIN 64
 #define RUN	    256
 
 struct maker {
@@ -26,7 +27,9 @@ static int layout(struct maker *m)
 		journal = MIN(fs->blocks / 32, (uint64_t)JOURNAL_MAX);
 	fs->journal_blocks = MAX(journal, (uint64_t)JOURNAL_MIN);
 	fs->summary_start = SUMMARY_START;
-	fs->summary_blocks = fs->blocks / AG_BLOCKS / SUM_PER_BLOCK + 1;
+	/* Room to grow fourfold, at least to 2 TiB. */
+	fs->summary_blocks =
+	    MAX(4 * (fs->blocks / AG_BLOCKS / SUM_PER_BLOCK + 1), (uint64_t)SUMMARY_MIN);
 	fs->journal_start = fs->summary_start + fs->summary_blocks;
 	fs->ag_start = fs->journal_start + fs->journal_blocks;
 	if (fs->journal_blocks >= fs->blocks || fs->ag_start + AG_MIN * 4 > fs->blocks)
@@ -100,12 +103,9 @@ static int write_groups(struct maker *m)
 	struct fs *fs = &m->fs;
 	for (uint64_t ag = 0; ag < fs->ag_count; ag++) {
 		uint8_t *d = m->buf;
-		memset(d, 0, AG_META * BS);
-		for (unsigned k = 0; k < AG_META; k++)
-			block_header(fs, d + k * BS, ag_first(fs, ag) + k, BT_BITMAP + k, 0);
-		d[H_SIZE] = ag ? 0x07 : 0x0f;
-		for (uint32_t i = ag_size(fs, ag); i < AG_BLOCKS; i++)
-			d[H_SIZE + i / 8] |= (uint8_t)(1 << (i % 8));
+		group_maps(fs, ag, d);
+		if (!ag)
+			d[H_SIZE] |= 0x08;
 		if (!ag)
 			d[BS + H_SIZE] = 0x08;
 		for (unsigned k = 0; k < AG_META; k++)

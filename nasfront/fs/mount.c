@@ -57,14 +57,15 @@ int super_read(struct env *env, struct bdev *dev, uint8_t *d)
 	uint64_t n = dev->size / BS;
 	if (n < AG_MIN)
 		return -ERR_CORRUPT;
-	const uint64_t places[] = {0, SB_COPY_BLOCK, n - 1};
 	int rc = 0;
-	for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
-		rc = super_at(dev, places[i], d);
+	/* The last copy is in the device's last block, or before what is too little for a group. */
+	for (unsigned i = 0; i < 2 + AG_MIN; i++) {
+		uint64_t at = i < 2 ? i * SB_COPY_BLOCK : n - (i - 1);
+		rc = super_at(dev, at, d);
 		if (!rc && i)
 			event_write(LOG_L_WARN, "fs.superblock",
 				    "%s: superblock damaged, copy in block %" PRIu64 " used",
-				    dev->name, places[i]);
+				    dev->name, at);
 		if (!rc || rc == -ERR_VERSION)
 			return rc;
 	}
@@ -72,7 +73,7 @@ int super_read(struct env *env, struct bdev *dev, uint8_t *d)
 	return rc;
 }
 
-static void super_take(struct fs *fs, const uint8_t *d)
+void super_take(struct fs *fs, const uint8_t *d)
 {
 	memcpy(fs->uuid, d + H_UUID, 16);
 	memcpy(fs->hash_key, d + SB_HASH_KEY, 16);
@@ -152,15 +153,20 @@ static int fs_memory(struct fs *fs, const struct fs_opts *o)
 	int rc = meta_init(fs, o ? o->metadata_memory : 0);
 	if (rc)
 		return rc;
-	fs->ags = calloc(fs->ag_count, sizeof(*fs->ags));
 	fs->summary = calloc(fs->summary_blocks, sizeof(*fs->summary));
-	if (!fs->ags || !fs->summary || posix_memalign((void **)&fs->bounce, BS, BOUNCE))
+	if (!fs->summary || posix_memalign((void **)&fs->bounce, BS, BOUNCE))
 		return -ENOMEM;
 	return journal_init(fs);
 }
 
+/* After the replay, which may have found that it grew. */
 static int summary_load(struct fs *fs)
 {
+	fs->ags = calloc(fs->ag_count, sizeof(*fs->ags));
+	if (!fs->ags)
+		return -ENOMEM;
+	if (fs->blocks > fs->dev->size / BS)
+		return -ERR_CORRUPT;
 	for (uint64_t i = 0; i < fs->summary_blocks; i++) {
 		int rc = meta_load(fs, fs->summary_start + i, BT_SUMMARY, &fs->summary[i]);
 		if (rc)

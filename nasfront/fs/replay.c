@@ -56,7 +56,23 @@ static bool block_may_be_logged(const struct fs *fs, uint64_t block, unsigned ty
 	if (type == BT_BITMAP || type == BT_INODE_MAP || type == BT_INODE_FREE)
 		return block >= fs->ag_start && block < fs->blocks &&
 		       (block - fs->ag_start) % AG_BLOCKS == type - BT_BITMAP;
+	if (type == BT_SUPER)
+		return block == 0 || block == SB_COPY_BLOCK;
 	return type >= BT_INODES && type < BT_LAST && block_is_data(fs, block);
+}
+
+/* It grew: what follows may be beyond the old end. */
+static int super_grown(struct fs *fs, const uint8_t *d)
+{
+	uint64_t start = fs->ag_start;
+	if (le64_get(d + SB_AG_START) != start || le64_get(d + SB_BLOCKS) > fs->dev->size / BS ||
+	    le64_get(d + SB_JOURNAL_START) != fs->journal_start ||
+	    le64_get(d + SB_JOURNAL_BLOCKS) != fs->journal_blocks ||
+	    le64_get(d + SB_SUMMARY_BLOCKS) != fs->summary_blocks ||
+	    le64_get(d + SB_AG_COUNT) > fs->summary_blocks * SUM_PER_BLOCK)
+		return -ERR_CORRUPT;
+	super_take(fs, d);
+	return 0;
 }
 
 static void mark_dirty(struct fs *fs, struct buf *b, uint64_t pos)
@@ -104,6 +120,8 @@ static int item_apply(struct fs *fs, uint64_t pos, uint64_t block, unsigned off,
 	memcpy(b->data + off, bytes, len);
 	b->owner = le64_get(b->data + H_OWNER);
 	mark_dirty(fs, b, pos);
+	if (type == BT_SUPER)
+		return super_grown(fs, b->data);
 	return 0;
 }
 

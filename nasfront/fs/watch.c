@@ -18,7 +18,7 @@ struct verify_watch {
 
 int watch_start(struct fs *fs)
 {
-	if (fs->watch)
+	if (fs->watch || fs->growing)
 		return -EBUSY;
 	struct verify_watch *w = calloc(1, sizeof(*w));
 	if (!w)

@@ -9,8 +9,10 @@
  */
 #include "tests/unit/fs/model.h"
 #include "nasfront/fs/impl.h"
+#include "runtime/check.h"
 
 #define WORKERS_MAX 4
+#define GROWN_SIZE  (200 << 20)
 
 struct worker {
 	struct crash *crash;
@@ -23,9 +25,11 @@ struct crash {
 	struct world w;
 	uint64_t seed, rnd;
 	int workers, running;
-	bool mixed;   /* unstable writes too */
-	bool kill;    /* the process dies, not the power */
-	bool unknown; /* the disk tells no identity of its memory */
+	bool mixed;	/* unstable writes too */
+	bool kill;	/* the process dies, not the power */
+	bool unknown;	/* the disk tells no identity of its memory */
+	bool grows;	/* while they work */
+	uint64_t grown; /* bytes it has for sure */
 	struct worker worker[WORKERS_MAX];
 	const char *when;
 };
@@ -87,9 +91,32 @@ static void worker_task(void *arg)
 	c->running--;
 }
 
+/* Inside the group it has, to exactly its end, into others, and almost into one more. */
+static void grow_task(void *arg)
+{
+	struct crash *c = arg;
+	const uint64_t sizes[] = {40 << 20, (c->w.fs->ag_start + AG_BLOCKS + 1) * BS, 150 << 20,
+				  GROWN_SIZE};
+	for (unsigned i = 0; i < ARRAY_LEN(sizes) && !sim_power_is_off(c->w.sim); i++) {
+		struct fs_statfs st;
+		uint64_t added;
+		env_sleep_ns(sim_env(c->w.sim), rnd(c, 20) * NS_PER_MS);
+		c->w.dev->size = sizes[i];
+		int rc = fs_grow(c->w.fs, &added);
+		if (sim_power_is_off(c->w.sim))
+			break;
+		ck_assert_int_eq(rc, 0);
+		ck_assert_uint_gt(added, 0);
+		ck_assert_int_eq(fs_statfs(c->w.fs, &st), 0);
+		c->grown = st.total_bytes;
+	}
+	c->running--;
+}
+
 static void start_task(void *arg)
 {
 	struct crash *c = arg;
+	c->w.dev->size = 32 << 20;
 	world_mkfs(&c->w);
 	world_mount_mem(&c->w, rnd(c, 2) ? 1 : 0);
 	for (int i = 0; i < c->workers; i++) {
@@ -113,6 +140,10 @@ static void crash_task(void *arg)
 	c->running = c->workers;
 	for (int i = 0; i < c->workers; i++)
 		ck_assert_int_eq(task_start(worker_task, &c->worker[i]), 0);
+	if (c->grows) {
+		c->running++;
+		ck_assert_int_eq(task_start(grow_task, c), 0);
+	}
 	while (c->running)
 		env_sleep_ns(sim_env(c->w.sim), NS_PER_MS);
 	fs_abandon(c->w.fs);
@@ -150,6 +181,9 @@ static void look_task(void *arg)
 		ck_abort_msg("seed %llu %s: check says %d", (unsigned long long)c->seed, c->when,
 			     rc);
 	world_mount(&c->w);
+	struct fs_statfs st;
+	ck_assert_int_eq(fs_statfs(c->w.fs, &st), 0);
+	ck_assert_uint_ge(st.total_bytes, c->grown);
 	for (int i = 0; i < c->workers; i++) {
 		const char *d = worker_differs(&c->worker[i], c->w.fs);
 		if (d)
@@ -194,9 +228,10 @@ static void outcome(struct crash *c, enum sim_loss how, uint64_t n, const char *
 
 static void crash_start(struct crash *c)
 {
-	world_new(&c->w, c->seed, 32 << 20);
-	memset(sim_disk_bytes(c->w.disk), M_NEVER, 32 << 20);
-	sim_disk_bytes_changed(c->w.disk, 0, 32 << 20);
+	uint64_t size = c->grows ? GROWN_SIZE : 32 << 20;
+	world_new(&c->w, c->seed, size);
+	memset(sim_disk_bytes(c->w.disk), M_NEVER, size);
+	sim_disk_bytes_changed(c->w.disk, 0, size);
 	if (!c->unknown)
 		sim_disk_memory_known(c->w.disk);
 	ck_assert_int_eq(sim_run(c->w.sim, start_task, c), 0);
@@ -210,7 +245,8 @@ static void crash_free(struct crash *c)
 	free(c);
 }
 
-static void crash_at(uint64_t seed, int workers, bool mixed, bool unknown, uint64_t most)
+static void crash_at(uint64_t seed, int workers, bool mixed, bool unknown, uint64_t most,
+		     bool grows)
 {
 	struct crash *c = calloc(1, sizeof(*c));
 	c->seed = seed;
@@ -218,6 +254,7 @@ static void crash_at(uint64_t seed, int workers, bool mixed, bool unknown, uint6
 	c->workers = workers;
 	c->mixed = mixed;
 	c->unknown = unknown;
+	c->grows = grows;
 	crash_start(c);
 	sim_power_off_at_write(c->w.sim, 1 + rnd(c, most));
 	ck_assert_int_eq(sim_run(c->w.sim, crash_task, c), 0);
@@ -484,31 +521,37 @@ END_TEST
 
 START_TEST(one_worker_all_stable)
 {
-	crash_at(1000 + (uint64_t)_i, 1, false, false, 300);
+	crash_at(1000 + (uint64_t)_i, 1, false, false, 300, false);
 }
 END_TEST
 
 START_TEST(four_workers_all_stable)
 {
-	crash_at(2000 + (uint64_t)_i, 4, false, _i % 2, 1000);
+	crash_at(2000 + (uint64_t)_i, 4, false, _i % 2, 1000, false);
 }
 END_TEST
 
 START_TEST(three_workers_unstable_too)
 {
-	crash_at(3000 + (uint64_t)_i, 3, true, false, 1000);
+	crash_at(3000 + (uint64_t)_i, 3, true, false, 1000, false);
 }
 END_TEST
 
 START_TEST(long_runs_with_checkpoints)
 {
-	crash_at(4000 + (uint64_t)_i, 4, true, false, 6000);
+	crash_at(4000 + (uint64_t)_i, 4, true, false, 6000, false);
 }
 END_TEST
 
 START_TEST(unstable_with_memory_unknown)
 {
-	crash_at(3500 + (uint64_t)_i, 3, true, true, 1000);
+	crash_at(3500 + (uint64_t)_i, 3, true, true, 1000, false);
+}
+END_TEST
+
+START_TEST(grows_while_in_use)
+{
+	crash_at(7000 + (uint64_t)_i, 1 + _i % 3, true, false, 40 + (uint64_t)_i * 40 % 400, true);
 }
 END_TEST
 
@@ -538,6 +581,7 @@ int main(void)
 	tcase_add_loop_test(t, three_workers_unstable_too, 0, n);
 	tcase_add_loop_test(t, long_runs_with_checkpoints, 0, n / 2);
 	tcase_add_loop_test(t, unstable_with_memory_unknown, 0, n / 2);
+	tcase_add_loop_test(t, grows_while_in_use, 0, n);
 	suite_add_tcase(s, t);
 	t = tcase_create("kill");
 	tcase_set_timeout(t, 600);

@@ -253,6 +253,58 @@ START_TEST(what_is_written_together_lies_together)
 }
 END_TEST
 
+/* ---- growing ---- */
+
+static void grow_task(void *arg)
+{
+	struct world *d = arg;
+	struct fs_statfs was, st;
+	struct fs_fid f;
+	uint64_t added;
+	static char p[1 << 20];
+	d->dev->size = 64 << 20;
+	world_mkfs(d);
+	world_mount(d);
+	ck_assert_int_eq(fs_statfs(d->fs, &was), 0);
+	ck_assert_int_eq(fs_grow(d->fs, &added), 0);
+	ck_assert_uint_eq(added, 0);
+	ck_assert_int_eq(make_file(d->fs, &root_fid, "f", &f), 0);
+	uint64_t off = 0;
+	while (!put(d->fs, &f, off, p, sizeof(p), FS_WRITE_UNSTABLE))
+		off += sizeof(p);
+	ck_assert_uint_lt(off, 64 << 20);
+	d->dev->size = 400 << 20;
+	ck_assert_int_eq(fs_grow(d->fs, &added), 0);
+	ck_assert_uint_eq(added, (400 - 64) << 20);
+	ck_assert_int_eq(fs_statfs(d->fs, &st), 0);
+	ck_assert_uint_gt(st.total_bytes, was.total_bytes + (330 << 20));
+	ck_assert_uint_gt(st.avail_bytes, 330 << 20);
+	for (; off < 380 << 20; off += sizeof(p))
+		ck_assert_int_eq(put(d->fs, &f, off, p, sizeof(p), FS_WRITE_UNSTABLE), 0);
+	world_unmount(d);
+	world_check(d);
+	world_mount(d); /* a little more is too little for a group */
+	ck_assert_int_eq(fs_grow(d->fs, &added), 0);
+	ck_assert_uint_eq(added, 0);
+	world_unmount(d);
+	/* The first superblock goes: a copy holds the new size. */
+	memset(sim_disk_bytes(d->disk), 0, BS);
+	sim_disk_bytes_changed(d->disk, 0, BS);
+	world_mount(d);
+	ck_assert_int_eq(fs_statfs(d->fs, &was), 0);
+	ck_assert_uint_eq(was.total_bytes, st.total_bytes);
+	world_unmount(d);
+}
+
+START_TEST(grows_with_its_device)
+{
+	struct world disk;
+	world_new(&disk, 31, 400 << 20);
+	ck_assert_int_eq(sim_run(disk.sim, grow_task, &disk), 0);
+	world_free(&disk);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_space");
@@ -263,6 +315,7 @@ int main(void)
 	tcase_add_test(t, inodes_share_blocks_beyond_a_full_group);
 	tcase_add_test(t, a_directory_of_100000_names);
 	tcase_add_test(t, what_is_written_together_lies_together);
+	tcase_add_test(t, grows_with_its_device);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
