@@ -534,6 +534,7 @@ void watch_inode(struct fs *fs, uint64_t ino);
 int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct fs_opts *o,
 	      bool reap);
 int super_read(struct env *env, struct bdev *dev, uint8_t *sb);
+bool super_sound(const uint8_t *sb, uint64_t dev_blocks);
 void super_take(struct fs *fs, const uint8_t *d);
 /* grow.c: the AG_META maps of an empty group, not sealed. */
 void group_maps(struct fs *fs, uint64_t ag, uint8_t *d);

@@ -11,7 +11,7 @@
 
 /* ---- superblock ---- */
 
-static bool super_sound(const uint8_t *d, uint64_t dev_blocks)
+bool super_sound(const uint8_t *d, uint64_t dev_blocks)
 {
 	uint64_t blocks = le64_get(d + SB_BLOCKS), ss = le64_get(d + SB_SUMMARY_START),
 		 sn = le64_get(d + SB_SUMMARY_BLOCKS), js = le64_get(d + SB_JOURNAL_START),

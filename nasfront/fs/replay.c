@@ -64,12 +64,9 @@ static bool block_may_be_logged(const struct fs *fs, uint64_t block, unsigned ty
 /* It grew: what follows may be beyond the old end. */
 static int super_grown(struct fs *fs, const uint8_t *d)
 {
-	uint64_t start = fs->ag_start;
-	if (le64_get(d + SB_AG_START) != start || le64_get(d + SB_BLOCKS) > fs->dev->size / BS ||
+	if (!super_sound(d, fs->dev->size / BS) ||
 	    le64_get(d + SB_JOURNAL_START) != fs->journal_start ||
-	    le64_get(d + SB_JOURNAL_BLOCKS) != fs->journal_blocks ||
-	    le64_get(d + SB_SUMMARY_BLOCKS) != fs->summary_blocks ||
-	    le64_get(d + SB_AG_COUNT) > fs->summary_blocks * SUM_PER_BLOCK)
+	    le64_get(d + SB_JOURNAL_BLOCKS) != fs->journal_blocks)
 		return -ERR_CORRUPT;
 	super_take(fs, d);
 	return 0;
