@@ -68,7 +68,8 @@ struct head {
 	bool udp;      /* MOUNT, NLM and NSM answer over UDP too */
 	bool up;       /* in service: the first configuration was applied */
 	bool stopping; /* SIGTERM */
-	bool locking;  /* the lock manager knows what was kept of it */
+	bool locking;  /* the lock manager has begun */
+	bool kept;     /* and knows what was kept of it */
 	bool fenced;
 
 	struct task_mutex config_lock; /* one configuration at a time */

@@ -138,7 +138,7 @@ static void monitored_take(struct head *h)
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
-	h->locking = true;
+	h->locking = h->kept = true;
 	nlm_begin(h->nlm, state, list, list ? n : 0, !list || !kept);
 	free(list);
 }
@@ -147,12 +147,10 @@ static void monitored_take(struct head *h)
  */
 static void locking_begin(struct head *h, bool configured)
 {
+	if (h->piv && !h->kept)
+		monitored_take(h);
 	if (h->locking)
 		return;
-	if (h->piv) {
-		monitored_take(h);
-		return;
-	}
 	h->locking = true;
 	event_write(
 	    LOG_L_WARN, "nlm.not_kept",

@@ -82,12 +82,15 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
 	       bool unsure)
 {
 	CHECK(n, NLM_MAGIC);
-	if (n->ready)
-		return;
 	uint64_t now = env_now_ns(n->o.env);
-	n->ready = true;
+	struct nlm_client *c;
+	/* Late: who got locks meanwhile is not kept yet. */
+	TAILQ_FOREACH (c, &n->clients, link)
+		c->monitored = false;
 	n->state = state;
-	n->grace_end = count || unsure ? now + n->o.grace_ns : now;
+	if (!n->ready || count || unsure)
+		n->grace_end = count || unsure ? now + n->o.grace_ns : now;
+	n->ready = true;
 	for (unsigned i = 0; i < count; i++) {
 		struct nsm_peer *p = calloc(1, sizeof(*p));
 		if (!p)

@@ -45,7 +45,7 @@ int nlm_serve(struct nlm *n, struct rpc_server *s);
 /*
  * What was kept is known now: the state number of this incarnation (odd) and whom to tell. Until
  * then every lock is answered with "grace period". Without anybody to tell the period ends at once,
- * unless `unsure`: what was kept could not be read.
+ * unless `unsure`: what was kept could not be read. May be called again, when it was found late.
  */
 struct nlm_monitored {
 	char name[NLM_NAME_MAX + 1], address[64];

@@ -112,7 +112,7 @@ struct nlm {
 	uint64_t grace_end;
 	uint64_t cookie;
 	struct rpc_out *out;
-	unsigned tasks;
+	unsigned tasks, notifiers;
 	struct waitq ended, wake;
 	struct nsm_peers peers;
 	unsigned npeers;

@@ -118,15 +118,19 @@ static void notify_task(void *arg)
 		}
 	}
 	waitq_wake_all(&n->wake);
+	n->notifiers--;
 	nlm_task_end(n);
 }
 
 void nsm_start(struct nlm *n)
 {
-	for (unsigned i = 0; i < MIN(n->npeers, NSM_NOTIFY_TASKS); i++) {
+	waitq_wake_all(&n->wake);
+	for (unsigned i = n->notifiers; i < MIN(n->npeers, NSM_NOTIFY_TASKS); i++) {
 		n->tasks++;
+		n->notifiers++;
 		if (task_start_on(reactor_sched(n->o.reactor), notify_task, n)) {
 			n->tasks--;
+			n->notifiers--;
 			log_warn("nsm: no memory to tell clients of the restart");
 			return;
 		}
