@@ -104,7 +104,7 @@ static int wipe(struct admin_call *call, struct core *c)
 	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
 	if (cp && cp->pool &&
 	    (pool_disk_in(cp->pool, (unsigned)position) ||
-	     pool_filling(cp->pool, (unsigned)position)))
+	     pool_filling(cp->pool, (unsigned)position) || mp->disks[position]->filling))
 		return admin_error(call, -EBUSY, "remove the pool first",
 				   "disk '%s' is in use by pool '%s'", path, mp->name);
 	if (core_disk_spare(c, d))

@@ -246,6 +246,12 @@ int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
 	return rc;
 }
 
+/* It may have been wiped since, and be another's. */
+static bool is_disk(const Isthmus__PoolDisk *pd, const struct disk *d)
+{
+	return memcmp(pd->uuid.data, disk_label(d)->disk_uuid, 16) == 0;
+}
+
 /* A spare that is there and fits; NULL: none. */
 static struct disk *pick_spare(struct core_pool *cp)
 {
@@ -269,7 +275,8 @@ static void resume(struct core_pool *cp)
 		if (!mp || pool_disk_in(cp->pool, i) || pool_filling(cp->pool, i))
 			continue;
 		struct disk *own = pool_disk(cp->pool, i);
-		if (mp->disks[i]->filling && own && disk_state(own) == DISK_ONLINE) {
+		if (mp->disks[i]->filling && own && disk_state(own) == DISK_ONLINE &&
+		    is_disk(mp->disks[i], own)) {
 			pool_fill_begin(cp->pool, i, own); /* begun before a restart */
 		} else if ((spare = pick_spare(cp))) {
 			event_write(LOG_L_NOTICE, "pool.spare_taken",

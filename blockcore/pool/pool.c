@@ -297,10 +297,11 @@ static int drop_position(struct pool *p, unsigned position, const char *why)
 int pool_drop(struct pool *p, struct disk *d, const char *why)
 {
 	CHECK(p, POOL_MAGIC);
+	unsigned at = p->ndisks; /* a place it had before may still name it */
 	for (unsigned i = 0; i < p->ndisks; i++)
-		if (p->disks[i] == d)
-			return drop_position(p, i, why);
-	return -ENOENT;
+		if (p->disks[i] == d && (at == p->ndisks || pool_writable(p, i)))
+			at = i;
+	return at < p->ndisks ? drop_position(p, at, why) : -ENOENT;
 }
 
 bool pool_disk_error(int rc)

@@ -30,6 +30,8 @@ int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
 		return -ENOSPC;
 	pthread_mutex_lock(&p->lock);
 	bool free = position < p->ndisks && !pool_writable(p, position);
+	for (unsigned i = 0; i < p->ndisks; i++) /* one disk, one place */
+		free = free && !(atomic_load(&p->disks[i]) == d && pool_writable(p, i));
 	if (free) {
 		atomic_store(&p->disks[position], d);
 		atomic_store(&p->filled[position], 0);

@@ -50,9 +50,12 @@ for DEMO_LEVEL in raid10 raid5 raid6; do
 	demo_cli pool set main --rebuild-rate 20M
 	! demo_cli pool replace main "$(disk 3)" "$(disk 5)" 2>"$DEMO_DIR/out" || fail "a disk in use was replaced"
 	grep -q -- --force "$DEMO_DIR/out" || fail "no word of --force: $(cat "$DEMO_DIR/out")"
+	! demo_cli pool replace main "$(disk 3)" "$(disk 9)" --force 2>/dev/null || fail "there is no disk9"
+	pool_is online || fail "a disk was taken out for one that does not exist"
 	lose 3 degraded
 	demo_cli pool replace main "$(disk 3)" "$(disk 5)"
 	working || fail "nothing is being filled"
+	! demo_cli disk wipe "$(disk 5)" --force 2>/dev/null || fail "a disk being filled was wiped"
 	kill -9 "$(demo_pid controller-a)"
 	within 10 demo_cli pool set main --rebuild-rate 0 || fail "the controller is not back"
 	rebuilt "the fill does not go on after a restart"

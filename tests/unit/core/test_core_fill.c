@@ -211,6 +211,54 @@ RIG_TEST(replaced_beside_a_spare)
 	close_and_check(r, v, 2);
 }
 
+/* A disk that was to be filled goes on after a restart, once the resync is over; wiped and given to
+ * another place meanwhile, it is not filled for both. */
+RIG_TEST(one_disk_one_place)
+{
+	struct rig *r = arg;
+	char why[CORE_WHY_LEN] = "";
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid6", 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[0], "test"), 0);
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[2], "test"), 0);
+	write_all(v, 2);
+	pool_set_rate(cp->pool, 1 * MIB);
+	task_mutex_lock(&r->core->disks_lock);
+	ck_assert_int_eq(core_fill_onto(&(struct pool_place){cp, 0}, r->core->disks[4], why), 0);
+	task_mutex_unlock(&r->core->disks_lock);
+	env_sleep_ns(sim_env(r->sim), NS_PER_S);
+	core_volume_put(v);
+	rig_close(r);
+	rig_open_ok(r);
+	cp = core_pool_find(r->core, "p");
+	v = core_volume_get_by_name(r->core, "v");
+	pool_set_rate(cp->pool, 1 * MIB);
+	ck_assert(pool_filling(cp->pool, 0));
+	ck_assert_int_eq(pool_fill_begin(cp->pool, 2, r->core->disks[4]), -EBUSY);
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[4], "test"), 0);
+	ck_assert(!pool_filling(cp->pool, 0));
+	while (cp->filling)
+		env_sleep_ns(sim_env(r->sim), 10 * NS_PER_MS);
+	ck_assert_int_eq(disk_wipe(r->core->disks[4]), 0);
+	task_mutex_lock(&r->core->disks_lock);
+	pool_set_rate(cp->pool, 0);
+	ck_assert_int_eq(core_fill_onto(&(struct pool_place){cp, 2}, r->core->disks[4], why), 0);
+	task_mutex_unlock(&r->core->disks_lock);
+	core_fill_resume(cp);
+	ck_assert(!pool_filling(cp->pool, 0));
+	/* what is dropped is the place it has, not the one it had */
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[4], "test"), 0);
+	ck_assert(!pool_filling(cp->pool, 2));
+	while (cp->filling)
+		env_sleep_ns(sim_env(r->sim), 10 * NS_PER_MS);
+	check_all(r, v, 2);
+	core_volume_put(v);
+	rig_close(r);
+}
+
 struct maker {
 	struct rig *r;
 	const char *name;
@@ -255,6 +303,7 @@ int main(void)
 	tcase_add_test(tc, spares_raid6);
 	tcase_add_test(tc, two_lost_at_once);
 	tcase_add_test(tc, replaced_beside_a_spare);
+	tcase_add_test(tc, one_disk_one_place);
 	tcase_add_test(tc, two_pools_of_the_same_disks);
 	tcase_add_test(tc, restarts_raid10);
 	tcase_add_test(tc, restarts_raid5);
