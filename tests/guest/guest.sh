@@ -5,6 +5,8 @@
 #                         Prints the console; returns the script's exit status.
 #   GUEST_HOST_COMMAND    runs on the host for each connection the guest makes to 10.0.2.100:9,
 #                         which is its input and output
+#   GUEST_NETDEV          another network than QEMU's own (then 10.0.2.2 is to be made by the caller)
+#   guest_console         the file its console goes to while it runs
 #
 # The initramfs holds busybox, modprobe's modules and the programs of GUEST_PROGRAMS
 # with their libraries, all from Debian packages.
@@ -14,6 +16,7 @@ GUEST_PROGRAMS="/usr/sbin/iscsistart /usr/sbin/mkfs.ext4 /sbin/mount.nfs"
 
 export PATH=$PATH:/usr/sbin:/sbin
 guest_cache=$top/build/guest
+guest_console=$guest_cache/console.$$
 
 guest_kernel() { # fetches and unpacks the kernel package once
 	[ -e "$guest_cache/kernel/ready" ] && return
@@ -70,7 +73,7 @@ guest_root() { # ROOT: everything but the script
 }
 
 guest_run() { # SCRIPT
-	local root image=$guest_cache/initramfs.$$ log=$guest_cache/console.$$ status
+	local root image=$guest_cache/initramfs.$$ log=$guest_console status
 	guest_kernel || { echo "cannot fetch a kernel package" >&2; return 1; }
 	root=$(mktemp -d "$guest_cache/root.XXXXXX")
 	guest_root "$root"
@@ -80,7 +83,7 @@ guest_run() { # SCRIPT
 	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 -m 1024 \
 		-kernel "$guest_cache"/kernel/boot/vmlinuz-* -initrd "$image" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on" \
-		-netdev "user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}" -device virtio-net-pci,netdev=n0 \
+		-netdev "${GUEST_NETDEV:-user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}}" -device virtio-net-pci,netdev=n0 \
 		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1
 	tr -d '\r' <"$log"
 	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS //p' | tail -1)

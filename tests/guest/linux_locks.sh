@@ -1,0 +1,61 @@
+# Runs inside the guest (busybox sh). nfs_port and export are set above it. Lines "HOST …" on the console
+# are for the host, which answers by making the file of that name in the export.
+fail() { echo "FAILED: $*"; cat /tmp/*.log 2>/dev/null; exit 1; }
+step() { echo "-- $*"; }
+host() { # NAME: the host does its part
+	local i=0
+	echo "HOST $1"
+	while [ ! -e "/mnt/a/$1" ]; do
+		i=$((i + 1))
+		[ $i -lt 600 ] || fail "the host did not answer $1"
+		sleep 0.5
+	done
+}
+free() { flock -n "$1" true; }
+
+step "rpcbind and statd"
+chmod 755 / # rpcbind leaves root and reads /etc
+hostname guest
+mkdir -p /run/rpcbind /var/lib/nfs/sm /var/lib/nfs/sm.bak /mnt/a /mnt/b
+[ -e /var/run ] || ln -s /run /var/run
+printf 'root:x:0:0::/:/bin/sh\n_rpc:x:101:65534::/run/rpcbind:/bin/sh\nstatd:x:0:0::/var/lib/nfs:/bin/sh\n' >/etc/passwd
+printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
+printf '127.0.0.1 localhost\n10.0.2.15 guest\n' >/etc/hosts
+touch /var/lib/nfs/state
+chown 101 /run/rpcbind
+rpcbind -w 2>/tmp/rpcbind.log || fail rpcbind
+rpc.statd -F -d --no-notify 2>/tmp/statd.log &
+sleep 2
+o=vers=3,proto=tcp,port=$nfs_port,nosharecache,actimeo=0
+mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" || fail "first mount"
+mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" || fail "second mount"
+
+step "a lock of one mount is seen by the other"
+echo x >/mnt/a/f
+exec 5>>/mnt/a/f
+flock -n 5 || fail "a free lock"
+free /mnt/b/f && fail "the lock of another was granted"
+host seen
+step "who waits gets it when the other unlocks"
+(flock 6 && echo got >/tmp/got && sleep 2) 6>>/mnt/b/f &
+waiter=$!
+sleep 3
+[ -e /tmp/got ] && fail "granted while another held it"
+flock -u 5
+wait $waiter || fail "the wait ended without the lock"
+[ -e /tmp/got ] || fail "not granted"
+step "who gives up waiting leaves nothing"
+flock -n 5 || fail "locked again"
+flock -w 2 /mnt/b/f true && fail "granted while another held it"
+flock -u 5
+free /mnt/b/f || fail "a cancelled lock is held"
+step "locks are reclaimed after the head was killed"
+flock -n 5 || fail "locked a third time"
+host reclaimed
+free /mnt/b/f && fail "the reclaimed lock was granted to another"
+flock -u 5
+free /mnt/b/f || fail "the reclaimed lock was not given up"
+exec 5>&-
+umount /mnt/a && umount /mnt/b || fail umount
+echo "all passed"
+exit 0
