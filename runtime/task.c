@@ -38,6 +38,7 @@
 #ifdef TASK_ASAN
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef TASK_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -153,6 +154,9 @@ static void task_destroy(struct task *t)
 	if (t->fiber)
 		__tsan_destroy_fiber(t->fiber);
 #endif
+#ifdef TASK_ASAN
+	__lsan_unregister_root_region(t->stack, t->stack_size);
+#endif
 	munmap(t->map, t->map_size);
 	free(t);
 }
@@ -189,6 +193,10 @@ static struct task *task_create(struct sched *s)
 	}
 	mprotect(t->map, page, PROT_NONE);
 	t->stack = (char *)t->map + page;
+#ifdef TASK_ASAN
+	/* What only a waiting task knows of is no leak. */
+	__lsan_register_root_region(t->stack, t->stack_size);
+#endif
 #ifdef TASK_TSAN
 	t->fiber = __tsan_create_fiber(0);
 #endif
