@@ -117,6 +117,11 @@ int bdev_check(struct bdev *b, char *why)
 	return b->ops->check ? b->ops->check(b, why) : 0;
 }
 
+int bdev_claim(struct bdev *b, bool want)
+{
+	return b->ops->claim ? b->ops->claim(b, want) : 0;
+}
+
 void bdev_close(struct bdev *b)
 {
 	if (b)

@@ -56,6 +56,10 @@ struct bdev_ops {
 	/* Optional. Is it still what was opened? Short system calls, no I/O. 0, or -ENODEV and
 	 * a clause in `why` (BDEV_WHY_LEN): "its file was removed". */
 	int (*check)(struct bdev *b, char *why);
+	/* Optional. Never waits. Exclusive use of the device for the process, until close() or
+	 * until the process has ended and the last of its I/O with it. 0; -EBUSY: another has it.
+	 */
+	int (*claim)(struct bdev *b, bool want);
 	/* Required. Nothing may be in flight. */
 	void (*close)(struct bdev *b);
 };
@@ -88,6 +92,8 @@ void bdev_ref_put(struct bdev *b, struct bdev_ref *ref);
 void bdev_prefetch(struct bdev *b, uint64_t off, uint64_t len);
 /* 0 where the device cannot tell. */
 int bdev_check(struct bdev *b, char *why);
+/* 0 where the device knows no claims. want false: gives it up. */
+int bdev_claim(struct bdev *b, bool want);
 void bdev_close(struct bdev *b);
 
 /* Sum of the lengths. */

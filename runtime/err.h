@@ -20,6 +20,7 @@ enum {
 	ERR_FOREIGN,	   /* the disk or volume belongs to something else */
 	ERR_DEGRADED,	   /* refused because redundancy is not whole */
 	ERR_MISCOMPARE,	   /* data compared and differed */
+	ERR_NOT_OWNER,	   /* another controller is in charge of the volume: ask there */
 	ERR_LAST
 };
 

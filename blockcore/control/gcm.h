@@ -1,0 +1,89 @@
+/*
+ * Global control memory: which controller owns which pool, under which epoch,
+ * who lives, and who may change the array metadata. Read without locks, changed
+ * only here. See doc/duplex.md.
+ *
+ * On one host it is a segment shared by the controllers (gcm_shared.c), which outlives them all.
+ * Every change is one compare-and-swap of a 64-bit word, so a controller that dies or is stopped at
+ * any instruction leaves nothing locked or half done.
+ */
+#ifndef ISTHMUS_BLOCKCORE_GCM_H
+#define ISTHMUS_BLOCKCORE_GCM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct env;
+struct gcm;
+
+#define GCM_CONTROLLERS 64
+#define GCM_POOLS	256
+#define GCM_NOBODY	0xff
+
+/* A pool's ownership as one word. */
+struct gcm_owner {
+	uint64_t epoch;	    /* of this ownership; only grows; 0: nobody ever owned it */
+	uint8_t controller; /* index; GCM_NOBODY */
+	/* Every acknowledged write that is not on the disks is in the partner's mirror area too.
+	 * The owner clears it before it acknowledges the first write that is not. */
+	bool mirrored;
+	bool moving; /* the owner is giving it to its partner: nothing new begins */
+};
+
+struct gcm_ops {
+	/* Required. Lock-free, any thread. false: the pool is not in the map. */
+	bool (*owner)(struct gcm *g, const uint8_t pool[16], struct gcm_owner *ret);
+	/* Required. May wait (between hosts). 0; -ERR_EPOCH_STALE: the word was not `was`, and
+	 * nothing changed (*was is what it is). Enters the pool when was->epoch is 0. */
+	int (*set_owner)(struct gcm *g, const uint8_t pool[16], struct gcm_owner *was,
+			 const struct gcm_owner *now);
+	/* Required. May wait. Takes the right to change the array metadata: 0; -EBUSY while a
+	 * living controller has it. ret_seq: sequence of the last change that came through. */
+	int (*meta_lock)(struct gcm *g, uint64_t *ret_seq);
+	void (*meta_unlock)(struct gcm *g, uint64_t seq);
+	void (*close)(struct gcm *g);
+};
+
+struct gcm {
+	const struct gcm_ops *ops;
+	uint8_t self; /* index of this controller */
+};
+
+/* The pool's owner is this controller, and it has not begun to give it away. Lock-free. */
+bool gcm_owns(struct gcm *g, const uint8_t pool[16]);
+
+/* ---- on one host ---- */
+
+#define GCM_MAGIC   "ISTHCTRL"
+#define GCM_VERSION 1
+
+/* Bytes of the segment. A segment of zeros is formatted by whoever opens it first. */
+size_t gcm_shared_size(void);
+
+enum gcm_state { GCM_DOWN, GCM_STARTING, GCM_UP, GCM_LEAVING };
+
+/*
+ * Joins as `name` (an index is given by name, and kept). incarnation: random, of this start.
+ * -ERR_VERSION, -ERR_CORRUPT: the segment is not ours (event); -EBUSY: a living process has joined
+ * under that name.
+ */
+int gcm_shared_open(struct gcm **ret, struct env *env, void *segment, size_t size, const char *name,
+		    uint64_t incarnation);
+void gcm_set_state(struct gcm *g, enum gcm_state s);
+/* What is known of a controller; false: no such index. */
+struct gcm_controller {
+	char name[32];
+	enum gcm_state state;
+	uint64_t incarnation;
+	int32_t pid;
+	uint64_t pid_started; /* from /proc, so that a number used again is noticed */
+	uint64_t beat_ns;     /* last heartbeat */
+};
+bool gcm_controller(struct gcm *g, uint8_t index, struct gcm_controller *ret);
+int gcm_index(struct gcm *g, const char *name); /* -ENOENT */
+void gcm_beat(struct gcm *g);
+/* The partner was fenced or has left: what it holds (the right to the metadata) is free. */
+void gcm_forget(struct gcm *g, uint8_t index);
+
+#endif

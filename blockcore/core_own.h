@@ -1,0 +1,62 @@
+/*
+ * Ownership of pools, and with them of their volumes, by the controllers of a
+ * cluster (doc/duplex.md). A pool's owner alone assembles it, writes its disks, keeps its volumes'
+ * pages and carries out commands for them. Elsewhere its volumes are there too, without a medium:
+ * every volume_*() call gives -ERR_NOT_OWNER.
+ *
+ * A controller without a partner owns all pools (no control memory: core_duplex NULL).
+ */
+#ifndef ISTHMUS_BLOCKCORE_CORE_OWN_H
+#define ISTHMUS_BLOCKCORE_CORE_OWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "blockcore/control/gcm.h"
+#include "blockcore/mirror/mirror.h"
+
+struct core;
+struct link;
+struct volume;
+
+/* What a core of a duplex cluster has besides (core_opts.duplex). */
+struct core_duplex {
+	struct gcm *gcm;
+	const char *partner; /* its name */
+	unsigned mirror_share;
+	bool lone_write_through; /* without the partner: acknowledge when it is on the disks */
+	bool give_back;		 /* hand pools back to a partner that has returned */
+};
+
+/* Where a volume's commands are carried out. Lock-free, any thread. */
+enum core_place { CORE_HERE, CORE_PARTNER, CORE_MOVING, CORE_NOWHERE };
+enum core_place core_volume_place(const struct volume *v);
+/* Epoch of the ownership under which a volume is here; what was begun under another is void. */
+uint64_t core_volume_owner_epoch(const struct volume *v);
+
+/*
+ * fn(arg, volume) runs on the core's reactor, in a task, after a volume has come here, gone to the
+ * partner, or began to move: ALUA, forwarded commands and channels follow it. It must not wait.
+ */
+struct core_own_watch;
+int core_own_watch(struct core *c, void (*fn)(void *arg, struct volume *v), void *arg,
+		   struct core_own_watch **ret);
+void core_own_unwatch(struct core *c, struct core_own_watch *w);
+
+/* Waits until the volume is somewhere (not CORE_MOVING), at most timeout_ns. */
+int core_volume_settle(struct volume *v, uint64_t timeout_ns);
+
+/* The link to the partner, NULL without one; set by the controller's main before core_open(). */
+struct link *core_link(struct core *c);
+
+/* All wait; on the owner reactor of the core. */
+
+/* The partner's hello has come: mirroring begins; it owns what it owns. */
+int core_partner_up(struct core *c, struct link *l, const void *hello);
+/* The partner has ended (died), or cannot be heard: then it is fenced first. Takes its pools over
+ * where the control memory says that this controller has all it needs. */
+int core_partner_down(struct core *c, struct link *l, bool died);
+/* Gives a pool to the partner under load (SET TARGET PORT GROUPS, `pool move`, handing back). why:
+ * CORE_WHY_LEN bytes, a sentence for the admin on failure. */
+int core_pool_give(struct core *c, const char *pool, char *why);
+
+#endif
