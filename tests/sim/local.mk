@@ -1,6 +1,11 @@
 noinst_LIBRARIES += libsim.a
-libsim_a_SOURCES = tests/sim/history.c tests/sim/history.h tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h
+libsim_a_SOURCES = tests/sim/history.c tests/sim/history.h tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h tests/sim/sim_node.c tests/sim/sim_node.h tests/sim/sim_world.h
 SIM_LIBS = libsim.a
+
+check_PROGRAMS += tests/unit/sim/test_node
+tests_unit_sim_test_node_SOURCES = tests/unit/sim/test_node.c
+tests_unit_sim_test_node_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_sim_test_node_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/sim/test_sim
 tests_unit_sim_test_sim_SOURCES = tests/unit/sim/test_sim.c

@@ -11,6 +11,7 @@
  */
 #include "tests/sim/sim_env.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_world.h"
 #include "runtime/check.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -48,11 +49,22 @@ struct sim_disk {
 	struct waitq stuck;
 };
 
+/* A handle. Of a node that has died it lives on until its last call has ended, as the kernel's
+ * does. */
 struct sim_bdev {
 	struct bdev b;
 	LIST_ENTRY(sim_bdev) link;
 	struct sim_disk *disk;
+	struct sim_node *node; /* NULL: the world's */
+	uint64_t life;
+	unsigned calls; /* under way */
+	bool claimed;
 };
+
+static bool handle_dead(const struct sim_bdev *h)
+{
+	return h->node && (sim_node_dead(h->node) || sim_node_life(h->node) != h->life);
+}
 
 void sim_power_init(struct sim_power *p)
 {
@@ -75,18 +87,19 @@ static bool chance(struct sim_disk *d, unsigned ppm)
 	return ppm && sim_random_below(d->sim, 1000000) < ppm;
 }
 
-/* Waits the disk's latency. -EIO when the power is off or the disk dead, then or before. */
-static int disk_wait(struct sim_disk *d)
+/* Waits the disk's latency. -EIO when the power is off, the disk dead, or the handle's process,
+ * then or before. */
+static int disk_wait(struct sim_disk *d, const struct sim_bdev *h)
 {
 	struct sim_power *p = sim_power(d->sim);
-	if (p->off || d->faults.dead)
+	if (p->off || d->faults.dead || handle_dead(h))
 		return -EIO;
 	uint64_t span = d->faults.latency_max_ns - d->faults.latency_min_ns;
 	env_sleep_ns(sim_env(d->sim),
 		     d->faults.latency_min_ns + sim_random_below(d->sim, span + 1));
-	while (d->faults.stuck && !p->off)
+	while (d->faults.stuck && !p->off && !handle_dead(h))
 		waitq_wait(&d->stuck);
-	return p->off || d->faults.dead ? -EIO : 0;
+	return p->off || d->faults.dead || handle_dead(h) ? -EIO : 0;
 }
 
 static bool range_bad(struct sim_disk *d, uint64_t off, uint64_t len)
@@ -116,9 +129,10 @@ static void range_heal(struct sim_disk *d, uint64_t off, uint64_t len)
 	}
 }
 
-static int disk_readv(struct sim_disk *d, const struct iovec *iov, int iovcnt, uint64_t off)
+static int disk_readv(struct sim_disk *d, const struct sim_bdev *h, const struct iovec *iov,
+		      int iovcnt, uint64_t off)
 {
-	int rc = disk_wait(d);
+	int rc = disk_wait(d, h);
 	if (rc)
 		return rc;
 	size_t len = iov_bytes(iov, iovcnt);
@@ -153,19 +167,28 @@ static struct sim_write *write_record(struct sim_disk *d, const struct iovec *io
 	return w;
 }
 
-static int disk_writev(struct sim_disk *d, const struct iovec *iov, int iovcnt, uint64_t off,
-		       bool fua)
+static uint32_t survives(struct sim *s, const struct sim_write *w, enum sim_loss how, uint64_t n,
+			 size_t index);
+
+static int disk_writev(struct sim_disk *d, const struct sim_bdev *h, const struct iovec *iov,
+		       int iovcnt, uint64_t off, bool fua)
 {
 	struct sim_power *p = sim_power(d->sim);
-	if (p->off || d->faults.dead)
+	if (p->off || d->faults.dead || handle_dead(h))
 		return -EIO;
 	p->issued++;
 	struct sim_write *w = write_record(d, iov, iovcnt, off, fua);
 	if (p->off_at && p->issued >= p->off_at)
 		sim_power_off(d->sim);
+	int rc = disk_wait(d, h);
+	bool died = handle_dead(h) && !d->faults.dead;
+	if (died) { /* it was with the kernel: done, in part, or not */
+		w->len = survives(d->sim, w, SIM_KILL, 0, 0);
+		w->fua = false;
+		rc = w->len ? 0 : -EIO;
+	}
 	uint32_t len = w->len;
-	int rc = disk_wait(d);
-	if (rc == 0 && chance(d, d->faults.write_error_ppm))
+	if (rc == 0 && !died && chance(d, d->faults.write_error_ppm))
 		rc = -EIO;
 	if (p->off)
 		return -EIO; /* w is part of the frozen state now */
@@ -178,10 +201,10 @@ static int disk_writev(struct sim_disk *d, const struct iovec *iov, int iovcnt, 
 	d->stats.writes++;
 	d->stats.write_bytes += len;
 	range_heal(d, off, len);
-	return 0;
+	return died ? -EIO : 0;
 }
 
-static int disk_flush(struct sim_disk *d)
+static int disk_flush(struct sim_disk *d, const struct sim_bdev *h)
 {
 	struct sim_power *p = sim_power(d->sim);
 	struct sim_write *w, *tmp;
@@ -200,7 +223,7 @@ static int disk_flush(struct sim_disk *d)
 			seqs[n++] = w->seq;
 		}
 	}
-	int rc = disk_wait(d);
+	int rc = disk_wait(d, h);
 	if (rc == 0 && chance(d, d->faults.flush_error_ppm))
 		rc = -EIO;
 	if (rc == 0) {
@@ -223,37 +246,48 @@ static int disk_flush(struct sim_disk *d)
 
 /* ---- bdev ops: a disk with its twin, if any ---- */
 
-static struct sim_disk *disk_of(struct bdev *b)
+static struct sim_bdev *begin(struct bdev *b)
 {
-	return container_of(b, struct sim_bdev, b)->disk;
+	struct sim_bdev *h = container_of(b, struct sim_bdev, b);
+	h->calls++;
+	return h;
+}
+
+static int end(struct sim_bdev *h, int rc)
+{
+	h->calls--;
+	return rc;
 }
 
 static int sim_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
-	struct sim_disk *d = disk_of(b);
-	int rc = disk_readv(d, iov, iovcnt, off);
+	struct sim_bdev *h = begin(b);
+	struct sim_disk *d = h->disk;
+	int rc = disk_readv(d, h, iov, iovcnt, off);
 	if (rc && d->twin)
-		rc = disk_readv(d->twin, iov, iovcnt, off);
-	return rc;
+		rc = disk_readv(d->twin, h, iov, iovcnt, off);
+	return end(h, rc);
 }
 
 static int sim_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
 		      unsigned flags)
 {
-	struct sim_disk *d = disk_of(b);
-	int rc = disk_writev(d, iov, iovcnt, off, flags & BDEV_FUA);
+	struct sim_bdev *h = begin(b);
+	struct sim_disk *d = h->disk;
+	int rc = disk_writev(d, h, iov, iovcnt, off, flags & BDEV_FUA);
 	if (rc == 0 && d->twin)
-		rc = disk_writev(d->twin, iov, iovcnt, off, flags & BDEV_FUA);
-	return rc;
+		rc = disk_writev(d->twin, h, iov, iovcnt, off, flags & BDEV_FUA);
+	return end(h, rc);
 }
 
 static int sim_flush(struct bdev *b)
 {
-	struct sim_disk *d = disk_of(b);
-	int rc = disk_flush(d);
+	struct sim_bdev *h = begin(b);
+	struct sim_disk *d = h->disk;
+	int rc = disk_flush(d, h);
 	if (rc == 0 && d->twin)
-		rc = disk_flush(d->twin);
-	return rc;
+		rc = disk_flush(d->twin, h);
+	return end(h, rc);
 }
 
 static int sim_discard(struct bdev *b, uint64_t off, uint64_t len)
@@ -275,11 +309,22 @@ static int sim_discard(struct bdev *b, uint64_t off, uint64_t len)
 
 static int sim_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
 {
-	struct sim_disk *d = disk_of(b);
+	struct sim_bdev *h = begin(b);
+	struct sim_disk *d = copy == 1 ? h->disk->twin : h->disk;
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	if (copy == 1)
-		d = d->twin;
-	return copy > 1 || !d ? -ENOENT : disk_readv(d, &iov, 1, off);
+	return end(h, copy > 1 || !d ? -ENOENT : disk_readv(d, h, &iov, 1, off));
+}
+
+/* Whoever died keeps its claim while a call of its is with the kernel. */
+static int sim_claim(struct bdev *b, bool want)
+{
+	struct sim_bdev *h = container_of(b, struct sim_bdev, b), *o;
+	if (want)
+		LIST_FOREACH (o, &h->disk->opened, link)
+			if (o != h && o->claimed && (!handle_dead(o) || o->calls > 0))
+				return -EBUSY;
+	h->claimed = want;
+	return 0;
 }
 
 static void sim_close(struct bdev *b)
@@ -295,6 +340,7 @@ static const struct bdev_ops sim_disk_ops = {
     .flush = sim_flush,
     .discard = sim_discard,
     .read_copy = sim_read_copy,
+    .claim = sim_claim,
     .close = sim_close,
 };
 
@@ -352,9 +398,16 @@ struct sim_disk *sim_disk_find(struct sim *s, const char *path)
 
 struct bdev *sim_disk_open(struct sim_disk *d)
 {
+	return sim_disk_open_by(d, NULL);
+}
+
+struct bdev *sim_disk_open_by(struct sim_disk *d, struct sim_node *n)
+{
 	struct sim_bdev *sb = calloc(1, sizeof(*sb));
 	ASSERT(sb);
 	sb->disk = d;
+	sb->node = n;
+	sb->life = n ? sim_node_life(n) : 0;
 	sb->b.ops = &sim_disk_ops;
 	sb->b.size = d->size;
 	sb->b.block_size = SECTOR;
@@ -363,6 +416,13 @@ struct bdev *sim_disk_open(struct sim_disk *d)
 	sb->b.memory_id = d->memory_id;
 	LIST_INSERT_HEAD(&d->opened, sb, link);
 	return &sb->b;
+}
+
+void sim_disks_wake(struct sim *s)
+{
+	struct sim_disk *d;
+	TAILQ_FOREACH (d, sim_disks(s), link)
+		waitq_wake_all(&d->stuck);
 }
 
 static void memory_set(struct sim_disk *d, uint64_t id)
@@ -505,14 +565,12 @@ static void frozen_drop(struct sim *s)
 void sim_power_off(struct sim *s)
 {
 	struct sim_power *p = sim_power(s);
-	struct sim_disk *d;
 	if (p->off)
 		return;
 	p->off = true;
 	p->off_at = 0;
 	frozen_drop(s);
-	TAILQ_FOREACH (d, sim_disks(s), link)
-		waitq_wake_all(&d->stuck);
+	sim_disks_wake(s);
 }
 
 /* Completed writes are as they were, unflushed; those in flight end one way or another. */

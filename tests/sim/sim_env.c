@@ -1,30 +1,33 @@
 /*
- * The simulated world (tests/sim/sim_env.h): an event heap on virtual time
- * under one task scheduler, and the power switch.
+ * The simulated world (tests/sim/sim_env.h): an event heap on virtual time, the task schedulers of
+ * its nodes and of the world outside them, and the power switch.
  */
 #include "tests/sim/sim_env.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_world.h"
 #include "runtime/check.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HELD ((size_t)-1)
 
 struct sim_event {
 	uint64_t at, seq;
 	void (*fn)(void *arg);
 	void *arg;
 	struct env_timer *timer; /* NULL for the simulator's own */
+	struct sim_node *node;	 /* whose timer it is; NULL: the world's */
 	size_t pos;
-};
-
-struct sim_env {
-	struct env env;
-	struct sim *sim;
+	TAILQ_ENTRY(sim_event) held; /* its node is stopped */
 };
 
 struct sim {
 	struct sim_env env;
 	struct sched *sched;
+	struct sim_nodes nodes;
+	unsigned nnodes;
+	struct sim_memories memories;
 	uint64_t now, seq;
 	uint64_t rng[2];
 	struct sim_event **heap;
@@ -87,11 +90,8 @@ static void heap_down(struct sim *s, struct sim_event *e)
 	heap_place(s, e, i);
 }
 
-static struct sim_event *event_add(struct sim *s, uint64_t after, void (*fn)(void *), void *arg)
+static void heap_add(struct sim *s, struct sim_event *e)
 {
-	struct sim_event *e = calloc(1, sizeof(*e));
-	ASSERT(e);
-	*e = (struct sim_event){.at = s->now + after, .seq = s->seq++, .fn = fn, .arg = arg};
 	if (s->nheap == s->heap_cap) {
 		s->heap_cap = s->heap_cap ? 2 * s->heap_cap : 64;
 		s->heap = realloc(s->heap, s->heap_cap * sizeof(*s->heap));
@@ -99,6 +99,18 @@ static struct sim_event *event_add(struct sim *s, uint64_t after, void (*fn)(voi
 	}
 	heap_place(s, e, s->nheap++);
 	heap_up(s, e);
+}
+
+static struct sim_event *event_add(struct sim *s, uint64_t after, void (*fn)(void *), void *arg)
+{
+	struct sim_event *e = calloc(1, sizeof(*e));
+	ASSERT(e);
+	*e = (struct sim_event){.at = s->now + after,
+				.seq = s->seq++,
+				.fn = fn,
+				.arg = arg,
+				.node = sim_node_current(s)};
+	heap_add(s, e);
 	return e;
 }
 
@@ -125,6 +137,28 @@ struct sim_disks *sim_disks(struct sim *s)
 struct sim_power *sim_power(struct sim *s)
 {
 	return &s->power;
+}
+
+struct sim_nodes *sim_nodes(struct sim *s)
+{
+	return &s->nodes;
+}
+
+struct sim_memories *sim_memories(struct sim *s)
+{
+	return &s->memories;
+}
+
+struct sim_node *sim_node_current(struct sim *s)
+{
+	struct sched *now = sched_current();
+	struct sim_node *n;
+	if (now == s->sched)
+		return NULL;
+	TAILQ_FOREACH (n, &s->nodes, link)
+		if (n->sched == now)
+			return n;
+	return NULL;
 }
 
 /* ---- env ops ---- */
@@ -161,7 +195,10 @@ static void sim_timer_stop(struct env *e, struct env_timer *t)
 	struct sim_event *ev = t->impl;
 	if (!ev)
 		return;
-	event_remove(sim_of(e), ev);
+	if (ev->pos == HELD)
+		TAILQ_REMOVE(&ev->node->held, ev, held);
+	else
+		event_remove(sim_of(e), ev);
 	free(ev);
 	t->impl = NULL;
 }
@@ -179,11 +216,11 @@ static int sim_env_disk_open(struct env *e, const char *path, unsigned flags, st
 	struct sim_disk *d = sim_disk_find(sim_of(e), path);
 	if (!d)
 		return -ENOENT;
-	*ret = sim_disk_open(d);
+	*ret = sim_disk_open_by(d, ((struct sim_env *)e)->node);
 	return 0;
 }
 
-static const struct env_ops sim_env_ops = {
+const struct env_ops sim_env_ops = {
     .now_ns = sim_now_ns,
     .realtime_ns = sim_realtime_ns,
     .random = sim_fill_random,
@@ -205,6 +242,8 @@ struct sim *sim_new(uint64_t seed)
 	for (int i = 0; i < 16; i++)
 		sim_random(s);
 	TAILQ_INIT(&s->disks);
+	TAILQ_INIT(&s->nodes);
+	TAILQ_INIT(&s->memories);
 	sim_power_init(&s->power);
 	ASSERT(sched_new(&s->sched, 4096, 0, NULL, NULL) == 0);
 	sched_set_current(s->sched);
@@ -222,6 +261,7 @@ void sim_free(struct sim *s)
 	}
 	free(s->heap);
 	sched_set_current(NULL);
+	sim_nodes_free(s);
 	sched_free(s->sched);
 	free(s);
 }
@@ -236,23 +276,72 @@ void sim_stop(struct sim *s)
 	s->stop = true;
 }
 
+static void run_event(struct sim *s, struct sim_event *e)
+{
+	void (*fn)(void *) = e->fn;
+	void *arg = e->arg;
+	sched_set_current(e->node ? e->node->sched : s->sched);
+	if (e->timer)
+		e->timer->impl = NULL;
+	free(e);
+	fn(arg);
+	sched_set_current(s->sched);
+}
+
+/* Some tasks of one of those that have any ready, chosen by the seed. */
+static bool run_tasks(struct sim *s)
+{
+	struct sched *ready[1 + SIM_NODES_MAX];
+	unsigned n = 0;
+	struct sim_node *node;
+	if (s->nnodes == 0)
+		return sched_run(s->sched) > 0;
+	if (sched_ready(s->sched))
+		ready[n++] = s->sched;
+	TAILQ_FOREACH (node, &s->nodes, link)
+		if (!node->stopped && sched_ready(node->sched))
+			ready[n++] = node->sched;
+	if (n == 0)
+		return false;
+	struct sched *run = ready[sim_random_below(s, n)];
+	sched_set_current(run);
+	sched_run_some(run, 1 + (unsigned)sim_random_below(s, 4));
+	sched_set_current(s->sched);
+	return true;
+}
+
 /* Runs ready tasks, then the next event if it is due by `until`. False: nothing was left to do. */
 static bool sim_step(struct sim *s, uint64_t until)
 {
-	if (sched_run(s->sched) > 0)
+	if (run_tasks(s))
 		return true;
 	if (s->nheap == 0 || s->heap[0]->at > until)
 		return false;
 	struct sim_event *e = s->heap[0];
 	event_remove(s, e);
 	s->now = MAX(s->now, e->at);
-	if (e->timer)
-		e->timer->impl = NULL;
-	void (*fn)(void *) = e->fn;
-	void *arg = e->arg;
-	free(e);
-	fn(arg);
+	if (e->node && e->node->stopped) {
+		e->pos = HELD;
+		TAILQ_INSERT_TAIL(&e->node->held, e, held);
+	} else {
+		run_event(s, e);
+	}
 	return true;
+}
+
+void sim_events_release(struct sim *s, struct sim_node *n)
+{
+	struct sim_event *e;
+	while ((e = TAILQ_FIRST(&n->held))) {
+		TAILQ_REMOVE(&n->held, e, held);
+		e->at = s->now;
+		heap_add(s, e);
+	}
+}
+
+void sim_node_added(struct sim *s)
+{
+	ASSERT(++s->nnodes <= SIM_NODES_MAX);
 }
 
 struct sim_main {
@@ -268,7 +357,7 @@ static void sim_main_task(void *arg)
 	m->done = true;
 }
 
-int sim_run(struct sim *s, task_fn *fn, void *arg)
+int sim_run_on(struct sim *s, struct sched *sched, task_fn *fn, void *arg)
 {
 	/* On the heap: a run that is stopped early leaves the task behind. */
 	struct sim_main *m = calloc(1, sizeof(*m));
@@ -276,7 +365,7 @@ int sim_run(struct sim *s, task_fn *fn, void *arg)
 	*m = (struct sim_main){.fn = fn, .arg = arg};
 	uint64_t limit = s->now + 3600 * NS_PER_S;
 	s->stop = false;
-	ASSERT(task_start(sim_main_task, m) == 0);
+	ASSERT(task_start_on(sched, sim_main_task, m) == 0);
 	while (!m->done && !s->stop) {
 		if (!sim_step(s, limit))
 			return s->nheap ? -ETIMEDOUT : -EDEADLK;
@@ -284,6 +373,11 @@ int sim_run(struct sim *s, task_fn *fn, void *arg)
 	if (m->done)
 		free(m);
 	return 0;
+}
+
+int sim_run(struct sim *s, task_fn *fn, void *arg)
+{
+	return sim_run_on(s, s->sched, fn, arg);
 }
 
 void sim_run_for(struct sim *s, uint64_t ns)
