@@ -24,7 +24,6 @@
 #define POLL_MAX	 1000
 #define WATCHDOG_DEFAULT 10
 #define WATCHDOG_MAX	 3600
-#define PORTS_MAX	 (CONFIG_CONTROLLERS_MAX * CONFIG_PORTALS_MAX + CONFIG_HEADS_MAX * 2)
 
 /* ---- defaults ---- */
 
@@ -95,6 +94,7 @@ static int controller_defaults(struct config_load *l, struct config_file *f, uns
 	int rc = set_default(&c->cache, "256MiB");
 	rc = rc ?: set_default(&c->io, "uring");
 	iscsi_defaults(l, &c->iscsi, i);
+	rc = rc ?: config_link_defaults(l, f, i);
 	/* An empty list is said on purpose: no portal. */
 	if (rc || config_node_key(l, section(l, "controllers", i), "portals"))
 		return rc;
@@ -216,28 +216,16 @@ static void check_pin(struct config_load *l, yaml_node_t *map, const int *pin, u
 
 /* ---- ports ---- */
 
-struct port {
-	char address[64];
-	unsigned port;
-	const char *what;
-	yaml_node_t *node;
-};
-
-struct ports {
-	unsigned n;
-	struct port p[PORTS_MAX];
-};
-
 static bool wildcard(const char *a)
 {
 	return strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0;
 }
 
-static void port_take(struct config_load *l, struct ports *ps, const char *address, unsigned port,
-		      const char *what, yaml_node_t *node)
+void config_port_take(struct config_load *l, struct config_ports *ps, const char *address,
+		      unsigned port, const char *what, yaml_node_t *node)
 {
 	for (unsigned i = 0; i < ps->n; i++) {
-		struct port *p = &ps->p[i];
+		struct config_port *p = &ps->p[i];
 		if (p->port != port || (strcmp(p->address, address) != 0 && !wildcard(p->address) &&
 					!wildcard(address)))
 			continue;
@@ -246,9 +234,9 @@ static void port_take(struct config_load *l, struct ports *ps, const char *addre
 			       p->what, p->node->start_mark.line + 1);
 		return;
 	}
-	if (ps->n == PORTS_MAX)
+	if (ps->n == CONFIG_PORTS_MAX)
 		return;
-	struct port *p = &ps->p[ps->n++];
+	struct config_port *p = &ps->p[ps->n++];
 	snprintf(p->address, sizeof(p->address), "%s", address);
 	p->port = port;
 	p->what = what;
@@ -297,6 +285,11 @@ static bool split_portal(const char *s, char address[64], unsigned *port)
 	return *port >= 1 && *port <= 65535;
 }
 
+bool config_split_address(const char *s, char address[64], unsigned *port)
+{
+	return !strchr(s, ',') && split_portal(s, address, port);
+}
+
 /* ---- sections ---- */
 
 static void check_array(struct config_load *l, yaml_node_t *map, const struct config_array *a)
@@ -323,6 +316,12 @@ static void check_array(struct config_load *l, yaml_node_t *map, const struct co
 			       "admin_group `%.64s` does not exist", a->admin_group);
 }
 
+static bool are_partners(const struct config_controller *a, const struct config_controller *b)
+{
+	return a->partner && b->partner && strcmp(a->partner, b->name) == 0 &&
+	       strcmp(b->partner, a->name) == 0;
+}
+
 static void check_disks(struct config_load *l, yaml_node_t *map, const struct config_file *c,
 			unsigned ci)
 {
@@ -339,11 +338,15 @@ static void check_disks(struct config_load *l, yaml_node_t *map, const struct co
 				       "disk `%.64s` is not an absolute path", d);
 		for (unsigned cj = 0; cj <= ci; cj++) {
 			const struct config_controller *o = &c->controllers[cj];
+			if (cj != ci && are_partners(k, o))
+				continue;
 			unsigned n = cj == ci ? i : o->disks_count;
 			for (unsigned j = 0; j < n; j++)
 				if (strcmp(o->disks[j], d) == 0) {
 					config_problem(
-					    l, node, "a disk belongs to one controller, once",
+					    l, node,
+					    "a disk belongs to one controller and its "
+					    "partner, once each",
 					    "disk `%.64s` is already listed by controller `%.64s`",
 					    d, o->name);
 					cj = ci;
@@ -354,7 +357,7 @@ static void check_disks(struct config_load *l, yaml_node_t *map, const struct co
 }
 
 static void check_portals(struct config_load *l, yaml_node_t *map,
-			  const struct config_controller *k, struct ports *ps)
+			  const struct config_controller *k, struct config_ports *ps)
 {
 	yaml_node_t *list = config_node_key(l, map, "portals");
 	for (unsigned i = 0; i < k->portals_count; i++) {
@@ -368,7 +371,7 @@ static void check_portals(struct config_load *l, yaml_node_t *map,
 				       "portal `%.64s` is not an address and a port",
 				       k->portals[i]);
 		else
-			port_take(l, ps, address, port, "a portal", node);
+			config_port_take(l, ps, address, port, "a portal", node);
 	}
 }
 
@@ -398,7 +401,7 @@ static void check_iscsi(struct config_load *l, yaml_node_t *controller, struct c
 }
 
 static void check_controller(struct config_load *l, yaml_node_t *map, struct config_file *c,
-			     unsigned i, struct ports *ps)
+			     unsigned i, struct config_ports *ps)
 {
 	struct config_controller *k = &c->controllers[i];
 	check_name(l, map, "name", k->name);
@@ -422,16 +425,17 @@ static void check_controller(struct config_load *l, yaml_node_t *map, struct con
 	check_disks(l, map, c, i);
 	check_portals(l, map, k, ps);
 	check_iscsi(l, map, &k->iscsi);
+	config_link_check(l, c, i, ps);
 }
 
 static void check_port(struct config_load *l, yaml_node_t *map, const char *key, unsigned port,
-		       const char *address, const char *what, struct ports *ps)
+		       const char *address, const char *what, struct config_ports *ps)
 {
 	if (port < 1 || port > 65535)
 		config_problem(l, at(l, map, key), "choose from 1 to 65535", "%s cannot be %u", key,
 			       port);
 	else
-		port_take(l, ps, address, port, what, at(l, map, key));
+		config_port_take(l, ps, address, port, what, at(l, map, key));
 }
 
 static void check_head_controller(struct config_load *l, yaml_node_t *map,
@@ -448,7 +452,7 @@ static void check_head_controller(struct config_load *l, yaml_node_t *map,
 }
 
 static void check_head(struct config_load *l, yaml_node_t *map, struct config_file *c, unsigned i,
-		       struct ports *ps)
+		       struct config_ports *ps)
 {
 	struct config_head *h = &c->heads[i];
 	check_name(l, map, "name", h->name);
@@ -491,6 +495,7 @@ static void check_path_lengths(struct config_load *l, yaml_node_t *map, const st
 		name = MAX(name, strlen(c->heads[i].name));
 	size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 	size_t suffix = MAX(strlen("/controller-.sock") + controller, strlen("/head-.sock") + name);
+	suffix = MAX(suffix, strlen("/link--control0.sock") + controller);
 	size_t n = strlen(c->array.run_dir) + suffix;
 	if (n > max)
 		config_problem(l, at(l, map, "run_dir"), "choose a shorter path",
@@ -511,7 +516,7 @@ static void check_path_lengths(struct config_load *l, yaml_node_t *map, const st
 void config_check_values(struct config_load *l, struct config_file *c)
 {
 	yaml_node_t *root = yaml_document_get_root_node(&l->doc);
-	struct ports *ps = calloc(1, sizeof(*ps));
+	struct config_ports *ps = calloc(1, sizeof(*ps));
 	if (!ps) {
 		config_problem(l, NULL, "free some memory", "out of memory");
 		return;

@@ -29,6 +29,16 @@
  *         data_timeout: 30        # the data of a write must go on coming
  *         logout_time: 2          # to log out when the target stops
  *         chap: [sha3-256, sha256, sha1, md5]  # what may be used
+ *       partner: b                # the two name each other and list the same disks
+ *       links:                    # routes in order of preference; absent: unix sockets in run_dir
+ *         - {path: control, local: unix, remote: unix}
+ *         - {path: data, local: "10.1.0.1:7001", remote: "10.1.0.2:7001"}
+ *       link_psk: /etc/isthmus/link.psk   # or link_cert, link_key and link_ca
+ *       link_heartbeat_ms: 100
+ *       link_dead_ms: 1000        # silence after which the partner counts as gone
+ *       mirror_share: 30          # per cent of the partner's cache that its mirror area here has
+ *       lone: write-back          # or write-through (default with memory: battery)
+ *       give_back: yes            # pools go back to a partner that returned
  *   heads:
  *     - name: head1
  *       group: g1
@@ -62,6 +72,13 @@ struct config_iscsi {
 	unsigned chap_count;
 };
 
+/* A route between a controller and its partner. Its ends are paths of unix sockets (an absolute
+ * path) or ADDRESS:PORT, both of one kind. */
+struct config_link {
+	char *path; /* control or data */
+	char *local, *remote;
+};
+
 struct config_controller {
 	char *name;
 	char *cache; /* as written */
@@ -76,6 +93,13 @@ struct config_controller {
 	char **portals;
 	unsigned portals_count;
 	struct config_iscsi iscsi;
+	char *partner; /* NULL: none; then the rest says nothing */
+	struct config_link *links;
+	unsigned links_count;
+	char *link_psk, *link_cert, *link_key, *link_ca; /* NULL: not given */
+	unsigned link_heartbeat_ms, link_dead_ms;
+	unsigned mirror_share; /* per cent */
+	char *lone, *give_back;
 };
 
 struct config_head {
@@ -105,6 +129,12 @@ void config_file_free(struct config_file *c);
 
 const struct config_controller *config_controller(const struct config_file *c, const char *name);
 const struct config_head *config_head(const struct config_file *c, const char *name);
+/* NULL: it has none. */
+const struct config_controller *config_partner(const struct config_file *f,
+					       const struct config_controller *c);
+bool config_link_unix(const struct config_link *k); /* else TCP */
+bool config_lone_write_through(const struct config_controller *c);
+bool config_give_back(const struct config_controller *c);
 bool config_battery(const struct config_file *c);
 bool config_watchdog_restart(const struct config_file *c);
 

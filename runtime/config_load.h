@@ -19,6 +19,9 @@
 #define CONFIG_PIN_MAX	       256
 #define CONFIG_NAME_MAX	       31
 #define CONFIG_TEXT_MAX	       1024
+#define CONFIG_LINKS_MAX       8
+#define CONFIG_PORTS_MAX                                                                           \
+	(CONFIG_CONTROLLERS_MAX * (CONFIG_PORTALS_MAX + CONFIG_LINKS_MAX) + CONFIG_HEADS_MAX * 2)
 
 struct config_load {
 	const char *path;
@@ -43,5 +46,26 @@ void config_schema_walk(struct config_load *l);
 /* Fills defaults, then tells every wrong value, duplicate and dangling reference. -ENOMEM. */
 int config_defaults(struct config_load *l, struct config_file *c);
 void config_check_values(struct config_load *l, struct config_file *c);
+
+/* Ports that are taken, so that nothing takes one twice. */
+struct config_port {
+	char address[64];
+	unsigned port;
+	const char *what;
+	yaml_node_t *node;
+};
+struct config_ports {
+	unsigned n;
+	struct config_port p[CONFIG_PORTS_MAX];
+};
+void config_port_take(struct config_load *l, struct config_ports *ps, const char *address,
+		      unsigned port, const char *what, yaml_node_t *node);
+/* "ADDRESS:PORT" or "[ADDRESS]:PORT", numeric. */
+bool config_split_address(const char *s, char address[64], unsigned *port);
+
+/* config_link.c: keys of controllers with a partner. */
+int config_link_defaults(struct config_load *l, struct config_file *f, unsigned i);
+void config_link_check(struct config_load *l, struct config_file *f, unsigned i,
+		       struct config_ports *ps);
 
 #endif

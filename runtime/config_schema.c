@@ -48,6 +48,16 @@ static const cyaml_schema_field_t iscsi_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t link_fields[] = {
+    TEXT_REQ(config_link, path),
+    TEXT_REQ(config_link, local),
+    TEXT_REQ(config_link, remote),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t link_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_link, link_fields),
+};
+
 static const cyaml_schema_field_t controller_fields[] = {
     TEXT_REQ(config_controller, name),
     TEXT(config_controller, cache),
@@ -59,6 +69,17 @@ static const cyaml_schema_field_t controller_fields[] = {
     LIST(config_controller, portals, text_entry, CONFIG_PORTALS_MAX),
     CYAML_FIELD_MAPPING("iscsi", CYAML_FLAG_OPTIONAL, struct config_controller, iscsi,
 			iscsi_fields),
+    TEXT(config_controller, partner),
+    LIST(config_controller, links, link_entry, CONFIG_LINKS_MAX),
+    TEXT(config_controller, link_psk),
+    TEXT(config_controller, link_cert),
+    TEXT(config_controller, link_key),
+    TEXT(config_controller, link_ca),
+    NUMBER(config_controller, link_heartbeat_ms),
+    NUMBER(config_controller, link_dead_ms),
+    NUMBER(config_controller, mirror_share),
+    TEXT(config_controller, lone),
+    TEXT(config_controller, give_back),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t controller_entry = {
@@ -164,7 +185,7 @@ static void walk_pair(struct config_load *l, yaml_node_t *map, yaml_node_pair_t 
 	const char *name = (char *)key->data.scalar.value;
 	const cyaml_schema_field_t *f = field_of(v, name);
 	if (!f) {
-		char known[256];
+		char known[384];
 		known_keys(v, known, sizeof(known));
 		config_problem(l, key, known, "unknown key `%.64s` in %s", name, what);
 		return;

@@ -56,7 +56,8 @@ static void teardown(void)
 	rmdir(dir);
 }
 
-#define CONTROLLER "controllers:\n  - name: a\n    disks: [/d0]\n"
+#define CONTROLLER_ALONE "array: {}\n" CONTROLLER
+#define CONTROLLER	 "controllers:\n  - name: a\n    disks: [/d0]\n"
 
 START_TEST(defaults_are_filled)
 {
@@ -136,12 +137,106 @@ START_TEST(all_values_are_read)
 }
 END_TEST
 
+START_TEST(partners)
+{
+	struct config_file *c;
+	int rc =
+	    load("array: {memory: battery, run_dir: /r}\ncontrollers:\n"
+		 "  - {name: a, disks: [/d0, /d1], portals: [], partner: b}\n"
+		 "  - {name: b, disks: [/d1, /d0], portals: [], partner: a, lone: write-back,\n"
+		 "     mirror_share: 12, give_back: no, link_dead_ms: 700}\n",
+		 &c);
+	ck_assert_msg(rc == 0, "%s", told.text);
+	const struct config_controller *a = &c->controllers[0], *b = &c->controllers[1];
+	ck_assert_ptr_eq(config_partner(c, a), b);
+	ck_assert_ptr_eq(config_partner(c, b), a);
+	ck_assert(config_lone_write_through(a) && !config_lone_write_through(b));
+	ck_assert(config_give_back(a) && !config_give_back(b));
+	ck_assert_uint_eq(a->mirror_share, 30);
+	ck_assert_uint_eq(b->mirror_share, 12);
+	ck_assert_uint_eq(a->link_heartbeat_ms, 100);
+	ck_assert_uint_eq(a->link_dead_ms, 1000);
+	ck_assert_uint_eq(b->link_dead_ms, 700);
+	ck_assert_uint_eq(a->links_count, 4);
+	ck_assert_str_eq(a->links[0].path, "control");
+	ck_assert_str_eq(a->links[0].local, "/r/link-a-control0.sock");
+	ck_assert_str_eq(a->links[0].remote, "/r/link-b-control0.sock");
+	ck_assert_str_eq(b->links[3].local, "/r/link-b-data1.sock");
+	ck_assert(config_link_unix(&a->links[0]));
+	config_file_free(c);
+	rc = load("array: {}\ncontrollers:\n"
+		  "  - {name: a, disks: [/d0], partner: b, link_psk: /k, links: [\n"
+		  "     {path: control, local: '127.0.0.1:70', remote: '[::1]:71'},\n"
+		  "     {path: data, local: '127.0.0.1:72', remote: '[::1]:73'}]}\n"
+		  "  - {name: b, disks: [/d0], portals: [], partner: a, link_psk: /k, links: [\n"
+		  "     {path: data, local: '[::1]:73', remote: '127.0.0.1:72'},\n"
+		  "     {path: control, local: '[::1]:71', remote: '127.0.0.1:70'}]}\n",
+		  &c);
+	ck_assert_msg(rc == 0, "%s", told.text);
+	ck_assert(!config_link_unix(&c->controllers[1].links[1]));
+	ck_assert(!config_lone_write_through(&c->controllers[0]));
+	config_file_free(c);
+	rc = load(CONTROLLER_ALONE, &c);
+	ck_assert_int_eq(rc, 0);
+	ck_assert_ptr_null(config_partner(c, &c->controllers[0]));
+	ck_assert_uint_eq(c->controllers[0].links_count, 0);
+	config_file_free(c);
+}
+END_TEST
+
 /* Each broken file, the line of its problem and what must be said of it. */
 static const struct {
 	const char *text;
 	unsigned line;
 	const char *said;
 } broken[] = {
+#define PAIR(a, b)                                                                                 \
+	"array: {}\ncontrollers:\n  - {name: a, disks: [/d0], portals: []" a                       \
+	"}\n  - {name: b, disks: [/d0], portals: []" b "}\n"
+#define ROUTES(i, j)                                                                               \
+	", links: [{path: control, local: unix, remote: unix}, {path: data, local: '10.0.0." i     \
+	":7', remote: '10.0.0." j ":7'}]"
+    {PAIR(", partner: b", ""), 3, "`b` does not name `a`"},
+    {PAIR(", partner: c", ""), 3, "cannot have the partner `c`"},
+    {PAIR(", partner: a", ""), 3, "cannot have the partner `a`"},
+    {PAIR("", ""), 4, "already listed by controller `a`"},
+    {PAIR("", ", lone: write-back"), 4, "has `lone` but no `partner`"},
+    {"array: {}\ncontrollers:\n  - {name: a, disks: [/d0], portals: [], partner: b}\n"
+     "  - {name: b, disks: [/d0, /d1], portals: [], partner: a}\n",
+     3, "list other disks"},
+    {PAIR(", partner: b, links: []", ", partner: a"), 3, "no route of the path `control`"},
+    {PAIR(", partner: b, links: [{path: data, local: unix, remote: unix}]", ", partner: a"), 3,
+     "no route of the path `control`"},
+    {PAIR(", partner: b, links: [{path: video, local: unix, remote: unix}]", ", partner: a"), 3,
+     "path cannot be `video`"},
+    {PAIR(", partner: b, links: [{path: data, local: unix}]", ", partner: a"), 3, "lacks `remote`"},
+    {PAIR(", partner: b" ROUTES("1", "2"), ", partner: a" ROUTES("2", "3")), 3,
+     "partner `b` has no such route"},
+    {PAIR(", partner: b" ROUTES("1", "2"), ", partner: a"), 3, "partner `b` has no such route"},
+    {PAIR(", partner: b, links: [{path: data, local: unix, remote: '1.1.1.1:1'}]", ", partner: a"),
+     3, "of two kinds"},
+    {PAIR(", partner: b, links: [{path: data, local: 'x:1', remote: '1.1.1.1:1'}]", ", partner: a"),
+     3, "`x:1` is not an end"},
+    {PAIR(", partner: b, links: [{path: data, local: '1.1.1.1:1,2', remote: '1.1.1.1:1'}]",
+	  ", partner: a"),
+     3, "is not an end"},
+    {PAIR(", partner: b, links: [{path: data, local: '0.0.0.0:1', remote: '1.1.1.1:1'}]",
+	  ", partner: a"),
+     3, "local cannot be all addresses"},
+    {PAIR(", partner: b" ROUTES("1", "2") "", ", partner: a" ROUTES("1", "2")), 4,
+     "port 7 of a route to the partner is already taken"},
+    {PAIR(", partner: b, link_cert: /c, link_key: /k", ", partner: a"), 3, "are not complete"},
+    {PAIR(", partner: b, link_psk: key", ", partner: a, link_psk: /k"), 3,
+     "link_psk `key` is not an absolute path"},
+    {PAIR(", partner: b, link_psk: /k", ", partner: a"), 3, "prove who they are in two ways"},
+    {PAIR(", partner: b, link_psk: /k, link_cert: /c, link_key: /k, link_ca: /a", ", partner: a"),
+     3, "has a key and certificates"},
+    {PAIR(", partner: b, link_heartbeat_ms: 0", ", partner: a"), 3, "link_heartbeat_ms cannot be"},
+    {PAIR(", partner: b, link_dead_ms: 200", ", partner: a"), 3, "link_dead_ms 200 is too short"},
+    {PAIR(", partner: b, link_dead_ms: 60001", ", partner: a"), 3, "link_dead_ms cannot be"},
+    {PAIR(", partner: b, mirror_share: 81", ", partner: a"), 3, "mirror_share cannot be 81"},
+    {PAIR(", partner: b, lone: maybe", ", partner: a"), 3, "lone cannot be `maybe`"},
+    {PAIR(", partner: b, give_back: maybe", ", partner: a"), 3, "give_back cannot be `maybe`"},
     {"", 1, "empty"},
     {"array:\n  name: x\n", 1, "lacks `controllers`"},
     {CONTROLLER, 1, "lacks `array`"},
@@ -375,6 +470,7 @@ int main(void)
 	tcase_set_timeout(t, 20);
 	tcase_add_test(t, defaults_are_filled);
 	tcase_add_test(t, all_values_are_read);
+	tcase_add_test(t, partners);
 	tcase_add_loop_test(t, broken_files_are_told, 0, sizeof(broken) / sizeof(broken[0]));
 	tcase_add_test(t, all_problems_at_once);
 	tcase_add_test(t, problems_are_bounded);
