@@ -13,5 +13,15 @@ tests_unit_sim_test_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sim_test_sim_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 noinst_PROGRAMS += tests/sim/isthmus-sim
-tests_sim_isthmus_sim_SOURCES = tests/sim/scenario.h tests/sim/sim_array.c tests/sim/sim_main.c
+nodist_tests_sim_isthmus_sim_SOURCES = tests/sim/fault_points.inc
+CLEANFILES += tests/sim/fault_points.inc
+tests_sim_isthmus_sim_SOURCES = tests/sim/scenario.h tests/sim/sim_faults.c tests/sim/sim_faults.h tests/sim/sim_array.c tests/sim/sim_main.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS)
+
+# All crash points of the block core, sorted.
+fault_sources = $(wildcard $(srcdir)/blockcore/*.c $(srcdir)/blockcore/*/*.c)
+tests/sim/fault_points.inc: $(fault_sources)
+	@mkdir -p tests/sim
+	@LC_ALL=C sed -n 's/.*FAULT(\("[a-z0-9_.]*"\)).*/{.name = \1},/p' $(fault_sources) | LC_ALL=C sort -u >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp && touch $@ || mv $@.tmp $@
+tests/sim/sim_faults.$(OBJEXT): tests/sim/fault_points.inc

@@ -8,6 +8,7 @@
 #include "tests/sim/scenario.h"
 #include "tests/sim/history.h"
 #include "tests/sim/sim_env.h"
+#include "tests/sim/sim_faults.h"
 #include "blockcore/core_impl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -36,6 +37,7 @@ struct array {
 	struct core *core;
 	struct volume *volume;
 	bool stop, dead, failed;
+	bool power_loss; /* what the next crash is */
 	unsigned users_left;
 	struct scenario_result *result;
 };
@@ -268,21 +270,32 @@ static void stop_users(struct array *a)
 
 /* ---- crashes ---- */
 
-static void crash(struct array *a, bool power)
+static bool memory_lives(const struct array *a)
 {
-	bool memory_lives = !power || a->battery;
+	return !a->power_loss || a->battery;
+}
+
+/* At any instruction: the memory is kept as it is now. */
+static void crash_now(void *arg)
+{
+	struct array *a = arg;
 	memcpy(a->snapshot, a->segment, a->segment_size);
 	a->dead = true;
 	sim_power_off(a->sim);
-	history_crash(a->history, !memory_lives);
+	history_crash(a->history, !memory_lives(a));
+	sim_stop(a->sim);
+}
+
+static void crash_aftermath(struct array *a)
+{
 	stop_users(a);
 	run_task(a, abandon_task, "abandon");
 	sim_run_for(a->sim, 10 * NS_PER_S);
-	if (memory_lives)
+	if (memory_lives(a))
 		memcpy(a->segment, a->snapshot, a->segment_size);
 	else
 		memset(a->segment, 0, a->segment_size);
-	sim_power_on(a->sim, power ? SIM_LOSE_RANDOM : SIM_KILL, 0);
+	sim_power_on(a->sim, a->power_loss ? SIM_LOSE_RANDOM : SIM_KILL, 0);
 	a->dead = false;
 }
 
@@ -297,14 +310,25 @@ static void damage(struct array *a)
 	sim_disk_bad_range(a->disks[0], off, 4096);
 }
 
+/* Under load for a while, at most until the crash at a fault point, if one is to be. */
+static void run_load(struct array *a, bool at_point)
+{
+	if (at_point && sim_faults_count())
+		sim_fault_arm((unsigned)sim_random_below(a->sim, sim_faults_count()),
+			      1 + sim_random_below(a->sim, 50), crash_now, a);
+	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 40 * NS_PER_MS));
+	sim_faults_disarm();
+}
+
 static void one_round(struct array *a, unsigned round)
 {
 	static const char *const kinds[] = {"kill", "power", "stop"};
-	start_users(a);
-	damage(a);
-	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 40 * NS_PER_MS));
 	uint64_t kind = sim_random_below(a->sim, 5);
 	unsigned k = kind < 2 ? 0 : kind < 4 ? 1 : 2;
+	a->power_loss = k == 1;
+	start_users(a);
+	damage(a);
+	run_load(a, k != 2 && sim_random_below(a->sim, 2));
 	if (a->verbose)
 		printf("  round %u: %s after %llu writes\n", round, kinds[k],
 		       (unsigned long long)a->result->writes);
@@ -312,7 +336,9 @@ static void one_round(struct array *a, unsigned round)
 		stop_users(a);
 		run_task(a, close_task, "close");
 	} else {
-		crash(a, k == 1);
+		if (!a->dead)
+			crash_now(a);
+		crash_aftermath(a);
 		a->result->crashes++;
 	}
 	if (!a->failed)

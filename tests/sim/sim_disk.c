@@ -592,6 +592,19 @@ static void kill_settle(struct sim *s)
 	p->off = false;
 }
 
+void sim_power_keep(struct sim *s)
+{
+	sim_power(s)->keep = true;
+}
+
+static void freeze(struct sim_disk *d)
+{
+	d->frozen = malloc(d->size);
+	ASSERT(d->frozen);
+	memcpy(d->frozen, d->stable, d->size);
+	d->frozen_memory_id = d->memory_id;
+}
+
 void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 {
 	struct sim_power *p = sim_power(s);
@@ -604,21 +617,23 @@ void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 		return;
 	}
 	TAILQ_FOREACH (d, sim_disks(s), link) {
-		memcpy(d->current, d->stable, d->size);
-		d->frozen = d->stable;
-		d->frozen_memory_id = d->memory_id;
+		if (p->keep)
+			freeze(d);
 		if (d->memory_id)
 			sim_disk_memory_known(d);
-		d->stable = malloc(d->size);
-		ASSERT(d->stable);
 	}
+	/* Current and stable differ only where there are unstable writes. */
+	TAILQ_FOREACH (w, &p->unstable, link)
+		memcpy(w->disk->current + w->off, w->disk->stable + w->off, w->len);
 	TAILQ_FOREACH (w, &p->unstable, link) {
 		uint32_t len = survives(s, w, how, n, index++);
 		memcpy(w->disk->current + w->off, w->data, len);
 	}
-	TAILQ_FOREACH (d, sim_disks(s), link)
-		memcpy(d->stable, d->current, d->size);
+	TAILQ_FOREACH (w, &p->unstable, link)
+		memcpy(w->disk->stable + w->off, w->disk->current + w->off, w->len);
 	writes_move(&p->frozen, &p->unstable);
+	if (!p->keep)
+		frozen_drop(s);
 	p->nunstable = 0;
 	p->off = false;
 }
@@ -631,11 +646,12 @@ void sim_power_off_again(struct sim *s)
 	while (!TAILQ_EMPTY(&p->unstable))
 		write_free(p, TAILQ_FIRST(&p->unstable));
 	TAILQ_FOREACH (d, sim_disks(s), link) {
-		ASSERT(d->frozen);
+		ASSERT(d->frozen); /* sim_power_keep() */
 		free(d->stable);
 		d->stable = d->frozen;
 		memory_set(d, d->frozen_memory_id);
 		d->frozen = NULL;
+		memcpy(d->current, d->stable, d->size);
 	}
 	writes_move(&p->unstable, &p->frozen);
 	struct sim_write *w;

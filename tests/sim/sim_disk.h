@@ -14,7 +14,7 @@ TAILQ_HEAD(sim_writes, sim_write);
 
 /* The power switch, and the writes of all disks that are not stable yet, in order of issue. */
 struct sim_power {
-	bool off;
+	bool off, keep;
 	uint64_t off_at; /* power off when `issued` reaches it; 0: never */
 	uint64_t issued;
 	struct sim_writes unstable;

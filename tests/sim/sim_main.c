@@ -1,8 +1,8 @@
 /*
- * isthmus-sim [--scenario NAME] [--first SEED] [--count N] [--verbose]
+ * isthmus-sim [--scenario NAME] [--first SEED] [--count N] [--faults] [--verbose]
  *
  * Runs simulated worlds, one a seed, and stops at the first that fails with the command that
- * plays it again.
+ * plays it again. --faults: at the end, how often each crash point was passed and crashed at.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tests/sim/scenario.h"
+#include "tests/sim/sim_faults.h"
 
 static const struct {
 	const char *name;
@@ -26,7 +27,9 @@ static int run_seeds(unsigned s, uint64_t first, uint64_t count, bool verbose)
 		struct scenario_result r = {0};
 		if (verbose)
 			printf("%s seed %" PRIu64 "\n", scenarios[s].name, seed);
-		if (scenarios[s].run(seed, verbose, &r)) {
+		int rc = scenarios[s].run(seed, verbose, &r);
+		sim_faults_disarm();
+		if (rc) {
 			printf("%s seed %" PRIu64 " FAILED: %s\n", scenarios[s].name, seed, r.why);
 			printf("replay: ./quickstart sim --scenario %s --first %" PRIu64
 			       " --count 1 --verbose\n",
@@ -46,14 +49,13 @@ static int run_seeds(unsigned s, uint64_t first, uint64_t count, bool verbose)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"first", required_argument, NULL, 'f'},
-						{"count", required_argument, NULL, 'n'},
-						{"scenario", required_argument, NULL, 's'},
-						{"verbose", no_argument, NULL, 'v'},
-						{NULL, 0, NULL, 0}};
+	static const struct option options[] = {
+	    {"first", required_argument, NULL, 'f'}, {"count", required_argument, NULL, 'n'},
+	    {"faults", no_argument, NULL, 'c'},	     {"scenario", required_argument, NULL, 's'},
+	    {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0}};
 	uint64_t first = 1, count = 100;
 	const char *only = NULL;
-	bool verbose = false, found = false;
+	bool verbose = false, found = false, faults = false;
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'f')
@@ -62,6 +64,8 @@ int main(int argc, char **argv)
 			count = strtoull(optarg, NULL, 0);
 		else if (opt == 's')
 			only = optarg;
+		else if (opt == 'c')
+			faults = true;
 		else if (opt == 'v')
 			verbose = true;
 		else
@@ -77,6 +81,8 @@ int main(int argc, char **argv)
 		if (run_seeds(s, first, count, verbose))
 			return 1;
 	}
+	if (found && faults && sim_faults_report(stdout, ""))
+		printf("some were never crashed at\n");
 	if (!found)
 		fprintf(stderr, "isthmus-sim: no scenario '%s'\n", only);
 	return found ? 0 : 2;

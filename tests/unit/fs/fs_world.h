@@ -29,6 +29,7 @@ static inline void world_new(struct world *w, uint64_t seed, uint64_t size)
 {
 	memset(w, 0, sizeof(*w));
 	w->sim = sim_new(seed);
+	sim_power_keep(w->sim);
 	w->disk = sim_disk_new(w->sim, "disk", size);
 	w->dev = sim_disk_open(w->disk);
 }

@@ -12,6 +12,7 @@ static struct bdev *b;
 static void setup(void)
 {
 	s = sim_new(7);
+	sim_power_keep(s);
 	d = sim_disk_new(s, "disk0", 1 << 20);
 	b = sim_disk_open(d);
 }

@@ -1,0 +1,88 @@
+/* See sim_faults.h. fault_points.inc is made from the sources: one line for each FAULT("..."). */
+#include "tests/sim/sim_faults.h"
+#include "runtime/fault.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct point {
+	const char *name;
+	uint64_t passed, hit;
+};
+
+static struct point points[] = {
+#include "tests/sim/fault_points.inc"
+};
+#define POINTS (sizeof(points) / sizeof(points[0]))
+
+static struct {
+	struct point *at;
+	uint64_t left;
+	void (*hit)(void *arg);
+	void *arg;
+} armed;
+
+unsigned sim_faults_count(void)
+{
+	return POINTS;
+}
+
+const char *sim_fault_name(unsigned i)
+{
+	return points[i].name;
+}
+
+#ifdef WITH_FAULTS
+static int compare(const void *key, const void *p)
+{
+	return strcmp(key, ((const struct point *)p)->name);
+}
+
+static void passed(const char *name, void *arg)
+{
+	struct point *p = bsearch(name, points, POINTS, sizeof(points[0]), compare);
+	if (!p)
+		return;
+	p->passed++;
+	if (p != armed.at || --armed.left > 0)
+		return;
+	armed.at = NULL;
+	p->hit++;
+	armed.hit(armed.arg);
+}
+#endif
+
+void sim_fault_arm(unsigned i, uint64_t nth, void (*hit)(void *arg), void *arg)
+{
+#ifdef WITH_FAULTS
+	fault_set_hook(passed, NULL);
+#endif
+	armed.at = hit ? &points[i] : NULL;
+	armed.left = nth;
+	armed.hit = hit;
+	armed.arg = arg;
+}
+
+bool sim_fault_armed(void)
+{
+	return armed.at != NULL;
+}
+
+void sim_faults_disarm(void)
+{
+	armed.at = NULL;
+}
+
+unsigned sim_faults_report(FILE *out, const char *scope)
+{
+	unsigned never = 0;
+	fprintf(out, "%-32s %12s %8s\n", "fault point", "passed", "crashed");
+	for (unsigned i = 0; i < POINTS; i++) {
+		const struct point *p = &points[i];
+		if (strncmp(p->name, scope, strlen(scope)) != 0)
+			continue;
+		fprintf(out, "%-32s %12" PRIu64 " %8" PRIu64 "\n", p->name, p->passed, p->hit);
+		never += p->hit == 0;
+	}
+	return never;
+}

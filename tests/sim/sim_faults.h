@@ -1,0 +1,28 @@
+/*
+ * Crash points (runtime/fault.h) of the block core in a simulated world: how often each was passed
+ * and how often something happened there, and a way to let something happen at one of them.
+ */
+#ifndef ISTHMUS_TESTS_SIM_FAULTS_H
+#define ISTHMUS_TESTS_SIM_FAULTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* How many there are, and their names. */
+unsigned sim_faults_count(void);
+const char *sim_fault_name(unsigned i);
+
+/*
+ * hit(arg) is called at the nth passage (1: the next) of point i from now on, once, in the task
+ * that passes it. One at a time; the later one counts. hit NULL: none.
+ */
+void sim_fault_arm(unsigned i, uint64_t nth, void (*hit)(void *arg), void *arg);
+bool sim_fault_armed(void);
+
+/* Forgets what is armed; what was counted stays over all worlds of the process. */
+void sim_faults_disarm(void);
+/* A table of all points, and how many of `scope` ("mirror.", "" for all) were never hit. */
+unsigned sim_faults_report(FILE *out, const char *scope);
+
+#endif
