@@ -2,7 +2,7 @@ libserver_a_SOURCES += \
 	server/scsi/scsi.h server/scsi/scsi_admin.h server/scsi/scsi_priv.h server/scsi/mode_pages.h \
 	server/scsi/admin_discovery.c server/scsi/admin_initiator.c server/scsi/admin_lun.c server/scsi/admin_lun_set.c server/scsi/admin_reservation.c server/scsi/admin_stats.c server/scsi/admin_target.c \
 	server/scsi/names.c server/scsi/scsi_admin.c \
-	server/scsi/alua.c server/scsi/alua.h server/scsi/attention.c server/scsi/capacity.c \
+	server/scsi/alua.c server/scsi/alua.h server/scsi/attention.c server/scsi/away.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \
 	server/scsi/lun.c server/scsi/medium.c server/scsi/mode.c server/scsi/mode_pages.c \
 	server/scsi/nexus.c server/scsi/persistent.h server/scsi/pr_change.c server/scsi/pr_in.c \
@@ -21,7 +21,7 @@ scsi_fixture = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h \
 
 check_PROGRAMS += tests/unit/scsi/test_admin tests/unit/scsi/test_alua tests/unit/scsi/test_compare_write tests/unit/scsi/test_inquiry tests/unit/scsi/test_mode \
 	tests/unit/scsi/test_nexus tests/unit/scsi/test_op_table tests/unit/scsi/test_provision \
-	tests/unit/scsi/test_persistent tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
+	tests/unit/scsi/test_persistent tests/unit/scsi/test_pr_durable tests/unit/scsi/test_pr_ports tests/unit/scsi/test_reservation tests/unit/scsi/test_rw tests/unit/scsi/test_sense \
 	tests/unit/scsi/test_stats \
 	tests/unit/scsi/test_wipe tests/unit/scsi/test_log tests/unit/scsi/test_xcopy tests/unit/scsi/test_removal
 
@@ -43,9 +43,15 @@ tests_unit_scsi_test_op_table_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_provision_SOURCES = tests/unit/scsi/test_provision.c $(scsi_fixture)
 tests_unit_scsi_test_provision_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_provision_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
-tests_unit_scsi_test_persistent_SOURCES = tests/unit/scsi/test_persistent.c $(scsi_fixture)
+tests_unit_scsi_test_persistent_SOURCES = tests/unit/scsi/test_persistent.c tests/unit/scsi/pr_script.h $(scsi_fixture)
 tests_unit_scsi_test_persistent_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_persistent_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_pr_durable_SOURCES = tests/unit/scsi/test_pr_durable.c tests/unit/scsi/pr_script.h $(scsi_fixture)
+tests_unit_scsi_test_pr_durable_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_pr_durable_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_pr_ports_SOURCES = tests/unit/scsi/test_pr_ports.c tests/unit/scsi/pr_script.h $(scsi_fixture)
+tests_unit_scsi_test_pr_ports_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_pr_ports_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_alua_SOURCES = tests/unit/scsi/test_alua.c $(scsi_fixture)
 tests_unit_scsi_test_alua_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_alua_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "runtime/env.h"
 #include "server/scsi/scsi_priv.h"
 
 int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
@@ -25,6 +26,7 @@ int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 	waitq_init(&lu->wipe_wait);
 	text_copy(lu->serial, cfg->serial, sizeof(lu->serial));
 	lu->volume = core_volume_get(core, cfg->volume_id);
+	lu->made_ns = env_now_ns(core_env(core));
 	qos_init(&lu->qos, core_env(core));
 	*ret = lu;
 	return 0;

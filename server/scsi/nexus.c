@@ -5,7 +5,7 @@
  * changes; a command keeps the view it started with until it is released, so a
  * LUN that is taken away stays usable for the commands that run on it.
  *
- * What is pending for a nexus (attention.c) and what reservations refuse it
+ * What is pending for a nexus (attention.c; at its begin away.c) and what reservations refuse it
  * (reservation.c) goes from the old view into the new one.
  */
 #include <errno.h>
@@ -116,6 +116,7 @@ void scsi_nexus_free(struct scsi_nexus *n)
 	pthread_mutex_lock(&r->lock);
 	TAILQ_REMOVE(&r->nexuses, n, link);
 	reservation_nexus_gone(n);
+	away_left(r, n);
 	pthread_mutex_unlock(&r->lock);
 	view_put(n->view);
 	pthread_mutex_destroy(&n->lock);
@@ -190,9 +191,8 @@ void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v)
 	reservation_view_fill(n, v);
 	pthread_mutex_lock(&n->lock);
 	struct scsi_view *was = n->view;
-	if (!was) { /* a new nexus */
-		for (unsigned i = 0; i < v->n; i++)
-			itl_ua_add(&v->luns[i], UA_POWER_ON);
+	if (!was) { /* it begins */
+		away_back(n->registry, n, v);
 	} else if (view_carry_over(was, v)) {
 		for (unsigned i = 0; i < v->n; i++)
 			if (!(v->luns[i].ua & UA_POWER_ON))

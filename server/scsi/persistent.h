@@ -87,6 +87,11 @@ struct pr_copy {
 /* A reference; NULL: the volume has no record. */
 struct pr_copy *pr_copy_get(struct scsi_registry *r, uint32_t volume_id);
 void pr_copy_put(struct pr_copy *p);
+/* The unit attention of nexuses that lost their registration by a change (NULL: by none). */
+uint32_t pr_loss_ua(const Isthmus__ReservationChange *x);
+/* With the registry lock: what a change of a record means to nexuses that are away. */
+void away_changed(struct scsi_registry *r, const Isthmus__Reservation *was,
+		  const Isthmus__Reservation *now);
 /* With the registry lock: borrowed. */
 const Isthmus__Reservation *pr_look(const struct scsi_registry *r, uint32_t volume_id);
 

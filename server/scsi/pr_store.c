@@ -121,6 +121,11 @@ static void abort_commands(struct scsi_registry *r, struct scsi_nexus *n, const 
 		atomic_fetch_sub(&d->aborting, 1);
 }
 
+uint32_t pr_loss_ua(const Isthmus__ReservationChange *x)
+{
+	return !x ? 0 : x->lost == 1 ? UA_REG_PREEMPTED : x->lost == 2 ? UA_RES_PREEMPTED : 0;
+}
+
 static void tell_itl(struct scsi_registry *r, struct scsi_nexus *n, struct scsi_itl *l,
 		     const Isthmus__ReservationChange *x, struct pr_doing *d)
 {
@@ -132,7 +137,7 @@ static void tell_itl(struct scsi_registry *r, struct scsi_nexus *n, struct scsi_
 		return;
 	uint32_t ua = is && x->released ? UA_RES_RELEASED : 0;
 	if (!is)
-		ua = x->lost == 1 ? UA_REG_PREEMPTED : x->lost == 2 ? UA_RES_PREEMPTED : 0;
+		ua = pr_loss_ua(x);
 	pthread_mutex_lock(&n->lock);
 	itl_ua_add(l, ua);
 	pthread_mutex_unlock(&n->lock);
@@ -194,9 +199,13 @@ int pr_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	pthread_mutex_lock(&r->lock);
 	r->prs = now;
 	r->nprs = n;
-	for (unsigned i = 0; i < n; i++)
-		if (copy_find(was, nwas, now[i]->pb->volume_id) != now[i])
-			tell_all(r, now[i]->pb->volume_id, now[i]->pb);
+	for (unsigned i = 0; i < n; i++) {
+		struct pr_copy *before = copy_find(was, nwas, now[i]->pb->volume_id);
+		if (before == now[i])
+			continue;
+		tell_all(r, now[i]->pb->volume_id, now[i]->pb);
+		away_changed(r, before ? before->pb : NULL, now[i]->pb);
+	}
 	for (unsigned i = 0; i < nwas; i++)
 		if (!copy_find(now, n, was[i]->pb->volume_id))
 			tell_all(r, was[i]->pb->volume_id, NULL);

@@ -355,6 +355,7 @@ static void registry_free(struct scsi_registry *r)
 {
 	targets_free(r->targets, r->ntargets);
 	pr_store_free(r);
+	away_fini(&r->away);
 	pthread_mutex_destroy(&r->large.lock);
 	pthread_mutex_destroy(&r->lock);
 	free(r->packed);
@@ -369,6 +370,7 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	r->core = core;
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
+	away_init(&r->away);
 	pthread_mutex_init(&r->large.lock, NULL);
 	waitq_init(&r->large.wait);
 	alua_init(&r->alua);

@@ -92,6 +92,7 @@ struct scsi_lu {
 	_Atomic uint8_t moved;	  /* by whom last: status code of alua.c */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
+	uint64_t made_ns;
 };
 int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg);
 /* Is it the unit that is configured so? */
@@ -123,9 +124,10 @@ enum scsi_ua {
 	UA_MEDIUM = 1 << 14,	   /* 28/00 the medium was loaded */
 	UA_IDENTIFIER = 1 << 15,   /* 3F/05 */
 	UA_LOG = 1 << 16,	   /* 2A/02 log parameters changed */
+	UA_NEXUS_LOSS = 1 << 17,   /* 29/07 */
 };
-#define UA_KINDS  17
-#define UA_RESETS (UA_POWER_ON | UA_RESET)
+#define UA_KINDS  18
+#define UA_RESETS (UA_POWER_ON | UA_RESET | UA_NEXUS_LOSS)
 
 /* Values of UA_INTLCK_CTRL (SPC-4 7.5.9): what CHECK CONDITION does to a unit attention, and
  * whether a status of BUSY, TASK SET FULL or RESERVATION CONFLICT makes one. */
@@ -316,8 +318,21 @@ struct large_budget {
 	uint64_t used;
 };
 
+/* Nexuses that are gone (away.c). */
+struct away_list {
+	TAILQ_HEAD(, away) all; /* as they went */
+	unsigned n;
+};
+void away_init(struct away_list *l);
+void away_fini(struct away_list *l);
+/* With the registry lock. The nexus ends; is there (again), its view's entries get what it is told
+ * first. */
+void away_left(struct scsi_registry *r, const struct scsi_nexus *n);
+void away_back(struct scsi_registry *r, const struct scsi_nexus *n, struct scsi_view *v);
+
 struct scsi_registry {
 	struct large_budget large;
+	struct away_list away; /* registry lock */
 	struct core *core;
 	struct meta_watch *watch;
 	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */

@@ -1,5 +1,6 @@
 /* What nexuses see: masks, admission, unit attentions, changes of the metadata, resets. */
 #include <pthread.h>
+#include <stdio.h>
 #include <unistd.h>
 #include <errno.h>
 #include "tests/unit/scsi/suite.h"
@@ -29,6 +30,53 @@ START_TEST(a_login_has_power_on)
 	ck_assert_uint_eq(sense_of(), 0x062900);
 	ck_assert_int_eq(run(n, 300, CDB(0xff), NULL, 0), 2);
 	ck_assert_uint_eq(sense_of(), INVALID_OPCODE);
+	fixture_logout(n);
+}
+END_TEST
+
+/* SAM-5 6.3.4: a nexus that was there is told of its loss, in place of a power on. */
+START_TEST(a_nexus_that_returns_is_told_of_its_loss)
+{
+	fixture_logout(fx->a);
+	fake_lun_add(fx->target, 2, 1, "serial-9"); /* made while it was away */
+	fake_meta_changed(fx->core);
+	fx->a = fixture_login(HOST_A);
+	expect_ua(fx->a, 0, 0x2907);
+	ck_assert_int_eq(TUR(fx->a, 0), 0);
+	expect_ua(fx->a, 1, 0x2907);
+	expect_ua(fx->a, 2, 0x2900);
+	/* another port of the same initiator is another nexus */
+	struct scsi_nexus *n;
+	struct scsi_target *t = scsi_target_get(fx->registry, TARGET);
+	ck_assert_int_eq(scsi_nexus_new(&n, t, HOST_B, (const uint8_t[6]){0x41}, 1), 0);
+	scsi_target_put(t);
+	expect_ua(n, 0, 0x2900);
+	fixture_logout(n);
+	/* resets go before it, and a power on stands for it */
+	nexus_ua_set(fx->a, 0, UA_NEXUS_LOSS);
+	nexus_ua_set(fx->a, 0, UA_RESET | UA_MODE);
+	expect_ua(fx->a, 0, 0x2903);
+	expect_ua(fx->a, 0, 0x2907);
+	expect_ua(fx->a, 0, 0x2a01);
+}
+END_TEST
+
+/* The longest away is forgotten first; memory stays bounded. */
+START_TEST(a_crowd_that_goes_is_forgotten)
+{
+	char name[64];
+	fixture_logout(fx->a);
+	for (unsigned i = 0; i < 1024; i++) {
+		ck_assert_uint_eq(fx->registry->away.n, i + 1);
+		snprintf(name, sizeof(name), "iqn.2026-01.example:crowd%u", i);
+		fixture_logout(fixture_login(name));
+	}
+	ck_assert_uint_eq(fx->registry->away.n, 1024);
+	fx->a = fixture_login(HOST_A);
+	expect_ua(fx->a, 0, 0x2900);
+	struct scsi_nexus *n = fixture_login("iqn.2026-01.example:crowd0");
+	expect_ua(n, 0, 0x2907);
+	ck_assert_uint_eq(fx->registry->away.n, 1023);
 	fixture_logout(n);
 }
 END_TEST
@@ -369,7 +417,8 @@ START_TEST(commands_run_while_targets_change)
 }
 END_TEST
 
-SUITE("nexus", a_login_has_power_on, luns_come_and_go, a_lun_becomes_another_volume,
+SUITE("nexus", a_login_has_power_on, a_nexus_that_returns_is_told_of_its_loss,
+      a_crowd_that_goes_is_forgotten, luns_come_and_go, a_lun_becomes_another_volume,
       capacity_changes, becoming_read_only_is_told, mode_parameters_survive_changes,
       resets_are_told, attentions_have_an_order_and_do_not_pile_up, masks_map_numbers,
       admission_and_secrets, discovery_lists_what_may_be_seen,
