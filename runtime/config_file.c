@@ -321,3 +321,8 @@ void config_path_segment(const struct config_file *c, const char *controller, ch
 {
 	snprintf(ret, PATH_SIZE, "%s/cache-%s.seg", c->array.memory_dir, controller);
 }
+
+void config_path_control(const struct config_file *c, char *ret)
+{
+	snprintf(ret, PATH_SIZE, "%s/control.seg", c->array.memory_dir);
+}

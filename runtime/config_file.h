@@ -145,5 +145,7 @@ void config_path_admin(const struct config_file *c, const char *kind, const char
 		       char *ret); /* controller-a.sock */
 void config_path_channel(const struct config_file *c, const char *controller, char *ret);
 void config_path_segment(const struct config_file *c, const char *controller, char *ret);
+/* Control memory of the host's controllers that have partners. */
+void config_path_control(const struct config_file *c, char *ret);
 
 #endif

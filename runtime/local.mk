@@ -7,6 +7,7 @@ libruntime_a_SOURCES = \
 	runtime/fan.c runtime/fan.h \
 	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h runtime/log.c runtime/log.h \
 	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
+	runtime/process.c runtime/process.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \
 	runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c

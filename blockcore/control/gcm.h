@@ -31,6 +31,8 @@ struct gcm_owner {
 	bool moving; /* the owner is giving it to its partner: nothing new begins */
 };
 
+#define GCM_SEQ_UNKNOWN UINT64_MAX
+
 struct gcm_ops {
 	/* Required. Lock-free, any thread. false: the pool is not in the map. */
 	bool (*owner)(struct gcm *g, const uint8_t pool[16], struct gcm_owner *ret);
@@ -39,7 +41,9 @@ struct gcm_ops {
 	int (*set_owner)(struct gcm *g, const uint8_t pool[16], struct gcm_owner *was,
 			 const struct gcm_owner *now);
 	/* Required. May wait. Takes the right to change the array metadata: 0; -EBUSY while a
-	 * living controller has it. ret_seq: sequence of the last change that came through. */
+	 * living controller has it (also this one: the caller has its own changes queue).
+	 * ret_seq: sequence of the last change that came through; GCM_SEQ_UNKNOWN: the last holder
+	 * died with the right, and what came through only the disks know. */
 	int (*meta_lock)(struct gcm *g, uint64_t *ret_seq);
 	void (*meta_unlock)(struct gcm *g, uint64_t seq);
 	void (*close)(struct gcm *g);
@@ -70,6 +74,20 @@ enum gcm_state { GCM_DOWN, GCM_STARTING, GCM_UP, GCM_LEAVING };
  */
 int gcm_shared_open(struct gcm **ret, struct env *env, void *segment, size_t size, const char *name,
 		    uint64_t incarnation);
+/* The same for a process that is not the caller's own: of a simulation, of a test. */
+struct gcm_shared_opts {
+	struct env *env;
+	void *segment; /* aligned to 64 bytes */
+	size_t size;
+	const char *name;     /* at most 31 characters */
+	uint64_t incarnation; /* never 0 */
+	int32_t pid;
+	uint64_t started;
+	/* Any thread. Does that process run? NULL: as the kernel says. */
+	bool (*alive)(void *arg, int32_t pid, uint64_t started);
+	void *arg;
+};
+int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o);
 void gcm_set_state(struct gcm *g, enum gcm_state s);
 /* What is known of a controller; false: no such index. */
 struct gcm_controller {
@@ -78,7 +96,8 @@ struct gcm_controller {
 	uint64_t incarnation;
 	int32_t pid;
 	uint64_t pid_started; /* from /proc, so that a number used again is noticed */
-	uint64_t beat_ns;     /* last heartbeat */
+	uint64_t beat_ns;     /* last heartbeat, env_now_ns() */
+	bool alive;	      /* the process runs (or is stopped): asked of the kernel now */
 };
 bool gcm_controller(struct gcm *g, uint8_t index, struct gcm_controller *ret);
 int gcm_index(struct gcm *g, const char *name); /* -ENOENT */

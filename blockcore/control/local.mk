@@ -1,4 +1,4 @@
-libblockcore_a_SOURCES += blockcore/control/meta.c blockcore/control/meta.h \
+libblockcore_a_SOURCES += blockcore/control/gcm.h blockcore/control/gcm_shared.c blockcore/control/meta.c blockcore/control/meta.h \
 	blockcore/control/meta_check.c blockcore/control/meta_check.h \
 	blockcore/control/meta_pb.c blockcore/control/meta_scsi.c blockcore/control/meta_scsi.h \
 	blockcore/control/meta_slot.c blockcore/control/meta_slot.h blockcore/control/meta_store.h \
@@ -8,3 +8,8 @@ check_PROGRAMS += tests/unit/meta/test_meta
 tests_unit_meta_test_meta_SOURCES = tests/unit/meta/test_meta.c
 tests_unit_meta_test_meta_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_meta_test_meta_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/control/test_gcm
+tests_unit_control_test_gcm_SOURCES = tests/unit/control/test_gcm.c
+tests_unit_control_test_gcm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_control_test_gcm_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -6,10 +6,10 @@ libserver_a_SOURCES += server/supervisor/child.c server/supervisor/child.h \
 sbin_PROGRAMS += isthmusd
 isthmusd_SOURCES = server/supervisor/main.c
 isthmusd_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"'
-isthmusd_LDADD = libserver.a $(RUNTIME_LIBS)
+isthmusd_LDADD = libserver.a $(BLOCKCORE_LIBS)
 EXTRA_DIST += server/supervisor/README.md
 
 check_PROGRAMS += tests/unit/supervisor/test_supervisor
 tests_unit_supervisor_test_supervisor_SOURCES = tests/unit/supervisor/test_supervisor.c
 tests_unit_supervisor_test_supervisor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_supervisor_test_supervisor_LDADD = libserver.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_unit_supervisor_test_supervisor_LDADD = libserver.a $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -1,5 +1,6 @@
 /* Pid files, and the processes they name (see pid_file.h). */
 #include "server/supervisor/pid_file.h"
+#include "runtime/process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -18,26 +19,6 @@ static int read_small(const char *path, char *buf, size_t size)
 	close(fd);
 	buf[n < 0 ? 0 : n] = '\0';
 	return rc;
-}
-
-/* Start time of a process in clock ticks since boot; 0 when it is gone or a zombie. */
-static unsigned long long start_time(pid_t pid)
-{
-	char path[64], buf[1024];
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (read_small(path, buf, sizeof(buf)) <= 0)
-		return 0;
-	char *p = strrchr(buf, ')'); /* the name before it may hold anything */
-	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
-		return 0;
-	p += 2;
-	for (int field = 3; field < 22; field++) {
-		p = strchr(p, ' ');
-		if (!p)
-			return 0;
-		p++;
-	}
-	return strtoull(p, NULL, 10);
 }
 
 /* Is it one of our programs (or a script of that name, run by its interpreter)? */
@@ -60,7 +41,7 @@ int pid_file_write(const char *path, const char *program)
 {
 	char text[512], tmp[128];
 	int n = snprintf(text, sizeof(text), "%d %llu %.400s\n", (int)getpid(),
-			 start_time(getpid()), program);
+			 (unsigned long long)process_started(getpid()), program);
 	snprintf(tmp, sizeof(tmp), "%.110s.%d", path, (int)getpid());
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
@@ -82,5 +63,5 @@ pid_t pid_file_find(const char *path)
 	if (read_small(path, buf, sizeof(buf)) <= 0 ||
 	    sscanf(buf, "%d %llu", &pid, &started) != 2 || pid <= 1 || started == 0)
 		return 0;
-	return start_time((pid_t)pid) == started && is_ours((pid_t)pid) ? (pid_t)pid : 0;
+	return process_started(pid) == started && is_ours((pid_t)pid) ? (pid_t)pid : 0;
 }

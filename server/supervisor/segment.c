@@ -1,13 +1,14 @@
 /*
- * Cache segments: files in memory_dir that outlive controllers and isthmusd.
- * The memory is reserved when the file is made: a controller that touched a
- * page the file system has no room for would die by SIGBUS.
+ * Cache segments and the control segment: files in memory_dir that outlive controllers and
+ * isthmusd. The memory is reserved when the file is made: a controller that touched a page the file
+ * system has no room for would die by SIGBUS.
  *
  * A file of another size than configured is replaced only when it holds no
  * dirty page; else nothing is touched and the admin is told what to do.
  */
 #include "server/supervisor/supervisor.h"
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/control/gcm.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -63,11 +64,47 @@ static int make(const char *path, uint64_t size, char *why)
 	if (fd >= 0)
 		unlink(path);
 	snprintf(why, WHY,
-		 rc == -ENOSPC ? "%s: no room for %llu MiB; make memory_dir's file system bigger "
+		 rc == -ENOSPC ? "%s: no room for %llu KiB; make memory_dir's file system bigger "
 				 "or `cache` smaller"
-			       : "%s: the cache segment of %llu MiB cannot be made",
-		 path, (unsigned long long)(size >> 20));
+			       : "%s: the segment of %llu KiB cannot be made",
+		 path, (unsigned long long)(size >> 10));
 	return rc;
+}
+
+/* Made whole under another name: a controller that finds it finds all of it. */
+static int make_control(const char *path, char *why)
+{
+	char tmp[120];
+	snprintf(tmp, sizeof(tmp), "%.107s.new", path);
+	unlink(tmp);
+	int rc = make(tmp, gcm_shared_size(), why);
+	if (rc)
+		return rc;
+	if (rename(tmp, path) == 0)
+		return 0;
+	rc = -errno;
+	snprintf(why, WHY, "%s cannot be made: %s", path, err_text(rc));
+	unlink(tmp);
+	return rc;
+}
+
+/* It outlives controllers and isthmusd; one that is there is never replaced, since it says who
+ * owns what. What it holds is judged by the controllers. */
+static int control_prepare(const struct config_file *c, char *why)
+{
+	char path[108];
+	struct stat st;
+	config_path_control(c, path);
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? make_control(path, why) : -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == gcm_shared_size())
+		return 0;
+	snprintf(
+	    why, WHY,
+	    "%.107s is no control segment of this version; stop all controllers, remove it and "
+	    "start them",
+	    path);
+	return -ERR_VERSION;
 }
 
 static int check_existing(int fd, const char *path, uint64_t size, char *why)
@@ -102,16 +139,19 @@ int segment_prepare(const struct config_file *c, const char *controller, char *w
 	}
 	config_path_segment(c, controller, path);
 	uint64_t size = ROUND_UP(k->cache_bytes, PAGE);
+	int rc = k->partner ? control_prepare(c, why) : 0;
+	if (rc)
+		return rc;
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT)
 		return make(path, size, why);
 	if (fd < 0) {
-		int rc = -errno;
+		rc = -errno;
 		snprintf(why, WHY, "%.107s cannot be opened: %s; check its owner", path,
 			 err_text(rc));
 		return rc;
 	}
-	int rc = check_existing(fd, path, size, why);
+	rc = check_existing(fd, path, size, why);
 	close(fd);
 	if (rc <= 0)
 		return rc;

@@ -108,6 +108,15 @@ static void put_pin(FILE *f, const int *pin, unsigned n)
 		fprintf(f, "%d,", pin[i]);
 }
 
+static void put_duplex(FILE *f, const struct config_controller *k)
+{
+	fprintf(f, "partner=%s %s %s %s %s %u %u %u %s %s ", k->partner, k->link_psk ?: "",
+		k->link_cert ?: "", k->link_key ?: "", k->link_ca ?: "", k->link_heartbeat_ms,
+		k->link_dead_ms, k->mirror_share, k->lone ?: "", k->give_back ?: "");
+	for (unsigned i = 0; i < k->links_count; i++)
+		fprintf(f, "%s,%s,%s ", k->links[i].path, k->links[i].local, k->links[i].remote);
+}
+
 char *supervisor_settings(const struct config_file *c, const char *kind, const char *name)
 {
 	char *text = NULL;
@@ -125,6 +134,8 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 		put_list(f, "portals", k->portals, k->portals_count);
 		put_iscsi(f, &k->iscsi);
 		put_pin(f, k->pin, k->pin_count);
+		if (k->partner)
+			put_duplex(f, k);
 	} else if (h) {
 		fprintf(f, "%s %s %s %u %u %s %llu %s ", h->group, h->controller, h->address,
 			h->nfs_port, h->mount_port, h->rpcbind,

@@ -11,7 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/control/gcm.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include "server/supervisor/pid_file.h"
 #include "server/supervisor/supervisor.h"
 
@@ -183,6 +185,32 @@ START_TEST(damaged_segments_do_not_crash)
 }
 END_TEST
 
+START_TEST(control_segment)
+{
+	char why[256] = "", control[108];
+	struct stat st;
+	use_dir(1 << 20);
+	config_path_control(&config, control);
+	unlink(control);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
+	ck_assert_int_ne(stat(control, &st), 0); /* nobody needs it */
+	controller.partner = "b";
+	ck_assert_msg(segment_prepare(&config, "a", why) == 0, "%s", why);
+	ck_assert_int_eq(stat(control, &st), 0);
+	ck_assert_uint_eq((uint64_t)st.st_size, gcm_shared_size());
+	ino_t ino = st.st_ino;
+	/* It is never replaced: it says who owns what. */
+	ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
+	ck_assert_int_eq(stat(control, &st), 0);
+	ck_assert_uint_eq(st.st_ino, ino);
+	ck_assert_int_eq(truncate(control, 100), 0);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), -ERR_VERSION);
+	ck_assert_ptr_nonnull(strstr(why, "stop all controllers"));
+	unlink(control);
+	controller.partner = NULL;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("supervisor");
@@ -194,6 +222,7 @@ int main(void)
 	tcase_add_test(t, pid_files_find_the_living);
 	tcase_add_test(t, segments_are_made_and_kept);
 	tcase_add_test(t, damaged_segments_do_not_crash);
+	tcase_add_test(t, control_segment);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
