@@ -42,8 +42,9 @@ struct gcm_ops {
 			 const struct gcm_owner *now);
 	/* Required. May wait. Takes the right to change the array metadata: 0; -EBUSY while a
 	 * living controller has it (also this one: the caller has its own changes queue).
-	 * ret_seq: sequence of the last change that came through; GCM_SEQ_UNKNOWN: the last holder
-	 * died with the right, and what came through only the disks know. */
+	 * ret_seq: what it was last given up with, the highest sequence a change has used; 0:
+	 * never; GCM_SEQ_UNKNOWN: the last holder died with the right, and what came through only
+	 * the disks know. */
 	int (*meta_lock)(struct gcm *g, uint64_t *ret_seq);
 	void (*meta_unlock)(struct gcm *g, uint64_t seq);
 	void (*close)(struct gcm *g);
@@ -52,6 +53,11 @@ struct gcm_ops {
 struct gcm {
 	const struct gcm_ops *ops;
 	uint8_t self; /* index of this controller */
+	/* Random, made with the control memory; the same for all who joined. What an array without
+	 * a single label is called by all its controllers; and the name of the memory that
+	 * reservations outlive a controller in (core_memory_id()): another one after it was lost.
+	 */
+	uint8_t id[16];
 };
 
 /* The pool's owner is this controller, and it has not begun to give it away. Lock-free. */

@@ -5,7 +5,7 @@
  * empty map, so formatting is one store of version and magic:
  *
  *   0     magic, version, size
- *   64    right to the metadata: holder, sequence of the last change
+ *   64    right to the metadata: holder, sequence of the last change; 16 random bytes
  *   128   struct controller_slot[GCM_CONTROLLERS]
  *         struct pool_slot[GCM_POOLS]
  *
@@ -66,7 +66,8 @@ struct segment {
 	_Atomic uint64_t magic, version, size;
 	uint64_t reserved0[5];
 	_Atomic uint64_t meta_holder, meta_seq;
-	uint64_t reserved1[6];
+	_Atomic uint64_t id[2];
+	uint64_t reserved1[4];
 	struct controller_slot controllers[GCM_CONTROLLERS];
 	struct pool_slot pools[GCM_POOLS];
 };
@@ -487,6 +488,19 @@ static int format(struct segment *s)
 	return refuse("magic", 0);
 }
 
+/* Who comes first gives each word; a word is never 0 then. */
+static void take_id(struct gcm_shared *m)
+{
+	uint64_t w[2];
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t was = 0, mine = env_random_u64(m->env) | 1;
+		bool first = atomic_compare_exchange_strong(&m->s->id[i], &was, mine);
+		w[i] = first ? mine : was;
+	}
+	_Static_assert(sizeof(w) == sizeof(m->g.id), "two words");
+	memcpy(m->g.id, w, sizeof(w));
+}
+
 int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o)
 {
 	int rc = 0;
@@ -514,6 +528,7 @@ int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o)
 	rc = index < 0 ? index : 0;
 	if (rc == 0) {
 		m->g.self = (uint8_t)index;
+		take_id(m);
 		rc = join(m);
 	}
 	if (rc) {

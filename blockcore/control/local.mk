@@ -1,7 +1,10 @@
 libblockcore_a_SOURCES += blockcore/control/gcm.h blockcore/control/gcm_shared.c blockcore/control/meta.c blockcore/control/meta.h \
 	blockcore/control/meta_check.c blockcore/control/meta_check.h \
+	blockcore/control/meta_impl.h blockcore/control/meta_link.c blockcore/control/meta_load.c \
 	blockcore/control/meta_pb.c blockcore/control/meta_scsi.c blockcore/control/meta_scsi.h \
+	blockcore/control/meta_share.c blockcore/control/meta_share.h \
 	blockcore/control/meta_slot.c blockcore/control/meta_slot.h blockcore/control/meta_store.h \
+	blockcore/control/meta_write.c \
 	blockcore/control/owner.c blockcore/control/owner.h
 
 check_PROGRAMS += tests/unit/meta/test_meta

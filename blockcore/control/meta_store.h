@@ -12,6 +12,7 @@
 
 struct disk;
 struct env;
+struct meta_share_ops;
 
 struct meta_opts {
 	struct env *env;
@@ -22,6 +23,13 @@ struct meta_opts {
 	/* A disk did not take a change that others took. May be NULL. */
 	void (*write_failed)(void *arg, struct disk *d, int err);
 	void *arg;
+
+	const struct meta_share_ops *share; /* meta_share.h; NULL: without a partner */
+	void *share_arg;
+	/* A state that was not made here is about to be current, and is current. Both may wait, and
+	 * must not change the metadata. May be NULL. */
+	void (*foreign)(void *arg, const Isthmus__ArrayMeta *next);
+	void (*foreign_done)(void *arg);
 };
 
 /*
@@ -42,6 +50,7 @@ void meta_check_slots(struct meta *m);
 /* Waits. The disk takes part in changes from now on; at the next one it gets both its slots. */
 int meta_disk_add(struct meta *m, struct disk *d);
 void meta_disk_remove(struct meta *m, struct disk *d);
+bool meta_disk_has(const struct meta *m, const struct disk *d);
 
 /* Bytes -> message, checked. 0, -ERR_CORRUPT, -ERR_VERSION, -ENOMEM; why names the field. */
 int meta_decode(const uint8_t *p, size_t len, Isthmus__ArrayMeta **ret, char *why);

@@ -58,6 +58,9 @@ START_TEST(joining)
 	ck_assert_int_eq(join(&a, seg, "a", 1, 100), 0);
 	ck_assert_int_eq(join(&b, seg, "bb", 2, 200), 0);
 	ck_assert_uint_ne(a->self, b->self);
+	static const uint8_t none[16];
+	ck_assert_mem_eq(a->id, b->id, 16);
+	ck_assert_mem_ne(a->id, none, 16);
 	ck_assert_int_eq(gcm_index(a, "bb"), b->self);
 	ck_assert_int_eq(gcm_index(b, "a"), a->self);
 	ck_assert_int_eq(gcm_index(b, "c"), -ENOENT);
