@@ -196,6 +196,8 @@ static void open_task(void *arg)
 		fail(a, "core_open: %s", err_name(rc));
 		return;
 	}
+	if (core_watch_start(a->core))
+		fail(a, "core_watch_start");
 	a->volume = core_volume_get_by_name(a->core, "v");
 }
 
@@ -227,6 +229,46 @@ static void verify_task(void *arg)
 	for (uint64_t s = 0; s < VOLUME_SIZE / 512 && !a->failed; s += IO_MAX / 512)
 		user_read(&u, s, IO_MAX / 512);
 	free(u.buf);
+}
+
+/* Copies are not equal yet: dirty pages, or a resync. */
+static bool unsettled(struct array *a)
+{
+	struct core_pool *cp = TAILQ_FIRST(&a->core->pools);
+	struct cache_stats s;
+	cache_stats(core_cache(a->core), &s);
+	return s.dirty > 0 || cp->resyncing || pool_resync_needed(cp->pool);
+}
+
+/* Every redundancy copy holds what is read, once all is quiet. */
+static void compare_task(void *arg)
+{
+	struct array *a = arg;
+	uint8_t *buf = malloc(2 * IO_MAX);
+	struct cache_read *r = malloc(sizeof(*r));
+	ASSERT(buf && r);
+	for (unsigned i = 0; unsettled(a) && i < 600; i++)
+		env_sleep_ns(sim_env(a->sim), NS_PER_S);
+	if (unsettled(a))
+		fail(a, "destage or resync never ends");
+	for (uint64_t off = 0; off < VOLUME_SIZE && !a->failed; off += IO_MAX) {
+		if (volume_read(a->volume, off, IO_MAX, r)) {
+			fail(a, "read failed");
+			break;
+		}
+		copy_iov(r->iov, r->n, buf, false);
+		volume_read_done(a->volume, r);
+		for (unsigned copy = 0; !a->failed; copy++) {
+			int rc = volume_read_copy(a->volume, buf + IO_MAX, IO_MAX, off, copy);
+			if (rc == -ENOENT)
+				break;
+			if (rc == 0 && memcmp(buf, buf + IO_MAX, IO_MAX) != 0)
+				fail(a, "copy %u differs from what is read, 64 KiB at %llu", copy,
+				     (unsigned long long)off);
+		}
+	}
+	free(buf);
+	free(r);
 }
 
 static void close_task(void *arg)
@@ -326,6 +368,8 @@ static void one_round(struct array *a, unsigned round)
 	uint64_t kind = sim_random_below(a->sim, 5);
 	unsigned k = kind < 2 ? 0 : kind < 4 ? 1 : 2;
 	a->power_loss = k == 1;
+	if (sim_random_below(a->sim, 3) == 0) /* write-intent maps are swept meanwhile */
+		sim_run_for(a->sim, 120 * NS_PER_S);
 	start_users(a);
 	damage(a);
 	run_load(a, k != 2 && sim_random_below(a->sim, 2));
@@ -345,6 +389,8 @@ static void one_round(struct array *a, unsigned round)
 		run_task(a, open_task, "open");
 	if (!a->failed)
 		run_task(a, verify_task, "verify");
+	if (!a->failed && sim_random_below(a->sim, 2))
+		run_task(a, compare_task, "compare");
 }
 
 static void choose(struct array *a)
