@@ -107,8 +107,9 @@ uint16_t link_msg_type(const struct link_msg *m); /* the service's own */
 const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len);
 /* The data, valid until link_reply() or link_done(). */
 const void *link_msg_data(const struct link_msg *m, uint32_t *ret_len);
-/* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head and
- * data may be reused when sent(arg) was called (NULL: it is copied at once). */
+/* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head, iov
+ * and data may be reused when sent(arg) was called, on the link's own reactor, outside any task or
+ * in one: it must not wait (NULL: all is copied at once). */
 void link_reply(struct link_msg *m, int rc, const void *head, uint32_t head_len,
 		const struct iovec *iov, int iovcnt, void (*sent)(void *arg), void *arg);
 void link_done(struct link_msg *m);
@@ -125,13 +126,16 @@ struct link_answer {
 /*
  * Waits. Any reactor. Sends a message and waits for its reply. 0, the handler's error,
  * -ERR_DISCONNECTED (not up, or went down meanwhile: carried out or not), -ERR_PROTO: the reply
- * does not fit ans. timeout_ns 0: as long as the link is up.
+ * does not fit ans; -ETIMEDOUT (carried out or not; up to dead_ns later than asked for when the
+ * peer is silent); -EOPNOTSUPP: nobody serves it there. timeout_ns 0: as long as the link is up.
+ * While the peer has no room for more, the call waits: its memory is bounded.
  */
 int link_call(struct link *l, enum link_path path, enum link_service s, uint16_t type,
 	      const void *head, uint32_t head_len, const struct iovec *iov, int iovcnt,
 	      struct link_answer *ans, uint64_t timeout_ns);
 /* Never waits; copied; in order with calls of the same path from the same reactor. 0,
- * -ERR_DISCONNECTED. */
+ * -ERR_DISCONNECTED; -ENOBUFS: the peer has not taken 8 MiB of what was sent so before. Any
+ * thread. */
 int link_send(struct link *l, enum link_path path, enum link_service s, uint16_t type,
 	      const void *head, uint32_t head_len, const void *data, uint32_t data_len);
 
