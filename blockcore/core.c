@@ -104,6 +104,15 @@ struct disk *core_disk_find(struct core *c, const char *path)
 	return NULL;
 }
 
+struct disk *core_disk_by_uuid(struct core *c, const uint8_t *uuid)
+{
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (disk_state(c->disks[i]) == DISK_ONLINE &&
+		    memcmp(disk_label(c->disks[i])->disk_uuid, uuid, 16) == 0)
+			return c->disks[i];
+	return NULL;
+}
+
 const Isthmus__Pool *meta_pool_find(const Isthmus__ArrayMeta *am, const char *name)
 {
 	for (size_t i = 0; i < am->n_pools; i++)
@@ -225,6 +234,7 @@ static void core_free(struct core *c)
 		free(r->runs);
 		free(r);
 	}
+	core_own_free(c);
 	meta_close(c->meta);
 	for (unsigned i = 0; i < c->ndisks; i++)
 		disk_close(c->disks[i]);

@@ -11,6 +11,7 @@
 
 struct cache;
 struct core;
+struct core_duplex;
 struct env;
 struct meta;
 struct volume;
@@ -24,6 +25,8 @@ struct core_opts {
 	size_t segment_size;
 	bool battery;
 	const char *array_name; /* recorded when the array is made; may be NULL */
+	/* core_own.h; kept as long as the core. NULL: without a partner. */
+	const struct core_duplex *duplex;
 };
 
 /*

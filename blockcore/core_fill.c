@@ -234,7 +234,9 @@ int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
 	struct disk *old = pool_disk(at->cp->pool, at->position);
 	if (old && old != d && disk_state(old) != DISK_ONLINE)
 		meta_disk_remove(c->meta, old);
-	int rc = label(c, d, at, why);
+	int rc = core_disk_claim(c, d, at->cp->uuid);
+	if (rc == 0)
+		rc = label(c, d, at, why);
 	if (rc == 0)
 		rc = meta_update(c->meta, change_place, &ch, why);
 	if (rc == 0)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <bsd/sys/tree.h>
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
 #include "blockcore/control/meta_store.h"
 #include "blockcore/disk/disk.h"
 #include "blockcore/pool/extent_map.h"
@@ -19,8 +20,9 @@ RB_HEAD(volume_tree, volume);
 
 struct core_pool {
 	struct core *core;
-	struct pool *pool; /* NULL: could not be assembled */
+	struct pool *pool; /* NULL: could not be assembled, or another controller's */
 	char name[64];
+	uint8_t uuid[16];
 	char why[160]; /* pool is NULL, or offline */
 	bool resyncing;
 	bool filling;	    /* a fill_task() is under way, or asked for */
@@ -62,6 +64,10 @@ struct core {
 	 * spares, wiping. What was found out about a disk holds until it is let go. */
 	struct task_mutex disks_lock;
 	struct core_hooks hooks;
+	const struct core_duplex *duplex; /* NULL: without a partner */
+	struct link *link;		  /* to the partner */
+	TAILQ_HEAD(, core_own_watch) own_watches;
+	unsigned own_telling;
 	atomic_uint background; /* tasks under way, or asked for */
 	struct waitq idle;
 	struct waitq watch; /* woken to end core_watch.c's task */
@@ -78,6 +84,7 @@ RB_PROTOTYPE(volume_tree, volume, by_id, volume_order)
 struct core_pool *core_pool_find(struct core *c, const char *name);
 struct core_pool *core_pool_by_uuid(struct core *c, const uint8_t *uuid);
 struct disk *core_disk_find(struct core *c, const char *path);
+struct disk *core_disk_by_uuid(struct core *c, const uint8_t *uuid); /* online; NULL */
 const Isthmus__Pool *meta_pool_find(const Isthmus__ArrayMeta *am, const char *name);
 const Isthmus__HeadGroup *meta_group_find(const Isthmus__ArrayMeta *am, const char *name);
 Isthmus__Volume *meta_volume_find(const Isthmus__ArrayMeta *am, const char *name);
@@ -85,6 +92,14 @@ Isthmus__Volume *meta_volume_by_id(const Isthmus__ArrayMeta *am, uint32_t id);
 /* Counts fn(arg) as under way until it returns; core_close() waits for it. */
 int core_background(struct core *c, task_fn *fn, void *arg);
 void core_background_done(struct core *c);
+
+/* core_own.c. Claims wait, bounded, for the I/O of a process that died; what is claimed for a pool
+ * is given up together. */
+int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16]);
+int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t size);
+void core_pool_unclaim(struct core *c, const uint8_t pool[16]);
+void core_own_tell(struct core *c, struct volume *v); /* watches */
+void core_own_free(struct core *c);
 
 /* core_open.c: assembly; core_pool.c: pools in use. */
 int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret);

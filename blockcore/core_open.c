@@ -58,7 +58,8 @@ struct disk *core_disk_reopen(struct core *c, struct disk *d)
 	if (env_disk_open(c->env, disk_path(d), 0, &b) ||
 	    disk_open(&fresh, c->env, disk_path(d), b, ""))
 		return NULL;
-	if (disk_state(fresh) != DISK_ONLINE && disk_state(fresh) != DISK_BLANK) {
+	if ((disk_state(fresh) != DISK_ONLINE && disk_state(fresh) != DISK_BLANK) ||
+	    disk_pass_claim(d, fresh)) {
 		disk_close(fresh);
 		return NULL;
 	}
@@ -168,15 +169,6 @@ static int open_meta(struct core *c, const struct core_opts *o)
 
 /* ---- pools ---- */
 
-static struct disk *disk_by_uuid(struct core *c, const uint8_t *uuid)
-{
-	for (unsigned i = 0; i < c->ndisks; i++)
-		if (disk_state(c->disks[i]) == DISK_ONLINE &&
-		    memcmp(disk_label(c->disks[i])->disk_uuid, uuid, 16) == 0)
-			return c->disks[i];
-	return NULL;
-}
-
 int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret)
 {
 	struct core_pool *cp = calloc(1, sizeof(*cp));
@@ -186,6 +178,7 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 		return -ENOMEM;
 	cp->core = c;
 	snprintf(cp->name, sizeof(cp->name), "%s", mp->name);
+	memcpy(cp->uuid, mp->uuid.data, 16);
 	struct pool_opts o = {
 	    .env = c->env,
 	    .name = mp->name,
@@ -201,19 +194,21 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 	};
 	memcpy(o.uuid, mp->uuid.data, 16);
 	for (size_t i = 0; i < mp->n_disks; i++) {
-		disks[i] = disk_by_uuid(c, mp->disks[i]->uuid.data);
+		disks[i] = core_disk_by_uuid(c, mp->disks[i]->uuid.data);
 		out[i] = mp->disks[i]->failed;
 		if (!disks[i])
 			event_write(LOG_L_WARN, "pool.disk_missing",
 				    "pool %s: disk %zu, last seen as %s, is not there", mp->name, i,
 				    mp->disks[i]->path);
 	}
-	int rc = pool_new(&cp->pool, &o);
+	int rc = core_pool_claim(c, mp, cp->why, sizeof(cp->why));
+	if (rc == 0)
+		rc = pool_new(&cp->pool, &o);
 	if (rc == 0) {
 		pool_set_rate(cp->pool, mp->rebuild_rate);
 		pool_load_intent(cp->pool, mp->clean && !mp->resync);
 	}
-	if (rc)
+	if (rc && !cp->why[0])
 		snprintf(cp->why, sizeof(cp->why), "%s",
 			 rc == -EINVAL ? "a disk is smaller than it was" : err_text(rc));
 	if (rc || pool_state(cp->pool) == POOL_OFFLINE)
@@ -354,9 +349,11 @@ int core_open(struct core **ret, const struct core_opts *o)
 	c->env = o->env;
 	c->owner = sched_current();
 	c->battery = o->battery;
+	c->duplex = o->duplex;
 	snprintf(c->controller, sizeof(c->controller), "%s", o->controller);
 	TAILQ_INIT(&c->pools);
 	TAILQ_INIT(&c->reserved);
+	TAILQ_INIT(&c->own_watches);
 	RB_INIT(&c->volumes);
 	waitq_init(&c->idle);
 	waitq_init(&c->watch);

@@ -2,7 +2,7 @@
  * Ownership of pools, and with them of their volumes, by the controllers of a
  * cluster (doc/duplex.md). A pool's owner alone assembles it, writes its disks, keeps its volumes'
  * pages and carries out commands for them. Elsewhere its volumes are there too, without a medium:
- * every volume_*() call gives -ERR_NOT_OWNER.
+ * every volume_*() call gives -ERR_NOT_OWNER, also while it moves.
  *
  * A controller without a partner owns all pools (no control memory: core_duplex NULL).
  */
@@ -45,8 +45,10 @@ void core_own_unwatch(struct core *c, struct core_own_watch *w);
 /* Waits until the volume is somewhere (not CORE_MOVING), at most timeout_ns. */
 int core_volume_settle(struct volume *v, uint64_t timeout_ns);
 
-/* The link to the partner, NULL without one; set by the controller's main before core_open(). */
+/* The link to the partner, NULL without one. Its hello tells what core_open() finds out, so it is
+ * made after it; set by the controller's main before anything else is made over the core. */
 struct link *core_link(struct core *c);
+void core_set_link(struct core *c, struct link *l);
 
 /* All wait; on the owner reactor of the core. */
 

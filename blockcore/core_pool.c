@@ -16,6 +16,7 @@ void core_pool_free(struct core *c, struct core_pool *cp)
 {
 	TAILQ_REMOVE(&c->pools, cp, link);
 	pool_free(cp->pool);
+	core_pool_unclaim(c, cp->uuid);
 	free(cp);
 }
 
@@ -401,6 +402,20 @@ static int change_add_pool(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return rc;
 }
 
+/* Before anything is written to them. */
+static int claim_disks(struct pool_plan *p, char *why)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		int rc = core_disk_claim(p->c, p->disks[i], p->uuid);
+		if (rc) {
+			snprintf(why, CORE_WHY_LEN, "disk '%.100s' is in use by another process",
+				 disk_path(p->disks[i]));
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int label_disks(struct pool_plan *p, char *why)
 {
 	for (unsigned i = 0; i < p->n; i++) {
@@ -448,11 +463,14 @@ static int create(struct core *c, const char *name, const char *level, uint32_t 
 	int rc = n > POOL_DISKS_MAX ? -EINVAL : plan_pool(p, paths, n, why);
 	if (rc)
 		goto out;
-	rc = label_disks(p, why);
+	rc = claim_disks(p, why);
+	if (rc == 0)
+		rc = label_disks(p, why);
 	if (rc == 0)
 		rc = meta_update(c->meta, change_add_pool, p, why);
 	if (rc) {
 		unlabel_disks(p);
+		core_pool_unclaim(c, p->uuid);
 		goto out;
 	}
 	rc = core_pool_assemble(c, meta_pool_find(meta_get(c->meta), name), &cp);

@@ -308,12 +308,41 @@ static int file_check(struct bdev *b, char *why)
 	return -ENODEV;
 }
 
+/*
+ * One byte for each descriptor that I/O goes through: the kernel gives a byte up when its open file
+ * description is gone, and every request in flight holds on to the one it was made with. Who has
+ * both bytes knows that nobody else's I/O of this claim is left.
+ */
+static int lock_byte(int fd, off_t byte, short type)
+{
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+}
+
+static int file_claim(struct bdev *b, bool want)
+{
+	struct disk_file *f = container_of(b, struct disk_file, b);
+	int direct = f->direct >= 0 ? f->direct : f->buffered;
+	CHECK(f, DISK_FILE_MAGIC);
+	if (f->rdonly)
+		return want ? -ERR_WRITE_PROTECT : 0;
+	int rc = lock_byte(direct, 0, want ? F_WRLCK : F_UNLCK);
+	if (rc == 0)
+		rc = lock_byte(f->buffered, 1, want ? F_WRLCK : F_UNLCK);
+	if (rc && want)
+		lock_byte(direct, 0, F_UNLCK);
+	return rc;
+}
+
 static const struct bdev_ops file_ops = {
     .readv = file_readv,
     .writev = file_writev,
     .flush = file_flush,
     .discard = file_discard,
     .check = file_check,
+    .claim = file_claim,
     .close = file_close,
 };
 

@@ -224,6 +224,41 @@ int disk_repair_label(struct disk *d)
 	return 0;
 }
 
+int disk_claim(struct disk *d, const uint8_t pool[16])
+{
+	CHECK(d, DISK_MAGIC);
+	int rc = d->claimed || !d->under ? 0 : bdev_claim(d->under, true);
+	if (rc)
+		return rc;
+	d->claimed = true;
+	memcpy(d->claimed_for, pool, 16);
+	return 0;
+}
+
+void disk_unclaim(struct disk *d)
+{
+	CHECK(d, DISK_MAGIC);
+	if (d->claimed && d->under)
+		bdev_claim(d->under, false);
+	d->claimed = false;
+}
+
+int disk_pass_claim(struct disk *from, struct disk *to)
+{
+	if (!from->claimed)
+		return 0;
+	disk_unclaim(from); /* two handles of one process shut each other out too */
+	int rc = disk_claim(to, from->claimed_for);
+	if (rc)
+		disk_claim(from, from->claimed_for);
+	return rc;
+}
+
+bool disk_claimed_for(const struct disk *d, const uint8_t pool[16])
+{
+	return d->claimed && memcmp(d->claimed_for, pool, 16) == 0;
+}
+
 void disk_set_foreign(struct disk *d, const char *why)
 {
 	CHECK(d, DISK_MAGIC);

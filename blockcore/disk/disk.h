@@ -55,6 +55,16 @@ void disk_close(struct disk *d);
 int disk_repair_label(struct disk *d);
 /* Not ours: never written from here on. */
 void disk_set_foreign(struct disk *d, const char *why);
+/*
+ * Exclusive use of the disk for a pool, by this process (bdev_claim()); kept until disk_unclaim()
+ * or disk_close(), and after the death of the process until the last of its I/O has ended. 0, also
+ * when it has it already or there is nothing underneath; -EBUSY: another process has it.
+ */
+int disk_claim(struct disk *d, const uint8_t pool[16]);
+void disk_unclaim(struct disk *d);
+/* The same disk, opened anew as `to`, is claimed instead of `from`, if that is. */
+int disk_pass_claim(struct disk *from, struct disk *to);
+bool disk_claimed_for(const struct disk *d, const uint8_t pool[16]);
 /* Waits. Writes both label copies, flushed between; raises the epoch. */
 int disk_write_label(struct disk *d, const struct disk_label *l);
 /* Waits. Removes the label. */

@@ -17,9 +17,11 @@ struct disk {
 	struct bdev *under; /* NULL when missing */
 	char path[256];
 	struct disk_label label;
-	bool stale[2];	      /* label copies to rewrite */
-	unsigned relabels;    /* odd while a label is being written */
-	pthread_mutex_t lock; /* of reason */
+	bool stale[2]; /* label copies to rewrite */
+	bool claimed;
+	uint8_t claimed_for[16]; /* pool */
+	unsigned relabels;	 /* odd while a label is being written */
+	pthread_mutex_t lock;	 /* of reason */
 	char reason[DISK_REASON_LEN];
 	_Atomic uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
 	_Atomic unsigned in_flight;

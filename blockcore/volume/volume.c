@@ -14,6 +14,7 @@
  */
 #include "blockcore/volume/volume_impl.h"
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/core_own.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -43,14 +44,22 @@ static struct volume_shard *shard_of(struct volume *v)
 	return &v->shard[shard_number()];
 }
 
+static int refusal(const struct volume *v)
+{
+	if (atomic_load(&v->shutdown))
+		return -ERR_SHUTDOWN;
+	return atomic_load(&v->place) == CORE_HERE ? -EIO : -ERR_NOT_OWNER;
+}
+
 static int enter(struct volume *v)
 {
 	CHECK(v, VOLUME_MAGIC);
 	struct volume_shard *s = shard_of(v);
 	atomic_fetch_add(&s->uses, 1);
-	if (!atomic_load(&v->shutdown) && v->cv)
+	/* In this order: what makes a volume be here is written before its place is. */
+	if (!atomic_load(&v->shutdown) && atomic_load(&v->place) == CORE_HERE && v->cv)
 		return 0;
-	int rc = atomic_load(&v->shutdown) ? -ERR_SHUTDOWN : -EIO;
+	int rc = refusal(v);
 	atomic_fetch_sub(&s->uses, 1);
 	return rc;
 }
@@ -105,6 +114,15 @@ static int io_check(struct volume *v, uint64_t off, uint64_t len)
 
 /* ---- life ---- */
 
+static int get_medium(struct volume *v, struct cache *cache, struct pool *pool)
+{
+	v->pool = pool;
+	if (!pool || pool_state(pool) == POOL_OFFLINE)
+		return 0;
+	volume_io_init(v);
+	return cache_vol_attach(cache, v->id, &v->io, &v->cv);
+}
+
 int volume_new(struct volume **ret, const struct volume_opts *o)
 {
 	struct volume *v;
@@ -116,8 +134,9 @@ int volume_new(struct volume **ret, const struct volume_opts *o)
 	snprintf(v->name, sizeof(v->name), "%s", o->name);
 	memcpy(v->uuid, o->uuid, 16);
 	v->env = o->env;
-	v->pool = o->pool;
 	v->battery = o->battery;
+	atomic_init(&v->place, o->place);
+	atomic_init(&v->owner_epoch, o->owner_epoch);
 	atomic_init(&v->refs, 1);
 	atomic_init(&v->size, o->size);
 	atomic_init(&v->epoch, o->epoch);
@@ -125,10 +144,8 @@ int volume_new(struct volume **ret, const struct volume_opts *o)
 	struct volume_map *m = volume_map_new(o->runs, o->nruns);
 	atomic_init(&v->map, m);
 	int rc = m ? 0 : -ENOMEM;
-	if (rc == 0 && v->pool && pool_state(v->pool) != POOL_OFFLINE) {
-		volume_io_init(v);
-		rc = cache_vol_attach(o->cache, v->id, &v->io, &v->cv);
-	}
+	if (rc == 0 && o->place == CORE_HERE)
+		rc = get_medium(v, o->cache, o->pool);
 	if (rc) {
 		volume_put(v);
 		return rc;
@@ -161,11 +178,32 @@ void volume_put(struct volume *v)
 	free(v);
 }
 
+void volume_quiesce(struct volume *v)
+{
+	while (uses(v) != 0)
+		env_sleep_ns(v->env, NS_PER_MS);
+}
+
 void volume_shut(struct volume *v)
 {
 	atomic_store(&v->shutdown, true);
-	while (uses(v) != 0)
-		env_sleep_ns(v->env, NS_PER_MS);
+	volume_quiesce(v);
+}
+
+void volume_set_place(struct volume *v, int place)
+{
+	atomic_store(&v->place, place);
+}
+
+int volume_take(struct volume *v, struct cache *cache, struct pool *pool, uint64_t owner_epoch)
+{
+	ASSERT(atomic_load(&v->place) != CORE_HERE && !v->cv);
+	int rc = get_medium(v, cache, pool);
+	if (rc)
+		return rc;
+	atomic_store(&v->owner_epoch, owner_epoch);
+	atomic_store(&v->place, CORE_HERE);
+	return 0;
 }
 
 void volume_reopen(struct volume *v)
@@ -175,7 +213,7 @@ void volume_reopen(struct volume *v)
 
 int volume_detach(struct volume *v, bool drop)
 {
-	ASSERT(atomic_load(&v->shutdown));
+	ASSERT(atomic_load(&v->shutdown) || atomic_load(&v->place) != CORE_HERE);
 	if (!v->cv)
 		return 0;
 	int rc = cache_vol_detach(v->cv, drop);

@@ -71,11 +71,13 @@ struct volume {
 	atomic_uint refs;
 	_Atomic uint64_t size, epoch;
 	atomic_bool shutdown;
+	_Atomic int place; /* enum core_place: calls are refused unless CORE_HERE */
+	_Atomic uint64_t owner_epoch;
 	struct env *env;
 	struct bdev io; /* the plain volume under the cache */
 	struct pool *pool;
 	_Atomic(struct volume_map *) map;
-	struct cache_vol *cv; /* NULL: the pool is offline */
+	struct cache_vol *cv; /* NULL: the pool is offline, or not here */
 	bool battery;
 	struct volume_shard shard[VOLUME_SHARDS];
 	struct volume_backup backup;
@@ -94,6 +96,8 @@ struct volume_opts {
 	uint64_t size, epoch;
 	const struct extent_run *runs;
 	size_t nruns;
+	int place; /* enum core_place; other than CORE_HERE: without a medium, pool says nothing */
+	uint64_t owner_epoch;
 };
 
 /* With one reference; attached to the cache. */
@@ -104,7 +108,13 @@ void volume_put(struct volume *v); /* frees with the last one; by then detached 
 /* New calls are refused with -ERR_SHUTDOWN; waits until those under way have ended. */
 void volume_shut(struct volume *v);
 void volume_reopen(struct volume *v); /* takes volume_shut() back */
-/* Waits. After volume_shut(). */
+/* New calls are refused with -ERR_NOT_OWNER from here on; those under way go on. */
+void volume_set_place(struct volume *v, int place);
+/* Waits until no call is under way. After volume_set_place() or volume_shut(). */
+void volume_quiesce(struct volume *v);
+/* Waits. A volume without a medium gets one, and is here from then on; pool as in volume_opts. */
+int volume_take(struct volume *v, struct cache *cache, struct pool *pool, uint64_t owner_epoch);
+/* Waits. After volume_quiesce() or volume_shut(). */
 int volume_detach(struct volume *v, bool drop);
 /* After the cache is gone. */
 void volume_forget_cache(struct volume *v);

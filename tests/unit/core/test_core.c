@@ -428,11 +428,58 @@ RIG_TEST(errors_in_use_are_told)
 	rig_close(r);
 }
 
+static void no_move(void *arg, struct volume *v)
+{
+	ck_abort_msg("nothing moves without a partner");
+}
+
+/* Without a partner everything is here, and a disk of a pool is nobody else's. */
+RIG_TEST(alone)
+{
+	struct rig *r = arg;
+	struct core_own_watch *w;
+	char why[CORE_WHY_LEN];
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid1", 0, 2);
+	struct volume *v = rig_volume(r, "p", "v", 1 << 20);
+	ck_assert_int_eq(core_own_watch(r->core, no_move, NULL, &w), 0);
+	ck_assert_int_eq(core_volume_place(v), CORE_HERE);
+	ck_assert_int_eq(core_volume_settle(v, 0), 0);
+	ck_assert_ptr_null(core_link(r->core));
+	ck_assert_int_eq(core_pool_give(r->core, "p", why), -EINVAL);
+	ck_assert_int_eq(rig_write(v, 0, 4096, 1, true), 0);
+	/* Another that opens the same disks waits, and then goes without the pool. */
+	struct rig other = *r;
+	ck_assert_int_eq(posix_memalign(&other.segment, 4096, RIG_SEGMENT), 0);
+	memset(other.segment, 0, RIG_SEGMENT);
+	uint64_t begun = env_now_ns(sim_env(r->sim));
+	struct core *mine = r->core;
+	ck_assert_int_eq(rig_open(&other), 0);
+	ck_assert_uint_ge(env_now_ns(sim_env(r->sim)) - begun, 5 * NS_PER_S);
+	const struct core_pool *cp = core_pool_find(other.core, "p");
+	ck_assert_ptr_null(cp->pool);
+	ck_assert_ptr_nonnull(strstr(cp->why, "in use by another process"));
+	struct volume *o = core_volume_get_by_name(other.core, "v");
+	ck_assert_int_eq(rig_write(o, 0, 4096, 2, true), -EIO);
+	core_volume_put(o);
+	core_abandon(other.core);
+	free(other.segment);
+	ck_assert_int_eq(rig_check(v, 0, 4096, 1), 0);
+	core_volume_put(v);
+	core_own_unwatch(mine, w);
+	rig_close(r);
+	/* given up with it */
+	rig_open_ok(r);
+	ck_assert_ptr_nonnull(core_pool_find(r->core, "p")->pool);
+	rig_close(r);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("core");
 	TCase *tc = tcase_create("core");
 	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, alone);
 	tcase_add_test(tc, empty_array);
 	tcase_add_test(tc, written_is_read_after_reopen);
 	tcase_add_test(tc, new_volume_reads_zeros);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "runtime/bdev.h"
 #include "runtime/env.h"
@@ -305,6 +307,55 @@ static void many(void *arg)
 	}
 }
 
+/* Two handles shut each other out, whoever has them; what a handle claimed goes with it. */
+static void claim_task(void *arg)
+{
+	struct bdev *a = open_disk(), *b = open_disk();
+	ck_assert_int_eq(bdev_claim(a, true), 0);
+	ck_assert_int_eq(bdev_claim(a, true), 0);
+	ck_assert_int_eq(bdev_claim(b, true), -EBUSY);
+	ck_assert_int_eq(bdev_claim(a, false), 0);
+	ck_assert_int_eq(bdev_claim(b, true), 0);
+	ck_assert_int_eq(bdev_claim(a, true), -EBUSY);
+	bdev_close(b);
+	ck_assert_int_eq(bdev_claim(a, true), 0);
+	int ends[2], told[2];
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(pipe(told), 0);
+	/* A process that is killed gives up its claim, and only then. */
+	bdev_close(a);
+	pid_t child = fork();
+	if (child == 0) {
+		char x = 0;
+		int fd = open(path, O_RDWR);
+		struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 2};
+		x = (char)fcntl(fd, F_OFD_SETLK, &l);
+		if (write(told[1], &x, 1) == 1 && read(ends[0], &x, 1) >= 0)
+			_exit(0);
+		_exit(1);
+	}
+	char x = 1;
+	ck_assert_int_eq(read(told[0], &x, 1), 1);
+	ck_assert_int_eq(x, 0);
+	a = open_disk();
+	ck_assert_int_eq(bdev_claim(a, true), -EBUSY);
+	ck_assert_int_eq(kill(child, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_int_eq(bdev_claim(a, true), 0);
+	bdev_close(a);
+	for (unsigned i = 0; i < 2; i++) {
+		close(ends[i]);
+		close(told[i]);
+	}
+	reactor_stop(r);
+}
+
+START_TEST(claims)
+{
+	run(_i, claim_task);
+}
+END_TEST
+
 START_TEST(many_requests_in_flight)
 {
 	run(_i, many);
@@ -371,6 +422,7 @@ int main(void)
 	tcase_add_loop_test(tc, discarded_ranges_read_as_zeros, 0, NWAYS);
 	tcase_add_loop_test(tc, errors_are_told, 0, NWAYS);
 	tcase_add_loop_test(tc, a_file_that_goes_away_is_noticed, 0, NWAYS);
+	tcase_add_loop_test(tc, claims, 0, NWAYS);
 	tcase_add_loop_test(tc, many_requests_in_flight, 0, NWAYS);
 	tcase_add_loop_test(tc, reactors_share_a_disk, 0, NWAYS);
 	suite_add_tcase(suite, tc);

@@ -1,0 +1,189 @@
+/*
+ * Where pools and their volumes are (core_own.h): places, epochs, watches, claims of disks.
+ *
+ * Places and watches change on the core's reactor alone; places are read from any thread.
+ */
+#include "blockcore/core_own.h"
+#include "blockcore/core_impl.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLAIM_NS      (10 * NS_PER_S) /* the last I/O of a process that died has long ended */
+#define CLAIM_TELL_NS (1 * NS_PER_S)
+
+/* ---- places ---- */
+
+enum core_place core_volume_place(const struct volume *v)
+{
+	return (enum core_place)atomic_load(&v->place);
+}
+
+uint64_t core_volume_owner_epoch(const struct volume *v)
+{
+	return atomic_load(&v->owner_epoch);
+}
+
+int core_volume_settle(struct volume *v, uint64_t timeout_ns)
+{
+	uint64_t until = env_now_ns(v->env) + timeout_ns;
+	while (core_volume_place(v) == CORE_MOVING) {
+		if (env_now_ns(v->env) >= until)
+			return -ETIMEDOUT;
+		env_sleep_ns(v->env, NS_PER_MS);
+	}
+	return 0;
+}
+
+/* ---- watches ---- */
+
+struct core_own_watch {
+	void (*fn)(void *arg, struct volume *v);
+	void *arg;
+	bool dead;
+	TAILQ_ENTRY(core_own_watch) link;
+};
+
+int core_own_watch(struct core *c, void (*fn)(void *arg, struct volume *v), void *arg,
+		   struct core_own_watch **ret)
+{
+	CHECK(c, CORE_MAGIC);
+	struct core_own_watch *w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->fn = fn;
+	w->arg = arg;
+	TAILQ_INSERT_TAIL(&c->own_watches, w, link);
+	*ret = w;
+	return 0;
+}
+
+static void free_dead(struct core *c)
+{
+	struct core_own_watch *w, *next;
+	TAILQ_FOREACH_SAFE (w, &c->own_watches, link, next)
+		if (w->dead) {
+			TAILQ_REMOVE(&c->own_watches, w, link);
+			free(w);
+		}
+}
+
+void core_own_unwatch(struct core *c, struct core_own_watch *w)
+{
+	CHECK(c, CORE_MAGIC);
+	w->dead = true;
+	if (!c->own_telling)
+		free_dead(c);
+}
+
+void core_own_tell(struct core *c, struct volume *v)
+{
+	struct core_own_watch *w;
+	c->own_telling++;
+	TAILQ_FOREACH (w, &c->own_watches, link)
+		if (!w->dead)
+			w->fn(w->arg, v);
+	if (--c->own_telling == 0)
+		free_dead(c);
+}
+
+void core_own_free(struct core *c)
+{
+	struct core_own_watch *w;
+	while ((w = TAILQ_FIRST(&c->own_watches))) {
+		TAILQ_REMOVE(&c->own_watches, w, link);
+		free(w);
+	}
+}
+
+struct link *core_link(struct core *c)
+{
+	CHECK(c, CORE_MAGIC);
+	return c->link;
+}
+
+void core_set_link(struct core *c, struct link *l)
+{
+	CHECK(c, CORE_MAGIC);
+	c->link = l;
+}
+
+/* ---- claims ---- */
+
+int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
+{
+	uint64_t begun = env_now_ns(c->env), now;
+	bool told = false;
+	int rc;
+	while ((rc = disk_claim(d, pool)) == -EBUSY) {
+		now = env_now_ns(c->env);
+		if (now - begun >= CLAIM_NS || c->closing)
+			break;
+		if (now - begun >= CLAIM_TELL_NS && !told)
+			event_write(LOG_L_WARN, "disk.claimed",
+				    "disk %s is in use by another process (another controller of "
+				    "this array, or another array); waiting for it",
+				    disk_path(d));
+		told |= now - begun >= CLAIM_TELL_NS;
+		env_sleep_ns(c->env, NS_PER_MS);
+	}
+	if (rc && rc != -EBUSY && !c->duplex) {
+		/* Alone it goes without; with a partner nothing else keeps late writes off. */
+		event_write(LOG_L_WARN, "disk.not_claimed",
+			    "disk %s cannot be locked against other processes: %s", disk_path(d),
+			    err_text(rc));
+		return 0;
+	}
+	return rc;
+}
+
+int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t size)
+{
+	for (size_t i = 0; i < mp->n_disks; i++) {
+		struct disk *d = core_disk_by_uuid(c, mp->disks[i]->uuid.data);
+		int rc = d ? core_disk_claim(c, d, mp->uuid.data) : 0;
+		if (rc == 0)
+			continue;
+		snprintf(why, size,
+			 rc == -EBUSY ? "disk %.80s is in use by another process"
+				      : "disk %.80s cannot be locked",
+			 disk_path(d));
+		core_pool_unclaim(c, mp->uuid.data);
+		return rc;
+	}
+	return 0;
+}
+
+void core_pool_unclaim(struct core *c, const uint8_t pool[16])
+{
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (disk_claimed_for(c->disks[i], pool))
+			disk_unclaim(c->disks[i]);
+	for (unsigned i = 0; i < c->nretired; i++)
+		if (disk_claimed_for(c->retired[i], pool))
+			disk_unclaim(c->retired[i]);
+}
+
+/* ---- the partner ---- */
+
+int core_partner_up(struct core *c, struct link *l, const void *hello)
+{
+	return c->duplex ? 0 : -EINVAL;
+}
+
+int core_partner_down(struct core *c, struct link *l, bool died)
+{
+	return c->duplex ? 0 : -EINVAL;
+}
+
+int core_pool_give(struct core *c, const char *pool, char *why)
+{
+	snprintf(why, CORE_WHY_LEN,
+		 "pool '%.63s' has no other owner: this controller has no partner", pool);
+	return -EINVAL;
+}
