@@ -35,7 +35,7 @@ void cache_wait(struct cache *c, pthread_mutex_t *lock, struct waitq *q, uint64_
 static int shards_init(struct cache *c)
 {
 	c->nshards = 1;
-	while (c->nshards < CACHE_SHARDS_MAX && c->npages / c->nshards >= 1024)
+	while (c->nshards < CACHE_SHARDS_MAX && c->nown / c->nshards >= 1024)
 		c->nshards *= 2;
 	size_t size = c->nshards * sizeof(*c->shard);
 	if (posix_memalign((void **)&c->shard, CACHE_LINE, size))
@@ -51,14 +51,20 @@ static int shards_init(struct cache *c)
 	return 0;
 }
 
-static void limits_init(struct cache *c, const struct cache_opts *o)
+/* What may be dirty: a share of the own pages; and while it is mirrored, of the partner's area. */
+void cache_limits_set(struct cache *c)
 {
-	unsigned low = o->dirty_low ? o->dirty_low : 10;
-	unsigned high = o->dirty_high ? o->dirty_high : 60;
-	c->budget = c->npages - MAX(c->npages / 16, 2 * c->pool.reserve);
-	c->high = MIN((uint32_t)((uint64_t)c->npages * high / 100), c->budget);
-	c->low = MIN((uint32_t)((uint64_t)c->npages * low / 100), c->high);
-	c->urgent = c->low + (c->high - c->low) / 2;
+	uint32_t room = mirror_epoch_joined(atomic_load(&c->mirror.epoch)) ? c->mirror.table.npages
+									   : UINT32_MAX;
+	uint32_t budget = c->nown - MAX(c->nown / 16, 2 * c->pool.reserve);
+	uint32_t high = MIN((uint32_t)((uint64_t)c->nown * c->high_share / 100), budget);
+	high = MIN(high, room - room / 4);
+	uint32_t low = MIN((uint32_t)((uint64_t)c->nown * c->low_share / 100), high);
+	low = MIN(low, room / 4);
+	atomic_store(&c->budget, budget);
+	atomic_store(&c->high, high);
+	atomic_store(&c->low, low);
+	atomic_store(&c->urgent, low + (high - low) / 2);
 }
 
 static void cache_free(struct cache *c)
@@ -75,6 +81,7 @@ static void cache_free(struct cache *c)
 	}
 	if (c->shard)
 		cache_evict_fini(c);
+	mirror_fini(c);
 	cache_dirty_fini(c);
 	cache_pool_fini(c);
 	free(c->shard);
@@ -93,8 +100,10 @@ static int private_init(struct cache *c, const struct cache_opts *o)
 	if ((rc = shards_init(c)) || (rc = cache_pool_init(c)) || (rc = cache_evict_init(c)) ||
 	    (rc = cache_dirty_init(c)))
 		return rc;
-	limits_init(c, o);
-	return 0;
+	c->low_share = o->dirty_low ? o->dirty_low : 10;
+	c->high_share = o->dirty_high ? o->dirty_high : 60;
+	cache_limits_set(c);
+	return mirror_init(c, o);
 }
 
 int cache_open(struct cache **ret, const struct cache_opts *o, uint32_t *ret_adopted)
@@ -121,8 +130,9 @@ int cache_open(struct cache **ret, const struct cache_opts *o, uint32_t *ret_ado
 		cache_free(c);
 		return rc;
 	}
-	log_info("cache open pages=%u adopted=%u dirty=%u promise=%s", c->npages, adopted,
-		 atomic_load(&c->ndirty), c->battery ? "battery" : "volatile");
+	log_info("cache open pages=%u area=%u adopted=%u dirty=%u promise=%s", c->nown,
+		 c->npages - c->nown, adopted, atomic_load(&c->ndirty),
+		 c->battery ? "battery" : "volatile");
 	if (ret_adopted)
 		*ret_adopted = adopted;
 	*ret = c;

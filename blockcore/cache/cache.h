@@ -30,11 +30,23 @@ struct cache_opts {
 	bool battery;	     /* memory: battery (architecture 5.1); false: volatile */
 	unsigned dirty_low;  /* per cent of pages: destage idles below it (default 10) */
 	unsigned dirty_high; /* writers are slowed above it (default 60) */
+	/* A partner is configured: pages of its cache in all, which give the size of the mirror
+	 * area here; 0: no partner, no area. */
+	uint32_t partner_pages;
+	unsigned mirror_share;	 /* per cent of the partner's pages (default MIRROR_SHARE) */
+	bool lone_write_through; /* while the partner is away, writes are acknowledged when they
+				  * are on the disks */
 };
 
+/* Pages, own and mirror area, of a cache segment of so many bytes; 0: it is too small. */
+uint32_t cache_segment_pages(uint64_t size, uint32_t page_size);
+
 /*
- * Adopts a valid segment of the same array, controller and geometry (all CLEAN and DIRTY pages
- * live on, FILLING ones are dropped) or formats it. ret_adopted: pages adopted.
+ * Adopts a valid segment of the same array, controller and geometry (all CLEAN and DIRTY own pages
+ * live on, FILLING ones are dropped) or formats it. ret_adopted: pages adopted. What the partner
+ * left in the mirror area stays as it is (cache_mirror_adopt). With a partner configured the state
+ * is MIRROR_LONE (blockcore/mirror/mirror.h): the caller has recorded that before a volume is
+ * attached.
  */
 int cache_open(struct cache **ret, const struct cache_opts *opts, uint32_t *ret_adopted);
 /* Waits. Destages everything (unless abandon), then frees private memory. The segment stays. */
@@ -82,19 +94,28 @@ void cache_hint(struct cache_vol *v, uint64_t off, enum cache_hint step);
 struct cache_write {
 	struct iovec iov[CACHE_IO_PAGES];
 	uint32_t pages[CACHE_IO_PAGES];
+	uint32_t mirror[CACHE_IO_PAGES]; /* pages of the partner's mirror area */
 	int n;
+	uint32_t epoch;	 /* of mirroring, when it began (mirror_priv.h) */
+	uint32_t copied; /* pages whose data is in the mirror already */
 	uint64_t off;
 	uint32_t len;
 };
-/* Never waits: -EAGAIN when pages are short or writers are being slowed. */
+/* Never waits: -EAGAIN when pages (here or in the partner's mirror area) are short, writers are
+ * being slowed, or the commit would have to wait. */
 int cache_write_try_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
 /* Waits for pages. The backing's error when it takes no data and a quarter of the cache is dirty
  * with what it did not take. */
 int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
+/* Never waits; optional. The first `bytes` of the write have been received: copies their whole
+ * pages to the partner while the rest comes. */
+void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t bytes);
 /*
- * Makes the data visible and dirty: when it returns, the write may be acknowledged. Never waits
- * without fua; with it, returns when stable as the memory policy promises (0 or error: then the
- * data is in the cache but not stable).
+ * Makes the data visible and dirty, after it was copied to the partner: when it returns, the write
+ * may be acknowledged. With fua it returns when stable as the memory policy promises (0 or error:
+ * then the data is in the cache but not stable). Waits with fua, when the copy goes to another host
+ * and while a lone controller writes through; outside a task it never waits: -EAGAIN then, to be
+ * called again from one.
  */
 int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua);
 /*
@@ -102,7 +123,7 @@ int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua);
  * nothing in the segment. expect (w->len bytes, or NULL): only if that is what the range holds;
  * else -ERR_MISCOMPARE with the offset of the first byte that differs, or -EAGAIN when not all of
  * it is in the cache: cache_read() it first. On an error nothing has changed and w can be tried
- * again. Never waits.
+ * again. Waits as cache_write_commit() without fua does; outside a task -EAGAIN instead.
  */
 int cache_write_commit_if(struct cache_vol *v, struct cache_write *w, const void *expect,
 			  uint32_t *ret_at);
@@ -135,7 +156,8 @@ struct cache_stats {
 	uint64_t flushes;
 	uint64_t throttled; /* writes that were slowed */
 	uint64_t evicted;
-	uint32_t npages, free, clean, dirty, orphans;
+	uint32_t npages; /* own ones */
+	uint32_t free, clean, dirty, orphans;
 };
 void cache_stats(struct cache *c, struct cache_stats *ret);
 void cache_vol_stats(struct cache_vol *v, struct cache_stats *ret);

@@ -9,6 +9,9 @@
  * one page the higher generation. FILLING ones are freed, but their pages rest for a while: a
  * disk read of the process that died may still be landing in them.
  *
+ * The own pages are adopted here; the mirror area is left as the partner wrote it. Another split
+ * between the two is applied when nothing valid stands where it would change hands.
+ *
  * While the index is rebuilt every bucket's `seq` is odd, so heads that read it look again.
  */
 #include "blockcore/cache/cache_priv.h"
@@ -104,6 +107,12 @@ static bool super_known(struct cache_super *s)
 	return true;
 }
 
+static uint32_t area_pages(const struct cache_opts *o)
+{
+	return mirror_area_pages(o->partner_pages,
+				 o->mirror_share ? o->mirror_share : MIRROR_SHARE);
+}
+
 static void format(struct cache *c, const struct cache_opts *o, const struct cache_super *plan)
 {
 	struct cache_super *s = o->segment;
@@ -117,12 +126,19 @@ static void format(struct cache *c, const struct cache_opts *o, const struct cac
 	memset(new.controller, 0, sizeof(new.controller));
 	memcpy(new.controller, o->controller, strnlen(o->controller, sizeof(new.controller) - 1));
 	new.hash_seed = env_random_u64(c->env);
+	atomic_store(&s->split, cache_split_word(plan->npages - area_pages(o)));
 	size_t skip = sizeof(new.magic);
 	memcpy((char *)s + skip, (char *)&new + skip,
 	       offsetof(struct cache_super, incarnation) - skip);
 	s->crc = super_crc(&new);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	memcpy(s->magic, CACHE_MAGIC, sizeof(s->magic));
+}
+
+uint32_t cache_segment_pages(uint64_t size, uint32_t page_size)
+{
+	struct cache_super plan;
+	return page_size_ok(page_size) && layout_for(&plan, page_size, size) == 0 ? plan.npages : 0;
 }
 
 static void memory_renew(struct cache *c)
@@ -143,16 +159,58 @@ static bool identity_ok(const struct cache_super *s, const struct cache_opts *o)
 	       memcmp(s->controller, name, sizeof(name)) == 0;
 }
 
-/* Why the segment cannot be adopted; 0 when it can. */
-static int super_judge(const struct cache_super *s, const struct cache_opts *o)
+int cache_super_check(const struct cache_super *s, uint64_t size)
 {
+	if (memcmp(s->magic, CACHE_MAGIC, sizeof(s->magic)) != 0)
+		return -ERR_CORRUPT;
 	if (s->version != CACHE_VERSION)
 		return -ERR_VERSION;
 	if (s->crc != super_crc(s))
 		return -ERR_CORRUPT;
-	if (!identity_ok(s, o) || !layout_ok(s, o->segment_size))
+	if (!layout_ok(s, size))
 		return -ERR_FOREIGN;
-	return 0;
+	uint32_t nown = cache_split_own(atomic_load(&s->split));
+	return nown < CACHE_PAGES_MIN || nown > s->npages ? -ERR_CORRUPT : 0;
+}
+
+/* Why the segment cannot be adopted; 0 when it can. */
+static int super_judge(const struct cache_super *s, const struct cache_opts *o)
+{
+	int rc = cache_super_check(s, o->segment_size);
+	return rc == 0 && !identity_ok(s, o) ? -ERR_FOREIGN : rc;
+}
+
+/* Pages [from, to) hold nothing that anybody may still need. */
+static bool range_idle(struct cache_super *s, uint32_t from, uint32_t to)
+{
+	struct cbe *e = (struct cbe *)((char *)s + s->cbe_off);
+	for (uint32_t pg = from; pg < to; pg++) {
+		uint32_t state = CBE_GET(&e[pg], state);
+		if (state == CBE_DIRTY || state == CBE_STAGED)
+			return false;
+	}
+	return true;
+}
+
+/* Another share for the mirror area: only while the area is empty, and with it what changes
+ * hands. */
+static void split_apply(struct cache_super *s, const struct cache_opts *o)
+{
+	uint32_t was = cache_split_own(atomic_load(&s->split));
+	uint32_t want = s->npages - area_pages(o);
+	if (was == want)
+		return;
+	if (!range_idle(s, MIN(was, want), s->npages)) {
+		log_notice("cache keeps its old mirror area until what is in the way is on disk "
+			   "pages=%u wanted=%u",
+			   s->npages - was, s->npages - want);
+		return;
+	}
+	struct cbe *e = (struct cbe *)((char *)s + s->cbe_off);
+	for (uint32_t pg = MIN(was, want); pg < s->npages; pg++)
+		CBE_PUT(&e[pg], state, CBE_FREE);
+	atomic_store(&s->area_closed, 0);
+	atomic_store(&s->split, cache_split_word(want));
 }
 
 static void tell_refusal(int why, const struct cache_opts *o)
@@ -188,6 +246,11 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 	int rc = layout_for(&plan, o->page_size, o->segment_size);
 	if (rc)
 		return rc;
+	if (area_pages(o) > plan.npages - CACHE_PAGES_MIN) {
+		log_error("cache is too small beside its partner's: pages=%u partner=%u",
+			  plan.npages, o->partner_pages);
+		return -ENOSPC;
+	}
 	bool ours = super_known(s);
 	int why = ours ? super_judge(s, o) : 0;
 	if (why && (rc = may_format(s, o, why, &plan)))
@@ -200,11 +263,14 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 			   s->npages, plan.npages);
 	else if (!ours || why || resized)
 		format(c, o, &plan);
+	if (s->npages >= area_pages(o) + CACHE_PAGES_MIN)
+		split_apply(s, o);
 	c->super = s;
 	c->page_size = s->page_size;
 	c->page_shift = (uint32_t)__builtin_ctz(s->page_size);
 	c->full = (uint16_t)((1u << (s->page_size / CACHE_SECTOR)) - 1);
 	c->npages = s->npages;
+	c->nown = cache_split_own(atomic_load(&s->split));
 	c->nbuckets = s->nbuckets;
 	c->seed = s->hash_seed;
 	c->cbe = (struct cbe *)((char *)o->segment + s->cbe_off);
@@ -216,14 +282,13 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 	return 0;
 }
 
-static bool cbe_possible(struct cache *c, struct cbe *e)
+bool cache_cbe_possible(const struct cache *c, struct cbe *e)
 {
 	uint32_t state = CBE_GET(e, state);
 	uint16_t valid = CBE_GET(e, valid), dirty = CBE_GET(e, dirty);
 	return (state == CBE_CLEAN || state == CBE_DIRTY) && CBE_GET(e, volume) != 0 &&
 	       CBE_GET(e, page) < CACHE_PAGE_LIMIT && !(valid & ~c->full) && !(dirty & ~valid) &&
-	       valid && (state == CBE_DIRTY || !dirty) &&
-	       e->generation <= atomic_load(&c->super->generation);
+	       valid && (state == CBE_DIRTY || !dirty);
 }
 
 static void drop_cbe(struct cache *c, uint32_t pg)
@@ -301,7 +366,7 @@ static int adopt_page(struct cache *c, uint32_t pg)
 static void free_pages(struct cache *c, const bool *filling)
 {
 	struct cache_pool *p = &c->pool;
-	for (uint32_t pg = c->npages; pg-- > 0;) {
+	for (uint32_t pg = c->nown; pg-- > 0;) {
 		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE)
 			continue;
 		if (filling[pg])
@@ -315,17 +380,18 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 {
 	uint32_t adopted = 0, bad = 0;
 	int rc = 0;
-	bool *filling = calloc(c->npages, sizeof(*filling));
+	bool *filling = calloc(c->nown, sizeof(*filling));
 	if (!filling)
 		return -ENOMEM;
 	buckets_close(c);
-	cache_staged_settle(c);
-	for (uint32_t pg = 0; pg < c->npages; pg++) {
+	cache_staged_settle(c->cbe, c->nown, &c->super->staged_true);
+	for (uint32_t pg = 0; pg < c->nown; pg++) {
 		uint32_t state = CBE_GET(&c->cbe[pg], state);
 		if (state == CBE_FREE)
 			continue;
 		filling[pg] = state == CBE_FILLING;
-		bool ok = cbe_possible(c, &c->cbe[pg]);
+		bool ok = cache_cbe_possible(c, &c->cbe[pg]) &&
+			  c->cbe[pg].generation <= atomic_load(&c->super->generation);
 		bad += !ok && !filling[pg];
 		if (ok)
 			adopt_index(c, pg);
@@ -333,7 +399,7 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 			drop_cbe(c, pg);
 	}
 	buckets_open(c);
-	for (uint32_t pg = 0; rc == 0 && pg < c->npages; pg++)
+	for (uint32_t pg = 0; rc == 0 && pg < c->nown; pg++)
 		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE) {
 			rc = adopt_page(c, pg);
 			adopted++;

@@ -7,6 +7,7 @@
  * of another: it compares the volume's `atomics` before and after, and pins again.
  *
  *   stage    every new version is written down with its sectors, its state STAGED
+ *   copy     all of them to the partner, all or nothing there too
  *   decide   super.staged_true = 1: from this store on they are the truth
  *   publish  each becomes DIRTY and takes the old one's place in the index
  *   end      super.staged_true = 0
@@ -69,7 +70,8 @@ static int compare(struct cache_vol *v, const struct cache_write *w, const uint8
 	return 0;
 }
 
-static void publish(struct cache_vol *v, const struct cache_write *w, struct page_batch *retire)
+static void publish(struct cache_vol *v, const struct cache_write *w, struct page_batch *retire,
+		    bool *ret_bare)
 {
 	struct cache *c = v->c;
 	uint64_t first = w->off >> c->page_shift;
@@ -78,9 +80,12 @@ static void publish(struct cache_vol *v, const struct cache_write *w, struct pag
 	for (int i = 0; i < w->n; i++) {
 		uint64_t page = first + (unsigned)i;
 		old[i] = cache_page_make(v, cache_place_of(c, v->id, page), page, w->pages[i],
-					 cache_mask(c, page, w->off, w->len), CBE_STAGED);
+					 cache_mask(c, page, w->off, w->len));
+		cache_cbe_publish(c, w->pages[i], CBE_STAGED);
 		FAULT("cache.atomic.staged");
 	}
+	*ret_bare = !mirror_copy_atomic(c, w);
+	FAULT("mirror.before_publish");
 	atomic_store(&c->super->staged_true, 1);
 	FAULT("cache.atomic.decided");
 	for (int i = 0; i < w->n; i++) {
@@ -101,25 +106,30 @@ int cache_write_commit_if(struct cache_vol *v, struct cache_write *w, const void
 	CHECK(v, CACHE_VOL_MAGIC);
 	struct cache *c = v->c;
 	struct page_batch retire;
-	retire.n = 0;
+	page_batch_init(&retire);
+	bool bare = false;
 	uint32_t which = shards_of(v, w->off >> c->page_shift, (unsigned)w->n);
 	pthread_mutex_lock(&c->atomic_lock);
 	shards_lock(c, which, true);
 	int rc = expect ? compare(v, w, expect, ret_at) : 0;
+	if (rc == 0 && mirror_commit_waits(c, w) && !task_self())
+		rc = -EAGAIN;
 	if (rc == 0)
-		publish(v, w, &retire);
+		publish(v, w, &retire, &bare);
 	shards_lock(c, which, false);
 	pthread_mutex_unlock(&c->atomic_lock);
 	if (rc == 0)
 		cache_committed(v, w, &retire);
+	if (rc == 0 && bare && c->mirror.write_through && task_self())
+		rc = cache_write_through(v, w);
 	return rc;
 }
 
-void cache_staged_settle(struct cache *c)
+void cache_staged_settle(struct cbe *cbe, uint32_t n, _Atomic uint32_t *staged_true)
 {
-	bool really = atomic_load(&c->super->staged_true);
-	for (uint32_t pg = 0; pg < c->npages; pg++)
-		if (CBE_GET(&c->cbe[pg], state) == CBE_STAGED)
-			CBE_PUT(&c->cbe[pg], state, really ? CBE_DIRTY : CBE_FREE);
-	atomic_store(&c->super->staged_true, 0);
+	bool really = atomic_load(staged_true);
+	for (uint32_t i = 0; i < n; i++)
+		if (CBE_GET(&cbe[i], state) == CBE_STAGED)
+			CBE_PUT(&cbe[i], state, really ? CBE_DIRTY : CBE_FREE);
+	atomic_store(staged_true, 0);
 }

@@ -8,6 +8,7 @@
  *             disk. Every second; above low water sooner the more there is. So a page that is
  *             written again and again goes to disk now and then, not each time.
  *   ahead     read-ahead
+ *   mirror    while the partner has joined and pages have no copy yet (blockcore/mirror)
  */
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
@@ -37,6 +38,16 @@ void cache_kick(struct cache *c)
 	waitq_wake_one(&bg->destage_idle);
 	if (atomic_load(&bg->tick_idle))
 		waitq_wake_all(&bg->tick);
+	pthread_mutex_unlock(&bg->lock);
+}
+
+void cache_sweep(struct cache *c)
+{
+	struct cache_background *bg = &c->bg;
+	pthread_mutex_lock(&bg->lock);
+	atomic_store(&bg->sweep, atomic_load(&c->super->generation));
+	bg->exhausted = false;
+	waitq_wake_all(&bg->destage_idle);
 	pthread_mutex_unlock(&bg->lock);
 }
 
@@ -77,7 +88,7 @@ static bool claim_next(struct cache *c, struct cache_run *run)
 	uint32_t dirty = dirty_pages(c);
 	if (bg->exhausted || !dirty)
 		return false;
-	bool all = dirty > c->urgent || atomic_load(&c->pool.nwaiting);
+	bool all = dirty > atomic_load(&c->urgent) || atomic_load(&c->pool.nwaiting);
 	uint64_t limit = all ? UINT64_MAX : atomic_load(&bg->sweep);
 	if (!limit)
 		return false;
@@ -113,7 +124,7 @@ static void destage_step(struct cache *c, struct cache_run *run)
 	c->bg.exhausted = false;
 }
 
-static void task_ended(struct cache_background *bg)
+void cache_task_ended(struct cache_background *bg)
 {
 	if (--bg->tasks == 0)
 		waitq_wake_all(&bg->ended);
@@ -141,16 +152,17 @@ static void destage_task(void *arg)
 		cache_wait(c, &bg->lock, &bg->destage_idle, 0);
 		atomic_fetch_sub(&bg->nidle, 1);
 	}
-	task_ended(bg);
+	cache_task_ended(bg);
 }
 
 /* How long from one sweep to the next. */
 static uint64_t sweep_ns(struct cache *c)
 {
-	uint32_t dirty = dirty_pages(c);
-	if (dirty <= c->low)
+	uint32_t dirty = dirty_pages(c), low = atomic_load(&c->low),
+		 urgent = atomic_load(&c->urgent);
+	if (dirty <= low)
 		return TICK_NS;
-	return dirty < c->urgent ? TICK_NS * (c->urgent - dirty) / (c->urgent - c->low) : 0;
+	return dirty < urgent ? TICK_NS * (urgent - dirty) / (urgent - low) : 0;
 }
 
 static void tick_task(void *arg)
@@ -174,7 +186,7 @@ static void tick_task(void *arg)
 		waitq_wake_all(&bg->destage_idle);
 	}
 	atomic_store(&bg->tick_idle, false);
-	task_ended(bg);
+	cache_task_ended(bg);
 }
 
 static int start_task(struct cache *c, task_fn *fn)
@@ -195,6 +207,8 @@ int cache_start(struct cache *c)
 	ASSERT(!bg->started);
 	bg->started = true;
 	rc = start_task(c, tick_task);
+	if (rc == 0)
+		rc = start_task(c, mirror_task);
 	for (int i = 0; rc == 0 && i < DESTAGE_TASKS; i++)
 		rc = start_task(c, destage_task);
 	for (int i = 0; rc == 0 && i < AHEAD_TASKS; i++)
@@ -211,6 +225,7 @@ void cache_background_stop(struct cache *c)
 	waitq_wake_all(&bg->destage_idle);
 	waitq_wake_all(&bg->tick);
 	waitq_wake_all(&bg->ra_idle);
+	waitq_wake_all(&c->mirror.q);
 	while (bg->tasks)
 		cache_wait(c, &bg->lock, &bg->ended, 0);
 	pthread_mutex_unlock(&bg->lock);

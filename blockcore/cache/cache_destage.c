@@ -205,7 +205,8 @@ static void gather_page(struct gather *g, uint32_t at)
 }
 
 /* The version's successor may be written now. */
-static void end_superseded(struct cache_vol *v, struct cache_place p, uint64_t page, int rc)
+static void end_superseded(struct cache_vol *v, struct cache_place p, uint64_t page, int rc,
+			   struct page_batch *b)
 {
 	struct cache *c = v->c;
 	uint32_t cur = cache_index_find(c, p.bucket, v->id, page).cur;
@@ -216,7 +217,7 @@ static void end_superseded(struct cache_vol *v, struct cache_place p, uint64_t p
 	m->flags &= ~PG_HELD;
 	if (rc == 0) {
 		m->since = m->since_next;
-		cache_dirty_settle(c, p.shard, v, page, cur, inherit);
+		cache_dirty_settle(c, p.shard, v, page, cur, inherit, b);
 	}
 	m->inherit = 0;
 	m->since_next = 0;
@@ -229,9 +230,9 @@ static void end_page(struct cache_vol *v, struct cache_place p, uint64_t page, u
 	struct cache_page *m = &c->page[pg];
 	m->flags &= ~PG_DESTAGING;
 	if (!(m->flags & PG_INDEXED))
-		end_superseded(v, p, page, rc);
+		end_superseded(v, p, page, rc, retire);
 	else if (rc == 0)
-		cache_dirty_settle(c, p.shard, v, page, pg, m->writing);
+		cache_dirty_settle(c, p.shard, v, page, pg, m->writing, retire);
 	else
 		m->flags |= PG_FAILED;
 	waitq_wake_all(&p.shard->destages);
@@ -267,7 +268,7 @@ static int run_end(struct cache_run *run, const int *rcs)
 	struct cache_vol *v = run->v;
 	struct cache *c = v->c;
 	struct page_batch retire;
-	retire.n = 0;
+	page_batch_init(&retire);
 	struct cache_shard *s = NULL;
 	int first = 0;
 	bool any = false;

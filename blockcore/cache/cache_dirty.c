@@ -117,7 +117,7 @@ bool cache_dirty_next(struct cache *c, uint32_t id, uint64_t group, struct cache
 }
 
 void cache_dirty_settle(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page,
-			uint32_t pg, uint16_t mask)
+			uint32_t pg, uint16_t mask, struct page_batch *b)
 {
 	struct cbe *e = &c->cbe[pg];
 	uint16_t left = CBE_GET(e, dirty) & ~mask;
@@ -127,7 +127,10 @@ void cache_dirty_settle(struct cache *c, struct cache_shard *s, struct cache_vol
 		return;
 	FAULT("cache.settle.undirtied");
 	CBE_PUT(e, state, CBE_CLEAN);
+	cache_page_unmirror(c, s, pg, b);
 	c->page[pg].since = 0;
 	cache_dirty_del(c, s, v, page);
 	cache_queue_insert(c, s, pg);
+	if (pg >= c->nown) /* adopted: the partner waits for its area */
+		cache_evict_page(c, s, pg, b);
 }

@@ -16,17 +16,14 @@ static int zero_pages(struct cache_vol *v, uint64_t off, uint32_t len, bool give
 		return rc;
 	for (int i = 0; i < w.n; i++)
 		memset(w.iov[i].iov_base, 0, w.iov[i].iov_len);
-	if (!give_back) {
-		cache_commit(v, &w, NULL);
-		return 0;
-	}
-	cache_commit(v, &w, &run);
-	if (cache_run_discard(&run) == 0)
-		return 0;
-	/* Still claimed, and dirty: written as zeros. An error keeps them in the cache, as it
-	 * does with any write. */
-	cache_run_write(&run);
-	return 0;
+	if (!give_back)
+		return cache_write_commit(v, &w, false);
+	struct cache_commit_result r = cache_commit(v, &w, &run);
+	/* Where it fails they are still claimed, and dirty: written as zeros. An error keeps them
+	 * in the cache, as it does with any write. */
+	if (cache_run_discard(&run))
+		cache_run_write(&run);
+	return r.bare && v->c->mirror.write_through ? cache_write_through(v, &w) : 0;
 }
 
 int cache_discard(struct cache_vol *v, uint64_t off, uint64_t len)
@@ -35,7 +32,8 @@ int cache_discard(struct cache_vol *v, uint64_t off, uint64_t len)
 	struct cache *c = v->c;
 	int rc = cache_vol_check_range(v, off, len);
 	uint64_t end = off + len;
-	uint32_t max = MIN(CACHE_RUN_PAGES, c->npages / 8) << c->page_shift;
+	uint32_t max = MIN(CACHE_RUN_PAGES, MIN(c->nown / 8, MAX(mirror_io_pages(c) / 2, 1)))
+		       << c->page_shift;
 	while (rc == 0 && off < end) {
 		uint64_t part = MIN(end - off, max - off % max);
 		bool whole = off % c->page_size == 0;

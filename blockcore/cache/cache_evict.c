@@ -22,7 +22,7 @@
 int cache_evict_init(struct cache *c)
 {
 	uint32_t sets = 1;
-	while (sets * GHOST_WAYS < c->npages / c->nshards)
+	while (sets * GHOST_WAYS < c->nown / c->nshards)
 		sets *= 2;
 	for (uint32_t i = 0; i < c->nshards; i++) {
 		struct cache_shard *s = &c->shard[i];
@@ -137,7 +137,7 @@ static bool touched_by_heads(struct cache *c, uint32_t pg)
 	return hit;
 }
 
-static void evict_page(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b)
+void cache_evict_page(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b)
 {
 	struct cbe *e = &c->cbe[pg];
 	uint32_t vol = CBE_GET(e, volume);
@@ -176,14 +176,14 @@ static void evict_step(struct cache *c, struct cache_shard *s, bool heads, struc
 		m->freq -= m->freq > 0;
 		queue_push(c, s, q, pg);
 	} else {
-		evict_page(c, s, pg, b);
+		cache_evict_page(c, s, pg, b);
 	}
 }
 
 static unsigned evict_shard(struct cache *c, struct cache_shard *s, unsigned want)
 {
 	struct page_batch b;
-	b.n = 0;
+	page_batch_init(&b);
 	pthread_mutex_lock(&s->lock);
 	bool heads = atomic_load(&c->nhazards) > 0;
 	if (heads)

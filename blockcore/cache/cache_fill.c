@@ -62,11 +62,13 @@ static void publish_alone(struct cache_fill *f, struct cache_shard *s, uint64_t 
 	struct cache_page *m = &c->page[pg];
 	m->home = cache_queue_choose(c, s, f->v->id, page);
 	m->flags |= PG_INDEXED;
-	cache_cbe_publish(c, pg, f->v->id, page, cache_generation(c), c->full, 0, CBE_CLEAN);
+	cache_cbe_write(c, pg, f->v->id, page, cache_generation(c), c->full, 0);
+	cache_cbe_publish(c, pg, CBE_CLEAN);
 	cache_queue_insert(c, s, pg);
 }
 
-/* Lays the current version over ours, which takes its place. */
+/* Lays the current version over ours, which takes its place; and its copy at the partner, as what
+ * is dirty stays the same. */
 static void publish_over(struct cache_fill *f, struct fill_end *end, struct cache_place p,
 			 uint64_t page, uint32_t pg, uint32_t cur)
 {
@@ -76,8 +78,10 @@ static void publish_over(struct cache_fill *f, struct fill_end *end, struct cach
 	cache_copy_sectors(c, pg, cur, CBE_GET(&c->cbe[cur], valid));
 	cache_page_succeed(c, pg, cur, 0, gen);
 	c->page[pg].flags |= PG_INDEXED;
-	cache_cbe_publish(c, pg, f->v->id, page, gen, c->full, dirty,
-			  dirty ? CBE_DIRTY : CBE_CLEAN);
+	cache_cbe_write(c, pg, f->v->id, page, gen, c->full, dirty);
+	c->cbe[pg].mirror = c->cbe[cur].mirror;
+	c->cbe[cur].mirror = CACHE_NO_PAGE;
+	cache_cbe_publish(c, pg, dirty ? CBE_DIRTY : CBE_CLEAN);
 	cache_index_remove(c, p.bucket, cur);
 	cache_page_detach(c, p.shard, cur, &end->retire);
 	if (!dirty)
@@ -142,7 +146,10 @@ static int fill_single(struct cache_fill *f, struct fill_end *end, uint32_t i, u
  * spoils one page. */
 static int fill_span(struct cache_fill *f, uint32_t i, uint32_t n, uint32_t *pins)
 {
-	struct fill_end end = {.s = NULL};
+	struct fill_end end;
+	end.s = NULL;
+	end.ngive = 0;
+	page_batch_init(&end.retire);
 	int first = 0;
 	int rc = read_pages(f, i, n);
 	if (rc == 0) {

@@ -94,8 +94,8 @@ uint64_t cache_generation(struct cache *c)
 	return atomic_fetch_add(&c->super->generation, 1) + 1;
 }
 
-void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
-		       uint16_t valid, uint16_t dirty, enum cbe_state state)
+void cache_cbe_write(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
+		     uint16_t valid, uint16_t dirty)
 {
 	struct cbe *e = &c->cbe[pg];
 	CBE_PUT(e, volume, vol);
@@ -104,7 +104,11 @@ void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page
 	e->mirror = CACHE_NO_PAGE;
 	CBE_PUT(e, valid, valid);
 	CBE_PUT(e, dirty, dirty);
+}
+
+void cache_cbe_publish(struct cache *c, uint32_t pg, enum cbe_state state)
+{
 	FAULT("cache.publish.before");
-	CBE_PUT(e, state, state);
+	CBE_PUT(&c->cbe[pg], state, state);
 	FAULT("cache.publish.after");
 }

@@ -8,6 +8,10 @@
  *   bucket_off   struct cache_bucket[nbuckets]
  *   page_off     npages * page_size bytes of data
  *
+ * Pages [0, n_own) are the controller's own. Pages [n_own, npages) are the mirror area: their CBEs
+ * and data are written by the partner alone, until the controller takes the partner's volumes over
+ * (blockcore/mirror/README.md): then the pages it adopts are its own where they are.
+ *
  * The CBE array alone is the truth. The index (buckets and cbe.next) is rebuilt from it.
  *
  * A CBE is published by its state: every other field and the page's data are
@@ -33,7 +37,7 @@
 #include <stdint.h>
 
 #define CACHE_MAGIC    "ISTHCACH"
-#define CACHE_VERSION  2
+#define CACHE_VERSION  3
 #define CACHE_SECTOR   512
 #define CACHE_NO_PAGE  0xffffffffu
 #define CACHE_WALK_MAX 64
@@ -42,8 +46,8 @@ struct cache_super {
 	char magic[8];
 	uint32_t version;
 	uint32_t page_size; /* 4096 */
-	uint32_t npages;
-	uint32_t nbuckets; /* power of two */
+	uint32_t npages;    /* own and mirror area */
+	uint32_t nbuckets;  /* power of two */
 	uint64_t cbe_off;
 	uint64_t bucket_off;
 	uint64_t page_off;
@@ -57,9 +61,25 @@ struct cache_super {
 	/* Random, never 0: stays while every page published dirty is kept or was written to disk;
 	 * new when the segment is formatted, or elements had to be dropped. */
 	_Atomic uint64_t memory_id;
-	_Atomic uint32_t
-	    staged_true; /* 1: pages that are STAGED are dirty ones; 0: they never were */
+	/* Of own pages. 1: those that are STAGED are dirty ones; 0: they never were. */
+	_Atomic uint32_t staged_true;
+	_Atomic uint32_t mirror_staged_true; /* the same of the mirror area; the partner's word */
+	_Atomic uint64_t split;		     /* n_own, and its complement in the upper half */
+	/* 1: the mirror area holds what was adopted: the partner may not write there. */
+	_Atomic uint32_t area_closed;
 };
+_Static_assert(sizeof(struct cache_super) <= 4096, "in the first page");
+
+static inline uint64_t cache_split_word(uint32_t nown)
+{
+	return (uint64_t)~nown << 32 | nown;
+}
+/* Own pages, 0 when the word is damaged. */
+static inline uint32_t cache_split_own(uint64_t word)
+{
+	uint32_t nown = (uint32_t)word;
+	return word == cache_split_word(nown) ? nown : 0;
+}
 
 enum cbe_state {
 	CBE_FREE = 0,
@@ -74,8 +94,8 @@ struct cbe {
 	_Atomic uint32_t volume; /* volume id */
 	_Atomic uint64_t page;	 /* page number in the volume */
 	uint64_t generation;
-	_Atomic uint32_t next;	/* next CBE in the bucket, CACHE_NO_PAGE: last */
-	uint32_t mirror;	/* page in the partner's mirror area, CACHE_NO_PAGE: none */
+	_Atomic uint32_t next; /* next CBE in the bucket, CACHE_NO_PAGE: last */
+	uint32_t mirror; /* its copy's number in the partner's mirror area, CACHE_NO_PAGE: none */
 	_Atomic uint16_t valid; /* bit i: sector i of the page holds data */
 	_Atomic uint16_t dirty; /* bit i: sector i is newer than the disk */
 	uint8_t reserved[28];

@@ -6,9 +6,12 @@
  *    |                                                   v
  *    +--- no hazard slot names it --- limbo <---- last reference gone
  *
+ * Adopted pages of the mirror area go the same way, but in the end back to the area.
+ *
  * Taking is all or nothing, and a task that waits for pages holds none and pins none: so no
  * circle of waiters can form. Waiters are served in arrival order, readers before writers.
- * Writers may not make more than `budget` pages dirty, so that reads always find room.
+ * Writers may not make more than `budget` pages dirty, so that reads always find room. A mirrored
+ * write takes as many pages of the partner's area in the same step.
  */
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
@@ -28,7 +31,7 @@ int cache_pool_init(struct cache *c)
 	p->quarantine = calloc(c->npages, sizeof(uint32_t));
 	if (!p->free || !p->limbo || !p->quarantine)
 		return -ENOMEM;
-	p->reserve = MIN(8, c->npages / 16);
+	p->reserve = MIN(8, c->nown / 16);
 	p->limbo_next = LIMBO_BATCH;
 	p->quarantine_end = env_now_ns(c->env) + QUARANTINE_NS;
 	pthread_mutex_init(&p->lock, NULL);
@@ -46,6 +49,14 @@ void cache_pool_fini(struct cache *c)
 	p->free = p->limbo = p->quarantine = NULL;
 }
 
+static uint32_t pool_held(struct cache_pool *p)
+{
+	uint32_t n = 0;
+	for (int i = 0; i < MIRROR_EPOCHS; i++)
+		n += atomic_load_explicit(&p->held[i], memory_order_relaxed);
+	return n;
+}
+
 static bool pool_has(struct cache *c, unsigned n, enum page_class cls)
 {
 	struct cache_pool *p = &c->pool;
@@ -54,10 +65,11 @@ static bool pool_has(struct cache *c, unsigned n, enum page_class cls)
 	if (p->nfree < n + p->reserve)
 		return false;
 	return cls != TAKE_WRITE ||
-	       atomic_load(&c->ndirty) + atomic_load(&p->held) + n <= c->budget;
+	       (cache_own_dirty(c) + pool_held(p) + n <= c->budget && mirror_has(c, n));
 }
 
-static void pool_pop(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+/* The local pages, and for a write those of the partner's area: no message, nobody is asked. */
+static void pool_pop(struct cache *c, unsigned n, uint32_t *pages, struct cache_write *w)
 {
 	struct cache_pool *p = &c->pool;
 	for (unsigned i = 0; i < n; i++) {
@@ -71,8 +83,16 @@ static void pool_pop(struct cache *c, unsigned n, enum page_class cls, uint32_t 
 		CBE_PUT(&c->cbe[pg], state, CBE_FILLING);
 		pages[i] = pg;
 	}
-	if (cls == TAKE_WRITE)
-		atomic_fetch_add(&p->held, n);
+	if (!w)
+		return;
+	w->epoch = atomic_load(&c->mirror.epoch);
+	w->copied = 0;
+	if (mirror_epoch_joined(w->epoch)) {
+		bool ok = mirror_table_pop(&c->mirror.table, w->mirror, n);
+		ASSERT(ok);
+		FAULT("mirror.after_pop");
+	}
+	atomic_fetch_add(&p->held[w->epoch % MIRROR_EPOCHS], n);
 }
 
 /* Gives what there is to those who wait. */
@@ -82,7 +102,7 @@ static void pool_serve(struct cache *c)
 	for (int cls = 0; cls < TAKE_CLASSES; cls++) {
 		struct page_waiter *w;
 		while ((w = TAILQ_FIRST(&p->waiters[cls])) && pool_has(c, w->n, cls)) {
-			pool_pop(c, w->n, cls, w->pages);
+			pool_pop(c, w->n, w->pages, w->write);
 			TAILQ_REMOVE(&p->waiters[cls], w, link);
 			atomic_fetch_sub(&p->nwaiting, 1);
 			struct task *t = w->task;
@@ -119,6 +139,20 @@ static void mark_hazards(struct cache *c, uint32_t scan)
 	}
 }
 
+/* A page that nobody uses any more. An adopted one belongs to the partner again; with the last of
+ * them its area is open to it. Pool's lock held. */
+static void pool_return(struct cache *c, uint32_t pg)
+{
+	if (pg < c->nown) {
+		c->pool.free[c->pool.nfree++] = pg;
+		return;
+	}
+	uint32_t held = atomic_fetch_sub(&c->mirror.held, 1);
+	ASSERT(held > 0);
+	if (held == 1)
+		atomic_store(&c->super->area_closed, 0);
+}
+
 /* One look at all slots frees every page of limbo that none of them names. Pool's lock held. */
 static void limbo_scan(struct cache *c)
 {
@@ -134,25 +168,28 @@ static void limbo_scan(struct cache *c)
 		if (c->page[pg].hazard_scan == scan)
 			p->limbo[kept++] = pg;
 		else
-			p->free[p->nfree++] = pg;
+			pool_return(c, pg);
 	}
 	p->nlimbo = kept;
-	p->limbo_next = kept + MIN(LIMBO_BATCH, c->npages / 8);
+	p->limbo_next = kept + MIN(LIMBO_BATCH, c->nown / 8);
 }
 
-void cache_pages_retire(struct cache *c, unsigned n, const uint32_t *pages)
+void cache_batch_retire(struct cache *c, struct page_batch *b)
 {
 	struct cache_pool *p = &c->pool;
 	pthread_mutex_lock(&p->lock);
 	if (atomic_load(&c->nhazards)) {
-		memcpy(p->limbo + p->nlimbo, pages, n * sizeof(*pages));
-		p->nlimbo += n;
+		memcpy(p->limbo + p->nlimbo, b->pages, b->n * sizeof(*b->pages));
+		p->nlimbo += b->n;
 		if (p->nlimbo >= p->limbo_next || atomic_load(&p->nwaiting))
 			limbo_scan(c);
 	} else {
-		memcpy(p->free + p->nfree, pages, n * sizeof(*pages));
-		p->nfree += n;
+		for (unsigned i = 0; i < b->n; i++)
+			pool_return(c, b->pages[i]);
 	}
+	if (b->nmirror && b->epoch == atomic_load(&c->mirror.epoch))
+		mirror_table_push(&c->mirror.table, b->mirror, b->nmirror);
+	b->n = b->nmirror = 0;
 	if (atomic_load(&p->nwaiting))
 		pool_serve(c);
 	pthread_mutex_unlock(&p->lock);
@@ -188,13 +225,28 @@ void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages)
 	pthread_mutex_unlock(&p->lock);
 }
 
-static bool pool_take_now(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
+void cache_write_give(struct cache *c, struct cache_write *w)
+{
+	struct cache_pool *p = &c->pool;
+	uint32_t n = (uint32_t)w->n;
+	w->n = 0;
+	pthread_mutex_lock(&p->lock);
+	if (mirror_epoch_joined(w->epoch) && w->epoch == atomic_load(&c->mirror.epoch))
+		mirror_table_push(&c->mirror.table, w->mirror, n);
+	atomic_fetch_sub(&p->held[w->epoch % MIRROR_EPOCHS], n);
+	pthread_mutex_unlock(&p->lock);
+	cache_pages_give(c, n, w->pages);
+	cache_pool_nudge(c);
+}
+
+static bool pool_take_now(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages,
+			  struct cache_write *w)
 {
 	struct cache_pool *p = &c->pool;
 	pthread_mutex_lock(&p->lock);
 	bool ok = (cls == TAKE_DESTAGE || TAILQ_EMPTY(&p->waiters[cls])) && pool_has(c, n, cls);
 	if (ok)
-		pool_pop(c, n, cls, pages);
+		pool_pop(c, n, pages, w);
 	pthread_mutex_unlock(&p->lock);
 	return ok;
 }
@@ -202,7 +254,7 @@ static bool pool_take_now(struct cache *c, unsigned n, enum page_class cls, uint
 /* A batch at a time, so that a request in many finds pages ready. */
 static unsigned make_room(struct cache *c, unsigned n)
 {
-	unsigned some = MIN(64, MAX(c->npages / 32, 1));
+	unsigned some = MIN(64, MAX(c->nown / 32, 1));
 	unsigned got = cache_evict(c, MAX(n, some));
 	cache_pool_rescan(c);
 	return got;
@@ -210,64 +262,93 @@ static unsigned make_room(struct cache *c, unsigned n)
 
 int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages)
 {
-	if (n == 0 || pool_take_now(c, n, cls, pages))
+	if (n == 0 || pool_take_now(c, n, cls, pages, NULL))
 		return 0;
 	make_room(c, n + c->pool.reserve);
-	return pool_take_now(c, n, cls, pages) ? 0 : -EAGAIN;
+	return pool_take_now(c, n, cls, pages, NULL) ? 0 : -EAGAIN;
+}
+
+static bool mirror_short(struct cache *c, unsigned n)
+{
+	pthread_mutex_lock(&c->pool.lock);
+	bool is = !mirror_has(c, n);
+	pthread_mutex_unlock(&c->pool.lock);
+	return is;
+}
+
+int cache_pages_try_take_write(struct cache *c, unsigned n, struct cache_write *w)
+{
+	w->epoch = atomic_load(&c->mirror.epoch);
+	w->copied = 0;
+	if (n == 0 || pool_take_now(c, n, TAKE_WRITE, w->pages, w))
+		return 0;
+	if (!mirror_short(c, n)) /* which only destage can help */
+		make_room(c, n + c->pool.reserve);
+	return pool_take_now(c, n, TAKE_WRITE, w->pages, w) ? 0 : -EAGAIN;
 }
 
 /* A volume whose disk does not take its data may not fill the cache of the others; and who waits
  * for a page that only that disk could free is told so in the end. */
-static int refused(struct cache_vol *v, enum page_class cls, uint64_t since)
+static int refused(struct cache_vol *v, unsigned n, enum page_class cls, uint64_t since)
 {
 	int failing = atomic_load(&v->failing);
+	if (cls == TAKE_WRITE && n > mirror_io_pages(v->c))
+		return -EINVAL;
 	if (failing && since && env_now_ns(v->c->env) - since > PATIENCE_NS)
 		return failing;
-	if (cls != TAKE_WRITE || atomic_load(&v->ndirty) <= v->c->npages / FAILING_SHARE)
+	if (cls != TAKE_WRITE || atomic_load(&v->ndirty) <= v->c->nown / FAILING_SHARE)
 		return 0;
 	return failing;
 }
 
-int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages)
+static int take_waiting(struct cache_vol *v, enum page_class cls, struct page_waiter *w)
 {
 	struct cache *c = v->c;
 	struct cache_pool *p = &c->pool;
-	int rc = refused(v, cls, 0);
-	if (rc || cache_pages_try_take(c, n, cls, pages) == 0)
-		return rc;
-	struct page_waiter w = {.task = task_self(), .pages = pages, .n = n};
 	struct waitq none;
+	int rc = 0;
+	w->task = task_self();
 	uint64_t since = env_now_ns(c->env);
 	waitq_init(&none);
 	pthread_mutex_lock(&p->lock);
-	TAILQ_INSERT_TAIL(&p->waiters[cls], &w, link);
+	TAILQ_INSERT_TAIL(&p->waiters[cls], w, link);
 	atomic_fetch_add(&p->nwaiting, 1);
 	pool_serve(c);
-	while (!w.granted && !(rc = refused(v, cls, since))) {
+	if (!w->granted && cls == TAKE_WRITE && !mirror_has(c, w->n))
+		atomic_fetch_add(&c->mirror.waits, 1);
+	while (!w->granted && !(rc = refused(v, w->n, cls, since))) {
 		pthread_mutex_unlock(&p->lock);
 		cache_kick(c);
-		make_room(c, n + p->reserve);
+		make_room(c, w->n + p->reserve);
 		pthread_mutex_lock(&p->lock);
 		pool_serve(c);
-		if (!w.granted)
+		if (!w->granted)
 			cache_wait(c, &p->lock, &none, TAKE_POLL_NS);
 	}
-	if (!w.granted) {
-		TAILQ_REMOVE(&p->waiters[cls], &w, link);
+	if (!w->granted) {
+		TAILQ_REMOVE(&p->waiters[cls], w, link);
 		atomic_fetch_sub(&p->nwaiting, 1);
 	}
 	pthread_mutex_unlock(&p->lock);
-	return w.granted ? 0 : rc;
+	return w->granted ? 0 : rc;
 }
 
-void cache_page_put(struct cache *c, uint32_t pg)
+int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages)
 {
-	uint32_t refs = atomic_fetch_sub(&c->page[pg].refs, 1);
-	ASSERT(refs > 0);
-	if (refs == 1)
-		cache_pages_retire(c, 1, &pg);
-	else
-		cache_pool_nudge(c);
+	struct page_waiter w = {.pages = pages, .n = n};
+	int rc = refused(v, n, cls, 0);
+	if (rc || cache_pages_try_take(v->c, n, cls, pages) == 0)
+		return rc;
+	return take_waiting(v, cls, &w);
+}
+
+int cache_pages_take_write(struct cache_vol *v, unsigned n, struct cache_write *cw)
+{
+	struct page_waiter w = {.pages = cw->pages, .write = cw, .n = n};
+	int rc = refused(v, n, TAKE_WRITE, 0);
+	if (rc || cache_pages_try_take_write(v->c, n, cw) == 0)
+		return rc;
+	return take_waiting(v, TAKE_WRITE, &w);
 }
 
 void cache_page_detach(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b)
@@ -278,6 +359,7 @@ void cache_page_detach(struct cache *c, struct cache_shard *s, uint32_t pg, stru
 	m->flags &= ~PG_INDEXED;
 	CBE_PUT(&c->cbe[pg], state, CBE_FREE);
 	FAULT("cache.detach.freed");
+	cache_page_unmirror(c, s, pg, b);
 	if (atomic_fetch_sub(&m->refs, 1) == 1)
 		b->pages[b->n++] = pg;
 }

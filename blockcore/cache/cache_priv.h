@@ -23,6 +23,7 @@
 #include <bsd/sys/tree.h>
 #include "blockcore/cache/cache.h"
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/mirror/mirror_priv.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -97,6 +98,7 @@ struct cache_shard {
 	struct waitq fills;    /* tasks waiting for a FILLING page */
 	struct waitq destages; /* tasks waiting for the end of a disk write */
 	uint64_t evicted;
+	uint64_t copies, copied_bytes, cleared; /* to and in the partner's area */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Counters of one volume in one shard, under the shard's lock. */
@@ -163,6 +165,7 @@ struct page_waiter {
 	TAILQ_ENTRY(page_waiter) link;
 	struct task *task;
 	uint32_t *pages;
+	struct cache_write *write; /* TAKE_WRITE */
 	unsigned n;
 	bool granted;
 };
@@ -183,7 +186,7 @@ struct cache_pool {
 	uint32_t reserve; /* last pages, for destage alone */
 	struct page_waiters waiters[TAKE_CLASSES];
 	_Atomic unsigned nwaiting;
-	_Atomic uint32_t held; /* by writes that have begun */
+	_Atomic uint32_t held[MIRROR_EPOCHS]; /* by writes that have begun */
 };
 
 struct cache_hazard {
@@ -250,7 +253,9 @@ struct cache {
 	struct cbe *cbe;
 	struct cache_bucket *bucket;
 	char *data;
-	uint32_t npages, nbuckets, page_size, page_shift;
+	uint32_t npages; /* of the segment: own ones and mirror area */
+	uint32_t nown;
+	uint32_t nbuckets, page_size, page_shift;
 	uint16_t full; /* mask of all sectors */
 	uint64_t seed;
 
@@ -275,8 +280,10 @@ struct cache {
 	_Atomic uint32_t ndirty, norphans;
 	/* Dirty pages from which sweeps come sooner, destage goes on without them, writers are
 	 * slowed; and never more than budget. */
-	uint32_t low, urgent, high, budget;
+	_Atomic uint32_t low, urgent, high, budget;
+	unsigned low_share, high_share; /* per cent */
 	_Atomic uint64_t nthrottled;
+	struct mirror mirror;
 
 	struct cache_background bg;
 };
@@ -303,6 +310,13 @@ static inline struct cache_shard *cache_shard_move(struct cache_shard *from, str
 	if (to)
 		pthread_mutex_lock(&to->lock);
 	return to;
+}
+
+/* Dirty own pages: adopted ones take no room away. */
+static inline uint32_t cache_own_dirty(struct cache *c)
+{
+	uint32_t dirty = atomic_load(&c->ndirty), adopted = atomic_load(&c->mirror.held);
+	return dirty > adopted ? dirty - adopted : 0;
 }
 
 static inline struct cache_counters *cache_count(struct cache_vol *v, struct cache_shard *s)
@@ -342,6 +356,9 @@ static inline void cache_fence(void)
 /* cache_adopt.c */
 int cache_segment_open(struct cache *c, const struct cache_opts *o);
 int cache_adopt(struct cache *c, uint32_t *ret_adopted);
+/* Magic, version, checksum, layout and split of a segment of `size` bytes. */
+int cache_super_check(const struct cache_super *s, uint64_t size);
+bool cache_cbe_possible(const struct cache *c, struct cbe *e);
 
 /* cache_index.c: the caller holds the shard's lock. */
 struct cache_found {
@@ -352,9 +369,11 @@ void cache_index_insert(struct cache *c, uint32_t bucket, uint32_t pg);
 void cache_index_remove(struct cache *c, uint32_t bucket, uint32_t pg);
 /* `pg` takes the place of `old` in the chain. */
 void cache_index_replace(struct cache *c, uint32_t bucket, uint32_t old, uint32_t pg);
-/* Makes a version true: all fields, then `state`. */
-void cache_cbe_publish(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
-		       uint16_t valid, uint16_t dirty, enum cbe_state state);
+/* All fields but the state: not true yet. */
+void cache_cbe_write(struct cache *c, uint32_t pg, uint32_t vol, uint64_t page, uint64_t gen,
+		     uint16_t valid, uint16_t dirty);
+/* Makes a version true. */
+void cache_cbe_publish(struct cache *c, uint32_t pg, enum cbe_state state);
 uint64_t cache_generation(struct cache *c);
 
 /* cache_page.c */
@@ -362,30 +381,43 @@ int cache_pool_init(struct cache *c);
 void cache_pool_fini(struct cache *c);
 /* All n or none. Never waits: -EAGAIN. May evict: no shard's lock may be held. */
 int cache_pages_try_take(struct cache *c, unsigned n, enum page_class cls, uint32_t *pages);
+/* The same for a write, with as many pages of the partner's mirror area if it is there. */
+int cache_pages_try_take_write(struct cache *c, unsigned n, struct cache_write *w);
 /* Waits; the caller may hold no page. The error of a volume that cannot be written, when it
  * has its share of dirty pages already (TAKE_WRITE) or no page came for long. */
 int cache_pages_take(struct cache_vol *v, unsigned n, enum page_class cls, uint32_t *pages);
+int cache_pages_take_write(struct cache_vol *v, unsigned n, struct cache_write *w);
+/* What a write had taken and did not publish. */
+void cache_write_give(struct cache *c, struct cache_write *w);
+void cache_limits_set(struct cache *c);
 /* Gives back pages that were never published. */
 void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages);
-/* Pages that left the index and have no more references. */
-void cache_pages_retire(struct cache *c, unsigned n, const uint32_t *pages);
-void cache_page_put(struct cache *c, uint32_t pg);
 /* Something became evictable: tells those who wait for pages. */
 void cache_pool_nudge(struct cache *c);
 void cache_pool_rescan(struct cache *c);
 
-/* Pages to be retired once the shard's lock is no longer held. Only n is set at start: clearing the
- * array would cost more than a hit. */
+/* Pages that left the index and have no more references, and pages of the partner's area that hold
+ * no copy any more: given back once the shard's lock is no longer held. Only the counts are set at
+ * start: clearing the arrays would cost more than a hit. */
 struct page_batch {
-	unsigned n;
+	unsigned n, nmirror;
+	uint32_t epoch; /* that the numbers in `mirror` belong to */
 	uint32_t pages[CACHE_IO_PAGES];
+	uint32_t mirror[CACHE_IO_PAGES];
 };
+static inline void page_batch_init(struct page_batch *b)
+{
+	b->n = b->nmirror = 0;
+}
+void cache_batch_retire(struct cache *c, struct page_batch *b);
 static inline void page_batch_flush(struct cache *c, struct page_batch *b)
 {
-	if (b->n)
-		cache_pages_retire(c, b->n, b->pages);
-	b->n = 0;
+	if (b->n || b->nmirror)
+		cache_batch_retire(c, b);
 }
+/* The copy of a page, if it has one, is not needed any more: clears it, unmirrors the page and puts
+ * the number into the batch. The shard's lock is held. */
+void cache_page_unmirror(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b);
 /* The index no longer names it: frees the CBE and drops the index's reference. */
 void cache_page_detach(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b);
 /* `pg` follows `old` as the page's version; `mask`: sectors written anew. */
@@ -394,6 +426,8 @@ void cache_page_succeed(struct cache *c, uint32_t pg, uint32_t old, uint16_t mas
 void cache_copy_sectors(struct cache *c, uint32_t to, uint32_t from, uint16_t mask);
 
 /* cache_evict.c */
+/* Takes a clean page out. The shard's lock is held. */
+void cache_evict_page(struct cache *c, struct cache_shard *s, uint32_t pg, struct page_batch *b);
 int cache_evict_init(struct cache *c);
 void cache_evict_fini(struct cache *c);
 void cache_queue_insert(struct cache *c, struct cache_shard *s, uint32_t pg);
@@ -416,7 +450,7 @@ bool cache_dirty_next(struct cache *c, uint32_t id, uint64_t group, struct cache
 		      uint64_t *ret_group);
 /* Sectors of `mask` are on disk now. */
 void cache_dirty_settle(struct cache *c, struct cache_shard *s, struct cache_vol *v, uint64_t page,
-			uint32_t pg, uint16_t mask);
+			uint32_t pg, uint16_t mask, struct page_batch *b);
 
 /* cache_fill.c */
 struct cache_fill {
@@ -472,8 +506,12 @@ void cache_vol_unhold(struct cache_vol *v);
 /* cache_background.c */
 void cache_background_init(struct cache *c);
 void cache_background_stop(struct cache *c);
+/* A background task ends. The background lock is held, and let go of. */
+void cache_task_ended(struct cache_background *bg);
 /* There are dirty pages to write. */
 void cache_kick(struct cache *c);
+/* All that is dirty now goes to disk. */
+void cache_sweep(struct cache *c);
 
 /* cache_flush.c */
 /* Waits. Writes a run, or reads the page that stands in its way. */
@@ -503,23 +541,34 @@ static inline uint64_t cache_vol_pages(const struct cache_vol *v)
 }
 
 /* cache_write.c: the shard's lock is held. */
-/* Writes the new version of a page down, with the other sectors of the version it follows
- * (returned; CACHE_NO_PAGE: none). */
+/* Writes the new version of a page down, not yet true, with the other sectors of the version it
+ * follows (returned; CACHE_NO_PAGE: none). */
 uint32_t cache_page_make(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
-			 uint16_t mask, enum cbe_state state);
-/* It takes the old one's place. */
+			 uint16_t mask);
+/* It is true, and takes the old one's place. */
 void cache_page_enter(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
 		      uint32_t old, uint16_t mask, struct page_batch *retire);
 /* What follows a commit, with no lock held. */
 void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_batch *retire);
 
-/* cache_atomic.c: what a process killed in the middle of a commit of several pages left. */
-void cache_staged_settle(struct cache *c);
+/* cache_atomic.c: what a process killed in the middle of a commit of several pages left in n
+ * elements. */
+void cache_staged_settle(struct cbe *cbe, uint32_t n, _Atomic uint32_t *staged_true);
 
 /* cache_write.c */
-/* Makes the pages visible. run: if not NULL, claims those that can be written at once; returns
- * how many could not. */
-unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_run *run);
+/* Makes the pages visible, after their copies. run: if not NULL, claims those that can be written
+ * at once. */
+struct cache_commit_result {
+	unsigned unclaimed; /* pages that could not be claimed */
+	unsigned bare;	    /* pages that have no copy */
+};
+struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write *w,
+					struct cache_run *run);
+/* Waits; -EAGAIN outside a task. A write that has no copy, of a controller that may acknowledge
+ * none before it is on the disks, goes there. */
+int cache_write_through(struct cache_vol *v, const struct cache_write *w);
+/* Waits. Everything of [first, end) not newer than `limit` is on the disks for good. */
+int cache_stabilize(struct cache_vol *v, uint64_t first, uint64_t end, uint64_t limit);
 
 /* cache.c */
 /* `lock` held: enters q, lets go of the lock, parks once (at most `ns`; 0: for ever), takes it

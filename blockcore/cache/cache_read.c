@@ -35,7 +35,7 @@ static void fill_iov(struct cache *c, uint64_t off, uint32_t len, const uint32_t
 static void unpin(struct cache *c, unsigned n, const uint32_t *pages)
 {
 	struct page_batch b;
-	b.n = 0;
+	page_batch_init(&b);
 	for (unsigned i = 0; i < n; i++)
 		if (pages[i] != CACHE_NO_PAGE && atomic_fetch_sub(&c->page[pages[i]].refs, 1) == 1)
 			b.pages[b.n++] = pages[i];

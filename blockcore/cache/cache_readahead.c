@@ -96,7 +96,7 @@ void cache_ra_task(void *arg)
 		pthread_mutex_unlock(&bg->lock);
 		if (held) {
 			/* Errors are for those who need the data: they will meet them. */
-			cache_fill_range(r.vol, r.page, MIN(r.n, c->npages / 8), r.mark, TAKE_READ);
+			cache_fill_range(r.vol, r.page, MIN(r.n, c->nown / 8), r.mark, TAKE_READ);
 			cache_vol_unhold(r.vol);
 		}
 		pthread_mutex_lock(&bg->lock);
@@ -114,9 +114,9 @@ void cache_prefetch(struct cache_vol *v, uint64_t off, uint64_t len)
 		return;
 	len = MIN(len, cache_vol_size(v) - off);
 	uint64_t page = off >> c->page_shift, end = ((off + len - 1) >> c->page_shift) + 1;
-	end = MIN(end, page + c->npages / 4); /* more would push itself out */
+	end = MIN(end, page + c->nown / 4); /* more would push itself out */
 	while (page < end) {
-		uint32_t n = (uint32_t)MIN(end - page, MIN(CACHE_RUN_PAGES, c->npages / 8));
+		uint32_t n = (uint32_t)MIN(end - page, MIN(CACHE_RUN_PAGES, c->nown / 8));
 		if (!cache_ra_push(v, page, n, false))
 			return;
 		page += n;

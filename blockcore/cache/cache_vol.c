@@ -55,7 +55,7 @@ int cache_vol_check_range(struct cache_vol *v, uint64_t off, uint64_t len)
 int cache_vol_check(struct cache_vol *v, uint64_t off, uint64_t len)
 {
 	/* Half a tiny cache at most, so that any request can have the pages it needs. */
-	if (len > CACHE_IO_MAX || len > ((uint64_t)v->c->npages / 2 - 1) << v->c->page_shift)
+	if (len > CACHE_IO_MAX || len > ((uint64_t)v->c->nown / 2 - 1) << v->c->page_shift)
 		return -EINVAL;
 	return cache_vol_check_range(v, off, len);
 }
@@ -68,7 +68,7 @@ static bool drop_page(struct cache_vol *v, uint32_t pg, enum vol_drop what, uint
 	struct cache *c = v->c;
 	struct cbe *e = &c->cbe[pg];
 	struct page_batch retire;
-	retire.n = 0;
+	page_batch_init(&retire);
 	uint64_t page = CBE_GET(e, page);
 	if (CBE_GET(e, volume) != v->id || CBE_GET(e, state) < CBE_CLEAN)
 		return false;
@@ -96,6 +96,26 @@ static uint32_t drop_pages(struct cache_vol *v, enum vol_drop what, uint64_t lim
 	for (uint32_t pg = 0; pg < v->c->npages; pg++)
 		n += drop_page(v, pg, what, limit);
 	return n;
+}
+
+void cache_drop_foreign(struct cache *c, uint32_t volume)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	struct cache_vol *v;
+	pthread_mutex_lock(&c->vols_lock);
+	TAILQ_FOREACH (v, &c->vols, link)
+		if (v->id == volume)
+			break;
+	pthread_mutex_unlock(&c->vols_lock);
+	if (!v)
+		return;
+	ASSERT(!v->backing);
+	atomic_fetch_sub(&c->norphans, atomic_load(&v->ndirty));
+	uint32_t n = drop_pages(v, DROP_ALL, 0);
+	if (n)
+		log_notice(
+		    "cache dropped pages of a volume that the partner owns volume=%u pages=%u",
+		    volume, n);
 }
 
 int cache_vol_attach(struct cache *c, uint32_t id, struct bdev *backing, struct cache_vol **ret)
@@ -178,7 +198,7 @@ static void add_vol(struct cache_vol *v, struct cache_stats *t)
 void cache_vol_stats(struct cache_vol *v, struct cache_stats *ret)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
-	*ret = (struct cache_stats){.npages = v->c->npages, .dirty = atomic_load(&v->ndirty)};
+	*ret = (struct cache_stats){.npages = v->c->nown, .dirty = atomic_load(&v->ndirty)};
 	add_vol(v, ret);
 }
 
@@ -186,7 +206,7 @@ void cache_stats(struct cache *c, struct cache_stats *ret)
 {
 	CHECK(c, CACHE_PRIV_MAGIC);
 	struct cache_vol *v;
-	struct cache_stats t = {.npages = c->npages};
+	struct cache_stats t = {.npages = c->nown};
 	pthread_mutex_lock(&c->vols_lock);
 	TAILQ_FOREACH (v, &c->vols, link)
 		add_vol(v, &t);

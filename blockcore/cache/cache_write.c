@@ -10,10 +10,10 @@
 /* Above high water each write waits a little; the delay grows with the square of what is over. */
 static void slow_down(struct cache *c)
 {
-	uint64_t dirty = atomic_load(&c->ndirty);
-	if (dirty <= c->high)
+	uint64_t dirty = cache_own_dirty(c), high = atomic_load(&c->high);
+	if (dirty <= high)
 		return;
-	uint64_t over = dirty - c->high, room = c->npages - c->high;
+	uint64_t over = dirty - high, room = c->nown - high;
 	uint64_t ns = SLOW_MAX_NS * over / room * over / room;
 	atomic_fetch_add(&c->nthrottled, 1);
 	cache_kick(c);
@@ -43,9 +43,9 @@ int cache_write_try_begin(struct cache_vol *v, uint64_t off, uint32_t len, struc
 	if (rc)
 		return rc;
 	unsigned n = cache_page_count(c, off, len);
-	if (atomic_load(&c->ndirty) > c->high)
+	if (cache_own_dirty(c) > atomic_load(&c->high) || mirror_waits(c))
 		return -EAGAIN;
-	rc = cache_pages_try_take(c, n, TAKE_WRITE, w->pages);
+	rc = cache_pages_try_take_write(c, n, w);
 	if (rc)
 		return rc;
 	lend(c, w, off, len, n);
@@ -61,7 +61,7 @@ int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct ca
 		return rc;
 	unsigned n = cache_page_count(c, off, len);
 	slow_down(c);
-	rc = cache_pages_take(v, n, TAKE_WRITE, w->pages);
+	rc = cache_pages_take_write(v, n, w);
 	if (rc)
 		return rc;
 	lend(c, w, off, len, n);
@@ -71,14 +71,11 @@ int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct ca
 void cache_write_abort(struct cache_vol *v, struct cache_write *w)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
-	atomic_fetch_sub(&v->c->pool.held, (uint32_t)w->n);
-	cache_pages_give(v->c, (unsigned)w->n, w->pages);
-	cache_pool_nudge(v->c);
-	w->n = 0;
+	cache_write_give(v->c, w);
 }
 
 uint32_t cache_page_make(struct cache_vol *v, struct cache_place p, uint64_t page, uint32_t pg,
-			 uint16_t mask, enum cbe_state state)
+			 uint16_t mask)
 {
 	struct cache *c = v->c;
 	uint32_t old = cache_index_find(c, p.bucket, v->id, page).cur;
@@ -89,7 +86,7 @@ uint32_t cache_page_make(struct cache_vol *v, struct cache_place p, uint64_t pag
 		valid |= CBE_GET(o, valid);
 		dirty |= CBE_GET(o, dirty);
 	}
-	cache_cbe_publish(c, pg, v->id, page, cache_generation(c), valid, dirty, state);
+	cache_cbe_write(c, pg, v->id, page, cache_generation(c), valid, dirty);
 	return old;
 }
 
@@ -135,60 +132,87 @@ void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_bat
 	struct cache *c = v->c;
 	page_batch_flush(c, retire);
 	atomic_fetch_add(&v->nwrites, 1);
-	atomic_fetch_sub(&c->pool.held, (uint32_t)w->n);
+	atomic_fetch_sub(&c->pool.held[w->epoch % MIRROR_EPOCHS], (uint32_t)w->n);
 	w->n = 0;
 	if (atomic_load(&c->bg.tick_idle) ||
-	    (atomic_load(&c->ndirty) > c->urgent && atomic_load(&c->bg.nidle)))
+	    (atomic_load(&c->ndirty) > atomic_load(&c->urgent) && atomic_load(&c->bg.nidle)))
 		cache_kick(c);
 }
 
-unsigned cache_commit(struct cache_vol *v, struct cache_write *w, struct cache_run *run)
+struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write *w,
+					struct cache_run *run)
 {
 	struct cache *c = v->c;
+	struct cache_commit_result r = {0};
 	struct page_batch retire;
-	retire.n = 0;
+	page_batch_init(&retire);
 	struct cache_shard *s = NULL;
 	uint64_t first = w->off >> c->page_shift;
-	unsigned unclaimed = 0;
 	if (run) {
 		run->v = v;
 		run->first = first;
 		run->n = (uint32_t)w->n;
 	}
-	for (int i = 0; i < w->n; i++) {
-		uint64_t page = first + (unsigned)i;
+	for (unsigned i = 0; i < (unsigned)w->n; i++) {
+		uint64_t page = first + i;
+		uint32_t pg = w->pages[i];
 		struct cache_place p = cache_place_of(c, v->id, page);
 		s = cache_shard_move(s, p.shard);
 		uint16_t mask = cache_mask(c, page, w->off, w->len);
-		uint32_t old = cache_page_make(v, p, page, w->pages[i], mask, CBE_DIRTY);
-		cache_page_enter(v, p, page, w->pages[i], old, mask, &retire);
+		uint32_t old = cache_page_make(v, p, page, pg, mask);
+		r.bare +=
+		    !mirror_copy_page(c, s, w, i); /* before anybody can see the new version */
+		FAULT("mirror.before_publish");
+		cache_cbe_publish(c, pg, CBE_DIRTY);
+		cache_page_enter(v, p, page, pg, old, mask, &retire); /* and frees the old copy */
 		cache_count(v, s)->write_pages++;
 		if (run) {
-			bool mine = claim_page(v, w->pages[i]);
-			run->pages[i] = mine ? w->pages[i] : CACHE_NO_PAGE;
-			unclaimed += !mine;
+			bool mine = claim_page(v, pg);
+			run->pages[i] = mine ? pg : CACHE_NO_PAGE;
+			r.unclaimed += !mine;
 		}
 	}
 	cache_shard_move(s, NULL);
 	FAULT("cache.commit.done");
 	cache_committed(v, w, &retire);
-	return unclaimed;
+	return r;
+}
+
+int cache_stabilize(struct cache_vol *v, uint64_t first, uint64_t end, uint64_t limit)
+{
+	int rc = cache_destage_range(v, first, end, limit);
+	return rc ? rc : cache_flush_backing(v);
+}
+
+int cache_write_through(struct cache_vol *v, const struct cache_write *w)
+{
+	struct cache *c = v->c;
+	uint64_t first = w->off >> c->page_shift;
+	if (!task_self())
+		return -EAGAIN;
+	return cache_stabilize(v, first, first + cache_page_count(c, w->off, w->len),
+			       atomic_load(&c->super->generation));
 }
 
 int cache_write_commit(struct cache_vol *v, struct cache_write *w, bool fua)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
 	struct cache *c = v->c;
+	struct cache_commit_result r;
+	if (!w->n) /* was made visible, and now there is a task that can wait */
+		return cache_write_through(v, w);
+	if (mirror_commit_waits(c, w) && !task_self())
+		return -EAGAIN;
 	if (!fua || c->battery) {
-		cache_commit(v, w, NULL);
-		return 0;
+		r = cache_commit(v, w, NULL);
+		return r.bare && c->mirror.write_through ? cache_write_through(v, w) : 0;
 	}
 	struct cache_run run;
 	uint64_t first = w->off >> c->page_shift, end = first + (unsigned)w->n;
-	unsigned unclaimed = cache_commit(v, w, &run);
+	r = cache_commit(v, w, &run);
 	uint64_t limit = atomic_load(&c->super->generation);
 	int rc = cache_run_write(&run);
-	if (rc == 0 && unclaimed)
+	if (rc == 0 && r.unclaimed)
 		rc = cache_destage_range(v, first, end, limit);
 	return rc ? rc : cache_flush_backing(v);
 }

@@ -233,7 +233,10 @@ static int try_write(struct channel_exec *x, struct volume *v, const struct chan
 	if (rc)
 		return rc;
 	copy_in(&w, x->seg->staging + q->staging);
-	return volume_write_commit(v, &w, false);
+	rc = volume_write_commit(v, &w, false);
+	if (rc == -EAGAIN) /* it has to wait; a task writes it again */
+		volume_write_abort(v, &w);
+	return rc;
 }
 
 static int wait_read(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)

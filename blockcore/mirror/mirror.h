@@ -62,11 +62,18 @@ struct mirror_join {
 	void (*on)(void *arg);
 	void *arg;
 };
+/*
+ * Waits as long as the partner's area holds pages that it adopted. All in the partner's area is
+ * forgotten first, so the caller's ownership map says "not mirrored" from before the call until
+ * on(). -EALREADY; -ECANCELED: cache_mirror_part() was called meanwhile; -ENOSPC: the partner has
+ * no mirror area; -ERR_FOREIGN, -ERR_VERSION, -ERR_CORRUPT: it is not a partner's segment.
+ */
 int cache_mirror_join(struct cache *c, const struct mirror_join *j);
 /*
  * Waits for copies under way. The partner is away: from here on writes are acknowledged without a
- * copy. before(arg) is called, once, after no mirrored write is under way any more and before the
- * first such acknowledgement (it records that in control memory).
+ * copy. before(arg) is called once, before the first such acknowledgement (it records that in
+ * control memory); until it returns writes go on being copied, or wait. When the call returns, the
+ * partner's segment is not used any more. May be called in any state.
  */
 int cache_mirror_part(struct cache *c, void (*before)(void *arg), void *arg);
 enum mirror_state cache_mirror_state(const struct cache *c);
@@ -75,10 +82,14 @@ enum mirror_state cache_mirror_state(const struct cache *c);
  * Takeover. The pages that the partner left in this controller's mirror area, of volumes for which
  * want() is true, become this cache's own dirty pages: scans all elements of the area and links
  * what is valid into the index. They are destaged like others; freed ones stay out of use until
- * the partner joins again. Before the volumes are attached. Returns how many.
+ * the partner joins again. Before the volumes are attached, after cache_drop_foreign() for what
+ * this cache had of them from an earlier time. The partner must not be able to write the area any
+ * more. -ENOMEM: not all were taken; it can be called again.
  */
-uint32_t cache_mirror_adopt(struct cache *c, bool (*want)(void *arg, uint32_t volume), void *arg);
-/* Forgets pages of the mirror area that belong to no adopted volume (a partner starts anew). */
+int cache_mirror_adopt(struct cache *c, bool (*want)(void *arg, uint32_t volume), void *arg,
+		       uint32_t *ret_adopted);
+/* Forgets pages of the mirror area that belong to no adopted volume. Only while no partner is
+ * joined: one that joins does it itself. */
 void cache_mirror_clear(struct cache *c);
 /* Drops this cache's pages of a volume that another controller owns now. After it was detached. */
 void cache_drop_foreign(struct cache *c, uint32_t volume);

@@ -373,9 +373,13 @@ int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cach
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
 	struct volume_shard *s = shard_of(v);
+	uint32_t len = w->len;
+	int rc = cache_write_commit(v->cv, w, fua);
+	if (rc == -EAGAIN) /* it goes on in a task */
+		return rc;
 	count(&s->writes, 1);
-	count(&s->write_bytes, w->len);
-	return leave_write(v, cache_write_commit(v->cv, w, fua));
+	count(&s->write_bytes, len);
+	return leave_write(v, rc);
 }
 
 int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *expect,

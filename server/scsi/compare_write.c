@@ -204,5 +204,12 @@ enum scsi_next op_write_atomic_finish(struct scsi_cmd *c)
 {
 	int err = volume_write_commit_if(lu_volume(c->lu), &c->io.write, NULL, NULL);
 	c->holds_write = err != 0;
+	if (err == -EAGAIN) /* the commit has to wait, and this is no task */
+		return SCSI_WAIT;
 	return err ? cmd_error(c, err) : cmd_good(c);
+}
+
+enum scsi_next op_write_atomic_finish_wait(struct scsi_cmd *c)
+{
+	return op_write_atomic_finish(c);
 }

@@ -119,6 +119,10 @@ static enum scsi_next write_commit(struct scsi_cmd *c)
 	c->holds_write = false;
 	int err =
 	    c->large ? large_write(c) : volume_write_commit(lu_volume(c->lu), &c->io.write, c->fua);
+	if (err == -EAGAIN && !c->large) { /* the commit has to wait, and this is no task */
+		c->holds_write = true;
+		return SCSI_WAIT;
+	}
 	return err ? cmd_error(c, err) : cmd_good(c);
 }
 

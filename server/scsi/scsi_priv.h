@@ -447,7 +447,7 @@ op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
 op_fn op_sync, op_sync_wait, op_prefetch;
 op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
 op_fn op_orwrite, op_orwrite_wait, op_orwrite_finish, op_orwrite_finish_wait;
-op_fn op_write_atomic, op_write_atomic_finish;
+op_fn op_write_atomic, op_write_atomic_finish, op_write_atomic_finish_wait;
 op_fn op_get_lba_status, op_get_lba_status_wait, op_read_defects;
 op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
 op_fn op_copy_status, op_copy_failure, op_copy_parameters, op_copy_abort;

@@ -23,15 +23,15 @@
 #define PAGE 4096
 #define WHY  256
 
-/* Pages of a valid segment that the disks do not have yet. */
+/* Pages of a segment that the disks do not have yet: own ones, and the partner's in the mirror
+ * area. All versions of the layout so far have these fields. */
 static uint64_t count_dirty(const void *p, uint64_t size)
 {
 	const struct cache_super *sb = p;
 	uint64_t dirty = 0;
 	if (size < sizeof(*sb) || memcmp(sb->magic, CACHE_MAGIC, sizeof(sb->magic)) != 0)
 		return 0;
-	if (sb->version != CACHE_VERSION || sb->cbe_off > size ||
-	    sb->cbe_off % sizeof(struct cbe) ||
+	if (sb->cbe_off > size || sb->cbe_off % sizeof(struct cbe) ||
 	    sb->npages > (size - sb->cbe_off) / sizeof(struct cbe))
 		return 0;
 	const struct cbe *cbe = (const void *)((const char *)p + sb->cbe_off);
