@@ -206,20 +206,23 @@ void meta_tell_labels(struct meta *m)
 
 /* ---- what the partner tells ---- */
 
-static int decode(struct meta *m, const struct meta_head *h, const void *data, uint32_t len,
-		  Isthmus__ArrayMeta **ret)
+/* *ret NULL: nothing to take, or refused. */
+static int read_news(struct meta *m, const struct meta_head *h, const void *data, uint32_t len,
+		     Isthmus__ArrayMeta **ret)
 {
 	char why[META_WHY_LEN] = "";
-	if (len == 0)
-		return meta_load_newer(m, m->cur->seq, ret, why);
-	int rc = meta_decode(data, len, ret, why);
+	Isthmus__ArrayMeta *am = NULL;
+	int rc = len ? meta_decode(data, len, &am, why) : meta_load_newer(m, m->cur->seq, &am, why);
 	if (rc == 0 &&
-	    ((*ret)->seq != h->seq || memcmp((*ret)->array_uuid.data, m->array_uuid, 16) != 0)) {
-		isthmus__array_meta__free_unpacked(*ret, NULL);
+	    (!am || am->seq != h->seq || memcmp(am->array_uuid.data, m->array_uuid, 16) != 0)) {
+		if (am)
+			isthmus__array_meta__free_unpacked(am, NULL);
 		snprintf(why, sizeof(why), "seq or array_uuid: not what its head says");
 		rc = -ERR_CORRUPT;
 	}
-	if (rc)
+	if (rc == 0)
+		*ret = am;
+	else
 		log_error("metadata from the partner is refused seq=%llu why=\"%s\"",
 			  (unsigned long long)h->seq, why);
 	return rc;
@@ -231,11 +234,9 @@ static int take_news(struct meta *m, const struct meta_head *h, const void *data
 	int rc = 0;
 	m->unsure = true;
 	if (h->seq > m->cur->seq)
-		rc = decode(m, h, data, len, &am);
+		rc = read_news(m, h, data, len, &am);
 	if (am)
 		meta_adopt(m, am, false);
-	if (rc == 0 && m->cur->seq < h->seq)
-		rc = -ERR_CORRUPT; /* the disks do not hold what they are said to */
 	if (rc)
 		m->behind = true; /* and what it missed is looked for */
 	else
