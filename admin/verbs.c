@@ -56,6 +56,8 @@ static const struct admin_arg pool_set_args[] = {
     {"name", POS, "name of the pool"},
     {"rebuild-rate", ADMIN_SIZE,
      "bytes a second that rebuild and resync take while the pool is in use; 0: what is left over"},
+    {"stripe-log", 0,
+     "raid5, raid6: degraded (rows that lack a disk are logged before they are written) or always"},
     END,
 };
 static const struct admin_arg pool_create_args[] = {

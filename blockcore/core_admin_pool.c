@@ -80,6 +80,13 @@ static int verb_show(struct admin_call *call, void *arg)
 		admin_put_number(call, "rebuilt", st.filled);
 		admin_put_number(call, "intent_regions", st.intent);
 		admin_put_bytes(call, "rebuild_rate", mp->rebuild_rate);
+		if (pool_parity(cp->pool)) {
+			admin_put_text(call, "stripe_log", "%s",
+				       mp->log_always ? "always" : "degraded");
+			admin_put_number(call, "log_entries", st.log_entries);
+			admin_put_bytes(call, "log_bytes", st.log_bytes);
+			admin_put_number(call, "log_replayed", st.log_replayed);
+		}
 	} else if (cp) {
 		admin_put_text(call, "why", "%s", cp->why);
 	}
@@ -226,41 +233,38 @@ static int verb_scrub(struct admin_call *call, void *arg)
 	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
-struct rate_change {
-	const char *name;
-	uint64_t rate;
-};
-
-static int change_rate(Isthmus__ArrayMeta *am, void *arg, char *why)
+/* always or degraded. 0; -ENOENT: not given. */
+static int arg_log(struct admin_call *call, bool *ret_always)
 {
-	const struct rate_change *ch = arg;
-	for (size_t i = 0; i < am->n_pools; i++)
-		if (strcmp(am->pools[i]->name, ch->name) == 0) {
-			am->pools[i]->rebuild_rate = ch->rate;
-			return 0;
-		}
-	snprintf(why, CORE_WHY_LEN, "there is no pool '%.80s'", ch->name);
-	return -ENOENT;
+	const char *text = admin_arg_text(call, "stripe-log");
+	if (!text)
+		return -ENOENT;
+	*ret_always = strcmp(text, "always") == 0;
+	if (!*ret_always && strcmp(text, "degraded") != 0)
+		return admin_error(call, -EINVAL, "--stripe-log always, or degraded",
+				   "'%s' is no way to log stripes", text);
+	return 0;
 }
 
 static int verb_set(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
-	struct rate_change ch = {.name = core_admin_text(call, "name")};
+	const char *name = core_admin_text(call, "name");
 	char why[CORE_WHY_LEN] = "";
-	int rc = admin_arg_size(call, "rebuild-rate", &ch.rate);
-	if (rc == -ENOENT)
-		return admin_error(call, -EINVAL, "--rebuild-rate SIZE, 0 for no limit",
-				   "nothing to set");
-	if (rc)
-		return rc;
-	rc = meta_update(c->meta, change_rate, &ch, why);
-	if (rc)
-		return core_admin_fail(call, rc, why);
-	struct core_pool *cp = core_pool_find(c, ch.name);
-	if (cp && cp->pool)
-		pool_set_rate(cp->pool, ch.rate);
-	return 0;
+	uint64_t rate = 0;
+	bool always = false;
+	int rate_rc = admin_arg_size(call, "rebuild-rate", &rate), log_rc = arg_log(call, &always);
+	if (rate_rc == -ENOENT && log_rc == -ENOENT)
+		return admin_error(
+		    call, -EINVAL,
+		    "--rebuild-rate SIZE, 0 for no limit; --stripe-log always or degraded",
+		    "nothing to set");
+	if ((rate_rc && rate_rc != -ENOENT) || (log_rc && log_rc != -ENOENT))
+		return rate_rc && rate_rc != -ENOENT ? rate_rc : log_rc;
+	int rc = log_rc ? 0 : core_pool_set_log(c, name, always, why);
+	if (rc == 0 && rate_rc == 0)
+		rc = core_pool_set_rate(c, name, rate, why);
+	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
 int core_admin_pool(struct core *c, struct admin_server *s)

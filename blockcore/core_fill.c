@@ -142,8 +142,10 @@ static int fill(const struct pool_place *at)
 	struct extent_map used;
 	char why[CORE_WHY_LEN];
 	int rc = core_pool_map(c, at->cp->name, &used);
-	if (rc)
+	if (rc) {
+		pool_fill_cancel(at->cp->pool, at->position);
 		return rc;
+	}
 	event_write(LOG_L_NOTICE, "pool.rebuild_started", "pool %s: disk %s is being filled",
 		    at->cp->name, disk_path(pool_disk(at->cp->pool, at->position)));
 	const Isthmus__PoolDisk *place = place_of(at);
@@ -152,6 +154,10 @@ static int fill(const struct pool_place *at)
 	extent_map_fini(&used);
 	if (rc == 0)
 		rc = meta_update(c->meta, change_filled, (void *)at, why);
+	/* Where that fails its rows are logged on: slower, nothing else. */
+	int unlogged = rc ? 0 : pool_fill_recorded(at->cp->pool, at->position);
+	if (unlogged)
+		log_warn("pool %s: the stripe log: %s", at->cp->name, err_text(unlogged));
 	if (rc == 0)
 		event_write(LOG_L_NOTICE, "pool.rebuild_done",
 			    "pool %s: disk %s holds its part of the data; the pool is %s",
@@ -197,8 +203,9 @@ static void fill_task(void *arg)
 			fill_failed(&at, rc);
 	}
 	cp->filling = false;
-	if (rc && rc != -ERR_SHUTDOWN && !c->closing)
-		core_fill_resume(cp); /* perhaps another spare does */
+	/* Perhaps another spare does; or what hindered has passed. Not at once: it may be quick. */
+	if (rc && rc != -ERR_SHUTDOWN)
+		core_pool_retry(cp);
 	atomic_fetch_sub(&cp->users, 1);
 	core_background_done(c);
 }

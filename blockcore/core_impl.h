@@ -31,6 +31,7 @@ struct core_pool {
 	bool removing;	    /* nothing new is to begin on it */
 	atomic_uint users;  /* tasks that will use it yet; it is freed after them */
 	bool recorded_open; /* stands in the metadata as not clean */
+	uint64_t retry_ns;  /* when its resync or a fill that failed is tried again; 0: none is */
 	TAILQ_ENTRY(core_pool) link;
 };
 TAILQ_HEAD(core_pools, core_pool);
@@ -107,8 +108,13 @@ void core_pool_free(struct core *c, struct core_pool *cp);
 void core_pool_lost(void *arg, struct pool *p);
 void core_meta_write_failed(void *arg, struct disk *d, int err);
 void core_pool_start_resync(struct core_pool *cp);
+/* core_pool_set.c. Wait. Log: raid5 and raid6 log every row, or only those that lack a disk. */
+int core_pool_set_rate(struct core *c, const char *name, uint64_t bytes_per_s, char *why);
+int core_pool_set_log(struct core *c, const char *name, bool always, char *why);
 /* Begins to look through all of the pool in the background. */
 int core_pool_scrub(struct core *c, const char *name, char *why);
+/* A resync or a fill failed: core_watch.c begins it again after a while. */
+void core_pool_retry(struct core_pool *cp);
 int core_attach(struct core *c, const Isthmus__Volume *mv);
 /* Waits. The disk of that path opened once more in place of what it was; NULL: it cannot be. */
 struct disk *core_disk_reopen(struct core *c, struct disk *d);

@@ -169,6 +169,23 @@ static int open_meta(struct core *c, const struct core_opts *o)
 
 /* ---- pools ---- */
 
+/* A pool that cannot be loaded is offline: what was under way in it is not certain. */
+static int load_pool(struct core_pool *cp, bool closed)
+{
+	cp->removing = true; /* nothing begins on it yet */
+	int rc = pool_load(cp->pool, closed);
+	if (rc) {
+		snprintf(cp->why, sizeof(cp->why), "its stripe log cannot be taken up: %s",
+			 err_text(rc));
+		while (atomic_load(&cp->users)) /* a disk was lost meanwhile */
+			env_sleep_ns(cp->core->env, NS_PER_MS);
+		pool_free(cp->pool);
+		cp->pool = NULL;
+	}
+	cp->removing = false;
+	return rc;
+}
+
 int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret)
 {
 	struct core_pool *cp = calloc(1, sizeof(*cp));
@@ -189,6 +206,7 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 	    .disks = disks,
 	    .out = out,
 	    .ndisks = (unsigned)mp->n_disks,
+	    .log_always = mp->log_always,
 	    .lost = core_pool_lost,
 	    .arg = cp,
 	};
@@ -204,13 +222,14 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 	int rc = core_pool_claim(c, mp, cp->why, sizeof(cp->why));
 	if (rc == 0)
 		rc = pool_new(&cp->pool, &o);
+	if (rc == -EINVAL && !cp->why[0])
+		snprintf(cp->why, sizeof(cp->why), "a disk is smaller than it was");
 	if (rc == 0) {
 		pool_set_rate(cp->pool, mp->rebuild_rate);
-		pool_load_intent(cp->pool, mp->clean && !mp->resync);
+		rc = load_pool(cp, mp->clean && !mp->resync);
 	}
 	if (rc && !cp->why[0])
-		snprintf(cp->why, sizeof(cp->why), "%s",
-			 rc == -EINVAL ? "a disk is smaller than it was" : err_text(rc));
+		snprintf(cp->why, sizeof(cp->why), "%s", err_text(rc));
 	if (rc || pool_state(cp->pool) == POOL_OFFLINE)
 		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", mp->name,
 			    rc ? cp->why : "too many of its disks are missing or failed");

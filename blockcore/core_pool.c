@@ -86,7 +86,11 @@ static void record_lost(void *arg)
 	struct core *c = cp->core;
 	struct recording r = {.cp = cp};
 	char why[CORE_WHY_LEN];
-	int rc = meta_update(c->meta, change_lost, &r, why);
+	int rc = pool_settle(cp->pool);
+	if (rc)
+		snprintf(why, sizeof(why), "its other disks cannot be flushed: %s", err_text(rc));
+	else
+		rc = meta_update(c->meta, change_lost, &r, why);
 	if (rc)
 		event_write(LOG_L_ERROR, "pool.not_recorded",
 			    "pool %s: its failed disks could not be recorded, flushes fail: %s",
@@ -163,11 +167,13 @@ static void resync_task(void *arg)
 	int rc = resync(cp);
 	if (rc && rc != -ERR_SHUTDOWN)
 		event_write(LOG_L_ERROR, "pool.resync_failed",
-			    "pool %s: resync ended early and starts again at the next start: %s",
-			    cp->name, err_text(rc));
+			    "pool %s: resync ended early and is tried again: %s", cp->name,
+			    err_text(rc));
 	cp->resyncing = false;
 	if (rc == 0)
 		core_fill_resume(cp);
+	else if (rc != -ERR_SHUTDOWN)
+		core_pool_retry(cp);
 	atomic_fetch_sub(&cp->users, 1);
 	core_background_done(c);
 }

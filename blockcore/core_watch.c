@@ -20,6 +20,7 @@
 #define SLOTS_EVERY 10 /* looks */
 #define SWEEP_EVERY 5
 #define ERRORS_NS   (600 * NS_PER_S)
+#define RETRY_NS    (10 * NS_PER_S)
 
 /* What is remembered of a disk between looks. */
 struct seen {
@@ -100,6 +101,26 @@ static void sweep_intents(struct core *c)
 	}
 }
 
+void core_pool_retry(struct core_pool *cp)
+{
+	cp->retry_ns = env_now_ns(cp->core->env) + RETRY_NS;
+}
+
+static void retry_work(struct core *c)
+{
+	struct core_pool *cp;
+	TAILQ_FOREACH (cp, &c->pools, link) {
+		if (!cp->retry_ns || env_now_ns(c->env) < cp->retry_ns || cp->removing ||
+		    c->closing)
+			continue;
+		cp->retry_ns = 0;
+		atomic_fetch_add(&cp->users, 1); /* it stays meanwhile */
+		core_pool_start_resync(cp);
+		core_fill_resume(cp);
+		atomic_fetch_sub(&cp->users, 1);
+	}
+}
+
 static void watch_task(void *arg)
 {
 	struct core *c = arg;
@@ -112,6 +133,7 @@ static void watch_task(void *arg)
 			meta_check_slots(c->meta);
 		if (n % SWEEP_EVERY == 0 && !c->closing)
 			sweep_intents(c);
+		retry_work(c);
 	}
 	free(seen);
 	core_background_done(c);

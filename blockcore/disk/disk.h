@@ -4,7 +4,8 @@
  *
  *   0            label copy 0 (4 KiB)
  *   4 KiB        reserved
- *   8 KiB        write-intent map of the pool, twice (pool/pool_intent.h); reserved to 1 MiB
+ *   8 KiB        write-intent map of the pool, twice (pool/pool_intent.h)
+ *   16 KiB       stripe log of a parity pool (pool/pool_log.h)
  *   1 MiB        array metadata area (META_AREA bytes; see control/meta.h)
  *   DATA_OFF     data
  *   size - 4 KiB label copy 1 (size rounded down to 4 KiB)

@@ -9,6 +9,7 @@
  */
 #include "blockcore/pool/pool_impl.h"
 #include "blockcore/pool/pool_intent.h"
+#include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "blockcore/control/meta_check.h"
 #include "runtime/err.h"
@@ -74,7 +75,9 @@ static int init_parity(struct pool *p)
 	if (!p->parity)
 		return 0;
 	int rc = parity_new(&p->code, p->data, p->parity);
-	return rc ? rc : stripe_bufs_new(&p->bufs, p->ndisks, STRIPES);
+	if (rc == 0)
+		rc = stripe_bufs_new(&p->bufs, p->ndisks, STRIPES);
+	return rc ? rc : pool_log_new(&p->log, p);
 }
 
 int pool_new(struct pool **ret, const struct pool_opts *o)
@@ -118,6 +121,8 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 		atomic_init(&p->in[i], in);
 	}
 	p->recorded_mask = pool_out_mask(p); /* whoever assembles has it in the metadata */
+	atomic_init(&p->log_mask, p->parity ? p->recorded_mask : 0);
+	atomic_init(&p->log_always, p->parity && o->log_always);
 	init_io(p);
 	if (pool_copies(p) > 1)
 		rc = pool_intent_new(&p->intent, p);
@@ -137,6 +142,7 @@ void pool_free(struct pool *p)
 	pool_intent_free(p->intent);
 	parity_free(p->code);
 	stripe_bufs_free(p->bufs);
+	pool_log_free(p->log);
 	pool_locks_fini(&p->locks);
 	pthread_mutex_destroy(&p->lock);
 	p->magic = 0;
@@ -278,6 +284,9 @@ static int drop_position(struct pool *p, unsigned position, const char *why)
 	} else if (!can_spare(p, position)) {
 		rc = -EBUSY;
 	} else {
+		/* Its rows are logged before they are written without it. */
+		atomic_fetch_or(&p->log_mask, p->parity ? 1ull << position : 0);
+		atomic_store(&p->unrecorded, p->lost != NULL);
 		atomic_store(&p->in[position], false);
 		went = true;
 		ask = ask_to_record(p);
@@ -326,6 +335,7 @@ void pool_recorded(struct pool *p, uint64_t out_mask, int err)
 	p->record_err = err;
 	if (err == 0)
 		p->recorded_mask |= out_mask;
+	atomic_store(&p->unrecorded, unrecorded(p));
 	/* What was lost meanwhile is asked for again by the flush that finds it. */
 	waitq_wake_all(&p->recorded);
 	pthread_mutex_unlock(&p->lock);
@@ -355,10 +365,38 @@ int pool_wait_recorded(struct pool *p)
 
 /* ---- the write-intent map ---- */
 
-void pool_load_intent(struct pool *p, bool closed)
+int pool_load(struct pool *p, bool closed)
 {
+	CHECK(p, POOL_MAGIC);
 	if (p->intent)
 		pool_intent_load(p->intent, !closed || pool_state(p) != POOL_ONLINE);
+	return p->log && pool_state(p) != POOL_OFFLINE ? pool_log_load(p, !closed) : 0;
+}
+
+int pool_settle(struct pool *p)
+{
+	if (!p->parity)
+		return 0;
+	for (unsigned i = 0; i < POOL_LOCK_SLOTS; i++) {
+		pool_lock_alone(&p->locks, 0, i * p->locks.region);
+		pool_unlock_alone(&p->locks, 0, i * p->locks.region);
+	}
+	return pool_flush_disks(p);
+}
+
+int pool_fill_recorded(struct pool *p, unsigned position)
+{
+	return p->log ? pool_log_empty(p, 1ull << position) : 0;
+}
+
+int pool_set_log_always(struct pool *p, bool always)
+{
+	if (!p->log || always == atomic_load(&p->log_always))
+		return 0;
+	if (!always)
+		return pool_log_set_always(p, false);
+	int rc = pool_log_set_always(p, true);
+	return rc ? rc : pool_settle(p); /* what was written before it is stable */
 }
 
 void pool_sweep_intent(struct pool *p)
@@ -377,4 +415,12 @@ void pool_stats(const struct pool *p, struct pool_stats *ret)
 	};
 	if (p->intent)
 		pool_intent_count(p->intent, &ret->intent, &ret->regions);
+	if (p->log) {
+		struct pool_log_stats l;
+		pool_log_stats(p, &l);
+		ret->log_entries = l.entries;
+		ret->log_bytes = l.bytes;
+		ret->log_emptied = l.emptied;
+		ret->log_replayed = l.replayed;
+	}
 }

@@ -55,6 +55,7 @@ struct pool_opts {
 	struct disk **disks; /* by position; NULL: not there */
 	const bool *out;     /* by position: must not be used, its data is old */
 	unsigned ndisks;
+	bool log_always; /* every row is logged before it is written (pool_log.h) */
 	/*
 	 * A position went OUT while the pool is in use. Called from any reactor, never waits; has
 	 * the fact written to the array metadata and then calls pool_recorded(). Until then no
@@ -121,10 +122,23 @@ bool pool_resync_needed(const struct pool *p);
 void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
 
 /*
- * The write-intent map (pool_intent.h). pool_load_intent() waits; before the pool is used. closed:
- * it was closed in order. pool_sweep_intent() waits; call it every few seconds.
+ * Waits; before the pool is used. Takes up the write-intent map (pool_intent.h) and, unless the
+ * pool was `closed` in order, does once more what stands in the stripe log (pool_log.h). The same
+ * after a restart and when another controller takes the pool over. -ERR_VERSION: a newer program
+ * wrote the log; else an error of the disks: the pool must not be used.
  */
-void pool_load_intent(struct pool *p, bool closed);
+int pool_load(struct pool *p, bool closed);
+/*
+ * Waits. Before a lost position is recorded: no row is under way that was begun with it, and what
+ * was written is stable. From then on a crash finds every row right without that disk.
+ */
+int pool_settle(struct pool *p);
+/* Waits. The metadata says that a position which was filled is IN: its rows are logged no more. */
+int pool_fill_recorded(struct pool *p, unsigned position);
+/* Waits. Parity pools: log every row (a crash and a disk lost in it are survived), or only rows
+ * that lack a disk. */
+int pool_set_log_always(struct pool *p, bool always);
+/* Waits; call it every few seconds. */
 void pool_sweep_intent(struct pool *p);
 
 /*
@@ -143,6 +157,8 @@ int pool_fill_begin(struct pool *p, unsigned position, struct disk *d);
  */
 int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
 	      bool missed);
+/* After pool_fill_begin(), where pool_fill() will not be called: the position is OUT as before. */
+void pool_fill_cancel(struct pool *p, unsigned position);
 bool pool_filling(const struct pool *p, unsigned position);
 void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
 /* Bytes a second that filling and resyncing may take while the pool is in use; 0: what is left
@@ -156,6 +172,7 @@ struct pool_stats {
 	uint64_t filled;       /* positions that came IN again */
 	uint32_t intent;       /* regions in the write-intent map */
 	uint32_t regions;      /* all regions; 0: there is no map */
+	uint64_t log_entries, log_bytes, log_emptied, log_replayed; /* the stripe log */
 };
 void pool_stats(const struct pool *p, struct pool_stats *ret);
 

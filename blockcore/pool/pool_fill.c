@@ -41,6 +41,11 @@ int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
 	return free ? 0 : -EBUSY;
 }
 
+void pool_fill_cancel(struct pool *p, unsigned position)
+{
+	atomic_store(&p->filling[position], false);
+}
+
 bool pool_filling(const struct pool *p, unsigned position)
 {
 	return position < p->ndisks && atomic_load(&p->filling[position]);

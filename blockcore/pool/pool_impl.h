@@ -39,6 +39,9 @@ struct pool {
 	/* Parity pools only (pool_stripe.h). */
 	struct parity *code;
 	struct stripe_bufs *bufs;
+	struct pool_log *log;
+	_Atomic uint64_t log_mask;		 /* positions whose rows are logged (pool_log.h) */
+	atomic_bool log_always;			 /* all rows are */
 	_Atomic uint64_t suspect[POOL_SUSPECTS]; /* row + 1, a ring */
 	_Atomic unsigned nsuspect;
 
@@ -46,8 +49,9 @@ struct pool {
 	pthread_mutex_t lock; /* of the fields below, and of going OUT */
 	struct waitq recorded;
 	uint64_t recorded_mask;
-	uint64_t record_tries; /* counts pool_recorded() */
-	bool recording;	       /* lost() was called and has not been answered */
+	uint64_t record_tries;	/* counts pool_recorded() */
+	bool recording;		/* lost() was called and has not been answered */
+	atomic_bool unrecorded; /* some do not stand there: writes wait before they are done */
 	int record_err;
 	void (*lost)(void *arg, struct pool *p);
 	void *arg;
@@ -107,6 +111,15 @@ bool pool_disk_error(int rc);
 void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc);
 /* Waits until no lost position is unrecorded; an error when that could not be done. */
 int pool_wait_recorded(struct pool *p);
+/* The end of a write: waits for that where it is stable, or a disk missed it. */
+static inline int pool_write_done(struct pool *p, bool fua)
+{
+	return fua || atomic_load_explicit(&p->unrecorded, memory_order_acquire)
+		   ? pool_wait_recorded(p)
+		   : 0;
+}
+/* Waits. Flushes every disk in use; one that fails is dropped. */
+int pool_flush_disks(struct pool *p);
 
 /* Zeros on all disks in use, offsets of the disks' data; a disk that fails is dropped where it can
  * be spared. */

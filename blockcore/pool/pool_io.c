@@ -131,9 +131,7 @@ static int column_change(struct pool *p, unsigned column, const struct copy_io *
 	unsigned n = column_copies(p, like, column, io);
 	int rc = copies_run(p, fn, io, n, what);
 	pool_unlock_shared(&p->locks, column, like->off, like->len);
-	if (rc == 0 && (like->flags & BDEV_FUA))
-		rc = pool_wait_recorded(p);
-	return rc;
+	return rc ? rc : pool_write_done(p, like->flags & BDEV_FUA);
 }
 
 /* The copy to ask first. While copies may differ everybody reads the same one. */

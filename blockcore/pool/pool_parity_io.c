@@ -20,6 +20,7 @@
  * for it holds no memory yet.
  */
 #include "blockcore/pool/iov_cursor.h"
+#include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -314,11 +315,20 @@ static int write_slice(struct row_write *w, const struct stripe_band *b, uint32_
 	int rc = make_parity(&s, written, src, !w->c.iov);
 	/* What had to be decoded for a disk that is being filled goes there as well: parity counts
 	 * on it. */
+	uint64_t elems = written | stripe_parity(w->p) | (s.bad & s.loaded);
 	if (rc == 0)
-		rc = stripe_write(&s, written | stripe_parity(w->p) | (s.bad & s.loaded), src,
-				  w->flags);
+		rc = pool_log_begin(&s, elems, src);
+	if (rc == 0)
+		rc = stripe_write(&s, elems, src, w->flags);
+	if (s.logged)
+		pool_log_end(w->p);
 	stripe_end(&s);
 	return rc;
+}
+
+static uint32_t slice_width(const struct row_write *w)
+{
+	return pool_log_wanted(w->p, w->row) ? pool_log_slice(w->p) : STRIPE_SLICE;
 }
 
 static void row_write(void *item)
@@ -330,8 +340,12 @@ static void row_write(void *item)
 	row_lock(w->p, w->row);
 	for (unsigned i = 0; i < n && w->rc == 0; i++)
 		for (uint32_t lo = band[i].lo, len; lo < band[i].hi && w->rc == 0; lo += len) {
-			len = MIN(band[i].hi - lo, STRIPE_SLICE);
+			len = MIN(band[i].hi - lo, slice_width(w));
 			w->rc = write_slice(w, &band[i], lo, len);
+			if (w->rc == -E2BIG) { /* to be logged from just now on */
+				len = MIN(len, pool_log_slice(w->p));
+				w->rc = write_slice(w, &band[i], lo, len);
+			}
 		}
 	row_unlock(w->p, w->row);
 }
@@ -402,9 +416,7 @@ static int write_range(struct pool *p, const struct iovec *iov, int iovcnt, uint
 		n = window(p, len);
 		rc = window_write(p, &c, off, n, flags);
 	}
-	if (rc == 0 && (flags & BDEV_FUA))
-		rc = pool_wait_recorded(p);
-	return rc;
+	return rc ? rc : pool_write_done(p, flags & BDEV_FUA);
 }
 
 static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
@@ -423,9 +435,13 @@ static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 /* Rows of zeros have zeros for parity, so that whole rows are discarded on every disk alike. */
 static int discard_rows(struct pool *p, uint64_t row, uint64_t nrows)
 {
-	int rc = 0;
+	bool logged;
 	pool_lock_range(&p->locks, 0, row * p->chunk, nrows * p->chunk);
-	rc = pool_zero_copies(p, row * p->chunk, nrows * p->chunk);
+	int rc = pool_log_begin_zeros(p, row, (uint32_t)nrows, &logged);
+	if (rc == 0)
+		rc = pool_zero_copies(p, row * p->chunk, nrows * p->chunk);
+	if (logged)
+		pool_log_end(p);
 	pool_unlock_range(&p->locks, 0, row * p->chunk, nrows * p->chunk);
 	return rc;
 }
@@ -434,7 +450,9 @@ static int zero_range(struct pool *p, uint64_t off, uint64_t len)
 {
 	uint64_t bytes = stripe_row_bytes(p), first = ROUND_UP(off, bytes);
 	uint64_t end = ROUND_DOWN(off + len, bytes);
-	if (first >= end || pool_state(p) != POOL_ONLINE)
+	if (pool_state(p) == POOL_OFFLINE)
+		return -EIO;
+	if (first >= end)
 		return write_range(p, NULL, 0, off, len, 0);
 	int rc = write_range(p, NULL, 0, off, first - off, 0);
 	for (uint64_t n; first < end && rc == 0; first += n * bytes) {

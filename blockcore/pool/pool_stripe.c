@@ -134,6 +134,7 @@ void stripe_begin(struct stripe *s, struct pool *p, uint64_t row, uint32_t lo, u
 	s->lo = lo;
 	s->len = len;
 	s->bad = s->out = s->failed = s->loaded = 0;
+	s->logged = false;
 	s->mem = buf_take(p->bufs);
 	for (unsigned e = 0; e < p->ndisks; e++) {
 		s->buf[e] = s->mem->bytes + (size_t)e * STRIPE_SLICE;

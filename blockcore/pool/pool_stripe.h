@@ -52,6 +52,7 @@ struct stripe {
 	uint64_t out;	 /* of these: not to be written either */
 	uint64_t failed; /* of these: a disk in use that could not read */
 	uint64_t loaded; /* buf[] holds what the row holds */
+	bool logged;	 /* there is an entry of what is being written (pool_log.h) */
 	struct stripe_buf *mem;
 	uint8_t *buf[PARITY_ELEMS];
 };

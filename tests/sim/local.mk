@@ -15,7 +15,8 @@ tests_unit_sim_test_sim_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 noinst_PROGRAMS += tests/sim/isthmus-sim
 nodist_tests_sim_isthmus_sim_SOURCES = tests/sim/fault_points.inc
 CLEANFILES += tests/sim/fault_points.inc
-tests_sim_isthmus_sim_SOURCES = tests/sim/scenario.h tests/sim/sim_faults.c tests/sim/sim_faults.h tests/sim/sim_array.c tests/sim/sim_main.c
+tests_sim_isthmus_sim_SOURCES = tests/sim/array.c tests/sim/array.h tests/sim/scenario.h tests/sim/sim_faults.c \
+	tests/sim/sim_faults.h tests/sim/sim_array.c tests/sim/sim_main.c tests/sim/sim_pools.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS)
 
 # All crash points of the block core, sorted.

@@ -17,6 +17,7 @@ static const struct {
 	int (*run)(uint64_t seed, bool verbose, struct scenario_result *ret);
 } scenarios[] = {
     {"array", scenario_array},
+    {"pools", scenario_pools},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 

@@ -61,7 +61,7 @@ static void again(struct rig *r, const char *level, bool closed, unsigned out)
 		is_out[out] = true;
 	pool_free(r->p);
 	ck_assert_int_eq(pool_new(&r->p, &o), 0);
-	pool_load_intent(r->p, closed);
+	ck_assert_int_eq(pool_load(r->p, closed), 0);
 }
 
 static void only_what_is_in_the_map(struct rig *r, const char *level)

@@ -1,0 +1,440 @@
+/*
+ * Scenario `pools`: a redundant pool of every level under load, while disks die, come back, are
+ * replaced and filled, get slow or stuck, and have bad blocks; and crashes at any time of that, at
+ * crash points too. Never more at once than the level promises to survive:
+ *
+ *   disks lost        as many as there is redundancy for; a disk with bad blocks counts as one
+ *   a crash           of a pool in any state, once what was lost stands in the metadata
+ *   a crash and a disk lost in it    mirrors; parity levels with the stripe log for every row
+ *
+ * In the end the copies are equal and parity is right.
+ */
+#include "tests/sim/array.h"
+#include "tests/sim/sim_faults.h"
+#include "blockcore/pool/pool_impl.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROUNDS 6
+#define NOBODY ARRAY_DISKS_MAX
+
+struct pools {
+	struct array a; /* first: tasks get it */
+	bool log_always;
+	bool parity;
+	unsigned redundancy; /* disks of a column or row that may be lost */
+	unsigned weak;	     /* the disk with bad blocks; NOBODY */
+	bool dead[ARRAY_DISKS_MAX];
+	bool at_point; /* it ended at a crash point */
+	unsigned faults;
+};
+
+static struct core_pool *the_pool(struct pools *w)
+{
+	return w->a.core ? TAILQ_FIRST(&w->a.core->pools) : NULL;
+}
+
+static unsigned index_of(struct pools *w, const struct disk *d)
+{
+	unsigned i = 0;
+	while (i < w->a.ndisks && (!d || strcmp(w->a.paths[i], disk_path(d)) != 0))
+		i++;
+	return i < w->a.ndisks ? i : NOBODY;
+}
+
+/* Positions of its column (mirrors) or the pool (parity) that hold good data but for this one. */
+static unsigned others_left(struct pools *w, struct pool *p, unsigned position)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < p->ndisks; i++) {
+		unsigned d = index_of(w, pool_disk(p, i));
+		if (i != position && (w->parity || i / p->copies == position / p->copies))
+			n += pool_disk_in(p, i) && !w->dead[d] && d != w->weak;
+	}
+	return n;
+}
+
+static bool may_die(struct pools *w, struct pool *p, unsigned position)
+{
+	unsigned d = index_of(w, pool_disk(p, position));
+	if (d == NOBODY || w->dead[d])
+		return false;
+	return others_left(w, p, position) >= (w->parity ? p->data : 1);
+}
+
+/* Every disk that is dead stands in the metadata as such: a crash is one fault then. */
+static bool all_recorded(struct pools *w)
+{
+	struct core_pool *cp = the_pool(w);
+	if (!cp || !cp->pool)
+		return true;
+	for (unsigned i = 0; i < cp->pool->ndisks; i++)
+		if (pool_disk_in(cp->pool, i) && w->dead[index_of(w, pool_disk(cp->pool, i))])
+			return false;
+	return !atomic_load(&cp->pool->unrecorded);
+}
+
+static bool crash_is_covered(struct pools *w)
+{
+	return !w->parity || w->log_always || all_recorded(w);
+}
+
+static void arm(struct pools *w, uint64_t passages);
+
+/* The world ends here, if that is one fault; else at a later one. */
+static void at_crash_point(void *arg)
+{
+	struct pools *w = arg;
+	if (w->a.dead)
+		return;
+	if (!crash_is_covered(w)) {
+		arm(w, 1);
+		return;
+	}
+	w->at_point = true;
+	array_crash_now(&w->a);
+}
+
+/* Half of the time a point of the pool itself. */
+static void arm(struct pools *w, uint64_t passages)
+{
+	unsigned n = sim_faults_count(), pick = 0;
+	bool any = sim_random_below(w->a.sim, 2);
+	for (unsigned i = 0; n && i < 64; i++) {
+		pick = (unsigned)sim_random_below(w->a.sim, n);
+		if (any || strncmp(sim_fault_name(pick), "pool.", 5) == 0)
+			break;
+	}
+	if (n)
+		sim_fault_arm(pick, passages, at_crash_point, w);
+}
+
+/* ---- tasks that a crash may cut off ---- */
+
+struct op {
+	task_fn *fn;
+	struct pools *w;
+	bool done;
+};
+
+static void op_task(void *arg)
+{
+	struct op *op = arg;
+	op->fn(op->w);
+	op->done = true;
+}
+
+/* True when it ended before the world did. */
+static bool run(struct pools *w, task_fn *fn, const char *what)
+{
+	struct op op = {.fn = fn, .w = w};
+	ASSERT(task_start(op_task, &op) == 0);
+	for (unsigned i = 0; i < 3600000 && !op.done; i++)
+		sim_run_for(w->a.sim, NS_PER_MS);
+	if (!op.done) {
+		array_fail(&w->a, "%s: no end in an hour", what);
+		_Exit(1); /* the task has `op` */
+	}
+	return !w->a.dead;
+}
+
+/* ---- faults ---- */
+
+static void fault(struct pools *w, const char *what, unsigned d)
+{
+	w->faults++;
+	if (w->a.verbose)
+		printf("    %s of d%u\n", what, d);
+}
+
+static void disk_dies(struct pools *w)
+{
+	struct pool *p = the_pool(w)->pool;
+	unsigned position = (unsigned)sim_random_below(w->a.sim, p->ndisks);
+	/* A disk lost before the resync came to its rows is a second fault of the crash. */
+	if ((pool_resync_needed(p) && !(w->parity && w->log_always)) || !may_die(w, p, position))
+		return;
+	unsigned d = index_of(w, pool_disk(p, position));
+	w->dead[d] = true;
+	sim_disk_set_faults(w->a.disks[d], &(struct sim_disk_faults){.dead = true});
+	fault(w, "death", d);
+}
+
+static void slow_or_stuck(struct pools *w)
+{
+	unsigned d = (unsigned)sim_random_below(w->a.sim, w->a.ndisks);
+	struct sim_disk_faults f = {.latency_min_ns = NS_PER_MS, .latency_max_ns = 30 * NS_PER_MS};
+	if (w->dead[d])
+		return;
+	f.stuck = sim_random_below(w->a.sim, 2);
+	sim_disk_set_faults(w->a.disks[d], &f);
+	fault(w, f.stuck ? "hanging" : "slowness", d);
+	sim_run_for(w->a.sim, sim_random_below(w->a.sim, 200 * NS_PER_MS));
+	if (w->dead[d])
+		return;
+	f = (struct sim_disk_faults){.latency_min_ns = 10000, .latency_max_ns = 200000};
+	sim_disk_set_faults(w->a.disks[d], &f);
+}
+
+static void bad_block(struct pools *w)
+{
+	struct pool *p = the_pool(w)->pool;
+	if (w->weak == NOBODY || (!w->parity && pool_resync_needed(p)))
+		return;
+	uint64_t span = VOLUME_SIZE / 4096;
+	uint64_t off = DISK_DATA_OFF + sim_random_below(w->a.sim, span) * 4096;
+	sim_disk_bad_range(w->a.disks[w->weak], off, 4096);
+	fault(w, "a bad block", w->weak);
+}
+
+/* A dead disk works again: as it was, or another in its place. */
+static void revive(struct pools *w, unsigned d, bool blank)
+{
+	struct sim_disk *sd = w->a.disks[d];
+	w->dead[d] = false;
+	sim_disk_set_faults(
+	    sd, &(struct sim_disk_faults){.latency_min_ns = 10000, .latency_max_ns = 200000});
+	if (blank) {
+		memset(sim_disk_bytes(sd), 0, 32 * 1024);
+		sim_disk_bytes_changed(sd, 0, 32 * 1024);
+		memset(sim_disk_bytes(sd) + sim_disk_size(sd) - 4096, 0, 4096);
+		sim_disk_bytes_changed(sd, sim_disk_size(sd) - 4096, 4096);
+	}
+}
+
+static void replace_one(struct pools *w, const struct pool_place *at)
+{
+	struct core *c = w->a.core;
+	char why[CORE_WHY_LEN] = "";
+	unsigned i = index_of(w, pool_disk(at->cp->pool, at->position));
+	if (i == NOBODY) { /* it was dead when the array was opened */
+		const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), "p");
+		for (i = 0; i < w->a.ndisks; i++)
+			if (strcmp(w->a.paths[i], mp->disks[at->position]->path) == 0)
+				break;
+	}
+	if (i >= w->a.ndisks)
+		return;
+	if (w->dead[i])
+		revive(w, i, sim_random_below(w->a.sim, 2));
+	struct disk *d = core_disk_find(c, w->a.paths[i]);
+	size_t other;
+	if (disk_state(d) == DISK_FAILED || disk_state(d) == DISK_MISSING)
+		d = core_disk_reopen(c, d);
+	const Isthmus__Pool *holds = d ? core_disk_pool(c, d, &other) : NULL;
+	if (!d || w->a.dead || (holds && other != at->position) || core_disk_spare(c, d))
+		return;
+	int rc = core_fill_onto(at, d, why);
+	if (rc && rc != -EBUSY && !w->a.dead)
+		array_fail(&w->a, "replacing disk %u: %s %s", i, err_name(rc), why);
+	fault(w, "replacement", i);
+}
+
+/* As `pool replace` does for each place that is OUT; or a disk that is free becomes a spare. */
+static void repair_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core *c = w->a.core;
+	char why[CORE_WHY_LEN] = "";
+	struct pool_place at = {the_pool(w), 0};
+	for (unsigned i = w->a.pool_disks; i < w->a.ndisks && !w->a.dead; i++) {
+		struct disk *d = core_disk_find(c, w->a.paths[i]);
+		size_t position;
+		if (!w->dead[i] && disk_state(d) == DISK_BLANK && !core_disk_pool(c, d, &position))
+			core_spare_add(c, d, why);
+	}
+	task_mutex_lock(&c->disks_lock);
+	for (; at.position < at.cp->pool->ndisks && !w->a.dead && !w->a.failed; at.position++)
+		if (!pool_disk_in(at.cp->pool, at.position) &&
+		    !pool_filling(at.cp->pool, at.position))
+			replace_one(w, &at);
+	task_mutex_unlock(&c->disks_lock);
+}
+
+static void one_fault(struct pools *w)
+{
+	switch (sim_random_below(w->a.sim, 5)) {
+	case 0:
+	case 1:
+		disk_dies(w);
+		break;
+	case 2:
+		slow_or_stuck(w);
+		break;
+	case 3:
+		bad_block(w);
+		break;
+	default:
+		run(w, repair_task, "replacing");
+	}
+}
+
+/* ---- a round ---- */
+
+/* With a crash a disk may go, too, where that is survived. */
+static void crash(struct pools *w)
+{
+	sim_faults_disarm();
+	for (unsigned i = 0; i < 10000 && !w->a.dead && !crash_is_covered(w); i++)
+		sim_run_for(w->a.sim, NS_PER_MS);
+	if (!w->a.dead && !crash_is_covered(w))
+		array_fail(&w->a, "a lost disk is not recorded in ten seconds");
+	if (!w->a.dead)
+		array_crash_now(&w->a);
+	if (w->a.verbose)
+		printf("    %s%s\n", w->a.power_loss ? "power" : "kill",
+		       w->at_point ? " at a point" : "");
+	if (the_pool(w) && (!w->parity || w->log_always) && sim_random_below(w->a.sim, 4) == 0)
+		disk_dies(w);
+	w->a.result->crashes++;
+	w->faults++;
+	array_crash_after(&w->a);
+}
+
+static void open_again(struct pools *w)
+{
+	do {
+		w->at_point = false;
+		w->a.power_loss = sim_random_below(w->a.sim, 2);
+		if (sim_random_below(w->a.sim, 4) == 0)
+			arm(w, 1 + sim_random_below(w->a.sim, 10));
+		if (run(w, array_open, "open") && !w->a.failed)
+			run(w, array_verify, "verify");
+		if (w->a.dead)
+			crash(w);
+	} while (!w->a.core && !w->a.failed);
+	sim_faults_disarm();
+}
+
+static void one_round(struct pools *w, unsigned round)
+{
+	struct array *a = &w->a;
+	if (a->verbose)
+		printf("  round %u: %s\n", round, pool_state_name(pool_state(the_pool(w)->pool)));
+	array_users_start(a);
+	w->at_point = false;
+	a->power_loss = sim_random_below(a->sim, 2);
+	if (sim_random_below(a->sim, 2))
+		arm(w, 1 + sim_random_below(a->sim, 200));
+	for (unsigned i = 1 + (unsigned)sim_random_below(a->sim, 6); i && !a->dead && !a->failed;
+	     i--) {
+		sim_run_for(a->sim, sim_random_below(a->sim, 40 * NS_PER_MS));
+		if (!a->dead)
+			one_fault(w);
+	}
+	if (!a->dead && sim_random_below(a->sim, 6) == 0) {
+		sim_faults_disarm();
+		array_users_stop(a);
+		array_run(a, array_close, "close");
+	} else if (!a->failed) {
+		crash(w);
+	}
+	if (!a->failed)
+		open_again(w);
+}
+
+/* ---- the end ---- */
+
+static void quiet_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core_pool *cp = the_pool(w);
+	struct cache_stats st = {.dirty = 1};
+	for (unsigned i = 0; i < 600; i++) {
+		/* What a killed one was writing is dirty yet, and may stand on one copy only. */
+		cache_stats(w->a.core->cache, &st);
+		if (!cp->filling && !cp->resyncing && !pool_resync_needed(cp->pool) &&
+		    !atomic_load(&cp->pool->unrecorded) && st.dirty == 0)
+			return;
+		env_sleep_ns(sim_env(w->a.sim), NS_PER_S);
+	}
+	array_fail(&w->a, "the pool is still at work after ten minutes");
+}
+
+/* Reads all copies, decodes nothing: what differs is a finding. */
+static void compare_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core_pool *cp = the_pool(w);
+	struct extent_map used;
+	struct pool_stats before, after;
+	ASSERT(core_pool_map(w->a.core, "p", &used) == 0);
+	int rc = volume_flush(w->a.volume, 0, VOLUME_SIZE);
+	if (rc == 0 && w->weak != NOBODY) /* its bad blocks are mended first */
+		rc = pool_scrub(cp->pool, used.used, used.n);
+	pool_stats(cp->pool, &before);
+	if (rc == 0)
+		rc = pool_scrub(cp->pool, used.used, used.n);
+	pool_stats(cp->pool, &after);
+	extent_map_fini(&used);
+	if (rc)
+		array_fail(&w->a, "scrub: %s", err_name(rc));
+	else if (after.resync_fixed != before.resync_fixed)
+		array_fail(&w->a, "%llu ranges differ between copies or from their parity",
+			   (unsigned long long)(after.resync_fixed - before.resync_fixed));
+}
+
+static void set_log_task(void *arg)
+{
+	struct pools *w = arg;
+	char why[CORE_WHY_LEN] = "";
+	if (core_pool_set_log(w->a.core, "p", w->log_always, why))
+		array_fail(&w->a, "stripe log: %s", why);
+}
+
+static void choose(struct pools *w)
+{
+	static const struct {
+		const char *level;
+		unsigned disks, redundancy;
+	} levels[] = {{"raid1", 2, 1}, {"raid1", 3, 2}, {"raid10", 4, 1}, {"raid5", 3, 1},
+		      {"raid5", 4, 1}, {"raid5", 5, 1}, {"raid6", 4, 2},  {"raid6", 6, 2}};
+	struct array *a = &w->a;
+	uint64_t l = sim_random_below(a->sim, ARRAY_LEN(levels));
+	a->level = levels[l].level;
+	a->pool_disks = levels[l].disks;
+	a->ndisks = a->pool_disks + (unsigned)sim_random_below(a->sim, 3);
+	a->battery = sim_random_below(a->sim, 3) == 0;
+	a->chunk = 16384u << sim_random_below(a->sim, 4);
+	w->redundancy = levels[l].redundancy;
+	w->parity = strcmp(a->level, "raid5") == 0 || strcmp(a->level, "raid6") == 0;
+	w->log_always = w->parity && sim_random_below(a->sim, 2);
+	/* A crash and a bad block in a row: two faults, unless every row is logged. */
+	bool weak = (w->redundancy > 1 || sim_random_below(a->sim, 4) == 0) &&
+		    (!w->parity || w->log_always) && sim_random_below(a->sim, 2);
+	w->weak = weak ? (unsigned)sim_random_below(a->sim, a->pool_disks) : NOBODY;
+	if (a->verbose)
+		printf("  chunk %u, %u spare disks, %s, weak %d\n", a->chunk,
+		       a->ndisks - a->pool_disks, w->log_always ? "every row logged" : "-",
+		       weak ? (int)w->weak : -1);
+	array_memory(a);
+}
+
+int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret)
+{
+	struct pools *w = calloc(1, sizeof(*w));
+	ASSERT(w);
+	array_init(&w->a, sim_new(seed), verbose, ret);
+	choose(w);
+	array_run(&w->a, array_create, "create");
+	if (w->parity && !w->a.failed)
+		run(w, set_log_task, "stripe log");
+	for (unsigned r = 0; r < ROUNDS && !w->a.failed; r++)
+		one_round(w, r);
+	if (!w->a.failed)
+		run(w, quiet_task, "quiet");
+	if (!w->a.failed)
+		run(w, compare_task, "compare");
+	sim_faults_disarm();
+	if (w->a.failed)
+		return -1;
+	array_run(&w->a, array_close, "close");
+	array_fini(&w->a);
+	int rc = w->a.failed ? -1 : 0;
+	free(w);
+	return rc;
+}
