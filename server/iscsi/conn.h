@@ -71,7 +71,8 @@ enum itask_state {
 	T_DRAIN,       /* finished early; data the initiator must still send is discarded */
 	T_WAIT_FINISH, /* a coroutine is in scsi_finish_wait() */
 	T_TX,	       /* queued: data-in and response */
-	T_SENT,	       /* all in the batch being sent; given back when that has left */
+	T_SENT, /* all in the batch being sent; given back when that has left; not retired: it is
+		 * a part, and the next follows */
 };
 
 struct itask {
@@ -93,8 +94,8 @@ struct itask {
 	uint32_t bidi_len; /* what a bidirectional command expected to read */
 
 	/* data-out: got grows in order through immediate, unsolicited and solicited data */
-	uint32_t want;	/* bytes to store: the smaller of out_len and edtl */
-	uint32_t got;	/* offset expected next */
+	uint32_t want; /* bytes to store: the smaller of out_len and edtl, or where the part ends */
+	uint32_t got;  /* offset expected next */
 	uint32_t first; /* where unsolicited data ends at the latest */
 	uint32_t datasn;
 	uint32_t r2t_next;		 /* offset the next R2T asks for */
@@ -110,6 +111,7 @@ struct itask {
 
 	/* data-in */
 	uint32_t send_len, sent, burst_left;
+	uint32_t in_end; /* of send_len, where the part that is lent ends */
 	uint32_t in_datasn;
 	int in_i;
 	size_t in_off;
@@ -139,6 +141,8 @@ void task_abort_all(struct conn *c, const uint8_t *lun, const struct abort_scope
 void task_end_all(struct conn *c, const uint8_t lun[8]);
 /* Is one of them that was aborted still in the SCSI layer? */
 bool task_aborted_left(const struct conn *c, const uint8_t lun[8]);
+/* The part of its data-in that was in the batch has left: the next is asked for. */
+void task_next_part(struct itask *t);
 /* Goes on after a state change: finishes, asks for data, responds. */
 void task_progress(struct itask *t);
 

@@ -44,6 +44,7 @@ enum scsi_next cmd_check(struct scsi_cmd *c, const struct sense *s)
 	cmd_drop_io(c);
 	c->in_len = 0;
 	c->in_iovcnt = 0;
+	c->in_more = false;
 	c->status = SCSI_CHECK_CONDITION;
 	c->sense_len = (uint8_t)sense_build(c->sense, c->lu && c->lu->d_sense, s);
 	return SCSI_DONE;
@@ -291,7 +292,8 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->len = 0;
 	c->holds_read = c->holds_write = c->fua = false;
 	c->aborted = false;
-	c->large = 0;
+	c->in_more = false;
+	c->part_at = c->rest = 0;
 	c->hold.held = false;
 }
 
@@ -432,7 +434,6 @@ void scsi_abort(struct scsi_cmd *c)
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
 	pthread_mutex_unlock(&lu->wipe_lock);
-	large_wake(c->nexus->registry);
 }
 
 void scsi_release(struct scsi_cmd *c)
@@ -440,7 +441,6 @@ void scsi_release(struct scsi_cmd *c)
 	if (c->lu && c->hold.held)
 		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
-	large_give(c);
 	free(c->heap);
 	c->heap = NULL;
 	c->lu = NULL;

@@ -356,7 +356,6 @@ static void registry_free(struct scsi_registry *r)
 	targets_free(r->targets, r->ntargets);
 	pr_store_free(r);
 	away_fini(&r->away);
-	pthread_mutex_destroy(&r->large.lock);
 	pthread_mutex_destroy(&r->lock);
 	free(r->packed);
 	free(r);
@@ -371,8 +370,6 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
 	away_init(&r->away);
-	pthread_mutex_init(&r->large.lock, NULL);
-	waitq_init(&r->large.wait);
 	alua_init(&r->alua);
 	r->tags[0] = 1;
 	r->ntags = 1;

@@ -10,10 +10,16 @@
  *       SCSI_WAIT: call scsi_finish_wait() in a task -> SCSI_DONE
  *   after SCSI_DONE: status, sense and data-in are set; when sent: scsi_release().
  *
+ * Long transfers go in parts: scsi_finish() then gives SCSI_DATA_OUT again, with memory for the
+ * next part in out_iov; and after SCSI_DONE with in_more, when the part in in_iov was sent,
+ * scsi_finish() gives the next one (or the command's failure). part_at is where in the transfer the
+ * part begins.
+ *
  * Residuals: the transport compares its expected lengths with in_len and out_len, whatever the
- * status. When out_expected is less than out_len, out_iov takes the whole blocks that will come
- * (out_iov may be shorter than out_len); when it ends inside a block the command fails with
- * ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT, and nothing is written.
+ * status; they count all parts. When out_expected is less than out_len, out_iov takes the whole
+ * blocks that will come (out_iov may be shorter than out_len); when it ends inside a block the
+ * command fails with ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT, and nothing is
+ * written.
  */
 #ifndef ISTHMUS_SERVER_SCSI_H
 #define ISTHMUS_SERVER_SCSI_H
@@ -45,6 +51,7 @@ enum scsi_status {
 
 enum scsi_next { SCSI_DONE, SCSI_DATA_OUT, SCSI_WAIT };
 
+#define SCSI_PART_MIN	 (256u << 10) /* all parts of a transfer but its last have more or as much */
 #define SCSI_SENSE_MAX	 96
 #define SCSI_INLINE_DATA 4096 /* data-in of all but reads; data-out parameter lists */
 
@@ -93,6 +100,8 @@ struct scsi_cmd {
 	struct iovec *out_iov; /* where data-out goes */
 	int out_iovcnt;
 	uint32_t out_len; /* bytes the command wants; the rest is overflow */
+	uint32_t part_at; /* bytes before the part that is lent */
+	bool in_more;	  /* other parts follow it */
 
 	/* The SCSI layer's own. */
 	struct scsi_trace trace;
@@ -101,11 +110,11 @@ struct scsi_cmd {
 	const struct scsi_op *op;
 	struct scsi_view *view; /* keeps lu and itl alive */
 	struct scsi_itl *itl;	/* the logical unit as this nexus sees it; NULL: none */
-	void *heap;   /* data that does not fit data[]; never on the path of reads and writes */
-	uint64_t off; /* of the medium, bytes */
-	uint32_t len; /* of the medium, bytes */
+	void *heap;    /* data that does not fit data[]; never on the path of reads and writes */
+	uint64_t off;  /* of the medium, bytes */
+	uint32_t len;  /* of the medium, bytes */
+	uint32_t rest; /* bytes after these, in further parts (part.c) */
 	bool holds_read, holds_write, fua;
-	uint32_t large;	      /* bytes of large.c's budget it holds */
 	_Atomic bool aborted; /* the transport wants no answer: long waits end */
 	union {
 		struct cache_read read;

@@ -311,13 +311,6 @@ void target_sort(struct scsi_target *t);
 /* What the initiator sees; an empty view when it may not log in. NULL: no memory. */
 struct scsi_view *target_view(const struct scsi_target *t, const char *initiator);
 
-/* Memory of large transfers (large.c). */
-struct large_budget {
-	pthread_mutex_t lock;
-	struct waitq wait;
-	uint64_t used;
-};
-
 /* Nexuses that are gone (away.c). */
 struct away_list {
 	TAILQ_HEAD(, away) all; /* as they went */
@@ -331,7 +324,6 @@ void away_left(struct scsi_registry *r, const struct scsi_nexus *n);
 void away_back(struct scsi_registry *r, const struct scsi_nexus *n, struct scsi_view *v);
 
 struct scsi_registry {
-	struct large_budget large;
 	struct away_list away; /* registry lock */
 	struct core *core;
 	struct meta_watch *watch;
@@ -417,10 +409,11 @@ struct scsi_op {
 	/* CDB usage data (SPC-4 6.34): the bits that may be set. Byte 0 is the opcode and the
 	 * service action field holds the service action. */
 	uint8_t usage[16];
-	op_fn *start;	    /* Required. Never waits. */
-	op_fn *start_wait;  /* Where start can return SCSI_WAIT. Waits. */
-	op_fn *finish;	    /* Where start or start_wait can return SCSI_DATA_OUT. Never waits. */
-	op_fn *finish_wait; /* Where finish can return SCSI_WAIT. Waits. */
+	op_fn *start;	   /* Required. Never waits. */
+	op_fn *start_wait; /* Where start can return SCSI_WAIT. Waits. */
+	/* Where start or start_wait can return SCSI_DATA_OUT, or leaves in_more. Never waits. */
+	op_fn *finish;
+	op_fn *finish_wait;	       /* Where finish can return SCSI_WAIT. Waits. */
 	const struct scsi_op *actions; /* the opcode's service actions; then only name is set */
 	unsigned nactions;
 };
@@ -441,12 +434,13 @@ op_fn op_reserve, op_release;
 op_fn op_pr_read_keys, op_pr_read_reservation, op_pr_report_capabilities, op_pr_read_full_status;
 op_fn op_report_groups, op_set_groups, op_set_groups_finish;
 op_fn op_pr_out, op_pr_out_finish, op_pr_out_finish_wait;
-op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
+op_fn op_read, op_read_wait, op_read_next, op_write, op_write_wait, op_write_finish,
+    op_write_finish_wait;
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
 op_fn op_sync, op_sync_wait, op_prefetch;
 op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
-op_fn op_orwrite, op_orwrite_wait, op_orwrite_finish, op_orwrite_finish_wait;
+op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish, op_write_atomic_finish_wait;
 op_fn op_get_lba_status, op_get_lba_status_wait, op_read_defects;
 op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
@@ -529,17 +523,16 @@ void removal_reset(struct scsi_registry *r, const struct scsi_lu *lu);
 bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu);
 /* A unit made from metadata: goes on with what was to be done to it. */
 void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb);
-/* Transfers longer than CACHE_IO_MAX; wait. The first: memory for c->len bytes of data-out. */
-enum scsi_next large_data_out(struct scsi_cmd *c);
-enum scsi_next large_read(struct scsi_cmd *c);
-int large_write(struct scsi_cmd *c); /* from c->heap; 0 or the error of the piece at c->off */
-void large_give(struct scsi_cmd *c);
-/* Somebody was aborted who may wait for memory. */
-void large_wake(struct scsi_registry *r);
-static inline bool cmd_large(const struct scsi_cmd *c)
-{
-	return c->len > CACHE_IO_MAX;
-}
+/* Transfers in parts (part.c). c->len becomes the first's, of at most max bytes. */
+void part_first(struct scsi_cmd *c, uint32_t max);
+/* c->off, c->len: the next. False: there is none. */
+bool part_next(struct scsi_cmd *c);
+/* Memory of its own for the part's data-out. */
+enum scsi_next part_data_out(struct scsi_cmd *c);
+/* The part in that memory was dealt with, or err: the next, or the command's end. */
+enum scsi_next part_finished(struct scsi_cmd *c, int err);
+#define PART_LOOK SCSI_PART_MIN /* of what is only looked at */
+_Static_assert(CACHE_IO_MAX >= SCSI_PART_MIN, "parts of reads and writes");
 /* A write began, or err: its pages are lent to the transport, or it has to wait (-EAGAIN). */
 enum scsi_next write_begun(struct scsi_cmd *c, int err);
 
@@ -555,7 +548,6 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   (16u << 20)
-#define LARGE_BUDGET	    (128u << 20)
 #define SCSI_WRITE_SAME_MAX (16u << 20)
 #define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX
