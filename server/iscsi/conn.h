@@ -44,6 +44,11 @@
 #define TX_ROUNDS   16
 #define ITT_BUCKETS 256
 
+/* Memory of a worker for data that comes before its place is known (bounce.c). */
+#define BOUNCE_CHUNK  (32u * 1024)
+#define BOUNCE_CHUNKS (ISCSI_FIRST_BURST / BOUNCE_CHUNK) /* of a command, at most */
+#define BOUNCE_POOL   1024				 /* chunks; touched when needed */
+
 struct conn;
 struct session;
 struct worker;
@@ -104,10 +109,10 @@ struct itask {
 	uint32_t r2t_end[ISCSI_MAX_R2T]; /* their ends, by r2tsn modulo */
 	uint64_t data_ms;		 /* when data came, or was asked for, last */
 	uint32_t fail;	    /* sense of a failed transfer: key << 16 | asc << 8 | ascq */
-	struct iovec *sink; /* out_iov or &bounce */
+	struct iovec *sink; /* out_iov or bounce */
 	int sink_n, sink_i;
 	size_t sink_off;
-	struct iovec bounce; /* data that came while the command waits to start */
+	unsigned nbounce; /* of bounce[] */
 
 	/* data-in */
 	uint32_t send_len, sent, burst_left;
@@ -118,11 +123,16 @@ struct itask {
 
 	TAILQ_ENTRY(itask) all, tx;
 	LIST_ENTRY(itask) hash;
-	struct scsi_cmd cmd; /* last: the large one */
+	struct scsi_cmd cmd; /* the large one; from here on nothing is zeroed for a command */
+	struct iovec bounce[BOUNCE_CHUNKS]; /* data that came while the command waits to start */
 };
 TAILQ_HEAD(itask_list, itask);
 LIST_HEAD(itask_bucket, itask);
 
+/* Memory for len bytes; false: none left. What came is moved into the command's place. */
+bool bounce_take(struct itask *t, uint32_t len);
+void bounce_move(struct itask *t, uint32_t n);
+void bounce_free(struct itask *t);
 /* Its memory is given back, then it: to the pool; wakes connections that starve. */
 void task_end(struct itask *t);
 struct itask *task_find(struct conn *c, uint32_t itt);
@@ -468,8 +478,9 @@ struct worker *session_worker(struct iscsi_server *s, uint16_t tsih, const uint8
 struct worker {
 	struct iscsi_server *server;
 	struct reactor *reactor;
-	struct mem_pool *pool; /* of struct itask */
-	uint8_t *scratch;      /* what is received to be discarded */
+	struct mem_pool *pool;	  /* of struct itask */
+	struct mem_pool *bounces; /* of BOUNCE_CHUNK bytes */
+	uint8_t *scratch;	  /* what is received to be discarded */
 	struct conn_list conns;
 	struct conn_list starved;
 	struct deferred feed;	 /* starved connections, when a task is free */

@@ -1,5 +1,5 @@
 libserver_a_SOURCES += \
-	server/iscsi/chap.c server/iscsi/chap.h \
+	server/iscsi/bounce.c server/iscsi/chap.c server/iscsi/chap.h \
 	server/iscsi/conn.c server/iscsi/conn.h server/iscsi/conn_login.c \
 	server/iscsi/conn_rx.c server/iscsi/conn_tx.c server/iscsi/control.c \
 	server/iscsi/data.c server/iscsi/discovery.c \

@@ -38,13 +38,6 @@ static struct itask *task_get(struct conn *c)
 	return t;
 }
 
-static void bounce_free(struct itask *t)
-{
-	if (t->bounce.iov_base != t->cmd.data) /* the command's own */
-		free(t->bounce.iov_base);
-	t->bounce.iov_base = NULL;
-}
-
 static void task_put(struct itask *t)
 {
 	struct conn *c = t->conn;
@@ -223,11 +216,10 @@ static void task_refuse(struct itask *t, unsigned status)
 /* Moves what came while the command waited into its place. */
 static void task_unbounce(struct itask *t)
 {
-	uint8_t *from = t->bounce.iov_base;
 	data_sink_set(t, t->cmd.out_iov, t->cmd.out_iovcnt);
 	if (t->got > 0 && t->want > 0 && !t->fail) {
-		if (from)
-			data_sink_copy(t, from, MIN(t->got, t->want), NULL);
+		if (t->nbounce)
+			bounce_move(t, MIN(t->got, t->want));
 		else
 			task_refuse(t, SCSI_TASK_SET_FULL);
 	}
@@ -238,16 +230,10 @@ static void task_unbounce(struct itask *t)
 static void task_bounce(struct itask *t)
 {
 	t->want = 0;
-	if (t->first == 0)
-		return;
-	t->bounce.iov_base = scsi_hold_data(&t->cmd, t->first);
-	if (!t->bounce.iov_base)
-		t->bounce.iov_base = malloc(t->first);
-	t->bounce.iov_len = t->first;
-	if (!t->bounce.iov_base)
+	if (t->first == 0 || !bounce_take(t, t->first))
 		return; /* discarded; task_unbounce() sees it */
 	t->want = t->first;
-	data_sink_set(t, &t->bounce, 1);
+	data_sink_set(t, t->bounce, (int)t->nbounce);
 }
 
 static void task_start_waiting(void *arg);

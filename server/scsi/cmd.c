@@ -371,7 +371,7 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	return next;
 }
 
-/* False: aborted meanwhile. */
+/* False: aborted meanwhile, or its unit was taken from its nexus. */
 static bool cmd_wait_turn(struct scsi_cmd *c)
 {
 	bool go = qos_wait(&c->lu->qos, c);
@@ -383,7 +383,8 @@ enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 {
 	bool held = c->hold.held;
 	if (held && !cmd_wait_turn(c))
-		return cmd_status(c, SCSI_TASK_ABORTED);
+		return atomic_load(&c->aborted) ? cmd_status(c, SCSI_TASK_ABORTED)
+						: cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
 	if (held && reservation_refuses_now(c)) /* it changed meanwhile */
 		return cmd_status(c, SCSI_RESERVATION_CONFLICT);
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))

@@ -272,6 +272,20 @@ static bool targets_same(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	return same;
 }
 
+/* Does its nexus no longer see its unit? Registry lock, under which views change. */
+static bool command_stranded(const struct scsi_cmd *c)
+{
+	return !view_find_lu(c->nexus->view, c->lu);
+}
+
+/* What waits for the limit of a unit that was taken away has nothing to wait for. */
+static void drop_stranded(struct scsi_target *const *targets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < targets[i]->nluns; k++)
+			qos_drop(&targets[i]->luns[k].lu->qos, command_stranded);
+}
+
 static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 {
 	struct scsi_target **now, **was;
@@ -295,6 +309,7 @@ static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 		if (registry_look(r, n))
 			log_error("scsi: LUNs of a session not renewed initiator=%s err=ENOMEM",
 				  n->initiator);
+	drop_stranded(was, n_was);
 	pthread_mutex_unlock(&r->lock);
 	targets_free(was, n_was);
 	return 0;

@@ -75,7 +75,8 @@ struct scsi_trace {
 /* A command's place in the queue of its unit's QoS limit (qos.h). */
 struct task;
 struct scsi_hold {
-	bool held, cancelled; /* under the limit's lock, but on the command's thread */
+	bool held,
+	    cancelled; /* under the limit's lock, but on the command's thread; cancelled: any */
 	uint64_t bytes, since_ns;
 	struct task *task;
 	TAILQ_ENTRY(scsi_cmd) link;

@@ -178,6 +178,45 @@ START_TEST(announcing_much_keeps_nobody_out)
 }
 END_TEST
 
+/* Data that comes before its pages is kept in a pool; beyond that the initiator tries again. */
+START_TEST(early_data_is_bounded)
+{
+	enum { CLIENTS = 10, EACH = 30, SIZE = 262144 }; /* 37 MiB a reactor, whose pool has 32 */
+	struct client *all[CLIENTS], *first = c;
+	unsigned good = 0, full = 0;
+	for (unsigned k = 0; k < CLIENTS; k++) {
+		all[k] = c = k ? client_connect(target.port) : first;
+		c->isid[5] = (uint8_t)(k + 1);
+		login((const char *[]){"InitialR2T=No", "ImmediateData=Yes",
+				       "FirstBurstLength=262144", NULL});
+	}
+	target.volume->miss = true;
+	wait_ms = 4000;
+	for (unsigned i = 0; i < CLIENTS * EACH; i++) {
+		c = all[i % CLIENTS];
+		send_cmd(true, SIZE / 512, SIZE);
+	}
+	for (unsigned i = 0; i < CLIENTS * EACH; i++) {
+		c = all[i % CLIENTS];
+		client_expect(c, OP_SCSI_RSP);
+		good += c->bhs.status == SCSI_GOOD;
+		full += c->bhs.status == SCSI_TASK_SET_FULL;
+	}
+	ck_assert_uint_eq(good + full, CLIENTS * EACH);
+	ck_assert_uint_ge(good, 128); /* a whole pool at least */
+	ck_assert_uint_gt(full, 0);
+	target.volume->miss = false;
+	for (unsigned k = 0; k < CLIENTS; k++) {
+		c = all[k];
+		serve_r2ts(send_cmd(true, 512, SIZE), data, 65536);
+		ck_assert_uint_eq(c->bhs.status, SCSI_GOOD);
+		if (k)
+			client_free(c);
+	}
+	c = first;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("iscsi_parts");
@@ -189,6 +228,7 @@ int main(void)
 	tcase_add_test(tc, a_later_part_may_fail);
 	tcase_add_loop_test(tc, they_may_be_aborted, 0, 8);
 	tcase_add_test(tc, announcing_much_keeps_nobody_out);
+	tcase_add_test(tc, early_data_is_bounded);
 	suite_add_tcase(suite, tc);
 	return peer_run(suite);
 }
