@@ -140,7 +140,7 @@ static void build_r2t(struct conn *c, struct itask *t)
 static uint8_t residual(const struct itask *t, uint8_t ret[4])
 {
 	const struct scsi_cmd *cmd = &t->cmd;
-	uint32_t moved = cmd->out_len ? cmd->out_len : MAX(cmd->in_len, t->sent);
+	uint32_t moved = cmd->out_len ? cmd->out_len : cmd->in_len;
 	uint32_t expected = t->read || t->write ? t->edtl : 0;
 	if (moved > expected) {
 		be32_put(ret, moved - expected);
@@ -201,7 +201,7 @@ static bool build_data_in(struct conn *c, struct itask *t)
 {
 	struct bhs b = {.opcode = OP_DATA_IN};
 	uint32_t max = MIN(c->keys.v[KEY_MAX_RECV_DSL], (uint32_t)TX_PDU_MAX);
-	uint32_t n = data_in_len(t, MIN(MIN(max, t->burst_left), t->in_end - t->sent));
+	uint32_t n = data_in_len(t, MIN(MIN(max, t->burst_left), t->send_len - t->sent));
 	ASSERT(n > 0);
 	bool last = t->sent + n == t->send_len, status = last && collapses(t);
 	be24_put(b.dsl, n);
@@ -211,7 +211,7 @@ static bool build_data_in(struct conn *c, struct itask *t)
 	be32_put(b.offset, t->sent);
 	t->sent += n;
 	t->burst_left -= n;
-	if (t->sent == t->in_end || t->burst_left == 0) { /* a sequence ends with its part */
+	if (last || t->burst_left == 0) {
 		b.flags |= PDU_FINAL;
 		t->burst_left = c->keys.v[KEY_MAX_BURST];
 	}
@@ -263,7 +263,7 @@ static void build_response(struct conn *c, struct itask *t)
 	COUNT(c->worker->bytes_out, t->got);
 }
 
-/* True: the task is through, or its part is, and goes (on) when the batch has left. */
+/* True: the task is through and goes when the batch has left. */
 static bool build_task(struct conn *c, struct itask *t)
 {
 	if (t->state == T_DATA) {
@@ -271,14 +271,12 @@ static bool build_task(struct conn *c, struct itask *t)
 			build_r2t(c, t);
 		return false;
 	}
-	while (t->sent < t->in_end) {
+	while (t->sent < t->send_len) {
 		if (!tx_room(&c->tx))
 			return false;
 		if (build_data_in(c, t))
 			return true;
 	}
-	if (t->sent < t->send_len)
-		return true;
 	if (!tx_room(&c->tx))
 		return false;
 	build_response(c, t);
@@ -320,18 +318,13 @@ static void build_batch(struct conn *c)
 
 /* ---- sending it ---- */
 
-static void batch_left(struct conn_tx *tx, bool closing)
+static void batch_left(struct conn_tx *tx)
 {
 	struct itask *t;
 	struct ctl *k;
 	uint64_t now = TAILQ_EMPTY(&tx->sent) ? 0 : env_now_ns(env_real());
 	while ((t = TAILQ_FIRST(&tx->sent))) {
 		TAILQ_REMOVE(&tx->sent, t, tx);
-		if (!t->retired && !closing) {
-			task_next_part(t);
-			continue;
-		}
-		task_retire(t);
 		if (!t->released)
 			scsi_sent(&t->cmd, now, t->sent + t->got);
 		task_end(t);
@@ -383,7 +376,7 @@ void conn_flush(void *arg)
 	conn_hold(c);
 	for (int i = 0; i < TX_ROUNDS && c->fd >= 0 && more; i++) {
 		if (tx->left == 0) {
-			batch_left(tx, false);
+			batch_left(tx);
 			build_batch(c);
 		}
 		if (tx->left == 0) {
@@ -394,7 +387,7 @@ void conn_flush(void *arg)
 			break;
 	}
 	if (c->fd >= 0 && tx->left == 0)
-		batch_left(tx, false);
+		batch_left(tx);
 	tx->blocked = c->fd >= 0 && more;
 	if (c->fd >= 0 && !more && c->last_word && !c->linger && TAILQ_EMPTY(&c->tx.sent)) {
 		shutdown(c->fd, SHUT_WR);
@@ -410,7 +403,7 @@ void conn_flush(void *arg)
 void conn_tx_drop(struct conn *c)
 {
 	struct ctl *k;
-	batch_left(&c->tx, true);
+	batch_left(&c->tx);
 	c->tx.left = 0;
 	while ((k = STAILQ_FIRST(&c->ctls))) {
 		STAILQ_REMOVE_HEAD(&c->ctls, link);
