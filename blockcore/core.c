@@ -6,6 +6,7 @@
  * Owned by the reactor that opened it. The tree of volumes is the one thing
  * other threads look into; a volume they got stays valid until they put it.
  */
+#include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
@@ -169,6 +170,7 @@ static void stop_background(struct core *c)
 	struct core_pool *cp;
 	c->closing = true;
 	waitq_wake_all(&c->watch);
+	waitq_wake_all(&c->own_wake);
 	TAILQ_FOREACH (cp, &c->pools, link)
 		if (cp->pool)
 			pool_resync_stop(cp->pool);
@@ -205,6 +207,36 @@ static int change_clean(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return 0;
 }
 
+static int change_clean_one(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	const struct core_pool *cp = arg;
+	for (size_t i = 0; i < am->n_pools; i++)
+		if (memcmp(am->pools[i]->uuid.data, cp->uuid, 16) == 0)
+			am->pools[i]->clean = true;
+	return 0;
+}
+
+int core_pool_record_clean(struct core_pool *cp)
+{
+	char why[CORE_WHY_LEN];
+	return pool_state(cp->pool) == POOL_OFFLINE
+		   ? 0
+		   : meta_update(cp->core->meta, change_clean_one, cp, why);
+}
+
+/* All is on the disks: the partner may take it without this controller's memory. */
+static void leave_words(struct core *c)
+{
+	struct core_pool *cp;
+	TAILQ_FOREACH (cp, &c->pools, link)
+		if (c->duplex && cp->place == CORE_HERE && cp->recorded_open) {
+			int rc = core_word_flags(cp, true, false);
+			if (rc)
+				log_warn("pool %s: its word stays as it was err=%s", cp->name,
+					 err_name(rc));
+		}
+}
+
 static int flush_pools(struct core *c)
 {
 	struct core_pool *cp;
@@ -235,7 +267,10 @@ static void core_free(struct core *c)
 		free(r);
 	}
 	core_own_free(c);
+	if (c->meta_link && c->link)
+		meta_link_serve(c->meta_link, c->link, NULL);
 	meta_close(c->meta);
+	meta_link_free(c->meta_link);
 	for (unsigned i = 0; i < c->ndisks; i++)
 		disk_close(c->disks[i]);
 	for (unsigned i = 0; i < c->nretired; i++)
@@ -259,6 +294,8 @@ int core_close(struct core *c)
 		rc = flush_pools(c);
 	if (rc == 0 && !TAILQ_EMPTY(&c->pools))
 		rc = meta_update(c->meta, change_clean, c, why);
+	if (rc == 0)
+		leave_words(c);
 	core_free(c);
 	return rc;
 }

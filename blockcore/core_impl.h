@@ -23,7 +23,7 @@ struct core_pool {
 	struct pool *pool; /* NULL: could not be assembled, or another controller's */
 	char name[64];
 	uint8_t uuid[16];
-	char why[160]; /* pool is NULL, or offline */
+	char why[256]; /* pool is NULL, or offline */
 	bool resyncing;
 	bool filling;	    /* a fill_task() is under way, or asked for */
 	bool scrubbing;	    /* a scrub_task() is under way */
@@ -31,7 +31,16 @@ struct core_pool {
 	bool removing;	    /* nothing new is to begin on it */
 	atomic_uint users;  /* tasks that will use it yet; it is freed after them */
 	bool recorded_open; /* stands in the metadata as not clean */
-	uint64_t retry_ns;  /* when its resync or a fill that failed is tried again; 0: none is */
+	/* Ownership. `change` is held while the place changes, also across calls to the partner:
+	 * what carries out the partner's calls may not wait for it. */
+	struct task_mutex change;
+	unsigned pins; /* who goes through the list, or changes the place; it is freed after them */
+	enum core_place place;
+	uint64_t epoch;	       /* of this controller's ownership */
+	uint64_t waits_since;  /* that its owner is not there */
+	uint64_t retry_own_ns; /* taking it failed: not before */
+	bool keep;	       /* an administrator moved it here: not given back */
+	uint64_t retry_ns; /* when its resync or a fill that failed is tried again; 0: none is */
 	TAILQ_ENTRY(core_pool) link;
 };
 TAILQ_HEAD(core_pools, core_pool);
@@ -67,6 +76,13 @@ struct core {
 	struct core_hooks hooks;
 	const struct core_duplex *duplex; /* NULL: without a partner */
 	struct link *link;		  /* to the partner */
+	struct meta_link *meta_link;
+	bool partner_up, joining; /* a session; cache_mirror_join() is under way */
+	uint32_t partner_pages;
+	void *partner_segment;
+	uint64_t partner_segment_size;
+	uint64_t give_again_ns;
+	struct waitq own_wake;
 	TAILQ_HEAD(, core_own_watch) own_watches;
 	unsigned own_telling;
 	atomic_uint background; /* tasks under way, or asked for */
@@ -102,8 +118,57 @@ void core_pool_unclaim(struct core *c, const uint8_t pool[16]);
 void core_own_tell(struct core *c, struct volume *v); /* watches */
 void core_own_free(struct core *c);
 
+/* core_own_look.c */
+int core_own_start(struct core *c);
+/* Waits; with cp->change. Where the pool is by its word, and takes it where that says so. */
+void core_pool_look(struct core_pool *cp);
+/* Waits. fn for every pool, with its `change` held; not once the core closes. */
+void core_pools_each(struct core *c, void (*fn)(struct core_pool *cp, void *arg), void *arg);
+bool core_partner_alive(struct core *c);
+bool core_word_is_partner(struct core *c, const struct gcm_owner *w);
+
+/* core_take.c */
+enum core_take {
+	CORE_TAKE_OWN,	  /* the word is this controller's: its segment has what is missing */
+	CORE_TAKE_FREE,	  /* nobody's */
+	CORE_TAKE_DEAD,	  /* of a dead owner that mirrored: the mirror area has it */
+	CORE_TAKE_GIVEN,  /* everything is on the disks */
+	CORE_TAKE_BACK,	  /* it was to be given: closed, perhaps not all of it written */
+	CORE_TAKE_FORCED, /* of a dead owner that did not mirror: what only that had is lost */
+};
+/* false: not in the map; then *ret is what set_owner() takes for that. */
+bool core_word(const struct core_pool *cp, struct gcm_owner *ret);
+/* Of a word that is this controller's; -ERR_NOT_OWNER. */
+int core_word_flags(struct core_pool *cp, bool mirrored, bool moving);
+/* Waits; with cp->change. was: the word that it was decided on. On an error it is not here, and
+ * cp->why says why; -ERR_EPOCH_STALE: the word is another. */
+int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take how);
+/* Waits; with cp->change. Ends what runs, writes what is dirty, closes in order where that worked;
+ * the word stays. */
+int core_pool_part(struct core_pool *cp);
+/* Waits until nothing runs in the background of the pool, and nothing begins any more. */
+void core_pool_idle(struct core_pool *cp);
+/* Not CORE_HERE. */
+void core_pool_place(struct core_pool *cp, enum core_place place);
+/* Numbers of its volumes, to be freed. */
+int core_pool_volumes(struct core_pool *cp, uint32_t **ret, size_t *ret_n);
+int core_own_adopt(struct core *c);
+void core_pool_drop_pages(struct core_pool *cp);
+
+/* core_partner.c, core_give.c */
+void core_mirrored_set(struct core_pool *cp); /* when it is so */
+void core_own_serve(struct core *c, struct link *l);
+void core_give_back(struct core *c);
+
 /* core_open.c: assembly; core_pool.c: pools in use. */
-int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret);
+/* An entry without a pool: here without a partner, else nowhere yet. */
+int core_pool_add(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret);
+/* Its disks are claimed. 0 also when it is offline (cp->why). */
+int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp);
+/* What the metadata says of a pool that is in use now; survived: see core_open.c. */
+int core_change_pool_opened(struct core_pool *cp, Isthmus__Pool *mp, bool survived);
+void core_pool_recorded_open(struct core_pool *cp);
+int core_pool_record_clean(struct core_pool *cp);
 void core_pool_free(struct core *c, struct core_pool *cp);
 void core_pool_lost(void *arg, struct pool *p);
 void core_meta_write_failed(void *arg, struct disk *d, int err);

@@ -7,7 +7,9 @@
  *      label at all: a new array, whose uuid the first pool will carry.
  *   3. Damaged label copies are rewritten; the metadata is loaded.
  *   4. The cache segment is adopted or formatted.
- *   5. Pools are assembled by the uuids in the labels, whatever paths they came by.
+ *   5. Pools are assembled by the uuids in the labels, whatever paths they came by. With a
+ *      partner all are nowhere first, and come here by what the control memory says
+ *      (core_own_look.c), each by steps 5 and 6 for itself and after 7.
  *   6. One metadata change says: the pools are in use (not clean), which disks they go without,
  *      and which copies have to be made equal. Only then is anything written.
  *   7. Volumes are attached, destage starts, resyncs start.
@@ -16,6 +18,7 @@
  * segment did not survive: with it every write that was under way is still a
  * dirty page and will be written to all copies again.
  */
+#include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
@@ -146,6 +149,10 @@ static int open_meta(struct core *c, const struct core_opts *o)
 	unsigned n = 0;
 	if (!mine)
 		return -ENOMEM;
+	if (c->duplex && meta_link_new(&c->meta_link, c->duplex->gcm, c->duplex->partner)) {
+		free(mine);
+		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < c->ndisks; i++)
 		if (disk_state(c->disks[i]) == DISK_ONLINE) {
 			disk_repair_label(
@@ -159,7 +166,9 @@ static int open_meta(struct core *c, const struct core_opts *o)
 					       .disks = mine,
 					       .ndisks = n,
 					       .write_failed = core_meta_write_failed,
-					       .arg = c},
+					       .arg = c,
+					       .share = c->duplex ? &meta_link_ops : NULL,
+					       .share_arg = c->meta_link},
 			   why);
 	free(mine);
 	if (rc)
@@ -186,19 +195,31 @@ static int load_pool(struct core_pool *cp, bool closed)
 	return rc;
 }
 
-int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret)
+int core_pool_add(struct core *c, const Isthmus__Pool *mp, struct core_pool **ret)
 {
 	struct core_pool *cp = calloc(1, sizeof(*cp));
-	struct disk *disks[POOL_DISKS_MAX];
-	bool out[POOL_DISKS_MAX];
 	if (!cp)
 		return -ENOMEM;
 	cp->core = c;
 	snprintf(cp->name, sizeof(cp->name), "%s", mp->name);
 	memcpy(cp->uuid, mp->uuid.data, 16);
+	task_mutex_init(&cp->change);
+	cp->place = c->duplex ? CORE_NOWHERE : CORE_HERE;
+	cp->waits_since = env_now_ns(c->env);
+	TAILQ_INSERT_TAIL(&c->pools, cp, link);
+	if (ret)
+		*ret = cp;
+	return 0;
+}
+
+int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp)
+{
+	struct core *c = cp->core;
+	struct disk *disks[POOL_DISKS_MAX];
+	bool out[POOL_DISKS_MAX];
 	struct pool_opts o = {
 	    .env = c->env,
-	    .name = mp->name,
+	    .name = cp->name,
 	    .level = mp->level,
 	    .chunk = mp->chunk,
 	    .extent_size = mp->extent_size,
@@ -210,7 +231,8 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 	    .lost = core_pool_lost,
 	    .arg = cp,
 	};
-	memcpy(o.uuid, mp->uuid.data, 16);
+	memcpy(o.uuid, cp->uuid, 16);
+	cp->why[0] = '\0';
 	for (size_t i = 0; i < mp->n_disks; i++) {
 		disks[i] = core_disk_by_uuid(c, mp->disks[i]->uuid.data);
 		out[i] = mp->disks[i]->failed;
@@ -219,10 +241,8 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 				    "pool %s: disk %zu, last seen as %s, is not there", mp->name, i,
 				    mp->disks[i]->path);
 	}
-	int rc = core_pool_claim(c, mp, cp->why, sizeof(cp->why));
-	if (rc == 0)
-		rc = pool_new(&cp->pool, &o);
-	if (rc == -EINVAL && !cp->why[0])
+	int rc = pool_new(&cp->pool, &o);
+	if (rc == -EINVAL)
 		snprintf(cp->why, sizeof(cp->why), "a disk is smaller than it was");
 	if (rc == 0) {
 		pool_set_rate(cp->pool, mp->rebuild_rate);
@@ -231,66 +251,89 @@ int core_pool_assemble(struct core *c, const Isthmus__Pool *mp, struct core_pool
 	if (rc && !cp->why[0])
 		snprintf(cp->why, sizeof(cp->why), "%s", err_text(rc));
 	if (rc || pool_state(cp->pool) == POOL_OFFLINE)
-		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", mp->name,
+		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", cp->name,
 			    rc ? cp->why : "too many of its disks are missing or failed");
-	TAILQ_INSERT_TAIL(&c->pools, cp, link);
-	if (ret)
-		*ret = cp;
 	return 0;
+}
+
+/* Without a partner: here, or offline. */
+static int assemble_alone(struct core *c, struct core_pool *cp)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
+	if (core_pool_claim(c, mp, cp->why, sizeof(cp->why))) {
+		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", cp->name,
+			    cp->why);
+		return 0;
+	}
+	return core_pool_assemble_into(cp, meta_pool_find(meta_get(c->meta), cp->name));
 }
 
 static int assemble_pools(struct core *c)
 {
 	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	struct core_pool *cp;
 	int rc = 0;
 	for (size_t i = 0; i < am->n_pools && rc == 0; i++)
-		rc = core_pool_assemble(c, am->pools[i], NULL);
+		rc = core_pool_add(c, am->pools[i], NULL);
+	TAILQ_FOREACH (cp, &c->pools, link)
+		if (rc == 0 && !c->duplex)
+			rc = assemble_alone(c, cp);
 	return rc;
+}
+
+int core_change_pool_opened(struct core_pool *cp, Isthmus__Pool *mp, bool survived)
+{
+	/* Writes that a killed controller had under way are in its cache (or its partner's) and are
+	 * written again: that mends copies, but not parity that is updated. */
+	if (!mp->clean && (pool_parity(cp->pool) || (!survived && pool_copies(cp->pool) > 1)))
+		mp->resync = true;
+	mp->clean = false;
+	mp->epoch = MAX(mp->epoch, cp->epoch);
+	if (!mp->owner[0] && pb_set_text(&mp->owner, cp->core->controller))
+		return -ENOMEM;
+	for (size_t d = 0; d < mp->n_disks; d++) {
+		struct disk *disk = pool_disk(cp->pool, (unsigned)d);
+		if (!pool_disk_in(cp->pool, (unsigned)d))
+			mp->disks[d]->failed = true;
+		if (disk && pb_set_text(&mp->disks[d]->path, disk_path(disk)))
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static int change_opened(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
 	struct core *c = arg;
-	for (size_t i = 0; i < am->n_pools; i++) {
-		Isthmus__Pool *mp = am->pools[i];
-		struct core_pool *cp = core_pool_by_uuid(c, mp->uuid.data);
-		if (!cp || pool_state(cp->pool) == POOL_OFFLINE)
-			continue;
-		/* Writes that a killed controller had under way are in its cache and are written
-		 * again: that mends copies, but not parity that is updated. */
-		if (!mp->clean &&
-		    (pool_parity(cp->pool) || (c->adopted == 0 && pool_copies(cp->pool) > 1)))
-			mp->resync = true;
-		mp->clean = false;
-		for (size_t d = 0; d < mp->n_disks; d++) {
-			struct disk *disk = pool_disk(cp->pool, (unsigned)d);
-			if (!pool_disk_in(cp->pool, (unsigned)d))
-				mp->disks[d]->failed = true;
-			if (disk && pb_set_text(&mp->disks[d]->path, disk_path(disk)))
-				return -ENOMEM;
-		}
+	int rc = 0;
+	for (size_t i = 0; i < am->n_pools && rc == 0; i++) {
+		struct core_pool *cp = core_pool_by_uuid(c, am->pools[i]->uuid.data);
+		if (cp && pool_state(cp->pool) != POOL_OFFLINE)
+			rc = core_change_pool_opened(cp, am->pools[i], c->adopted > 0);
 	}
-	return 0;
+	return rc;
+}
+
+void core_pool_recorded_open(struct core_pool *cp)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(cp->core->meta), cp->name);
+	cp->recorded_open = cp->pool && pool_state(cp->pool) != POOL_OFFLINE;
+	if (cp->recorded_open && mp && mp->resync)
+		pool_resync_need(cp->pool);
 }
 
 static int record_open(struct core *c)
 {
 	char why[CORE_WHY_LEN];
 	struct core_pool *cp;
-	if (TAILQ_EMPTY(&c->pools))
+	if (TAILQ_EMPTY(&c->pools) || c->duplex) /* then each is recorded when it is taken */
 		return meta_sync(c->meta);
 	int rc = meta_update(c->meta, change_opened, c, why);
 	if (rc) {
 		event_write(LOG_L_ERROR, "meta.unusable", "the array cannot be opened: %s", why);
 		return rc;
 	}
-	const Isthmus__ArrayMeta *am = meta_get(c->meta);
-	TAILQ_FOREACH (cp, &c->pools, link) {
-		const Isthmus__Pool *mp = meta_pool_find(am, cp->name);
-		cp->recorded_open = cp->pool && pool_state(cp->pool) != POOL_OFFLINE;
-		if (cp->recorded_open && mp->resync)
-			pool_resync_need(cp->pool);
-	}
+	TAILQ_FOREACH (cp, &c->pools, link)
+		core_pool_recorded_open(cp);
 	return 0;
 }
 
@@ -315,7 +358,9 @@ int core_attach(struct core *c, const Isthmus__Volume *mv)
 						      .size = mv->size,
 						      .epoch = mv->epoch,
 						      .runs = runs,
-						      .nruns = mv->n_map});
+						      .nruns = mv->n_map,
+						      .place = cp ? cp->place : CORE_HERE,
+						      .owner_epoch = cp ? cp->epoch : 0});
 	free(runs);
 	if (rc)
 		return rc;
@@ -354,6 +399,11 @@ static int open_cache(struct core *c, const struct core_opts *o)
 	    .dirty_low = 10,
 	    .dirty_high = 60,
 	};
+	if (c->duplex) {
+		co.partner_pages = c->duplex->partner_pages;
+		co.mirror_share = c->duplex->mirror_share;
+		co.lone_write_through = c->duplex->lone_write_through;
+	}
 	memcpy(co.array_uuid, c->array_uuid, 16);
 	return cache_open(&c->cache, &co, &c->adopted);
 }
@@ -376,6 +426,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 	RB_INIT(&c->volumes);
 	waitq_init(&c->idle);
 	waitq_init(&c->watch);
+	waitq_init(&c->own_wake);
 	task_mutex_init(&c->disks_lock);
 	pthread_rwlock_init(&c->lock, NULL);
 	int rc = open_disks(c, o);
@@ -393,7 +444,11 @@ int core_open(struct core **ret, const struct core_opts *o)
 	if (rc == 0)
 		rc = attach_volumes(c);
 	if (rc == 0)
+		rc = core_own_adopt(c);
+	if (rc == 0)
 		rc = cache_start(c->cache);
+	if (rc == 0)
+		rc = core_own_start(c);
 	if (rc) {
 		core_abandon(c);
 		return rc;

@@ -144,16 +144,24 @@ int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
 
 int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t size)
 {
-	for (size_t i = 0; i < mp->n_disks; i++) {
-		struct disk *d = core_disk_by_uuid(c, mp->disks[i]->uuid.data);
-		int rc = d ? core_disk_claim(c, d, mp->uuid.data) : 0;
+	struct {
+		uint8_t disk[16];
+	} ids[POOL_DISKS_MAX];
+	uint8_t pool[16];
+	size_t n = MIN(mp->n_disks, (size_t)POOL_DISKS_MAX); /* mp goes when claiming waits */
+	memcpy(pool, mp->uuid.data, 16);
+	for (size_t i = 0; i < n; i++)
+		memcpy(ids[i].disk, mp->disks[i]->uuid.data, 16);
+	for (size_t i = 0; i < n; i++) {
+		struct disk *d = core_disk_by_uuid(c, ids[i].disk);
+		int rc = d ? core_disk_claim(c, d, pool) : 0;
 		if (rc == 0)
 			continue;
 		snprintf(why, size,
 			 rc == -EBUSY ? "disk %.80s is in use by another process"
 				      : "disk %.80s cannot be locked",
 			 disk_path(d));
-		core_pool_unclaim(c, mp->uuid.data);
+		core_pool_unclaim(c, pool);
 		return rc;
 	}
 	return 0;
@@ -167,23 +175,4 @@ void core_pool_unclaim(struct core *c, const uint8_t pool[16])
 	for (unsigned i = 0; i < c->nretired; i++)
 		if (disk_claimed_for(c->retired[i], pool))
 			disk_unclaim(c->retired[i]);
-}
-
-/* ---- the partner ---- */
-
-int core_partner_up(struct core *c, struct link *l, const void *hello)
-{
-	return c->duplex ? 0 : -EINVAL;
-}
-
-int core_partner_down(struct core *c, struct link *l, bool died)
-{
-	return c->duplex ? 0 : -EINVAL;
-}
-
-int core_pool_give(struct core *c, const char *pool, char *why)
-{
-	snprintf(why, CORE_WHY_LEN,
-		 "pool '%.63s' has no other owner: this controller has no partner", pool);
-	return -EINVAL;
 }

@@ -16,6 +16,7 @@
 
 struct core;
 struct link;
+struct link_hello;
 struct volume;
 
 /* What a core of a duplex cluster has besides (core_opts.duplex). */
@@ -25,6 +26,12 @@ struct core_duplex {
 	unsigned mirror_share;
 	bool lone_write_through; /* without the partner: acknowledge when it is on the disks */
 	bool give_back;		 /* hand pools back to a partner that has returned */
+	uint32_t partner_pages;	 /* of its cache, as configured (cache_segment_pages()) */
+	/* Its cache segment on this host, as its hello names it, mapped read-write; not called
+	 * where the hello names none. */
+	int (*map)(void *arg, const struct link_hello *h, void **ret, uint64_t *ret_size);
+	void (*unmap)(void *arg, void *segment, uint64_t size);
+	void *map_arg;
 };
 
 /* Where a volume's commands are carried out. Lock-free, any thread. */

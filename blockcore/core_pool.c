@@ -372,6 +372,9 @@ static Isthmus__Pool *pool_message(const struct pool_plan *p)
 		rc = pb_set_text(&mp->level, p->level);
 	if (rc == 0)
 		rc = pb_set_bytes(&mp->uuid, p->uuid, 16);
+	if (rc == 0)
+		rc = pb_set_text(&mp->owner, p->c->controller);
+	mp->epoch = 1;
 	mp->chunk = p->chunk;
 	mp->extent_size = POOL_EXTENT_DEFAULT;
 	mp->extents = p->extents;
@@ -457,6 +460,29 @@ static void unlabel_disks(struct pool_plan *p)
 	}
 }
 
+/* Before the partner hears of the pool: it is this controller's. */
+static int enter_word(struct core *c, const uint8_t uuid[16])
+{
+	struct gcm *g = c->duplex ? c->duplex->gcm : NULL;
+	struct gcm_owner none = {0};
+	if (!g)
+		return 0;
+	struct gcm_owner mine = {.epoch = 1, .controller = g->self};
+	return g->ops->set_owner(g, uuid, &none, &mine);
+}
+
+/* There is no such pool any more. */
+static void leave_word(struct core *c, const uint8_t uuid[16])
+{
+	struct gcm *g = c->duplex ? c->duplex->gcm : NULL;
+	struct gcm_owner was, now = {.controller = GCM_NOBODY};
+	while (g && g->ops->owner(g, uuid, &was) && was.controller == g->self) {
+		now.epoch = was.epoch + 1;
+		if (g->ops->set_owner(g, uuid, &was, &now) != -ERR_EPOCH_STALE)
+			break;
+	}
+}
+
 static int create(struct core *c, const char *name, const char *level, uint32_t chunk,
 		  const char *const *paths, unsigned n, char *why)
 {
@@ -471,17 +497,25 @@ static int create(struct core *c, const char *name, const char *level, uint32_t 
 		goto out;
 	rc = claim_disks(p, why);
 	if (rc == 0)
+		rc = enter_word(c, p->uuid);
+	if (rc == 0)
 		rc = label_disks(p, why);
 	if (rc == 0)
 		rc = meta_update(c->meta, change_add_pool, p, why);
 	if (rc) {
+		leave_word(c, p->uuid);
 		unlabel_disks(p);
 		core_pool_unclaim(c, p->uuid);
 		goto out;
 	}
-	rc = core_pool_assemble(c, meta_pool_find(meta_get(c->meta), name), &cp);
+	rc = core_pool_add(c, meta_pool_find(meta_get(c->meta), name), &cp);
+	if (rc == 0)
+		rc = core_pool_assemble_into(cp, meta_pool_find(meta_get(c->meta), name));
 	if (rc == 0) {
+		cp->place = CORE_HERE;
+		cp->epoch = 1;
 		cp->recorded_open = true;
+		core_mirrored_set(cp);
 		event_write(LOG_L_NOTICE, "pool.created", "pool %s: %s of %u disks", name, level,
 			    n);
 	}
@@ -535,12 +569,17 @@ static bool pool_reserved(const struct core *c, const char *name)
 static int remove_pool(struct core *c, const char *name, char *why)
 {
 	struct core_pool *cp = core_pool_find(c, name);
-	if (cp && (pool_reserved(c, name) || atomic_load(&cp->users))) {
+	if (cp && cp->place != CORE_HERE) {
+		snprintf(why, CORE_WHY_LEN, "pool '%.63s' is not this controller's", name);
+		return -ERR_NOT_OWNER;
+	}
+	if (cp && (cp->pins || pool_reserved(c, name) || atomic_load(&cp->users))) {
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is busy (%s); try again when it is done",
 			 name,
 			 cp->resyncing		   ? "its copies are being compared"
 			 : cp->filling		   ? "a disk is being filled"
 			 : cp->scrubbing	   ? "it is being scrubbed"
+			 : cp->pins		   ? "it is being moved"
 			 : atomic_load(&cp->users) ? "a lost disk is being recorded"
 						   : "a volume is being made or removed");
 		return -EBUSY;
@@ -565,8 +604,9 @@ static int remove_pool(struct core *c, const char *name, char *why)
 		if (e)
 			log_warn("disk %s: label: %s", disk_path(d), err_text(e));
 	}
-	while (atomic_load(&cp->users) || cp->sweeping) /* a disk was lost meanwhile */
+	while (atomic_load(&cp->users) || cp->sweeping || cp->pins) /* a disk was lost meanwhile */
 		env_sleep_ns(c->env, NS_PER_MS);
+	leave_word(c, cp->uuid);
 	core_pool_free(c, cp);
 	event_write(LOG_L_NOTICE, "pool.removed", "pool %s", name);
 	return 0;

@@ -218,6 +218,10 @@ static int check_want(struct core *c, const struct volume_want *w, struct core_p
 			 w->pool);
 		return -ENOENT;
 	}
+	if ((*ret)->place != CORE_HERE) {
+		snprintf(why, CORE_WHY_LEN, "pool '%.80s' is not this controller's", w->pool);
+		return -ERR_NOT_OWNER;
+	}
 	if (!(*ret)->pool || pool_state((*ret)->pool) == POOL_OFFLINE) {
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is offline; see `isthmus disk list`",
 			 w->pool);
@@ -328,6 +332,10 @@ int core_volume_extend(struct core *c, const char *name, uint64_t size, char *wh
 	if (rc)
 		return rc;
 	struct core_pool *cp = core_pool_find(c, mv->pool);
+	if (cp && cp->place != CORE_HERE) {
+		snprintf(why, CORE_WHY_LEN, "pool '%s' is not this controller's", mv->pool);
+		return -ERR_NOT_OWNER;
+	}
 	if (!cp || !cp->pool || pool_state(cp->pool) == POOL_OFFLINE) {
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is offline", mv->pool);
 		return -EIO;
@@ -435,6 +443,11 @@ int core_volume_drop(struct core *c, const char *name, char *why)
 	}
 	uint32_t id = mv->id;
 	char user[192];
+	rc = -ERR_NOT_OWNER;
+	if (core_volume_place(v) != CORE_HERE) {
+		snprintf(why, CORE_WHY_LEN, "volume '%s' is not this controller's", name);
+		goto out;
+	}
 	rc = -EBUSY;
 	if (core_volume_user(meta_get(c->meta), id, user)) {
 		snprintf(why, CORE_WHY_LEN, "volume '%s' is in use: %.150s; remove that first",

@@ -139,6 +139,10 @@ static int check_pool(const struct checker *k, const Isthmus__Pool *p)
 			   (unsigned long long)p->extent_size);
 	if (p->extents == 0 || p->extents > META_POOL_SIZE_MAX / p->extent_size)
 		return bad(k, "pool %s: extents %llu", p->name, (unsigned long long)p->extents);
+	if (p->owner[0] && !meta_name_ok(p->owner))
+		return bad(k, "pool %s: owner '%.80s' is not a name", p->name, p->owner);
+	if (p->epoch >> 48)
+		return bad(k, "pool %s: epoch %llu", p->name, (unsigned long long)p->epoch);
 	for (size_t i = 0; i < p->n_disks; i++) {
 		if (p->disks[i]->uuid.len != 16)
 			return bad(k, "pool %s: disks[%zu].uuid has %zu bytes", p->name, i,

@@ -214,10 +214,10 @@ void volume_reopen(struct volume *v)
 int volume_detach(struct volume *v, bool drop)
 {
 	ASSERT(atomic_load(&v->shutdown) || atomic_load(&v->place) != CORE_HERE);
-	if (!v->cv)
-		return 0;
-	int rc = cache_vol_detach(v->cv, drop);
+	int rc = v->cv ? cache_vol_detach(v->cv, drop) : 0;
 	v->cv = NULL;
+	if (atomic_load(&v->place) != CORE_HERE)
+		v->pool = NULL;
 	return rc;
 }
 
