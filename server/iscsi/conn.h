@@ -44,6 +44,11 @@
 #define TX_ROUNDS   16
 #define ITT_BUCKETS 256
 
+/* Memory of a worker for data that comes before its place is known (bounce.c). */
+#define BOUNCE_CHUNK  (32u * 1024)
+#define BOUNCE_CHUNKS (ISCSI_FIRST_BURST / BOUNCE_CHUNK) /* of a command, at most */
+#define BOUNCE_POOL   1024				 /* chunks; touched when needed */
+
 struct conn;
 struct session;
 struct worker;
@@ -71,7 +76,8 @@ enum itask_state {
 	T_DRAIN,       /* finished early; data the initiator must still send is discarded */
 	T_WAIT_FINISH, /* a coroutine is in scsi_finish_wait() */
 	T_TX,	       /* queued: data-in and response */
-	T_SENT,	       /* all in the batch being sent; given back when that has left */
+	T_SENT, /* all in the batch being sent; given back when that has left; not retired: it is
+		 * a part, and the next follows */
 };
 
 struct itask {
@@ -93,8 +99,8 @@ struct itask {
 	uint32_t bidi_len; /* what a bidirectional command expected to read */
 
 	/* data-out: got grows in order through immediate, unsolicited and solicited data */
-	uint32_t want;	/* bytes to store: the smaller of out_len and edtl */
-	uint32_t got;	/* offset expected next */
+	uint32_t want; /* bytes to store: the smaller of out_len and edtl, or where the part ends */
+	uint32_t got;  /* offset expected next */
 	uint32_t first; /* where unsolicited data ends at the latest */
 	uint32_t datasn;
 	uint32_t r2t_next;		 /* offset the next R2T asks for */
@@ -103,24 +109,30 @@ struct itask {
 	uint32_t r2t_end[ISCSI_MAX_R2T]; /* their ends, by r2tsn modulo */
 	uint64_t data_ms;		 /* when data came, or was asked for, last */
 	uint32_t fail;	    /* sense of a failed transfer: key << 16 | asc << 8 | ascq */
-	struct iovec *sink; /* out_iov or &bounce */
+	struct iovec *sink; /* out_iov or bounce */
 	int sink_n, sink_i;
 	size_t sink_off;
-	struct iovec bounce; /* data that came while the command waits to start */
+	unsigned nbounce; /* of bounce[] */
 
 	/* data-in */
 	uint32_t send_len, sent, burst_left;
+	uint32_t in_end; /* of send_len, where the part that is lent ends */
 	uint32_t in_datasn;
 	int in_i;
 	size_t in_off;
 
 	TAILQ_ENTRY(itask) all, tx;
 	LIST_ENTRY(itask) hash;
-	struct scsi_cmd cmd; /* last: the large one */
+	struct scsi_cmd cmd; /* the large one; from here on nothing is zeroed for a command */
+	struct iovec bounce[BOUNCE_CHUNKS]; /* data that came while the command waits to start */
 };
 TAILQ_HEAD(itask_list, itask);
 LIST_HEAD(itask_bucket, itask);
 
+/* Memory for len bytes; false: none left. What came is moved into the command's place. */
+bool bounce_take(struct itask *t, uint32_t len);
+void bounce_move(struct itask *t, uint32_t n);
+void bounce_free(struct itask *t);
 /* Its memory is given back, then it: to the pool; wakes connections that starve. */
 void task_end(struct itask *t);
 struct itask *task_find(struct conn *c, uint32_t itt);
@@ -139,6 +151,8 @@ void task_abort_all(struct conn *c, const uint8_t *lun, const struct abort_scope
 void task_end_all(struct conn *c, const uint8_t lun[8]);
 /* Is one of them that was aborted still in the SCSI layer? */
 bool task_aborted_left(const struct conn *c, const uint8_t lun[8]);
+/* The part of its data-in that was in the batch has left: the next is asked for. */
+void task_next_part(struct itask *t);
 /* Goes on after a state change: finishes, asks for data, responds. */
 void task_progress(struct itask *t);
 
@@ -464,8 +478,9 @@ struct worker *session_worker(struct iscsi_server *s, uint16_t tsih, const uint8
 struct worker {
 	struct iscsi_server *server;
 	struct reactor *reactor;
-	struct mem_pool *pool; /* of struct itask */
-	uint8_t *scratch;      /* what is received to be discarded */
+	struct mem_pool *pool;	  /* of struct itask */
+	struct mem_pool *bounces; /* of BOUNCE_CHUNK bytes */
+	uint8_t *scratch;	  /* what is received to be discarded */
 	struct conn_list conns;
 	struct conn_list starved;
 	struct deferred feed;	 /* starved connections, when a task is free */

@@ -140,7 +140,7 @@ static void build_r2t(struct conn *c, struct itask *t)
 static uint8_t residual(const struct itask *t, uint8_t ret[4])
 {
 	const struct scsi_cmd *cmd = &t->cmd;
-	uint32_t moved = cmd->out_len ? cmd->out_len : cmd->in_len;
+	uint32_t moved = cmd->out_len ? cmd->out_len : MAX(cmd->in_len, t->sent);
 	uint32_t expected = t->read || t->write ? t->edtl : 0;
 	if (moved > expected) {
 		be32_put(ret, moved - expected);
@@ -201,7 +201,7 @@ static bool build_data_in(struct conn *c, struct itask *t)
 {
 	struct bhs b = {.opcode = OP_DATA_IN};
 	uint32_t max = MIN(c->keys.v[KEY_MAX_RECV_DSL], (uint32_t)TX_PDU_MAX);
-	uint32_t n = data_in_len(t, MIN(MIN(max, t->burst_left), t->send_len - t->sent));
+	uint32_t n = data_in_len(t, MIN(MIN(max, t->burst_left), t->in_end - t->sent));
 	ASSERT(n > 0);
 	bool last = t->sent + n == t->send_len, status = last && collapses(t);
 	be24_put(b.dsl, n);
@@ -211,7 +211,7 @@ static bool build_data_in(struct conn *c, struct itask *t)
 	be32_put(b.offset, t->sent);
 	t->sent += n;
 	t->burst_left -= n;
-	if (last || t->burst_left == 0) {
+	if (t->sent == t->in_end || t->burst_left == 0) { /* a sequence ends with its part */
 		b.flags |= PDU_FINAL;
 		t->burst_left = c->keys.v[KEY_MAX_BURST];
 	}
@@ -263,7 +263,7 @@ static void build_response(struct conn *c, struct itask *t)
 	COUNT(c->worker->bytes_out, t->got);
 }
 
-/* True: the task is through and goes when the batch has left. */
+/* True: the task is through, or its part is, and goes (on) when the batch has left. */
 static bool build_task(struct conn *c, struct itask *t)
 {
 	if (t->state == T_DATA) {
@@ -271,12 +271,14 @@ static bool build_task(struct conn *c, struct itask *t)
 			build_r2t(c, t);
 		return false;
 	}
-	while (t->sent < t->send_len) {
+	while (t->sent < t->in_end) {
 		if (!tx_room(&c->tx))
 			return false;
 		if (build_data_in(c, t))
 			return true;
 	}
+	if (t->sent < t->send_len)
+		return true;
 	if (!tx_room(&c->tx))
 		return false;
 	build_response(c, t);
@@ -318,13 +320,18 @@ static void build_batch(struct conn *c)
 
 /* ---- sending it ---- */
 
-static void batch_left(struct conn_tx *tx)
+static void batch_left(struct conn_tx *tx, bool closing)
 {
 	struct itask *t;
 	struct ctl *k;
 	uint64_t now = TAILQ_EMPTY(&tx->sent) ? 0 : env_now_ns(env_real());
 	while ((t = TAILQ_FIRST(&tx->sent))) {
 		TAILQ_REMOVE(&tx->sent, t, tx);
+		if (!t->retired && !closing) {
+			task_next_part(t);
+			continue;
+		}
+		task_retire(t);
 		if (!t->released)
 			scsi_sent(&t->cmd, now, t->sent + t->got);
 		task_end(t);
@@ -376,7 +383,7 @@ void conn_flush(void *arg)
 	conn_hold(c);
 	for (int i = 0; i < TX_ROUNDS && c->fd >= 0 && more; i++) {
 		if (tx->left == 0) {
-			batch_left(tx);
+			batch_left(tx, false);
 			build_batch(c);
 		}
 		if (tx->left == 0) {
@@ -387,7 +394,7 @@ void conn_flush(void *arg)
 			break;
 	}
 	if (c->fd >= 0 && tx->left == 0)
-		batch_left(tx);
+		batch_left(tx, false);
 	tx->blocked = c->fd >= 0 && more;
 	if (c->fd >= 0 && !more && c->last_word && !c->linger && TAILQ_EMPTY(&c->tx.sent)) {
 		shutdown(c->fd, SHUT_WR);
@@ -403,7 +410,7 @@ void conn_flush(void *arg)
 void conn_tx_drop(struct conn *c)
 {
 	struct ctl *k;
-	batch_left(&c->tx);
+	batch_left(&c->tx, true);
 	c->tx.left = 0;
 	while ((k = STAILQ_FIRST(&c->ctls))) {
 		STAILQ_REMOVE_HEAD(&c->ctls, link);

@@ -1,5 +1,5 @@
 libserver_a_SOURCES += \
-	server/iscsi/chap.c server/iscsi/chap.h \
+	server/iscsi/bounce.c server/iscsi/chap.c server/iscsi/chap.h \
 	server/iscsi/conn.c server/iscsi/conn.h server/iscsi/conn_login.c \
 	server/iscsi/conn_rx.c server/iscsi/conn_tx.c server/iscsi/control.c \
 	server/iscsi/data.c server/iscsi/discovery.c \
@@ -15,7 +15,7 @@ iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 
 check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login \
 	tests/unit/iscsi/test_login_table \
-	tests/unit/iscsi/test_data tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
+	tests/unit/iscsi/test_data tests/unit/iscsi/test_parts tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
 	tests/unit/iscsi/test_sequence tests/unit/iscsi/test_session tests/unit/iscsi/test_portals tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -34,6 +34,10 @@ tests_unit_iscsi_test_data_SOURCES = tests/unit/iscsi/test_data.c $(iscsi_peer)
 tests_unit_iscsi_test_data_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_data_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_data_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_parts_SOURCES = tests/unit/iscsi/test_parts.c $(iscsi_peer)
+tests_unit_iscsi_test_parts_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_parts_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_parts_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_tmf_SOURCES = tests/unit/iscsi/test_tmf.c $(iscsi_peer)
 tests_unit_iscsi_test_tmf_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_tmf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait

@@ -98,13 +98,17 @@ static int worker_init(struct iscsi_server *s, struct worker *w, struct reactor 
 	w->scratch = malloc(RX_BUF);
 	if (!w->scratch)
 		return -ENOMEM;
-	return mem_pool_new(&w->pool, "iscsi tasks", sizeof(struct itask), 64, WORKER_TASKS);
+	int err = mem_pool_new(&w->pool, "iscsi tasks", sizeof(struct itask), 64, WORKER_TASKS);
+	return err ? err
+		   : mem_pool_new(&w->bounces, "iscsi early data", BOUNCE_CHUNK, 4096, BOUNCE_POOL);
 }
 
 static void worker_free(struct worker *w)
 {
 	if (w->pool)
 		mem_pool_free(w->pool);
+	if (w->bounces)
+		mem_pool_free(w->bounces);
 	free(w->scratch);
 }
 

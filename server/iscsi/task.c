@@ -38,13 +38,6 @@ static struct itask *task_get(struct conn *c)
 	return t;
 }
 
-static void bounce_free(struct itask *t)
-{
-	if (t->bounce.iov_base != t->cmd.data) /* the command's own */
-		free(t->bounce.iov_base);
-	t->bounce.iov_base = NULL;
-}
-
 static void task_put(struct itask *t)
 {
 	struct conn *c = t->conn;
@@ -128,6 +121,9 @@ void task_abort(struct itask *t)
 			return;
 		}
 		break;
+	case T_SENT: /* of a part; ends with the batch */
+		t->cmd.trace.received_ns = 0;
+		return;
 	default:
 		break;
 	}
@@ -171,8 +167,10 @@ void task_end_all(struct conn *c, const uint8_t lun[8])
 	struct itask *t, *next;
 	conn_hold(c);
 	TAILQ_FOREACH_SAFE (t, &c->tasks, all, next) {
+		bool part = (t->state == T_TX || t->state == T_SENT) && t->in_end < t->send_len;
 		if (!on_lun(t, lun) || t->retired ||
-		    (t->state != T_DATA && t->state != T_WAIT_START && t->state != T_WAIT_FINISH))
+		    (t->state != T_DATA && t->state != T_WAIT_START && t->state != T_WAIT_FINISH &&
+		     !part))
 			continue;
 		t->fail = FAIL_TASK_ABORTED; /* data that is on its way is received first */
 		if (in_scsi(t))		     /* a limit, a wipe, a long copy are not waited for */
@@ -189,6 +187,12 @@ static void task_respond(struct itask *t)
 	bool good = cmd->status == SCSI_GOOD || cmd->status == SCSI_CONDITION_MET;
 	t->state = T_TX;
 	t->send_len = t->read && good ? MIN(cmd->in_len, t->edtl) : 0;
+	t->in_end = t->send_len;
+	if (cmd->in_more)
+		t->in_end = (uint32_t)MIN((size_t)t->send_len,
+					  cmd->part_at + iov_bytes(cmd->in_iov, cmd->in_iovcnt));
+	t->in_i = 0;
+	t->in_off = 0;
 	t->burst_left = t->conn->keys.v[KEY_MAX_BURST];
 	scsi_responding(cmd);
 	conn_tx_task(t->conn, t);
@@ -204,6 +208,7 @@ static void task_refuse(struct itask *t, unsigned status)
 	t->cmd.sense_len = 0;
 	t->cmd.in_len = t->cmd.out_len = 0;
 	t->cmd.in_iovcnt = t->cmd.out_iovcnt = 0;
+	t->cmd.in_more = false;
 	t->want = 0;
 	t->state = T_DRAIN;
 }
@@ -211,11 +216,10 @@ static void task_refuse(struct itask *t, unsigned status)
 /* Moves what came while the command waited into its place. */
 static void task_unbounce(struct itask *t)
 {
-	uint8_t *from = t->bounce.iov_base;
 	data_sink_set(t, t->cmd.out_iov, t->cmd.out_iovcnt);
 	if (t->got > 0 && t->want > 0 && !t->fail) {
-		if (from)
-			data_sink_copy(t, from, MIN(t->got, t->want), NULL);
+		if (t->nbounce)
+			bounce_move(t, MIN(t->got, t->want));
 		else
 			task_refuse(t, SCSI_TASK_SET_FULL);
 	}
@@ -226,19 +230,24 @@ static void task_unbounce(struct itask *t)
 static void task_bounce(struct itask *t)
 {
 	t->want = 0;
-	if (t->first == 0)
-		return;
-	t->bounce.iov_base = scsi_hold_data(&t->cmd, t->first);
-	if (!t->bounce.iov_base)
-		t->bounce.iov_base = malloc(t->first);
-	t->bounce.iov_len = t->first;
-	if (!t->bounce.iov_base)
+	if (t->first == 0 || !bounce_take(t, t->first))
 		return; /* discarded; task_unbounce() sees it */
 	t->want = t->first;
-	data_sink_set(t, &t->bounce, 1);
+	data_sink_set(t, t->bounce, (int)t->nbounce);
 }
 
 static void task_start_waiting(void *arg);
+
+/* The command lends memory for (the next part of) its data-out. */
+static void task_lent(struct itask *t)
+{
+	const struct scsi_cmd *cmd = &t->cmd;
+	size_t end = cmd->part_at + iov_bytes(cmd->out_iov, cmd->out_iovcnt);
+	t->state = T_DATA;
+	t->want = (uint32_t)MIN((size_t)MIN(cmd->out_len, cmd->out_expected), end);
+}
+/* So unsolicited data, of which part_at is zero, always has its place. */
+_Static_assert(ISCSI_FIRST_BURST <= SCSI_PART_MIN, "the first part takes all unsolicited data");
 
 static void task_started(struct itask *t, enum scsi_next next)
 {
@@ -250,10 +259,7 @@ static void task_started(struct itask *t, enum scsi_next next)
 		t->want = 0;
 		return;
 	case SCSI_DATA_OUT:
-		t->state = T_DATA;
-		t->want = MIN(t->cmd.out_len, t->cmd.out_expected);
-		t->want =
-		    (uint32_t)MIN((size_t)t->want, iov_bytes(t->cmd.out_iov, t->cmd.out_iovcnt));
+		task_lent(t);
 		task_unbounce(t);
 		return;
 	case SCSI_WAIT:
@@ -264,6 +270,20 @@ static void task_started(struct itask *t, enum scsi_next next)
 			task_refuse(t, SCSI_BUSY);
 		return;
 	}
+}
+
+/* Every part's end: its response is known, or the next part is to come. */
+static void task_finished(struct itask *t, enum scsi_next next)
+{
+	if (t->fail == FAIL_TASK_ABORTED)
+		task_refuse(t, SCSI_TASK_ABORTED);
+	else if (next == SCSI_DATA_OUT) {
+		task_lent(t);
+		data_sink_set(t, t->cmd.out_iov, t->cmd.out_iovcnt);
+		task_progress(t);
+		return;
+	}
+	task_respond(t);
 }
 
 /* The coroutine's end, for start and finish alike. */
@@ -281,9 +301,7 @@ static void task_waited(struct itask *t, enum scsi_next next)
 	if (t->fail == FAIL_TASK_ABORTED)
 		waitq_wake_all(&c->zombie_wait);
 	if (t->state == T_WAIT_FINISH) {
-		if (t->fail == FAIL_TASK_ABORTED)
-			task_refuse(t, SCSI_TASK_ABORTED);
-		task_respond(t);
+		task_finished(t, next);
 	} else if (c->rx.task == t) {
 		t->started = true; /* in the middle of a PDU: data_received() goes on */
 		t->next = next;
@@ -319,8 +337,14 @@ static void task_finish(struct itask *t)
 		task_respond(t);
 		return;
 	}
-	if (scsi_finish(&t->cmd) == SCSI_DONE) {
-		task_respond(t);
+	task_next_part(t);
+}
+
+void task_next_part(struct itask *t)
+{
+	enum scsi_next next = scsi_finish(&t->cmd);
+	if (next != SCSI_WAIT) {
+		task_finished(t, next);
 		return;
 	}
 	t->state = T_WAIT_FINISH;

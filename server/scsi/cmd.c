@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "runtime/err.h"
-#include "server/scsi/forward.h"
+#include "server/scsi/scsi_priv.h"
 
 /* ---- ends ---- */
 
@@ -44,6 +44,7 @@ enum scsi_next cmd_check(struct scsi_cmd *c, const struct sense *s)
 	cmd_drop_io(c);
 	c->in_len = 0;
 	c->in_iovcnt = 0;
+	c->in_more = false;
 	c->status = SCSI_CHECK_CONDITION;
 	c->sense_len = (uint8_t)sense_build(c->sense, c->lu && c->lu->d_sense, s);
 	return SCSI_DONE;
@@ -102,20 +103,13 @@ static const struct {
     {EROFS, false, KEY_DATA_PROTECT, 0x27, 0x00},
     {ERR_SHUTDOWN, false, KEY_NOT_READY, 0x04, 0x00}, /* cause not reportable */
     {ERR_EPOCH_STALE, false, KEY_NOT_READY, 0x04, 0x00},
-    {EINVAL, false, KEY_ILLEGAL_REQUEST, 0x21, 0x00},  /* the volume got smaller meanwhile */
-    {ERR_NOT_OWNER, false, KEY_NOT_READY, 0x04, 0x0a}, /* access state transition */
-    {0, false, KEY_HARDWARE_ERROR, 0x44, 0x00},	       /* internal target failure */
+    {EINVAL, false, KEY_ILLEGAL_REQUEST, 0x21, 0x00}, /* the volume got smaller meanwhile */
+    {0, false, KEY_HARDWARE_ERROR, 0x44, 0x00},	      /* internal target failure */
 };
 
 enum scsi_next cmd_error(struct scsi_cmd *c, int err)
 {
 	int e = abs(err);
-	if (e == ERR_NOT_OWNER && c->nexus->registry->forward) { /* who called looks at it */
-		cmd_drop_io(c);
-		c->fwd.not_owner = true;
-		c->status = SCSI_BUSY;
-		return SCSI_DONE;
-	}
 	if (e == ENOMEM || e == EAGAIN || e == EBUSY) {
 		cmd_drop_io(c);
 		return cmd_status(c, SCSI_BUSY);
@@ -298,29 +292,9 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->len = 0;
 	c->holds_read = c->holds_write = c->fua = false;
 	c->aborted = false;
-	c->large = 0;
+	c->in_more = false;
+	c->part_at = c->rest = 0;
 	c->hold.held = false;
-	c->fwd.not_owner = c->fwd.calling = false;
-	c->fwd.out = 0;
-	c->fwd.blocks = NULL;
-}
-
-void cmd_restart(struct scsi_cmd *c)
-{
-	cmd_drop_io(c);
-	large_give(c);
-	free(c->heap);
-	c->heap = NULL;
-	c->op = NULL;
-	c->status = SCSI_GOOD;
-	c->sense_len = 0;
-	c->in_iov = c->out_iov = NULL;
-	c->in_iovcnt = c->out_iovcnt = 0;
-	c->in_len = c->out_len = 0;
-	c->off = 0;
-	c->len = 0;
-	c->fua = false;
-	c->fwd.not_owner = false;
 }
 
 static void cmd_find_lu(struct scsi_cmd *c)
@@ -367,15 +341,6 @@ static enum scsi_next cmd_start(struct scsi_cmd *c)
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
 	if (c->lu && cmd_attention(c, cmd_row(c, op)))
 		return SCSI_DONE;
-	enum scsi_next next;
-	if (__builtin_expect(c->nexus->registry->forward != NULL, 0) && c->lu &&
-	    forward_takes(c, cmd_row(c, op), &next))
-		return next;
-	return cmd_begin(c);
-}
-
-enum scsi_next cmd_begin(struct scsi_cmd *c)
-{
 	c->op = cmd_find_op(c);
 	if (!c->op || !cmd_cdb_ok(c))
 		return SCSI_DONE;
@@ -402,13 +367,11 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	cmd_find_lu(c);
 	stats_start(c);
 	enum scsi_next next = cmd_start(c);
-	if (__builtin_expect(c->fwd.not_owner, 0) && !c->nexus->proxy)
-		next = forward_again(c);
 	stats_mark(c, STAGE_CACHE);
 	return next;
 }
 
-/* False: aborted meanwhile. */
+/* False: aborted meanwhile, or its unit was taken from its nexus. */
 static bool cmd_wait_turn(struct scsi_cmd *c)
 {
 	bool go = qos_wait(&c->lu->qos, c);
@@ -416,18 +379,12 @@ static bool cmd_wait_turn(struct scsi_cmd *c)
 	return go;
 }
 
-/* What waits in its start and may have written by then. */
-static bool cmd_half_done(const struct scsi_cmd *c)
-{
-	return (c->op->flags & OP_WRITES) && c->op->start_wait != op_write_wait &&
-	       c->op->start_wait != op_orwrite_wait;
-}
-
-static enum scsi_next cmd_start_wait(struct scsi_cmd *c)
+enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 {
 	bool held = c->hold.held;
 	if (held && !cmd_wait_turn(c))
-		return cmd_status(c, SCSI_TASK_ABORTED);
+		return atomic_load(&c->aborted) ? cmd_status(c, SCSI_TASK_ABORTED)
+						: cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
 	if (held && reservation_refuses_now(c)) /* it changed meanwhile */
 		return cmd_status(c, SCSI_RESERVATION_CONFLICT);
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
@@ -440,19 +397,6 @@ static enum scsi_next cmd_start_wait(struct scsi_cmd *c)
 	if (next == SCSI_WAIT) {
 		next = c->op->start_wait(c);
 		stats_mark(c, STAGE_DISK);
-		if (__builtin_expect(c->fwd.not_owner, 0) && cmd_half_done(c))
-			return forward_lost(c);
-	}
-	return next;
-}
-
-enum scsi_next scsi_start_wait(struct scsi_cmd *c)
-{
-	enum scsi_next next = cmd_start_wait(c);
-	if (__builtin_expect(c->fwd.not_owner, 0) && !c->nexus->proxy) {
-		next = forward_again(c);
-		if (next == SCSI_WAIT)
-			next = forward_start_wait(c);
 	}
 	return next;
 }
@@ -471,30 +415,14 @@ enum scsi_next scsi_finish(struct scsi_cmd *c)
 	stats_mark(c, STAGE_DATA);
 	enum scsi_next next = c->op->finish(c);
 	stats_mark(c, STAGE_CACHE);
-	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
+	return next;
 }
 
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 {
 	enum scsi_next next = c->op->finish_wait(c);
 	stats_mark(c, STAGE_DISK);
-	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
-}
-
-int cmd_carry_out(struct scsi_cmd *c, enum scsi_next next, int (*fill)(struct scsi_cmd *c))
-{
-	if (next == SCSI_WAIT)
-		next = cmd_start_wait(c);
-	if (next == SCSI_DATA_OUT) {
-		int err = fill(c);
-		if (err)
-			return err;
-		next = scsi_finish(c);
-		if (next == SCSI_WAIT)
-			next = scsi_finish_wait(c);
-	}
-	ASSERT(next == SCSI_DONE);
-	return 0;
+	return next;
 }
 
 void scsi_abort(struct scsi_cmd *c)
@@ -503,13 +431,10 @@ void scsi_abort(struct scsi_cmd *c)
 	atomic_store(&c->aborted, true);
 	if (!lu)
 		return;
-	if (c->nexus->registry->forward)
-		forward_abort(c);
 	qos_cancel(&lu->qos, c);
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
 	pthread_mutex_unlock(&lu->wipe_lock);
-	large_wake(c->nexus->registry);
 }
 
 void scsi_release(struct scsi_cmd *c)
@@ -517,9 +442,6 @@ void scsi_release(struct scsi_cmd *c)
 	if (c->lu && c->hold.held)
 		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
-	large_give(c);
-	if (__builtin_expect(c->fwd.blocks != NULL, 0))
-		forward_release(c);
 	free(c->heap);
 	c->heap = NULL;
 	c->lu = NULL;

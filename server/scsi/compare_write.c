@@ -115,14 +115,8 @@ enum scsi_next op_orwrite(struct scsi_cmd *c)
 	c->out_len = c->len;
 	if (c->out_expected < c->len) /* all or none of it, as nothing says which blocks come */
 		return cmd_short_data(c);
-	if (cmd_large(c))
-		return SCSI_WAIT;
-	return cmd_data_out(c, c->len) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
-}
-
-enum scsi_next op_orwrite_wait(struct scsi_cmd *c)
-{
-	return large_data_out(c);
+	part_first(c, PART_LOOK);
+	return part_data_out(c);
 }
 
 enum scsi_next op_orwrite_finish(struct scsi_cmd *c)
@@ -180,7 +174,7 @@ enum scsi_next op_orwrite_finish_wait(struct scsi_cmd *c)
 	free(p);
 	if (!err && c->fua)
 		err = volume_flush(v, c->off, c->len);
-	return err ? cmd_error(c, err) : cmd_good(c);
+	return part_finished(c, err);
 }
 
 /* ---- WRITE ATOMIC ---- */

@@ -174,6 +174,22 @@ void qos_cancel(struct qos *q, struct scsi_cmd *c)
 	pthread_mutex_unlock(&q->lock);
 }
 
+void qos_drop(struct qos *q, bool (*gone)(const struct scsi_cmd *c))
+{
+	struct scsi_cmd *c;
+	if (!atomic_load(&q->on))
+		return;
+	pthread_mutex_lock(&q->lock);
+	TAILQ_FOREACH (c, &q->waiting, hold.link) {
+		if (!gone(c))
+			continue;
+		c->hold.cancelled = true;
+		if (c->hold.task)
+			task_wake(c->hold.task);
+	}
+	pthread_mutex_unlock(&q->lock);
+}
+
 void qos_forget(struct qos *q, struct scsi_cmd *c)
 {
 	pthread_mutex_lock(&q->lock);

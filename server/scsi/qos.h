@@ -58,6 +58,8 @@ bool qos_hold(struct qos *q, struct scsi_cmd *c, uint64_t bytes);
 bool qos_wait(struct qos *q, struct scsi_cmd *c);
 /* On the command's thread: its wait ends with false. */
 void qos_cancel(struct qos *q, struct scsi_cmd *c);
+/* Any thread: those that are gone (asked under the lock, a leaf) stop waiting, as if cancelled. */
+void qos_drop(struct qos *q, bool (*gone)(const struct scsi_cmd *c));
 /* The command ends without having waited. */
 void qos_forget(struct qos *q, struct scsi_cmd *c);
 

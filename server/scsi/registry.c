@@ -16,7 +16,6 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
-#include "server/scsi/alua.h"
 #include "server/scsi/persistent.h"
 #include "server/scsi/scsi_admin.h"
 
@@ -88,7 +87,6 @@ static int copy_lun(struct scsi_target *t, const Isthmus__ArrayMeta *am, const I
 		if (err)
 			return err;
 		lu_index_add(x, lu);
-		alua_place(t->registry, lu);
 		const Isthmus__Volume *v = meta_volume(am, pb->volume_id);
 		if (v)
 			wipe_resume(t->registry, lu, v);
@@ -274,6 +272,20 @@ static bool targets_same(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	return same;
 }
 
+/* Does its nexus no longer see its unit? Registry lock, under which views change. */
+static bool command_stranded(const struct scsi_cmd *c)
+{
+	return !view_find_lu(c->nexus->view, c->lu);
+}
+
+/* What waits for the limit of a unit that was taken away has nothing to wait for. */
+static void drop_stranded(struct scsi_target *const *targets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < targets[i]->nluns; k++)
+			qos_drop(&targets[i]->luns[k].lu->qos, command_stranded);
+}
+
 static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 {
 	struct scsi_target **now, **was;
@@ -297,6 +309,7 @@ static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 		if (registry_look(r, n))
 			log_error("scsi: LUNs of a session not renewed initiator=%s err=ENOMEM",
 				  n->initiator);
+	drop_stranded(was, n_was);
 	pthread_mutex_unlock(&r->lock);
 	targets_free(was, n_was);
 	return 0;
@@ -358,10 +371,8 @@ static void registry_free(struct scsi_registry *r)
 	targets_free(r->targets, r->ntargets);
 	pr_store_free(r);
 	away_fini(&r->away);
-	pthread_mutex_destroy(&r->large.lock);
 	pthread_mutex_destroy(&r->lock);
 	free(r->packed);
-	ASSERT(!r->forward);
 	free(r);
 }
 
@@ -371,12 +382,9 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	if (!r)
 		return -ENOMEM;
 	r->core = core;
-	r->sched = sched_current();
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
 	away_init(&r->away);
-	pthread_mutex_init(&r->large.lock, NULL);
-	waitq_init(&r->large.wait);
 	alua_init(&r->alua);
 	r->tags[0] = 1;
 	r->ntags = 1;

@@ -5,7 +5,7 @@
  *   write   new pages lent by volume_write_try_begin(), filled by the transport, made
  *           visible by the commit: nothing is copied here
  *
- * What is longer than the cache lends at once goes by large.c.
+ * What is longer than the cache lends at once goes in parts (part.c).
  *
  * FUA on a read first brings dirty data of the range to the medium; on a write the
  * commit waits until it is stable. DPO is a hint and not used.
@@ -23,8 +23,19 @@ static enum scsi_next read_done(struct scsi_cmd *c)
 	c->holds_read = true;
 	c->in_iov = c->io.read.iov;
 	c->in_iovcnt = c->io.read.n;
-	c->in_len = c->len;
+	c->in_len = c->part_at + c->len + c->rest;
+	c->in_more = c->rest > 0;
 	return cmd_good(c);
+}
+
+static enum scsi_next read_try(struct scsi_cmd *c)
+{
+	if (c->fua)
+		return SCSI_WAIT;
+	int err = volume_read_try(lu_volume(c->lu), c->off, c->len, &c->io.read);
+	if (!err)
+		return read_done(c);
+	return err == -EAGAIN ? SCSI_WAIT : cmd_error(c, err);
 }
 
 enum scsi_next op_read(struct scsi_cmd *c)
@@ -35,23 +46,25 @@ enum scsi_next op_read(struct scsi_cmd *c)
 	if (!c->len)
 		return cmd_good(c);
 	c->fua = cdb_fua(c->cdb);
-	if (c->fua || cmd_large(c))
-		return SCSI_WAIT;
-	int err = volume_read_try(lu_volume(c->lu), c->off, c->len, &c->io.read);
-	if (!err)
-		return read_done(c);
-	return err == -EAGAIN ? SCSI_WAIT : cmd_error(c, err);
+	part_first(c, CACHE_IO_MAX);
+	return read_try(c);
 }
 
 enum scsi_next op_read_wait(struct scsi_cmd *c)
 {
 	struct volume *v = lu_volume(c->lu);
 	int err = c->fua ? volume_flush(v, c->off, c->len) : 0;
-	if (!err && cmd_large(c))
-		return large_read(c);
 	if (!err)
 		err = volume_read(v, c->off, c->len, &c->io.read);
 	return err ? cmd_error(c, err) : read_done(c);
+}
+
+/* A part was sent. */
+enum scsi_next op_read_next(struct scsi_cmd *c)
+{
+	cmd_drop_io(c);
+	part_next(c);
+	return read_try(c);
 }
 
 void scsi_hint(const struct scsi_cmd *c, const uint8_t lun[8], const uint8_t cdb[16], bool near)
@@ -94,8 +107,7 @@ static enum scsi_next write_start(struct scsi_cmd *c)
 	}
 	if (!c->len)
 		return cmd_good(c);
-	if (cmd_large(c))
-		return SCSI_WAIT;
+	part_first(c, CACHE_IO_MAX);
 	return write_begun(c,
 			   volume_write_try_begin(lu_volume(c->lu), c->off, c->len, &c->io.write));
 }
@@ -106,34 +118,43 @@ enum scsi_next op_write(struct scsi_cmd *c)
 	return write_start(c);
 }
 
+/* Also of a part that is not the first. */
 enum scsi_next op_write_wait(struct scsi_cmd *c)
 {
-	if (cmd_large(c))
-		return large_data_out(c);
 	int err = volume_write_begin(lu_volume(c->lu), c->off, c->len, &c->io.write);
 	return err == -EAGAIN ? cmd_error(c, err) : write_begun(c, err);
 }
 
-static enum scsi_next write_commit(struct scsi_cmd *c)
+static int write_commit(struct scsi_cmd *c)
 {
-	c->holds_write = false;
-	int err =
-	    c->large ? large_write(c) : volume_write_commit(lu_volume(c->lu), &c->io.write, c->fua);
-	if (err == -EAGAIN && !c->large) { /* the commit has to wait, and this is no task */
-		c->holds_write = true;
-		return SCSI_WAIT;
-	}
-	return err ? cmd_error(c, err) : cmd_good(c);
+	int err = volume_write_commit(lu_volume(c->lu), &c->io.write, c->fua);
+	c->holds_write = err == -EAGAIN; /* it has to wait, and this is no task */
+	return err;
+}
+
+/* The part is written, or err: the next takes pages, or the command ends. */
+static enum scsi_next write_next(struct scsi_cmd *c, int err)
+{
+	if (err)
+		return cmd_error(c, err);
+	if (__builtin_expect(!part_next(c), 1))
+		return cmd_good(c);
+	return write_begun(c,
+			   volume_write_try_begin(lu_volume(c->lu), c->off, c->len, &c->io.write));
 }
 
 enum scsi_next op_write_finish(struct scsi_cmd *c)
 {
-	return c->fua || c->large ? SCSI_WAIT : write_commit(c);
+	int err = c->fua ? -EAGAIN : write_commit(c);
+	return err == -EAGAIN ? SCSI_WAIT : write_next(c, err);
 }
 
 enum scsi_next op_write_finish_wait(struct scsi_cmd *c)
 {
-	return write_commit(c);
+	enum scsi_next next = SCSI_WAIT;
+	if (c->holds_write) /* else the part was committed at once, and pages are waited for */
+		next = write_next(c, write_commit(c));
+	return next == SCSI_WAIT ? op_write_wait(c) : next;
 }
 
 /* ---- WRITE AND VERIFY ---- */
@@ -150,28 +171,30 @@ enum scsi_next op_write_verify_finish(struct scsi_cmd *c)
 }
 
 /*
- * The write is made stable, then all copies of it are read from the disks; with BYTCHK what the
+ * The part is made stable, then all copies of it are read from the disks; with BYTCHK what the
  * array now returns is compared with what came.
  */
-enum scsi_next op_write_verify_finish_wait(struct scsi_cmd *c)
+static int verify_written(struct scsi_cmd *c)
 {
 	uint8_t *sent = NULL;
-	if ((c->cdb[1] & 0x02) && c->large) {
+	if (c->cdb[1] & 0x02) {
+		if (!c->heap && !cmd_heap(c, c->len)) /* the first part is the longest */
+			return -ENOMEM;
 		sent = c->heap;
-	} else if (c->cdb[1] & 0x02) {
-		sent = cmd_heap(c, c->len);
-		if (!sent)
-			return cmd_error(c, -ENOMEM);
 		size_t n = 0;
 		for (int i = 0; i < c->io.write.n; i++) {
 			memcpy(sent + n, c->io.write.iov[i].iov_base, c->io.write.iov[i].iov_len);
 			n += c->io.write.iov[i].iov_len;
 		}
 	}
-	if (write_commit(c) != SCSI_DONE || c->status != SCSI_GOOD)
-		return SCSI_DONE;
-	int err = verify_medium(c);
-	if (!err && sent)
-		err = verify_data(c, sent, c->len);
-	return err ? cmd_error(c, err) : cmd_good(c);
+	int err = write_commit(c);
+	if (!err)
+		err = verify_medium(c);
+	return !err && sent ? verify_data(c, sent, c->len) : err;
+}
+
+enum scsi_next op_write_verify_finish_wait(struct scsi_cmd *c)
+{
+	enum scsi_next next = write_next(c, verify_written(c));
+	return next == SCSI_WAIT ? op_write_wait(c) : next;
 }

@@ -10,10 +10,16 @@
  *       SCSI_WAIT: call scsi_finish_wait() in a task -> SCSI_DONE
  *   after SCSI_DONE: status, sense and data-in are set; when sent: scsi_release().
  *
+ * Long transfers go in parts: scsi_finish() then gives SCSI_DATA_OUT again, with memory for the
+ * next part in out_iov; and after SCSI_DONE with in_more, when the part in in_iov was sent,
+ * scsi_finish() gives the next one (or the command's failure). part_at is where in the transfer the
+ * part begins.
+ *
  * Residuals: the transport compares its expected lengths with in_len and out_len, whatever the
- * status. When out_expected is less than out_len, out_iov takes the whole blocks that will come
- * (out_iov may be shorter than out_len); when it ends inside a block the command fails with
- * ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT, and nothing is written.
+ * status; they count all parts. When out_expected is less than out_len, out_iov takes the whole
+ * blocks that will come (out_iov may be shorter than out_len); when it ends inside a block the
+ * command fails with ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT, and nothing is
+ * written.
  */
 #ifndef ISTHMUS_SERVER_SCSI_H
 #define ISTHMUS_SERVER_SCSI_H
@@ -45,6 +51,7 @@ enum scsi_status {
 
 enum scsi_next { SCSI_DONE, SCSI_DATA_OUT, SCSI_WAIT };
 
+#define SCSI_PART_MIN	 (256u << 10) /* all parts of a transfer but its last have more or as much */
 #define SCSI_SENSE_MAX	 96
 #define SCSI_INLINE_DATA 4096 /* data-in of all but reads; data-out parameter lists */
 
@@ -54,7 +61,6 @@ enum scsi_stage {
 	STAGE_LIMIT,
 	STAGE_CACHE,
 	STAGE_DISK,
-	STAGE_FORWARD,
 	STAGE_DATA,
 	STAGE_RESPOND,
 	STAGE_SEND,
@@ -69,21 +75,9 @@ struct scsi_trace {
 /* A command's place in the queue of its unit's QoS limit (qos.h). */
 struct task;
 struct scsi_hold {
-	bool held, cancelled; /* under the limit's lock, but on the command's thread */
+	bool held,
+	    cancelled; /* under the limit's lock, but on the command's thread; cancelled: any */
 	uint64_t bytes, since_ns;
-	struct task *task;
-	TAILQ_ENTRY(scsi_cmd) link;
-};
-
-/* A command that another controller carries out (forward.h). */
-struct forward_block;
-struct scsi_forward {
-	bool not_owner; /* nothing was done: the volume is not, or no longer, here */
-	bool calling;	/* the partner has it */
-	uint32_t out;	/* bytes of data-out held for it */
-	struct forward_block *blocks;
-	uint64_t id, told;
-	unsigned users; /* pieces of its data-out on their way */
 	struct task *task;
 	TAILQ_ENTRY(scsi_cmd) link;
 };
@@ -107,6 +101,8 @@ struct scsi_cmd {
 	struct iovec *out_iov; /* where data-out goes */
 	int out_iovcnt;
 	uint32_t out_len; /* bytes the command wants; the rest is overflow */
+	uint32_t part_at; /* bytes before the part that is lent */
+	bool in_more;	  /* other parts follow it */
 
 	/* The SCSI layer's own. */
 	struct scsi_trace trace;
@@ -115,13 +111,12 @@ struct scsi_cmd {
 	const struct scsi_op *op;
 	struct scsi_view *view; /* keeps lu and itl alive */
 	struct scsi_itl *itl;	/* the logical unit as this nexus sees it; NULL: none */
-	void *heap;   /* data that does not fit data[]; never on the path of reads and writes */
-	uint64_t off; /* of the medium, bytes */
-	uint32_t len; /* of the medium, bytes */
+	void *heap;    /* data that does not fit data[]; never on the path of reads and writes */
+	uint64_t off;  /* of the medium, bytes */
+	uint32_t len;  /* of the medium, bytes */
+	uint32_t rest; /* bytes after these, in further parts (part.c) */
 	bool holds_read, holds_write, fua;
-	uint32_t large;	      /* bytes of large.c's budget it holds */
 	_Atomic bool aborted; /* the transport wants no answer: long waits end */
-	struct scsi_forward fwd;
 	union {
 		struct cache_read read;
 		struct cache_write write;
@@ -203,8 +198,7 @@ enum scsi_tmf { SCSI_TMF_LU_RESET, SCSI_TMF_TARGET_RESET, SCSI_TMF_CLEAR_TASK_SE
 /* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() (may
  * be NULL) is called for every other nexus that shares an affected LU, with the LUN as that nexus
  * sees it, so its tasks there can be aborted (tas: as in scsi_abort_fn); the registry is locked
- * meanwhile, so it must not call back into targets and nexuses other than scsi_nexus_abort().
- * Waits where the partner owns the unit.
+ * meanwhile, so it must not call back into targets and nexuses other than scsi_nexus_transport().
  */
 int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
@@ -235,29 +229,6 @@ void scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, uns
 typedef bool scsi_abort_fn(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
 			   void *arg);
 void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort);
-/* The same for a nexus that abort_others() was given, wherever its session is. */
-bool scsi_nexus_abort(struct scsi_nexus *n, const uint8_t lun[8], bool tas, void (*done)(void *arg),
-		      void *arg);
-
-/*
- * The other controller of a cluster of two: commands for volumes it owns are passed on to it, and
- * its commands are carried out here. On the reactor the core was opened on; after
- * scsi_registry_set_groups(), before there are nexuses.
- */
-struct link;
-struct scsi_partner {
-	struct link *link;
-	uint16_t group, partner_group; /* target port groups: 1 and 2, or 2 and 1 */
-	const uint16_t *tags;	       /* the partner's portal groups: none is one of ours */
-	unsigned ntags;
-};
-int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p);
-/* Wait. The link has come up, has gone down: on its reactor. */
-void scsi_partner_up(struct scsi_registry *r);
-void scsi_partner_down(struct scsi_registry *r);
-/* Waits. When there are no nexuses any more, and the link carries no messages to us (it is down, or
- * closed): before scsi_registry_free(). */
-void scsi_partner_close(struct scsi_registry *r);
 
 struct admin_server;
 /* Verbs target.*, lun.*, initiator.*. */

@@ -57,15 +57,6 @@ struct log_base {
 };
 #define LU_IDENTIFYING_MAX 512
 
-/* Commands passed on to the partner, and the partner's carried out here. Bytes to and from
- * initiators. */
-struct lu_forward {
-	_Atomic uint64_t sent, sent_read, sent_written;
-	_Atomic uint64_t served, served_read, served_written;
-	_Atomic unsigned held; /* commands that wait for an owner, now */
-	_Atomic bool told;     /* there is an event about that */
-};
-
 #define SCSI_LU_MAGIC 0x5c510001u
 struct scsi_lu {
 	uint32_t magic;
@@ -99,9 +90,6 @@ struct scsi_lu {
 	_Atomic uint16_t owner;	  /* the target port group of the controller that owns it */
 	_Atomic bool moving;	  /* to another */
 	_Atomic uint8_t moved;	  /* by whom last: status code of alua.c */
-	_Atomic(struct scsi_nexus *) mover; /* its SET TARGET PORT GROUPS is under way */
-	struct lu_forward forward;
-	_Atomic bool wipe_runs; /* a task of this process is at it */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 	uint64_t made_ns;
@@ -206,13 +194,7 @@ struct scsi_nexus {
 	uint32_t echo_len;
 	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
 	struct stats_counts stats;    /* its reactor's */
-	struct proxy *proxy;	      /* it is the partner's, not one of ours (forward.h) */
-	uint64_t number;	      /* as the partner knows it */
-	_Atomic uint64_t known;	      /* session of the link in which the partner was told of it */
 };
-/* proxy: NULL; else no unit attentions are queued for it. */
-int nexus_make(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
-	       const uint8_t isid[6], uint16_t group, struct proxy *proxy);
 /* A reference to what the nexus sees now. */
 struct scsi_view *nexus_view(struct scsi_nexus *n);
 /* Makes v (taken) what the nexus sees; queues the unit attentions that follow from the change. */
@@ -225,8 +207,6 @@ void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
 /* Takes the first unit attention, or only looks. False: none pending. */
 bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
 bool nexus_ua_look(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
-/* They are pending no longer. */
-void nexus_ua_drop(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
 /* With the nexus lock. */
 void itl_ua_add(struct scsi_itl *l, uint32_t uas);
 void itl_ua_copy(struct scsi_itl *l, const struct scsi_itl *from);
@@ -281,8 +261,6 @@ void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v);
 void reservation_view_left(struct scsi_nexus *n, struct scsi_view *was);
 /* The logical unit was reset: a RESERVE is over (SPC-2 5.5.1); persistent ones stay. */
 void reservation_reset(struct scsi_registry *r, struct scsi_lu *lu);
-/* RESERVE: who holds it, as the owner of the unit said; NULL: nobody. */
-void reservation_set(struct scsi_registry *r, struct scsi_lu *lu, struct scsi_nexus *by);
 /* The entry's rights made anew. */
 void reservation_refresh(const struct scsi_nexus *n, struct scsi_itl *l);
 
@@ -333,13 +311,6 @@ void target_sort(struct scsi_target *t);
 /* What the initiator sees; an empty view when it may not log in. NULL: no memory. */
 struct scsi_view *target_view(const struct scsi_target *t, const char *initiator);
 
-/* Memory of large transfers (large.c). */
-struct large_budget {
-	pthread_mutex_t lock;
-	struct waitq wait;
-	uint64_t used;
-};
-
 /* Nexuses that are gone (away.c). */
 struct away_list {
 	TAILQ_HEAD(, away) all; /* as they went */
@@ -353,9 +324,6 @@ void away_left(struct scsi_registry *r, const struct scsi_nexus *n);
 void away_back(struct scsi_registry *r, const struct scsi_nexus *n, struct scsi_view *v);
 
 struct scsi_registry {
-	struct forward *forward; /* NULL: there is no partner */
-	struct sched *sched;	 /* of the core's reactor */
-	struct large_budget large;
 	struct away_list away; /* registry lock */
 	struct core *core;
 	struct meta_watch *watch;
@@ -378,10 +346,6 @@ struct scsi_registry {
 	_Atomic unsigned background; /* tasks that outlive their command */
 	_Atomic bool closing;	     /* they shall end soon */
 };
-
-/* What all nexuses share of a unit has changed: the partner is told. With, without the lock. */
-void lu_changed_locked(struct scsi_registry *r, struct scsi_lu *lu);
-void lu_changed(struct scsi_registry *r, struct scsi_lu *lu);
 
 /* Enters the nexus and gives it its view. */
 int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n);
@@ -417,8 +381,6 @@ enum op_flags {
 	OP_WIPES = 1024,      /* answered after it failed */
 	OP_EJECTED_OK = 2048, /* although it needs the volume, not the medium */
 
-	OP_FRONT = 1 << 14, /* answered where the session is, whoever owns the volume */
-
 	/* Allowed in these access states of the target port group, each with those before (alua.c)
 	 */
 	OP_STANDBY = 1 << 12,
@@ -447,10 +409,11 @@ struct scsi_op {
 	/* CDB usage data (SPC-4 6.34): the bits that may be set. Byte 0 is the opcode and the
 	 * service action field holds the service action. */
 	uint8_t usage[16];
-	op_fn *start;	    /* Required. Never waits. */
-	op_fn *start_wait;  /* Where start can return SCSI_WAIT. Waits. */
-	op_fn *finish;	    /* Where start or start_wait can return SCSI_DATA_OUT. Never waits. */
-	op_fn *finish_wait; /* Where finish can return SCSI_WAIT. Waits. */
+	op_fn *start;	   /* Required. Never waits. */
+	op_fn *start_wait; /* Where start can return SCSI_WAIT. Waits. */
+	/* Where start or start_wait can return SCSI_DATA_OUT, or leaves in_more. Never waits. */
+	op_fn *finish;
+	op_fn *finish_wait;	       /* Where finish can return SCSI_WAIT. Waits. */
 	const struct scsi_op *actions; /* the opcode's service actions; then only name is set */
 	unsigned nactions;
 };
@@ -469,14 +432,15 @@ op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_
 op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
 op_fn op_reserve, op_release;
 op_fn op_pr_read_keys, op_pr_read_reservation, op_pr_report_capabilities, op_pr_read_full_status;
-op_fn op_report_groups, op_set_groups, op_set_groups_finish, op_set_groups_finish_wait;
+op_fn op_report_groups, op_set_groups, op_set_groups_finish;
 op_fn op_pr_out, op_pr_out_finish, op_pr_out_finish_wait;
-op_fn op_read, op_read_wait, op_write, op_write_wait, op_write_finish, op_write_finish_wait;
+op_fn op_read, op_read_wait, op_read_next, op_write, op_write_wait, op_write_finish,
+    op_write_finish_wait;
 op_fn op_write_verify, op_write_verify_finish, op_write_verify_finish_wait;
 op_fn op_verify, op_verify_wait, op_verify_finish, op_verify_finish_wait;
 op_fn op_sync, op_sync_wait, op_prefetch;
 op_fn op_compare_write, op_compare_write_finish, op_compare_write_finish_wait;
-op_fn op_orwrite, op_orwrite_wait, op_orwrite_finish, op_orwrite_finish_wait;
+op_fn op_orwrite, op_orwrite_finish, op_orwrite_finish_wait;
 op_fn op_write_atomic, op_write_atomic_finish, op_write_atomic_finish_wait;
 op_fn op_get_lba_status, op_get_lba_status_wait, op_read_defects;
 op_fn op_xcopy, op_xcopy_finish, op_xcopy_finish_wait;
@@ -528,13 +492,6 @@ unsigned sense_build(uint8_t *buf, bool descriptor, const struct sense *s);
 
 /* ---- helpers of commands: all return what the operation returns ---- */
 
-/* From the operation on: it was found to be for this controller, without unit attentions. */
-enum scsi_next cmd_begin(struct scsi_cmd *c);
-/* What was begun of it is undone, but for the memory of fwd. */
-void cmd_restart(struct scsi_cmd *c);
-/* Waits. Carries on what cmd_begin() or scsi_start() gave to its end; fill() puts data-out where
- * out_iov says, waits, and returns 0 or why there is none: then the command has ended so. */
-int cmd_carry_out(struct scsi_cmd *c, enum scsi_next next, int (*fill)(struct scsi_cmd *c));
 enum scsi_next cmd_good(struct scsi_cmd *c);
 enum scsi_next cmd_status(struct scsi_cmd *c, uint8_t status);
 enum scsi_next cmd_sense(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
@@ -564,19 +521,18 @@ enum scsi_next removal_eject(struct scsi_cmd *c);
 /* The unit was reset: nobody prevents any more; registry lock. */
 void removal_reset(struct scsi_registry *r, const struct scsi_lu *lu);
 bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu);
-/* A unit made from metadata, or that has come here: goes on with what is to be done to it. */
+/* A unit made from metadata: goes on with what was to be done to it. */
 void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb);
-/* Transfers longer than CACHE_IO_MAX; wait. The first: memory for c->len bytes of data-out. */
-enum scsi_next large_data_out(struct scsi_cmd *c);
-enum scsi_next large_read(struct scsi_cmd *c);
-int large_write(struct scsi_cmd *c); /* from c->heap; 0 or the error of the piece at c->off */
-void large_give(struct scsi_cmd *c);
-/* Somebody was aborted who may wait for memory. */
-void large_wake(struct scsi_registry *r);
-static inline bool cmd_large(const struct scsi_cmd *c)
-{
-	return c->len > CACHE_IO_MAX;
-}
+/* Transfers in parts (part.c). c->len becomes the first's, of at most max bytes. */
+void part_first(struct scsi_cmd *c, uint32_t max);
+/* c->off, c->len: the next. False: there is none. */
+bool part_next(struct scsi_cmd *c);
+/* Memory of its own for the part's data-out. */
+enum scsi_next part_data_out(struct scsi_cmd *c);
+/* The part in that memory was dealt with, or err: the next, or the command's end. */
+enum scsi_next part_finished(struct scsi_cmd *c, int err);
+#define PART_LOOK SCSI_PART_MIN /* of what is only looked at */
+_Static_assert(CACHE_IO_MAX >= SCSI_PART_MIN, "parts of reads and writes");
 /* A write began, or err: its pages are lent to the transport, or it has to wait (-EAGAIN). */
 enum scsi_next write_begun(struct scsi_cmd *c, int err);
 
@@ -592,7 +548,6 @@ bool cmd_range_ok(struct scsi_cmd *c, const struct lba_range *r, uint64_t max_by
 
 /* Largest transfer of one command, and others told by the Block Limits page. */
 #define SCSI_TRANSFER_MAX   (16u << 20)
-#define LARGE_BUDGET	    (128u << 20)
 #define SCSI_WRITE_SAME_MAX (16u << 20)
 #define SCSI_COMPARE_MAX    (128u << 10) /* and 255 blocks */
 #define SCSI_ATOMIC_MAX	    CACHE_IO_MAX

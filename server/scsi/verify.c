@@ -101,15 +101,14 @@ enum scsi_next op_verify(struct scsi_cmd *c)
 	c->out_len = want;
 	if (c->out_expected < want) /* what did not come cannot be compared */
 		return cmd_short_data(c);
-	if (bytchk == 1 && cmd_large(c))
-		return SCSI_WAIT;
-	return cmd_data_out(c, want) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
+	if (bytchk == 3)
+		return cmd_data_out(c, want) ? SCSI_DATA_OUT : cmd_status(c, SCSI_BUSY);
+	part_first(c, PART_LOOK);
+	return part_data_out(c);
 }
 
 enum scsi_next op_verify_wait(struct scsi_cmd *c)
 {
-	if (cdb_bytchk(c->cdb))
-		return large_data_out(c);
 	int err = verify_medium(c);
 	return err ? cmd_error(c, err) : cmd_good(c);
 }
@@ -121,6 +120,6 @@ enum scsi_next op_verify_finish(struct scsi_cmd *c)
 
 enum scsi_next op_verify_finish_wait(struct scsi_cmd *c)
 {
-	int err = verify_data(c, c->inline_iov.iov_base, c->out_len);
-	return err ? cmd_error(c, err) : cmd_good(c);
+	return part_finished(
+	    c, verify_data(c, c->inline_iov.iov_base, (uint32_t)c->inline_iov.iov_len));
 }

@@ -3,7 +3,8 @@
 # is; what it skips there is run on the unit that has it: 512e (unaligned unmapping), removable,
 # read-only, without UNMAP, 4096-byte blocks, and memory that survives a loss of power (WRITE ATOMIC).
 #
-# Not run: Sanitize.Reset, which sleeps a minute at a time (tests/unit/scsi/test_wipe.c has it).
+# Not run: Sanitize.Reset, which wants a unit whose wiping takes minutes and is over in milliseconds
+# here, so that it fails at once (tests/unit/scsi/test_wipe.c has resets in the middle).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release

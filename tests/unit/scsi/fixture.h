@@ -18,6 +18,7 @@ struct fixture {
 	Isthmus__Target *target;
 	struct scsi_cmd *cmd; /* the last one; released by the next */
 	bool held, waited;    /* it is not yet released; it needed a task */
+	unsigned parts;	      /* times its data went on */
 	uint8_t in[1 << 22];  /* its data-in */
 	uint32_t residual_over, residual_under;
 	struct env env;

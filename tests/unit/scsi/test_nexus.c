@@ -342,6 +342,34 @@ START_TEST(a_command_keeps_its_unit)
 }
 END_TEST
 
+/* What waits for the limit of a unit that is taken away does not wait on. */
+START_TEST(a_held_command_ends_with_its_unit)
+{
+	struct scsi_cmd *c[2];
+	struct scsi_lu *lu = lu_get(view_find(fx->a->view, 1)->lu);
+	qos_set(&lu->qos, &(struct qos_limits){.iops = 1, .iops_burst = 1});
+	for (int i = 0; i < 2; i++) {
+		c[i] = calloc(1, sizeof(*c[i]));
+		c[i]->nexus = fx->a;
+		c[i]->lun[1] = 1;
+		c[i]->cdb[0] = 0x28;
+		c[i]->cdb[8] = 1;
+		c[i]->cdb_len = 10;
+		ck_assert_int_eq(scsi_start(c[i]), i ? SCSI_WAIT : SCSI_DONE);
+	}
+	fake_lun_remove(fx->target, 1);
+	fake_meta_changed(fx->core);
+	ck_assert_int_eq(scsi_start_wait(c[1]), SCSI_DONE);
+	ck_assert_int_eq(c[1]->status, SCSI_CHECK_CONDITION);
+	ck_assert_uint_eq(sense_in(c[1]->sense), NO_SUCH_LUN);
+	for (int i = 0; i < 2; i++) {
+		scsi_release(c[i]);
+		free(c[i]);
+	}
+	lu_put(lu);
+}
+END_TEST
+
 START_TEST(a_volume_that_is_missing)
 {
 	fake_lun_add(fx->target, 4, 4, "serial-4");
@@ -423,4 +451,5 @@ SUITE("nexus", a_login_has_power_on, a_nexus_that_returns_is_told_of_its_loss,
       resets_are_told, attentions_have_an_order_and_do_not_pile_up, masks_map_numbers,
       admission_and_secrets, discovery_lists_what_may_be_seen,
       sessions_that_are_not_admitted_any_more_are_told, a_command_keeps_its_unit,
-      a_volume_that_is_missing, many_luns, commands_run_while_targets_change)
+      a_held_command_ends_with_its_unit, a_volume_that_is_missing, many_luns,
+      commands_run_while_targets_change)

@@ -229,6 +229,32 @@ START_TEST(aborted_before_its_task_ran)
 }
 END_TEST
 
+static bool odd(const struct scsi_cmd *c)
+{
+	return c->lun[1] & 1;
+}
+
+START_TEST(dropped_ones_leave_the_others)
+{
+	struct one o[20] = {0};
+	limit(10, 1, 0, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		o[i].c.lun[1] = (uint8_t)i;
+		issue(&o[i], 0);
+	}
+	unsigned at_once = done;
+	qos_drop(&q, odd); /* before their tasks ran */
+	sim_run_for(sim, 1000);
+	for (unsigned i = at_once; i < 20; i++)
+		ck_assert(!(i & 1) || (o[i].ended && !o[i].went));
+	sim_run_for(sim, 3 * NS_PER_S);
+	ck_assert_uint_eq(done, 20);
+	for (unsigned i = at_once; i < 20; i++)
+		ck_assert_int_eq(o[i].went, !(i & 1));
+	qos_drop(&q, odd); /* nobody waits */
+}
+END_TEST
+
 START_TEST(changes_reach_those_that_wait)
 {
 	struct one o[50] = {0};
@@ -264,6 +290,7 @@ int main(void)
 	tcase_add_test(t, they_go_in_the_order_they_came);
 	tcase_add_test(t, aborted_ones_leave_at_once);
 	tcase_add_test(t, aborted_before_its_task_ran);
+	tcase_add_test(t, dropped_ones_leave_the_others);
 	tcase_add_test(t, changes_reach_those_that_wait);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

@@ -100,17 +100,18 @@ START_TEST(long_transfers)
 		pattern((uint8_t)size, len);
 		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 1, 3, n, 0), buf, len), 0);
 		ck_assert_mem_eq(fx->v1->data + 3 * 512, buf, len);
-		ck_assert_uint_eq(fx->registry->large.used, len); /* until it is released */
+		ck_assert_uint_eq(fx->parts, 4);
 		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 0, 3, n, 0), NULL, len), 0);
 		ck_assert_mem_eq(fx->in, buf, len);
+		ck_assert_uint_eq(fx->parts, 3);
 		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 3, 3, n, 0x02), buf, len), 0);
+		ck_assert_uint_eq(fx->parts, 13);
 		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 3, 3, n, 0), NULL, 0), 0);
 		pattern((uint8_t)(size + 9), len);
 		ck_assert_int_eq(run(fx->a, 0, rw_cdb(size, 2, 3, n, 0x02), buf, len), 0);
 		ck_assert_mem_eq(fx->v1->data + 3 * 512, buf, len);
 	}
 	run_done();
-	ck_assert_uint_eq(fx->registry->large.used, 0);
 	buf[len - 1] ^= 1;
 	ck_assert_int_eq(run(fx->a, 0, rw_cdb(3, 3, 3, n, 0x02), buf, len), 2);
 	ck_assert_uint_eq(sense_of(), 0x0e1d00);
@@ -138,50 +139,64 @@ START_TEST(long_transfers)
 }
 END_TEST
 
-/* Memory that is used up is waited for; who is aborted stops waiting. */
-static void start_waiting(void *arg)
+/* A long transfer holds what one of its parts needs, and between parts what others may take. */
+START_TEST(parts_of_long_transfers)
 {
-	struct scsi_cmd *c = arg;
-	c->transport = scsi_start_wait(c) == SCSI_DATA_OUT ? c : NULL;
-}
-
-START_TEST(memory_of_long_transfers_is_bounded)
-{
-	struct sched *s;
-	struct scsi_cmd *c[2];
-	uint64_t *used = &fx->registry->large.used;
-	ck_assert_int_eq(sched_new(&s, 8, 0, NULL, NULL), 0);
-	sched_set_current(s);
-	*used = LARGE_BUDGET;
-	for (int i = 0; i < 2; i++) {
-		c[i] = calloc(1, sizeof(*c[i]));
-		c[i]->nexus = fx->a;
-		memcpy(c[i]->cdb, rw_cdb(3, 1, 0, 4096, 0), 16);
-		c[i]->cdb_len = 16;
-		c[i]->out_expected = 4096 * 512;
-		ck_assert_int_eq(scsi_start(c[i]), SCSI_WAIT);
-		c[i]->transport = fx;
-		ck_assert_int_eq(task_start(start_waiting, c[i]), 0);
+	struct scsi_cmd *c = calloc(1, sizeof(*c));
+	uint32_t n = 5000, len = n * 512;
+	memset(fx->v1->data, 0, 4 << 20);
+	c->nexus = fx->a;
+	memcpy(c->cdb, rw_cdb(3, 1, 0, n, 0), 16);
+	c->cdb_len = 16;
+	c->out_expected = len;
+	ck_assert_int_eq(scsi_start(c), SCSI_DATA_OUT);
+	for (uint32_t at = 0; at < len; at += CACHE_IO_MAX) {
+		uint32_t lent = 0;
+		ck_assert_uint_eq(c->part_at, at);
+		for (int i = 0; i < c->out_iovcnt; i++) {
+			memset(c->out_iov[i].iov_base, 7, c->out_iov[i].iov_len);
+			lent += (uint32_t)c->out_iov[i].iov_len;
+		}
+		ck_assert_uint_eq(lent, MIN(len - at, CACHE_IO_MAX));
+		ck_assert_int_eq(fx->v1->writes, 1);
+		/* pages that are not free are waited for by the part alone */
+		fx->v1->miss = at == 0;
+		enum scsi_next next = scsi_finish(c);
+		ck_assert_int_eq(next == SCSI_WAIT, at == 0);
+		ck_assert_int_eq(fx->v1->data[at + lent - 1], 7); /* it is written */
+		ck_assert_int_eq(fx->v1->writes, at > 0 && at + lent < len);
+		fx->v1->miss = false;
+		if (next == SCSI_WAIT)
+			next = scsi_finish_wait(c);
+		ck_assert_int_eq(next, at + lent < len ? SCSI_DATA_OUT : SCSI_DONE);
 	}
-	sched_run(s);
-	ck_assert_ptr_eq(c[0]->transport, fx);
-	scsi_abort(c[0]);
-	sched_run(s);
-	ck_assert_ptr_null(c[0]->transport);
-	ck_assert_ptr_eq(c[1]->transport, fx);
-	scsi_release(c[0]);
-	*used = LARGE_BUDGET - 4096 * 512; /* another gave its share back */
-	large_wake(fx->registry);
-	sched_run(s);
-	ck_assert_ptr_eq(c[1]->transport, c[1]);
-	ck_assert_uint_eq(*used, LARGE_BUDGET);
-	scsi_release(c[1]);
-	ck_assert_uint_eq(*used, LARGE_BUDGET - 4096 * 512);
-	*used = 0;
-	sched_set_current(NULL);
-	sched_free(s);
-	free(c[0]);
-	free(c[1]);
+	ck_assert_int_eq(c->status, 0);
+	ck_assert_uint_eq(c->out_len, len);
+	scsi_release(c);
+	/* one that is given up in the middle gives back what it holds */
+	memcpy(c->cdb, rw_cdb(3, 0, 0, n, 0), 16);
+	c->out_expected = 0;
+	ck_assert_int_eq(scsi_start(c), SCSI_DONE);
+	ck_assert(c->in_more);
+	ck_assert_uint_eq(c->in_len, len);
+	ck_assert_int_eq(fx->v1->pins, 1);
+	ck_assert_int_eq(scsi_finish(c), SCSI_DONE);
+	ck_assert_uint_eq(c->part_at, CACHE_IO_MAX);
+	ck_assert_int_eq(fx->v1->pins, 1);
+	scsi_release(c);
+	ck_assert_int_eq(fx->v1->pins, 0);
+	/* an error of a later part */
+	ck_assert_int_eq(scsi_start(c), SCSI_DONE);
+	fx->v1->read_err = -ERR_MEDIUM;
+	fx->v1->miss = true;
+	ck_assert_int_eq(scsi_finish(c), SCSI_WAIT);
+	ck_assert_int_eq(scsi_finish_wait(c), SCSI_DONE);
+	ck_assert_int_eq(c->status, SCSI_CHECK_CONDITION);
+	ck_assert(!c->in_more);
+	ck_assert_uint_eq(be32_get(c->sense + 3), CACHE_IO_MAX / 512);
+	scsi_release(c);
+	fx->v1->read_err = 0;
+	free(c);
 }
 END_TEST
 
@@ -475,9 +490,8 @@ START_TEST(read_only_refuses_all_that_writes)
 }
 END_TEST
 
-SUITE("rw", what_is_written_is_read, largest_transfers, long_transfers,
-      memory_of_long_transfers_is_bounded, beyond_the_end,
-      protection_is_refused_dpo_and_fua_are_not, fua_waits_for_the_medium, read_residuals,
-      write_residuals, abandoned_commands_give_their_pages_back, errors_of_the_block_core,
-      verify_compares, write_and_verify, synchronize_cache, immediate_synchronize_runs_on,
-      read_only_refuses_all_that_writes)
+SUITE("rw", what_is_written_is_read, largest_transfers, long_transfers, parts_of_long_transfers,
+      beyond_the_end, protection_is_refused_dpo_and_fua_are_not, fua_waits_for_the_medium,
+      read_residuals, write_residuals, abandoned_commands_give_their_pages_back,
+      errors_of_the_block_core, verify_compares, write_and_verify, synchronize_cache,
+      immediate_synchronize_runs_on, read_only_refuses_all_that_writes)
