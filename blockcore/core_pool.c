@@ -268,7 +268,7 @@ struct pool_plan {
 	struct disk_label old[POOL_DISKS_MAX];
 	bool was_blank[POOL_DISKS_MAX];
 	unsigned n, labelled, joined;
-	uint64_t extents;
+	uint64_t extent_size, extents;
 };
 
 static bool disk_in_pool(const Isthmus__ArrayMeta *am, const struct disk *d)
@@ -353,7 +353,8 @@ static int plan_pool(struct pool_plan *p, const char *const *paths, unsigned n, 
 		if (rc)
 			return rc;
 	}
-	p->extents = pool_capacity(p->disks, n, p->level, p->chunk, POOL_EXTENT_DEFAULT);
+	p->extent_size = pool_extent_bytes(p->level, n, p->chunk);
+	p->extents = pool_capacity(p->disks, n, p->level, p->chunk, p->extent_size);
 	if (p->extents == 0) {
 		snprintf(why, CORE_WHY_LEN, "the disks are too small for a pool");
 		return -ENOSPC;
@@ -376,7 +377,7 @@ static Isthmus__Pool *pool_message(const struct pool_plan *p)
 		rc = pb_set_text(&mp->owner, p->c->controller);
 	mp->epoch = 1;
 	mp->chunk = p->chunk;
-	mp->extent_size = POOL_EXTENT_DEFAULT;
+	mp->extent_size = p->extent_size;
 	mp->extents = p->extents;
 	for (unsigned i = 0; i < p->n && rc == 0; i++) {
 		Isthmus__PoolDisk *pd = malloc(sizeof(*pd));

@@ -69,6 +69,7 @@ struct bdev {
 	uint64_t size;	     /* bytes; may grow while in use: stored and loaded atomically then */
 	uint32_t block_size; /* bytes: unit of off and len, 512 or 4096 */
 	uint32_t mem_align;  /* buffers aligned so are not bounced */
+	uint32_t stripe;     /* bytes: aligned ranges of it are written best whole; 0: no matter */
 	bool discard_zeroes; /* a discarded range reads as zeros (a hole punched in a file) */
 	/* Identity of the volatile memory that keeps what was written and not flushed: while it is
 	 * the same as before, nothing that was written is lost. 0: none, or not known. Changes only

@@ -45,7 +45,9 @@ void cache_sweep(struct cache *c)
 {
 	struct cache_background *bg = &c->bg;
 	pthread_mutex_lock(&bg->lock);
+	/* Nothing is held back: somebody wants all of it on the disks. */
 	atomic_store(&bg->sweep, atomic_load(&c->super->generation));
+	bg->sweep_before = bg->sweep;
 	bg->exhausted = false;
 	waitq_wake_all(&bg->destage_idle);
 	pthread_mutex_unlock(&bg->lock);
@@ -59,14 +61,15 @@ static uint32_t dirty_pages(struct cache *c)
 }
 
 /* From the cursor to the last volume's last page. The background lock is held. */
-static bool claim_onward(struct cache *c, uint64_t limit, struct cache_run *run)
+static bool claim_onward(struct cache *c, uint64_t limit, uint64_t hold, struct cache_run *run)
 {
 	struct cache_background *bg = &c->bg;
 	struct cache_vol *v = bg->cursor_vol;
 	uint64_t group;
 	for (;;) {
 		if (v && cache_vol_hold(v)) {
-			cache_run_claim(v, &bg->cursor_page, CACHE_PAGE_LIMIT, limit, false, run);
+			cache_run_claim(v, &bg->cursor_page, CACHE_PAGE_LIMIT, limit, hold, false,
+					run);
 			if (run->n || run->partial != UINT64_MAX)
 				return true;
 			cache_vol_unhold(v);
@@ -92,7 +95,12 @@ static bool claim_next(struct cache *c, struct cache_run *run)
 	uint64_t limit = all ? UINT64_MAX : atomic_load(&bg->sweep);
 	if (!limit)
 		return false;
-	if (claim_onward(c, limit, run) || claim_onward(c, limit, run))
+	/* What came since the sweep before may be a stripe that is being filled; not when memory is
+	 * short. */
+	uint64_t hold = atomic_load(&c->pool.nwaiting) ? UINT64_MAX
+			: all			       ? atomic_load(&bg->sweep)
+						       : bg->sweep_before;
+	if (claim_onward(c, limit, hold, run) || claim_onward(c, limit, hold, run))
 		return true;
 	bg->exhausted = true;
 	return false;
@@ -181,6 +189,7 @@ static void tick_task(void *arg)
 		do {
 			cache_wait(c, &bg->lock, &bg->tick, TICK_NS / TICK_SLICES);
 		} while (!bg->stopping && env_now_ns(c->env) - start < sweep_ns(c));
+		bg->sweep_before = atomic_load(&bg->sweep);
 		atomic_store(&bg->sweep, atomic_load(&c->super->generation));
 		bg->exhausted = false;
 		waitq_wake_all(&bg->destage_idle);

@@ -9,6 +9,7 @@
  */
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
+#include <string.h>
 
 #define BACKOFF_MIN (1 * NS_PER_S)
 #define BACKOFF_MAX (30 * NS_PER_S)
@@ -65,6 +66,38 @@ static void group_seen(struct dirty_group *g, bool whole, uint64_t oldest)
 		g->oldest = oldest;
 }
 
+/* ---- stripes of the backing ---- */
+
+static void run_begin(struct cache_vol *v, struct cache_run *run)
+{
+	uint64_t stripe = v->backing->stripe >> v->c->page_shift;
+	bool fits = stripe <= CACHE_RUN_PAGES && stripe << v->c->page_shift == v->backing->stripe;
+	run->v = v;
+	run->n = 0;
+	run->busy = run->partial = UINT64_MAX;
+	run->stripe = fits ? (uint32_t)stripe : 0;
+}
+
+/* It begins at a page: where it ends at the latest, with a stripe if it can hold one. */
+static void run_first(struct cache_run *run, uint64_t page)
+{
+	run->first = page;
+	run->max = CACHE_RUN_PAGES;
+	if (!run->stripe)
+		return;
+	uint64_t last = page + CACHE_RUN_PAGES;
+	last -= last % run->stripe;
+	if (last > page)
+		run->max = (uint32_t)(last - page);
+}
+
+/* The page is of the stripe that the run's last page is of. */
+static bool same_stripe(const struct cache_run *run, uint64_t page)
+{
+	return run->stripe && run->n &&
+	       page / run->stripe == (run->first + run->n - 1) / run->stripe;
+}
+
 /* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends.
  * ret_none: nothing of the group is dirty. */
 static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, uint64_t end,
@@ -77,7 +110,7 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 	uint64_t oldest = UINT64_MAX;
 	pthread_mutex_lock(&s->lock);
 	struct dirty_group *g = cache_dirty_find(s, v, group);
-	uint32_t bits = g && g->oldest <= limit ? g->bits : 0;
+	uint32_t bits = g && (g->oldest <= limit || same_stripe(run, *cursor)) ? g->bits : 0;
 	*ret_none = !g;
 	whole = whole && bits;
 	for (; *cursor < stop && go_on; ++*cursor) {
@@ -87,11 +120,12 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 			uint32_t pg = cache_index_find(c, b, v->id, *cursor).cur;
 			ASSERT(pg != CACHE_NO_PAGE);
 			if (run->n == 0)
-				run->first = *cursor;
+				run_first(run, *cursor);
 			oldest = MIN(oldest, c->page[pg].since);
-			what = claim_page(v, pg, *cursor, limit, eager, run);
+			uint64_t newest = same_stripe(run, *cursor) ? UINT64_MAX : limit;
+			what = claim_page(v, pg, *cursor, newest, eager, run);
 		}
-		if (what == CLAIMED && run->n == CACHE_RUN_PAGES)
+		if (what == CLAIMED && run->n == run->max)
 			go_on = false;
 		if (what == PARTIAL) {
 			if (run->n == 0)
@@ -107,13 +141,11 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 	return go_on;
 }
 
-void cache_run_claim(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64_t limit,
-		     bool eager, struct cache_run *run)
+static void claim_run(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64_t limit,
+		      bool eager, struct cache_run *run)
 {
 	struct cache *c = v->c;
-	run->v = v;
-	run->n = 0;
-	run->busy = run->partial = UINT64_MAX;
+	run_begin(v, run);
 	bool wide = end - *cursor > CACHE_RUN_PAGES, none;
 	while (*cursor < end) {
 		uint64_t group = *cursor >> CACHE_GROUP_BITS, next;
@@ -233,11 +265,73 @@ static void end_page(struct cache_vol *v, struct cache_place p, uint64_t page, u
 		end_superseded(v, p, page, rc, retire);
 	else if (rc == 0)
 		cache_dirty_settle(c, p.shard, v, page, pg, m->writing, retire);
-	else
+	else if (rc != -EAGAIN) /* it was let go unwritten */
 		m->flags |= PG_FAILED;
 	waitq_wake_all(&p.shard->destages);
 	if (atomic_fetch_sub(&m->refs, 1) == 1)
 		retire->pages[retire->n++] = pg;
+}
+
+/* Pages [from, to) of the run: does one have data newer than that? */
+static bool any_newer(const struct cache_run *run, uint32_t from, uint32_t to, uint64_t than)
+{
+	struct cache *c = run->v->c;
+	struct cache_shard *s = NULL;
+	bool newer = false;
+	for (uint32_t i = from; i < to; i++) {
+		s = cache_shard_move(s, cache_place_of(c, run->v->id, run->first + i).shard);
+		newer |= c->page[run->pages[i]].since > than;
+	}
+	cache_shard_move(s, NULL);
+	return newer;
+}
+
+static void let_go(struct cache_run *run, uint32_t from, uint32_t to)
+{
+	struct cache *c = run->v->c;
+	struct cache_shard *s = NULL;
+	struct page_batch retire;
+	page_batch_init(&retire);
+	for (uint32_t i = from; i < to; i++) {
+		struct cache_place p = cache_place_of(c, run->v->id, run->first + i);
+		s = cache_shard_move(s, p.shard);
+		end_page(run->v, p, run->first + i, run->pages[i], -EAGAIN, &retire);
+	}
+	cache_shard_move(s, NULL);
+	page_batch_flush(c, &retire);
+}
+
+/* Parts of stripes at both ends are left where they are being filled. True: some were. */
+static bool leave_parts(struct cache_run *run, uint64_t hold)
+{
+	uint32_t lead = (uint32_t)(run->first % run->stripe);
+	uint32_t head = lead ? MIN(run->n, run->stripe - lead) : 0;
+	uint32_t tail = (uint32_t)((run->first + run->n) % run->stripe);
+	bool left = false;
+	tail = MIN(tail, run->n - head);
+	if (tail && any_newer(run, run->n - tail, run->n, hold)) {
+		let_go(run, run->n - tail, run->n);
+		run->n -= tail;
+		left = true;
+	}
+	if (head && any_newer(run, 0, head, hold)) {
+		let_go(run, 0, head);
+		run->n -= head;
+		run->first += head;
+		memmove(run->pages, run->pages + head, run->n * sizeof(run->pages[0]));
+		left = true;
+	}
+	return left;
+}
+
+void cache_run_claim(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64_t limit,
+		     uint64_t hold, bool eager, struct cache_run *run)
+{
+	bool left;
+	do {
+		claim_run(v, cursor, end, limit, eager, run);
+		left = hold != UINT64_MAX && run->n && run->stripe && leave_parts(run, hold);
+	} while (left && !run->n && run->partial == UINT64_MAX && *cursor < end);
 }
 
 static void back_off(struct cache_vol *v, int rc)

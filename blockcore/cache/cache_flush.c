@@ -33,7 +33,7 @@ static int range_alone(struct cache_vol *v, uint64_t first, uint64_t end, uint64
 	struct cache_run run;
 	int rc = 0;
 	while (rc == 0 && first < end) {
-		cache_run_claim(v, &first, end, limit, true, &run);
+		cache_run_claim(v, &first, end, limit, UINT64_MAX, true, &run);
 		*ret_busy = MIN(*ret_busy, run.busy);
 		rc = cache_run_finish(&run);
 	}
@@ -46,7 +46,7 @@ bool cache_help_step(struct cache *c, struct flush_help *h)
 	if (!cache_help_claimable(h))
 		return false;
 	struct cache_run run;
-	cache_run_claim(h->vol, &h->cursor, h->end, h->limit, true, &run);
+	cache_run_claim(h->vol, &h->cursor, h->end, h->limit, UINT64_MAX, true, &run);
 	h->busy = MIN(h->busy, run.busy);
 	if (!run.n && run.partial == UINT64_MAX)
 		return false;

@@ -233,6 +233,7 @@ struct cache_background {
 	struct cache_vol *cursor_vol; /* NULL: before the first */
 	uint64_t cursor_page;
 	_Atomic uint64_t sweep; /* dirty pages this old go to disk */
+	uint64_t sweep_before;	/* what `sweep` was before the last one */
 	bool exhausted;		/* nothing was found to write since the last change */
 	TAILQ_HEAD(, flush_help) helps;
 	struct waitq help_done;
@@ -489,13 +490,17 @@ struct cache_run {
 	uint32_t pages[CACHE_IO_PAGES]; /* CACHE_NO_PAGE: a gap */
 	uint64_t busy;	  /* first page met that others are writing; UINT64_MAX: none */
 	uint64_t partial; /* first page met that must be read before it is written */
+	uint32_t stripe;  /* pages of the backing's stripe; 0: none that a run could fill */
+	uint32_t max;	  /* pages: so that the run ends with a stripe */
 };
 /*
  * Claims the first run of dirty pages in [*cursor, end) not newer than `limit`, and moves the
  * cursor past it. eager: also pages whose last write failed. run->n is 0 when there is none.
+ * Where the backing has stripes, a run ends with one, takes what of its last one is newer too, and
+ * leaves parts of stripes with data newer than `hold` to a later run: the rest is perhaps coming.
  */
 void cache_run_claim(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint64_t limit,
-		     bool eager, struct cache_run *run);
+		     uint64_t hold, bool eager, struct cache_run *run);
 /* Waits. Writes a claimed run and lets go of it. 0 or the first error. */
 int cache_run_write(struct cache_run *run);
 /* The same by the backing's discard, for pages of zeros; -EOPNOTSUPP and others: still claimed. */

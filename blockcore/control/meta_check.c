@@ -134,7 +134,7 @@ static int check_pool(const struct checker *k, const Isthmus__Pool *p)
 	if (p->chunk < 16384 || p->chunk > (16u << 20) || (p->chunk & (p->chunk - 1)))
 		return bad(k, "pool %s: chunk %u", p->name, p->chunk);
 	if (p->extent_size < META_EXTENT_MIN || p->extent_size > META_EXTENT_MAX ||
-	    (p->extent_size & (p->extent_size - 1)))
+	    ((p->extent_size & (p->extent_size - 1)) && p->extent_size % p->chunk))
 		return bad(k, "pool %s: extent_size %llu", p->name,
 			   (unsigned long long)p->extent_size);
 	if (p->extents == 0 || p->extents > META_POOL_SIZE_MAX / p->extent_size)

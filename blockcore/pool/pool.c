@@ -32,6 +32,14 @@ static unsigned data_columns(const char *level, unsigned ndisks)
 	return copies ? ndisks / copies - meta_level_parity(level) : 0;
 }
 
+uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk)
+{
+	uint64_t row = (uint64_t)data_columns(level, ndisks) * chunk;
+	if (!row || !meta_level_parity(level) || row > 16 * POOL_EXTENT_DEFAULT)
+		return row ? POOL_EXTENT_DEFAULT : 0;
+	return (POOL_EXTENT_DEFAULT + row - 1) / row * row;
+}
+
 uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
 		       uint32_t chunk, uint64_t extent_size)
 {
@@ -52,6 +60,7 @@ static void init_io(struct pool *p)
 	b->block_size = 512;
 	b->mem_align = 512;
 	b->discard_zeroes = true;
+	b->stripe = p->parity ? (uint32_t)MIN(stripe_row_bytes(p), UINT32_MAX) : 0;
 	snprintf(b->name, sizeof(b->name), "pool %s", p->name);
 	for (unsigned i = 0; i < p->ndisks; i++) {
 		if (!p->disks[i])

@@ -70,6 +70,9 @@ int pool_new(struct pool **ret, const struct pool_opts *o);
 /* Nothing may be in flight; the disks stay. */
 void pool_free(struct pool *p);
 
+/* Bytes of an extent of a new pool: whole rows of parity, so that what is written in order through
+ * a volume fills them; 0: such a pool cannot be. */
+uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk);
 /* Extents a new pool of these disks would have; 0 when they are too small. */
 uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
 		       uint32_t chunk, uint64_t extent_size);

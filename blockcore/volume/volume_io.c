@@ -176,6 +176,9 @@ void volume_io_init(struct volume *v)
 	v->io.block_size = p->block_size;
 	v->io.mem_align = p->mem_align;
 	v->io.discard_zeroes = true;
+	/* Rows lie in the volume as in the pool where extents are whole rows. */
+	if (p->stripe && pool_extent_size(v->pool) % p->stripe == 0)
+		v->io.stripe = p->stripe;
 	snprintf(v->io.name, sizeof(v->io.name), "volume %s", v->name);
 	volume_io_set_size(v);
 }

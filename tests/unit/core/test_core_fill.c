@@ -292,6 +292,80 @@ RIG_TEST(two_pools_of_the_same_disks)
 	close_and_check(r, v, 1);
 }
 
+static uint64_t disk_reads(struct rig *r)
+{
+	uint64_t n = 0;
+	for (unsigned i = 0; i < r->ndisks; i++) {
+		struct disk_stats st;
+		disk_stats(r->core->disks[i], &st);
+		n += st.reads;
+	}
+	return n;
+}
+
+static void wait_clean(struct rig *r)
+{
+	struct cache_stats st;
+	for (unsigned i = 0; i < 600; i++) {
+		cache_stats(r->core->cache, &st);
+		if (st.dirty == 0)
+			return;
+		env_sleep_ns(sim_env(r->sim), 100 * NS_PER_MS);
+	}
+	ck_abort_msg("%u pages stay dirty", st.dirty);
+}
+
+/* What is written in order goes to disk in whole rows, however it comes by sweeps, high water and
+ * pauses: nothing is read, but by the look at the volume's last row. */
+static void in_order(struct rig *r, const char *level, unsigned n, uint32_t step)
+{
+	char why[CORE_WHY_LEN] = "";
+	rig_open_ok(r);
+	ck_assert_int_eq(core_pool_create(r->core, "p", level, 65536, r->paths, n, why), 0);
+	struct pool *p = core_pool_find(r->core, "p")->pool;
+	uint64_t row = pool_bdev(p)->stripe;
+	ck_assert_uint_eq(row, (n - pool_parity(p)) * 65536ull);
+	ck_assert_uint_eq(pool_extent_size(p) % row, 0);
+	/* A volume between others: its first extent is not the pool's first. */
+	core_volume_put(rig_volume(r, "p", "a", 5 * MIB));
+	struct volume *v = rig_volume(r, "p", "v", 100 * row);
+	uint64_t before = disk_reads(r);
+	for (uint64_t off = 0; off < 100 * row; off += step) {
+		ck_assert_int_eq(rig_write(v, off, (uint32_t)MIN(step, 100 * row - off), 1, false),
+				 0);
+		if (sim_random_below(r->sim, 8) == 0)
+			env_sleep_ns(sim_env(r->sim), sim_random_below(r->sim, 8)
+							  ? 20 * NS_PER_MS
+							  : 900 * NS_PER_MS);
+	}
+	wait_clean(r);
+	ck_assert_uint_eq(disk_reads(r), before);
+	/* A part of a row is written all the same, if nothing comes. */
+	ck_assert_int_eq(rig_write(v, row + 4096, 8192, 2, false), 0);
+	wait_clean(r);
+	ck_assert_uint_gt(disk_reads(r), before);
+	for (uint64_t off = 2 * row; off < 100 * row; off += row)
+		ck_assert_int_eq(rig_check(v, off, (uint32_t)row, 1), 0);
+	ck_assert_int_eq(rig_check(v, row + 4096, 8192, 2), 0);
+	core_volume_put(v);
+	rig_close(r);
+}
+
+RIG_TEST(in_order_raid5)
+{
+	in_order(arg, "raid5", 4, 65536);
+}
+
+RIG_TEST(in_order_raid5_small)
+{
+	in_order(arg, "raid5", 6, 4096);
+}
+
+RIG_TEST(in_order_raid6)
+{
+	in_order(arg, "raid6", 6, 131072);
+}
+
 int main(void)
 {
 	log_set_level(LOG_L_ERROR);
@@ -307,6 +381,9 @@ int main(void)
 	tcase_add_test(tc, two_pools_of_the_same_disks);
 	tcase_add_test(tc, restarts_raid10);
 	tcase_add_test(tc, restarts_raid5);
+	tcase_add_test(tc, in_order_raid5);
+	tcase_add_test(tc, in_order_raid5_small);
+	tcase_add_test(tc, in_order_raid6);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
