@@ -39,7 +39,11 @@ struct env *core_env(struct core *c)
 
 uint64_t core_memory_id(struct core *c)
 {
-	return cache_memory_id(c->cache);
+	uint64_t id;
+	if (!c->duplex)
+		return cache_memory_id(c->cache);
+	memcpy(&id, c->duplex->gcm->id, sizeof(id));
+	return id;
 }
 
 void core_set_hooks(struct core *c, const struct core_hooks *h)

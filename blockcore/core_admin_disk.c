@@ -1,5 +1,6 @@
 /* disk.list, disk.wipe */
 #include "blockcore/core_admin.h"
+#include "blockcore/control/meta_share.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -124,6 +125,7 @@ static int wipe(struct admin_call *call, struct core *c)
 	if (rc)
 		return admin_error(call, rc, NULL, "disk '%s' cannot be wiped: %s", path,
 				   err_text(rc));
+	meta_tell_labels(c->meta);
 	event_write(LOG_L_NOTICE, "disk.wiped", "disk %s", path);
 	return 0;
 }

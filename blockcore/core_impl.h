@@ -70,6 +70,7 @@ struct core {
 	uint32_t adopted; /* cache pages */
 	struct core_pools pools;
 	struct reservations reserved;
+	struct task_mutex attaching; /* a volume is looked for and attached by one */
 	/* Held while disks change hands: pools made and removed, places given to other disks,
 	 * spares, wiping. What was found out about a disk holds until it is let go. */
 	struct task_mutex disks_lock;
@@ -159,6 +160,14 @@ void core_pool_drop_pages(struct core_pool *cp);
 void core_mirrored_set(struct core_pool *cp); /* when it is so */
 void core_own_serve(struct core *c, struct link *l);
 void core_give_back(struct core *c);
+
+/* core_follow.c: what the partner changed. The first two are meta_opts' foreign and foreign_done.
+ */
+void core_follow(void *arg, const Isthmus__ArrayMeta *next);
+void core_followed(void *arg);
+/* Waits. Looks what the partner made of a disk that is not in use here; reopen: also one that
+ * could not be used before. */
+void core_follow_disk(struct core *c, struct disk *d, bool reopen);
 
 /* core_open.c: assembly; core_pool.c: pools in use. */
 /* An entry without a pool: here without a partner, else nowhere yet. */

@@ -101,6 +101,8 @@ static void choose_array(struct core *c)
 {
 	unsigned best = 0;
 	env_random(c->env, c->array_uuid, 16);
+	if (c->duplex) /* the partner's is the same */
+		memcpy(c->array_uuid, c->duplex->gcm->id, 16);
 	for (unsigned i = 0; i < c->ndisks; i++) {
 		if (disk_state(c->disks[i]) != DISK_ONLINE)
 			continue;
@@ -168,7 +170,9 @@ static int open_meta(struct core *c, const struct core_opts *o)
 					       .write_failed = core_meta_write_failed,
 					       .arg = c,
 					       .share = c->duplex ? &meta_link_ops : NULL,
-					       .share_arg = c->meta_link},
+					       .share_arg = c->meta_link,
+					       .foreign = core_follow,
+					       .foreign_done = core_followed},
 			   why);
 	free(mine);
 	if (rc)
@@ -339,35 +343,53 @@ static int record_open(struct core *c)
 
 /* ---- volumes ---- */
 
-int core_attach(struct core *c, const Isthmus__Volume *mv)
+static int attach_new(struct core *c, const struct volume_opts *o)
 {
-	struct core_pool *cp = core_pool_find(c, mv->pool);
-	struct volume *v;
-	struct extent_run *runs = calloc(mv->n_map ? mv->n_map : 1, sizeof(*runs));
-	if (!runs)
-		return -ENOMEM;
-	for (size_t i = 0; i < mv->n_map; i++)
-		runs[i] = (struct extent_run){mv->map[i]->first, mv->map[i]->count};
-	int rc = volume_new(&v, &(struct volume_opts){.env = c->env,
-						      .cache = c->cache,
-						      .pool = cp ? cp->pool : NULL,
-						      .battery = c->battery,
-						      .id = mv->id,
-						      .name = mv->name,
-						      .uuid = mv->uuid.data,
-						      .size = mv->size,
-						      .epoch = mv->epoch,
-						      .runs = runs,
-						      .nruns = mv->n_map,
-						      .place = cp ? cp->place : CORE_HERE,
-						      .owner_epoch = cp ? cp->epoch : 0});
-	free(runs);
+	struct volume *v, *there = core_volume_get(c, o->id);
+	if (there) {
+		core_volume_put(there);
+		return 0;
+	}
+	int rc = volume_new(&v, o);
 	if (rc)
 		return rc;
 	pthread_rwlock_wrlock(&c->lock);
 	RB_INSERT(volume_tree, &c->volumes, v);
 	pthread_rwlock_unlock(&c->lock);
 	return 0;
+}
+
+/* Who made a volume, and who follows a change, may come to it at once; mv is gone by then. */
+int core_attach(struct core *c, const Isthmus__Volume *mv)
+{
+	struct core_pool *cp = core_pool_find(c, mv->pool);
+	char name[64];
+	uint8_t uuid[16];
+	struct extent_run *runs = calloc(mv->n_map ? mv->n_map : 1, sizeof(*runs));
+	if (!runs)
+		return -ENOMEM;
+	for (size_t i = 0; i < mv->n_map; i++)
+		runs[i] = (struct extent_run){mv->map[i]->first, mv->map[i]->count};
+	snprintf(name, sizeof(name), "%s", mv->name);
+	memcpy(uuid, mv->uuid.data, 16);
+	struct volume_opts o = {.env = c->env,
+				.cache = c->cache,
+				.pool = cp ? cp->pool : NULL,
+				.battery = c->battery,
+				.id = mv->id,
+				.name = name,
+				.uuid = uuid,
+				.size = mv->size,
+				.epoch = mv->epoch,
+				.runs = runs,
+				.nruns = mv->n_map,
+				.place = cp ? cp->place : CORE_HERE,
+				.owner_epoch = cp ? cp->epoch : 0};
+	task_mutex_lock(&c->attaching);
+	int rc = attach_new(c, &o);
+	task_mutex_unlock(&c->attaching);
+	free(runs);
+	return rc;
 }
 
 /* By number, since attaching may wait and the metadata may change meanwhile. */
@@ -428,6 +450,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 	waitq_init(&c->watch);
 	waitq_init(&c->own_wake);
 	task_mutex_init(&c->disks_lock);
+	task_mutex_init(&c->attaching);
 	pthread_rwlock_init(&c->lock, NULL);
 	int rc = open_disks(c, o);
 	if (rc == 0) {

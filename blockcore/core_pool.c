@@ -2,6 +2,7 @@
  * Pools in use: extents, lost disks, resync, making and removing.
  */
 #include "blockcore/core_impl.h"
+#include "blockcore/control/meta_share.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -510,12 +511,20 @@ static int create(struct core *c, const char *name, const char *level, uint32_t 
 		goto out;
 	}
 	rc = core_pool_add(c, meta_pool_find(meta_get(c->meta), name), &cp);
-	if (rc == 0)
-		rc = core_pool_assemble_into(cp, meta_pool_find(meta_get(c->meta), name));
+	if (rc)
+		goto out;
+	/* Its word is this controller's already: who looks for such pools must not take it too. */
+	cp->pins++;
+	task_mutex_lock(&cp->change);
+	rc = core_pool_assemble_into(cp, meta_pool_find(meta_get(c->meta), name));
 	if (rc == 0) {
 		cp->place = CORE_HERE;
 		cp->epoch = 1;
 		cp->recorded_open = true;
+	}
+	task_mutex_unlock(&cp->change);
+	cp->pins--;
+	if (rc == 0) {
 		core_mirrored_set(cp);
 		event_write(LOG_L_NOTICE, "pool.created", "pool %s: %s of %u disks", name, level,
 			    n);
@@ -605,6 +614,7 @@ static int remove_pool(struct core *c, const char *name, char *why)
 		if (e)
 			log_warn("disk %s: label: %s", disk_path(d), err_text(e));
 	}
+	meta_tell_labels(c->meta);
 	while (atomic_load(&cp->users) || cp->sweeping || cp->pins) /* a disk was lost meanwhile */
 		env_sleep_ns(c->env, NS_PER_MS);
 	leave_word(c, cp->uuid);

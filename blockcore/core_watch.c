@@ -71,6 +71,10 @@ static bool returns_errors(struct core *c, struct disk *d, struct seen *s, char 
 static void look_at(struct core *c, struct disk *d, struct seen *s)
 {
 	char why[160] = "", known[160];
+	if (c->duplex && !disk_claimed(d)) {
+		core_follow_disk(c, d, false); /* the partner's, or anybody's to label */
+		return;
+	}
 	if (disk_check(d, why)) {
 		not_what_was_opened(c, d, why);
 		return;

@@ -94,8 +94,9 @@ static bool state_lock(struct meta *m)
 int meta_disk_add(struct meta *m, struct disk *d)
 {
 	bool locked = state_lock(m);
-	struct meta_disk *p = realloc(m->disks, (m->ndisks + 1) * sizeof(*p));
-	if (p) {
+	bool has = meta_disk_has(m, d); /* by who followed the partner meanwhile */
+	struct meta_disk *p = has ? m->disks : realloc(m->disks, (m->ndisks + 1) * sizeof(*p));
+	if (p && !has) {
 		m->disks = p;
 		p[m->ndisks++] = (struct meta_disk){.disk = d};
 	}

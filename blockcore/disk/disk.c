@@ -125,11 +125,10 @@ static void no_label(struct disk *d, const struct found f[2])
 	}
 }
 
-static int read_labels(struct disk *d)
+static int read_copies(struct disk *d, struct found f[2])
 {
 	uint8_t *blk;
 	uint64_t actual = ROUND_DOWN(d->under->size, DISK_LABEL_SIZE);
-	struct found f[2] = {0};
 	if (posix_memalign((void **)&blk, 4096, DISK_LABEL_SIZE))
 		return -ENOMEM;
 	read_copy(d, blk, 0, 0, &f[0]);
@@ -137,10 +136,51 @@ static int read_labels(struct disk *d)
 	bool grown = f[0].verdict == LABEL_OK && f[0].label.size < actual;
 	read_copy(d, blk, 1, copy_offset(grown ? f[0].label.size : actual, 1), &f[1]);
 	free(blk);
+	return 0;
+}
+
+static int read_labels(struct disk *d)
+{
+	struct found f[2] = {0};
+	int rc = read_copies(d, f);
+	if (rc)
+		return rc;
 	if (f[0].verdict == LABEL_OK || f[1].verdict == LABEL_OK)
-		take_label(d, f, actual);
+		take_label(d, f, ROUND_DOWN(d->under->size, DISK_LABEL_SIZE));
 	else
 		no_label(d, f);
+	return 0;
+}
+
+int disk_look_again(struct disk *d)
+{
+	CHECK(d, DISK_MAGIC);
+	char why[DISK_REASON_LEN];
+	unsigned before = d->relabels;
+	struct found f[2] = {0};
+	enum disk_state s = disk_state(d);
+	if (s == DISK_MISSING || s == DISK_FAILED || d->claimed || (before & 1))
+		return 0;
+	int rc = bdev_check(d->under, why);
+	if (rc == 0)
+		rc = read_copies(d, f);
+	if (rc || d->relabels != before || d->claimed)
+		return rc;
+	bool ok[2] = {f[0].verdict == LABEL_OK, f[1].verdict == LABEL_OK};
+	if (ok[0] || ok[1]) {
+		/* One of them may be being written: what is wrong with it is its writer's. */
+		const struct disk_label *l =
+		    &f[!ok[0] || (ok[1] && f[1].label.epoch > f[0].label.epoch)].label;
+		if (s == DISK_ONLINE && l->epoch == d->label.epoch &&
+		    memcmp(l->disk_uuid, d->label.disk_uuid, 16) == 0)
+			return 0;
+		d->label = *l;
+		d->stale[0] = d->stale[1] = false;
+		set_state(d, DISK_ONLINE, "%s", "");
+	} else if (s != DISK_BLANK && f[0].verdict == LABEL_BLANK && f[1].verdict == LABEL_BLANK) {
+		d->label = (struct disk_label){0};
+		set_state(d, DISK_BLANK, "%s", "");
+	}
 	return 0;
 }
 
@@ -252,6 +292,11 @@ int disk_pass_claim(struct disk *from, struct disk *to)
 	if (rc)
 		disk_claim(from, from->claimed_for);
 	return rc;
+}
+
+bool disk_claimed(const struct disk *d)
+{
+	return d->claimed;
 }
 
 bool disk_claimed_for(const struct disk *d, const uint8_t pool[16])

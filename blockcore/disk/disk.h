@@ -82,6 +82,14 @@ void disk_fail(struct disk *d, const char *why); /* event, state FAILED; any thr
  * it in `why` (160 bytes): it is not to be trusted with data any more.
  */
 int disk_check(struct disk *d, char *why);
+/*
+ * Waits. The partner may have labelled or wiped the disk: what its labels say now is what it is,
+ * without a word. Not one that is claimed here, has failed or is missing. -ENODEV: there is another
+ * file at its path now, or none.
+ */
+int disk_look_again(struct disk *d);
+/* Exclusively in use here, for any pool. */
+bool disk_claimed(const struct disk *d);
 /* What disk_check() found on a disk that stays in use all the same; "": nothing any more. */
 void disk_set_reason(struct disk *d, const char *why);
 /* Why the state is not ONLINE; "" otherwise. Copied to ret (at least 160 bytes). Any thread. */
