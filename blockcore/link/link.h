@@ -105,6 +105,9 @@ void link_serve(struct link *l, enum link_service s, link_handler *fn, void *arg
 
 uint16_t link_msg_type(const struct link_msg *m); /* the service's own */
 const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len);
+/* Does the peer wait for link_reply(), or is it link_done()'s? What a service does not expect it
+ * refuses. */
+bool link_msg_is_call(const struct link_msg *m);
 /* The data, valid until link_reply() or link_done(). */
 const void *link_msg_data(const struct link_msg *m, uint32_t *ret_len);
 /* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head, iov

@@ -127,6 +127,12 @@ uint16_t link_msg_type(const struct link_msg *m)
 	return m->f.type;
 }
 
+bool link_msg_is_call(const struct link_msg *m)
+{
+	CHECK(m, LINK_MSG_MAGIC);
+	return m->f.kind == LINK_K_CALL;
+}
+
 const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len)
 {
 	CHECK(m, LINK_MSG_MAGIC);

@@ -82,15 +82,13 @@ static void tmf_other_done(void *arg)
 	task_wake(waiter);
 }
 
-/* The SCSI layer names another nexus that shares an affected LU; any thread's session. */
+/* The SCSI layer names another nexus that shares an affected LU: any thread's session, or one of
+ * the partner's. */
 static void abort_others(struct scsi_nexus *other, const uint8_t lun[8], bool tas, void *arg)
 {
 	struct tmf *tmf = arg;
-	struct session *s = scsi_nexus_transport(other);
-	if (!s)
-		return;
 	atomic_fetch_add(&tmf->pending, 1);
-	if (!conn_abort_other(s, lun, tas, tmf_other_done, tmf))
+	if (!scsi_nexus_abort(other, lun, tas, tmf_other_done, tmf))
 		atomic_fetch_sub(&tmf->pending, 1);
 }
 

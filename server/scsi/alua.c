@@ -9,9 +9,15 @@
  *
  * The table has a row for every portal group tag. One controller is one group, which owns all; a
  * further one adds its rows (alua_add_ports()). SET TARGET PORT GROUPS moves ownership
- * (explicit), and so may the array itself (implicit).
+ * (explicit), and so may the array itself (implicit). With a partner, ownership is the core's
+ * (core_own.h) and moves by pool; while it moves commands are held, not refused (forward.c).
  */
 #include "server/scsi/alua.h"
+#include <errno.h>
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include "server/scsi/forward.h"
+#include "server/scsi/scsi_admin.h"
 
 enum { T_SUP = 0x80, U_SUP = 0x08, S_SUP = 0x04, AN_SUP = 0x02, AO_SUP = 0x01 };
 
@@ -36,6 +42,11 @@ int alua_add_ports(struct alua *a, uint16_t tag, uint16_t group)
 	a->rows[n].reach = ALUA_OPTIMIZED;
 	atomic_store(&a->n, n + 1);
 	return 0;
+}
+
+void alua_set_group(struct alua *a, uint16_t group)
+{
+	a->rows[0].group = group;
 }
 
 static const struct alua_row *row_of_tag(const struct alua *a, uint16_t tag)
@@ -74,6 +85,8 @@ static enum alua_state row_state(const struct alua_row *row, const struct scsi_l
 
 static void tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu)
 {
+	if (n->proxy) /* its front sees it too */
+		return;
 	pthread_mutex_lock(&n->lock);
 	for (unsigned i = 0; i < n->view->n; i++)
 		if (!lu || n->view->luns[i].lu == lu)
@@ -81,15 +94,49 @@ static void tell_nexus(struct scsi_nexus *n, const struct scsi_lu *lu)
 	pthread_mutex_unlock(&n->lock);
 }
 
-static void tell_all(struct scsi_registry *r, const struct scsi_lu *lu,
-		     const struct scsi_nexus *but)
+static void tell_all_locked(struct scsi_registry *r, const struct scsi_lu *lu,
+			    const struct scsi_nexus *but)
 {
 	struct scsi_nexus *n;
-	pthread_mutex_lock(&r->lock);
 	TAILQ_FOREACH (n, &r->nexuses, link)
 		if (n != but)
 			tell_nexus(n, lu);
+}
+
+static void tell_all(struct scsi_registry *r, const struct scsi_lu *lu,
+		     const struct scsi_nexus *but)
+{
+	pthread_mutex_lock(&r->lock);
+	tell_all_locked(r, lu, but);
 	pthread_mutex_unlock(&r->lock);
+}
+
+/* True: who owns the unit, or that it moves, is not what it was. */
+static bool take_place(struct forward *f, struct scsi_lu *lu)
+{
+	struct volume *v = lu_volume(lu);
+	enum core_place place = v ? core_volume_place(v) : CORE_NOWHERE;
+	bool moving = place == CORE_MOVING || place == CORE_NOWHERE;
+	uint16_t owner = place == CORE_HERE	 ? f->group
+			 : place == CORE_PARTNER ? f->partner_group
+						 : lu->owner;
+	bool moved = atomic_exchange(&lu->owner, owner) != owner;
+	return (atomic_exchange(&lu->moving, moving) && !moving) || moved;
+}
+
+void alua_place(struct scsi_registry *r, struct scsi_lu *lu)
+{
+	if (r->forward)
+		take_place(r->forward, lu);
+}
+
+void alua_follow(struct scsi_registry *r, struct scsi_lu *lu)
+{
+	const struct scsi_nexus *by = atomic_load(&lu->mover);
+	if (!take_place(r->forward, lu))
+		return;
+	lu->moved = by ? STATUS_EXPLICIT : STATUS_IMPLICIT;
+	tell_all_locked(r, lu, by);
 }
 
 void alua_set_moving(struct scsi_registry *r, struct scsi_lu *lu, bool moving)
@@ -134,6 +181,8 @@ bool alua_allows(struct scsi_cmd *c)
 	enum alua_state s = row_state(row_of_tag(&c->nexus->registry->alua, c->nexus->tpgt), c->lu);
 	if (__builtin_expect((c->op->flags & OP_TRANSITION) >= states[s].level, 1))
 		return true;
+	if (s == ALUA_TRANSITIONING && c->nexus->registry->forward)
+		return true; /* it has come to rest here, or is held when that is over again */
 	cmd_sense(c, KEY_NOT_READY, 0x04, states[s].ascq);
 	return false;
 }
@@ -181,13 +230,14 @@ static unsigned put_group(struct scsi_registry *r, const struct scsi_lu *lu,
 	return 8 + b[7] * 4u;
 }
 
-/* Has a row before this one the same group? */
-static bool group_done(const struct alua *a, unsigned i)
+/* The row of the next group, by number: every controller answers alike. NULL: there is none. */
+static const struct alua_row *next_group(const struct alua *a, unsigned after)
 {
-	for (unsigned k = 0; k < i; k++)
-		if (a->rows[k].group == a->rows[i].group)
-			return true;
-	return false;
+	const struct alua_row *best = NULL;
+	for (unsigned i = 0; i < atomic_load(&a->n); i++)
+		if (a->rows[i].group > after && (!best || a->rows[i].group < best->group))
+			best = &a->rows[i];
+	return best;
 }
 
 enum scsi_next op_report_groups(struct scsi_cmd *c)
@@ -199,10 +249,9 @@ enum scsi_next op_report_groups(struct scsi_cmd *c)
 	if (extended)
 		c->data[4] = 0x10; /* the format; no time is told for implicit transitions */
 	pthread_mutex_lock(&r->lock);
-	for (unsigned i = 0; i < atomic_load(&r->alua.n); i++)
-		if (!group_done(&r->alua, i) && n + 8 <= sizeof(c->data))
-			n += put_group(r, c->lu, &r->alua.rows[i], c->data + n,
-				       (unsigned)sizeof(c->data) - n);
+	const struct alua_row *row = next_group(&r->alua, 0);
+	for (; row && n + 8 <= sizeof(c->data); row = next_group(&r->alua, row->group))
+		n += put_group(r, c->lu, row, c->data + n, (unsigned)sizeof(c->data) - n);
 	pthread_mutex_unlock(&r->lock);
 	be32_put(c->data, n - 4);
 	return cmd_data_in(c, c->data, n, be32_get(c->cdb + 6));
@@ -247,7 +296,71 @@ enum scsi_next op_set_groups_finish(struct scsi_cmd *c)
 	for (unsigned at = 4; at < c->out_len; at += 4)
 		if ((b[at] & 0x0f) == ALUA_NON_OPTIMIZED && be16_get(b + at + 2) == owner)
 			return cmd_bad_param(c, at, 3);
+	if (r->forward)
+		return owner == r->forward->partner_group ? SCSI_WAIT : cmd_good(c);
 	if (c->out_len > 4)
 		alua_set_owner(r, c->lu, owner, c->nexus);
 	return cmd_good(c);
+}
+
+/* Giving a pool away is the core's work, on its reactor. */
+struct giving {
+	struct core *core;
+	const char *pool;
+	char why[WHY_SIZE];
+	struct task *task;
+	_Atomic bool done;
+	int err;
+};
+
+static void give_task(void *arg)
+{
+	struct giving *g = arg;
+	struct task *waiter = g->task;
+	g->err = core_pool_give(g->core, g->pool, g->why);
+	atomic_store(&g->done, true);
+	task_wake(waiter);
+}
+
+struct pool_name {
+	uint32_t volume_id;
+	char name[128];
+};
+
+/* Never changes anything: what the metadata says is asked for where it belongs. */
+static int look_pool(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct pool_name *x = arg;
+	const Isthmus__Volume *v = meta_volume(am, x->volume_id);
+	if (v)
+		text_copy(x->name, v->pool, sizeof(x->name));
+	return v ? -ECANCELED : -ENOENT;
+}
+
+/* SPC-4 6.45: SET TARGET PORT GROUPS COMMAND FAILED */
+static enum scsi_next give_failed(struct scsi_cmd *c)
+{
+	return cmd_sense(c, KEY_HARDWARE_ERROR, 0x67, 0x0a);
+}
+
+/* The partner's group was asked for: the pool goes there, with all its volumes. */
+enum scsi_next op_set_groups_finish_wait(struct scsi_cmd *c)
+{
+	struct scsi_registry *r = c->nexus->registry;
+	struct pool_name pool = {.volume_id = c->lu->volume_id};
+	char why[256] = "";
+	if (meta_update(core_meta(r->core), look_pool, &pool, why) != -ECANCELED)
+		return give_failed(c);
+	struct giving g = {.core = r->core, .pool = pool.name, .task = task_self()};
+	atomic_store(&c->lu->mover, c->nexus);
+	g.err = task_start_on(r->sched, give_task, &g);
+	if (!g.err)
+		while (!atomic_load(&g.done))
+			task_park();
+	atomic_store(&c->lu->mover, NULL);
+	if (!g.err)
+		return cmd_good(c);
+	log_warn("scsi: a pool was not given to the partner pool=%s err=%s why=\"%s\"", pool.name,
+		 err_name(g.err), g.why);
+	return give_failed(c);
 }

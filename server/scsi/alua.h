@@ -7,6 +7,12 @@
 /* A row for the portal group tag of a further controller, whose group that is. 0; -1: no room.
  * Before sessions use it. */
 int alua_add_ports(struct alua *a, uint16_t tag, uint16_t group);
+/* The group of this controller, when it is not the first. Before sessions. */
+void alua_set_group(struct alua *a, uint16_t group);
+/* With a partner. A new unit: where its volume is. */
+void alua_place(struct scsi_registry *r, struct scsi_lu *lu);
+/* With the registry lock: it may have come, gone, or begun to move; nexuses are told. */
+void alua_follow(struct scsi_registry *r, struct scsi_lu *lu);
 /* The group of a nexus's target port. */
 uint16_t alua_group(const struct scsi_nexus *n);
 

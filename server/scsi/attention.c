@@ -6,7 +6,7 @@
  * power on makes all that was queued before pointless. Queues change under the nexus lock;
  * that one is empty is seen without it.
  */
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/forward.h"
 
 static const struct {
 	uint8_t asc, ascq;
@@ -59,6 +59,10 @@ static unsigned itl_ua_first(const struct scsi_itl *l)
 
 void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas)
 {
+	if (__builtin_expect(n->proxy != NULL, 0)) { /* its front has the queue */
+		forward_tell(n->registry->forward, n->proxy, lun, uas);
+		return;
+	}
 	pthread_mutex_lock(&n->lock);
 	struct scsi_itl *l = view_find(n->view, lun);
 	if (l)
@@ -93,6 +97,15 @@ bool nexus_ua_look(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t
 	return ua_report(n, lun, true, ret_asc, ret_ascq);
 }
 
+void nexus_ua_drop(struct scsi_nexus *n, uint32_t lun, uint32_t uas)
+{
+	pthread_mutex_lock(&n->lock);
+	struct scsi_itl *l = view_find(n->view, lun);
+	if (l)
+		itl_ua_remove(l, uas);
+	pthread_mutex_unlock(&n->lock);
+}
+
 void nexus_ua_luns_told(struct scsi_nexus *n)
 {
 	pthread_mutex_lock(&n->lock);
@@ -104,7 +117,7 @@ void nexus_ua_luns_told(struct scsi_nexus *n)
 void itl_watch_size(struct scsi_nexus *n, struct scsi_itl *l)
 {
 	struct volume *v = lu_volume(l->lu);
-	if (!v)
+	if (!v || __builtin_expect(n->proxy != NULL, 0))
 		return;
 	uint64_t size = volume_size(v), told = l->size;
 	if (__builtin_expect(size == told, 1))
@@ -124,9 +137,13 @@ void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_th
 		if (n == not_this)
 			continue;
 		pthread_mutex_lock(&n->lock);
-		for (unsigned i = 0; i < n->view->n; i++)
-			if (n->view->luns[i].lu == lu)
-				itl_ua_add(&n->view->luns[i], uas);
+		for (unsigned i = 0; i < n->view->n; i++) {
+			struct scsi_itl *l = &n->view->luns[i];
+			if (l->lu == lu && n->proxy)
+				forward_tell(r->forward, n->proxy, l->number, uas);
+			else if (l->lu == lu)
+				itl_ua_add(l, uas);
+		}
 		pthread_mutex_unlock(&n->lock);
 	}
 	pthread_mutex_unlock(&r->lock);

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "runtime/err.h"
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/forward.h"
 
 /* ---- ends ---- */
 
@@ -103,13 +103,20 @@ static const struct {
     {EROFS, false, KEY_DATA_PROTECT, 0x27, 0x00},
     {ERR_SHUTDOWN, false, KEY_NOT_READY, 0x04, 0x00}, /* cause not reportable */
     {ERR_EPOCH_STALE, false, KEY_NOT_READY, 0x04, 0x00},
-    {EINVAL, false, KEY_ILLEGAL_REQUEST, 0x21, 0x00}, /* the volume got smaller meanwhile */
-    {0, false, KEY_HARDWARE_ERROR, 0x44, 0x00},	      /* internal target failure */
+    {EINVAL, false, KEY_ILLEGAL_REQUEST, 0x21, 0x00},  /* the volume got smaller meanwhile */
+    {ERR_NOT_OWNER, false, KEY_NOT_READY, 0x04, 0x0a}, /* access state transition */
+    {0, false, KEY_HARDWARE_ERROR, 0x44, 0x00},	       /* internal target failure */
 };
 
 enum scsi_next cmd_error(struct scsi_cmd *c, int err)
 {
 	int e = abs(err);
+	if (e == ERR_NOT_OWNER && c->nexus->registry->forward) { /* who called looks at it */
+		cmd_drop_io(c);
+		c->fwd.not_owner = true;
+		c->status = SCSI_BUSY;
+		return SCSI_DONE;
+	}
 	if (e == ENOMEM || e == EAGAIN || e == EBUSY) {
 		cmd_drop_io(c);
 		return cmd_status(c, SCSI_BUSY);
@@ -295,6 +302,27 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->in_more = false;
 	c->part_at = c->rest = 0;
 	c->hold.held = false;
+	c->fwd.not_owner = c->fwd.calling = false;
+	c->fwd.out = 0;
+	c->fwd.blocks = NULL;
+}
+
+void cmd_restart(struct scsi_cmd *c)
+{
+	cmd_drop_io(c);
+	free(c->heap);
+	c->heap = NULL;
+	c->op = NULL;
+	c->status = SCSI_GOOD;
+	c->sense_len = 0;
+	c->in_iov = c->out_iov = NULL;
+	c->in_iovcnt = c->out_iovcnt = 0;
+	c->in_len = c->out_len = 0;
+	c->off = 0;
+	c->len = 0;
+	c->fua = c->in_more = false;
+	c->part_at = c->rest = 0;
+	c->fwd.not_owner = false;
 }
 
 static void cmd_find_lu(struct scsi_cmd *c)
@@ -341,6 +369,15 @@ static enum scsi_next cmd_start(struct scsi_cmd *c)
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
 	if (c->lu && cmd_attention(c, cmd_row(c, op)))
 		return SCSI_DONE;
+	enum scsi_next next;
+	if (__builtin_expect(c->nexus->registry->forward != NULL, 0) && c->lu &&
+	    forward_takes(c, cmd_row(c, op), &next))
+		return next;
+	return cmd_begin(c);
+}
+
+enum scsi_next cmd_begin(struct scsi_cmd *c)
+{
 	c->op = cmd_find_op(c);
 	if (!c->op || !cmd_cdb_ok(c))
 		return SCSI_DONE;
@@ -367,6 +404,8 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	cmd_find_lu(c);
 	stats_start(c);
 	enum scsi_next next = cmd_start(c);
+	if (__builtin_expect(c->fwd.not_owner, 0) && !c->nexus->proxy)
+		next = forward_again(c);
 	stats_mark(c, STAGE_CACHE);
 	return next;
 }
@@ -379,7 +418,13 @@ static bool cmd_wait_turn(struct scsi_cmd *c)
 	return go;
 }
 
-enum scsi_next scsi_start_wait(struct scsi_cmd *c)
+/* What waits in its start and may have written by then. */
+static bool cmd_half_done(const struct scsi_cmd *c)
+{
+	return (c->op->flags & OP_WRITES) && c->op->start_wait != op_write_wait;
+}
+
+static enum scsi_next cmd_start_wait(struct scsi_cmd *c)
 {
 	bool held = c->hold.held;
 	if (held && !cmd_wait_turn(c))
@@ -397,6 +442,19 @@ enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 	if (next == SCSI_WAIT) {
 		next = c->op->start_wait(c);
 		stats_mark(c, STAGE_DISK);
+		if (__builtin_expect(c->fwd.not_owner, 0) && cmd_half_done(c))
+			return forward_lost(c);
+	}
+	return next;
+}
+
+enum scsi_next scsi_start_wait(struct scsi_cmd *c)
+{
+	enum scsi_next next = cmd_start_wait(c);
+	if (__builtin_expect(c->fwd.not_owner, 0) && !c->nexus->proxy) {
+		next = forward_again(c);
+		if (next == SCSI_WAIT)
+			next = forward_start_wait(c);
 	}
 	return next;
 }
@@ -415,14 +473,30 @@ enum scsi_next scsi_finish(struct scsi_cmd *c)
 	stats_mark(c, STAGE_DATA);
 	enum scsi_next next = c->op->finish(c);
 	stats_mark(c, STAGE_CACHE);
-	return next;
+	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
 }
 
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 {
 	enum scsi_next next = c->op->finish_wait(c);
 	stats_mark(c, STAGE_DISK);
-	return next;
+	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
+}
+
+int cmd_carry_out(struct scsi_cmd *c, enum scsi_next next, int (*fill)(struct scsi_cmd *c))
+{
+	if (next == SCSI_WAIT)
+		next = cmd_start_wait(c);
+	while (next == SCSI_DATA_OUT) {
+		int err = fill(c);
+		if (err)
+			return err;
+		next = scsi_finish(c);
+		if (next == SCSI_WAIT)
+			next = scsi_finish_wait(c);
+	}
+	ASSERT(next == SCSI_DONE);
+	return 0;
 }
 
 void scsi_abort(struct scsi_cmd *c)
@@ -431,6 +505,8 @@ void scsi_abort(struct scsi_cmd *c)
 	atomic_store(&c->aborted, true);
 	if (!lu)
 		return;
+	if (c->nexus->registry->forward)
+		forward_abort(c);
 	qos_cancel(&lu->qos, c);
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
@@ -442,6 +518,8 @@ void scsi_release(struct scsi_cmd *c)
 	if (c->lu && c->hold.held)
 		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
+	if (__builtin_expect(c->fwd.blocks != NULL, 0))
+		forward_release(c);
 	free(c->heap);
 	c->heap = NULL;
 	c->lu = NULL;

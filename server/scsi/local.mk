@@ -4,6 +4,9 @@ libserver_a_SOURCES += \
 	server/scsi/names.c server/scsi/scsi_admin.c \
 	server/scsi/alua.c server/scsi/alua.h server/scsi/attention.c server/scsi/away.c server/scsi/capacity.c \
 	server/scsi/cmd.c server/scsi/compare_write.c server/scsi/condition.c server/scsi/inquiry.c server/scsi/lu.c \
+	server/scsi/forward.c server/scsi/forward.h server/scsi/forward_call.c server/scsi/forward_nexus.c \
+	server/scsi/forward_pool.c server/scsi/forward_serve.c server/scsi/forward_tell.c \
+	server/scsi/forward_wire.c server/scsi/forward_wire.h server/scsi/partner.c \
 	server/scsi/lun.c server/scsi/medium.c server/scsi/mode.c server/scsi/mode_pages.c \
 	server/scsi/nexus.c server/scsi/persistent.h server/scsi/pr_change.c server/scsi/pr_in.c \
 	server/scsi/pr_out.c server/scsi/pr_store.c server/scsi/reservation.c \
@@ -87,3 +90,10 @@ check_PROGRAMS += tests/unit/scsi/test_qos
 tests_unit_scsi_test_qos_SOURCES = tests/unit/scsi/test_qos.c
 tests_unit_scsi_test_qos_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_qos_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
+
+scsi_pair = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h tests/unit/scsi/fake_link.c \
+	tests/unit/scsi/fake_link.h tests/unit/scsi/pair.c tests/unit/scsi/pair.h tests/unit/scsi/fixture.h
+check_PROGRAMS += tests/unit/scsi/test_forward
+tests_unit_scsi_test_forward_SOURCES = tests/unit/scsi/test_forward.c $(scsi_pair)
+tests_unit_scsi_test_forward_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)

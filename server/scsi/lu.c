@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "runtime/env.h"
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/forward.h"
 
 int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 {
@@ -90,6 +90,21 @@ unsigned lu_features(struct scsi_lu *lu)
 	struct volume *v = lu_volume(lu);
 	return (lu->removable ? LU_REMOVABLE : 0) | (lu->no_unmap ? 0 : LU_UNMAP) |
 	       (v && volume_battery(v) ? LU_ATOMIC : 0);
+}
+
+void lu_changed_locked(struct scsi_registry *r, struct scsi_lu *lu)
+{
+	if (r->forward)
+		forward_tell_unit(r->forward, lu);
+}
+
+void lu_changed(struct scsi_registry *r, struct scsi_lu *lu)
+{
+	if (!r->forward)
+		return;
+	pthread_mutex_lock(&r->lock);
+	lu_changed_locked(r, lu);
+	pthread_mutex_unlock(&r->lock);
 }
 
 void lu_reset(struct scsi_lu *lu)

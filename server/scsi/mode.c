@@ -201,7 +201,9 @@ enum scsi_next op_mode_select_finish(struct scsi_cmd *c)
 		changed |= mode_page_set(p, c->lu, b + at);
 		at += p->len;
 	}
-	if (changed)
+	if (changed) {
 		registry_ua_others(c->nexus->registry, c->nexus, c->lu, UA_MODE);
+		lu_changed(c->nexus->registry, c->lu);
+	}
 	return cmd_good(c);
 }

@@ -10,7 +10,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/forward.h"
 
 /* ---- views ---- */
 
@@ -80,8 +80,8 @@ struct scsi_itl *view_find_lu(struct scsi_view *v, const struct scsi_lu *lu)
 
 /* ---- nexuses ---- */
 
-int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
-		   const uint8_t isid[6], uint16_t group)
+int nexus_make(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
+	       const uint8_t isid[6], uint16_t group, struct proxy *proxy)
 {
 	CHECK(t, SCSI_TARGET_MAGIC);
 	struct scsi_registry *r = t->registry;
@@ -90,6 +90,8 @@ int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *i
 		return -ENOMEM;
 	n->magic = SCSI_NEXUS_MAGIC;
 	n->registry = r;
+	n->proxy = proxy;
+	n->number = r->forward ? atomic_fetch_add(&r->forward->next_id, 1) + 1 : 0;
 	n->tpgt = group;
 	n->port = port_number(t->port, group);
 	text_copy(n->target, t->iqn, sizeof(n->target));
@@ -107,6 +109,24 @@ int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *i
 	return 0;
 }
 
+int scsi_nexus_new(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
+		   const uint8_t isid[6], uint16_t group)
+{
+	int err = nexus_make(ret, t, initiator, isid, group, NULL);
+	if (!err && t->registry->forward)
+		forward_nexus_new(t->registry->forward, *ret);
+	return err;
+}
+
+bool scsi_nexus_abort(struct scsi_nexus *n, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+		      void *arg)
+{
+	struct scsi_registry *r = n->registry;
+	if (n->proxy)
+		return forward_end(r->forward, n->proxy, lun, tas, done, arg);
+	return r->abort && n->transport && r->abort(n->transport, lun, tas, done, arg);
+}
+
 void scsi_nexus_free(struct scsi_nexus *n)
 {
 	if (!n)
@@ -116,8 +136,11 @@ void scsi_nexus_free(struct scsi_nexus *n)
 	pthread_mutex_lock(&r->lock);
 	TAILQ_REMOVE(&r->nexuses, n, link);
 	reservation_nexus_gone(n);
-	away_left(r, n);
+	if (!n->proxy)
+		away_left(r, n);
 	pthread_mutex_unlock(&r->lock);
+	if (r->forward && !n->proxy)
+		forward_nexus_gone(r->forward, n);
 	view_put(n->view);
 	pthread_mutex_destroy(&n->lock);
 	n->magic = 0;
@@ -186,12 +209,24 @@ static bool view_carry_over(struct scsi_view *was, struct scsi_view *now)
 	return luns_changed;
 }
 
+/* The front of a proxy sees the same change, and tells of it. */
+static void view_carry_over_proxy(struct scsi_view *was, struct scsi_view *now)
+{
+	for (unsigned i = 0; was && i < now->n; i++) {
+		struct scsi_itl *l = &now->luns[i], *old = view_find(was, l->number);
+		if (old && old->lu == l->lu)
+			l->prevents = old->prevents;
+	}
+}
+
 void nexus_view_replace(struct scsi_nexus *n, struct scsi_view *v)
 {
 	reservation_view_fill(n, v);
 	pthread_mutex_lock(&n->lock);
 	struct scsi_view *was = n->view;
-	if (!was) { /* it begins */
+	if (n->proxy) {
+		view_carry_over_proxy(was, v);
+	} else if (!was) { /* it begins */
 		away_back(n->registry, n, v);
 	} else if (view_carry_over(was, v)) {
 		for (unsigned i = 0; i < v->n; i++)

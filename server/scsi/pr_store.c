@@ -108,16 +108,13 @@ static void aborted(void *arg)
 	task_wake(waiter);
 }
 
-static void abort_commands(struct scsi_registry *r, struct scsi_nexus *n, const struct scsi_itl *l,
-			   struct pr_doing *d)
+static void abort_commands(struct scsi_nexus *n, const struct scsi_itl *l, struct pr_doing *d)
 {
 	uint8_t lun[8];
 	lun_format(lun, l->number);
-	if (!r->abort || !n->transport)
-		return;
 	if (d)
 		atomic_fetch_add(&d->aborting, 1);
-	if (!r->abort(n->transport, lun, l->lu->tas, d ? aborted : NULL, d) && d)
+	if (!scsi_nexus_abort(n, lun, l->lu->tas, d ? aborted : NULL, d) && d)
 		atomic_fetch_sub(&d->aborting, 1);
 }
 
@@ -126,8 +123,8 @@ uint32_t pr_loss_ua(const Isthmus__ReservationChange *x)
 	return !x ? 0 : x->lost == 1 ? UA_REG_PREEMPTED : x->lost == 2 ? UA_RES_PREEMPTED : 0;
 }
 
-static void tell_itl(struct scsi_registry *r, struct scsi_nexus *n, struct scsi_itl *l,
-		     const Isthmus__ReservationChange *x, struct pr_doing *d)
+static void tell_itl(struct scsi_nexus *n, struct scsi_itl *l, const Isthmus__ReservationChange *x,
+		     struct pr_doing *d)
 {
 	bool was = l->res & RES_REGISTERED;
 	reservation_refresh(n, l);
@@ -139,10 +136,11 @@ static void tell_itl(struct scsi_registry *r, struct scsi_nexus *n, struct scsi_
 	if (!is)
 		ua = pr_loss_ua(x);
 	pthread_mutex_lock(&n->lock);
-	itl_ua_add(l, ua);
+	if (!n->proxy) /* its front has the same metadata */
+		itl_ua_add(l, ua);
 	pthread_mutex_unlock(&n->lock);
 	if (!is && x->abort)
-		abort_commands(r, n, l, d);
+		abort_commands(n, l, d);
 }
 
 /* v: NULL when the record is gone. */
@@ -155,7 +153,7 @@ static void tell_all(struct scsi_registry *r, uint32_t volume_id, const Isthmus_
 	TAILQ_FOREACH (n, &r->nexuses, link)
 		for (unsigned i = 0; i < n->view->n; i++)
 			if (n->view->luns[i].lu->volume_id == volume_id)
-				tell_itl(r, n, &n->view->luns[i], v ? v->last : NULL, d);
+				tell_itl(n, &n->view->luns[i], v ? v->last : NULL, d);
 }
 
 /* ---- following the metadata ---- */

@@ -16,6 +16,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
+#include "server/scsi/alua.h"
 #include "server/scsi/persistent.h"
 #include "server/scsi/scsi_admin.h"
 
@@ -87,6 +88,7 @@ static int copy_lun(struct scsi_target *t, const Isthmus__ArrayMeta *am, const I
 		if (err)
 			return err;
 		lu_index_add(x, lu);
+		alua_place(t->registry, lu);
 		const Isthmus__Volume *v = meta_volume(am, pb->volume_id);
 		if (v)
 			wipe_resume(t->registry, lu, v);
@@ -373,6 +375,7 @@ static void registry_free(struct scsi_registry *r)
 	away_fini(&r->away);
 	pthread_mutex_destroy(&r->lock);
 	free(r->packed);
+	ASSERT(!r->forward);
 	free(r);
 }
 
@@ -382,6 +385,7 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 	if (!r)
 		return -ENOMEM;
 	r->core = core;
+	r->sched = sched_current();
 	pthread_mutex_init(&r->lock, NULL);
 	TAILQ_INIT(&r->nexuses);
 	away_init(&r->away);

@@ -60,6 +60,7 @@ enum scsi_next removal_load(struct scsi_cmd *c)
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x53, 0x02);
 	if (atomic_fetch_and(&c->lu->conditions, ~COND_EJECTED) & COND_EJECTED)
 		registry_ua_others(c->nexus->registry, c->nexus, c->lu, UA_MEDIUM);
+	lu_changed(c->nexus->registry, c->lu);
 	return cmd_good(c);
 }
 
@@ -68,5 +69,6 @@ enum scsi_next removal_eject(struct scsi_cmd *c)
 	if (removal_prevented(c->nexus->registry, c->lu))
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x53, 0x02);
 	atomic_fetch_or(&c->lu->conditions, COND_EJECTED);
+	lu_changed(c->nexus->registry, c->lu);
 	return cmd_good(c);
 }

@@ -85,9 +85,23 @@ static void refresh_lu(struct scsi_registry *r, const struct scsi_lu *lu)
 				reservation_refresh(n, &n->view->luns[i]);
 }
 
+static void legacy_set(struct scsi_registry *r, struct scsi_lu *lu, struct scsi_nexus *by)
+{
+	lu->reserved_by = by;
+	refresh_lu(r, lu);
+	lu_changed_locked(r, lu);
+}
+
 static void legacy_release(struct scsi_registry *r, struct scsi_lu *lu)
 {
-	lu->reserved_by = NULL;
+	legacy_set(r, lu, NULL);
+}
+
+void reservation_set(struct scsi_registry *r, struct scsi_lu *lu, struct scsi_nexus *by)
+{
+	if (lu->reserved_by == by)
+		return;
+	lu->reserved_by = by;
 	refresh_lu(r, lu);
 }
 
@@ -140,10 +154,8 @@ enum scsi_next op_reserve(struct scsi_cmd *c)
 	if (legacy_applies(c)) {
 		cmd_status(c, by && by != c->nexus ? SCSI_RESERVATION_CONFLICT : SCSI_GOOD);
 		/* a LUN that was taken away meanwhile would never be released */
-		if (!by && view_find_lu(c->nexus->view, c->lu)) {
-			c->lu->reserved_by = c->nexus;
-			refresh_lu(r, c->lu);
-		}
+		if (!by && view_find_lu(c->nexus->view, c->lu))
+			legacy_set(r, c->lu, c->nexus);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return SCSI_DONE;

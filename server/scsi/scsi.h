@@ -61,6 +61,7 @@ enum scsi_stage {
 	STAGE_LIMIT,
 	STAGE_CACHE,
 	STAGE_DISK,
+	STAGE_FORWARD,
 	STAGE_DATA,
 	STAGE_RESPOND,
 	STAGE_SEND,
@@ -78,6 +79,19 @@ struct scsi_hold {
 	bool held,
 	    cancelled; /* under the limit's lock, but on the command's thread; cancelled: any */
 	uint64_t bytes, since_ns;
+	struct task *task;
+	TAILQ_ENTRY(scsi_cmd) link;
+};
+
+/* A command that another controller carries out (forward.h). */
+struct forward_block;
+struct scsi_forward {
+	bool not_owner; /* nothing was done: the volume is not, or no longer, here */
+	bool calling;	/* the partner has it */
+	uint32_t out;	/* bytes of data-out held for it */
+	struct forward_block *blocks;
+	uint64_t id, told;
+	unsigned users; /* pieces of its data-out on their way */
 	struct task *task;
 	TAILQ_ENTRY(scsi_cmd) link;
 };
@@ -117,6 +131,7 @@ struct scsi_cmd {
 	uint32_t rest; /* bytes after these, in further parts (part.c) */
 	bool holds_read, holds_write, fua;
 	_Atomic bool aborted; /* the transport wants no answer: long waits end */
+	struct scsi_forward fwd;
 	union {
 		struct cache_read read;
 		struct cache_write write;
@@ -198,7 +213,8 @@ enum scsi_tmf { SCSI_TMF_LU_RESET, SCSI_TMF_TARGET_RESET, SCSI_TMF_CLEAR_TASK_SE
 /* 0, -ENOENT: no such LUN. Unit attentions for the other nexuses are queued. abort_others() (may
  * be NULL) is called for every other nexus that shares an affected LU, with the LUN as that nexus
  * sees it, so its tasks there can be aborted (tas: as in scsi_abort_fn); the registry is locked
- * meanwhile, so it must not call back into targets and nexuses other than scsi_nexus_transport().
+ * meanwhile, so it must not call back into targets and nexuses other than scsi_nexus_abort().
+ * Waits where the partner owns the unit.
  */
 int scsi_task_management(struct scsi_nexus *n, const uint8_t lun[8], enum scsi_tmf what,
 			 void (*abort_others)(struct scsi_nexus *other, const uint8_t lun[8],
@@ -229,6 +245,29 @@ void scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, uns
 typedef bool scsi_abort_fn(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
 			   void *arg);
 void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort);
+/* The same for a nexus that abort_others() was given, wherever its session is. */
+bool scsi_nexus_abort(struct scsi_nexus *n, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+		      void *arg);
+
+/*
+ * The other controller of a cluster of two: commands for volumes it owns are passed on to it, and
+ * its commands are carried out here. On the reactor the core was opened on; after
+ * scsi_registry_set_groups(), before there are nexuses.
+ */
+struct link;
+struct scsi_partner {
+	struct link *link;
+	uint16_t group, partner_group; /* target port groups: 1 and 2, or 2 and 1 */
+	const uint16_t *tags;	       /* the partner's portal groups: none is one of ours */
+	unsigned ntags;
+};
+int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p);
+/* Wait. The link has come up, has gone down: on its reactor. */
+void scsi_partner_up(struct scsi_registry *r);
+void scsi_partner_down(struct scsi_registry *r);
+/* Waits. When there are no nexuses any more, and the link carries no messages to us (it is down, or
+ * closed): before scsi_registry_free(). */
+void scsi_partner_close(struct scsi_registry *r);
 
 struct admin_server;
 /* Verbs target.*, lun.*, initiator.*. */

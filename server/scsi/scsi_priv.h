@@ -57,6 +57,15 @@ struct log_base {
 };
 #define LU_IDENTIFYING_MAX 512
 
+/* Commands passed on to the partner, and the partner's carried out here. Bytes to and from
+ * initiators. */
+struct lu_forward {
+	_Atomic uint64_t sent, sent_read, sent_written;
+	_Atomic uint64_t served, served_read, served_written;
+	_Atomic unsigned held; /* commands that wait for an owner, now */
+	_Atomic bool told;     /* there is an event about that */
+};
+
 #define SCSI_LU_MAGIC 0x5c510001u
 struct scsi_lu {
 	uint32_t magic;
@@ -90,6 +99,9 @@ struct scsi_lu {
 	_Atomic uint16_t owner;	  /* the target port group of the controller that owns it */
 	_Atomic bool moving;	  /* to another */
 	_Atomic uint8_t moved;	  /* by whom last: status code of alua.c */
+	_Atomic(struct scsi_nexus *) mover; /* its SET TARGET PORT GROUPS is under way */
+	struct lu_forward forward;
+	_Atomic bool wipe_runs; /* a task of this process is at it */
 	struct lu_stats stats;
 	uint64_t listed; /* admin's: the last listing it stood in */
 	uint64_t made_ns;
@@ -194,7 +206,13 @@ struct scsi_nexus {
 	uint32_t echo_len;
 	TAILQ_ENTRY(scsi_nexus) link; /* registry lock */
 	struct stats_counts stats;    /* its reactor's */
+	struct proxy *proxy;	      /* it is the partner's, not one of ours (forward.h) */
+	uint64_t number;	      /* as the partner knows it */
+	_Atomic uint64_t known;	      /* session of the link in which the partner was told of it */
 };
+/* proxy: NULL; else no unit attentions are queued for it. */
+int nexus_make(struct scsi_nexus **ret, struct scsi_target *t, const char *initiator,
+	       const uint8_t isid[6], uint16_t group, struct proxy *proxy);
 /* A reference to what the nexus sees now. */
 struct scsi_view *nexus_view(struct scsi_nexus *n);
 /* Makes v (taken) what the nexus sees; queues the unit attentions that follow from the change. */
@@ -207,6 +225,8 @@ void nexus_ua_set(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
 /* Takes the first unit attention, or only looks. False: none pending. */
 bool nexus_ua_take(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
 bool nexus_ua_look(struct scsi_nexus *n, uint32_t lun, uint8_t *ret_asc, uint8_t *ret_ascq);
+/* They are pending no longer. */
+void nexus_ua_drop(struct scsi_nexus *n, uint32_t lun, uint32_t uas);
 /* With the nexus lock. */
 void itl_ua_add(struct scsi_itl *l, uint32_t uas);
 void itl_ua_copy(struct scsi_itl *l, const struct scsi_itl *from);
@@ -261,6 +281,8 @@ void reservation_view_fill(const struct scsi_nexus *n, struct scsi_view *v);
 void reservation_view_left(struct scsi_nexus *n, struct scsi_view *was);
 /* The logical unit was reset: a RESERVE is over (SPC-2 5.5.1); persistent ones stay. */
 void reservation_reset(struct scsi_registry *r, struct scsi_lu *lu);
+/* RESERVE: who holds it, as the owner of the unit said; NULL: nobody. */
+void reservation_set(struct scsi_registry *r, struct scsi_lu *lu, struct scsi_nexus *by);
 /* The entry's rights made anew. */
 void reservation_refresh(const struct scsi_nexus *n, struct scsi_itl *l);
 
@@ -324,7 +346,9 @@ void away_left(struct scsi_registry *r, const struct scsi_nexus *n);
 void away_back(struct scsi_registry *r, const struct scsi_nexus *n, struct scsi_view *v);
 
 struct scsi_registry {
-	struct away_list away; /* registry lock */
+	struct forward *forward; /* NULL: there is no partner */
+	struct sched *sched;	 /* of the core's reactor */
+	struct away_list away;	 /* registry lock */
 	struct core *core;
 	struct meta_watch *watch;
 	pthread_mutex_t lock; /* targets, nexuses; taken before a nexus's lock */
@@ -346,6 +370,10 @@ struct scsi_registry {
 	_Atomic unsigned background; /* tasks that outlive their command */
 	_Atomic bool closing;	     /* they shall end soon */
 };
+
+/* What all nexuses share of a unit has changed: the partner is told. With, without the lock. */
+void lu_changed_locked(struct scsi_registry *r, struct scsi_lu *lu);
+void lu_changed(struct scsi_registry *r, struct scsi_lu *lu);
 
 /* Enters the nexus and gives it its view. */
 int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n);
@@ -380,6 +408,8 @@ enum op_flags {
 	OP_WIPE_OK = 512,     /* answered while it is wiped, and after that failed */
 	OP_WIPES = 1024,      /* answered after it failed */
 	OP_EJECTED_OK = 2048, /* although it needs the volume, not the medium */
+
+	OP_FRONT = 1 << 14, /* answered where the session is, whoever owns the volume */
 
 	/* Allowed in these access states of the target port group, each with those before (alua.c)
 	 */
@@ -432,7 +462,7 @@ op_fn op_test_unit_ready, op_request_sense, op_inquiry, op_start_stop, op_start_
 op_fn op_mode_sense, op_mode_select, op_mode_select_finish;
 op_fn op_reserve, op_release;
 op_fn op_pr_read_keys, op_pr_read_reservation, op_pr_report_capabilities, op_pr_read_full_status;
-op_fn op_report_groups, op_set_groups, op_set_groups_finish;
+op_fn op_report_groups, op_set_groups, op_set_groups_finish, op_set_groups_finish_wait;
 op_fn op_pr_out, op_pr_out_finish, op_pr_out_finish_wait;
 op_fn op_read, op_read_wait, op_read_next, op_write, op_write_wait, op_write_finish,
     op_write_finish_wait;
@@ -492,6 +522,14 @@ unsigned sense_build(uint8_t *buf, bool descriptor, const struct sense *s);
 
 /* ---- helpers of commands: all return what the operation returns ---- */
 
+/* From the operation on: it was found to be for this controller, without unit attentions. */
+enum scsi_next cmd_begin(struct scsi_cmd *c);
+/* What was begun of it is undone, but for the memory of fwd. */
+void cmd_restart(struct scsi_cmd *c);
+/* Waits. Carries on what cmd_begin() or scsi_start() gave to its end; fill() puts data-out (of
+ * each part) where out_iov says, waits, and returns 0 or why there is none: then the command has
+ * ended so. Of data-in in parts the first is there. */
+int cmd_carry_out(struct scsi_cmd *c, enum scsi_next next, int (*fill)(struct scsi_cmd *c));
 enum scsi_next cmd_good(struct scsi_cmd *c);
 enum scsi_next cmd_status(struct scsi_cmd *c, uint8_t status);
 enum scsi_next cmd_sense(struct scsi_cmd *c, uint8_t key, uint8_t asc, uint8_t ascq);
@@ -521,7 +559,7 @@ enum scsi_next removal_eject(struct scsi_cmd *c);
 /* The unit was reset: nobody prevents any more; registry lock. */
 void removal_reset(struct scsi_registry *r, const struct scsi_lu *lu);
 bool removal_prevented(struct scsi_registry *r, const struct scsi_lu *lu);
-/* A unit made from metadata: goes on with what was to be done to it. */
+/* A unit made from metadata, or that has come here: goes on with what is to be done to it. */
 void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb);
 /* Transfers in parts (part.c). c->len becomes the first's, of at most max bytes. */
 void part_first(struct scsi_cmd *c, uint32_t max);

@@ -185,6 +185,7 @@ static const struct {
     [STAGE_LIMIT] = {"limit", "held back by the QoS limit"},
     [STAGE_CACHE] = {"cache", "checks, and work in the cache"},
     [STAGE_DISK] = {"disk", "waiting for disks, flushes or room in the cache"},
+    [STAGE_FORWARD] = {"partner", "at the other controller, which owns the volume"},
     [STAGE_DATA] = {"data", "waiting for data from the initiator"},
     [STAGE_RESPOND] = {"respond", "done; data nobody wants still comes"},
     [STAGE_SEND] = {"send", "response queued, until the network took it"},

@@ -18,7 +18,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
-#include "server/scsi/scsi_priv.h"
+#include "server/scsi/forward.h"
 
 #define STEP	   CACHE_IO_MAX
 #define ERASE_STEP (16u << 20)
@@ -138,7 +138,9 @@ static int wipe_pass(struct wipe_job *j, struct volume *v, unsigned pass)
 static void wipe_end(struct wipe_job *j, int err)
 {
 	struct scsi_lu *lu = j->lu;
-	bool later = err && atomic_load(&j->registry->closing);
+	/* what a process that ends, or one that is not the owner any more, has begun goes on
+	 * elsewhere */
+	bool later = err == -ERR_NOT_OWNER || (err && atomic_load(&j->registry->closing));
 	int rc = later ? 0 : record(lu, err ? &j->plan : NULL, err != 0);
 	if (rc)
 		log_error("scsi: the end of a wipe is not recorded volume=%u err=%s", lu->volume_id,
@@ -146,9 +148,10 @@ static void wipe_end(struct wipe_job *j, int err)
 	if (err && !later)
 		event_write(LOG_L_ERROR, "scsi.wipe_failed", "volume %u: it could not be wiped: %s",
 			    lu->volume_id, err_text(err));
-	if (err)
+	if (err && err != -ERR_NOT_OWNER)
 		atomic_fetch_or(&lu->conditions, COND_WIPE_FAILED);
 	atomic_fetch_and(&lu->conditions, ~COND_WIPING);
+	atomic_store(&lu->wipe_runs, false);
 	wipe_tell(lu);
 }
 
@@ -180,9 +183,11 @@ static int wipe_begin(struct scsi_registry *r, struct scsi_lu *lu, const struct 
 	j->lu = lu_get(lu);
 	j->plan = *plan;
 	atomic_fetch_add(&r->background, 1);
+	atomic_store(&lu->wipe_runs, true);
 	int err = task_start(wipe_task, j);
 	if (!err)
 		return 0;
+	atomic_store(&lu->wipe_runs, false);
 	atomic_fetch_sub(&r->background, 1);
 	lu_put(j->lu);
 	free(j);
@@ -192,6 +197,10 @@ static int wipe_begin(struct scsi_registry *r, struct scsi_lu *lu, const struct 
 void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Volume *pb)
 {
 	const Isthmus__Wipe *w = pb->wipe;
+	struct volume *v = lu_volume(lu);
+	if ((v && core_volume_place(v) != CORE_HERE) || atomic_load(&lu->wipe_runs))
+		return;
+	atomic_fetch_and(&lu->conditions, ~(COND_WIPING | COND_WIPE_FAILED));
 	if (!w)
 		return;
 	struct wipe_plan plan = {.kind = (uint8_t)w->kind,
@@ -203,10 +212,11 @@ void wipe_resume(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__Vol
 		memcpy(plan.pattern, w->pattern.data, plan.pattern_len);
 	lu->wipe_kind = plan.kind;
 	lu->wipe_ause = plan.ause;
-	lu->conditions = w->failed ? COND_WIPE_FAILED : COND_WIPING;
+	atomic_fetch_or(&lu->conditions, w->failed ? COND_WIPE_FAILED : COND_WIPING);
 	if (w->failed || !wipe_begin(r, lu, &plan))
 		return;
-	lu->conditions = COND_WIPE_FAILED;
+	atomic_fetch_or(&lu->conditions, COND_WIPE_FAILED);
+	atomic_fetch_and(&lu->conditions, ~COND_WIPING);
 	log_error("scsi: a wipe is not taken up again volume=%u", lu->volume_id);
 }
 
@@ -252,6 +262,8 @@ static enum scsi_next wipe_run(struct scsi_cmd *c, const struct wipe_plan *plan,
 	if (immediate)
 		return cmd_good(c);
 	wipe_await(c);
+	if (core_volume_place(lu_volume(lu)) != CORE_HERE) /* it goes on at the partner */
+		return forward_lost(c);
 	struct sense s;
 	return lu_condition_sense(lu, &s) ? cmd_check(c, &s) : cmd_good(c);
 }

@@ -8,6 +8,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/task.h"
 #include "tests/unit/scsi/fake_volume.h"
 
 /* ---- volumes ---- */
@@ -54,6 +55,8 @@ static int split(struct iovec *iov, uint8_t *base, uint64_t off, uint32_t len)
 
 int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
+	if (v->place != CORE_HERE)
+		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (v->read_err)
 		return v->read_err;
@@ -75,6 +78,8 @@ void volume_read_done(struct volume *v, struct cache_read *r)
 
 int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
 {
+	if (v->place != CORE_HERE)
+		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (v->write_err)
 		return v->write_err;
@@ -100,6 +105,10 @@ void volume_write_abort(struct volume *v, struct cache_write *w)
 
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
+	if (v->place != CORE_HERE) {
+		volume_write_abort(v, w);
+		return -ERR_NOT_OWNER;
+	}
 	memcpy(v->data + w->off, w->iov[0].iov_base, w->len);
 	v->commits++;
 	v->stats.writes++;
@@ -138,6 +147,8 @@ void volume_stats(const struct volume *v, struct volume_stats *ret)
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)
 {
+	if (v->place != CORE_HERE)
+		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	v->flushes++;
 	return v->flush_err;
@@ -145,6 +156,8 @@ int volume_flush(struct volume *v, uint64_t off, uint64_t len)
 
 int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 {
+	if (v->place != CORE_HERE)
+		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	v->discards++;
 	if (v->discard_err)
@@ -165,6 +178,8 @@ void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 
 int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy)
 {
+	if (v->place != CORE_HERE)
+		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (copy >= v->copies)
 		return -ENOENT;
@@ -306,13 +321,101 @@ struct core *fake_core_new(void)
 
 void fake_core_free(struct core *c)
 {
+	bool second = c->second;
 	for (unsigned i = 0; i < c->nvolumes; i++) {
 		ASSERT(!c->volumes[i].refs && !c->volumes[i].pins && !c->volumes[i].writes);
-		free(c->volumes[i].data);
+		if (!second)
+			free(c->volumes[i].data);
 	}
+	if (second) {
+		c->partner->partner = NULL;
+		free(c);
+		return;
+	}
+	ASSERT(!c->partner);
 	isthmus__array_meta__free_unpacked(c->meta->am, NULL);
 	free(c->meta);
 	free(c);
+}
+
+/* ---- two controllers ---- */
+
+struct core *fake_core_join(struct core *first)
+{
+	struct core *c = calloc(1, sizeof(*c));
+	c->env = first->env;
+	c->meta = first->meta;
+	c->memory_id = first->memory_id;
+	c->nvolumes = first->nvolumes;
+	memcpy(c->volumes, first->volumes, sizeof(c->volumes));
+	for (unsigned i = 0; i < c->nvolumes; i++) {
+		c->volumes[i].refs = 0;
+		c->volumes[i].place = CORE_PARTNER;
+		c->volumes[i].core = c;
+	}
+	c->partner = first;
+	c->second = true;
+	first->partner = c;
+	return c;
+}
+
+static void place_changed(struct core *c, struct volume *v, enum core_place place)
+{
+	v->place = place;
+	for (unsigned i = 0; i < 2; i++)
+		if (c->own_watches[i].fn)
+			c->own_watches[i].fn(c->own_watches[i].arg, v);
+}
+
+void fake_core_place(struct core *c, uint32_t id, enum core_place place)
+{
+	struct volume *there = &c->partner->volumes[id - 1];
+	enum core_place other = place == CORE_HERE	? CORE_PARTNER
+				: place == CORE_PARTNER ? CORE_HERE
+							: place;
+	if (other == CORE_HERE) { /* who gives goes first */
+		place_changed(c, &c->volumes[id - 1], place);
+		place_changed(c->partner, there, other);
+	} else {
+		place_changed(c->partner, there, other);
+		place_changed(c, &c->volumes[id - 1], place);
+	}
+}
+
+enum core_place core_volume_place(const struct volume *v)
+{
+	return (enum core_place)v->place;
+}
+
+int core_own_watch(struct core *c, void (*fn)(void *arg, struct volume *v), void *arg,
+		   struct core_own_watch **ret)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (c->own_watches[i].fn)
+			continue;
+		c->own_watches[i] = (struct core_own_watch){fn, arg};
+		*ret = &c->own_watches[i];
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+void core_own_unwatch(struct core *c, struct core_own_watch *w)
+{
+	w->fn = NULL;
+}
+
+/* All volumes are of one pool. */
+int core_pool_give(struct core *c, const char *pool, char *why)
+{
+	snprintf(why, 256, "%s", c->give_err ? "as told" : "");
+	for (unsigned i = 0; i < c->nvolumes && !c->give_err; i++)
+		fake_core_place(c, c->volumes[i].id, CORE_MOVING);
+	if (task_self())
+		env_sleep_ns(c->env, NS_PER_MS);
+	for (unsigned i = 0; i < c->nvolumes && !c->give_err; i++)
+		fake_core_place(c, c->volumes[i].id, CORE_PARTNER);
+	return c->give_err;
 }
 
 struct volume *fake_volume_add(struct core *c, uint64_t size)
@@ -320,6 +423,8 @@ struct volume *fake_volume_add(struct core *c, uint64_t size)
 	ASSERT(c->nvolumes < FAKE_VOLUMES);
 	struct volume *v = &c->volumes[c->nvolumes++];
 	v->id = c->nvolumes;
+	v->core = c;
+	v->place = CORE_HERE;
 	snprintf(v->name, sizeof(v->name), "v%u", v->id);
 	for (int i = 0; i < 16; i++)
 		v->uuid[i] = (uint8_t)(v->id * 16 + i);
@@ -333,6 +438,7 @@ struct volume *fake_volume_add(struct core *c, uint64_t size)
 	pb->name = strdup(v->name);
 	pb->size = size;
 	pb->purpose = strdup("lun");
+	pb->pool = strdup("p");
 	pb->uuid.data = malloc(16);
 	pb->uuid.len = 16;
 	memcpy(pb->uuid.data, v->uuid, 16);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
 #include "blockcore/volume/volume.h"
 
 struct volume {
@@ -22,6 +23,13 @@ struct volume {
 	unsigned copies;
 	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits, atomics;
 	_Atomic int refs, pins, writes; /* what users hold */
+	_Atomic int place;		/* enum core_place */
+	struct core *core;
+};
+
+struct core_own_watch {
+	void (*fn)(void *arg, struct volume *v);
+	void *arg;
 };
 
 struct fake_watch {
@@ -43,9 +51,17 @@ struct core {
 	struct meta *meta;
 	struct env *env;
 	uint64_t memory_id;
+	struct core_own_watch own_watches[2];
+	struct core *partner; /* shares metadata and the volumes' data */
+	bool second;
+	int give_err;
 };
 
 struct core *fake_core_new(void);
+/* A second controller: the same metadata; volumes are the first one's. Freed before it. */
+struct core *fake_core_join(struct core *first);
+/* A volume is somewhere else from now on, as this core sees it; the partner sees the same. */
+void fake_core_place(struct core *c, uint32_t volume_id, enum core_place place);
 void fake_core_free(struct core *c);
 /* Number i + 1, named "v<id>". */
 struct volume *fake_volume_add(struct core *c, uint64_t size);

@@ -1,0 +1,153 @@
+/* The partner in a cluster of two (forward.h): set up and taken down; it comes and goes; volumes
+ * move. */
+#include <errno.h>
+#include <stdlib.h>
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include "server/scsi/alua.h"
+#include "server/scsi/forward.h"
+#include "server/scsi/scsi_admin.h"
+
+/* ---- volumes that move ---- */
+
+/* Calls fn for each unit of a volume (NULL: of all); with the registry lock. */
+static void each_unit(struct forward *f, const struct volume *v,
+		      void (*fn)(struct forward *f, struct scsi_lu *lu))
+{
+	struct scsi_registry *r = f->registry;
+	for (unsigned i = 0; i < r->ntargets; i++)
+		for (unsigned k = 0; k < r->targets[i]->nluns; k++) {
+			struct scsi_lu *lu = r->targets[i]->luns[k].lu;
+			if (!v || lu->volume_id == volume_id(v))
+				fn(f, lu);
+		}
+}
+
+static void unit_moved(struct forward *f, struct scsi_lu *lu)
+{
+	struct scsi_registry *r = f->registry;
+	struct volume *v = lu_volume(lu);
+	alua_follow(r, lu);
+	const Isthmus__Volume *pb = meta_volume(meta_get(core_meta(r->core)), lu->volume_id);
+	if (pb && v && core_volume_place(v) == CORE_HERE)
+		wipe_resume(r, lu, pb);
+}
+
+/* On the core's reactor, which is the metadata's. */
+static void moved(void *arg, struct volume *v)
+{
+	struct forward *f = arg;
+	pthread_mutex_lock(&f->registry->lock);
+	each_unit(f, v, unit_moved);
+	pthread_mutex_unlock(&f->registry->lock);
+	forward_wake(f);
+}
+
+static void unit_placed(struct forward *f, struct scsi_lu *lu)
+{
+	alua_place(f->registry, lu);
+}
+
+/* ---- the partner ---- */
+
+void scsi_partner_up(struct scsi_registry *r)
+{
+	struct forward *f = r->forward;
+	if (!f)
+		return;
+	alua_set_reach(r, f->partner_group, ALUA_OPTIMIZED);
+	forward_announce_all(f);
+	pthread_mutex_lock(&r->lock);
+	forward_tell_units(f);
+	pthread_mutex_unlock(&r->lock);
+	forward_wake(f);
+}
+
+void scsi_partner_down(struct scsi_registry *r)
+{
+	struct forward *f = r->forward;
+	if (!f)
+		return;
+	proxies_gone(f);
+	alua_set_reach(r, f->partner_group, ALUA_UNAVAILABLE);
+	forward_wake(f);
+}
+
+/* ---- set up and taken down ---- */
+
+/* Tags of the two are ports of different groups. */
+static int add_tags(struct scsi_registry *r, const struct scsi_partner *p)
+{
+	for (unsigned i = 0; i < p->ntags; i++) {
+		for (unsigned k = 0; k < r->ntags; k++)
+			if (r->tags[k] == p->tags[i])
+				return -EEXIST;
+		if (r->ntags == SCSI_GROUPS_MAX ||
+		    alua_add_ports(&r->alua, p->tags[i], p->partner_group))
+			return -ENOSPC;
+		r->tags[r->ntags++] = p->tags[i];
+	}
+	return 0;
+}
+
+static void forward_free(struct forward *f)
+{
+	served_free(f);
+	pool_blocks_fini(&f->pool);
+	pthread_mutex_destroy(&f->window.lock);
+	pthread_mutex_destroy(&f->tell_lock);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p)
+{
+	struct forward *f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	f->registry = r;
+	f->link = p->link;
+	f->env = core_env(r->core);
+	f->group = p->group;
+	f->partner_group = p->partner_group;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_mutex_init(&f->tell_lock, NULL);
+	waitq_init(&f->held);
+	waitq_init(&f->spare_wait);
+	TAILQ_INIT(&f->lent);
+	pool_blocks_init(&f->pool);
+	pthread_mutex_init(&f->window.lock, NULL);
+	TAILQ_INIT(&f->window.waiting);
+	alua_set_group(&r->alua, p->group);
+	int err = add_tags(r, p);
+	if (!err)
+		err = core_own_watch(r->core, moved, f, &f->watch);
+	if (err) {
+		forward_free(f);
+		return err;
+	}
+	r->forward = f;
+	pthread_mutex_lock(&r->lock);
+	each_unit(f, NULL, unit_placed);
+	pthread_mutex_unlock(&r->lock);
+	if (!link_is_up(f->link))
+		alua_set_reach(r, f->partner_group, ALUA_UNAVAILABLE);
+	link_serve(f->link, LINK_SVC_SCSI, forward_message, f);
+	return 0;
+}
+
+void scsi_partner_close(struct scsi_registry *r)
+{
+	struct forward *f = r->forward;
+	if (!f)
+		return;
+	atomic_store(&f->stopping, true);
+	forward_wake(f);
+	link_serve(f->link, LINK_SVC_SCSI, NULL, NULL);
+	core_own_unwatch(r->core, f->watch);
+	proxies_gone(f);
+	while (f->nproxies || atomic_load(&f->jobs))
+		env_sleep_ns(f->env, NS_PER_MS);
+	r->forward = NULL;
+	forward_free(f);
+}
