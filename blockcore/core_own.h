@@ -41,6 +41,14 @@ enum core_place core_volume_place(const struct volume *v);
 uint64_t core_volume_owner_epoch(const struct volume *v);
 
 /*
+ * Identity of the memory that keeps what was acknowledged for the volume and is not on its disks
+ * (bdev.memory_id). It stays the same as long as nothing acknowledged was lost, also when the
+ * partner took over with all that was mirrored, and is another one after a loss. On the core's
+ * reactor.
+ */
+uint64_t core_volume_memory_id(struct core *c, const struct volume *v);
+
+/*
  * fn(arg, volume) runs on the core's reactor, in a task, after a volume has come here, gone to the
  * partner, or began to move: ALUA, forwarded commands and channels follow it. It must not wait.
  */

@@ -156,18 +156,31 @@ static void put_op(void *arg, const struct nfs_op_stats *s)
 
 static void put_channel(struct head *h, struct admin_call *call)
 {
+	struct channel_end_info e;
 	struct channel_stats s;
 	channel_stats(h->channel, &s);
 	admin_table(call, "channel", true);
 	admin_row(call);
-	admin_put_text(call, "controller", "%s", channel_controller(h->channel));
 	admin_put_flag(call, "up", channel_up(h->channel));
 	admin_put_number(call, "epoch", channel_epoch(h->channel));
 	admin_put_number(call, "read_hits", s.read_hits);
 	admin_put_number(call, "reads", s.reads);
 	admin_put_number(call, "writes", s.writes);
 	admin_put_number(call, "flushes", s.flushes);
+	admin_put_number(call, "reissued", s.retries);
 	admin_put_number(call, "reconnects", s.reconnects);
+	admin_put_number(call, "moves", s.moves);
+	admin_put_number(call, "longest_wait_us", s.waits_ns / 1000);
+	admin_table(call, "channels", false);
+	for (unsigned i = 0; channel_end_info(h->channel, i, &e); i++) {
+		admin_row(call);
+		admin_put_text(call, "controller", "%s", e.controller[0] ? e.controller : "-");
+		admin_put_flag(call, "up", e.up);
+		admin_put_number(call, "volumes", e.volumes);
+		admin_put_number(call, "read_hits", e.read_hits);
+		admin_put_number(call, "requests", e.requests);
+		admin_put_number(call, "reconnects", e.reconnects);
+	}
 }
 
 static void put_service(struct head *h, struct admin_call *call)
@@ -209,14 +222,27 @@ static int verb_head_status(struct admin_call *call, void *arg)
 	return 0;
 }
 
+/* Controllers that are away, and what it means. */
+static void put_waiting(struct head *h, struct admin_call *call)
+{
+	struct channel_end_info e;
+	if (!channel_up(h->channel)) {
+		admin_note(call, "Head %s waits for controller %s.", h->config->name,
+			   h->config->controller);
+		return;
+	}
+	for (unsigned i = 0; channel_end_info(h->channel, i, &e); i++)
+		if (!e.up)
+			admin_note(call, "Head %s has no channel to controller %s.",
+				   h->config->name, e.controller[0] ? e.controller : "(partner)");
+}
+
 /* The head's rows of `isthmus status`: what it has mounted, and what is wrong. */
 static int verb_status(struct admin_call *call, void *arg)
 {
 	struct head *h = arg;
 	put_filesystems(h, call);
-	if (!channel_up(h->channel))
-		admin_note(call, "Head %s waits for controller %s.", h->config->name,
-			   h->config->controller);
+	put_waiting(h, call);
 	if (h->piv && piv_on_backup(h->piv))
 		admin_note(call, "Head %s keeps its state on the backup volume.", h->config->name);
 	return 0;

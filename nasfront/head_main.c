@@ -203,31 +203,52 @@ void head_in_service(struct head *h)
 		   h->config->address, h->nfs_port, h->mount_port);
 }
 
-static void channel_state(void *arg, bool up)
+static void channel_state(void *arg, int number, bool up)
 {
 	struct head *h = arg;
-	log_info("head: channel controller=%s up=%d", h->config->controller, up);
+	int rc;
+	log_info("head: channel number=%d up=%d", number, up);
+	if (up || !h->channel)
+		return;
 	/* A head that nobody asks anything must end as well: another waits for its place. */
-	if (!up && h->channel)
-		head_fenced(h);
+	head_fenced(h);
+	rc = channel_failed(h->channel);
+	if (rc && !h->stopping) {
+		/* The controllers are of another version: the next start is, perhaps, of theirs. */
+		log_error("head: channel ended for good why=%s", err_name(rc));
+		event_log_close();
+		_exit(EXIT_FAILURE);
+	}
+}
+
+/* The channel sockets of the head's controller and its partner. */
+static void channel_paths(struct head *h, char paths[CHANNEL_ENDS][108], struct channel_opts *o)
+{
+	const struct config_controller *a = config_controller(h->file, h->config->controller);
+	const struct config_controller *b = config_partner(h->file, a);
+	config_path_channel(h->file, a->name, paths[0]);
+	o->paths[0] = paths[0];
+	if (!b)
+		return;
+	config_path_channel(h->file, b->name, paths[1]);
+	o->paths[1] = paths[1];
 }
 
 static void start_task(void *arg)
 {
 	struct head *h = arg;
-	char path[108];
+	char paths[CHANNEL_ENDS][108];
 	int rc = start_listeners(h);
 	if (rc) {
 		event_log_close();
 		_exit(EXIT_FAILURE);
 	}
-	config_path_channel(h->file, h->config->controller, path);
-	struct channel_opts o = {.path = path,
-				 .head = h->config->name,
+	struct channel_opts o = {.head = h->config->name,
 				 .group = h->config->group,
 				 .config = head_config_apply,
 				 .state = channel_state,
 				 .arg = h};
+	channel_paths(h, paths, &o);
 	rc = channel_open(&h->channel, &o);
 	if (rc == -ERR_EPOCH_STALE)
 		head_on_fenced(h);

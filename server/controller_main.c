@@ -146,6 +146,13 @@ static int wait_applied(void *arg, const char *head, uint64_t seq, const char *f
 	return channel_server_wait_applied(c->channels, head, seq, fs, timeout_ns, text);
 }
 
+/* A head has a channel to its controller and to that one's partner. */
+static bool head_is_ours(const struct controller *c, const struct config_head *h)
+{
+	const struct config_controller *its = config_controller(c->config, h->controller);
+	return its == c->me || (its && config_partner(c->config, its) == c->me);
+}
+
 /* The heads of the configuration that use this controller. */
 static unsigned configured_heads(void *arg, struct core_head *ret, unsigned max)
 {
@@ -153,7 +160,7 @@ static unsigned configured_heads(void *arg, struct core_head *ret, unsigned max)
 	unsigned n = 0;
 	for (unsigned i = 0; i < c->config->heads_count && n < max; i++) {
 		const struct config_head *h = &c->config->heads[i];
-		if (strcmp(h->controller, c->me->name) != 0)
+		if (!head_is_ours(c, h))
 			continue;
 		snprintf(ret[n].name, sizeof(ret[n].name), "%s", h->name);
 		snprintf(ret[n].group, sizeof(ret[n].group), "%s", h->group);

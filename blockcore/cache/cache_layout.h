@@ -27,12 +27,15 @@
  *   3. store the page's number + 1 in a hazard slot, full fence
  *   4. bucket.seq == s still: the page is held, and its data will not change
  *      until the slot is cleared. Else clear the slot and look again.
+ *   5. super.incarnation is still the one of the mapping: its controller lives, or nobody has taken
+ *      its volumes over yet. Else clear the slot: what was found may be old.
  * The controller takes a page out of its bucket (seq += 2 in all), full fence,
  * then reads all hazard slots, and reuses the page only when none names it.
  */
 #ifndef ISTHMUS_BLOCKCORE_CACHE_LAYOUT_H
 #define ISTHMUS_BLOCKCORE_CACHE_LAYOUT_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,7 +58,7 @@ struct cache_super {
 	uint8_t array_uuid[16];
 	char controller[32];
 	uint64_t hash_seed;	      /* of cache_hash() */
-	_Atomic uint64_t incarnation; /* counts openings by a controller */
+	_Atomic uint64_t incarnation; /* counts openings by a controller, and its takeovers */
 	_Atomic uint64_t generation;  /* last one given to a CBE; only grows */
 	uint32_t crc;		      /* CRC32C of all fields before `incarnation` */
 	/* Random, never 0: stays while every page published dirty is kept or was written to disk;
@@ -79,6 +82,13 @@ static inline uint32_t cache_split_own(uint64_t word)
 {
 	uint32_t nown = (uint32_t)word;
 	return word == cache_split_word(nown) ? nown : 0;
+}
+
+/* Of a segment whose controller has ended for certain, by whoever takes its volumes over, before it
+ * serves them: heads that have it mapped find nothing in it any more. */
+static inline void cache_super_retire(struct cache_super *s)
+{
+	atomic_fetch_add(&s->incarnation, 1);
 }
 
 enum cbe_state {

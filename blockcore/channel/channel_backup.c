@@ -5,11 +5,16 @@
 #include "blockcore/channel/channel_server_impl.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
 #include "runtime/err.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SETTLE_NS (10 * NS_PER_S) /* for a volume that is being moved */
 
 struct todo {
 	char group[CHANNEL_NAME_MAX];
@@ -51,6 +56,18 @@ static size_t choose(const Isthmus__ArrayMeta *am, const char *want, bool all, s
 	return n;
 }
 
+/* Is this the controller to make it? The owner of the volume that is copied. */
+static bool mine(struct channel_server *s, const struct todo *t)
+{
+	struct volume *v = core_volume_get(s->opts.core, t->from);
+	if (!v)
+		return true; /* there is none: anybody may say so */
+	core_volume_settle(v, SETTLE_NS);
+	bool here = core_volume_place(v) == CORE_HERE;
+	core_volume_put(v);
+	return here;
+}
+
 void channel_backup_order(struct channel_server *s, const char *own_group,
 			  const Isthmus__ChannelBackup *order, Isthmus__ChannelBackedUp *ret,
 			  char *text, size_t text_size)
@@ -62,9 +79,14 @@ void channel_backup_order(struct channel_server *s, const char *own_group,
 		ret->code = todo ? -ENOENT : -ENOMEM;
 		snprintf(text, text_size, todo ? "no such head group" : "out of memory");
 	}
+	ret->groups = (uint32_t)n;
 	/* One that fails does not keep the others from being saved; the first failure is told. */
 	for (size_t i = 0; i < n; i++) {
 		char one[256] = "";
+		if (!mine(s, &todo[i])) {
+			ret->elsewhere++;
+			continue;
+		}
 		int rc = backup_one(s, &todo[i], ret, one, sizeof(one));
 		if (rc && ret->code == 0) {
 			ret->code = rc;

@@ -61,17 +61,16 @@ static int staged(struct channel_vol *v, unsigned op, uint8_t *buf, uint64_t off
 	struct channel_sqe q = {.op = (uint8_t)op,
 				.flags = (uint8_t)flags,
 				.copy = (uint16_t)copy,
-				.volume = v->id,
 				.off = off,
 				.len = len,
 				.staging = (uint32_t)(buf - v->c->staging)};
-	return channel_request(v->c, &q);
+	return channel_request(v->c, v->route, &q);
 }
 
 static int unstaged(struct channel_vol *v, unsigned op, uint64_t off, uint64_t len)
 {
-	struct channel_sqe q = {.op = (uint8_t)op, .volume = v->id, .off = off, .len = len};
-	return channel_request(v->c, &q);
+	struct channel_sqe q = {.op = (uint8_t)op, .off = off, .len = len};
+	return channel_request(v->c, v->route, &q);
 }
 
 /* The next piece at the place: how long, and where when it lies in staging memory as a whole. */
@@ -94,7 +93,7 @@ static size_t next_piece(struct channel *c, struct place *p, size_t left, uint8_
 static bool read_hit(struct channel_vol *v, struct place *p, uint64_t off, size_t len)
 {
 	struct bdev_ref ref;
-	if (channel_hit(v->c, v->id, off, (uint32_t)len, &ref))
+	if (channel_hit(v->c, v->route, off, (uint32_t)len, &ref))
 		return false;
 	for (int i = 0; i < ref.iovcnt; i++)
 		place_copy(p, ref.iov[i].iov_base, ref.iov[i].iov_len, false);
@@ -208,7 +207,7 @@ static int vol_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_
 		*ret = (struct bdev_ref){.impl_n = 0};
 		return 0;
 	}
-	rc = channel_hit(v->c, v->id, off, len, ret);
+	rc = channel_hit(v->c, v->route, off, len, ret);
 	return rc == -EAGAIN ? ref_by_request(v, off, len, ret) : rc;
 }
 
@@ -272,11 +271,11 @@ static void vol_prefetch(struct bdev *b, uint64_t off, uint64_t len)
 {
 	struct channel_vol *v = vol_of(b);
 	uint64_t first = ROUND_DOWN(off, SECTOR);
-	struct channel_sqe q = {.op = CHANNEL_PREFETCH, .volume = v->id, .off = first};
+	struct channel_sqe q = {.op = CHANNEL_PREFETCH, .off = first};
 	if (off >= b->size || len == 0)
 		return;
 	q.len = ROUND_UP(MIN(len, b->size - off) + (off - first), (uint64_t)SECTOR);
-	channel_request_hint(v->c, &q);
+	channel_request_hint(v->c, v->route, &q);
 }
 
 static void vol_close(struct bdev *b)
@@ -285,7 +284,8 @@ static void vol_close(struct bdev *b)
 	struct channel *c = v->c;
 	v->magic = 0;
 	TAILQ_REMOVE(&c->vols, v, link);
-	channel_volume_closed(c, v->id);
+	channel_volume_closed(c, v->route);
+	channel_route_put(c, v->route);
 	free(v);
 	channel_unref(c);
 }
@@ -302,21 +302,22 @@ static const struct bdev_ops vol_ops = {
     .close = vol_close,
 };
 
-int channel_vol_new(struct channel *c, const Isthmus__ChannelOpened *o, struct channel_vol **ret)
+int channel_vol_new(struct channel *c, struct channel_route *route, const char *name, uint64_t size,
+		    struct channel_vol **ret)
 {
 	struct channel_vol *v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	v->magic = VOL_MAGIC;
 	v->c = c;
-	v->id = o->volume_id;
+	v->route = route;
 	v->b.ops = &vol_ops;
-	v->b.size = ROUND_DOWN(o->size, SECTOR);
+	v->b.size = size;
 	v->b.block_size = SECTOR;
 	v->b.mem_align = 1;
-	v->b.memory_id = c->map ? c->map->memory_id : 0;
+	v->b.memory_id = route->memory_id;
 	v->b.discard_zeroes = true; /* volume_discard(): reads as zeros from then on */
-	snprintf(v->b.name, sizeof(v->b.name), "%s", o->name);
+	snprintf(v->b.name, sizeof(v->b.name), "%s", name);
 	channel_ref(c);
 	TAILQ_INSERT_TAIL(&c->vols, v, link);
 	*ret = v;

@@ -1,13 +1,15 @@
 /*
  * One head's connection: hello, welcome, then calls in both directions until
- * either side ends it. The main task receives; a second one sends the head its
- * configuration whenever the metadata changed; a backup runs in a third.
+ * either side ends it. The main task receives; a second one tells the head its
+ * configuration whenever the metadata changed, and who owns a volume whenever that
+ * changed; a backup runs in a third.
  */
 #include "blockcore/channel/channel_exec.h"
 #include "blockcore/channel/channel_server_impl.h"
 #include "blockcore/channel/channel_sock.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
 #include "blockcore/volume/volume.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -16,6 +18,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HELLO_NS (5 * NS_PER_S)
 #define BODY(c)	 ISTHMUS__CHANNEL_MSG__BODY_##c
@@ -24,7 +27,7 @@ void channel_conn_close(struct channel_conn *c)
 {
 	c->closing = true;
 	channel_sock_shutdown(c->sock);
-	waitq_wake_all(&c->config_q);
+	waitq_wake_all(&c->tell_q);
 }
 
 static void init_msg(Isthmus__ChannelMsg *m, uint64_t id, Isthmus__ChannelMsg__BodyCase body)
@@ -80,19 +83,116 @@ static int send_config(struct channel_conn *c)
 	return rc;
 }
 
-static void config_main(void *arg)
+/* ---- ownership ---- */
+
+static Isthmus__ChannelPlace place_of(const struct volume *v)
+{
+	switch (core_volume_place(v)) {
+	case CORE_HERE:
+		return ISTHMUS__CHANNEL_PLACE__CHANNEL_HERE;
+	case CORE_PARTNER:
+		return ISTHMUS__CHANNEL_PLACE__CHANNEL_PARTNER;
+	case CORE_MOVING:
+		return ISTHMUS__CHANNEL_PLACE__CHANNEL_MOVING;
+	case CORE_NOWHERE:
+		break;
+	}
+	return ISTHMUS__CHANNEL_PLACE__CHANNEL_NOWHERE;
+}
+
+/* Places and epochs change on this reactor alone: what is told belongs together. */
+static void fill_owner(struct channel_conn *c, struct volume *v, Isthmus__ChannelOwner *o)
+{
+	isthmus__channel_owner__init(o);
+	o->volume_id = volume_id(v);
+	o->epoch = core_volume_owner_epoch(v);
+	o->memory_id = core_volume_memory_id(c->server->opts.core, v);
+	o->place = place_of(v);
+	o->number = ++c->told;
+}
+
+static int send_owner(struct channel_conn *c, uint32_t id)
+{
+	Isthmus__ChannelMsg m;
+	Isthmus__ChannelOwner o;
+	struct volume *v = core_volume_get(c->server->opts.core, id);
+	if (!v)
+		return 0; /* removed: its requests are told so one by one */
+	init_msg(&m, 0, BODY(OWNER));
+	m.owner = &o;
+	fill_owner(c, v, &o);
+	core_volume_put(v);
+	return channel_sock_send(c->sock, &m, NULL, 0);
+}
+
+void channel_conn_owner(struct channel_conn *c, uint32_t volume)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++)
+		if (c->volumes[i].id == volume) {
+			c->volumes[i].due = true;
+			waitq_wake_all(&c->tell_q);
+		}
+}
+
+static struct conn_volume *owner_due(struct channel_conn *c)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++)
+		if (c->volumes[i].due)
+			return &c->volumes[i];
+	return NULL;
+}
+
+static void volume_enter(struct channel_conn *c, uint32_t id)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++)
+		if (c->volumes[i].id == id)
+			return;
+	ASSERT(c->nvolumes < CHANNEL_VOLUMES); /* channel_exec_open() says when it is full */
+	c->volumes[c->nvolumes++] = (struct conn_volume){.id = id};
+}
+
+static void volume_leave(struct channel_conn *c, uint32_t id)
+{
+	for (unsigned i = 0; i < c->nvolumes; i++)
+		if (c->volumes[i].id == id) {
+			c->volumes[i] = c->volumes[--c->nvolumes];
+			return;
+		}
+}
+
+/* ---- telling ---- */
+
+static int tell_config(struct channel_conn *c)
+{
+	int rc = 0;
+	c->config_due = false;
+	if (c->unrecorded && meta_get(core_meta(c->server->opts.core))->n_pools) {
+		rc = channel_epoch_record(c->server, c->peer->seg);
+		c->unrecorded = rc != 0;
+	}
+	return rc ? rc : send_config(c);
+}
+
+static int tell_owner(struct channel_conn *c, struct conn_volume *v)
+{
+	v->due = false;
+	return send_owner(c, v->id);
+}
+
+static void tell_main(void *arg)
 {
 	struct channel_conn *c = arg;
+	struct conn_volume *v;
 	while (!c->closing) {
-		if (!c->config_due) {
-			waitq_wait(&c->config_q);
-			continue;
-		}
-		c->config_due = false;
-		int rc = send_config(c);
+		int rc = 0;
+		if ((v = owner_due(c)))
+			rc = tell_owner(c, v);
+		else if (c->config_due)
+			rc = tell_config(c);
+		else
+			waitq_wait(&c->tell_q);
 		if (rc) {
-			log_error("channel: configuration not sent head=%s why=%s", c->head,
-				  err_name(rc));
+			log_error("channel: head not told head=%s why=%s", c->head, err_name(rc));
 			channel_conn_close(c);
 		}
 	}
@@ -138,7 +238,9 @@ static int on_open(struct channel_conn *c, uint64_t id, const Isthmus__ChannelOp
 	if (rc)
 		return answer_error(c, id, rc, err_text(rc));
 	Isthmus__ChannelMsg m;
+	Isthmus__ChannelOwner owner;
 	Isthmus__ChannelOpened opened = ISTHMUS__CHANNEL_OPENED__INIT;
+	volume_enter(c, o->volume_id);
 	init_msg(&m, id, BODY(OPENED));
 	m.opened = &opened;
 	opened.volume_id = o->volume_id;
@@ -146,6 +248,8 @@ static int on_open(struct channel_conn *c, uint64_t id, const Isthmus__ChannelOp
 	opened.size = volume_size(v);
 	opened.uuid.data = (uint8_t *)volume_uuid(v);
 	opened.uuid.len = 16;
+	opened.owner = &owner;
+	fill_owner(c, v, &owner);
 	rc = channel_sock_send(c->sock, &m, NULL, 0);
 	core_volume_put(v);
 	return rc;
@@ -200,6 +304,7 @@ static int on_message(struct channel_conn *c, Isthmus__ChannelMsg *m)
 		rc = on_open(c, m->id, m->open);
 		break;
 	case BODY(CLOSE):
+		volume_leave(c, m->close->volume_id);
 		channel_exec_close(c->exec, m->close->volume_id);
 		break;
 	case BODY(APPLIED):
@@ -215,16 +320,33 @@ static int on_message(struct channel_conn *c, Isthmus__ChannelMsg *m)
 	return rc;
 }
 
+static void close_fds(int *fds)
+{
+	for (unsigned i = 0; i < CHANNEL_FDS_MAX; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static int conn_hello(struct channel_conn *c, const Isthmus__ChannelMsg *m, int staging_fd)
+{
+	if (m->body_case != BODY(HELLO))
+		return -ERR_PROTO;
+	int rc = channel_staging_map(staging_fd, &c->staging, &c->staging_lost);
+	return rc ? rc : channel_peer_admit(c, m->hello);
+}
+
 static int conn_admit(struct channel_conn *c)
 {
 	Isthmus__ChannelMsg *m;
-	int rc = channel_sock_recv(c->sock, HELLO_NS, &m, NULL);
+	int fds[CHANNEL_FDS_MAX] = {-1, -1, -1, -1};
+	int rc = channel_sock_recv(c->sock, HELLO_NS, &m, fds);
 	if (rc) {
 		if (rc == -ERR_VERSION)
 			answer_error(c, 0, rc, err_text(rc));
 		return rc;
 	}
-	rc = m->body_case == BODY(HELLO) ? channel_peer_admit(c, m->hello) : -ERR_PROTO;
+	rc = conn_hello(c, m, fds[0]);
+	close_fds(fds);
 	if (rc)
 		answer_error(c, m->id, rc, err_text(rc));
 	else
@@ -239,7 +361,7 @@ static int conn_serve(struct channel_conn *c)
 	Isthmus__ChannelMsg *m;
 	c->config_due = true;
 	c->tasks++;
-	if ((rc = task_start(config_main, c))) {
+	if ((rc = task_start(tell_main, c))) {
 		c->tasks--;
 		return rc;
 	}
@@ -257,6 +379,7 @@ static void conn_end(struct channel_conn *c)
 	channel_conn_close(c);
 	/* The head may come back from here on; a backup it ordered goes on meanwhile. */
 	channel_peer_leave(c);
+	channel_staging_unmap(c->staging);
 	waitq_wake_all(&s->applied_q);
 	while (c->tasks)
 		waitq_wait(&c->tasks_gone);

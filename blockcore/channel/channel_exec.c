@@ -10,16 +10,23 @@
  * finds pages), else in a task with a `struct exec_req` from a fixed pool of as
  * many as can be in flight. Completions go to the ring at once; the eventfd is
  * written at most once a turn, and only when the head sleeps.
+ *
+ * Ownership. A request bears the epoch of ownership under which the head sent it here. It is
+ * compared while the volume can not be given away (a read or write begun, a use taken), so what is
+ * carried out is carried out under that ownership or not at all; and the head may issue it to the
+ * partner once that owns the volume under a later one.
  */
 #include "blockcore/control/owner.h"
 #include "blockcore/channel/channel_exec.h"
 #include "blockcore/channel/channel_seg.h"
 #include "blockcore/cache/cache_layout.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
 #include "blockcore/volume/volume.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
 #include <errno.h>
@@ -50,6 +57,7 @@ struct channel_exec {
 	uint32_t magic;
 	struct reactor *r;
 	struct channel_seg *seg;
+	uint8_t *staging;
 	int sock_fd, event_in, event_out;
 	struct watch *watch;
 	struct deferred turn;
@@ -63,7 +71,7 @@ struct channel_exec {
 	struct exec_vol *last; /* most requests follow one to the same volume */
 	struct exec_req *reqs;
 	SLIST_HEAD(, exec_req) free_reqs;
-	_Atomic uint64_t requests, hits, refused;
+	_Atomic uint64_t requests, hits, refused, elsewhere;
 	_Atomic uint32_t nvols;
 };
 
@@ -211,6 +219,12 @@ static void copy_in(const struct cache_write *w, const uint8_t *from)
 	}
 }
 
+/* In a read, a write or a use of the volume: is it ours under the ownership that the head knew? */
+static int owner_check(const struct volume *v, const struct channel_sqe *q)
+{
+	return core_volume_owner_epoch(v) == q->owner_epoch ? 0 : -ERR_NOT_OWNER;
+}
+
 /* -EAGAIN: it would have to wait. */
 static int try_read(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
 {
@@ -218,10 +232,26 @@ static int try_read(struct channel_exec *x, struct volume *v, const struct chann
 	int rc = volume_read_try(v, q->off, (uint32_t)q->len, &r);
 	if (rc)
 		return rc;
-	copy_out(x->seg->staging + q->staging, &r);
+	rc = owner_check(v, q);
+	if (rc == 0)
+		copy_out(x->staging + q->staging, &r);
 	volume_read_done(v, &r);
-	count(&x->hits);
-	return 0;
+	if (rc == 0)
+		count(&x->hits);
+	return rc;
+}
+
+static int write_end(struct channel_exec *x, struct volume *v, const struct channel_sqe *q,
+		     struct cache_write *w)
+{
+	int rc = owner_check(v, q);
+	if (rc) {
+		volume_write_abort(v, w);
+		return rc;
+	}
+	FAULT("channel.write_begun");
+	copy_in(w, x->staging + q->staging);
+	return volume_write_commit(v, w, q->flags & CHANNEL_FUA);
 }
 
 static int try_write(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
@@ -232,8 +262,7 @@ static int try_write(struct channel_exec *x, struct volume *v, const struct chan
 	int rc = volume_write_try_begin(v, q->off, (uint32_t)q->len, &w);
 	if (rc)
 		return rc;
-	copy_in(&w, x->seg->staging + q->staging);
-	rc = volume_write_commit(v, &w, false);
+	rc = write_end(x, v, q, &w);
 	if (rc == -EAGAIN) /* it has to wait; a task writes it again */
 		volume_write_abort(v, &w);
 	return rc;
@@ -245,9 +274,11 @@ static int wait_read(struct channel_exec *x, struct volume *v, const struct chan
 	int rc = volume_read(v, q->off, (uint32_t)q->len, &r);
 	if (rc)
 		return rc;
-	copy_out(x->seg->staging + q->staging, &r);
+	rc = owner_check(v, q);
+	if (rc == 0)
+		copy_out(x->staging + q->staging, &r);
 	volume_read_done(v, &r);
-	return 0;
+	return rc;
 }
 
 static int wait_write(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
@@ -256,8 +287,7 @@ static int wait_write(struct channel_exec *x, struct volume *v, const struct cha
 	int rc = volume_write_begin(v, q->off, (uint32_t)q->len, &w);
 	if (rc)
 		return rc;
-	copy_in(&w, x->seg->staging + q->staging);
-	return volume_write_commit(v, &w, q->flags & CHANNEL_FUA);
+	return write_end(x, v, q, &w);
 }
 
 /*
@@ -271,18 +301,14 @@ static int wait_read_copy(struct channel_exec *x, struct volume *v, const struct
 		return -ENOMEM;
 	int rc = volume_read_copy(v, buf, (uint32_t)q->len, q->off, q->copy);
 	if (rc == 0)
-		memcpy(x->seg->staging + q->staging, buf, q->len);
+		memcpy(x->staging + q->staging, buf, q->len);
 	free(buf);
 	return rc;
 }
 
-static int wait_any(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
+static int use_any(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
 {
 	switch (q->op) {
-	case CHANNEL_READ:
-		return wait_read(x, v, q);
-	case CHANNEL_WRITE:
-		return wait_write(x, v, q);
 	case CHANNEL_FLUSH:
 		return volume_flush(v, q->off, q->len ? q->len : volume_size(v) - q->off);
 	case CHANNEL_DISCARD:
@@ -291,6 +317,22 @@ static int wait_any(struct channel_exec *x, struct volume *v, const struct chann
 		return wait_read_copy(x, v, q);
 	}
 	return -EOPNOTSUPP;
+}
+
+static int wait_any(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
+{
+	if (q->op == CHANNEL_READ)
+		return wait_read(x, v, q);
+	if (q->op == CHANNEL_WRITE)
+		return wait_write(x, v, q);
+	int rc = volume_use(v);
+	if (rc)
+		return rc;
+	rc = owner_check(v, q);
+	if (rc == 0)
+		rc = use_any(x, v, q);
+	volume_unuse(v);
+	return rc;
 }
 
 static int try_any(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
@@ -312,6 +354,8 @@ static void exec_task(void *arg)
 	struct exec_req *req = arg;
 	struct channel_exec *x = req->x;
 	int rc = wait_any(x, req->vol->v, &req->sqe);
+	if (rc == -ERR_NOT_OWNER)
+		count(&x->elsewhere);
 	complete(x, req->sqe.tag, rc);
 	req->vol->users--;
 	vol_put_if_idle(x, req->vol);
@@ -341,7 +385,7 @@ static void exec_one(struct channel_exec *x, const struct channel_sqe *q)
 	count(&x->requests);
 	struct exec_vol *vol = vol_find(x, q->volume);
 	int rc = 0;
-	if (q->epoch != x->seg->epoch)
+	if (q->epoch != x->seg->epoch || atomic_load(&x->seg->fenced))
 		rc = -ERR_EPOCH_STALE;
 	else if (!vol)
 		rc = -ENODEV;
@@ -358,6 +402,8 @@ static void exec_one(struct channel_exec *x, const struct channel_sqe *q)
 		if (rc == 0)
 			return;
 	}
+	if (rc == -ERR_NOT_OWNER)
+		count(&x->elsewhere);
 	complete(x, q->tag, rc);
 }
 
@@ -447,7 +493,7 @@ static void on_bell(void *arg, int status, int events)
 /* ---- life ---- */
 
 int channel_exec_new(struct channel_exec **ret, struct reactor *data, struct channel_seg *seg,
-		     int sock_fd)
+		     uint8_t *staging, int sock_fd)
 {
 	struct channel_exec *x = calloc(1, sizeof(*x));
 	if (!x)
@@ -455,6 +501,7 @@ int channel_exec_new(struct channel_exec **ret, struct reactor *data, struct cha
 	x->magic = EXEC_MAGIC;
 	x->r = data;
 	x->seg = seg;
+	x->staging = staging;
 	x->sock_fd = sock_fd;
 	x->turn.fn = exec_turn;
 	x->turn.arg = x;
@@ -546,5 +593,6 @@ void channel_exec_stats(struct channel_exec *x, struct channel_exec_stats *ret)
 	ret->requests = atomic_load(&x->requests);
 	ret->hits = atomic_load(&x->hits);
 	ret->refused = atomic_load(&x->refused);
+	ret->elsewhere = atomic_load(&x->elsewhere);
 	ret->volumes = atomic_load(&x->nvols);
 }

@@ -14,18 +14,20 @@ struct reactor;
 struct volume;
 
 struct channel_exec_stats {
-	uint64_t requests; /* taken from the ring */
-	uint64_t hits;	   /* READs answered from the cache without a task */
-	uint64_t refused;  /* malformed, unknown volume, stale epoch */
+	uint64_t requests;  /* taken from the ring */
+	uint64_t hits;	    /* READs answered from the cache without a task */
+	uint64_t refused;   /* malformed, unknown volume, stale epoch */
+	uint64_t elsewhere; /* the volume belongs to the other controller */
 	uint32_t volumes;
 };
 
 /*
- * The segment's rings are empty and nobody has it mapped but us. sock_fd: shut down when the head
- * breaks the rules of the rings; must stay open until stopped.
+ * The segment's rings are empty and nobody has it mapped but us. staging: the head's, mapped until
+ * the end. sock_fd: shut down when the head breaks the rules of the rings; must stay open until
+ * stopped.
  */
 int channel_exec_new(struct channel_exec **ret, struct reactor *data, struct channel_seg *seg,
-		     int sock_fd);
+		     uint8_t *staging, int sock_fd);
 int channel_exec_event_in(const struct channel_exec *x);  /* eventfd: head -> controller */
 int channel_exec_event_out(const struct channel_exec *x); /* eventfd: controller -> head */
 /* Waits. From here on requests are taken. */

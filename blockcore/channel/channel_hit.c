@@ -1,14 +1,23 @@
 /*
- * Read hits without a message: the head looks pages up in the cache segment
- * and holds them in hazard slots, as cache_layout.h says.
+ * Read hits without a message: the head looks pages up in the cache segment of
+ * the volume's owner and holds them in hazard slots, as cache_layout.h says.
  *
  * Everything read from the segment may be changing: an index out of range ends
  * the walk, and nothing is believed until the bucket's sequence count was found
  * unchanged after the hazard slot was set. After that the page stays.
+ *
+ * Is it the newest? The head may not have heard yet that the volume has gone
+ * to the other controller. Two things make sure (README.md):
+ *   - A controller that gives a volume away takes its pages out of the index
+ *     before: what was found there was found before.
+ *   - The segment of one that died keeps its index. Who takes over from it
+ *     changes the segment's incarnation before it serves: that word is looked
+ *     at last.
  */
 #include "blockcore/channel/channel_client_impl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +27,11 @@
 #define PAGE	   4096u
 #define HOLD_TRIES 4
 
-void channel_hit_init(struct channel *c)
+void channel_hit_init(struct channel_end *e)
 {
 	for (unsigned i = 0; i < CHANNEL_HAZARDS; i++)
-		c->slot_next[i] = i + 1 < CHANNEL_HAZARDS ? (uint16_t)(i + 2) : 0;
-	c->slot_free = 1;
+		e->slot_next[i] = i + 1 < CHANNEL_HAZARDS ? (uint16_t)(i + 2) : 0;
+	e->slot_free = 1;
 }
 
 static bool fits(uint64_t off, uint64_t n, uint64_t each, uint64_t size)
@@ -44,14 +53,15 @@ static int map_check(struct cache_map *m)
 	m->npages = s->npages;
 	m->nbuckets = s->nbuckets;
 	m->seed = s->hash_seed;
-	m->memory_id = atomic_load(&s->memory_id);
+	m->super = s;
 	m->cbes = (const struct cbe *)(m->base + s->cbe_off);
 	m->buckets = (const struct cache_bucket *)(m->base + s->bucket_off);
 	m->pages = m->base + s->page_off;
 	return 0;
 }
 
-int cache_map_new(struct cache_map **ret, int fd, size_t size)
+int cache_map_new(struct channel_end *e, int fd, size_t size, uint64_t incarnation,
+		  struct cache_map **ret)
 {
 	struct cache_map *m = calloc(1, sizeof(*m));
 	if (!m)
@@ -64,6 +74,8 @@ int cache_map_new(struct cache_map **ret, int fd, size_t size)
 	m->base = p;
 	m->size = size;
 	m->users = 1;
+	m->end = e;
+	m->incarnation = incarnation;
 	int rc = map_check(m);
 	if (rc) {
 		cache_map_put(m);
@@ -105,8 +117,8 @@ static uint32_t walk(const struct cache_map *m, const struct cache_bucket *b, ui
 }
 
 /* Finds a page and holds it by the hazard slot: its number, CACHE_NO_PAGE: not held. */
-static uint32_t hold(struct channel *c, const struct cache_map *m, _Atomic uint32_t *slot,
-		     uint32_t volume, uint64_t page, uint16_t need)
+static uint32_t hold(const struct cache_map *m, _Atomic uint32_t *slot, uint32_t volume,
+		     uint64_t page, uint16_t need)
 {
 	const struct cache_bucket *b =
 	    &m->buckets[cache_bucket_of(m->seed, m->nbuckets, volume, page)];
@@ -145,69 +157,83 @@ static void put_iov(struct bdev_ref *ref, uint8_t *p, size_t len)
 		ref->iov[ref->iovcnt++] = (struct iovec){.iov_base = p, .iov_len = len};
 }
 
-static void slots_release(struct channel *c, unsigned first)
+static void slots_release(struct channel_end *e, unsigned first)
 {
 	while (first) {
 		unsigned slot = first - 1;
-		first = c->slot_next[slot];
-		atomic_store_explicit(&c->hazards[slot], 0, memory_order_release);
-		c->slot_next[slot] = c->slot_free;
-		c->slot_free = (uint16_t)(slot + 1);
-		c->slots_used--;
+		first = e->slot_next[slot];
+		atomic_store_explicit(&e->hazards[slot], 0, memory_order_release);
+		e->slot_next[slot] = e->slot_free;
+		e->slot_free = (uint16_t)(slot + 1);
+		e->slots_used--;
 	}
 }
 
 /* Holds one page and adds it to the reference. */
-static bool hit_page(struct channel *c, uint32_t volume, uint64_t page, uint64_t off, uint64_t end,
-		     struct bdev_ref *ref)
+static bool hit_page(struct channel_end *e, uint32_t volume, uint64_t page, uint64_t off,
+		     uint64_t end, struct bdev_ref *ref)
 {
-	struct cache_map *m = c->map;
-	unsigned slot = c->slot_free;
+	struct cache_map *m = e->map;
+	unsigned slot = e->slot_free;
 	if (slot-- == 0)
 		return false;
-	uint32_t n = hold(c, m, &c->hazards[slot], volume, page, need_mask(page, off, end));
+	uint32_t n = hold(m, &e->hazards[slot], volume, page, need_mask(page, off, end));
 	if (n == CACHE_NO_PAGE)
 		return false;
-	c->slot_free = c->slot_next[slot];
-	c->slot_next[slot] = (uint16_t)ref->impl_n;
+	e->slot_free = e->slot_next[slot];
+	e->slot_next[slot] = (uint16_t)ref->impl_n;
 	ref->impl_n = slot + 1;
-	c->slots_used++;
-	if (!atomic_load_explicit(&c->touched[n], memory_order_relaxed))
-		atomic_store_explicit(&c->touched[n], 1, memory_order_relaxed);
+	e->slots_used++;
+	if (!atomic_load_explicit(&e->touched[n], memory_order_relaxed))
+		atomic_store_explicit(&e->touched[n], 1, memory_order_relaxed);
 	uint64_t from = MAX(off, page * PAGE), to = MIN(end, (page + 1) * PAGE);
 	put_iov(ref, m->pages + (size_t)n * PAGE + from % PAGE, to - from);
 	return true;
 }
 
-int channel_hit(struct channel *c, uint32_t volume, uint64_t off, uint32_t len,
+/* After the last page was held: does what was found count? */
+static int judge(struct channel_end *e)
+{
+	/* Fenced meanwhile: it may be older than what the new instance wrote. */
+	if (atomic_load(&e->hdr->fence) != e->c->epoch)
+		return -ERR_EPOCH_STALE;
+	/* Its controller is gone: it may be older than what the partner wrote since. */
+	return atomic_load(&e->map->super->incarnation) == e->map->incarnation ? 0 : -EAGAIN;
+}
+
+int channel_hit(struct channel *c, struct channel_route *route, uint64_t off, uint32_t len,
 		struct bdev_ref *ret)
 {
 	uint64_t end = off + len;
-	if (!c->up || len == 0 || len > CHANNEL_IO_MAX)
+	struct channel_end *e = route->owner;
+	if (!e || len == 0 || len > CHANNEL_IO_MAX)
 		return -EAGAIN;
 	ret->iovcnt = 0;
 	ret->impl_n = 0;
 	for (uint64_t page = off / PAGE; page * PAGE < end; page++) {
-		if (!hit_page(c, volume, page, off, end, ret)) {
-			slots_release(c, (unsigned)ret->impl_n);
+		if (!hit_page(e, route->volume, page, off, end, ret)) {
+			slots_release(e, (unsigned)ret->impl_n);
 			return -EAGAIN;
 		}
 	}
-	/* Fenced meanwhile: what was found may be older than what the new instance wrote. */
-	if (atomic_load(&c->hdr->fence) != c->epoch) {
-		slots_release(c, (unsigned)ret->impl_n);
-		channel_fail(c, -ERR_EPOCH_STALE);
-		return -ERR_EPOCH_STALE;
+	FAULT("channel.hit_held");
+	int rc = judge(e);
+	if (rc) {
+		slots_release(e, (unsigned)ret->impl_n);
+		if (rc == -ERR_EPOCH_STALE)
+			channel_fail(c, rc);
+		return rc;
 	}
-	c->map->users++;
-	ret->impl = c->map;
+	e->map->users++;
+	ret->impl = e->map;
 	c->stats.read_hits++;
-	atomic_store_explicit(&c->hdr->read_hits, c->stats.read_hits, memory_order_relaxed);
+	atomic_store_explicit(&e->hdr->read_hits, ++e->read_hits, memory_order_relaxed);
 	return 0;
 }
 
 void channel_hit_put(struct channel *c, struct bdev_ref *ref)
 {
-	slots_release(c, (unsigned)ref->impl_n);
-	cache_map_put(ref->impl);
+	struct cache_map *m = ref->impl;
+	slots_release(m->end, (unsigned)ref->impl_n);
+	cache_map_put(m);
 }

@@ -1,5 +1,5 @@
 /*
- * Layout of a channel segment: what one head and its controller share. All
+ * Layout of a channel segment: what one head and one controller share. All
  * offsets follow from the number of cache pages alone (channel_geometry()), so
  * neither side takes one from the other.
  *
@@ -8,8 +8,10 @@
  *   cq_off       struct channel_cqe[CHANNEL_ENTRIES]   controller -> head
  *   hazard_off   u32[CHANNEL_HAZARDS]: page number + 1 the head holds, 0: none
  *   touched_off  u8[cache pages]: set when the head hits a page
- *   staging_off  CHANNEL_SMALL buffers of CHANNEL_SMALL_SIZE, then CHANNEL_LARGE
- *                of CHANNEL_LARGE_SIZE
+ *
+ * Staging memory is the head's own (a memfd sealed against resizing), one for all its channels, so
+ * that a request can be issued to either controller: CHANNEL_SMALL buffers of CHANNEL_SMALL_SIZE,
+ * then CHANNEL_LARGE of CHANNEL_LARGE_SIZE.
  *
  * Rings. An index word is written by one side only and counts without wrapping
  * at the ring's size; entry = index % CHANNEL_ENTRIES. The head keeps at most
@@ -31,7 +33,7 @@
 #include <stdint.h>
 
 #define CHANNEL_MAGIC	   "ISTHCHAN"
-#define CHANNEL_VERSION	   1
+#define CHANNEL_VERSION	   2 /* 2: two controllers; staging memory apart. Of 1 no head is let in. */
 #define CHANNEL_ENTRIES	   1024
 #define CHANNEL_HAZARDS	   2048
 #define CHANNEL_SMALL	   128
@@ -92,9 +94,10 @@ struct channel_sqe {
 	uint64_t epoch;
 	uint64_t off;
 	uint64_t len;
-	uint32_t staging; /* offset in the staging area */
-	uint32_t tag;	  /* of the completion */
-	uint8_t reserved[24];
+	uint32_t staging;     /* offset in the staging area */
+	uint32_t tag;	      /* of the completion */
+	uint64_t owner_epoch; /* under which the head took the controller for the volume's owner */
+	uint8_t reserved[16];
 };
 _Static_assert(sizeof(struct channel_sqe) == 64, "one cache line");
 
@@ -105,7 +108,7 @@ struct channel_cqe {
 _Static_assert(sizeof(struct channel_cqe) == 8, "eight to a cache line");
 
 struct channel_geometry {
-	size_t sq_off, cq_off, hazard_off, touched_off, staging_off, size;
+	size_t sq_off, cq_off, hazard_off, touched_off, size;
 };
 
 static inline struct channel_geometry channel_geometry(uint32_t npages)
@@ -115,8 +118,7 @@ static inline struct channel_geometry channel_geometry(uint32_t npages)
 	g.cq_off = g.sq_off + CHANNEL_ENTRIES * sizeof(struct channel_sqe);
 	g.hazard_off = g.cq_off + CHANNEL_ENTRIES * sizeof(struct channel_cqe);
 	g.touched_off = g.hazard_off + CHANNEL_HAZARDS * sizeof(uint32_t);
-	g.staging_off = (g.touched_off + npages + 4095) & ~(size_t)4095;
-	g.size = g.staging_off + CHANNEL_STAGING;
+	g.size = (g.touched_off + npages + 4095) & ~(size_t)4095;
 	return g;
 }
 
@@ -126,7 +128,8 @@ static inline bool channel_must_ring(_Atomic uint32_t *sleeping)
 	return atomic_load(sleeping) != 0 && atomic_exchange(sleeping, 0) != 0;
 }
 
-/* "h1", "head-2.site": what may be a file name's part. */
+/* "h1", "head-2.site": what may be a file name's part; never with a ':', which stands between the
+ * names of controller and head in a segment's. */
 static inline bool channel_name_valid(const char *name)
 {
 	size_t n = 0;

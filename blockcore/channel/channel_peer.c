@@ -9,6 +9,8 @@
  *                                         one is made with a higher epoch
  *   an instance that was fenced           refused: -ERR_EPOCH_STALE
  *
+ * Which instance counts, and under which epoch, is the same at both controllers (channel_epoch.c).
+ *
  * In each case the connection before is closed first, and everything it had
  * asked for has ended before the new one is welcomed: a request is never
  * executed behind the back of one that was issued again.
@@ -102,28 +104,20 @@ static bool instance_is_fenced(struct channel_server *s, const char *head, uint6
 	return false;
 }
 
-/* Epochs only grow, also over the life of the segments: not below the clock in milliseconds. */
-static uint64_t next_epoch(uint64_t before)
-{
-	uint64_t now = env_realtime_ns(env_real()) / NS_PER_MS;
-	return MAX(before + 1, now);
-}
-
 /* The peer's segment for this instance, made or used again. Nothing is being executed on it. */
 static int take_segment(struct channel_peer *p, struct channel_conn *c,
-			const Isthmus__ChannelHello *hello)
+			const Isthmus__ChannelHello *hello, uint64_t epoch)
 {
 	struct channel_server *s = p->server;
 	struct channel_seg *old = p->seg, *seg;
-	if (old && old->instance == hello->instance) {
-		if (channel_seg_lost(old))
+	if (old && old->instance == hello->instance && old->epoch == epoch) {
+		if (channel_seg_lost(old) || atomic_load(&old->fenced))
 			return -ERR_EPOCH_STALE; /* a new instance gets a new one */
 		channel_seg_reset(old, c->pid);
 		return 0;
 	}
 	if (old && too_many_fenced(s, p->name))
 		return -EBUSY;
-	uint64_t epoch = next_epoch(old ? old->epoch : 0);
 	if (old) {
 		channel_seg_retire(old, epoch);
 		TAILQ_INSERT_TAIL(&s->fenced, old, link);
@@ -131,7 +125,8 @@ static int take_segment(struct channel_peer *p, struct channel_conn *c,
 		event_write(LOG_L_NOTICE, "head.fenced",
 			    "head %s: a new instance took over, the old one is fenced", p->name);
 	}
-	struct channel_seg_id id = {.head = p->name,
+	struct channel_seg_id id = {.controller = s->controller,
+				    .head = p->name,
 				    .group = hello->group,
 				    .instance = hello->instance,
 				    .epoch = epoch,
@@ -153,17 +148,23 @@ static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 			const Isthmus__ChannelHello *hello)
 {
 	struct channel_server *s = p->server;
+	uint64_t epoch;
+	bool recorded;
 	if (instance_is_fenced(s, p->name, hello->instance))
 		return -ERR_EPOCH_STALE;
+	int rc = channel_epoch_take(s, hello, p->seg, &epoch, &recorded);
+	if (rc)
+		return rc;
 	while (p->conn) {
 		channel_conn_close(p->conn);
 		waitq_wait(&p->conn_gone);
 	}
 	if (c->closing || s->stopping)
 		return -ERR_DISCONNECTED;
-	int rc = take_segment(p, c, hello);
+	rc = take_segment(p, c, hello, epoch);
 	if (rc == 0)
-		rc = channel_exec_new(&c->exec, next_reactor(s), p->seg, channel_sock_fd(c->sock));
+		rc = channel_exec_new(&c->exec, next_reactor(s), p->seg, c->staging,
+				      channel_sock_fd(c->sock));
 	if (rc == 0)
 		rc = channel_exec_start(c->exec);
 	if (rc) {
@@ -171,6 +172,7 @@ static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 		c->exec = NULL;
 		return rc;
 	}
+	c->unrecorded = !recorded;
 	c->peer = p;
 	p->conn = c;
 	memcpy(c->head, p->name, sizeof(c->head));
@@ -206,13 +208,24 @@ void channel_peer_leave(struct channel_conn *c)
 	waitq_wake_all(&p->conn_gone);
 }
 
-/* ---- segments without a connection ---- */
-
-static bool is_segment_name(const char *name)
+void channel_peer_fence(struct channel_server *s, const Isthmus__ArrayMeta *am)
 {
-	size_t n = strlen(name);
-	return n > 12 && strncmp(name, "channel-", 8) == 0 && strcmp(name + n - 4, ".seg") == 0;
+	struct channel_peer *p;
+	TAILQ_FOREACH (p, &s->peers, link) {
+		uint64_t after = p->seg ? channel_epoch_after(am, p->seg) : 0;
+		if (!after || atomic_load(&p->seg->fenced))
+			continue;
+		/* Nothing that is taken from its ring now is carried out; the file stays until the
+		 * head's process is gone, or the new instance comes here too. */
+		channel_seg_fence(p->seg, after);
+		log_notice("channel: instance fenced, another took over head=%s epoch=%llu",
+			   p->name, (unsigned long long)after);
+		if (p->conn)
+			channel_conn_close(p->conn);
+	}
 }
+
+/* ---- segments without a connection ---- */
 
 static void restore_one(struct channel_server *s, const char *path)
 {
@@ -247,7 +260,7 @@ void channel_peer_restore(struct channel_server *s)
 	if (!dir)
 		return;
 	while ((de = readdir(dir))) {
-		if (is_segment_name(de->d_name) &&
+		if (channel_seg_name(de->d_name, s->controller) &&
 		    snprintf(path, sizeof(path), "%s/%s", s->memory_dir, de->d_name) <
 			(int)sizeof(path))
 			restore_one(s, path);

@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SEG_MAGIC 0x63736567
@@ -57,7 +59,6 @@ static int seg_map(struct channel_seg *seg, uint32_t npages)
 	seg->hdr = p;
 	seg->sq = (struct channel_sqe *)(seg->base + seg->geo.sq_off);
 	seg->cq = (struct channel_cqe *)(seg->base + seg->geo.cq_off);
-	seg->staging = seg->base + seg->geo.staging_off;
 	return 0;
 }
 
@@ -100,7 +101,8 @@ int channel_seg_create(struct channel_seg **ret, struct cache *cache, uint32_t n
 		       const char *dir, const struct channel_seg_id *id)
 {
 	char path[256];
-	if (snprintf(path, sizeof(path), "%s/channel-%s.seg", dir, id->head) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/channel-%s:%s.seg", dir, id->controller, id->head) >=
+	    (int)sizeof(path))
 		return -ENAMETOOLONG;
 	struct channel_seg *seg = seg_new(path);
 	if (!seg)
@@ -136,8 +138,8 @@ static int seg_take_header(struct channel_seg *seg, uint32_t npages)
 {
 	struct channel_head h;
 	memcpy(&h, seg->hdr, offsetof(struct channel_head, sq_tail));
-	if (memcmp(h.magic, CHANNEL_MAGIC, sizeof(h.magic)) != 0 || h.version != CHANNEL_VERSION ||
-	    h.npages != npages)
+	if (memcmp(h.magic, CHANNEL_MAGIC, sizeof(h.magic)) != 0 || h.version == 0 ||
+	    h.version > CHANNEL_VERSION || h.npages != npages)
 		return -ERR_CORRUPT;
 	if (!memchr(h.head, 0, sizeof(h.head)) || !memchr(h.group, 0, sizeof(h.group)) ||
 	    !channel_name_valid(h.head) || !channel_name_valid(h.group) || h.pid <= 0)
@@ -148,7 +150,8 @@ static int seg_take_header(struct channel_seg *seg, uint32_t npages)
 	seg->epoch = h.epoch;
 	seg->pid = h.pid;
 	seg->pid_start = h.pid_start;
-	seg->fenced = atomic_load(&seg->hdr->fence) != h.epoch;
+	atomic_store(&seg->fenced,
+		     h.version != CHANNEL_VERSION || atomic_load(&seg->hdr->fence) != h.epoch);
 	return 0;
 }
 
@@ -161,8 +164,10 @@ int channel_seg_open(struct channel_seg **ret, struct cache *cache, uint32_t npa
 		return -ENOMEM;
 	seg->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int rc = seg->fd < 0 || fstat(seg->fd, &st) ? -errno : 0;
-	if (rc == 0 &&
-	    (!S_ISREG(st.st_mode) || (size_t)st.st_size != channel_geometry(npages).size))
+	/* In version 1 staging memory came after the rest. */
+	size_t size = channel_geometry(npages).size, old_size = size + CHANNEL_STAGING;
+	if (rc == 0 && (!S_ISREG(st.st_mode) ||
+			((size_t)st.st_size != size && (size_t)st.st_size != old_size)))
 		rc = -ERR_CORRUPT;
 	if (rc == 0)
 		rc = seg_map(seg, npages);
@@ -193,16 +198,20 @@ void channel_seg_reset(struct channel_seg *seg, pid_t pid)
 	atomic_store(&h->left, 0);
 }
 
+void channel_seg_fence(struct channel_seg *seg, uint64_t new_epoch)
+{
+	CHECK(seg, SEG_MAGIC);
+	atomic_store(&seg->fenced, true);
+	atomic_store(&seg->hdr->fence, new_epoch);
+}
+
 void channel_seg_retire(struct channel_seg *seg, uint64_t new_epoch)
 {
 	char path[sizeof(seg->path)];
-	CHECK(seg, SEG_MAGIC);
-	seg->fenced = true;
-	atomic_store(&seg->hdr->fence, new_epoch);
-	size_t dir = (size_t)(strrchr(seg->path, '/') - seg->path);
-
-	int n = snprintf(path, sizeof(path), "%.*s/channel-%s.%llx.old.seg", (int)dir, seg->path,
-			 seg->head, (unsigned long long)seg->epoch);
+	channel_seg_fence(seg, new_epoch);
+	size_t stem = strlen(seg->path) - strlen(".seg");
+	int n = snprintf(path, sizeof(path), "%.*s.%llx.old.seg", (int)stem, seg->path,
+			 (unsigned long long)seg->epoch);
 	if (n < (int)sizeof(path) && rename(seg->path, path) == 0)
 		memcpy(seg->path, path, sizeof(path));
 	else
@@ -226,6 +235,58 @@ bool channel_seg_lost(struct channel_seg *seg)
 	    (fstat(seg->fd, &st) || (size_t)st.st_size != seg->geo.size))
 		atomic_store(&seg->lost, true);
 	return atomic_load(&seg->lost);
+}
+
+bool channel_seg_name(const char *file, const char *controller)
+{
+	static const char head[] = "channel-", tail[] = ".seg";
+	size_t n = strlen(file), len = strlen(controller);
+	if (n < strlen(head) + strlen(tail) || strncmp(file, head, strlen(head)) != 0 ||
+	    strcmp(file + n - strlen(tail), tail) != 0)
+		return false;
+	const char *name = file + strlen(head), *colon = strchr(name, ':');
+	return !colon || ((size_t)(colon - name) == len && strncmp(name, controller, len) == 0);
+}
+
+/* ---- staging memory ---- */
+
+/* Huge pages come from a pool that may be empty: touching one would be a signal. */
+static int staging_check(int fd)
+{
+	struct stat st;
+	struct statfs fs;
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (fd < 0 || fstat(fd, &st) || fstatfs(fd, &fs))
+		return -EINVAL;
+	if (!S_ISREG(st.st_mode) || fs.f_type != TMPFS_MAGIC || st.st_size != CHANNEL_STAGING)
+		return -EINVAL;
+	if (seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+		return -EINVAL;
+	return 0;
+}
+
+int channel_staging_map(int fd, uint8_t **ret, _Atomic bool *lost)
+{
+	int rc = staging_check(fd);
+	if (rc)
+		return rc;
+	void *p = mmap(NULL, CHANNEL_STAGING, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	rc = channel_guard_enter(p, CHANNEL_STAGING, lost);
+	if (rc)
+		munmap(p, CHANNEL_STAGING);
+	else
+		*ret = p;
+	return rc;
+}
+
+void channel_staging_unmap(uint8_t *staging)
+{
+	if (!staging)
+		return;
+	channel_guard_leave(staging);
+	munmap(staging, CHANNEL_STAGING);
 }
 
 void channel_seg_free(struct channel_seg *seg, bool remove)

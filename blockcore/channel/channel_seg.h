@@ -24,22 +24,21 @@ struct channel_seg {
 	uint64_t instance, epoch, pid_start;
 	pid_t pid;
 	uint32_t npages;
-	bool fenced;	   /* another instance has the name now */
-	_Atomic bool lost; /* the head shrank the file: what is mapped is private zeros */
+	_Atomic bool fenced; /* another instance has the name now: nothing more is carried out */
+	_Atomic bool lost;   /* the head shrank the file: what is mapped is private zeros */
 	int fd;
 	struct channel_geometry geo;
 	uint8_t *base;
 	struct channel_head *hdr;
 	struct channel_sqe *sq;
 	struct channel_cqe *cq;
-	uint8_t *staging;
 	struct cache *cache;
 	struct cache_hazard *hazard;
 	TAILQ_ENTRY(channel_seg) link;
 };
 
 struct channel_seg_id {
-	const char *head, *group;
+	const char *controller, *head, *group;
 	uint64_t instance, epoch;
 	pid_t pid;
 };
@@ -47,17 +46,27 @@ struct channel_seg_id {
 /* Makes the file anew and enters its hazards. */
 int channel_seg_create(struct channel_seg **ret, struct cache *cache, uint32_t npages,
 		       const char *dir, const struct channel_seg_id *id);
-/* Opens one left by an earlier controller. -ERR_CORRUPT when it is not one of ours. */
+/* Opens one left by an earlier controller. -ERR_CORRUPT when it is not one of ours. One of version
+ * 1 counts as fenced: its head can not come back, but may hold pages. */
 int channel_seg_open(struct channel_seg **ret, struct cache *cache, uint32_t npages,
 		     const char *path);
 /* Empty rings, for a new connection of the same head. */
 void channel_seg_reset(struct channel_seg *seg, pid_t pid);
-/* Another instance takes the name over: fences the old one and gives its file another name. */
+/* Another instance has the name: from here on the head answers nothing, and nothing is carried out
+ * for it. Never waits. */
+void channel_seg_fence(struct channel_seg *seg, uint64_t new_epoch);
+/* The same, and the file gets another name; when nothing is being carried out any more. */
 void channel_seg_retire(struct channel_seg *seg, uint64_t new_epoch);
+/* Is this a segment's file of that controller? Of version 1 there were no others. */
+bool channel_seg_name(const char *file, const char *controller);
 /* True when nobody can hold pages by it any more: left in order, or the process is gone. */
 bool channel_seg_abandoned(const struct channel_seg *seg);
 /* True when the head changed the file's size: nothing in it is shared any more. */
 bool channel_seg_lost(struct channel_seg *seg);
+/* Staging memory of a head, as its hello brought it. -EINVAL: it is not what it should be: of that
+ * size, sealed against resizing, of ordinary memory. `lost` lives until it is unmapped. */
+int channel_staging_map(int fd, uint8_t **ret, _Atomic bool *lost);
+void channel_staging_unmap(uint8_t *staging);
 /* Takes its hazards out of the cache; `remove` the file too, or leave it to a successor. */
 void channel_seg_free(struct channel_seg *seg, bool remove);
 

@@ -10,6 +10,8 @@
 #include "blockcore/cache/cache_layout.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
+#include "blockcore/volume/volume.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -74,7 +76,7 @@ static void conn_new(struct channel_server *s, int fd)
 	c->sock = sock;
 	c->pid = cred.pid;
 	waitq_init(&c->tasks_gone);
-	waitq_init(&c->config_q);
+	waitq_init(&c->tell_q);
 	TAILQ_INSERT_TAIL(&s->conns, c, link);
 	s->nconns++;
 }
@@ -91,10 +93,19 @@ static void on_meta(void *arg, const Isthmus__ArrayMeta *am)
 {
 	struct channel_server *s = arg;
 	struct channel_conn *c;
+	channel_peer_fence(s, am);
 	TAILQ_FOREACH (c, &s->conns, link) {
 		c->config_due = true;
-		waitq_wake_all(&c->config_q);
+		waitq_wake_all(&c->tell_q);
 	}
+}
+
+static void on_owner(void *arg, struct volume *v)
+{
+	struct channel_server *s = arg;
+	struct channel_conn *c;
+	TAILQ_FOREACH (c, &s->conns, link)
+		channel_conn_owner(c, volume_id(v));
 }
 
 /* What heads are told of the cache, and what fixes the layout of their segments. */
@@ -153,6 +164,8 @@ static void server_free(struct channel_server *s)
 {
 	if (s->meta_watch)
 		meta_unwatch(core_meta(s->opts.core), s->meta_watch);
+	if (s->own_watch)
+		core_own_unwatch(s->opts.core, s->own_watch);
 	watch_free(s->listen_watch);
 	if (s->listen_fd >= 0)
 		close(s->listen_fd);
@@ -189,7 +202,10 @@ int channel_server_start(struct channel_server **ret, const struct channel_serve
 		goto fail;
 	s->battery = o->battery;
 	channel_peer_restore(s);
+	channel_peer_fence(s, meta_get(core_meta(o->core)));
 	rc = meta_watch(core_meta(o->core), on_meta, s, &s->meta_watch);
+	if (rc == 0)
+		rc = core_own_watch(o->core, on_owner, s, &s->own_watch);
 	if (rc == 0)
 		rc = listen_at(s);
 	if (rc == 0)

@@ -43,8 +43,18 @@ struct channel_conn {
 	unsigned tasks; /* besides its main one */
 	struct waitq tasks_gone;
 
+	uint8_t *staging; /* the head's */
+	_Atomic bool staging_lost;
+	bool unrecorded; /* its instance is not in the metadata yet */
+
 	bool config_due; /* the metadata changed since it was last sent */
-	struct waitq config_q;
+	struct waitq tell_q;
+	struct conn_volume {
+		uint32_t id;
+		bool due; /* its ownership changed since that was last sent */
+	} volumes[CHANNEL_VOLUMES];
+	unsigned nvolumes;
+	uint64_t told;			    /* numbers what is sent of ownership */
 	Isthmus__NasConfigApplied *applied; /* the head's last answer, NULL before */
 	TAILQ_ENTRY(channel_conn) link;
 };
@@ -64,6 +74,7 @@ struct channel_server {
 	int listen_fd;
 	struct watch *listen_watch;
 	struct meta_watch *meta_watch;
+	struct core_own_watch *own_watch;
 	bool stopping;
 	bool reaper_runs;
 	struct waitq reaper_q; /* woken to stop */
@@ -78,17 +89,33 @@ struct channel_server {
 /* channel_conn.c: a connection's main task; arg is the struct channel_conn. */
 void channel_conn_main(void *arg);
 void channel_conn_close(struct channel_conn *c);
+/* A volume's ownership changed. */
+void channel_conn_owner(struct channel_conn *c, uint32_t volume);
 
 /* channel_peer.c */
 /* Waits. Gives the connection its segment and exec. -ERR_EPOCH_STALE: a fenced instance. */
 int channel_peer_admit(struct channel_conn *c, const Isthmus__ChannelHello *hello);
 void channel_peer_leave(struct channel_conn *c);
+/* The metadata changed: instances that another took over from at the partner are fenced here too.
+ */
+void channel_peer_fence(struct channel_server *s, const Isthmus__ArrayMeta *am);
 /* At start: takes over the segments that heads of an earlier controller still have. */
 void channel_peer_restore(struct channel_server *s);
 /* The task that drops what dead heads held. */
 void channel_peer_reaper(void *arg);
 struct channel_peer *channel_peer_find(struct channel_server *s, const char *name);
 void channel_peer_free_all(struct channel_server *s);
+
+/* channel_epoch.c */
+/* Waits. The epoch of an instance of a head; old: the segment there is, or NULL. ret_recorded: it
+ * stands in the metadata. -ERR_EPOCH_STALE, or why it cannot be recorded. */
+int channel_epoch_take(struct channel_server *s, const Isthmus__ChannelHello *hello,
+		       const struct channel_seg *old, uint64_t *ret_epoch, bool *ret_recorded);
+/* Waits. Records what was admitted before there was a pool. -ERR_EPOCH_STALE: another came first.
+ */
+int channel_epoch_record(struct channel_server *s, const struct channel_seg *seg);
+/* The epoch of a recorded later instance; 0: there is none. */
+uint64_t channel_epoch_after(const Isthmus__ArrayMeta *am, const struct channel_seg *seg);
 
 /* channel_config.c */
 /* What this head serves, as an own copy (protobuf-c's free). NULL: no memory. */

@@ -4,9 +4,17 @@
  * channel's own transfers, which never wait for anything but the controller.
  * So a head whose receive buffers take all of the users' share still writes
  * its journal. A buffer put back goes to the first waiter.
+ *
+ * The memory is the head's own, one for both controllers: a payload is received before it is known
+ * whose volume it is for, and a request that is issued to the other controller finds its data
+ * there. It is sealed against resizing, so that neither controller's mapping can lose a page.
  */
 #include "blockcore/channel/channel_client_impl.h"
 #include "runtime/check.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 struct staging_waiter {
 	struct waiter w;
@@ -22,14 +30,44 @@ static void pool_fill(struct staging_pool *p, unsigned from, unsigned to)
 		p->free[p->nfree++] = (uint16_t)--to;
 }
 
-/* Buffers are numbered through: small ones first. */
-void channel_staging_init(struct channel *c)
+static int memory_make(struct channel *c)
 {
+	c->staging_fd = memfd_create("isthmus-staging", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (c->staging_fd < 0)
+		return -errno;
+	/* All of it now: memory that runs out later would be a signal, not an error. */
+	int rc = -posix_fallocate(c->staging_fd, 0, CHANNEL_STAGING);
+	if (rc)
+		return rc;
+	if (fcntl(c->staging_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	void *p = mmap(NULL, CHANNEL_STAGING, PROT_READ | PROT_WRITE, MAP_SHARED, c->staging_fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	c->staging = p;
+	return 0;
+}
+
+/* Buffers are numbered through: small ones first. */
+int channel_staging_new(struct channel *c)
+{
+	int rc = memory_make(c);
+	if (rc)
+		return rc;
 	unsigned all = CHANNEL_SMALL + CHANNEL_LARGE;
 	pool_fill(&c->own_small, 0, CHANNEL_OWN_SMALL);
 	pool_fill(&c->small, CHANNEL_OWN_SMALL, CHANNEL_SMALL);
 	pool_fill(&c->own_large, CHANNEL_SMALL, CHANNEL_SMALL + CHANNEL_OWN_LARGE);
 	pool_fill(&c->large, CHANNEL_SMALL + CHANNEL_OWN_LARGE, all);
+	return 0;
+}
+
+void channel_staging_free(struct channel *c)
+{
+	if (c->staging)
+		munmap(c->staging, CHANNEL_STAGING);
+	if (c->staging_fd >= 0)
+		close(c->staging_fd);
 }
 
 static uint8_t *buffer(struct channel *c, unsigned n)

@@ -1,17 +1,19 @@
-libblockcore_a_SOURCES += \
+libblockcore_a_SOURCES += blockcore/core_memory.c \
 	blockcore/channel/channel_admin.c blockcore/channel/channel_backup.c \
 	blockcore/channel/channel_bdev.c blockcore/channel/channel_client.c \
 	blockcore/channel/channel_client.h blockcore/channel/channel_client_impl.h \
 	blockcore/channel/channel_config.c blockcore/channel/channel_conn.c \
+	blockcore/channel/channel_end.c blockcore/channel/channel_epoch.c \
 	blockcore/channel/channel_exec.c blockcore/channel/channel_exec.h \
 	blockcore/channel/channel_guard.c blockcore/channel/channel_guard.h \
 	blockcore/channel/channel_hit.c blockcore/channel/channel_layout.h \
 	blockcore/channel/channel_peer.c blockcore/channel/channel_ring.c \
+	blockcore/channel/channel_route.c \
 	blockcore/channel/channel_seg.c blockcore/channel/channel_seg.h \
 	blockcore/channel/channel_server.c blockcore/channel/channel_server.h \
 	blockcore/channel/channel_server_impl.h \
 	blockcore/channel/channel_sock.c blockcore/channel/channel_sock.h \
-	blockcore/channel/channel_staging.c
+	blockcore/channel/channel_staging.c blockcore/channel/channel_table.c
 
 CHANNEL_RIG = tests/unit/channel/channel_rig.c tests/unit/channel/channel_rig.h \
 	tests/unit/channel/fake_core.c tests/unit/channel/fake_core.h

@@ -653,6 +653,21 @@ static int check_groups(const struct checker *k)
 	return MEMBERS_UNIQUE(k, am->groups, am->n_groups, Isthmus__HeadGroup, name, "groups.name");
 }
 
+static int check_heads(const struct checker *k)
+{
+	const Isthmus__ArrayMeta *am = k->am;
+	if (am->n_heads > META_HEADS_MAX)
+		return bad(k, "heads: %zu of them, at most %u", am->n_heads, META_HEADS_MAX);
+	for (size_t i = 0; i < am->n_heads; i++) {
+		const Isthmus__HeadInstance *h = am->heads[i];
+		if (!meta_name_ok(h->head))
+			return bad(k, "heads[%zu].head: not a name", i);
+		if (h->instance == 0 || h->epoch == 0)
+			return bad(k, "heads[%zu]: neither instance nor epoch may be 0", i);
+	}
+	return MEMBERS_UNIQUE(k, am->heads, am->n_heads, Isthmus__HeadInstance, head, "heads.head");
+}
+
 static int check_filesystems(const struct checker *k)
 {
 	const Isthmus__ArrayMeta *am = k->am;
@@ -767,6 +782,8 @@ int meta_check(const Isthmus__ArrayMeta *am, char *why)
 		rc = check_spares(&k);
 	if (rc == 0)
 		rc = check_groups(&k);
+	if (rc == 0)
+		rc = check_heads(&k);
 	if (rc == 0)
 		rc = check_filesystems(&k);
 	if (rc == 0)

@@ -9,8 +9,8 @@
 #include "proto/meta.pb-c.h"
 
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
- * stripe log, extents of whole rows */
-#define META_VERSION	    6
+ * stripe log, extents of whole rows; 7: instances of heads */
+#define META_VERSION	    7
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
@@ -21,6 +21,7 @@
 #define META_PARITY_DISKS  32
 #define META_VOLUMES_MAX   65536
 #define META_LUN_MAX	   16383
+#define META_HEADS_MAX	   256
 #define META_EXTENT_MIN	   (1024 * 1024ull)
 #define META_EXTENT_MAX	   (1024 * 1024 * 1024ull)
 #define META_IOPS_MAX	   1000000000ull

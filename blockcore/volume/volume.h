@@ -21,6 +21,11 @@ uint64_t volume_size(const struct volume *v);
 bool volume_battery(const struct volume *v);
 uint64_t volume_epoch(const struct volume *v);
 
+/* From here on until volume_unuse() the volume is neither removed nor given to another controller, as
+ * during a call, a read until it is done and a write until it is committed. */
+int volume_use(struct volume *v);
+void volume_unuse(struct volume *v);
+
 /* As the cache_ functions of the same name; -EINVAL outside the volume, -ERR_SHUTDOWN after it
  * was removed. */
 int volume_read_try(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r);

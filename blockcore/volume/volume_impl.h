@@ -140,9 +140,6 @@ void volume_backup_save(struct volume *v, uint64_t off, uint64_t len);
 void volume_backup_gate_wait(struct volume *v);
 void volume_backup_mark(struct volume *v, uint64_t off, uint64_t len);
 int64_t volume_writing(struct volume *v);
-/* Holds off volume_shut() as a call would; -ERR_SHUTDOWN. */
-int volume_use(struct volume *v);
-void volume_unuse(struct volume *v);
 
 struct volume_backup_result {
 	uint64_t bytes_copied, bytes_total;

@@ -37,7 +37,7 @@ void run_client(task_fn *fn)
 /* With a controller in threads. */
 void run_both(task_fn *fn)
 {
-	server = fake_server_start(&world);
+	server = fake_server_start(&world, 0);
 	run_client(fn);
 	fake_server_stop(server);
 }
@@ -45,7 +45,7 @@ void run_both(task_fn *fn)
 struct channel *open_as(const char *head, struct channel_opts o)
 {
 	struct channel *c;
-	o.path = world.socket;
+	memcpy(o.paths, world.sockets, sizeof(o.paths));
 	o.head = head;
 	o.group = "g1";
 	ck_assert_int_eq(channel_open(&c, &o), 0);

@@ -13,39 +13,98 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "blockcore/cache/cache.h"
+#include "blockcore/cache/cache_layout.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
+#include "blockcore/core_own.h"
 #include "blockcore/volume/volume.h"
 #include "runtime/bdev.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
 
 #define CACHE_BYTES (6 * 1024 * 1024)
+#define HEADS_MAX   16
 
 /* ---- the world ---- */
 
+/* A volume's ownership: one word, changed as a whole. */
+#define WORD(epoch, side) ((uint64_t)(epoch) << 8 | (side))
+#define WORD_EPOCH(w)	  ((w) >> 8)
+#define WORD_SIDE(w)	  ((unsigned)((w)&0xff))
+
+enum order { ORDER_NONE, ORDER_MOVE, ORDER_BACK_OUT, ORDER_TAKE_OVER, ORDER_TAKE_OVER_LOSE };
+
+struct fake_control {
+	_Atomic uint64_t owner[FAKE_VOLUMES];
+	_Atomic uint64_t memory[FAKE_VOLUMES];
+	_Atomic int pools;
+	/* Metadata: held by whoever changes it; heads and the sequence are shared. */
+	_Atomic int meta_lock;
+	_Atomic uint64_t seq, seen[FAKE_SIDES];
+	_Atomic int lives[FAKE_SIDES];
+	struct fake_record {
+		char head[32];
+		uint64_t instance, epoch;
+	} heads[HEADS_MAX];
+	unsigned nheads;
+	/* One order at a time, to a side. */
+	_Atomic int order[FAKE_SIDES];
+	uint32_t order_volume;
+};
+
+static void *shared(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	return p;
+}
+
 void fake_world_make(struct fake_world *w)
 {
+	memset(w, 0, sizeof(*w));
 	strcpy(w->dir, "/dev/shm/isthmus-test-channel-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
-	snprintf(w->socket, sizeof(w->socket), "%s/channel.sock", w->dir);
-	snprintf(w->cache_path, sizeof(w->cache_path), "%s/cache.seg", w->dir);
-	int fd = open(w->cache_path, O_RDWR | O_CREAT, 0600);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ftruncate(fd, CACHE_BYTES), 0);
-	close(fd);
+	for (unsigned i = 0; i < FAKE_SIDES; i++) {
+		snprintf(w->socket[i], sizeof(w->socket[i]), "%s/channel-%c.sock", w->dir, 'a' + i);
+		snprintf(w->cache_path[i], sizeof(w->cache_path[i]), "%s/cache-%c.seg", w->dir,
+			 'a' + i);
+		int fd = open(w->cache_path[i], O_RDWR | O_CREAT, 0600);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(ftruncate(fd, CACHE_BYTES), 0);
+		close(fd);
+	}
+	w->sockets[0] = w->socket[0];
 	size_t size = FAKE_VOLUMES * (size_t)FAKE_VOL_SIZE;
-	w->disks =
-	    mmap(NULL, size + 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ck_assert_ptr_ne(w->disks, MAP_FAILED);
+	w->disks = shared(size + 4096);
 	w->stuck = (_Atomic int *)(w->disks + size);
+	w->control = shared(sizeof(*w->control));
+	w->control->pools = 1;
+	w->control->seq = 100;
+	for (unsigned i = 0; i < FAKE_VOLUMES; i++) {
+		w->control->owner[i] = WORD(1, 0);
+		w->control->memory[i] = 1000 + i;
+	}
+}
+
+void fake_world_without_pools(struct fake_world *w)
+{
+	w->control->pools = 0;
+}
+
+/* Whoever lives hears of it, as of any change of the metadata. */
+void fake_world_make_pool(struct fake_world *w)
+{
+	w->control->pools = 1;
+	w->control->seq++;
 }
 
 void fake_world_remove(struct fake_world *w)
 {
 	char cmd[128];
 	munmap(w->disks, FAKE_VOLUMES * (size_t)FAKE_VOL_SIZE + 4096);
+	munmap(w->control, sizeof(*w->control));
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", w->dir);
 	ck_assert_int_eq(system(cmd), 0);
 }
@@ -120,7 +179,8 @@ struct volume {
 	uint32_t id;
 	char name[16];
 	uint8_t uuid[16];
-	_Atomic int refs;
+	_Atomic int refs, uses, place;
+	_Atomic uint64_t owner_epoch;
 };
 
 struct meta_watch {
@@ -131,18 +191,28 @@ struct meta_watch {
 struct meta {
 	Isthmus__ArrayMeta *am;
 	struct meta_watch watch;
+	struct fake_control *control;
+	unsigned side;
+};
+
+struct core_own_watch {
+	void (*fn)(void *arg, struct volume *v);
+	void *arg;
 };
 
 struct core {
 	struct cache *cache;
 	struct meta meta;
 	struct volume volumes[FAKE_VOLUMES];
+	struct core_own_watch own_watch;
 	void *segment;
 	_Atomic uint64_t backups;
 };
 
 struct fake_server {
 	struct fake_world *w;
+	unsigned side;
+	bool closing, polling;
 	struct reactor *home, *other;
 	struct core core;
 	struct channel_server *cs;
@@ -193,21 +263,78 @@ int core_backup_run(struct core *c, uint32_t from, uint32_t to,
 	return 0;
 }
 
+/* ---- metadata: one for both ---- */
+
 const Isthmus__ArrayMeta *meta_get(const struct meta *m)
 {
 	return m->am;
 }
 
+static void meta_lock(struct fake_control *k)
+{
+	while (atomic_exchange(&k->meta_lock, 1))
+		env_sleep_ns(env_real(), NS_PER_MS / 4);
+}
+
+static void heads_load(struct meta *m)
+{
+	struct fake_control *k = m->control;
+	while (m->am->n_heads)
+		isthmus__head_instance__free_unpacked(m->am->heads[--m->am->n_heads], NULL);
+	for (unsigned i = 0; i < k->nheads; i++) {
+		Isthmus__HeadInstance *h = malloc(sizeof(*h));
+		isthmus__head_instance__init(h);
+		h->head = strdup(k->heads[i].head);
+		h->instance = k->heads[i].instance;
+		h->epoch = k->heads[i].epoch;
+		ck_assert_int_eq(pb_append(&m->am->heads, &m->am->n_heads, h), 0);
+	}
+	m->am->n_pools = k->pools != 0;
+	m->am->seq = k->seq;
+}
+
+static void heads_store(struct meta *m)
+{
+	struct fake_control *k = m->control;
+	ck_assert_uint_le(m->am->n_heads, HEADS_MAX);
+	k->nheads = (unsigned)m->am->n_heads;
+	for (unsigned i = 0; i < k->nheads; i++) {
+		const Isthmus__HeadInstance *h = m->am->heads[i];
+		snprintf(k->heads[i].head, sizeof(k->heads[i].head), "%s", h->head);
+		k->heads[i].instance = h->instance;
+		k->heads[i].epoch = h->epoch;
+	}
+}
+
+/* What another wrote is made ours. Under the lock. */
+static void meta_follow(struct meta *m)
+{
+	if (m->control->seen[m->side] == m->control->seq)
+		return;
+	heads_load(m);
+	if (m->watch.fn)
+		m->watch.fn(m->watch.arg, m->am);
+	m->control->seen[m->side] = m->am->seq;
+}
+
 int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg, char *why),
 		void *arg, char *why)
 {
-	task_yield();
+	struct fake_control *k = m->control;
+	meta_lock(k);
+	meta_follow(m);
 	int rc = change(m->am, arg, why);
-	if (rc)
+	if (rc) {
+		k->meta_lock = 0;
 		return rc;
-	m->am->seq++;
-	if (m->watch.fn)
-		m->watch.fn(m->watch.arg, m->am);
+	}
+	heads_store(m);
+	uint64_t seq = ++k->seq;
+	meta_follow(m);
+	k->meta_lock = 0;
+	/* Done when the partner has taken it. */
+	while (k->lives[!m->side] && k->seen[!m->side] < seq)
+		env_sleep_ns(env_real(), NS_PER_MS / 4);
 	return 0;
 }
 
@@ -236,6 +363,220 @@ uint64_t fake_meta_touch(void)
 	return the_core->meta.am->seq;
 }
 
+/* ---- ownership ---- */
+
+enum core_place core_volume_place(const struct volume *v)
+{
+	return (enum core_place)v->place;
+}
+
+uint64_t core_volume_owner_epoch(const struct volume *v)
+{
+	return v->owner_epoch;
+}
+
+int core_volume_settle(struct volume *v, uint64_t timeout_ns)
+{
+	while (v->place == CORE_MOVING)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	return 0;
+}
+
+uint64_t core_volume_memory_id(struct core *c, const struct volume *v)
+{
+	return c->meta.control->memory[v->id - 1];
+}
+
+int core_own_watch(struct core *c, void (*fn)(void *arg, struct volume *v), void *arg,
+		   struct core_own_watch **ret)
+{
+	c->own_watch = (struct core_own_watch){.fn = fn, .arg = arg};
+	*ret = &c->own_watch;
+	return 0;
+}
+
+void core_own_unwatch(struct core *c, struct core_own_watch *w)
+{
+	w->fn = NULL;
+}
+
+static void own_tell(struct core *c, struct volume *v)
+{
+	if (c->own_watch.fn)
+		c->own_watch.fn(c->own_watch.arg, v);
+}
+
+static int enter(struct volume *v)
+{
+	v->uses++;
+	if (v->place == CORE_HERE)
+		return 0;
+	v->uses--;
+	return -ERR_NOT_OWNER;
+}
+
+static int leave(struct volume *v, int rc)
+{
+	v->uses--;
+	return rc;
+}
+
+int volume_use(struct volume *v)
+{
+	return enter(v);
+}
+
+void volume_unuse(struct volume *v)
+{
+	leave(v, 0);
+}
+
+/* As an owner gives a pool away: what runs is waited for, pages go to disk and out of the index. */
+static void own_give(struct fake_server *s, struct volume *v, bool back_out)
+{
+	struct core *c = &s->core;
+	_Atomic uint64_t *word = &s->w->control->owner[v->id - 1];
+	ck_assert_int_eq(v->place, CORE_HERE);
+	v->place = CORE_MOVING;
+	own_tell(c, v);
+	while (v->uses)
+		env_sleep_ns(env_real(), NS_PER_MS / 4);
+	if (back_out) {
+		v->place = CORE_HERE;
+		own_tell(c, v);
+		return;
+	}
+	ck_assert_int_eq(cache_vol_detach(v->cv, false), 0);
+	v->cv = NULL;
+	*word = WORD(WORD_EPOCH(*word) + 1, !s->side);
+	v->place = CORE_PARTNER;
+	own_tell(c, v);
+}
+
+static void own_take(struct fake_server *s, struct volume *v)
+{
+	uint64_t word = s->w->control->owner[v->id - 1];
+	ck_assert_int_eq(cache_vol_attach(s->core.cache, v->id, &v->dev.b, &v->cv), 0);
+	v->owner_epoch = WORD_EPOCH(word);
+	v->place = CORE_HERE;
+	own_tell(&s->core, v);
+}
+
+/* What the dead one had not written to the disks is brought there, as from the mirror area. */
+static void rescue(struct fake_server *s, struct cache_super *dead)
+{
+	const struct cbe *cbes = (const struct cbe *)((uint8_t *)dead + dead->cbe_off);
+	uint64_t newest[FAKE_VOLUMES][FAKE_VOL_SIZE / 4096] = {0};
+	for (uint32_t i = 0; i < dead->npages; i++) {
+		const struct cbe *e = &cbes[i];
+		uint8_t *data = (uint8_t *)dead + dead->page_off + i * 4096ull;
+		if (e->state != CBE_DIRTY || e->volume == 0 || e->volume > FAKE_VOLUMES)
+			continue;
+		if (newest[e->volume - 1][e->page] > e->generation)
+			continue;
+		newest[e->volume - 1][e->page] = e->generation;
+		uint8_t *disk = fake_disk(s->w, e->volume) + e->page * 4096;
+		for (unsigned k = 0; k < 8; k++)
+			if (e->dirty & 1u << k)
+				memcpy(disk + k * 512, data + k * 512, 512);
+	}
+}
+
+static void own_take_over(struct fake_server *s, bool lose)
+{
+	struct fake_control *k = s->w->control;
+	int fd = open(s->w->cache_path[!s->side], O_RDWR);
+	ck_assert_int_ge(fd, 0);
+	struct cache_super *dead =
+	    mmap(NULL, CACHE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(dead, MAP_FAILED);
+	close(fd);
+	cache_super_retire(dead);
+	if (!lose)
+		rescue(s, dead);
+	/* Its pages are nobody's from here on: it starts anew. */
+	memset(dead->magic, 0, sizeof(dead->magic));
+	memset((uint8_t *)dead + dead->cbe_off, 0, dead->npages * sizeof(struct cbe));
+	munmap(dead, CACHE_BYTES);
+	for (unsigned i = 0; i < FAKE_VOLUMES; i++) {
+		if (WORD_SIDE(k->owner[i]) == s->side)
+			continue;
+		if (lose)
+			k->memory[i] += 10000;
+		k->owner[i] = WORD(WORD_EPOCH(k->owner[i]) + 1, s->side);
+		own_take(s, &s->core.volumes[i]);
+	}
+}
+
+static void own_obey(struct fake_server *s, int order)
+{
+	struct fake_control *k = s->w->control;
+	struct volume *v = &s->core.volumes[(k->order_volume ? k->order_volume : 1) - 1];
+	if (order == ORDER_MOVE || order == ORDER_BACK_OUT)
+		own_give(s, v, order == ORDER_BACK_OUT);
+	else
+		own_take_over(s, order == ORDER_TAKE_OVER_LOSE);
+	k->order[s->side] = ORDER_NONE;
+}
+
+/* What comes from outside: orders, the partner's changes. */
+static void poll_main(void *arg)
+{
+	struct fake_server *s = arg;
+	struct fake_control *k = s->w->control;
+	while (!s->closing) {
+		env_sleep_ns(env_real(), NS_PER_MS / 2);
+		if (k->order[s->side])
+			own_obey(s, k->order[s->side]);
+		for (unsigned i = 0; i < FAKE_VOLUMES; i++)
+			if (WORD_SIDE(k->owner[i]) == s->side &&
+			    s->core.volumes[i].place == CORE_PARTNER)
+				own_take(s, &s->core.volumes[i]);
+		if (k->seen[s->side] == k->seq)
+			continue;
+		/* A change that waits for us has let go of the lock. */
+		meta_lock(k);
+		meta_follow(&s->core.meta);
+		k->meta_lock = 0;
+	}
+	s->polling = false;
+}
+
+static void nap(void)
+{
+	if (task_self())
+		env_sleep_ns(env_real(), NS_PER_MS / 2);
+	else
+		usleep(500);
+}
+
+unsigned fake_owner(struct fake_world *w, uint32_t volume)
+{
+	return WORD_SIDE(w->control->owner[volume - 1]);
+}
+
+static void order(struct fake_world *w, unsigned side, int what)
+{
+	w->control->order[side] = what;
+	while (w->control->order[side])
+		nap();
+}
+
+void fake_move(struct fake_world *w, uint32_t volume, unsigned to, bool back_out)
+{
+	w->control->order_volume = volume;
+	order(w, !to, back_out ? ORDER_BACK_OUT : ORDER_MOVE);
+}
+
+void fake_takeover(struct fake_world *w, unsigned dead, bool lose)
+{
+	w->control->lives[dead] = 0;
+	w->control->meta_lock = 0;
+	order(w, !dead, lose ? ORDER_TAKE_OVER_LOSE : ORDER_TAKE_OVER);
+}
+
+/* ---- volumes ---- */
+
 uint32_t volume_id(const struct volume *v)
 {
 	return v->id;
@@ -258,47 +599,66 @@ uint64_t volume_size(const struct volume *v)
 
 int volume_read_try(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
-	return cache_read_try(v->cv, off, len, r);
+	int rc = enter(v);
+	if (rc == 0)
+		rc = cache_read_try(v->cv, off, len, r) ? leave(v, -EAGAIN) : 0;
+	return rc;
 }
 
 int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
-	return cache_read(v->cv, off, len, r);
+	int rc = enter(v);
+	if (rc)
+		return rc;
+	rc = cache_read(v->cv, off, len, r);
+	return rc ? leave(v, rc) : 0;
 }
 
 void volume_read_done(struct volume *v, struct cache_read *r)
 {
 	cache_read_done(v->cv, r);
+	leave(v, 0);
 }
 
 int volume_write_try_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
 {
-	return cache_write_try_begin(v->cv, off, len, w);
+	int rc = enter(v);
+	if (rc)
+		return rc;
+	rc = cache_write_try_begin(v->cv, off, len, w);
+	return rc ? leave(v, rc) : 0;
 }
 
 int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
 {
-	return cache_write_begin(v->cv, off, len, w);
+	int rc = enter(v);
+	if (rc)
+		return rc;
+	rc = cache_write_begin(v->cv, off, len, w);
+	return rc ? leave(v, rc) : 0;
 }
 
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
-	return cache_write_commit(v->cv, w, fua);
+	return leave(v, cache_write_commit(v->cv, w, fua));
 }
 
 void volume_write_abort(struct volume *v, struct cache_write *w)
 {
 	cache_write_abort(v->cv, w);
+	leave(v, 0);
 }
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)
 {
-	return cache_flush(v->cv, off, len);
+	int rc = enter(v);
+	return rc ? rc : leave(v, cache_flush(v->cv, off, len));
 }
 
 int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 {
-	return cache_discard(v->cv, off, len);
+	int rc = enter(v);
+	return rc ? rc : leave(v, cache_discard(v->cv, off, len));
 }
 
 void volume_hint(struct volume *v, uint64_t off, enum cache_hint step)
@@ -307,7 +667,10 @@ void volume_hint(struct volume *v, uint64_t off, enum cache_hint step)
 
 void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 {
+	if (enter(v))
+		return;
 	cache_prefetch(v->cv, off, len);
+	leave(v, 0);
 }
 
 int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy)
@@ -367,7 +730,10 @@ static Isthmus__ArrayMeta *meta_make(void)
 {
 	Isthmus__ArrayMeta *am = malloc(sizeof(*am));
 	isthmus__array_meta__init(am);
-	am->seq = 100;
+	Isthmus__Pool *pool = malloc(sizeof(*pool));
+	isthmus__pool__init(pool);
+	am->pools = malloc(sizeof(*am->pools));
+	am->pools[0] = pool; /* counted when the world has one */
 	am->filesystems = malloc(2 * sizeof(*am->filesystems));
 	am->groups = malloc(2 * sizeof(*am->groups));
 	put_fs(am, "fs1", 1, "h1");
@@ -384,7 +750,9 @@ static void server_open(void *arg)
 {
 	struct fake_server *s = arg;
 	struct core *c = &s->core;
-	int fd = open(s->w->cache_path, O_RDWR);
+	struct fake_control *k = s->w->control;
+	static const char *const names[FAKE_SIDES] = {"a", "b"};
+	int fd = open(s->w->cache_path[s->side], O_RDWR);
 	ck_assert_int_ge(fd, 0);
 	c->segment = mmap(NULL, CACHE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ck_assert_ptr_ne(c->segment, MAP_FAILED);
@@ -394,7 +762,7 @@ static void server_open(void *arg)
 				.segment_size = CACHE_BYTES,
 				.page_size = 4096,
 				.array_uuid = {1},
-				.controller = "a"};
+				.controller = names[s->side]};
 	ck_assert_int_eq(cache_open(&c->cache, &co, NULL), 0);
 	for (uint32_t i = 0; i < FAKE_VOLUMES; i++) {
 		struct volume *v = &c->volumes[i];
@@ -406,14 +774,26 @@ static void server_open(void *arg)
 		v->dev.b.mem_align = 1;
 		v->dev.bytes = fake_disk(s->w, v->id);
 		v->dev.stuck = s->w->stuck;
+		v->owner_epoch = WORD_EPOCH(k->owner[i]);
+		v->place = CORE_PARTNER;
+		if (WORD_SIDE(k->owner[i]) != s->side)
+			continue;
 		ck_assert_int_eq(cache_vol_attach(c->cache, v->id, &v->dev.b, &v->cv), 0);
+		v->place = CORE_HERE;
 	}
 	c->meta.am = meta_make();
+	c->meta.control = k;
+	c->meta.side = s->side;
+	k->seen[s->side] = 0;
+	meta_lock(k);
+	meta_follow(&c->meta);
+	k->meta_lock = 0;
+	k->lives[s->side] = 1;
 	the_core = c;
 	struct reactor *rs[2] = {s->other, s->home};
-	fd = open(s->w->cache_path, O_RDONLY);
+	fd = open(s->w->cache_path[s->side], O_RDONLY);
 	struct channel_server_opts o = {.core = c,
-					.socket_path = s->w->socket,
+					.socket_path = s->w->socket[s->side],
 					.memory_dir = s->w->dir,
 					.cache_fd = fd,
 					.cache_size = CACHE_BYTES,
@@ -422,6 +802,8 @@ static void server_open(void *arg)
 	ck_assert_int_eq(channel_server_start(&s->cs, &o), 0);
 	close(fd);
 	ck_assert_int_eq(cache_start(c->cache), 0);
+	s->polling = true;
+	ck_assert_int_eq(task_start(poll_main, s), 0);
 	s->ready = true;
 	if (s->ready_fd >= 0)
 		ck_assert_int_eq(write(s->ready_fd, "r", 1), 1);
@@ -432,22 +814,30 @@ static void server_close(void *arg)
 	struct fake_server *s = arg;
 	struct core *c = &s->core;
 	channel_server_stop(s->cs);
+	s->closing = true;
+	while (s->polling)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	s->w->control->lives[s->side] = 0;
 	for (uint32_t i = 0; i < FAKE_VOLUMES; i++) {
 		ck_assert_int_eq(c->volumes[i].refs, 0);
-		ck_assert_int_eq(cache_vol_detach(c->volumes[i].cv, false), 0);
+		if (c->volumes[i].cv)
+			ck_assert_int_eq(cache_vol_detach(c->volumes[i].cv, false), 0);
 	}
 	ck_assert_int_eq(cache_close(c->cache, false), 0);
 	munmap(c->segment, CACHE_BYTES);
+	c->meta.am->n_pools = 1;
 	isthmus__array_meta__free_unpacked(c->meta.am, NULL);
 	reactor_stop(s->home);
 	reactor_stop(s->other);
 }
 
-static struct fake_server *server_new(struct fake_world *w)
+static struct fake_server *server_new(struct fake_world *w, unsigned side)
 {
 	struct fake_server *s = calloc(1, sizeof(*s));
 	struct reactor_opts o = {.name = "home", .cpu = -1};
 	s->w = w;
+	s->side = side;
+	w->sockets[side] = w->socket[side];
 	s->ready_fd = -1;
 	ck_assert_int_eq(reactor_new(&s->home, &o), 0);
 	o.name = "data";
@@ -455,9 +845,9 @@ static struct fake_server *server_new(struct fake_world *w)
 	return s;
 }
 
-struct fake_server *fake_server_start(struct fake_world *w)
+struct fake_server *fake_server_start(struct fake_world *w, unsigned side)
 {
-	struct fake_server *s = server_new(w);
+	struct fake_server *s = server_new(w, side);
 	ck_assert_int_eq(reactor_start_thread(s->home), 0);
 	ck_assert_int_eq(reactor_start_thread(s->other), 0);
 	task_start_on(reactor_sched(s->home), server_open, s);
@@ -503,17 +893,18 @@ void fake_server_call(struct fake_server *s, void (*fn)(struct channel_server *,
 	}
 }
 
-pid_t fake_server_fork(struct fake_world *w)
+pid_t fake_server_fork(struct fake_world *w, unsigned side)
 {
 	int fds[2];
 	char c;
 	ck_assert_int_eq(pipe(fds), 0);
+	w->sockets[side] = w->socket[side];
 	pid_t pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		/* Nothing of the parent's reactor is ours. */
 		sched_set_current(NULL);
-		struct fake_server *s = server_new(w);
+		struct fake_server *s = server_new(w, side);
 		s->ready_fd = fds[1];
 		reactor_start_thread(s->home);
 		reactor_start_thread(s->other);

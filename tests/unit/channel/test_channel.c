@@ -239,7 +239,7 @@ static void refusals(void *arg)
 	bdev_close(piv);
 	bdev_close(b);
 	channel_close(c);
-	struct channel_opts bad = {.path = world.socket, .head = "../x", .group = "g1"};
+	struct channel_opts bad = {.paths = {world.socket[0]}, .head = "../x", .group = "g1"};
 	ck_assert_int_eq(channel_open(&c, &bad), -EINVAL);
 	reactor_stop(client);
 }

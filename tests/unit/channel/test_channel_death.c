@@ -81,22 +81,22 @@ static bool exists(const char *name)
 
 START_TEST(a_killed_head_leaves_nothing_behind)
 {
-	pid_t controller = fake_server_fork(&world);
+	pid_t controller = fake_server_fork(&world, 0);
 	for (int round = 0; round < 3; round++) {
 		pid_t pid = fork();
 		if (pid == 0) {
 			run_client(doomed_head);
 			_exit(0);
 		}
-		for (int i = 0; i < 500 && !exists("channel-h1.seg"); i++)
+		for (int i = 0; i < 500 && !exists("channel-a:h1.seg"); i++)
 			usleep(10000);
 		usleep(50000 + (unsigned)round * 30000);
-		ck_assert(exists("channel-h1.seg"));
+		ck_assert(exists("channel-a:h1.seg"));
 		ck_assert_int_eq(kill(pid, SIGKILL), 0);
 		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-		for (int i = 0; i < 500 && exists("channel-h1.seg"); i++)
+		for (int i = 0; i < 500 && exists("channel-a:h1.seg"); i++)
 			usleep(10000);
-		ck_assert(!exists("channel-h1.seg"));
+		ck_assert(!exists("channel-a:h1.seg"));
 		run_client(survivor);
 	}
 	fake_server_kill(controller);
@@ -144,7 +144,7 @@ static void restarts(void *arg)
 	for (int i = 0; i < deaths; i++) {
 		env_sleep_ns(env_real(), (30 + (uint64_t)i * 17) * NS_PER_MS);
 		fake_server_kill(controller_pid);
-		controller_pid = fake_server_fork(&world);
+		controller_pid = fake_server_fork(&world, 0);
 		do {
 			env_sleep_ns(env_real(), NS_PER_MS);
 			channel_stats(c, &st);
@@ -173,7 +173,7 @@ START_TEST(a_killed_controller_is_waited_for)
 	deaths = 5;
 	killing_over = false;
 	acknowledged = 0;
-	controller_pid = fake_server_fork(&world);
+	controller_pid = fake_server_fork(&world, 0);
 	run_client(restarts);
 	fake_server_kill(controller_pid);
 }
@@ -181,7 +181,7 @@ END_TEST
 static void wait_for_nobody(void *arg)
 {
 	struct channel *c = NULL;
-	struct channel_opts o = {.path = "/tmp/nobody/listens", .head = "h1", .group = "g1"};
+	struct channel_opts o = {.paths = {"/tmp/nobody/listens"}, .head = "h1", .group = "g1"};
 	ck_assert_int_eq(channel_open((struct channel **)arg, &o), -ERR_SHUTDOWN);
 	(void)c;
 	users_left--;

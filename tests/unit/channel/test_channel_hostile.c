@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "blockcore/channel/channel_layout.h"
 #include "blockcore/channel/channel_sock.h"
+#include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/reactor.h"
@@ -20,18 +21,32 @@
 struct raw {
 	struct channel_sock *sock;
 	int fds[CHANNEL_FDS_MAX];
+	int staging;
 	uint8_t *base;
 	struct channel_geometry geo;
 	uint64_t epoch;
 };
 
-static int raw_connect(struct raw *r, uint64_t instance)
+static int staging_make(off_t size, unsigned flags, int seals)
+{
+	int fd = memfd_create("hostile", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+	if (fd < 0)
+		return -1;
+	ck_assert_int_eq(ftruncate(fd, size), 0);
+	if (seals)
+		ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+static int raw_connect_with(struct raw *r, uint64_t instance, uint64_t epoch, int staging)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	Isthmus__ChannelMsg m = ISTHMUS__CHANNEL_MSG__INIT, *answer;
 	Isthmus__ChannelHello hello = ISTHMUS__CHANNEL_HELLO__INIT;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	strcpy(sa.sun_path, world.socket);
+	strcpy(sa.sun_path, world.socket[0]);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	ck_assert_int_eq(channel_sock_new(&r->sock, client, fd), 0);
 	m.body_case = ISTHMUS__CHANNEL_MSG__BODY_HELLO;
@@ -39,7 +54,9 @@ static int raw_connect(struct raw *r, uint64_t instance)
 	hello.head = "h1";
 	hello.group = "g1";
 	hello.instance = instance;
-	ck_assert_int_eq(channel_sock_send(r->sock, &m, NULL, 0), 0);
+	hello.epoch = epoch;
+	hello.started_ms = rnd(2) ? 0 : UINT64_MAX;
+	ck_assert_int_eq(channel_sock_send(r->sock, &m, &staging, staging >= 0), 0);
 	int rc = channel_sock_recv(r->sock, 0, &answer, r->fds);
 	if (rc || answer->body_case != ISTHMUS__CHANNEL_MSG__BODY_WELCOME) {
 		if (rc == 0)
@@ -57,8 +74,19 @@ static int raw_connect(struct raw *r, uint64_t instance)
 	return 0;
 }
 
+static int raw_connect(struct raw *r, uint64_t instance)
+{
+	int fd = staging_make(CHANNEL_STAGING, 0, SEALS);
+	int rc = raw_connect_with(r, instance, 0, fd);
+	r->staging = fd;
+	if (rc)
+		close(fd);
+	return rc;
+}
+
 static void raw_close(struct raw *r)
 {
+	close(r->staging);
 	munmap(r->base, r->geo.size);
 	for (int i = 0; i < CHANNEL_FDS_MAX; i++)
 		close(r->fds[i]);
@@ -99,6 +127,8 @@ static void hostile_entries(struct raw *r)
 			sq[i].staging = rnd(CHANNEL_STAGING + 1000);
 		if (!rnd(16))
 			sq[i].staging = UINT32_MAX - rnd(2000);
+		if (rnd(4))
+			sq[i].owner_epoch = 1;
 	}
 }
 
@@ -186,6 +216,7 @@ static void fill_ring(struct raw *r)
 					     .off = i * 8 * KIB,
 					     .len = 8 * KIB,
 					     .staging = i * 8 * KIB,
+					     .owner_epoch = 1,
 					     .tag = i};
 	atomic_store(&h->sq_tail, CHANNEL_ENTRIES / 2);
 }
@@ -250,6 +281,9 @@ static void punch(void *arg)
 				   (off_t)channel_geometry(0).hazard_off,
 				   (off_t)(r.geo.size - channel_geometry(0).hazard_off)),
 			 0);
+	ck_assert_int_eq(
+	    fallocate(r.staging, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, CHANNEL_STAGING),
+	    0);
 	ck_assert_int_eq(write(r.fds[2], &one, sizeof(one)), sizeof(one));
 	struct channel_head *h = (struct channel_head *)r.base;
 	while (atomic_load(&h->cq_tail) != CHANNEL_ENTRIES / 2)
@@ -261,6 +295,64 @@ static void punch(void *arg)
 START_TEST(a_segment_with_holes_harms_nobody)
 {
 	run_both(punch);
+}
+END_TEST
+
+/* Memory that could be taken away under the controller's hands is not mapped by it. */
+static void staging_refused(void *arg)
+{
+	struct raw r = {0};
+	int pipes[2], fds[] = {-1, staging_make(CHANNEL_STAGING, 0, 0),
+			       staging_make(CHANNEL_STAGING, 0, F_SEAL_SHRINK),
+			       staging_make(CHANNEL_STAGING, 0, F_SEAL_GROW),
+			       staging_make(CHANNEL_STAGING, 0, SEALS | F_SEAL_WRITE),
+			       staging_make(CHANNEL_STAGING - 4096, 0, SEALS),
+			       staging_make(CHANNEL_STAGING + 4096, 0, SEALS),
+			       staging_make(0, 0, SEALS), open("/dev/null", O_RDWR | O_CLOEXEC),
+			       open(world.cache_path[0], O_RDWR | O_CLOEXEC),
+			       /* of huge pages, which may run out */
+			       staging_make(ROUND_UP(CHANNEL_STAGING, 2 * MIB), MFD_HUGETLB, 0)};
+	ck_assert_int_eq(pipe(pipes), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+		ck_assert_int_eq(raw_connect_with(&r, 50 + i, 0, fds[i]), -1);
+	ck_assert_int_eq(raw_connect_with(&r, 49, 0, pipes[0]), -1);
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	close(pipes[0]);
+	close(pipes[1]);
+	survivor(arg);
+}
+
+START_TEST(staging_memory_that_may_shrink_is_refused)
+{
+	run_both(staging_refused);
+}
+END_TEST
+
+/* An epoch from far ahead would leave none for those that come after. */
+static void epochs_claimed(void *arg)
+{
+	struct raw r = {0};
+	int fd = staging_make(CHANNEL_STAGING, 0, SEALS);
+	ck_assert_int_eq(raw_connect_with(&r, 1, UINT64_MAX, fd), -1);
+	ck_assert_int_eq(raw_connect_with(&r, 1, UINT64_MAX - 1, fd), -1);
+	ck_assert_int_eq(raw_connect(&r, 2), 0);
+	uint64_t epoch = r.epoch;
+	raw_close(&r);
+	/* One that claims to have been there before, under an older epoch or the very same. */
+	ck_assert_int_eq(raw_connect_with(&r, 3, epoch - 1, fd), -1);
+	ck_assert_int_eq(raw_connect_with(&r, 3, epoch, fd), -1);
+	ck_assert_int_eq(raw_connect(&r, 2), 0);
+	ck_assert_uint_eq(r.epoch, epoch);
+	raw_close(&r);
+	close(fd);
+	survivor(arg);
+}
+
+START_TEST(an_epoch_is_not_what_a_head_says)
+{
+	run_both(epochs_claimed);
 }
 END_TEST
 
@@ -311,6 +403,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_segment_that_shrinks_harms_only_its_head);
 	tcase_add_test(tc, a_segment_with_holes_harms_nobody);
 	tcase_add_test(tc, instances_are_bounded);
+	tcase_add_test(tc, staging_memory_that_may_shrink_is_refused);
+	tcase_add_test(tc, an_epoch_is_not_what_a_head_says);
 	tcase_add_test(tc, the_cache_cannot_be_written_through_its_descriptor);
 	tcase_add_loop_test(tc, a_hostile_head_harms_only_itself, 0, 4);
 }
