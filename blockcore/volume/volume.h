@@ -21,8 +21,8 @@ uint64_t volume_size(const struct volume *v);
 bool volume_battery(const struct volume *v);
 uint64_t volume_epoch(const struct volume *v);
 
-/* From here on until volume_unuse() the volume is neither removed nor given to another controller, as
- * during a call, a read until it is done and a write until it is committed. */
+/* From here on until volume_unuse() the volume is neither removed nor given to another controller,
+ * as during a call, a read until it is done and a write until it is committed. */
 int volume_use(struct volume *v);
 void volume_unuse(struct volume *v);
 

@@ -640,7 +640,8 @@ int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cach
 
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
-	return leave(v, cache_write_commit(v->cv, w, fua));
+	int rc = cache_write_commit(v->cv, w, fua);
+	return rc == -EAGAIN ? rc : leave(v, rc);
 }
 
 void volume_write_abort(struct volume *v, struct cache_write *w)
