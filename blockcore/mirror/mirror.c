@@ -334,8 +334,9 @@ static void forget(struct cache *c)
 		struct cache_shard *s =
 		    cache_place_of(c, CBE_GET(e, volume), CBE_GET(e, page)).shard;
 		pthread_mutex_lock(&s->lock);
-		/* One that has moved to another shard since was published since. */
-		if (cache_place_of(c, CBE_GET(e, volume), CBE_GET(e, page)).shard == s &&
+		/* One that is in another shard by now was published under this epoch. */
+		if (CBE_GET(e, state) == CBE_DIRTY &&
+		    cache_place_of(c, CBE_GET(e, volume), CBE_GET(e, page)).shard == s &&
 		    (c->page[pg].flags & PG_INDEXED))
 			e->mirror = CACHE_NO_PAGE;
 		pthread_mutex_unlock(&s->lock);

@@ -13,13 +13,19 @@
  *   battery   memory battery: the disk loses what it had not flushed, the segment lives on:
  *             what was acknowledged is there
  *
- * CACHE_MODEL_SEED=n runs one seed, CACHE_MODEL_SEEDS=n so many.
+ * In mirrored histories there is a partner that goes and comes back. After a kill while all that is
+ * dirty has copies the own segment may be lost: the partner takes over with what is in its mirror
+ * area.
+ *
+ * CACHE_MODEL_SEED=n runs one seed, CACHE_MODEL_SEEDS=n so many; CACHE_MODEL_MIRRORED=1: that one
+ * is a mirrored history.
  */
 #include <stdio.h>
 #include "config.h"
 #include "runtime/check.h"
 #include "runtime/fault.h"
 #include "runtime/log.h"
+#include "blockcore/mirror/mirror.h"
 #include "tests/unit/cache/cache_rig.h"
 
 #define SECTORS	  1024 /* of the volume: 128 pages */
@@ -40,6 +46,7 @@ struct history {
 
 struct op {
 	bool committing; /* its sectors may be found old or new after a kill */
+	bool atomic;	 /* all of them old, or all new */
 	unsigned first, n;
 };
 
@@ -59,6 +66,13 @@ static struct {
 	unsigned writers[SECTORS];
 	uint64_t fault_at, faults_seen;
 	uint64_t reads, writes, errors;
+	/* mirrored histories */
+	bool mirrored, all_copied, copied_at_crash;
+	bool when_copied; /* no crash while pages lack copies */
+	struct rig partner;
+	void *partner_snapshot;
+	uint32_t pages, partner_pages;
+	uint64_t takeovers, atomics;
 } M;
 
 static uint64_t rnd(uint64_t n)
@@ -175,6 +189,23 @@ static void stable_upto(unsigned s, unsigned index)
 	M.sector[s].stable = MAX(M.sector[s].stable, index);
 }
 
+/* All at once; nothing of it may be found without the rest. */
+static void commit_atomic(struct op *op, struct cache_write *w, unsigned first, unsigned n,
+			  uint32_t uid)
+{
+	M.step++;
+	for (unsigned s = first; s < first + n; s++)
+		push(s, uid);
+	*op = (struct op){true, true, first, n};
+	int rc = cache_write_commit_if(M.rig.vol, w, NULL, NULL);
+	ck_assert_int_eq(rc, 0);
+	if (M.crashed)
+		return;
+	op->committing = false;
+	M.writes++;
+	M.atomics++;
+}
+
 static void commit(struct op *op, struct cache_write *w, unsigned first, unsigned n, uint32_t uid)
 {
 	unsigned index[SECTORS];
@@ -184,7 +215,7 @@ static void commit(struct op *op, struct cache_write *w, unsigned first, unsigne
 		push(s, uid);
 		index[s] = M.sector[s].n - 1;
 	}
-	*op = (struct op){true, first, n};
+	*op = (struct op){true, false, first, n};
 	int rc = cache_write_commit(M.rig.vol, w, fua);
 	if (M.crashed)
 		return;
@@ -212,10 +243,14 @@ static void do_write(struct op *op)
 			for (size_t k = 0; k < w.iov[i].iov_len; k += 512)
 				paint((uint8_t *)w.iov[i].iov_base + k, s++, uid);
 		ck_assert_uint_eq(s, first + n);
-		if (rnd(4) == 0)
+		if (rnd(4) == 0) {
+			cache_write_received(M.rig.vol, &w, (uint32_t)rnd(n * 512 + 1));
 			env_sleep_ns(sim_env(M.rig.sim), rnd(NS_PER_MS));
+		}
 		if (M.crashed || rnd(20) == 0)
 			cache_write_abort(M.rig.vol, &w);
+		else if (rnd(8) == 0)
+			commit_atomic(op, &w, first, n, uid);
 		else
 			commit(op, &w, first, n, uid);
 	}
@@ -251,7 +286,7 @@ static void do_discard(struct op *op)
 		push(s, 0);
 		M.sector[s].v[M.sector[s].n - 2].to = UINT64_MAX; /* until it returns */
 	}
-	*op = (struct op){true, first, n};
+	*op = (struct op){true, false, first, n};
 	/* Refused while the disk takes no data; done by halves it is not in the oracle's words. */
 	while (cache_discard(M.rig.vol, first * 512ull, n * 512ull) && !M.crashed) {
 		cache_flush(M.rig.vol, 0, 0);
@@ -289,19 +324,30 @@ static void worker(void *arg)
 	M.alive--;
 }
 
+static void *snapshot(const struct rig *r)
+{
+	void *p = malloc(r->segment_size);
+	memcpy(p, r->segment, r->segment_size);
+	return p;
+}
+
 static void crash(void)
 {
 	if (M.crashed || M.ending == CALM)
 		return;
 	M.crashed = true;
-	M.snapshot = malloc(M.rig.segment_size);
-	memcpy(M.snapshot, M.rig.segment, M.rig.segment_size);
+	M.snapshot = snapshot(&M.rig);
+	if (M.mirrored)
+		M.partner_snapshot = snapshot(&M.partner);
+	M.copied_at_crash = M.all_copied;
 	sim_power_off(M.rig.sim);
 }
 
 #ifdef WITH_FAULTS
 static void at_fault(const char *name, void *arg)
 {
+	if (M.when_copied && !M.all_copied)
+		return;
 	if (++M.faults_seen == M.fault_at)
 		crash();
 }
@@ -312,23 +358,97 @@ static void crash_timer(void *arg)
 	crash();
 }
 
+/* ---- the partner ---- */
+
+static struct cache_opts model_opts(bool partner)
+{
+	struct cache_opts o = rig_opts(partner ? &M.partner : &M.rig);
+	if (!M.mirrored)
+		return o;
+	o.controller = partner ? "b" : "a";
+	o.partner_pages = partner ? M.pages : M.partner_pages;
+	o.mirror_share = 35;
+	return o;
+}
+
+static void model_open(bool partner)
+{
+	struct rig *r = partner ? &M.partner : &M.rig;
+	struct cache_opts o = model_opts(partner);
+	ck_assert_int_eq(cache_open(&r->cache, &o, &r->adopted), 0);
+}
+
+static void partner_init(void)
+{
+	size_t size = M.rig.segment_size + rnd(60) * 4200;
+	M.partner = (struct rig){.sim = M.rig.sim, .bdev = M.rig.bdev, .segment_size = size};
+	M.partner.battery = M.rig.battery;
+	ck_assert_int_eq(posix_memalign(&M.partner.segment, 4096, size), 0);
+	memset(M.partner.segment, 0, size);
+	M.pages = cache_segment_pages(M.rig.segment_size, 4096);
+	M.partner_pages = cache_segment_pages(size, 4096);
+}
+
+/* What control memory is told. */
+static void copied(void *arg)
+{
+	M.all_copied = true;
+}
+
+static void not_copied(void *arg)
+{
+	M.all_copied = false;
+}
+
+/* Its process starts, on the segment it left or (after a power loss there) on an empty one. */
+static void partner_start(void)
+{
+	struct mirror_join j = {
+	    .segment = M.partner.segment, .segment_size = M.partner.segment_size, .on = copied};
+	if (rnd(2))
+		memset(M.partner.segment, 0, M.partner.segment_size);
+	model_open(true);
+	cache_close(M.partner.cache, true);
+	int rc = cache_mirror_join(M.rig.cache, &j);
+	ck_assert(rc == 0 || M.crashed);
+}
+
+static void partner_task(void *arg)
+{
+	while (M.alive > 1 && !M.crashed) {
+		env_sleep_ns(sim_env(M.rig.sim), rnd(4) ? rnd(20 * NS_PER_MS) : rnd(NS_PER_MS));
+		if (M.crashed)
+			break;
+		if (cache_mirror_state(M.rig.cache) == MIRROR_LONE)
+			partner_start();
+		else if (rnd(8) == 0)
+			cache_mirror_part(M.rig.cache, not_copied, NULL);
+	}
+	M.alive--;
+}
+
 static void scenario(void *arg)
 {
 	struct env *e = sim_env(M.rig.sim);
-	bool started = M.rig.battery || rnd(8);
+	bool started = M.rig.battery || M.mirrored || rnd(8);
 	if (started)
 		ck_assert_int_eq(cache_start(M.rig.cache), 0);
 	struct env_timer t = {.fn = crash_timer};
 	bool by_time = true;
 #ifdef WITH_FAULTS
 	by_time = rnd(3) == 0;
-	M.fault_at = by_time ? 0 : 1 + rnd(4000);
+	M.fault_at = by_time ? 0 : 1 + rnd(M.mirrored ? 1500 : 4000);
+	M.when_copied = M.mirrored && rnd(4);
 	fault_set_hook(at_fault, NULL);
 #endif
 	if (M.ending != CALM && by_time)
 		env_timer_start(e, &t, rnd(200 * NS_PER_MS));
 	for (unsigned i = 0; i < M.tasks; i++)
 		ck_assert_int_eq(task_start(worker, &M.op[i]), 0);
+	if (M.mirrored) {
+		M.alive++;
+		ck_assert_int_eq(task_start(partner_task, NULL), 0);
+	}
 	while (M.alive) {
 		env_sleep_ns(e, NS_PER_MS);
 		if (!started)
@@ -346,6 +466,26 @@ static void scenario(void *arg)
 	struct sim_disk_faults none = {.latency_max_ns = 1000};
 	sim_disk_set_faults(M.rig.disk, &none);
 	ck_assert_int_eq(cache_close(M.rig.cache, false), 0);
+}
+
+/* Of an atomic write under way all was found old, or all new. */
+static void verify_atomic(const uint32_t *found)
+{
+	for (unsigned i = 0; i < M.tasks; i++) {
+		const struct op *op = &M.op[i];
+		unsigned new = 0, seen = 0;
+		if (!op->committing || !op->atomic)
+			continue;
+		for (unsigned s = op->first; s < op->first + op->n; s++) {
+			struct history *h = &M.sector[s];
+			uint32_t mine = h->v[h->n - 1].uid;
+			seen++;
+			new += found[s] == mine;
+		}
+		if (new != 0 && new != seen)
+			ck_abort_msg("seed %llu: %u of %u sectors of an atomic write are there",
+				     (unsigned long long)M.seed, new, seen);
+	}
 }
 
 static bool in_flight(unsigned s)
@@ -377,6 +517,7 @@ static bool is_stable_or_newer(unsigned s, uint32_t uid)
 /* After the crash: every sector through a new cache. */
 static void verify(void *arg)
 {
+	static uint32_t found[SECTORS];
 	for (unsigned s = 0; s < SECTORS; s += 8) {
 		struct cache_read r;
 		ck_assert_int_eq(cache_read(M.rig.vol, s * 512ull, 4096, &r), 0);
@@ -385,17 +526,37 @@ static void verify(void *arg)
 			uint32_t uid = look((uint8_t *)r.iov[0].iov_base + k * 512, s + k);
 			bool ok = M.ending == POWER ? is_stable_or_newer(s + k, uid)
 						    : is_current(s + k, uid);
+			found[s + k] = uid;
 			if (!ok)
 				ck_abort_msg("seed %llu ending %d: sector %u is version %u; "
 					     "stable %u, last %u",
 					     (unsigned long long)M.seed, M.ending, s + k, uid,
 					     h->v[h->stable].uid, h->v[h->n - 1].uid);
-			/* What is found is what there is from now on. */
-			h->v[h->n - 1].uid = uid;
 		}
 		cache_read_done(M.rig.vol, &r);
 	}
+	if (M.ending != POWER)
+		verify_atomic(found);
+	/* What is found is what there is from now on. */
+	for (unsigned s = 0; s < SECTORS; s++)
+		M.sector[s].v[M.sector[s].n - 1].uid = found[s];
 	ck_assert_int_eq(cache_close(M.rig.cache, false), 0);
+}
+
+static bool want_any(void *arg, uint32_t volume)
+{
+	return true;
+}
+
+/* The partner goes on, with what is in its memory. */
+static void take_over(void)
+{
+	uint32_t n;
+	model_open(true);
+	ck_assert_int_eq(cache_mirror_adopt(M.partner.cache, want_any, NULL, &n), 0);
+	ck_assert_int_eq(cache_vol_attach(M.partner.cache, 1, M.rig.bdev, &M.rig.vol), 0);
+	M.rig.cache = M.partner.cache;
+	M.takeovers++;
 }
 
 static void reopen_and_verify(void)
@@ -410,7 +571,15 @@ static void reopen_and_verify(void)
 	else
 		memcpy(M.rig.segment, M.snapshot, M.rig.segment_size);
 	free(M.snapshot);
-	rig_open(&M.rig);
+	if (M.mirrored)
+		memcpy(M.partner.segment, M.partner_snapshot, M.partner.segment_size);
+	free(M.partner_snapshot);
+	if (M.mirrored && M.copied_at_crash && rnd(4)) {
+		take_over();
+	} else {
+		model_open(false);
+		ck_assert_int_eq(cache_vol_attach(M.rig.cache, 1, M.rig.bdev, &M.rig.vol), 0);
+	}
 	ck_assert_int_eq(sim_run(M.rig.sim, verify, NULL), 0);
 }
 
@@ -432,13 +601,16 @@ static void make_disk_uneven(unsigned ppm)
 	sim_disk_set_faults(M.rig.disk, &f);
 }
 
-static void run_seed(uint64_t seed)
+static void run_seed(uint64_t seed, bool mirrored)
 {
 	memset(&M, 0, sizeof(M));
 	M.seed = seed;
+	M.mirrored = mirrored;
 	M.ending = (enum ending)(seed % ENDINGS);
 	M.rig.battery = M.ending == BATTERY || (M.ending != POWER && seed % 17 == 0);
-	rig_init(&M.rig, seed, 66 + (unsigned)(seed * 7 % 150), SECTORS * 512);
+	rig_init(&M.rig, seed, (mirrored ? 140 : 66) + (unsigned)(seed * 7 % 150), SECTORS * 512);
+	if (mirrored)
+		partner_init();
 	M.tasks = M.alive = 1 + (unsigned)rnd(TASKS_MAX);
 	M.ops_each = 10 + (int)rnd(150);
 	for (unsigned s = 0; s < SECTORS; s++)
@@ -446,7 +618,8 @@ static void run_seed(uint64_t seed)
 	M.corner = 8u << rnd(5);
 	if (rnd(2))
 		make_disk_uneven(rnd(2) ? (unsigned)rnd(200000) : 0);
-	rig_open(&M.rig);
+	model_open(false);
+	ck_assert_int_eq(cache_vol_attach(M.rig.cache, 1, M.rig.bdev, &M.rig.vol), 0);
 	int rc = sim_run(M.rig.sim, scenario, NULL);
 	if (rc) {
 		struct cache_stats st;
@@ -462,6 +635,7 @@ static void run_seed(uint64_t seed)
 	verify_disk();
 	for (unsigned s = 0; s < SECTORS; s++)
 		free(M.sector[s].v);
+	free(M.partner.segment);
 	rig_free(&M.rig);
 }
 
@@ -471,24 +645,39 @@ static uint64_t number(const char *name, uint64_t other)
 	return v ? strtoull(v, NULL, 0) : other;
 }
 
-START_TEST(histories_are_explained)
+static void run_seeds(bool mirrored)
 {
 	uint64_t one = number("CACHE_MODEL_SEED", 0), n = number("CACHE_MODEL_SEEDS", 300);
-	uint64_t reads = 0, writes = 0, errors = 0;
+	uint64_t reads = 0, writes = 0, errors = 0, takeovers = 0, atomics = 0;
 	log_set_level(LOG_L_ERROR);
-	if (one)
-		run_seed(one);
+	if (one && mirrored == (number("CACHE_MODEL_MIRRORED", 0) != 0))
+		run_seed(one, mirrored);
 	for (uint64_t seed = 1; !one && seed <= n; seed++) {
-		run_seed(seed);
+		run_seed(seed, mirrored);
 		reads += M.reads;
 		writes += M.writes;
 		errors += M.errors;
+		takeovers += M.takeovers;
+		atomics += M.atomics;
 	}
 	if (!one) {
 		ck_assert_uint_gt(reads, n * 20);
 		ck_assert_uint_gt(writes, n * 20);
 		ck_assert_uint_gt(errors, 0);
+		ck_assert_uint_gt(atomics, n);
+		ck_assert(!mirrored || takeovers > n / 10);
 	}
+}
+
+START_TEST(histories_are_explained)
+{
+	run_seeds(false);
+}
+END_TEST
+
+START_TEST(mirrored_histories_are_explained)
+{
+	run_seeds(true);
 }
 END_TEST
 
@@ -498,6 +687,7 @@ int main(void)
 	TCase *t = tcase_create("seeds");
 	tcase_set_timeout(t, 600);
 	tcase_add_test(t, histories_are_explained);
+	tcase_add_test(t, mirrored_histories_are_explained);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);

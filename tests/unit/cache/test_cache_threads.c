@@ -4,6 +4,9 @@
  * outside (as a head is) walks the index without locks and holds pages by
  * hazard slots. Every 8 bytes of a page carry its number and version, so
  * a torn or recycled page shows. Meant for ThreadSanitizer as much as for what it asserts.
+ *
+ * Once more with a partner that joins and parts again and again, whose mirror area is of the size
+ * that makes writers wait for its pages.
  */
 #include <check.h>
 #include <errno.h>
@@ -14,6 +17,7 @@
 #include <time.h>
 #include "blockcore/cache/cache.h"
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/mirror/mirror.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -161,6 +165,56 @@ static void worker(void *arg)
 		atomic_store(&stage, 2);
 }
 
+/* ---- the partner ---- */
+
+static char *partner;
+static size_t partner_size;
+static _Atomic unsigned ons;
+
+static void on(void *arg)
+{
+	atomic_fetch_add(&ons, 1);
+}
+
+static void join(void)
+{
+	struct mirror_join j = {.segment = partner, .segment_size = partner_size, .on = on};
+	ck_assert_int_eq(cache_mirror_join(cache, &j), 0);
+}
+
+static void comes_and_goes(void *arg)
+{
+	for (int i = 0; atomic_load(&stage) < 2; i++) {
+		join();
+		unsigned was = atomic_load(&ons);
+		while (i % 4 && atomic_load(&ons) == was && atomic_load(&stage) < 2)
+			env_sleep_ns(env_real(), NS_PER_MS);
+		env_sleep_ns(env_real(), 5 * NS_PER_MS);
+		ck_assert_int_eq(cache_mirror_part(cache, NULL, NULL), 0);
+		if (i % 2)
+			env_sleep_ns(env_real(), NS_PER_MS);
+	}
+	join();
+	atomic_store(&stage, 3);
+}
+
+static void make_partner(void)
+{
+	struct cache *b;
+	partner_size = 300 * (4096 + 64) + 16384;
+	ck_assert_int_eq(posix_memalign((void **)&partner, 4096, partner_size), 0);
+	memset(partner, 0, partner_size);
+	struct cache_opts o = {.env = env_real(),
+			       .segment = partner,
+			       .segment_size = partner_size,
+			       .page_size = 4096,
+			       .controller = "b",
+			       .partner_pages = cache_segment_pages(segment_size, 4096),
+			       .mirror_share = 25};
+	ck_assert_int_eq(cache_open(&b, &o, NULL), 0);
+	ck_assert_int_eq(cache_close(b, true), 0);
+}
+
 static void starter(void *arg)
 {
 	ck_assert_int_eq(cache_start(cache), 0);
@@ -170,7 +224,7 @@ static void starter(void *arg)
 static void closer(void *arg)
 {
 	ck_assert_int_eq(cache_close(cache, false), 0);
-	atomic_store(&stage, 3);
+	atomic_store(&stage, 4);
 }
 
 static void wait_stage(int want)
@@ -234,8 +288,11 @@ static void *external_reader(void *arg)
 	return NULL;
 }
 
-static void world_up(void)
+static void world_up(bool mirrored)
 {
+	stage = 0;
+	next_uid = next_seed = 1;
+	external_stop = false;
 	disk.b = (struct bdev){.ops = &memdisk_ops, .size = PAGES * 4096, .block_size = 512};
 	disk.bytes = calloc(PAGES, 4096);
 	for (int i = 0; i < PAGES; i++)
@@ -247,7 +304,10 @@ static void world_up(void)
 			       .segment = segment,
 			       .segment_size = segment_size,
 			       .page_size = 4096,
-			       .controller = "a"};
+			       .controller = "a",
+			       .partner_pages = mirrored ? 100 : 0};
+	if (mirrored)
+		make_partner();
 	ck_assert_int_eq(cache_open(&cache, &o, NULL), 0);
 	ck_assert_int_eq(cache_vol_attach(cache, 1, &disk.b, &vol), 0);
 	for (int i = 0; i < REACTORS; i++) {
@@ -268,32 +328,71 @@ static void world_down(void)
 		look(disk.bytes + p * 4096, p);
 	free(disk.bytes);
 	free(segment);
+	free(partner);
+	partner = NULL;
 }
 
-START_TEST(reactors_and_heads_share_the_cache)
+/* All is on disk: no copy is left, and the table is full. */
+static void nothing_left(void)
+{
+	struct mirror_stats st;
+	struct cache_super *s = (struct cache_super *)partner;
+	struct cbe *cbe = (struct cbe *)(partner + s->cbe_off);
+	cache_mirror_stats(cache, &st);
+	ck_assert_uint_gt(st.table_pages, 50);
+	ck_assert_uint_eq(st.table_free, st.table_pages);
+	ck_assert_uint_gt(st.copies, 1000);
+	ck_assert_uint_gt(st.waits, 0);
+	ck_assert_uint_gt(atomic_load(&ons), 1);
+	for (uint32_t i = cache_split_own(s->split); i < s->npages; i++)
+		ck_assert_uint_eq(cbe[i].state, CBE_FREE);
+}
+
+static void flusher(void *arg)
+{
+	ck_assert_int_eq(cache_flush(vol, 0, 0), 0);
+	if (partner)
+		nothing_left();
+	closer(NULL);
+}
+
+static void share_the_cache(bool mirrored)
 {
 	pthread_t external;
 	struct cache_hazard *h;
 	struct cache_stats st;
 	static _Atomic uint8_t touched[1024];
-	world_up();
+	world_up(mirrored);
 	ck_assert_int_eq(cache_hazard_add(cache, slots, SLOTS, touched, &h), 0);
 	task_start_on(reactor_sched(reactor[0]), starter, NULL);
 	wait_stage(1);
 	pthread_create(&external, NULL, external_reader, NULL);
+	if (mirrored)
+		task_start_on(reactor_sched(reactor[1]), comes_and_goes, NULL);
 	atomic_store(&alive, REACTORS * WORKERS);
 	for (int i = 0; i < REACTORS * WORKERS; i++)
 		task_start_on(reactor_sched(reactor[i % REACTORS]), worker, NULL);
-	wait_stage(2);
+	wait_stage(mirrored ? 3 : 2);
 	atomic_store(&external_stop, true);
 	pthread_join(external, NULL);
 	cache_stats(cache, &st);
 	cache_hazard_remove(cache, h);
 	ck_assert_uint_gt(st.evicted, 1000);
 	ck_assert_uint_gt(atomic_load(&external_reads), 100);
-	task_start_on(reactor_sched(reactor[REACTORS - 1]), closer, NULL);
-	wait_stage(3);
+	task_start_on(reactor_sched(reactor[REACTORS - 1]), flusher, NULL);
+	wait_stage(4);
 	world_down();
+}
+
+START_TEST(reactors_and_heads_share_the_cache)
+{
+	share_the_cache(false);
+}
+END_TEST
+
+START_TEST(a_mirrored_cache_is_shared)
+{
+	share_the_cache(true);
 }
 END_TEST
 
@@ -303,6 +402,7 @@ int main(void)
 	TCase *t = tcase_create("threads");
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, reactors_and_heads_share_the_cache);
+	tcase_add_test(t, a_mirrored_cache_is_shared);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
