@@ -1,5 +1,6 @@
 /* The core's part of `status` and `stats`. */
 #include "blockcore/core_admin.h"
+#include "blockcore/mirror/mirror.h"
 #include "runtime/check.h"
 #include <string.h>
 
@@ -23,6 +24,54 @@ static void put_cache(struct core *c, struct admin_call *call)
 			   "%u dirty pages in the cache belong to volumes that are not attached; "
 			   "they are kept until the pool is back",
 			   st.orphans);
+}
+
+/* Where a write is when it is acknowledged. */
+static const char *write_promise(const struct mirror_stats *st)
+{
+	switch (st->state) {
+	case MIRROR_OFF:
+		return "in this controller's memory; it has no partner";
+	case MIRROR_LONE:
+		return st->write_through ? "on the disks; the partner is away"
+					 : "in this controller's memory alone; the partner is away";
+	case MIRROR_JOINING:
+		return "in both controllers' memory; older data may be in one";
+	case MIRROR_ON:
+		break;
+	}
+	return "in both controllers' memory";
+}
+
+static const char *mirror_state_name(enum mirror_state s)
+{
+	static const char *const names[] = {[MIRROR_OFF] = "off",
+					    [MIRROR_LONE] = "lone",
+					    [MIRROR_JOINING] = "joining",
+					    [MIRROR_ON] = "mirrored"};
+	return names[s];
+}
+
+static void put_mirror(struct core *c, struct admin_call *call)
+{
+	struct mirror_stats st;
+	cache_mirror_stats(c->cache, &st);
+	admin_table(call, "mirror", false);
+	admin_row(call);
+	admin_put_text(call, "state", "%s", mirror_state_name(st.state));
+	admin_put_text(call, "write_promise", "%s", write_promise(&st));
+	admin_put_bytes(call, "partner_area", (uint64_t)st.table_pages * 4096);
+	admin_put_bytes(call, "copied", (uint64_t)(st.table_pages - st.table_free) * 4096);
+	admin_put_bytes(call, "own_area", (uint64_t)st.area_pages * 4096);
+	admin_put_bytes(call, "used", (uint64_t)st.area_used * 4096);
+	if (st.state == MIRROR_LONE)
+		admin_note(call, "the partner is away: writes are %s until it is back",
+			   st.write_through ? "acknowledged when they are on the disks"
+					    : "in one controller's memory");
+	if (st.adopted_held)
+		admin_note(call,
+			   "%u pages of the partner were taken over and are not on the disks yet",
+			   st.adopted_held);
 }
 
 static void explain(struct core *c, struct admin_call *call)
@@ -52,6 +101,7 @@ static int verb_status(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
 	put_cache(c, call);
+	put_mirror(c, call);
 	core_admin_put_pools(c, call, NULL);
 	core_admin_put_disks(c, call, NULL, true);
 	core_admin_put_volumes(c, call, NULL);
@@ -72,6 +122,25 @@ static void put_volume_counters(struct core *c, struct admin_call *call)
 	pthread_rwlock_unlock(&c->lock);
 }
 
+static void put_mirror_counters(struct core *c, struct admin_call *call)
+{
+	struct mirror_stats st;
+	cache_mirror_stats(c->cache, &st);
+	admin_table(call, "mirror", false);
+	admin_row(call);
+	admin_put_text(call, "state", "%s", mirror_state_name(st.state));
+	admin_put_number(call, "table", st.table_pages);
+	admin_put_number(call, "table_free", st.table_free);
+	admin_put_number(call, "area", st.area_pages);
+	admin_put_number(call, "area_used", st.area_used);
+	admin_put_number(call, "copies", st.copies);
+	admin_put_bytes(call, "copied", st.copied_bytes);
+	admin_put_number(call, "cleared", st.cleared);
+	admin_put_number(call, "waits", st.waits);
+	admin_put_number(call, "messages", st.messages);
+	admin_put_number(call, "adopted", st.adopted);
+}
+
 static int verb_stats(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
@@ -86,6 +155,7 @@ static int verb_stats(struct admin_call *call, void *arg)
 	admin_put_number(call, "destaged", st.destaged_pages);
 	admin_put_number(call, "flushes", st.flushes);
 	admin_put_number(call, "slowed", st.throttled);
+	put_mirror_counters(c, call);
 	admin_table(call, "disks", false);
 	for (unsigned i = 0; i < c->ndisks; i++) {
 		struct disk_stats ds;

@@ -34,6 +34,7 @@ struct cache_opts {
 	 * area here; 0: no partner, no area. */
 	uint32_t partner_pages;
 	unsigned mirror_share;	 /* per cent of the partner's pages (default MIRROR_SHARE) */
+	bool partner_remote;	 /* it is on another host: every commit may wait */
 	bool lone_write_through; /* while the partner is away, writes are acknowledged when they
 				  * are on the disks */
 };

@@ -18,7 +18,7 @@
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
 
-static void shards_lock(struct cache *c, uint32_t which, bool lock)
+void cache_shards_lock(struct cache *c, uint32_t which, bool lock)
 {
 	for (uint32_t i = 0; i < c->nshards; i++) {
 		if (!(which & 1u << i))
@@ -31,7 +31,7 @@ static void shards_lock(struct cache *c, uint32_t which, bool lock)
 }
 _Static_assert(CACHE_SHARDS_MAX <= 32, "a bit each");
 
-static uint32_t shards_of(struct cache_vol *v, uint64_t first, unsigned n)
+uint32_t cache_shards_of(struct cache_vol *v, uint64_t first, unsigned n)
 {
 	uint32_t which = 0;
 	for (unsigned i = 0; i < n; i++)
@@ -39,10 +39,10 @@ static uint32_t shards_of(struct cache_vol *v, uint64_t first, unsigned n)
 	return which;
 }
 
-/* Is expect what is there? -EAGAIN when not all of it is here. */
-static int compare(struct cache_vol *v, const struct cache_write *w, const uint8_t *expect,
-		   uint32_t *ret_at)
+int cache_compare(struct cache_vol *v, const struct cache_write *w, const void *want,
+		  uint32_t *ret_at)
 {
+	const uint8_t *expect = want;
 	struct cache *c = v->c;
 	uint64_t first = w->off >> c->page_shift;
 	for (int i = 0; i < w->n; i++) {
@@ -70,6 +70,25 @@ static int compare(struct cache_vol *v, const struct cache_write *w, const uint8
 	return 0;
 }
 
+void cache_staged_enter(struct cache_vol *v, const struct cache_write *w, const uint32_t *old,
+			struct page_batch *retire)
+{
+	struct cache *c = v->c;
+	uint64_t first = w->off >> c->page_shift;
+	atomic_store(&c->super->staged_true, 1);
+	FAULT("cache.atomic.decided");
+	for (int i = 0; i < w->n; i++) {
+		uint64_t page = first + (unsigned)i;
+		struct cache_place p = cache_place_of(c, v->id, page);
+		CBE_PUT(&c->cbe[w->pages[i]], state, CBE_DIRTY);
+		cache_page_enter(v, p, page, w->pages[i], old[i],
+				 cache_mask(c, page, w->off, w->len), retire);
+		cache_count(v, p.shard)->write_pages++;
+		FAULT("cache.atomic.entered");
+	}
+	atomic_store(&c->super->staged_true, 0);
+}
+
 static void publish(struct cache_vol *v, const struct cache_write *w, struct page_batch *retire,
 		    bool *ret_bare)
 {
@@ -86,18 +105,7 @@ static void publish(struct cache_vol *v, const struct cache_write *w, struct pag
 	}
 	*ret_bare = !mirror_copy_atomic(c, w);
 	FAULT("mirror.before_publish");
-	atomic_store(&c->super->staged_true, 1);
-	FAULT("cache.atomic.decided");
-	for (int i = 0; i < w->n; i++) {
-		uint64_t page = first + (unsigned)i;
-		struct cache_place p = cache_place_of(c, v->id, page);
-		CBE_PUT(&c->cbe[w->pages[i]], state, CBE_DIRTY);
-		cache_page_enter(v, p, page, w->pages[i], old[i],
-				 cache_mask(c, page, w->off, w->len), retire);
-		cache_count(v, p.shard)->write_pages++;
-		FAULT("cache.atomic.entered");
-	}
-	atomic_store(&c->super->staged_true, 0);
+	cache_staged_enter(v, w, old, retire);
 }
 
 int cache_write_commit_if(struct cache_vol *v, struct cache_write *w, const void *expect,
@@ -108,15 +116,23 @@ int cache_write_commit_if(struct cache_vol *v, struct cache_write *w, const void
 	struct page_batch retire;
 	page_batch_init(&retire);
 	bool bare = false;
-	uint32_t which = shards_of(v, w->off >> c->page_shift, (unsigned)w->n);
+	if (c->mirror.remote) {
+		if (!task_self())
+			return -EAGAIN;
+		int err = cache_commit_if_claimed(v, w, expect, ret_at, &bare);
+		if (err == 0 && bare && c->mirror.write_through)
+			err = cache_write_through(v, w);
+		return err;
+	}
+	uint32_t which = cache_shards_of(v, w->off >> c->page_shift, (unsigned)w->n);
 	pthread_mutex_lock(&c->atomic_lock);
-	shards_lock(c, which, true);
-	int rc = expect ? compare(v, w, expect, ret_at) : 0;
+	cache_shards_lock(c, which, true);
+	int rc = expect ? cache_compare(v, w, expect, ret_at) : 0;
 	if (rc == 0 && mirror_commit_waits(c, w) && !task_self())
 		rc = -EAGAIN;
 	if (rc == 0)
 		publish(v, w, &retire, &bare);
-	shards_lock(c, which, false);
+	cache_shards_lock(c, which, false);
 	pthread_mutex_unlock(&c->atomic_lock);
 	if (rc == 0)
 		cache_committed(v, w, &retire);

@@ -218,6 +218,8 @@ int cache_start(struct cache *c)
 	rc = start_task(c, tick_task);
 	if (rc == 0)
 		rc = start_task(c, mirror_task);
+	if (rc == 0 && c->mirror.remote)
+		rc = start_task(c, mirror_clear_task);
 	for (int i = 0; rc == 0 && i < DESTAGE_TASKS; i++)
 		rc = start_task(c, destage_task);
 	for (int i = 0; rc == 0 && i < AHEAD_TASKS; i++)
@@ -235,6 +237,7 @@ void cache_background_stop(struct cache *c)
 	waitq_wake_all(&bg->tick);
 	waitq_wake_all(&bg->ra_idle);
 	waitq_wake_all(&c->mirror.q);
+	mirror_stop(c);
 	while (bg->tasks)
 		cache_wait(c, &bg->lock, &bg->ended, 0);
 	pthread_mutex_unlock(&bg->lock);

@@ -136,6 +136,11 @@ struct cache_vol {
 	bool detaching;
 	struct waitq idle;
 
+	/* Ranges of commits under way whose copies go to another host (cache_claim.c). */
+	pthread_mutex_t claim_lock;
+	struct waitq claim_q;
+	TAILQ_HEAD(, cache_claim) claims;
+
 	_Atomic uint32_t atomics; /* commits of several pages at once: see cache_atomic.c */
 	_Atomic uint32_t ndirty;
 	_Atomic uint64_t nwrites, ndestages, nflushes;
@@ -556,7 +561,25 @@ void cache_page_enter(struct cache_vol *v, struct cache_place p, uint64_t page, 
 /* What follows a commit, with no lock held. */
 void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_batch *retire);
 
-/* cache_atomic.c: what a process killed in the middle of a commit of several pages left in n
+/* Puts page i, just committed, into a run if it can be written at once. */
+bool cache_run_add(struct cache_vol *v, struct cache_run *run, unsigned i, uint32_t pg);
+
+/* cache_claim.c: the same commits, which wait for their copies. */
+struct cache_commit_result cache_commit_claimed(struct cache_vol *v, struct cache_write *w,
+						struct cache_run *run);
+int cache_commit_if_claimed(struct cache_vol *v, struct cache_write *w, const void *expect,
+			    uint32_t *ret_at, bool *ret_bare);
+
+/* cache_atomic.c */
+void cache_shards_lock(struct cache *c, uint32_t which, bool lock);
+uint32_t cache_shards_of(struct cache_vol *v, uint64_t first, unsigned n);
+/* Is expect what is there? -EAGAIN when not all of it is here. */
+int cache_compare(struct cache_vol *v, const struct cache_write *w, const void *expect,
+		  uint32_t *ret_at);
+/* STAGED pages become true and enter the index. */
+void cache_staged_enter(struct cache_vol *v, const struct cache_write *w, const uint32_t *old,
+			struct page_batch *retire);
+/* What a process killed in the middle of a commit of several pages left in n
  * elements. */
 void cache_staged_settle(struct cbe *cbe, uint32_t n, _Atomic uint32_t *staged_true);
 

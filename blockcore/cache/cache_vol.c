@@ -19,6 +19,9 @@ static struct cache_vol *vol_new(struct cache *c, uint32_t id)
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_mutex_init(&v->ra_lock, NULL);
 	waitq_init(&v->idle);
+	pthread_mutex_init(&v->claim_lock, NULL);
+	waitq_init(&v->claim_q);
+	TAILQ_INIT(&v->claims);
 	TAILQ_INIT(&v->flush_waiters);
 	v->flushed = UINT64_MAX; /* what was written before our time may not be stable */
 	return v;

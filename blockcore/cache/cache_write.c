@@ -127,6 +127,13 @@ static bool claim_page(struct cache_vol *v, uint32_t pg)
 	return true;
 }
 
+bool cache_run_add(struct cache_vol *v, struct cache_run *run, unsigned i, uint32_t pg)
+{
+	bool mine = claim_page(v, pg);
+	run->pages[i] = mine ? pg : CACHE_NO_PAGE;
+	return mine;
+}
+
 void cache_committed(struct cache_vol *v, struct cache_write *w, struct page_batch *retire)
 {
 	struct cache *c = v->c;
@@ -145,7 +152,6 @@ struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write 
 	struct cache *c = v->c;
 	struct cache_commit_result r = {0};
 	struct page_batch retire;
-	page_batch_init(&retire);
 	struct cache_shard *s = NULL;
 	uint64_t first = w->off >> c->page_shift;
 	if (run) {
@@ -153,6 +159,9 @@ struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write 
 		run->first = first;
 		run->n = (uint32_t)w->n;
 	}
+	if (c->mirror.remote)
+		return cache_commit_claimed(v, w, run);
+	page_batch_init(&retire);
 	for (unsigned i = 0; i < (unsigned)w->n; i++) {
 		uint64_t page = first + i;
 		uint32_t pg = w->pages[i];
@@ -166,11 +175,8 @@ struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write 
 		cache_cbe_publish(c, pg, CBE_DIRTY);
 		cache_page_enter(v, p, page, pg, old, mask, &retire); /* and frees the old copy */
 		cache_count(v, s)->write_pages++;
-		if (run) {
-			bool mine = claim_page(v, pg);
-			run->pages[i] = mine ? pg : CACHE_NO_PAGE;
-			r.unclaimed += !mine;
-		}
+		if (run)
+			r.unclaimed += !cache_run_add(v, run, i, pg);
 	}
 	cache_shard_move(s, NULL);
 	FAULT("cache.commit.done");

@@ -1,6 +1,6 @@
 libblockcore_a_SOURCES += \
 	blockcore/cache/cache.c blockcore/cache/cache.h blockcore/cache/cache_adopt.c blockcore/cache/cache_atomic.c \
-	blockcore/cache/cache_background.c blockcore/cache/cache_destage.c \
+	blockcore/cache/cache_claim.c blockcore/cache/cache_background.c blockcore/cache/cache_destage.c \
 	blockcore/cache/cache_dirty.c blockcore/cache/cache_discard.c \
 	blockcore/cache/cache_evict.c blockcore/cache/cache_fill.c blockcore/cache/cache_flush.c \
 	blockcore/cache/cache_hazard.c blockcore/cache/cache_index.c \

@@ -11,6 +11,7 @@
  * it has changed it, so after that nobody is in the partner's memory any more.
  */
 #include "blockcore/cache/cache_priv.h"
+#include "blockcore/link/link.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -25,7 +26,11 @@ int mirror_init(struct cache *c, const struct cache_opts *o)
 	m->write_through = o->lone_write_through && o->partner_pages;
 	atomic_store(&m->io_pages, UINT32_MAX);
 	atomic_store(&m->state, o->partner_pages ? MIRROR_LONE : MIRROR_OFF);
+	m->remote = o->partner_remote;
 	waitq_init(&m->q);
+	waitq_init(&m->clear_q);
+	pthread_mutex_init(&m->clear_lock, NULL);
+	pthread_mutex_init(&m->area_lock, NULL);
 	m->own = (struct mirror_area){
 	    .cbe = c->cbe + c->nown,
 	    .data = cache_data(c, c->nown),
@@ -36,9 +41,20 @@ int mirror_init(struct cache *c, const struct cache_opts *o)
 	return 0;
 }
 
+void mirror_stop(struct cache *c)
+{
+	struct mirror *m = &c->mirror;
+	pthread_mutex_lock(&m->clear_lock);
+	m->stopping = true;
+	waitq_wake_all(&m->clear_q);
+	pthread_mutex_unlock(&m->clear_lock);
+}
+
 void mirror_fini(struct cache *c)
 {
 	mirror_table_free(&c->mirror.table);
+	free(c->mirror.generation);
+	free(c->mirror.clears);
 }
 
 enum mirror_state cache_mirror_state(const struct cache *c)
@@ -88,12 +104,14 @@ static bool write_mirrored(const struct cache *c, const struct cache_write *w)
 bool mirror_waits(struct cache *c)
 {
 	const struct mirror *m = &c->mirror;
-	return mirror_epoch_joined(atomic_load(&m->epoch)) ? m->ops->waits : m->write_through;
+	if (m->remote)
+		return true;
+	return !mirror_epoch_joined(atomic_load(&m->epoch)) && m->write_through;
 }
 
 bool mirror_commit_waits(struct cache *c, const struct cache_write *w)
 {
-	return write_mirrored(c, w) ? c->mirror.ops->waits : c->mirror.write_through;
+	return c->mirror.remote || (!write_mirrored(c, w) && c->mirror.write_through);
 }
 
 bool mirror_copy_page(struct cache *c, struct cache_shard *s, const struct cache_write *w,
@@ -126,6 +144,27 @@ bool mirror_copy_atomic(struct cache *c, const struct cache_write *w)
 	return true;
 }
 
+int mirror_copy_write(struct cache *c, const struct cache_write *w, bool atomic)
+{
+	struct mirror *m = &c->mirror;
+	struct mirror_copy k[CACHE_IO_PAGES];
+	if (!write_mirrored(c, w))
+		return 0;
+	for (unsigned i = 0; i < (unsigned)w->n; i++)
+		k[i] = describe_write(c, w, i);
+	return m->ops->copy(m, k, (unsigned)w->n, atomic);
+}
+
+bool mirror_note_copy(struct cache *c, struct cache_shard *s, const struct cache_write *w,
+		      unsigned i)
+{
+	if (!write_mirrored(c, w))
+		return false;
+	c->cbe[w->pages[i]].mirror = w->mirror[i];
+	s->copies++;
+	return true;
+}
+
 void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t bytes)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
@@ -137,9 +176,13 @@ void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t b
 		uint32_t i = w->copied;
 		struct cache_shard *s = cache_place_of(c, v->id, first + i).shard;
 		pthread_mutex_lock(&s->lock);
-		if (write_mirrored(c, w) && w->iov[i].iov_len == c->page_size)
-			c->mirror.ops->fill(&c->mirror, w->mirror[i], w->iov[i].iov_base);
+		bool whole = w->iov[i].iov_len == c->page_size;
+		bool ok =
+		    !whole || (write_mirrored(c, w) &&
+			       c->mirror.ops->fill(&c->mirror, w->mirror[i], w->iov[i].iov_base));
 		pthread_mutex_unlock(&s->lock);
+		if (!ok)
+			return; /* it goes with the commit */
 		w->copied++;
 	}
 }
@@ -154,8 +197,10 @@ void cache_page_unmirror(struct cache *c, struct cache_shard *s, uint32_t pg, st
 	if (!mirror_epoch_joined(epoch))
 		return;
 	FAULT("mirror.clear");
-	m->ops->clear(m, copy);
+	bool free_now = m->ops->clear(m, copy);
 	s->cleared++;
+	if (!free_now)
+		return;
 	if (b->nmirror && b->epoch != epoch)
 		b->nmirror = 0; /* of a table that is no more */
 	b->epoch = epoch;
@@ -193,28 +238,58 @@ static void epoch_next(struct cache *c, enum mirror_state state)
 	cache_limits_set(c);
 }
 
+/* The partner on this host: its segment is mapped. */
+static int reach_segment(struct cache *c, const struct mirror_join *j, uint32_t *ret_pages)
+{
+	struct mirror *m = &c->mirror;
+	_Atomic uint32_t *closed;
+	int rc = mirror_host_map(c, j->segment, j->segment_size, &m->area, &closed);
+	if (rc == 0)
+		rc = wait_open(c, closed);
+	if (rc)
+		return rc;
+	mirror_area_reset(&m->area); /* copies of an earlier time */
+	m->ops = &mirror_host_ops;
+	*ret_pages = m->area.npages;
+	return 0;
+}
+
+/* On another one: it does that itself, when it is told. */
+static int reach_host(struct cache *c, const struct mirror_join *j, uint32_t epoch,
+		      uint32_t *ret_pages)
+{
+	struct mirror *m = &c->mirror;
+	if (!j->link || c->page_size != 4096)
+		return -EINVAL;
+	int rc = mirror_link_join(c, j->link, epoch, ret_pages);
+	if (rc == 0)
+		rc = mirror_link_init(m, *ret_pages);
+	if (rc)
+		return rc;
+	m->link = j->link;
+	m->wire_epoch = epoch;
+	m->sent_before = link_sent(j->link, LINK_SVC_MIRROR);
+	m->ops = &mirror_link_ops;
+	return 0;
+}
+
 int cache_mirror_join(struct cache *c, const struct mirror_join *j)
 {
 	CHECK(c, CACHE_PRIV_MAGIC);
 	struct mirror *m = &c->mirror;
-	_Atomic uint32_t *closed;
-	uint32_t epoch = atomic_load(&m->epoch);
+	uint32_t n = 0, epoch = atomic_load(&m->epoch);
 	if (mirror_epoch_joined(epoch))
 		return -EALREADY;
-	if (!j->segment)
-		return -EOPNOTSUPP;
-	int rc = mirror_host_map(c, j->segment, j->segment_size, &m->area, &closed);
-	if (rc == 0 && !m->area.npages)
+	if (m->remote == (j->segment != NULL))
+		return -EINVAL;
+	wait_counter(c, epoch + 1);
+	int rc = j->segment ? reach_segment(c, j, &n) : reach_host(c, j, epoch + 1, &n);
+	if (rc == 0 && !n)
 		rc = -ENOSPC;
 	if (rc == 0)
-		rc = wait_open(c, closed);
-	if (rc == 0)
-		rc = mirror_table_init(&m->table, m->area.npages);
+		rc = mirror_table_init(&m->table, n);
 	if (rc)
 		return rc;
-	mirror_area_reset(&m->area); /* copies of an earlier time */
-	wait_counter(c, epoch + 1);
-	m->ops = &mirror_host_ops;
 	m->on = j->on;
 	m->on_arg = j->arg;
 	epoch_next(c, MIRROR_JOINING);
@@ -354,6 +429,8 @@ int cache_mirror_part(struct cache *c, void (*before)(void *arg), void *arg)
 		return 0;
 	epoch_next(c, MIRROR_LONE); /* from here on writes are acknowledged without a copy */
 	forget(c);
+	if (m->ops->leave)
+		m->ops->leave(m);
 	pthread_mutex_lock(&c->pool.lock);
 	mirror_table_free(&m->table);
 	pthread_mutex_unlock(&c->pool.lock);
@@ -372,6 +449,8 @@ void cache_mirror_stats(struct cache *c, struct mirror_stats *ret)
 	struct mirror *m = &c->mirror;
 	struct mirror_stats t = {.state = cache_mirror_state(c),
 				 .area_pages = m->own.npages,
+				 .adopted_held = atomic_load(&m->held),
+				 .write_through = m->write_through,
 				 .waits = atomic_load(&m->waits),
 				 .adopted = atomic_load(&m->adopted)};
 	pthread_mutex_lock(&c->pool.lock);
@@ -387,5 +466,9 @@ void cache_mirror_stats(struct cache *c, struct mirror_stats *ret)
 		pthread_mutex_unlock(&c->shard[i].lock);
 	}
 	t.copied_bytes = t.copies << c->page_shift;
+	pthread_mutex_lock(&m->clear_lock);
+	if (mirror_epoch_joined(atomic_load(&m->epoch)) && m->link)
+		t.messages = link_sent(m->link, LINK_SVC_MIRROR) - m->sent_before;
+	pthread_mutex_unlock(&m->clear_lock);
 	*ret = t;
 }

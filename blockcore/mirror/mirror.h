@@ -69,6 +69,8 @@ struct mirror_join {
  * no mirror area; -ERR_FOREIGN, -ERR_VERSION, -ERR_CORRUPT: it is not a partner's segment.
  */
 int cache_mirror_join(struct cache *c, const struct mirror_join *j);
+/* Between hosts: answers what the partner sends for the mirror area. From before the link is up. */
+void cache_mirror_serve(struct cache *c, struct link *l);
 /*
  * Waits for copies under way. The partner is away: from here on writes are acknowledged without a
  * copy. before(arg) is called once, before the first such acknowledgement (it records that in
@@ -98,8 +100,11 @@ struct mirror_stats {
 	enum mirror_state state;
 	uint32_t table_pages, table_free; /* of the partner's mirror area */
 	uint32_t area_pages, area_used;	  /* of the own one: pages the partner or adoption holds */
+	uint32_t adopted_held;		  /* adopted pages not on the disks yet */
+	bool write_through;		  /* lone_write_through is set */
 	uint64_t copies, copied_bytes, cleared, waits, adopted;
-	uint64_t messages; /* sent to acquire, copy or free pages; 0 on one host */
+	uint64_t messages; /* sent since it joined, to copy and clear pages; 0 on one host. None is
+			    * sent to acquire one */
 };
 void cache_mirror_stats(struct cache *c, struct mirror_stats *ret);
 

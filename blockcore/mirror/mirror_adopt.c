@@ -15,12 +15,10 @@
 #include "blockcore/cache/cache_priv.h"
 #include <errno.h>
 
-#define GENERATION_LIMIT (1ull << 62)
-
 static bool adoptable(const struct cache *c, struct cbe *e)
 {
 	return CBE_GET(e, state) == CBE_DIRTY && cache_cbe_possible(c, e) && CBE_GET(e, dirty) &&
-	       e->generation < GENERATION_LIMIT;
+	       e->generation < MIRROR_GENERATION_LIMIT;
 }
 
 static void generation_raise(struct cache *c, uint64_t to)
@@ -108,6 +106,9 @@ static bool skip_page(struct cache *c, uint32_t pg)
 /* Keeps the partner out of the area; the adoption itself counts as a page in use. */
 static void area_close(struct cache *c)
 {
+	pthread_mutex_lock(&c->mirror.area_lock);
+	c->mirror.peer_epoch = 0;
+	pthread_mutex_unlock(&c->mirror.area_lock);
 	pthread_mutex_lock(&c->pool.lock);
 	atomic_fetch_add(&c->mirror.held, 1);
 	atomic_store(&c->super->area_closed, 1);

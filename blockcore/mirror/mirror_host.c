@@ -34,14 +34,16 @@ static int host_copy(struct mirror *m, const struct mirror_copy *pages, unsigned
 	return 0;
 }
 
-static void host_fill(struct mirror *m, uint32_t to, const void *data)
+static bool host_fill(struct mirror *m, uint32_t to, const void *data)
 {
 	mirror_area_fill(&m->area, to, data);
+	return true;
 }
 
-static void host_clear(struct mirror *m, uint32_t page)
+static bool host_clear(struct mirror *m, uint32_t page)
 {
 	mirror_area_free(&m->area, page);
+	return true;
 }
 
 const struct mirror_ops mirror_host_ops = {

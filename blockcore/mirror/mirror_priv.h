@@ -10,6 +10,7 @@
 #ifndef ISTHMUS_BLOCKCORE_MIRROR_PRIV_H
 #define ISTHMUS_BLOCKCORE_MIRROR_PRIV_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,15 +55,23 @@ struct mirror_ops {
 	/* Required. When it returns 0 the copies are in the partner's memory and would be adopted.
 	 * Negative: the partner is away, or going; whether they are there is not known. */
 	int (*copy)(struct mirror *m, const struct mirror_copy *pages, unsigned n, bool atomic);
-	/* Required. Never waits. Data of a page whose CBE comes with a later copy(). */
-	void (*fill)(struct mirror *m, uint32_t to, const void *data);
+	/* Required. Never waits. Data of a page whose CBE comes with a later copy(). False: it was
+	 * not taken. */
+	bool (*fill)(struct mirror *m, uint32_t to, const void *data);
 	/* Required. Never waits; a shard's lock may be held. The page is not to be adopted. All
-	 * clears take effect in the order of their calls. */
-	void (*clear)(struct mirror *m, uint32_t page);
-	/* Optional. Frees what join() made. */
+	 * clears take effect in the order of their calls. False: its number is not free yet, and
+	 * goes back to the table later. */
+	bool (*clear)(struct mirror *m, uint32_t page);
+	/* Optional. Waits. The epoch has ended: forgets what was to be sent. */
 	void (*leave)(struct mirror *m);
 };
-extern const struct mirror_ops mirror_host_ops;
+extern const struct mirror_ops mirror_host_ops, mirror_link_ops;
+/* Waits. Tells the partner on another host that this cache is going to write its area. */
+int mirror_link_join(struct cache *c, struct link *l, uint32_t epoch, uint32_t *ret_pages);
+int mirror_link_init(struct mirror *m, uint32_t npages);
+void mirror_clear_task(void *arg);
+
+#define MIRROR_GENERATION_LIMIT (1ull << 62) /* of what can be adopted */
 
 /* Checks a partner's segment and describes its mirror area. 0 or a negative error. */
 int mirror_host_map(const struct cache *c, void *segment, uint64_t size, struct mirror_area *ret,
@@ -83,6 +92,7 @@ struct mirror {
 	_Atomic uint32_t io_pages; /* of the largest request that can be mirrored */
 	struct mirror_area area;   /* of the partner, on the same host */
 	struct link *link;
+	uint64_t sent_before;	   /* messages over it when it was joined */
 	struct mirror_table table; /* of the partner's mirror area; under the pool's lock */
 	void (*on)(void *arg);
 	void *on_arg;
@@ -90,7 +100,20 @@ struct mirror {
 	bool write_through; /* while lone */
 	bool remote;	    /* the partner is on another host */
 
+	/* To another host. */
+	uint32_t wire_epoch;  /* of this join, as messages say it */
+	uint64_t *generation; /* of each copy in the partner's area */
+	pthread_mutex_t clear_lock;
+	uint32_t *clears; /* a ring of numbers to be cleared there */
+	uint32_t clear_first, nclears;
+	bool sending, stopping;
+	struct waitq clear_q;
+
 	/* The own area. */
+	pthread_mutex_t area_lock; /* whoever writes it for the partner, and adoption */
+	struct link *served;
+	uint64_t peer_session; /* of the link, and */
+	uint32_t peer_epoch;   /* of messages that may write the area; 0: none */
 	struct mirror_area own;
 	_Atomic uint32_t held; /* adopted pages still in use */
 
@@ -105,6 +128,8 @@ static inline bool mirror_epoch_joined(uint32_t epoch)
 /* ---- for the cache ---- */
 
 int mirror_init(struct cache *c, const struct cache_opts *o);
+/* Background lock held: its tasks are to end. */
+void mirror_stop(struct cache *c);
 void mirror_fini(struct cache *c);
 /* Are there n free pages in the partner's area, or are none needed? Pool's lock. */
 bool mirror_has(const struct cache *c, unsigned n);
@@ -117,7 +142,15 @@ bool mirror_commit_waits(struct cache *c, const struct cache_write *w);
  * has no copy (the partner is away, or was when the write began). The shard's lock is held. */
 bool mirror_copy_page(struct cache *c, struct cache_shard *s, const struct cache_write *w,
 		      unsigned i);
-/* The same for all pages of a write, all or nothing. The locks of their shards are held. */
+/* Waits. Sends the copies of all of a write's pages to another host: 0, or an error of the link. A
+ * write that has no mirror pages: 0. */
+int mirror_copy_write(struct cache *c, const struct cache_write *w, bool atomic);
+/* That copy of page i is there, if nothing changed since; false: it counts as having none. The
+ * shard's lock is held. */
+bool mirror_note_copy(struct cache *c, struct cache_shard *s, const struct cache_write *w,
+		      unsigned i);
+/* As mirror_copy_page() for all pages of a write, all or nothing. The locks of their shards are
+ * held. */
 bool mirror_copy_atomic(struct cache *c, const struct cache_write *w);
 /* The background task that brings JOINING to ON. */
 void mirror_task(void *arg);
