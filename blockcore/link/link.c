@@ -56,9 +56,13 @@ static void connect_route(struct link *l, unsigned route, uint64_t now)
 	if (rs->conn || now < rs->retry_at || !link_session_settled(l) || has_connector(l, route))
 		return;
 	rs->retry_at = now + l->o.heartbeat_ns;
-	int rc = l->o.ops->connect(l->o.ops_arg, &l->routes[route], &l->o.auth, l->peer, &pipe);
+	char why[LINK_WHY_MAX] = "";
+	int rc =
+	    l->o.ops->connect(l->o.ops_arg, &l->routes[route], &l->o.auth, l->peer, &pipe, why);
 	if (rc) {
 		log_debug("link: cannot connect route=%u error=%s", route, err_name(rc));
+		if (why[0])
+			link_refused(l, route, why);
 		return;
 	}
 	c = link_conn_new(l, route, pipe, true);
@@ -83,16 +87,17 @@ static void listen_routes(struct link *l)
 			continue;
 		struct link_accept *a = &l->accepts[i];
 		*a = (struct link_accept){l, i};
+		char why[LINK_WHY_MAX] = "";
 		int rc = l->o.ops->listen(l->o.ops_arg, &l->routes[i], &l->o.auth, l->peer,
-					  on_accept, a, &rs->listener);
+					  on_accept, a, &rs->listener, why);
 		if (!rc)
 			continue;
 		rs->listener = NULL;
-		char text[200];
-		snprintf(text, sizeof(text),
-			 "cannot listen at %.108s: %s; check `local` and who else uses it",
-			 l->routes[i].local, err_text(rc));
-		link_refused(l, i, text);
+		if (!why[0])
+			snprintf(why, sizeof(why),
+				 "cannot listen at %.108s: %s; check `local` and who else uses it",
+				 l->routes[i].local, err_text(rc));
+		link_refused(l, i, why);
 	}
 }
 

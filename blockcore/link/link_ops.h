@@ -18,6 +18,8 @@ struct link_listener; /* the implementation's own */
 struct link_pipe;     /* the implementation's own */
 struct link_process;  /* the implementation's own */
 
+#define LINK_WHY_MAX 200
+
 enum link_event {
 	LINK_EV_READABLE = 1, /* also at the end, and after an error: recv tells */
 	LINK_EV_WRITABLE = 2, /* connected, or there is room again after -EAGAIN */
@@ -28,18 +30,21 @@ typedef void link_ended_fn(void *arg);
 
 struct link_ops {
 	/* Required. Listens at r->local from now on; each new pipe goes to fn, who owns it. peer:
-	 * the name that the other end has to prove, where auth asks for it. 0, -errno. */
+	 * the name that the other end has to prove, where auth asks for it. 0, or a negative error
+	 * and perhaps a sentence for the admin in why. */
 	int (*listen)(void *ops_arg, const struct link_route *r, const struct link_auth *auth,
-		      const char *peer, link_accept_fn *fn, void *arg, struct link_listener **ret);
+		      const char *peer, link_accept_fn *fn, void *arg, struct link_listener **ret,
+		      char why[LINK_WHY_MAX]);
 	/* Required. */
 	void (*unlisten)(struct link_listener *l);
 	/* Required. Never waits: the pipe may be connected later, or fail (recv tells). */
 	int (*connect)(void *ops_arg, const struct link_route *r, const struct link_auth *auth,
-		       const char *peer, struct link_pipe **ret);
+		       const char *peer, struct link_pipe **ret, char why[LINK_WHY_MAX]);
 	/* Required, once, before anything else. Readable is told again while something is
 	 * there. */
 	void (*watch)(struct link_pipe *p, link_pipe_fn *fn, void *arg);
-	/* Required. Bytes; 0: the peer closed it; -EAGAIN; -errno, -ERR_*: it is broken. */
+	/* Required. Bytes; 0: the peer closed it; -EAGAIN; -EACCES: it has not proved who it is;
+	 * other errors: it is broken. */
 	ssize_t (*recv)(struct link_pipe *p, const struct iovec *iov, int iovcnt);
 	/* Required. Bytes, perhaps fewer; -EAGAIN: LINK_EV_WRITABLE follows. */
 	ssize_t (*send)(struct link_pipe *p, const struct iovec *iov, int iovcnt);

@@ -338,6 +338,7 @@ void link_conn_flush(struct link_conn *c)
 			link_conn_close(c, err_text((int)n));
 			return;
 		}
+		ASSERT((size_t)n <= g.bytes);
 		c->sent = link_now(l);
 		sent(c, p, (size_t)n);
 	}

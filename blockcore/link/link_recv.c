@@ -262,6 +262,11 @@ void link_conn_read(struct link_conn *c)
 		ssize_t n = receive(c);
 		if (n == -EAGAIN)
 			return;
+		if (n == -EACCES)
+			link_refused(c->l, c->route,
+				     "the peer has not proved who it is: give both controllers the "
+				     "same link_psk, or certificates of one authority in their "
+				     "names");
 		if (n <= 0) {
 			link_conn_close(c, n == 0 ? "the peer closed it" : err_text((int)n));
 			return;

@@ -35,7 +35,8 @@
 struct link_pipe {
 	int fd;
 	bool unix_socket, connecting, wants_write;
-	struct link_tls *tls; /* NULL: none */
+	struct deferred again; /* TLS holds bytes that the socket does not tell of */
+	struct link_tls *tls;  /* NULL: none */
 	struct watch *watch;
 	link_pipe_fn *fn;
 	void *arg;
@@ -144,11 +145,21 @@ static void on_socket(void *arg, int status, int events)
 		p->wants_write = p->connecting = false;
 		told |= LINK_EV_WRITABLE;
 	}
-	/* A TLS handshake moves on by reads as well as writes; both sides try. */
-	if (p->tls && !link_tls_ready(p->tls) && !p->connecting)
-		told |= LINK_EV_READABLE | LINK_EV_WRITABLE;
+	if (p->tls && !p->connecting) {
+		bool was_ready = link_tls_ready(p->tls);
+		link_tls_push(p->tls);
+		/* A handshake that is through lets both sides go on. */
+		if (!was_ready)
+			told |= LINK_EV_READABLE | LINK_EV_WRITABLE;
+	}
 	watch_wanted(p);
 	p->fn(p->arg, told);
+}
+
+static void read_again(void *arg)
+{
+	struct link_pipe *p = arg;
+	p->fn(p->arg, LINK_EV_READABLE);
 }
 
 static int pipe_new(int fd, bool unix_socket, struct link_tls_ctx *tls, bool client,
@@ -169,6 +180,7 @@ static int pipe_new(int fd, bool unix_socket, struct link_tls_ctx *tls, bool cli
 	}
 	p->fd = fd;
 	p->unix_socket = unix_socket;
+	p->again = (struct deferred){.fn = read_again, .arg = p};
 	set_options(fd, unix_socket);
 	*ret = p;
 	return 0;
@@ -194,6 +206,8 @@ static ssize_t socket_recv(struct link_pipe *p, const struct iovec *iov, int iov
 	if (p->tls) {
 		ssize_t r = link_tls_recv(p->tls, iov, iovcnt);
 		watch_wanted(p);
+		if (link_tls_pending(p->tls))
+			reactor_defer(reactor_current(), &p->again);
 		return r;
 	}
 	struct msghdr mh = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)iovcnt};
@@ -229,6 +243,7 @@ static ssize_t socket_send(struct link_pipe *p, const struct iovec *iov, int iov
 static void socket_close(struct link_pipe *p)
 {
 	watch_free(p->watch);
+	reactor_defer_cancel(reactor_current(), &p->again);
 	link_tls_free(p->tls);
 	close(p->fd);
 	free(p);
@@ -253,7 +268,7 @@ static int bind_source(int fd, const struct link_route *r)
 	return bind(fd, &a.sa, len) ? -errno : 0;
 }
 
-static bool peer_is_trusted(int fd, const char *where)
+static bool peer_is_trusted(int fd, char why[LINK_WHY_MAX])
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -261,15 +276,14 @@ static bool peer_is_trusted(int fd, const char *where)
 		return false;
 	if (cred.uid == 0 || cred.uid == geteuid())
 		return true;
-	event_write(LOG_L_ERROR, "link.refused",
-		    "a process of user %u is at the link's socket %.108s: both controllers must "
-		    "run as one user",
-		    cred.uid, where);
+	snprintf(why, LINK_WHY_MAX,
+		 "a process of user %u is at the other end: both controllers must run as one user",
+		 cred.uid);
 	return false;
 }
 
 static int socket_connect(void *ops_arg, const struct link_route *r, const struct link_auth *auth,
-			  const char *peer, struct link_pipe **ret)
+			  const char *peer, struct link_pipe **ret, char why[LINK_WHY_MAX])
 {
 	union address a;
 	socklen_t len;
@@ -278,7 +292,7 @@ static int socket_connect(void *ops_arg, const struct link_route *r, const struc
 	struct link_pipe *p;
 	int rc = parse(r->transport, r->remote, &a, &len);
 	if (!rc && tcp)
-		rc = link_tls_ctx_new(&tls, auth, peer, true);
+		rc = link_tls_ctx_new(&tls, auth, peer, why);
 	if (rc)
 		return rc;
 	int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -288,7 +302,7 @@ static int socket_connect(void *ops_arg, const struct link_route *r, const struc
 		rc = bind_source(fd, r);
 	if (!rc && connect(fd, &a.sa, len) && errno != EINPROGRESS)
 		rc = -errno;
-	if (!rc && !tcp && !peer_is_trusted(fd, r->remote))
+	if (!rc && !tcp && !peer_is_trusted(fd, why))
 		rc = -EPERM;
 	if (rc && fd >= 0)
 		close(fd);
@@ -311,7 +325,9 @@ static void on_listener(void *arg, int status, int events)
 	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
-	if (l->unix_socket && !peer_is_trusted(fd, l->path.sun_path)) {
+	char why[LINK_WHY_MAX] = "";
+	if (l->unix_socket && !peer_is_trusted(fd, why)) {
+		log_warn("link: refused at %s: %s", l->path.sun_path, why);
 		close(fd);
 		return;
 	}
@@ -356,7 +372,7 @@ static int bind_listen(int fd, const union address *a, socklen_t len)
 
 static int socket_listen(void *ops_arg, const struct link_route *r, const struct link_auth *auth,
 			 const char *peer, link_accept_fn *fn, void *arg,
-			 struct link_listener **ret)
+			 struct link_listener **ret, char why[LINK_WHY_MAX])
 {
 	union address a;
 	socklen_t len;
@@ -371,7 +387,7 @@ static int socket_listen(void *ops_arg, const struct link_route *r, const struct
 	if (l->fd < 0)
 		rc = -errno;
 	if (!rc && !l->unix_socket)
-		rc = link_tls_ctx_new(&l->tls, auth, peer, false);
+		rc = link_tls_ctx_new(&l->tls, auth, peer, why);
 	if (!rc && !l->unix_socket && !l->tls && !is_loopback(&a))
 		event_write(LOG_L_WARN, "link.unprotected",
 			    "the route at %.64s is neither encrypted nor proves who the peer is: "

@@ -11,3 +11,8 @@ tests_unit_link_test_link_SOURCES = tests/unit/link/test_link.c tests/unit/link/
 	tests/unit/link/link_rig.h
 tests_unit_link_test_link_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_link_test_link_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/link/test_link_sim
+tests_unit_link_test_link_sim_SOURCES = tests/unit/link/test_link_sim.c
+tests_unit_link_test_link_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_link_test_link_sim_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

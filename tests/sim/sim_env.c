@@ -101,15 +101,13 @@ static void heap_add(struct sim *s, struct sim_event *e)
 	heap_up(s, e);
 }
 
-static struct sim_event *event_add(struct sim *s, uint64_t after, void (*fn)(void *), void *arg)
+static struct sim_event *event_add(struct sim *s, struct sim_node *node, uint64_t after,
+				   void (*fn)(void *), void *arg)
 {
 	struct sim_event *e = calloc(1, sizeof(*e));
 	ASSERT(e);
-	*e = (struct sim_event){.at = s->now + after,
-				.seq = s->seq++,
-				.fn = fn,
-				.arg = arg,
-				.node = sim_node_current(s)};
+	*e = (struct sim_event){
+	    .at = s->now + after, .seq = s->seq++, .fn = fn, .arg = arg, .node = node};
 	heap_add(s, e);
 	return e;
 }
@@ -126,7 +124,12 @@ static void event_remove(struct sim *s, struct sim_event *e)
 
 void sim_after(struct sim *s, uint64_t ns, void (*fn)(void *), void *arg)
 {
-	event_add(s, ns, fn, arg);
+	event_add(s, sim_node_current(s), ns, fn, arg);
+}
+
+void sim_node_after(struct sim_node *n, uint64_t ns, void (*fn)(void *), void *arg)
+{
+	event_add(n->env.sim, n, ns, fn, arg);
 }
 
 struct sim_disks *sim_disks(struct sim *s)
@@ -206,7 +209,8 @@ static void sim_timer_stop(struct env *e, struct env_timer *t)
 static void sim_timer_start(struct env *e, struct env_timer *t, uint64_t after_ns)
 {
 	sim_timer_stop(e, t);
-	struct sim_event *ev = event_add(sim_of(e), after_ns, t->fn, t->arg);
+	struct sim_event *ev =
+	    event_add(sim_of(e), sim_node_current(sim_of(e)), after_ns, t->fn, t->arg);
 	ev->timer = t;
 	t->impl = ev;
 }
