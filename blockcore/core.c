@@ -37,6 +37,11 @@ struct env *core_env(struct core *c)
 	return c->env;
 }
 
+const uint8_t *core_array_uuid(const struct core *c)
+{
+	return c->array_uuid;
+}
+
 uint64_t core_memory_id(struct core *c)
 {
 	uint64_t id;
@@ -271,8 +276,10 @@ static void core_free(struct core *c)
 		free(r);
 	}
 	core_own_free(c);
-	if (c->meta_link && c->link)
-		meta_link_serve(c->meta_link, c->link, NULL);
+	if (c->link)
+		core_set_link(c, NULL);
+	if (c->partner_segment)
+		c->duplex->unmap(c->duplex->map_arg, c->partner_segment, c->partner_segment_size);
 	meta_close(c->meta);
 	meta_link_free(c->meta_link);
 	for (unsigned i = 0; i < c->ndisks; i++)

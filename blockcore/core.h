@@ -43,6 +43,7 @@ int core_close(struct core *c);
 struct cache *core_cache(struct core *c);
 struct meta *core_meta(struct core *c);
 struct env *core_env(struct core *c);
+const uint8_t *core_array_uuid(const struct core *c); /* 16 bytes */
 /* Names the memory that outlives the controller's process: another one after its content was lost.
  * With a partner the control memory, the same for both; else the cache's (cache_layout.h). */
 uint64_t core_memory_id(struct core *c);

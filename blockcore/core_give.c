@@ -59,7 +59,7 @@ static int can_take(struct core *c, const struct core_pool *cp)
 	const Isthmus__Pool *mp = cp ? meta_pool_find(meta_get(c->meta), cp->name) : NULL;
 	if (!mp)
 		return -ENOENT;
-	if (c->closing)
+	if (c->closing || c->leaving)
 		return -ERR_SHUTDOWN;
 	if (!c->partner_up || cache_mirror_state(c->cache) != MIRROR_ON)
 		return -EAGAIN;
@@ -311,7 +311,7 @@ void core_give_back(struct core *c)
 	char why[CORE_WHY_LEN];
 	struct core_pool *cp, *next;
 	uint64_t now = env_now_ns(c->env);
-	if (!c->duplex->give_back || !c->partner_up || now < c->give_again_ns ||
+	if (!c->duplex->give_back || !c->partner_up || c->leaving || now < c->give_again_ns ||
 	    cache_mirror_state(c->cache) != MIRROR_ON)
 		return;
 	for (cp = TAILQ_FIRST(&c->pools); cp && !c->closing; cp = next) {
@@ -323,5 +323,20 @@ void core_give_back(struct core *c)
 			log_warn("pool not given back why=\"%s\"", why);
 		if (rc)
 			c->give_again_ns = env_now_ns(c->env) + GIVE_TRY_NS;
+	}
+}
+
+void core_leave(struct core *c)
+{
+	char why[CORE_WHY_LEN];
+	struct core_pool *cp, *next;
+	CHECK(c, CORE_MAGIC);
+	c->leaving = true;
+	for (cp = TAILQ_FIRST(&c->pools); cp && c->duplex && c->partner_up; cp = next) {
+		cp->pins++;
+		if (cp->place == CORE_HERE && core_pool_give(c, cp->name, why))
+			log_notice("pool stays for the next start why=\"%s\"", why);
+		next = TAILQ_NEXT(cp, link);
+		cp->pins--;
 	}
 }

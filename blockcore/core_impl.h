@@ -78,6 +78,7 @@ struct core {
 	const struct core_duplex *duplex; /* NULL: without a partner */
 	struct link *link;		  /* to the partner */
 	struct meta_link *meta_link;
+	bool leaving;
 	bool partner_up, joining; /* a session; cache_mirror_join() is under way */
 	uint32_t partner_pages;
 	void *partner_segment;

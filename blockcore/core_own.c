@@ -4,7 +4,9 @@
  * Places and watches change on the core's reactor alone; places are read from any thread.
  */
 #include "blockcore/core_own.h"
+#include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
+#include "blockcore/link/link.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -110,6 +112,11 @@ struct link *core_link(struct core *c)
 void core_set_link(struct core *c, struct link *l)
 {
 	CHECK(c, CORE_MAGIC);
+	if (c->link && !l && c->duplex) {
+		meta_link_serve(c->meta_link, c->link, NULL);
+		link_serve(c->link, LINK_SVC_OWNER, NULL, NULL);
+		c->partner_up = false;
+	}
 	c->link = l;
 }
 

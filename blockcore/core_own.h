@@ -63,7 +63,7 @@ int core_volume_settle(struct volume *v, uint64_t timeout_ns);
 /* The link to the partner, NULL without one. Its hello tells what core_open() finds out, so it is
  * made after it; set by the controller's main before anything else is made over the core. */
 struct link *core_link(struct core *c);
-void core_set_link(struct core *c, struct link *l);
+void core_set_link(struct core *c, struct link *l); /* NULL before it is closed */
 
 /* All wait; on the owner reactor of the core. */
 
@@ -75,5 +75,8 @@ int core_partner_down(struct core *c, struct link *l, bool died);
 /* Gives a pool to the partner under load (SET TARGET PORT GROUPS, `pool move`, handing back). why:
  * CORE_WHY_LEN bytes, a sentence for the admin on failure. */
 int core_pool_give(struct core *c, const char *pool, char *why);
+/* The controller is being stopped in order: takes no pool any more, and gives its own to a partner
+ * that takes them. */
+void core_leave(struct core *c);
 
 #endif

@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LEAVING_NS (30 * NS_PER_S) /* then isthmusd ends it too */
+
 /* ---- mirrored or not ---- */
 
 void core_mirrored_set(struct core_pool *cp)
@@ -183,6 +185,17 @@ static void take_over(struct core_pool *cp, void *arg)
 	core_pool_look(cp);
 }
 
+/* One that is being stopped in order writes its last pages; then it ends. */
+static void wait_leaving(struct core *c)
+{
+	struct gcm_controller k;
+	uint64_t until = env_now_ns(c->env) + LEAVING_NS;
+	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
+	while (i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive &&
+	       k.state == GCM_LEAVING && env_now_ns(c->env) < until && !c->closing)
+		env_sleep_ns(c->env, NS_PER_MS);
+}
+
 int core_partner_down(struct core *c, struct link *l, bool died)
 {
 	CHECK(c, CORE_MAGIC);
@@ -191,9 +204,11 @@ int core_partner_down(struct core *c, struct link *l, bool died)
 	unsigned taken = 0;
 	if (!c->duplex)
 		return -EINVAL;
-	if (c->closing)
-		return -ERR_SHUTDOWN;
 	c->partner_up = false;
+	if (c->closing || c->leaving)
+		return -ERR_SHUTDOWN; /* what it owned is for the next start to find */
+	if (!died)
+		wait_leaving(c);
 	int rc = l ? link_fence(l) : died ? 0 : -EHOSTUNREACH;
 	if (rc && !died) {
 		event_write(LOG_L_ERROR, "partner.not_fenced",

@@ -4,7 +4,7 @@
  *
  * Reactor 0 is the main thread: it opens the core, owns the array metadata and
  * the admin server; the others share connections and channels with it.
- * Order of start: reactors, segment, core, registry, channels, portals, admin
+ * Order of start: reactors, segment, control memory, core, link, registry, channels, portals, admin
  * (its answer to `ping` means: in service). Order of stop: the reverse.
  */
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "blockcore/cache/cache.h"
 #include "blockcore/channel/channel_server.h"
 #include "blockcore/core.h"
 #include "runtime/admin.h"
@@ -27,11 +28,13 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
+#include "server/controller_partner.h"
 #include "server/iscsi/iscsi.h"
 #include "server/scsi/scsi.h"
 
 #define REACTORS_MAX 64 /* the configuration allows no more */
 #define HEADS_MAX    64
+#define CACHE_PAGE   4096
 
 struct controller {
 	struct config_file *config;
@@ -41,6 +44,7 @@ struct controller {
 	int segment_rw, segment_ro;
 	void *segment;
 	size_t segment_size;
+	struct partner *partner; /* NULL: none */
 	struct core *core;
 	struct scsi_registry *registry;
 	struct channel_server *channels;
@@ -135,6 +139,7 @@ static int open_core(struct controller *c)
 	    .segment_size = c->segment_size,
 	    .battery = config_battery(c->config),
 	    .array_name = c->config->array.name,
+	    .duplex = partner_duplex(c->partner),
 	};
 	return core_open(&c->core, &o);
 }
@@ -218,6 +223,8 @@ static int start_iscsi(struct controller *c)
 	    .portals = (const char *const *)c->me->portals,
 	    .nportals = c->me->portals_count,
 	};
+	if (c->partner)
+		o.portals = partner_portals(c->partner);
 	for (unsigned i = 0; i < k->chap_count; i++)
 		o.chap_allowed |= iscsi_chap_algorithm(k->chap[i]);
 	return iscsi_server_start(&c->iscsi, &o);
@@ -242,8 +249,15 @@ static int start_admin(struct controller *c)
 static int start_all(struct controller *c, const char **what)
 {
 	int rc;
+	*what = "control memory";
+	if ((rc = partner_open(&c->partner, c->config, c->me)))
+		return rc;
 	*what = "block core";
 	if ((rc = open_core(c)))
+		return rc;
+	*what = "link to the partner";
+	if ((rc = partner_link(c->partner, c->core,
+			       cache_segment_pages(c->segment_size, CACHE_PAGE))))
 		return rc;
 	*what = "targets";
 	if ((rc = scsi_registry_new(&c->registry, c->core)))
@@ -260,6 +274,7 @@ static int start_all(struct controller *c, const char **what)
 	*what = "watch of the disks";
 	if ((rc = core_watch_start(c->core)))
 		return rc;
+	partner_serve(c->partner);
 	*what = "admin socket";
 	return start_admin(c);
 }
@@ -270,10 +285,12 @@ static void stop_all(struct controller *c)
 {
 	if (c->admin)
 		admin_server_free(c->admin);
+	partner_quiet(c->partner);
 	if (c->iscsi)
 		iscsi_server_stop(c->iscsi);
 	if (c->channels)
 		channel_server_stop(c->channels);
+	partner_unlink(c->partner);
 	if (c->registry)
 		scsi_registry_free(c->registry);
 	if (c->core) {
@@ -284,6 +301,7 @@ static void stop_all(struct controller *c)
 				    "segment for the next start",
 				    err_text(rc));
 	}
+	partner_close(c->partner);
 }
 
 static void stop_task(void *arg)

@@ -120,7 +120,7 @@ static void on_message(void *arg, struct link_msg *msg)
 
 void meta_link_serve(struct meta_link *k, struct link *l, struct meta *m)
 {
-	k->link = l;
+	k->link = m ? l : NULL;
 	k->meta = m;
 	link_serve(l, LINK_SVC_META, m ? on_message : NULL, k);
 }

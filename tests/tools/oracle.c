@@ -1,12 +1,12 @@
 /*
- * oracle iscsi|nfs|nfs-unstable URL SECONDS [THREADS]: load that remembers every answer, while
- * somebody pulls plugs; then reads everything back. Exit 0 only when each acknowledged change is
- * there.
+ * oracle iscsi|nfs|nfs-unstable URL[,URL] SECONDS [THREADS]: load that remembers every answer,
+ * while somebody pulls plugs; then reads everything back. Exit 0 only when each acknowledged change
+ * is there.
  *
  * Each thread has its own connection and its own part: blocks of a LUN, or a directory with files.
  * A request whose answer never came is "maybe": old and new are both right. A broken connection
- * is made anew (for at most 20 s, else the run fails); the longest time without any answer is
- * the longest pause a client saw.
+ * is made anew (for at most 20 s, else the run fails), by the next URL in turn; the longest time
+ * without any answer is the longest pause a client saw.
  *
  * NFS writes are FILE_SYNC or committed before they count, as a client must treat them. With
  * nfs-unstable they are UNSTABLE, never committed, and count when they are answered: what the array
@@ -45,7 +45,8 @@ enum name_state { NAME_ABSENT, NAME_PRESENT, NAME_MAYBE };
 
 struct worker {
 	pthread_t thread;
-	const char *url;
+	const char *url; /* all of them */
+	unsigned path;
 	int id;
 	double until;
 	uint64_t seed;
@@ -123,14 +124,29 @@ static void iscsi_drop(struct worker *w)
 	w->iscsi = NULL;
 }
 
+/* The next of the paths, in turn. */
+static void next_url(struct worker *w, char *ret, size_t size)
+{
+	const char *p = w->url;
+	unsigned n = 1;
+	for (const char *c = p; *c; c++)
+		n += *c == ',';
+	for (unsigned skip = w->path++ % n; skip > 0; skip--)
+		p = strchr(p, ',') + 1;
+	snprintf(ret, size, "%.*s", (int)strcspn(p, ","), p);
+}
+
 static bool iscsi_try(struct worker *w)
 {
-	char name[80];
+	char name[80], url[512];
 	snprintf(name, sizeof(name), "iqn.2026-01.org.isthmus:oracle-%d", w->id);
 	w->iscsi = iscsi_create_context(name);
-	struct iscsi_url *u = w->iscsi ? iscsi_parse_full_url(w->iscsi, w->url) : NULL;
-	if (!u)
+	next_url(w, url, sizeof(url));
+	struct iscsi_url *u = w->iscsi ? iscsi_parse_full_url(w->iscsi, url) : NULL;
+	if (!u) {
+		iscsi_drop(w);
 		return false;
+	}
 	iscsi_set_session_type(w->iscsi, ISCSI_SESSION_NORMAL);
 	iscsi_set_header_digest(w->iscsi, ISCSI_HEADER_DIGEST_NONE_CRC32C);
 	iscsi_set_noautoreconnect(w->iscsi, 1);
@@ -403,7 +419,8 @@ static void *work(void *arg)
 int main(int argc, char **argv)
 {
 	if (argc < 4) {
-		fprintf(stderr, "usage: oracle iscsi|nfs|nfs-unstable URL SECONDS [THREADS]\n");
+		fprintf(stderr, "usage: oracle iscsi|nfs|nfs-unstable URL[,URL] SECONDS "
+				"[THREADS]\n");
 		return 2;
 	}
 	unstable = strcmp(argv[1], "nfs-unstable") == 0;
