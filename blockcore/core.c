@@ -280,6 +280,7 @@ static void core_free(struct core *c)
 		core_set_link(c, NULL);
 	if (c->partner_segment)
 		c->duplex->unmap(c->duplex->map_arg, c->partner_segment, c->partner_segment_size);
+	core_admin_free(c);
 	meta_close(c->meta);
 	meta_link_free(c->meta_link);
 	for (unsigned i = 0; i < c->ndisks; i++)

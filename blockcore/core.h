@@ -111,5 +111,7 @@ void core_set_hooks(struct core *c, const struct core_hooks *h);
  * and stats; see runtime/admin.h. The server must be of the core's own reactor. */
 struct admin_server;
 int core_admin_register(struct core *c, struct admin_server *s);
+/* Before the server is freed: the partner's calls are refused from here on. */
+void core_admin_stop(struct core *c);
 
 #endif

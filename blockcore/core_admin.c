@@ -11,7 +11,7 @@
 int core_admin_add(struct core *c, struct admin_server *s, const struct core_verb *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		int rc = admin_register(s, v[i].verb, v[i].handler, c);
+		int rc = core_admin_route(c, s, &v[i]);
 		if (rc)
 			return rc;
 	}
@@ -59,6 +59,7 @@ int core_admin_wait_head(struct core *c, struct admin_call *call, const char *he
 
 int core_admin_register(struct core *c, struct admin_server *s)
 {
+	TAILQ_INIT(&c->routes);
 	int rc = core_admin_status(c, s);
 	if (rc == 0)
 		rc = core_admin_disk(c, s);
@@ -74,5 +75,7 @@ int core_admin_register(struct core *c, struct admin_server *s)
 		rc = core_admin_group(c, s);
 	if (rc == 0)
 		rc = core_admin_backup(c, s);
+	if (rc == 0)
+		rc = core_admin_pass_start(c, s);
 	return rc;
 }

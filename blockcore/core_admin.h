@@ -9,6 +9,15 @@ struct core_verb {
 	const char *verb;
 	admin_handler *handler;
 };
+/* Verbs that a pool's owner has to carry out are passed on to it (core_admin_pass.c). */
+struct core_route {
+	struct core *core;
+	const struct core_verb *verb;
+	TAILQ_ENTRY(core_route) link;
+};
+int core_admin_route(struct core *c, struct admin_server *s, const struct core_verb *v);
+int core_admin_pass_start(struct core *c, struct admin_server *s);
+
 int core_admin_add(struct core *c, struct admin_server *s, const struct core_verb *v, size_t n);
 
 /* Answers with why, "sentence; what to do about it". Returns rc. */

@@ -87,6 +87,8 @@ struct core {
 	struct waitq own_wake;
 	TAILQ_HEAD(, core_own_watch) own_watches;
 	unsigned own_telling;
+	TAILQ_HEAD(, core_route) routes; /* core_admin_pass.c */
+	struct core_pass *pass;
 	atomic_uint background; /* tasks under way, or asked for */
 	struct waitq idle;
 	struct waitq watch; /* woken to end core_watch.c's task */
@@ -246,5 +248,6 @@ int core_admin_export(struct core *c, struct admin_server *s);
 int core_admin_backup(struct core *c, struct admin_server *s);
 int core_admin_group(struct core *c, struct admin_server *s);
 int core_admin_status(struct core *c, struct admin_server *s);
+void core_admin_free(struct core *c); /* core_admin_pass.c */
 
 #endif

@@ -63,6 +63,15 @@ void admin_server_free(struct admin_server *s);
 int admin_register(struct admin_server *s, const char *verb, admin_handler *h, void *arg);
 int admin_register_fallback(struct admin_server *s, admin_handler *h, void *arg);
 
+/*
+ * Waits; in a task of the server's reactor. Carries out a request that came by another way than the
+ * socket (the other controller passes it on): a packed AdminRequest. ret: the packed AdminReply, to
+ * be freed; errors of the verb are in it. progress may be NULL. -ERR_PROTO: no request; -ENOMEM.
+ */
+int admin_server_run(struct admin_server *s, const uint8_t *req, size_t len,
+		     void (*progress)(void *arg, const Isthmus__AdminProgress *p), void *arg,
+		     uint8_t **ret, size_t *ret_len);
+
 const char *admin_call_verb(const struct admin_call *c);
 const Isthmus__AdminRequest *admin_call_request(const struct admin_call *c);
 /* What the handlers have answered so far; its rows may be changed, all members are malloc'd. */

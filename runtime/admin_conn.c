@@ -168,9 +168,62 @@ static void call_task(void *arg)
 	admin_call_ended(s);
 }
 
+/* Takes the request. */
+static int call_local(Isthmus__AdminRequest *r, struct admin_call **ret)
+{
+	Isthmus__AdminFrame *f = malloc(sizeof(*f));
+	if (f) {
+		isthmus__admin_frame__init(f);
+		f->body_case = ISTHMUS__ADMIN_FRAME__BODY_REQUEST;
+		f->request = r;
+	}
+	*ret = f ? admin_call_new(f) : NULL;
+	if (*ret)
+		return 0;
+	if (f)
+		isthmus__admin_frame__free_unpacked(f, NULL);
+	else
+		isthmus__admin_request__free_unpacked(r, NULL);
+	return -ENOMEM;
+}
+
+int admin_server_run(struct admin_server *s, const uint8_t *req, size_t len,
+		     void (*progress)(void *arg, const Isthmus__AdminProgress *p), void *arg,
+		     uint8_t **ret, size_t *ret_len)
+{
+	struct admin_call *c;
+	if (s->closing || !s->watch)
+		return -ERR_SHUTDOWN;
+	Isthmus__AdminRequest *r =
+	    len <= ADMIN_REQUEST_MAX ? isthmus__admin_request__unpack(NULL, len, req) : NULL;
+	if (!r || r->n_args > ADMIN_ARGS_MAX) {
+		if (r)
+			isthmus__admin_request__free_unpacked(r, NULL);
+		return -ERR_PROTO;
+	}
+	int rc = call_local(r, &c);
+	if (rc)
+		return rc;
+	c->server = s;
+	c->progress = progress;
+	c->progress_arg = arg;
+	s->ncalls++;
+	admin_call_finish(c, admin_call_run(s, c));
+	*ret_len = isthmus__admin_reply__get_packed_size(&c->reply);
+	*ret = malloc(*ret_len + 1);
+	if (*ret)
+		isthmus__admin_reply__pack(&c->reply, *ret);
+	rc = *ret ? 0 : -ENOMEM;
+	admin_call_free(c);
+	admin_call_ended(s);
+	return rc;
+}
+
 void admin_call_send_progress(struct admin_call *c, const Isthmus__AdminProgress *p)
 {
 	struct admin_conn *k = c->conn;
+	if (c->progress)
+		c->progress(c->progress_arg, p);
 	if (!k || k->out_n - k->out_off > PROGRESS_QUEUE_MAX)
 		return;
 	Isthmus__AdminFrame f = ISTHMUS__ADMIN_FRAME__INIT;

@@ -34,7 +34,9 @@ struct admin_conn;
 
 struct admin_call {
 	uint32_t magic;
-	struct admin_conn *conn; /* NULL: the client went away */
+	struct admin_conn *conn; /* NULL: the client went away, or there never was one */
+	void (*progress)(void *arg, const Isthmus__AdminProgress *p);
+	void *progress_arg;
 	struct admin_server *server;
 	Isthmus__AdminFrame *frame;
 	const Isthmus__AdminRequest *req;

@@ -283,6 +283,8 @@ static int start_all(struct controller *c, const char **what)
 
 static void stop_all(struct controller *c)
 {
+	if (c->core)
+		core_admin_stop(c->core);
 	if (c->admin)
 		admin_server_free(c->admin);
 	partner_quiet(c->partner);
