@@ -65,6 +65,7 @@ static const struct admin_arg pool_create_args[] = {
     {"disk", POS | ADMIN_LIST, "paths of configured blank disks, in order"},
     {"level", REQ, "single, raid0, raid1, raid10, raid5 or raid6"},
     {"chunk", ADMIN_SIZE, "stripe chunk (default 64KiB)"},
+    {"owner", 0, "controller that is to have it (default: the one with fewer pools)"},
     END,
 };
 static const struct admin_arg volume_create_args[] = {
@@ -311,6 +312,7 @@ static const struct admin_arg completion_args[] = {
 const struct noun noun_table[] = {
     {"status", "the whole array at a glance"},
     {"config", "the configuration file"},
+    {"controller", "the controllers and what is between them"},
     {"disk", "the disks"},
     {"pool", "RAID groups of disks that volumes are cut from"},
     {"volume", "logical units"},
@@ -339,6 +341,11 @@ const struct verb verb_table[] = {
      "check a configuration file; nothing is changed", NULL},
     {"config.show", VERB_SUPERVISOR, 0, no_args, "show the configuration in force, with defaults",
      NULL},
+
+    {"controller.list", VERB_SUPERVISOR, 0, no_args,
+     "list controllers with state, partner, mirroring, pools and cache", NULL},
+    {"controller.show", VERB_SUPERVISOR, 0, name_only,
+     "show one controller and the routes to its partner", NULL},
 
     {"disk.list", VERB_CONTROLLER, 0, disk_list_args, "list disks with state, pool and counters",
      NULL},

@@ -62,6 +62,8 @@ int core_admin_register(struct core *c, struct admin_server *s)
 	TAILQ_INIT(&c->routes);
 	int rc = core_admin_status(c, s);
 	if (rc == 0)
+		rc = core_admin_controller(c, s);
+	if (rc == 0)
 		rc = core_admin_disk(c, s);
 	if (rc == 0)
 		rc = core_admin_pool(c, s);

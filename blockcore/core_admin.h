@@ -16,6 +16,10 @@ struct core_route {
 	TAILQ_ENTRY(core_route) link;
 };
 int core_admin_route(struct core *c, struct admin_server *s, const struct core_verb *v);
+/* Waits. The whole call to the partner, whose reply becomes the call's. Returns its code. */
+int core_admin_pass_on(struct core *c, struct admin_call *call);
+/* The partner passed it on: it is to be carried out here, or not at all. */
+bool core_admin_passed(const struct admin_call *call);
 int core_admin_pass_start(struct core *c, struct admin_server *s);
 
 int core_admin_add(struct core *c, struct admin_server *s, const struct core_verb *v, size_t n);
@@ -36,6 +40,8 @@ void core_admin_progress(void *arg, uint64_t done, uint64_t total);
 void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only);
 void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad);
 void core_admin_put_volumes(struct core *c, struct admin_call *call, const char *pool);
+/* Name of the controller that has the pool; "": none has. */
+const char *core_admin_owner(struct core *c, const Isthmus__Pool *mp);
 /* Operations, bytes and errors of a volume, into the current row. */
 void core_admin_put_counters(struct admin_call *call, struct volume *v);
 

@@ -21,6 +21,8 @@ static const char *state_word(struct core *c, const struct disk *d, const Isthmu
 		return core_disk_spare(c, d) ? "spare" : "free";
 	const struct core_pool *cp = core_pool_find(c, mp->name);
 	char reason[160];
+	if (cp && cp->place == CORE_PARTNER)
+		return "online"; /* more is known there */
 	if (cp && cp->pool && pool_filling(cp->pool, (unsigned)position))
 		return "filling";
 	if (!cp || !cp->pool || !pool_disk_in(cp->pool, (unsigned)position))
@@ -53,6 +55,7 @@ static void put_disk(struct core *c, struct admin_call *call, struct disk *d,
 	admin_put_number(call, "read_errors", st.read_errors);
 	admin_put_number(call, "write_errors", st.write_errors);
 	admin_put_text(call, "why", "%s", reason);
+	admin_put_text(call, "owner", "%s", core_admin_owner(c, mp));
 }
 
 void core_admin_put_disks(struct core *c, struct admin_call *call, const char *pool, bool bad)
@@ -108,6 +111,10 @@ static int wipe(struct admin_call *call, struct core *c)
 	     pool_filling(cp->pool, (unsigned)position) || mp->disks[position]->filling))
 		return admin_error(call, -EBUSY, "remove the pool first",
 				   "disk '%s' is in use by pool '%s'", path, mp->name);
+	if (cp && cp->place == CORE_PARTNER)
+		return admin_error(call, -ERR_NOT_OWNER, "say it there",
+				   "disk '%s' is in pool '%s' of controller '%s'", path, mp->name,
+				   c->duplex->partner);
 	if (core_disk_spare(c, d))
 		return admin_error(call, -EBUSY, "`isthmus disk spare --remove` frees it",
 				   "disk '%s' is a spare", path);

@@ -37,15 +37,25 @@ static const struct rule {
 	const char *verb, *arg;
 	enum names names;
 } rules[] = {
-    {"pool.create", "owner", NEW_POOL}, {"pool.remove", "name", POOL},
-    {"pool.scrub", "name", POOL},	{"pool.replace", "name", POOL},
-    {"pool.show", "name", POOL},	{"volume.create", "pool", POOL},
-    {"volume.resize", "name", VOLUME},	{"volume.remove", "name", VOLUME},
-    {"volume.show", "name", VOLUME},	{"fs.create", "pool", POOL},
-    {"fs.create", "volume", VOLUME},	{"fs.grow", "name", FS},
-    {"fs.remove", "name", FS},		{"group.create", "pool", POOL},
-    {"group.remove", "name", GROUP},	{"backup.run", "group", GROUP},
-    {"backup.verify", "group", GROUP},	{"backup.status", "group", GROUP},
+    {"pool.create", "owner", NEW_POOL},
+    {"pool.remove", "name", POOL},
+    {"pool.scrub", "name", POOL},
+    {"pool.replace", "name", POOL},
+    {"pool.show", "name", POOL},
+    {"pool.move", "name", POOL},
+    {"volume.create", "pool", POOL},
+    {"volume.resize", "name", VOLUME},
+    {"volume.remove", "name", VOLUME},
+    {"volume.show", "name", VOLUME},
+    {"fs.create", "pool", POOL},
+    {"fs.create", "volume", VOLUME},
+    {"fs.grow", "name", FS},
+    {"fs.remove", "name", FS},
+    {"group.create", "pool", POOL},
+    {"group.remove", "name", GROUP},
+    {"backup.run", "group", GROUP},
+    {"backup.verify", "group", GROUP},
+    {"backup.status", "group", GROUP},
     {"disk.wipe", "disk", DISK},
 };
 
@@ -118,6 +128,11 @@ struct core_pass {
 	TAILQ_HEAD(, pass) under_way;
 };
 
+bool core_admin_passed(const struct admin_call *call)
+{
+	return strcmp(admin_call_request(call)->destination, PASSED) == 0;
+}
+
 static int take_reply(struct core *c, struct admin_call *call, int rc, const uint8_t *buf,
 		      size_t len)
 {
@@ -134,7 +149,7 @@ static int take_reply(struct core *c, struct admin_call *call, int rc, const uin
 			   partner, err_text(rc));
 }
 
-static int pass_on(struct core *c, struct admin_call *call)
+int core_admin_pass_on(struct core *c, struct admin_call *call)
 {
 	struct core_pass *p = c->pass;
 	if (!p || !c->link || !link_is_up(c->link))
@@ -225,8 +240,8 @@ static int routed(struct admin_call *call, void *arg)
 			partner |= settled(c, call, &rules[i]) == CORE_PARTNER;
 		}
 	}
-	bool passed = strcmp(admin_call_request(call)->destination, PASSED) == 0;
-	return partner && !passed ? pass_on(c, call) : r->verb->handler(call, c);
+	return partner && !core_admin_passed(call) ? core_admin_pass_on(c, call)
+						   : r->verb->handler(call, c);
 }
 
 int core_admin_route(struct core *c, struct admin_server *s, const struct core_verb *v)

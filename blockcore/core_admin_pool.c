@@ -29,19 +29,36 @@ static void put_work(struct admin_call *call, const struct core_pool *cp)
 	}
 }
 
+const char *core_admin_owner(struct core *c, const Isthmus__Pool *mp)
+{
+	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
+	if (!cp || cp->place == CORE_NOWHERE)
+		return "";
+	bool partner = c->duplex && cp->place == CORE_PARTNER;
+	return partner ? c->duplex->partner : c->controller;
+}
+
+/* Of one that the partner has, only that has the state. */
+static const char *pool_word(const struct core_pool *cp)
+{
+	if (cp && cp->place == CORE_PARTNER)
+		return "partner";
+	return cp && cp->pool ? pool_state_name(pool_state(cp->pool)) : "offline";
+}
+
 static void put_pool(struct core *c, struct admin_call *call, const Isthmus__Pool *mp)
 {
 	const struct core_pool *cp = core_pool_find(c, mp->name);
 	uint64_t size = mp->extents * mp->extent_size;
 	admin_row(call);
 	admin_put_text(call, "pool", "%s", mp->name);
-	admin_put_text(call, "state", "%s",
-		       cp && cp->pool ? pool_state_name(pool_state(cp->pool)) : "offline");
+	admin_put_text(call, "state", "%s", pool_word(cp));
 	admin_put_text(call, "level", "%s", mp->level);
 	admin_put_number(call, "disks", mp->n_disks);
 	admin_put_bytes(call, "size", size);
 	admin_put_bytes(call, "free", core_pool_free_bytes(c, mp->name));
 	put_work(call, cp);
+	admin_put_text(call, "owner", "%s", core_admin_owner(c, mp));
 }
 
 void core_admin_put_pools(struct core *c, struct admin_call *call, const char *only)

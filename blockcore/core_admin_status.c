@@ -78,6 +78,8 @@ static void explain(struct core *c, struct admin_call *call)
 {
 	struct core_pool *cp;
 	TAILQ_FOREACH (cp, &c->pools, link) {
+		if (cp->place == CORE_PARTNER)
+			continue;
 		enum pool_state s = cp->pool ? pool_state(cp->pool) : POOL_OFFLINE;
 		if (s == POOL_OFFLINE)
 			admin_note(call, "pool %s is offline: its volumes give errors; %s",
@@ -115,6 +117,8 @@ static void put_volume_counters(struct core *c, struct admin_call *call)
 	admin_table(call, "volumes", false);
 	pthread_rwlock_rdlock(&c->lock);
 	RB_FOREACH (v, volume_tree, &c->volumes) {
+		if (core_volume_place(v) == CORE_PARTNER)
+			continue;
 		admin_row(call);
 		admin_put_text(call, "volume", "%s", volume_name(v));
 		core_admin_put_counters(call, v);

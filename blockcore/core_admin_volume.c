@@ -19,6 +19,8 @@ static void put_uuid(struct admin_call *call, const ProtobufCBinaryData *u)
 static const char *volume_state(struct core *c, const Isthmus__Volume *mv)
 {
 	const struct core_pool *cp = core_pool_find(c, mv->pool);
+	if (cp && cp->place == CORE_PARTNER)
+		return "partner";
 	return cp && cp->pool ? pool_state_name(pool_state(cp->pool)) : "offline";
 }
 
@@ -34,6 +36,8 @@ static void put_volume(struct core *c, struct admin_call *call, const Isthmus__V
 	admin_put_bytes(call, "size", mv->size);
 	admin_put_text(call, "purpose", "%s", mv->purpose);
 	admin_put_text(call, "used_by", "%s", user);
+	admin_put_text(call, "owner", "%s",
+		       core_admin_owner(c, meta_pool_find(meta_get(c->meta), mv->pool)));
 }
 
 void core_admin_put_volumes(struct core *c, struct admin_call *call, const char *pool)

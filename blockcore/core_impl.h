@@ -248,6 +248,7 @@ int core_admin_export(struct core *c, struct admin_server *s);
 int core_admin_backup(struct core *c, struct admin_server *s);
 int core_admin_group(struct core *c, struct admin_server *s);
 int core_admin_status(struct core *c, struct admin_server *s);
+int core_admin_controller(struct core *c, struct admin_server *s);
 void core_admin_free(struct core *c); /* core_admin_pass.c */
 
 #endif

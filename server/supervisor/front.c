@@ -87,6 +87,7 @@ static int verb_status(struct admin_call *call, void *arg)
 	put_processes(s, call);
 	explain_children(s, call);
 	gather_all(s, call, "status");
+	gather_merge(call);
 	put_events(call);
 	return 0;
 }
@@ -96,6 +97,7 @@ static int verb_status(struct admin_call *call, void *arg)
 static int verb_stats(struct admin_call *call, void *arg)
 {
 	gather_all(arg, call, "stats");
+	gather_merge(call);
 	return 0;
 }
 
@@ -190,16 +192,36 @@ static int no_default(struct admin_call *call, const char *kind)
 	return admin_error(call, -EINVAL, remedy, "there are several %ss", kind);
 }
 
-/* The only controller; of heads the one that is up. */
+/* Both have the same metadata, and pass on what only the other can do. */
+static bool partners(const struct config_file *c)
+{
+	return c->controllers_count == 2 && c->controllers[0].partner &&
+	       strcmp(c->controllers[0].partner, c->controllers[1].name) == 0;
+}
+
+/* Of which each controller has its own part. */
+static bool merged(const char *verb)
+{
+	static const char *const verbs[] = {
+	    "pool.list",    "volume.list",    "disk.list", "lun.stats", "lun.latency",
+	    "session.list", "session.logout", "head.list", "stats",
+	};
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i], verb) == 0)
+			return true;
+	return false;
+}
+
+/* The only controller, of partners one that is up; of heads the one that is up. */
 static int default_name(struct supervisor *s, struct admin_call *call, const char *kind,
 			char ret[32])
 {
-	bool head = strcmp(kind, "head") == 0;
+	bool any = strcmp(kind, "head") == 0 || partners(s->config);
 	const struct child *c, *best = NULL;
 	TAILQ_FOREACH (c, &s->children, link) {
 		if (strcmp(c->kind, kind) != 0)
 			continue;
-		if (best && !head)
+		if (best && !any)
 			return no_default(call, kind);
 		if (!best || (best->state != CHILD_UP && c->state == CHILD_UP))
 			best = c;
@@ -221,12 +243,52 @@ static int forward(struct admin_call *call, void *arg)
 		return admin_error(call, -EOPNOTSUPP, "see isthmus help",
 				   "isthmusd does not know the verb `%.64s`%s%.64s", req->verb,
 				   req->destination[0] ? " at " : "", req->destination);
+	if (!name[0] && strcmp(kind, "controller") == 0 && partners(s->config) && merged(req->verb))
+		return gather_merged(s, call, req->verb);
 	if (!name[0]) {
 		int rc = default_name(s, call, kind, name);
 		if (rc)
 			return rc;
 	}
 	return gather_forward(s, call, kind, name, req->verb);
+}
+
+/* ---- controllers ---- */
+
+/* Those that do not answer, as this process knows them. */
+static void put_absent(struct supervisor *s, struct admin_call *call)
+{
+	struct child *c;
+	admin_table(call, "controllers", false);
+	TAILQ_FOREACH (c, &s->children, link) {
+		if (strcmp(c->kind, "controller") != 0 || c->state == CHILD_UP ||
+		    gather_has(call, "controllers", "controller", c->name))
+			continue;
+		admin_row(call);
+		admin_put_text(call, "controller", "%s", c->name);
+		admin_put_text(call, "state", "%s", child_state_name(c->state));
+		admin_put_number(call, "pid", (uint64_t)c->pid);
+	}
+}
+
+static int verb_controllers(struct admin_call *call, void *arg)
+{
+	struct supervisor *s = arg;
+	int rc = gather_merged(s, call, "controller.list");
+	if (rc && rc != -ENOTCONN)
+		return rc;
+	put_absent(s, call);
+	explain_children(s, call);
+	return 0;
+}
+
+static int verb_controller(struct admin_call *call, void *arg)
+{
+	const char *name = admin_arg_text(call, "name");
+	if (!name)
+		return admin_error(call, -EINVAL, "isthmus controller show NAME",
+				   "no controller is named");
+	return gather_forward(arg, call, "controller", name, "controller.show");
 }
 
 /* The head that serves a file system, from the controllers' lists. */
@@ -282,11 +344,17 @@ int front_register(struct supervisor *s)
 		const char *verb;
 		admin_handler *fn;
 	} own[] = {
-	    {"status", verb_status},	 {"stats", verb_stats},
-	    {"event.list", verb_events}, {"config.show", verb_config_show},
-	    {"fs.check", verb_fs_check}, {"quota.list", verb_of_fs},
-	    {"quota.set", verb_of_fs},	 {"quota.grace", verb_of_fs},
+	    {"status", verb_status},
+	    {"stats", verb_stats},
+	    {"event.list", verb_events},
+	    {"config.show", verb_config_show},
+	    {"fs.check", verb_fs_check},
+	    {"quota.list", verb_of_fs},
+	    {"quota.set", verb_of_fs},
+	    {"quota.grace", verb_of_fs},
 	    {"quota.tree", verb_of_fs},
+	    {"controller.list", verb_controllers},
+	    {"controller.show", verb_controller},
 	};
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !rc; i++)

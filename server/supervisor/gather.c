@@ -163,6 +163,8 @@ struct who {
 	char kind[16], name[32];
 };
 
+static void mark_shared(Isthmus__AdminReply *r, const struct who *w);
+
 static unsigned list_up(struct supervisor *s, struct who *ret)
 {
 	unsigned n = 0;
@@ -195,6 +197,7 @@ static void take_one(struct admin_call *call, const struct who *w, const char *v
 		snprintf(from, sizeof(from), "%s %s", w->kind, w->name);
 		mark_rows(reply, "from", from);
 	} else {
+		mark_shared(reply, w);
 		mark_rows(reply, w->kind, w->name);
 	}
 	/* Its tables are taken, its error was made a note. */
@@ -255,12 +258,180 @@ void gather_all(struct supervisor *s, struct admin_call *call, const char *verb)
 	free(w);
 }
 
-/* ---- looking into replies ---- */
+/* ---- controllers that know the same ---- */
 
 static const char *text_of(const Isthmus__AdminValue *v)
 {
 	return v && v->kind_case == ISTHMUS__ADMIN_VALUE__KIND_TEXT ? v->text : NULL;
 }
+
+/* Tables of which each controller tells all rows, and what they are known by. */
+static const struct shared {
+	const char *table, *key, *owner;
+} shared_tables[] = {
+    {"pools", "pool", "owner"},
+    {"volumes", "volume", "owner"},
+    {"disks", "disk", "owner"},
+    {"bad_disks", "disk", "owner"},
+    {"controllers", "controller", "controller"},
+};
+
+/* As the front door marked it, or as the row says of itself. */
+static const char *teller(const Isthmus__AdminRow *row)
+{
+	const char *t = text_of(find_field(row, "asked"));
+	return t ? t : "";
+}
+
+static bool by_owner(const Isthmus__AdminRow *row, const struct shared *x)
+{
+	const char *owner = text_of(find_field(row, x->owner));
+	return owner && strcmp(owner, teller(row)) == 0;
+}
+
+static void drop_field(Isthmus__AdminRow *row, const char *name)
+{
+	for (size_t i = 0; i < row->n_fields; i++) {
+		if (strcmp(row->fields[i]->name, name) != 0)
+			continue;
+		isthmus__admin_field__free_unpacked(row->fields[i], NULL);
+		memmove(row->fields + i, row->fields + i + 1,
+			(row->n_fields - i - 1) * sizeof(*row->fields));
+		row->n_fields--;
+		return;
+	}
+}
+
+static void drop_row(Isthmus__AdminTable *t, size_t i)
+{
+	isthmus__admin_row__free_unpacked(t->rows[i], NULL);
+	memmove(t->rows + i, t->rows + i + 1, (t->n_rows - i - 1) * sizeof(*t->rows));
+	t->n_rows--;
+}
+
+/* The row of the same key before number i; -1: none. */
+static ssize_t same_before(const Isthmus__AdminTable *t, size_t i, const struct shared *x)
+{
+	const char *key = text_of(find_field(t->rows[i], x->key));
+	for (size_t k = 0; key && k < i; k++) {
+		const char *have = text_of(find_field(t->rows[k], x->key));
+		if (have && strcmp(have, key) == 0)
+			return (ssize_t)k;
+	}
+	return -1;
+}
+
+static void merge_table(Isthmus__AdminTable *t, const struct shared *x)
+{
+	for (size_t i = 0; i < t->n_rows;) {
+		ssize_t k = same_before(t, i, x);
+		if (k < 0) {
+			i++;
+			continue;
+		}
+		if (by_owner(t->rows[i], x)) {
+			Isthmus__AdminRow *row = t->rows[k];
+			t->rows[k] = t->rows[i];
+			t->rows[i] = row;
+		}
+		drop_row(t, i);
+	}
+}
+
+static const struct shared *shared_of(const Isthmus__AdminTable *t)
+{
+	for (size_t i = 0; i < ARRAY_LEN(shared_tables); i++)
+		if (strcmp(t->name, shared_tables[i].table) == 0 && t->n_rows &&
+		    find_field(t->rows[0], shared_tables[i].owner))
+			return &shared_tables[i];
+	return NULL;
+}
+
+/* Who told a row that others tell too, until they are merged; such rows are nobody's own. */
+static void mark_shared(Isthmus__AdminReply *r, const struct who *w)
+{
+	if (strcmp(w->kind, "controller") != 0)
+		return;
+	for (size_t i = 0; i < r->n_tables; i++)
+		for (size_t k = 0; shared_of(r->tables[i]) && k < r->tables[i]->n_rows; k++)
+			put_first(r->tables[i]->rows[k], "asked", w->name);
+}
+
+void gather_merge(struct admin_call *call)
+{
+	Isthmus__AdminReply *r = admin_call_reply(call);
+	for (size_t i = 0; i < r->n_tables; i++) {
+		Isthmus__AdminTable *t = r->tables[i];
+		const struct shared *x = shared_of(t);
+		if (x)
+			merge_table(t, x);
+		for (size_t k = 0; k < t->n_rows; k++)
+			drop_field(t->rows[k], "asked");
+	}
+}
+
+/* The owner says whose a row is; who told it is of no interest. */
+static void forget_tellers(struct admin_call *call)
+{
+	Isthmus__AdminReply *r = admin_call_reply(call);
+	for (size_t i = 0; i < r->n_tables; i++) {
+		const struct shared *x = shared_of(r->tables[i]);
+		for (size_t k = 0; x && strcmp(x->key, "controller") && k < r->tables[i]->n_rows;
+		     k++)
+			drop_field(r->tables[i]->rows[k], "controller");
+	}
+}
+
+bool gather_has(struct admin_call *call, const char *table, const char *key, const char *value)
+{
+	const Isthmus__AdminReply *r = admin_call_reply(call);
+	for (size_t i = 0; i < r->n_tables; i++)
+		for (size_t k = 0; k < r->tables[i]->n_rows; k++) {
+			const char *have = text_of(find_field(r->tables[i]->rows[k], key));
+			if (strcmp(r->tables[i]->name, table) == 0 && have &&
+			    strcmp(have, value) == 0)
+				return true;
+		}
+	return false;
+}
+
+int gather_merged(struct supervisor *s, struct admin_call *call, const char *verb)
+{
+	struct who *w = calloc(CHILDREN_MAX, sizeof(*w));
+	Isthmus__AdminReply *failed = NULL;
+	unsigned n = w ? list_up(s, w) : 0, answered = 0;
+	int rc = -ENOTCONN;
+	for (unsigned i = 0; i < n; i++) {
+		Isthmus__AdminReply *reply;
+		if (strcmp(w[i].kind, "controller") != 0)
+			continue;
+		rc = ask(s, w[i].kind, w[i].name, admin_call_request(call), verb, FORWARD_NS, call,
+			 &reply);
+		if (rc) {
+			admin_note(call, "controller %s does not answer: %s", w[i].name,
+				   err_text(rc));
+		} else if (reply->code == 0) {
+			take_one(call, &w[i], verb, reply);
+			answered++;
+		} else if (failed) {
+			isthmus__admin_reply__free_unpacked(reply, NULL);
+		} else {
+			failed = reply;
+		}
+	}
+	free(w);
+	forget_tellers(call);
+	gather_merge(call);
+	if (failed && !answered)
+		return admin_reply_take(call, failed);
+	if (failed)
+		isthmus__admin_reply__free_unpacked(failed, NULL);
+	if (answered)
+		return 0;
+	return admin_error(call, rc, "see isthmus status", "no controller answers");
+}
+
+/* ---- looking into replies ---- */
 
 const char *gather_field(const Isthmus__AdminReply *r, const char *key, const char *value,
 			 const char *field)
