@@ -94,6 +94,7 @@ static int verb_show(struct admin_call *call, void *arg)
 		admin_put_number(call, "copies", pool_copies(cp->pool));
 		admin_put_number(call, "read_repairs", st.read_repairs);
 		admin_put_number(call, "resync_fixed", st.resync_fixed);
+		admin_put_number(call, "wrong_data", st.wrong_data);
 		admin_put_number(call, "rebuilt", st.filled);
 		admin_put_number(call, "intent_regions", st.intent);
 		admin_put_bytes(call, "rebuild_rate", mp->rebuild_rate);

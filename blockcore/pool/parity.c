@@ -66,6 +66,18 @@ void parity_xor(uint8_t *restrict to, const uint8_t *restrict from, size_t len)
 		to[i] ^= from[i];
 }
 
+int parity_locate(const struct parity *c, size_t len, const uint8_t *p, const uint8_t *q)
+{
+	for (unsigned e = 0; e < c->k; e++) {
+		size_t i = 0;
+		while (i < len && gf_mul(p[i], c->coef[1][e]) == q[i])
+			i++;
+		if (i == len)
+			return (int)e;
+	}
+	return -1;
+}
+
 /* The row of the generator that makes an element from the data. */
 static void generator_row(const struct parity *c, unsigned e, uint8_t *row)
 {

@@ -42,6 +42,11 @@ void parity_update(const struct parity *c, size_t len, unsigned i, uint8_t *delt
  */
 int parity_decode(const struct parity *c, struct parity_work *w, size_t len, uint64_t have,
 		  uint64_t want, uint8_t *const elem[]);
+/*
+ * Two parity elements only. p, q: what is there XOR what the data make. The one data element whose
+ * change explains both, in all bytes; -1: none does. The change is p.
+ */
+int parity_locate(const struct parity *c, size_t len, const uint8_t *p, const uint8_t *q);
 /* to ^= from */
 void parity_xor(uint8_t *to, const uint8_t *from, size_t len);
 

@@ -419,6 +419,7 @@ void pool_stats(const struct pool *p, struct pool_stats *ret)
 	*ret = (struct pool_stats){
 	    .read_repairs = atomic_load(&p->read_repairs),
 	    .resync_fixed = atomic_load(&p->resync_fixed),
+	    .wrong_data = atomic_load(&p->located),
 	    .lost = atomic_load(&p->nlost),
 	    .filled = atomic_load(&p->nfilled),
 	};

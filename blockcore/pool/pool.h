@@ -113,9 +113,11 @@ void pool_recorded(struct pool *p, uint64_t out_mask, int err);
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused);
 /*
  * Waits, as a background task, while no resync is. Reads all that is used from every disk: what
- * cannot be read is written anew from the rest, copies that differ are made equal (the first is
- * taken for right: which one is, nobody can tell), parity is made right by the data. Counted in
- * resync_fixed. Errors as of pool_resync(); -ERR_MEDIUM: something cannot be read from anywhere.
+ * cannot be read is written anew from the rest, copies that differ are made equal, parity is made
+ * right by the data. Of three copies two that agree are right, and where both parities of raid6 are
+ * explained by one wrong data element that one is (wrong_data); else the first copy, or the data,
+ * is taken for right: which is, nobody can tell. Counted in resync_fixed. Errors as of
+ * pool_resync(); -ERR_MEDIUM: something cannot be read from anywhere.
  */
 int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused);
 void pool_resync_stop(struct pool *p);
@@ -171,6 +173,7 @@ void pool_set_rate(struct pool *p, uint64_t bytes_per_s);
 struct pool_stats {
 	uint64_t read_repairs; /* bad copies rewritten from a good one */
 	uint64_t resync_fixed; /* ranges that differed */
+	uint64_t wrong_data;   /* of these: blocks a scrub found to be the wrong ones */
 	uint64_t lost;	       /* positions that went OUT in use */
 	uint64_t filled;       /* positions that came IN again */
 	uint32_t intent;       /* regions in the write-intent map */

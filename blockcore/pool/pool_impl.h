@@ -60,7 +60,7 @@ struct pool {
 	_Atomic uint64_t resync_done, resync_total, fill_done, fill_total;
 	_Atomic uint64_t rate; /* bytes a second of background work */
 	_Atomic uint64_t nfilled;
-	_Atomic uint64_t read_repairs, resync_fixed, nlost;
+	_Atomic uint64_t read_repairs, resync_fixed, nlost, located;
 };
 
 /* A contiguous piece of one column. */

@@ -1,7 +1,13 @@
 /* Whole rows in the background: making parity right, filling a disk that takes another's place. */
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/err.h"
+#include "runtime/log.h"
 #include <string.h>
+
+static bool all_zero(const uint8_t *b, size_t n)
+{
+	return b[0] == 0 && memcmp(b, b + 1, n - 1) == 0;
+}
 
 /* Parity elements that can be read and differ from what the data make, or cannot be read. */
 static uint64_t wrong_parity(struct stripe *s)
@@ -35,6 +41,47 @@ static int mend_data(struct stripe *s, uint64_t *fixed)
 	return rc;
 }
 
+#define LOCATE_BLOCK 4096u
+
+static void told_wrong(const struct stripe *s, unsigned elem, uint32_t at)
+{
+	struct pool *p = s->p;
+	atomic_fetch_add(&p->located, 1);
+	event_write(
+	    LOG_L_WARN, "pool.wrong_data",
+	    "pool %s: disk %s held wrong data at byte %llu, as both parities of its row say; "
+	    "made right",
+	    p->name, disk_path(p->disks[stripe_position(p, s->row, elem)]),
+	    (unsigned long long)(DISK_DATA_OFF + s->row * p->chunk + s->lo + at));
+}
+
+/*
+ * RAID 6, all of the slice was read: where both parities disagree with the data and one element
+ * explains both, that element is wrong. Made right in buf; ret: such elements.
+ */
+static uint64_t locate_wrong(struct stripe *s)
+{
+	struct pool *p = s->p;
+	uint8_t *fresh[PARITY_MAX] = {stripe_fresh(s, p->data), stripe_fresh(s, p->data + 1)};
+	uint64_t wrong = 0;
+	parity_encode(p->code, s->len, s->buf, fresh);
+	parity_xor(fresh[0], s->buf[p->data], s->len);
+	parity_xor(fresh[1], s->buf[p->data + 1], s->len);
+	for (uint32_t at = 0, n; at < s->len; at += n) {
+		uint8_t *dp = fresh[0] + at, *dq = fresh[1] + at;
+		n = MIN(s->len - at, LOCATE_BLOCK);
+		if (all_zero(dp, n) || all_zero(dq, n))
+			continue; /* the data is right, or nothing tells */
+		int e = parity_locate(p->code, n, dp, dq);
+		if (e < 0)
+			continue;
+		parity_xor(s->buf[e] + at, dp, n);
+		told_wrong(s, (unsigned)e, at);
+		wrong |= 1ull << e;
+	}
+	return wrong;
+}
+
 static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, bool mend,
 		      uint64_t *fixed)
 {
@@ -45,7 +92,11 @@ static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, b
 		rc = mend_data(&s, fixed);
 	/* What cannot be read can only be decoded by the parity there is: that stays as it is. */
 	if (rc == 0 && !(stripe_data(p) & ~s.loaded)) {
-		uint64_t wrong = wrong_parity(&s);
+		/* Not after a crash: then it is a write that was cut off, and the data is as good.
+		 */
+		bool whole = mend && p->parity == 2 && !s.bad && !(stripe_all(p) & ~s.loaded);
+		uint64_t wrong = whole ? locate_wrong(&s) : 0;
+		wrong |= wrong_parity(&s);
 		if (wrong)
 			rc = stripe_write(&s, wrong, NULL, 0);
 		*fixed += rc == 0 && wrong;

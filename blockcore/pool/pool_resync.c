@@ -20,8 +20,8 @@
 
 struct resync {
 	struct pool *p;
-	bool scrub;		/* all of it, and blocks that cannot be read are mended */
-	uint8_t *truth, *other; /* POOL_REGION each */
+	bool scrub;			/* all of it, and blocks that cannot be read are mended */
+	uint8_t *truth, *other, *third; /* POOL_REGION each */
 	uint64_t since;
 };
 
@@ -91,6 +91,49 @@ static int sync_range(struct resync *r, unsigned column, uint64_t off, uint64_t 
 	return rc;
 }
 
+/* Two of three: what the other two agree on takes the first one's place in `truth`. ret_first: it
+ * was wrong somewhere. */
+static bool vote(struct resync *r, uint64_t len)
+{
+	bool outvoted = false;
+	for (uint64_t at = 0, n; at < len; at += n) {
+		uint8_t *a = r->truth + at;
+		const uint8_t *b = r->other + at, *c = r->third + at;
+		n = MIN(len - at, 4096);
+		if (memcmp(a, b, n) == 0 || memcmp(b, c, n) != 0)
+			continue;
+		memcpy(a, b, n);
+		atomic_fetch_add(&r->p->located, 1);
+		outvoted = true;
+	}
+	return outvoted;
+}
+
+/* A scrub of three copies that can all be read: the first one is set right where the others agree
+ * against it; what differs from it then is written by sync_range(). */
+static int sync_first(struct resync *r, unsigned column, uint64_t off, uint64_t len)
+{
+	struct pool *p = r->p;
+	struct iovec iov[3] = {{r->truth, len}, {r->other, len}, {r->third, len}};
+	unsigned pos = pool_position(p, column, 0);
+	for (unsigned c = 0; c < 3; c++)
+		if (!atomic_load(&p->in[pos + c]) || pool_copy_readv(p, pos + c, &iov[c], 1, off))
+			return 0; /* nobody to outvote anybody */
+	if (!vote(r, len))
+		return 0;
+	event_write(
+	    LOG_L_WARN, "pool.wrong_data",
+	    "pool %s: disk %s held wrong data from byte %llu on, as two other copies say; made "
+	    "right",
+	    p->name, disk_path(p->disks[pos]), (unsigned long long)(DISK_DATA_OFF + off));
+	int rc = pool_copy_writev(p, pos, &iov[0], 1, off, 0);
+	if (pool_disk_error(rc))
+		pool_copy_failed(p, pos, "write error during a scrub", rc);
+	else if (rc == 0)
+		atomic_fetch_add(&p->resync_fixed, 1);
+	return pool_disk_error(rc) ? 0 : rc;
+}
+
 /*
  * A range of one region, alone in it. Where the first copy has a bad block only that block is taken
  * from another: the rest of the range may have been read already, and must not change.
@@ -98,7 +141,9 @@ static int sync_range(struct resync *r, unsigned column, uint64_t off, uint64_t 
 static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
 {
 	uint64_t end = off + len, step = MAX(4096, r->p->io.block_size);
-	int rc = sync_range(r, column, off, len, true);
+	int rc = r->scrub && r->p->copies == 3 ? sync_first(r, column, off, len) : 0;
+	if (rc == 0)
+		rc = sync_range(r, column, off, len, true);
 	if (rc != -EAGAIN)
 		return rc;
 	for (rc = 0; off < end && rc == 0; off += step)
@@ -206,7 +251,8 @@ static int look_through(struct pool *p, const struct extent_run *used, size_t nu
 	atomic_store(&p->resync_done, 0);
 	pool_each_part(p, used, nused, scrub, count_part, &r);
 	if (posix_memalign((void **)&r.truth, 4096, POOL_REGION) ||
-	    posix_memalign((void **)&r.other, 4096, POOL_REGION))
+	    posix_memalign((void **)&r.other, 4096, POOL_REGION) ||
+	    posix_memalign((void **)&r.third, 4096, POOL_REGION))
 		rc = -ENOMEM;
 	if (rc == 0)
 		rc = pool_each_part(p, used, nused, scrub, sync_part, &r);
@@ -214,6 +260,7 @@ static int look_through(struct pool *p, const struct extent_run *used, size_t nu
 		rc = bdev_flush(&p->io);
 	free(r.truth);
 	free(r.other);
+	free(r.third);
 	return rc;
 }
 

@@ -393,6 +393,76 @@ RIG_TEST(scrubbed_raid6)
 	scrubbed(arg, "raid6");
 }
 
+/* Wrong data that a disk returns without an error is found by both parities, block by block, and
+ * with two parities only; two wrong elements at one place are not taken for a third. */
+RIG_TEST(scrub_finds_the_wrong_data)
+{
+	struct rig *r = arg;
+	struct extent_run used[] = {{0, 9}};
+	struct pool_stats st;
+	uint8_t *want = malloc(MIB), *buf = malloc(MIB);
+	rig_junk = false;
+	rig_open(r, "raid6", 6, 65536);
+	struct bdev *b = pool_bdev(r->p);
+	for (size_t i = 0; i < MIB; i++)
+		want[i] = (uint8_t)(i * 7 + (i >> 11));
+	ck_assert_int_eq(bdev_write(b, want, MIB, 0, 0), 0);
+	for (unsigned e = 0; e < 4; e++) { /* another element in each block */
+		memset(elem_bytes(r, 1, e) + e * 4096 + 512, 0x5a + (int)e, 100);
+		sim_disk_bytes_changed(r->sd[stripe_position(r->p, 1, e)], DISK_DATA_OFF, MIB);
+	}
+	elem_bytes(r, 0, 4)[9] ^= 1; /* P alone, Q alone: the data is right */
+	elem_bytes(r, 2, 5)[9] ^= 1;
+	for (unsigned i = 0; i < r->n; i++)
+		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
+	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+	pool_stats(r->p, &st);
+	ck_assert_uint_eq(st.wrong_data, 4);
+	ck_assert_uint_eq(wrong_rows(r), 0);
+	ck_assert_int_eq(bdev_read(b, buf, MIB, 0), 0);
+	ck_assert_mem_eq(buf, want, MIB);
+	memset(elem_bytes(r, 1, 0), 0x11, 4096);
+	memset(elem_bytes(r, 1, 2), 0x22, 4096);
+	for (unsigned i = 0; i < r->n; i++)
+		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
+	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+	pool_stats(r->p, &st);
+	ck_assert_uint_eq(st.wrong_data, 4);
+	ck_assert_uint_eq(wrong_rows(r), 0);
+	free(want);
+	free(buf);
+	rig_close(r);
+}
+
+/* Two of three copies are right. */
+RIG_TEST(scrub_votes)
+{
+	struct rig *r = arg;
+	struct extent_run used[] = {{0, 9}};
+	struct pool_stats st;
+	uint8_t buf[4096], want[4096];
+	rig_junk = false;
+	rig_open(r, "raid1", 3, 65536);
+	struct bdev *b = pool_bdev(r->p);
+	memset(want, 0x3c, sizeof(want));
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(bdev_write(b, want, 4096, i * 40960, 0), 0);
+	for (unsigned i = 0; i < 3; i++) { /* each copy is wrong once */
+		memset(sim_disk_bytes(r->sd[i]) + DISK_DATA_OFF + i * 40960 + 512, 0x77, 64);
+		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
+	}
+	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+	pool_stats(r->p, &st);
+	ck_assert_uint_eq(st.wrong_data, 1); /* the others are not the first, which is right */
+	ck_assert_uint_ge(st.resync_fixed, 3);
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned copy = 0; copy < 3; copy++) {
+			ck_assert_int_eq(bdev_read_copy(b, buf, 4096, i * 40960, copy), 0);
+			ck_assert_mem_eq(buf, want, 4096);
+		}
+	rig_close(r);
+}
+
 /* Whole rows are written without reading anything. */
 RIG_TEST(full_rows_read_nothing)
 {
@@ -432,6 +502,8 @@ int main(void)
 	tcase_add_test(tc, scrubbed_raid10);
 	tcase_add_test(tc, scrubbed_raid5);
 	tcase_add_test(tc, scrubbed_raid6);
+	tcase_add_test(tc, scrub_finds_the_wrong_data);
+	tcase_add_test(tc, scrub_votes);
 	tcase_add_loop_test(tc, disks_lost, 0, (int)ARRAY_LEN(losses));
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
