@@ -48,6 +48,7 @@ TAILQ_HEAD(core_pools, core_pool);
 /* Extents on their way into a volume or out of one: not free, and in no volume's map. */
 struct reservation {
 	char pool[64];
+	uint32_t grows; /* the volume that gets them; 0: a new one, or they are on their way out */
 	struct extent_run *runs;
 	size_t n;
 	TAILQ_ENTRY(reservation) link;

@@ -293,6 +293,15 @@ static int apply_size(struct core *c, const struct volume_size_change *s)
 	return rc;
 }
 
+static bool being_grown(const struct core *c, uint32_t id)
+{
+	const struct reservation *r;
+	TAILQ_FOREACH (r, &c->reserved, link)
+		if (r->grows == id)
+			return true;
+	return false;
+}
+
 static int check_grow(const Isthmus__Volume *mv, const char *name, uint64_t size, char *why)
 {
 	if (!mv) {
@@ -340,6 +349,11 @@ int core_volume_extend(struct core *c, const char *name, uint64_t size, char *wh
 		snprintf(why, CORE_WHY_LEN, "pool '%s' is offline", mv->pool);
 		return -EIO;
 	}
+	/* Two at once would both reserve what the volume lacks now. */
+	if (being_grown(c, mv->id)) {
+		snprintf(why, CORE_WHY_LEN, "volume '%s' is being resized already", name);
+		return -EBUSY;
+	}
 	uint64_t es = pool_extent_size(cp->pool), have = 0;
 	for (size_t i = 0; i < mv->n_map; i++)
 		have += mv->map[i]->count;
@@ -348,8 +362,10 @@ int core_volume_extend(struct core *c, const char *name, uint64_t size, char *wh
 	struct volume_size_change s = {.id = mv->id, .size = size};
 	if (want > have) {
 		rc = reserve(c, cp->name, want - have, last->first + last->count, &r, why);
-		if (rc == 0)
+		if (rc == 0) {
+			r->grows = s.id;
 			rc = zero_runs(cp->pool, r, NULL, NULL);
+		}
 		s.r = r;
 	}
 	if (rc == 0)

@@ -124,7 +124,15 @@ int pool_flush_disks(struct pool *p);
 /* Zeros on all disks in use, offsets of the disks' data; a disk that fails is dropped where it can
  * be spared. */
 int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len);
+/* Of every level: with the write-intent map around them. */
+int pool_io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+		   unsigned flags);
+int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len);
 int pool_io_flush(struct bdev *b);
+/* Parity pools: [off, off + len) of the space. iov NULL: zeros. */
+int pool_parity_write(struct pool *p, const struct iovec *iov, int iovcnt, uint64_t off,
+		      uint64_t len, unsigned flags);
+int pool_parity_zero(struct pool *p, uint64_t off, uint64_t len);
 /* Pauses background work that has done `bytes` since *since, as the rate and the users want. */
 void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since);
 /* Around writes of the pool's space (pool_intent.h). */

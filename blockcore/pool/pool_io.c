@@ -388,15 +388,16 @@ void pool_write_leave(struct pool *p, uint64_t off, uint64_t len)
 		pool_intent_leave(p->intent, off, len);
 }
 
-static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
-		     unsigned flags)
+int pool_io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+		   unsigned flags)
 {
 	struct pool *p = pool_of(b);
 	uint64_t len = iov_bytes(iov, iovcnt);
 	int rc = pool_write_enter(p, off, len);
 	if (rc)
 		return rc;
-	rc = pool_rw(p, true, iov, iovcnt, off, flags);
+	rc = p->parity ? pool_parity_write(p, iov, iovcnt, off, len, flags)
+		       : pool_rw(p, true, iov, iovcnt, off, flags);
 	pool_write_leave(p, off, len);
 	return rc;
 }
@@ -457,13 +458,13 @@ static int discard_columns(struct pool *p, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
+int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len)
 {
 	struct pool *p = pool_of(b);
 	int rc = pool_write_enter(p, off, len);
 	if (rc)
 		return rc;
-	rc = discard_columns(p, off, len);
+	rc = p->parity ? pool_parity_zero(p, off, len) : discard_columns(p, off, len);
 	pool_write_leave(p, off, len);
 	return rc;
 }
@@ -494,9 +495,9 @@ static void io_close(struct bdev *b)
 
 const struct bdev_ops pool_io_ops = {
     .readv = io_readv,
-    .writev = io_writev,
+    .writev = pool_io_writev,
     .flush = pool_io_flush,
-    .discard = io_discard,
+    .discard = pool_io_discard,
     .read_copy = io_read_copy,
     .close = io_close,
 };

@@ -406,9 +406,8 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 	return 0;
 }
 
-/* iov NULL: zeros. */
-static int write_range(struct pool *p, const struct iovec *iov, int iovcnt, uint64_t off,
-		       uint64_t len, unsigned flags)
+int pool_parity_write(struct pool *p, const struct iovec *iov, int iovcnt, uint64_t off,
+		      uint64_t len, unsigned flags)
 {
 	struct iov_cursor c = {iov, iovcnt, 0};
 	int rc = 0;
@@ -417,19 +416,6 @@ static int write_range(struct pool *p, const struct iovec *iov, int iovcnt, uint
 		rc = window_write(p, &c, off, n, flags);
 	}
 	return rc ? rc : pool_write_done(p, flags & BDEV_FUA);
-}
-
-static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
-		     unsigned flags)
-{
-	struct pool *p = pool_of(b);
-	uint64_t len = iov_bytes(iov, iovcnt);
-	int rc = pool_write_enter(p, off, len);
-	if (rc)
-		return rc;
-	rc = write_range(p, iov, iovcnt, off, len, flags);
-	pool_write_leave(p, off, len);
-	return rc;
 }
 
 /* Rows of zeros have zeros for parity, so that whole rows are discarded on every disk alike. */
@@ -446,31 +432,20 @@ static int discard_rows(struct pool *p, uint64_t row, uint64_t nrows)
 	return rc;
 }
 
-static int zero_range(struct pool *p, uint64_t off, uint64_t len)
+int pool_parity_zero(struct pool *p, uint64_t off, uint64_t len)
 {
 	uint64_t bytes = stripe_row_bytes(p), first = ROUND_UP(off, bytes);
 	uint64_t end = ROUND_DOWN(off + len, bytes);
 	if (pool_state(p) == POOL_OFFLINE)
 		return -EIO;
 	if (first >= end)
-		return write_range(p, NULL, 0, off, len, 0);
-	int rc = write_range(p, NULL, 0, off, first - off, 0);
+		return pool_parity_write(p, NULL, 0, off, len, 0);
+	int rc = pool_parity_write(p, NULL, 0, off, first - off, 0);
 	for (uint64_t n; first < end && rc == 0; first += n * bytes) {
 		n = MIN((end - first) / bytes, POOL_LOCK_SLOTS / 4);
 		rc = discard_rows(p, first / bytes, n);
 	}
-	return rc ? rc : write_range(p, NULL, 0, end, off + len - end, 0);
-}
-
-static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
-{
-	struct pool *p = pool_of(b);
-	int rc = pool_write_enter(p, off, len);
-	if (rc)
-		return rc;
-	rc = zero_range(p, off, len);
-	pool_write_leave(p, off, len);
-	return rc;
+	return rc ? rc : pool_parity_write(p, NULL, 0, end, off + len - end, 0);
 }
 
 /* Copy 0 is what lies in its place; 1 what P, 2 what Q and the rest of the row make of it. Who asks
@@ -524,9 +499,9 @@ static void io_close(struct bdev *b)
 
 const struct bdev_ops pool_parity_io_ops = {
     .readv = io_readv,
-    .writev = io_writev,
+    .writev = pool_io_writev,
     .flush = pool_io_flush,
-    .discard = io_discard,
+    .discard = pool_io_discard,
     .read_copy = io_read_copy,
     .close = io_close,
 };

@@ -474,6 +474,40 @@ RIG_TEST(alone)
 	rig_close(r);
 }
 
+struct resizer {
+	struct rig *r;
+	int rc;
+	bool done;
+};
+
+static void resize_task(void *arg)
+{
+	struct resizer *z = arg;
+	z->rc = core_volume_resize(z->r->core, "v", 24 * MIB);
+	z->done = true;
+}
+
+/* Two at once reserve nothing twice: one does it, the other is told. */
+RIG_TEST(two_resizes_at_once)
+{
+	struct rig *r = arg;
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid1", 0, 2);
+	core_volume_put(rig_volume(r, "p", "v", 8 * MIB));
+	uint64_t free_bytes = core_pool_free_bytes(r->core, "p");
+	struct resizer z[2] = {{.r = r}, {.r = r}};
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(task_start(resize_task, &z[i]), 0);
+	while (!z[0].done || !z[1].done)
+		env_sleep_ns(sim_env(r->sim), NS_PER_MS);
+	ck_assert_int_eq(MIN(z[0].rc, z[1].rc), -EBUSY);
+	ck_assert_int_eq(MAX(z[0].rc, z[1].rc), 0);
+	ck_assert_uint_eq(core_pool_free_bytes(r->core, "p"), free_bytes - 16 * MIB);
+	ck_assert_int_eq(core_volume_resize(r->core, "v", 24 * MIB), 0);
+	ck_assert_uint_eq(core_pool_free_bytes(r->core, "p"), free_bytes - 16 * MIB);
+	rig_close(r);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("core");
@@ -494,6 +528,7 @@ int main(void)
 	tcase_add_test(tc, damage_in_use_is_mended);
 	tcase_add_test(tc, lost_ends_are_noticed);
 	tcase_add_test(tc, errors_in_use_are_told);
+	tcase_add_test(tc, two_resizes_at_once);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -292,6 +292,35 @@ RIG_TEST(two_pools_of_the_same_disks)
 	close_and_check(r, v, 1);
 }
 
+/* A rebuild that cannot be finished is tried again after a while, not at once and not never. */
+RIG_TEST(a_failed_rebuild_is_tried_again)
+{
+	struct rig *r = arg;
+	struct sim_disk_faults bad = {.latency_min_ns = 1000, .latency_max_ns = 20000};
+	rig_open_ok(r);
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	rig_pool(r, "p", "raid1", 0, 2);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	add_spare(r, 4);
+	bad.read_error_ppm = 1000000; /* there is nothing to fill it from */
+	sim_disk_set_faults(r->disk[0], &bad);
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[1], "test"), 0);
+	env_sleep_ns(sim_env(r->sim), 25 * NS_PER_S);
+	ck_assert_int_eq(pool_state(cp->pool), POOL_DEGRADED);
+	struct disk_stats st;
+	disk_stats(r->core->disks[0], &st);
+	ck_assert_uint_lt(st.read_errors, 5000);
+	bad.read_error_ppm = 0;
+	sim_disk_set_faults(r->disk[0], &bad);
+	add_spare(r, 5); /* the one it was tried with is a disk of the pool by now */
+	wait_state(r, POOL_ONLINE);
+	check_all(r, v, 1);
+	core_volume_put(v);
+	rig_close(r);
+}
+
 static uint64_t disk_reads(struct rig *r)
 {
 	uint64_t n = 0;
@@ -384,6 +413,7 @@ int main(void)
 	tcase_add_test(tc, in_order_raid5);
 	tcase_add_test(tc, in_order_raid5_small);
 	tcase_add_test(tc, in_order_raid6);
+	tcase_add_test(tc, a_failed_rebuild_is_tried_again);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
