@@ -301,7 +301,7 @@ static enum scsi_next forward_run(struct scsi_cmd *c)
 			atomic_store(&c->nexus->known, 0);
 			continue;
 		}
-		if (rc != -ERR_NOT_OWNER)
+		if (rc != -ERR_NOT_OWNER && rc != -EOPNOTSUPP) /* it is being started, or stopped */
 			return failed(c, rc);
 		if (!by_ns)
 			by_ns = env_now_ns(f->env) + FORWARD_HOLD_NS;

@@ -298,7 +298,8 @@ int forward_tmf(struct forward *f, struct scsi_nexus *n, struct scsi_lu *lu, con
 			return FORWARD_HERE;
 		rc = tmf_call(f, n, b);
 		/* once more does no harm: the tasks of an owner that is lost are gone with it */
-		if (rc != -ERR_NOT_OWNER && rc != -ERR_DISCONNECTED && rc != -ENXIO)
+		if (rc != -ERR_NOT_OWNER && rc != -ERR_DISCONNECTED && rc != -ENXIO &&
+		    rc != -EOPNOTSUPP)
 			return rc ? -EIO : 0;
 		if (!by_ns)
 			by_ns = env_now_ns(f->env) + FORWARD_HOLD_NS;

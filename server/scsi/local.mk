@@ -93,7 +93,10 @@ tests_unit_scsi_test_qos_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 
 scsi_pair = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h tests/unit/scsi/fake_link.c \
 	tests/unit/scsi/fake_link.h tests/unit/scsi/pair.c tests/unit/scsi/pair.h tests/unit/scsi/fixture.h
-check_PROGRAMS += tests/unit/scsi/test_forward
+check_PROGRAMS += tests/unit/scsi/test_forward tests/unit/scsi/test_partner
+tests_unit_scsi_test_partner_SOURCES = tests/unit/scsi/test_partner.c $(scsi_pair)
+tests_unit_scsi_test_partner_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_partner_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_forward_SOURCES = tests/unit/scsi/test_forward.c $(scsi_pair)
 tests_unit_scsi_test_forward_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)

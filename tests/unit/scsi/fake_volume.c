@@ -53,9 +53,18 @@ static int split(struct iovec *iov, uint8_t *base, uint64_t off, uint32_t len)
 	return n;
 }
 
+static bool not_here(struct volume *v)
+{
+	if (v->refusals) {
+		v->refusals--;
+		return true;
+	}
+	return v->place != CORE_HERE;
+}
+
 int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)
 {
-	if (v->place != CORE_HERE)
+	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (v->read_err)
@@ -78,7 +87,7 @@ void volume_read_done(struct volume *v, struct cache_read *r)
 
 int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w)
 {
-	if (v->place != CORE_HERE)
+	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (v->write_err)
@@ -105,7 +114,8 @@ void volume_write_abort(struct volume *v, struct cache_write *w)
 
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
-	if (v->place != CORE_HERE) {
+	if (v->place != CORE_HERE || v->commit_refusals) {
+		v->commit_refusals -= v->commit_refusals > 0;
 		volume_write_abort(v, w);
 		return -ERR_NOT_OWNER;
 	}
@@ -147,7 +157,7 @@ void volume_stats(const struct volume *v, struct volume_stats *ret)
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)
 {
-	if (v->place != CORE_HERE)
+	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	v->flushes++;
@@ -156,10 +166,14 @@ int volume_flush(struct volume *v, uint64_t off, uint64_t len)
 
 int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 {
-	if (v->place != CORE_HERE)
+	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	v->discards++;
+	if (v->slow && task_self())
+		env_sleep_ns(v->core->env, NS_PER_MS);
+	if (not_here(v))
+		return -ERR_NOT_OWNER;
 	if (v->discard_err)
 		return v->discard_err;
 	memset(v->data + off, 0, len);
@@ -178,7 +192,7 @@ void volume_prefetch(struct volume *v, uint64_t off, uint64_t len)
 
 int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, unsigned copy)
 {
-	if (v->place != CORE_HERE)
+	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
 	if (copy >= v->copies)

@@ -22,8 +22,10 @@ struct volume {
 	int read_err, write_err, flush_err, copy_err, discard_err;
 	unsigned copies;
 	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits, atomics;
-	_Atomic int refs, pins, writes; /* what users hold */
-	_Atomic int place;		/* enum core_place */
+	_Atomic int refs, pins, writes;	    /* what users hold */
+	_Atomic int place;		    /* enum core_place */
+	unsigned refusals, commit_refusals; /* so many times: not the owner, whatever place says */
+	bool slow;			    /* discards take a millisecond */
 	struct core *core;
 };
 

@@ -5,6 +5,7 @@
 
 struct pair *pr;
 struct job *last;
+static LIST_HEAD(, job) jobs = LIST_HEAD_INITIALIZER(jobs);
 struct fixture *fx; /* fixture.h's macros are used, not its world */
 
 void pair_task(task_fn *fn, void *arg)
@@ -156,6 +157,7 @@ static void login(void *arg)
 	ck_assert_int_eq(scsi_nexus_new(&l->n, t, l->initiator, (const uint8_t[6]){0x40},
 					(uint16_t)(l->side + 1)),
 			 0);
+	scsi_nexus_set_transport(l->n, l->n);
 	scsi_target_put(t);
 }
 
@@ -253,6 +255,7 @@ struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, co
 	j->out = out;
 	j->edtl = edtl;
 	j->c.nexus = n;
+	LIST_INSERT_HEAD(&jobs, j, link);
 	lun_format(j->c.lun, lun);
 	memset(j->c.cdb, 0, sizeof(j->c.cdb));
 	memcpy(j->c.cdb, cdb, 16);
@@ -273,8 +276,58 @@ void job_wait(struct job *j)
 void job_free(struct job *j)
 {
 	ck_assert(j->done);
+	LIST_REMOVE(j, link);
 	free(j->in);
 	free(j);
+}
+
+/* ---- what the transport does for others ---- */
+
+struct ending {
+	struct scsi_nexus *n;
+	uint8_t lun[8];
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static bool runs(const struct ending *e, const struct job *j)
+{
+	return !j->done && j->nexus == e->n && !memcmp(j->c.lun, e->lun, 8);
+}
+
+static void end_jobs(void *arg)
+{
+	struct ending *e = arg;
+	struct job *j;
+	bool any = true;
+	LIST_FOREACH (j, &jobs, link)
+		if (runs(e, j))
+			scsi_abort(&j->c);
+	while (any) {
+		any = false;
+		LIST_FOREACH (j, &jobs, link)
+			any |= runs(e, j);
+		if (any)
+			env_sleep_ns(pr->s[A].core->env, NS_PER_US);
+	}
+	if (e->done)
+		e->done(e->arg);
+	free(e);
+}
+
+static bool abort_jobs(void *transport, const uint8_t lun[8], bool tas, void (*done)(void *arg),
+		       void *arg)
+{
+	struct ending *e = malloc(sizeof(*e));
+	*e = (struct ending){.n = transport, .done = done, .arg = arg};
+	memcpy(e->lun, lun, 8);
+	return !task_start(end_jobs, e);
+}
+
+void pair_job_aborts(bool on)
+{
+	for (int i = 0; i < 2; i++)
+		scsi_registry_set_abort(pr->s[i].registry, on ? abort_jobs : NULL);
 }
 
 uint8_t pair_cmd(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const void *out,

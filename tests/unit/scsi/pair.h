@@ -48,6 +48,7 @@ struct job {
 	uint32_t in_len, out_len;
 	uint8_t *in;
 	unsigned in_iovcnt;
+	LIST_ENTRY(job) link;
 };
 /* Starts it; it runs as the simulation does. in: room for edtl bytes of data-in. */
 struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const void *out,
@@ -55,6 +56,8 @@ struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, co
 /* Until it has ended; asserts that it does. */
 void job_wait(struct job *j);
 void job_free(struct job *j);
+/* Commands that others end are aborted, as a transport does it; until pair_teardown(). */
+void pair_job_aborts(bool on);
 /* The whole; the job is freed by the next. Its sense: (key << 16 | asc << 8 | ascq). */
 uint8_t pair_cmd(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const void *out,
 		 uint32_t edtl);
