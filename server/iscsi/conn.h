@@ -504,12 +504,21 @@ struct listener {
 	struct iscsi_server *server;
 };
 
+/* A portal of the partner's, for discovery. */
+struct far_portal {
+	struct sockaddr_storage addr;
+	uint16_t group;
+	char name[96];
+};
+
 struct iscsi_server {
 	struct scsi_registry *registry;
 	struct worker *workers;
 	unsigned nworkers;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned nlisteners;
+	struct far_portal far[LISTENERS_MAX];
+	unsigned nfar;
 	unsigned max_connections, login_timeout_s, nop_interval_s, nop_timeout_s, data_timeout_s;
 	unsigned logout_s;
 	unsigned chap_allowed;

@@ -47,8 +47,45 @@ static void put_address(struct text_out *out, const char *address, uint16_t tpgt
 	text_put(out, "TargetAddress", v);
 }
 
+/* A portal on all addresses is reached at the one the initiator used for us: on the same host. */
+static bool far_address(const struct conn *c, const struct far_portal *p, char *ret, size_t size)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t len = sizeof(sa);
+	if (!wildcard(&p->addr)) {
+		snprintf(ret, size, "%s", p->name);
+		return true;
+	}
+	if (getsockname(c->fd, (struct sockaddr *)&sa, &len) || sa.ss_family != p->addr.ss_family)
+		return false;
+	if (sa.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&sa)->sin6_port =
+		    ((const struct sockaddr_in6 *)&p->addr)->sin6_port;
+	else
+		((struct sockaddr_in *)&sa)->sin_port =
+		    ((const struct sockaddr_in *)&p->addr)->sin_port;
+	address_format(&sa, ret, size);
+	return true;
+}
+
+/* The partner's, of which the target is reached through some. */
+static void list_far(struct target_list *l, const struct scsi_target *t, bool named)
+{
+	const struct iscsi_server *s = l->c->worker->server;
+	for (unsigned i = 0; i < s->nfar; i++) {
+		char address[96];
+		if (!scsi_target_in_group(t, s->far[i].group) ||
+		    !far_address(l->c, &s->far[i], address, sizeof(address)))
+			continue;
+		if (!named)
+			text_put(l->out, "TargetName", scsi_target_iqn(t));
+		named = true;
+		put_address(l->out, address, s->far[i].group);
+	}
+}
+
 /* The address the initiator reached us at, then the other portals that have one of their own;
- * those of the target's portal groups. */
+ * those of the target's portal groups; and the partner's. */
 static void list_target(void *arg, const struct scsi_target *t)
 {
 	struct target_list *l = arg;
@@ -71,6 +108,7 @@ static void list_target(void *arg, const struct scsi_target *t)
 		named = true;
 		put_address(l->out, p->name, p->group);
 	}
+	list_far(l, t, named);
 }
 
 static void send_targets(struct conn *c, const char *value, struct text_out *out)

@@ -17,6 +17,9 @@ struct iscsi_opts {
 	unsigned nreactors;
 	const char *const *portals; /* "0.0.0.0:3260", "[::]:3260,2": with their group's tag */
 	unsigned nportals;
+	/* Of the partner, each with its tag: told in discovery as well. */
+	const char *const *partner_portals;
+	unsigned npartner_portals;
 	unsigned max_connections; /* 0: 1024 */
 	unsigned login_timeout_s; /* 0: 15 */
 	unsigned nop_interval_s;  /* 0: 30; a silent peer is asked for a sign of life */

@@ -271,6 +271,29 @@ static int listener_open(struct iscsi_server *s, const char *portal)
 	return 0;
 }
 
+static int far_portal_add(struct iscsi_server *s, const char *portal)
+{
+	struct far_portal *p = &s->far[s->nfar];
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+	struct addrinfo *ai = NULL;
+	char host[128], port[8];
+	if (s->nfar == LISTENERS_MAX)
+		return -ENOSPC;
+	int rc = split_portal(portal, host, sizeof(host), port, &p->group);
+	if (rc == 0 && getaddrinfo(host, port, &hints, &ai) != 0)
+		rc = -EINVAL;
+	if (rc < 0) {
+		log_error("iscsi: not a portal of the partner portal=%s", portal);
+		return rc;
+	}
+	memcpy(&p->addr, ai->ai_addr, ai->ai_addrlen);
+	freeaddrinfo(ai);
+	address_format(&p->addr, p->name, sizeof(p->name));
+	s->nfar++;
+	return 0;
+}
+
 unsigned iscsi_server_port(const struct iscsi_server *s, unsigned i)
 {
 	const struct sockaddr_storage *sa = &s->listeners[i].addr;
@@ -360,6 +383,8 @@ int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
 	}
 	for (unsigned i = 0; rc == 0 && i < o->nportals; i++)
 		rc = listener_open(s, o->portals[i]);
+	for (unsigned i = 0; rc == 0 && i < o->npartner_portals; i++)
+		rc = far_portal_add(s, o->partner_portals[i]);
 	if (rc < 0) {
 		server_free(s);
 		return rc;

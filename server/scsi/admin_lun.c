@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include "server/scsi/forward.h"
 #include "server/scsi/scsi_admin.h"
 
 #define SERIAL_MAX 32
@@ -291,6 +292,21 @@ int admin_lun_remove(struct admin_call *c, void *arg)
 
 /* ---- list ---- */
 
+/* With a partner: who carries out the unit's commands, and how many wait for one who does. */
+static void put_place(struct admin_call *c, struct scsi_registry *r, const char *iqn, uint32_t lun)
+{
+	static const char *const places[] = {[CORE_HERE] = "here",
+					     [CORE_PARTNER] = "partner",
+					     [CORE_MOVING] = "moving",
+					     [CORE_NOWHERE] = "nowhere"};
+	if (!r->forward)
+		return;
+	const struct target_lun *l = registry_lun(r, iqn, lun);
+	struct volume *v = l ? lu_volume(l->lu) : NULL;
+	admin_put_text(c, "owner", "%s", places[v ? core_volume_place(v) : CORE_NOWHERE]);
+	admin_put_number(c, "held", l ? atomic_load(&l->lu->forward.held) : 0);
+}
+
 int admin_lun_list(struct admin_call *c, void *arg)
 {
 	struct scsi_registry *r = arg;
@@ -317,6 +333,7 @@ int admin_lun_list(struct admin_call *c, void *arg)
 					 l->physical_size ? l->physical_size : 4096);
 			admin_put_flag(c, "read_only", l->read_only);
 			put_limits(c, v ? v->limits : NULL);
+			put_place(c, r, t->iqn, l->lun);
 			admin_put_flag(c, "removable", l->removable);
 			admin_put_flag(c, "unmap", !l->no_unmap);
 			admin_put_text(c, "serial", "%s", l->serial);

@@ -46,6 +46,18 @@ static void each_lu(struct scsi_registry *r, const char *only,
 	}
 }
 
+/* Commands that came here and were carried out by the partner, and the other way; what they moved.
+ */
+static void put_forward(struct admin_call *c, struct lu_forward *f)
+{
+	admin_put_number(c, "to_partner", f->sent);
+	admin_put_bytes(c, "to_partner_read", f->sent_read);
+	admin_put_bytes(c, "to_partner_written", f->sent_written);
+	admin_put_number(c, "of_partner", f->served);
+	admin_put_bytes(c, "of_partner_read", f->served_read);
+	admin_put_bytes(c, "of_partner_written", f->served_written);
+}
+
 static void put_lu(struct admin_call *c, struct scsi_registry *r, const struct lu_row *row)
 {
 	const Isthmus__Volume *v = meta_volume(meta_get(core_meta(r->core)), row->lu->volume_id);
@@ -58,6 +70,8 @@ static void put_lu(struct admin_call *c, struct scsi_registry *r, const struct l
 	admin_put_text(c, "target", "%s", row->target->iqn);
 	admin_put_text(c, "lun", "%u", row->lun);
 	put_sum(c, s);
+	if (r->forward)
+		put_forward(c, &row->lu->forward);
 	free(s);
 }
 
@@ -83,7 +97,7 @@ static int initiators_gather(struct scsi_registry *r, const char *only, struct i
 		err = -ENOMEM;
 	TAILQ_FOREACH (x, &r->nexuses, link) {
 		unsigned i = 0;
-		if (err || (only && strcasecmp(only, x->target)))
+		if (err || x->proxy || (only && strcasecmp(only, x->target)))
 			continue;
 		while (i < n && (strcmp(s[i].name, x->initiator) || strcmp(s[i].target, x->target)))
 			i++;

@@ -6,6 +6,7 @@
 #include "runtime/log.h"
 #include "server/scsi/alua.h"
 #include "server/scsi/forward.h"
+#include "server/scsi/persistent.h"
 #include "server/scsi/scsi_admin.h"
 
 /* ---- volumes that move ---- */
@@ -49,6 +50,38 @@ static void unit_placed(struct forward *f, struct scsi_lu *lu)
 }
 
 /* ---- the partner ---- */
+
+struct remembering {
+	struct scsi_registry *registry;
+	uint64_t memory_id;
+	struct task *task;
+	_Atomic bool done;
+};
+
+/* On the metadata's reactor. */
+static void remember(void *arg)
+{
+	struct remembering *x = arg;
+	struct task *waiter = x->task;
+	struct scsi_registry *r = x->registry;
+	r->partner_memory = x->memory_id;
+	int err = pr_follow(r, meta_get(core_meta(r->core)));
+	if (err)
+		log_error("scsi: reservations not renewed for the partner's memory err=%s",
+			  err_name(err));
+	atomic_store(&x->done, true);
+	task_wake(waiter);
+}
+
+void scsi_partner_memory(struct scsi_registry *r, uint64_t memory_id)
+{
+	struct remembering x = {.registry = r, .memory_id = memory_id, .task = task_self()};
+	int err = task_start_on(r->sched, remember, &x);
+	if (err)
+		log_error("scsi: the partner's memory is not known err=%s", err_name(err));
+	while (!err && !atomic_load(&x.done))
+		task_park();
+}
 
 void scsi_partner_up(struct scsi_registry *r)
 {

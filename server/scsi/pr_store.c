@@ -7,7 +7,8 @@
  * nexus's rights, before the command is answered. A copy never changes.
  *
  * A record without APTPL names the memory it was written into (core_memory_id()): it
- * outlives the controller's process, and is over when that memory is lost.
+ * outlives the controller's process, and is over when that memory is lost. With a partner it may be
+ * the partner's memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,13 @@
 
 /* ---- copies ---- */
 
-static struct pr_copy *copy_new(const Isthmus__Reservation *v, uint64_t memory_id)
+/* Is what was written into that memory still there? */
+static bool memory_there(const struct scsi_registry *r, uint64_t memory)
+{
+	return memory == core_memory_id(r->core) || (memory && memory == r->partner_memory);
+}
+
+static struct pr_copy *copy_new(const struct scsi_registry *r, const Isthmus__Reservation *v)
 {
 	size_t len = isthmus__reservation__get_packed_size(v);
 	uint8_t *b = malloc(len + 1);
@@ -34,7 +41,7 @@ static struct pr_copy *copy_new(const Isthmus__Reservation *v, uint64_t memory_i
 	}
 	p->refs = 1;
 	p->number = v->number;
-	if (v->memory != memory_id)
+	if (!memory_there(r, v->memory))
 		p->pb->generation = 0; /* SPC-4 5.12.6.1: zero after a power on */
 	return p;
 }
@@ -161,20 +168,19 @@ static void tell_all(struct scsi_registry *r, uint32_t volume_id, const Isthmus_
 static int copies_make(struct scsi_registry *r, const Isthmus__ArrayMeta *am, struct pr_copy ***ret,
 		       unsigned *ret_n)
 {
-	uint64_t memory_id = core_memory_id(r->core);
 	struct pr_copy **now = calloc(am->n_reservations + 1, sizeof(now[0]));
 	unsigned n = 0;
 	if (!now)
 		return -ENOMEM;
 	for (size_t i = 0; i < am->n_reservations; i++) {
 		const Isthmus__Reservation *v = am->reservations[i];
-		if (!v->aptpl && v->memory != memory_id)
+		if (!v->aptpl && !memory_there(r, v->memory))
 			continue;
 		struct pr_copy *p = copy_find(r->prs, r->nprs, v->volume_id);
 		if (p && p->number == v->number)
 			atomic_fetch_add(&p->refs, 1);
 		else
-			p = copy_new(v, memory_id);
+			p = copy_new(r, v);
 		if (!p) {
 			copies_free(now, n);
 			return -ENOMEM;
@@ -232,7 +238,7 @@ Isthmus__Reservation *pr_record(struct scsi_registry *r, Isthmus__ArrayMeta *am,
 {
 	uint64_t memory_id = core_memory_id(r->core);
 	Isthmus__Reservation *v = meta_reservation(am, volume_id);
-	if (v && v->memory != memory_id) {
+	if (v && !memory_there(r, v->memory)) {
 		if (!v->aptpl)
 			record_empty(v);
 		v->generation = 0;

@@ -264,6 +264,9 @@ struct scsi_partner {
 int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p);
 /* Wait. The link has come up, has gone down: on its reactor. */
 void scsi_partner_up(struct scsi_registry *r);
+/* Waits. Which memory the partner has (its hello): reservations without APTPL that were written
+ * into it hold as well. */
+void scsi_partner_memory(struct scsi_registry *r, uint64_t memory_id);
 void scsi_partner_down(struct scsi_registry *r);
 /* Waits. When there are no nexuses any more, and the link carries no messages to us (it is down, or
  * closed): before scsi_registry_free(). */

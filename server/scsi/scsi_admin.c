@@ -87,7 +87,7 @@ unsigned registry_sessions(struct scsi_registry *r, const char *target, const ch
 	struct scsi_nexus *x;
 	pthread_mutex_lock(&r->lock);
 	TAILQ_FOREACH (x, &r->nexuses, link)
-		if (!strcasecmp(x->target, target) &&
+		if (!x->proxy && !strcasecmp(x->target, target) &&
 		    (!initiator || !strcasecmp(x->initiator, initiator)))
 			n++;
 	pthread_mutex_unlock(&r->lock);

@@ -348,6 +348,7 @@ void away_back(struct scsi_registry *r, const struct scsi_nexus *n, struct scsi_
 struct scsi_registry {
 	struct forward *forward; /* NULL: there is no partner */
 	struct sched *sched;	 /* of the core's reactor */
+	uint64_t partner_memory; /* 0: not known; the metadata's reactor */
 	struct away_list away;	 /* registry lock */
 	struct core *core;
 	struct meta_watch *watch;

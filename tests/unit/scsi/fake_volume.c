@@ -359,7 +359,7 @@ struct core *fake_core_join(struct core *first)
 	struct core *c = calloc(1, sizeof(*c));
 	c->env = first->env;
 	c->meta = first->meta;
-	c->memory_id = first->memory_id;
+	c->memory_id = first->memory_id + 1;
 	c->nvolumes = first->nvolumes;
 	memcpy(c->volumes, first->volumes, sizeof(c->volumes));
 	for (unsigned i = 0; i < c->nvolumes; i++) {

@@ -71,8 +71,10 @@ static void open_all(void *arg)
 
 static void tell_up(void *arg)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
+		scsi_partner_memory(pr->s[i].registry, pr->s[1 - i].core->memory_id);
 		scsi_partner_up(pr->s[i].registry);
+	}
 }
 
 static void tell_down(void *arg)

@@ -209,6 +209,24 @@ START_TEST(persistent_reservations_are_one_for_both)
 }
 END_TEST
 
+/* Without APTPL they are in the memory of the controller that wrote them: the other knows it. */
+START_TEST(reservations_outlive_their_owner)
+{
+	ck_assert_int_eq(pr_out(x, 0, 0, 0, 1), SCSI_GOOD);
+	ck_assert_int_eq(pr_out(x, 1, 3, 1, 0), SCSI_GOOD);
+	CONFLICT(y);
+	ck_assert_uint_eq(fake_meta(pr->s[A].core)->reservations[0]->memory,
+			  pr->s[A].core->memory_id);
+	pair_down();
+	pair_place(B);
+	take_attentions();
+	CONFLICT(y);
+	ck_assert_int_eq(pair_cmd(x, 0, READ8, NULL, 4096), SCSI_GOOD);
+	ck_assert_int_eq(pr_out(x, 2, 3, 1, 0), SCSI_GOOD);
+	ck_assert_int_eq(pair_cmd(y, 0, READ8, NULL, 4096), SCSI_GOOD);
+}
+END_TEST
+
 /* ---- commands that wait at the owner ---- */
 
 /* One operation a second. */
@@ -670,6 +688,7 @@ static TCase *tests(void)
 	tcase_add_test(tc, reserve_holds_at_both);
 	tcase_add_test(tc, reserve_ends_with_its_session);
 	tcase_add_test(tc, persistent_reservations_are_one_for_both);
+	tcase_add_test(tc, reservations_outlive_their_owner);
 	tcase_add_test(tc, an_abort_reaches_the_owner);
 	tcase_add_test(tc, limits_are_the_owners);
 	tcase_add_test(tc, resets_end_what_waits_at_the_owner);
