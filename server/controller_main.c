@@ -223,11 +223,16 @@ static int start_iscsi(struct controller *c)
 	    .portals = (const char *const *)c->me->portals,
 	    .nportals = c->me->portals_count,
 	};
-	if (c->partner)
+	if (c->partner) {
 		o.portals = partner_portals(c->partner);
+		o.partner_portals = partner_far_portals(c->partner);
+		while (o.partner_portals[o.npartner_portals])
+			o.npartner_portals++;
+	}
 	for (unsigned i = 0; i < k->chap_count; i++)
 		o.chap_allowed |= iscsi_chap_algorithm(k->chap[i]);
-	return iscsi_server_start(&c->iscsi, &o);
+	int rc = iscsi_server_start(&c->iscsi, &o);
+	return rc ? rc : partner_scsi(c->partner, c->registry);
 }
 
 static int start_admin(struct controller *c)
@@ -292,6 +297,8 @@ static void stop_all(struct controller *c)
 		iscsi_server_stop(c->iscsi);
 	if (c->channels)
 		channel_server_stop(c->channels);
+	if (c->registry)
+		scsi_partner_close(c->registry);
 	partner_unlink(c->partner);
 	if (c->registry)
 		scsi_registry_free(c->registry);

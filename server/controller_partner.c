@@ -9,6 +9,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
+#include "server/scsi/scsi.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,9 +34,12 @@ struct partner {
 	struct core_duplex duplex;
 	struct core *core;
 	struct link *link;
-	uint16_t group;
-	char portal_text[PORTALS_MAX][128];
-	const char *portals[PORTALS_MAX + 1];
+	struct scsi_registry *registry;
+	uint16_t group, peer_group;
+	uint16_t peer_tags[PORTALS_MAX];
+	unsigned npeer_tags;
+	char portal_text[PORTALS_MAX][128], peer_portal_text[PORTALS_MAX][128];
+	const char *portals[PORTALS_MAX + 1], *peer_portals[PORTALS_MAX + 1];
 	bool serving, quiet, busy; /* up and down are acted on; not any more; one is being */
 	struct waitq changed;
 };
@@ -108,24 +112,46 @@ static void unmap_segment(void *arg, void *segment, uint64_t size)
 /* ---- portals ---- */
 
 /* A portal that says no group is of its controller's: the two have different ones. */
+static const char *with_tag(char text[128], const char *portal, uint16_t usual)
+{
+	if (strrchr(portal, ','))
+		snprintf(text, 128, "%s", portal);
+	else
+		snprintf(text, 128, "%s,%u", portal, usual);
+	return text;
+}
+
+static void peer_portal(struct partner *p, unsigned i)
+{
+	const char *text = with_tag(p->peer_portal_text[i], p->peer->portals[i], p->peer_group);
+	uint16_t tag = (uint16_t)strtoul(strrchr(text, ',') + 1, NULL, 10);
+	unsigned k = 0;
+	while (k < p->npeer_tags && p->peer_tags[k] != tag)
+		k++;
+	if (k == p->npeer_tags)
+		p->peer_tags[p->npeer_tags++] = tag;
+	p->peer_portals[i] = text;
+}
+
 static void set_portals(struct partner *p)
 {
 	unsigned n = MIN(p->me->portals_count, (unsigned)PORTALS_MAX);
 	p->group = strcmp(p->me->name, p->peer->name) < 0 ? 1 : 2;
-	for (unsigned i = 0; i < n; i++) {
-		const char *t = p->me->portals[i];
-		if (strrchr(t, ','))
-			snprintf(p->portal_text[i], sizeof(p->portal_text[i]), "%s", t);
-		else
-			snprintf(p->portal_text[i], sizeof(p->portal_text[i]), "%s,%u", t,
-				 p->group);
-		p->portals[i] = p->portal_text[i];
-	}
+	p->peer_group = 3 - p->group;
+	for (unsigned i = 0; i < n; i++)
+		p->portals[i] = with_tag(p->portal_text[i], p->me->portals[i], p->group);
+	for (unsigned i = 0; i < p->peer->portals_count && i < PORTALS_MAX; i++)
+		peer_portal(p, i);
 }
 
 const char *const *partner_portals(const struct partner *p)
 {
 	return p->portals;
+}
+
+const char *const *partner_far_portals(const struct partner *p)
+{
+	return p->peer_portals;
 }
 
 /* ---- opening ---- */
@@ -197,6 +223,8 @@ static void link_up(void *arg, struct link *l, const struct link_hello *peer)
 	int rc = core_partner_up(p->core, l, peer);
 	if (rc)
 		log_error("partner: it is there, and cannot be used err=%s", err_name(rc));
+	scsi_partner_memory(p->registry, peer->memory_id);
+	scsi_partner_up(p->registry);
 	end(p);
 }
 
@@ -208,6 +236,7 @@ static void link_down(void *arg, struct link *l, bool died)
 	int rc = core_partner_down(p->core, l, died);
 	if (rc)
 		log_error("partner: it is gone, and not all is taken over err=%s", err_name(rc));
+	scsi_partner_down(p->registry);
 	end(p);
 }
 
@@ -263,6 +292,25 @@ int partner_link(struct partner *p, struct core *core, uint32_t pages)
 		rc = link_open(&p->link, &o);
 	if (rc == 0)
 		core_set_link(core, p->link);
+	return rc;
+}
+
+int partner_scsi(struct partner *p, struct scsi_registry *r)
+{
+	if (!p)
+		return 0;
+	CHECK(p, PARTNER_MAGIC);
+	p->registry = r;
+	int rc = scsi_partner_open(r, &(struct scsi_partner){.link = p->link,
+							     .group = p->group,
+							     .partner_group = p->peer_group,
+							     .tags = p->peer_tags,
+							     .ntags = p->npeer_tags});
+	if (rc == -EEXIST)
+		event_write(LOG_L_ERROR, "config.portals",
+			    "a portal group has portals of both controllers; give those of '%s' "
+			    "and '%s' different tags",
+			    p->me->name, p->peer->name);
 	return rc;
 }
 

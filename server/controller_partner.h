@@ -17,6 +17,7 @@
 
 struct core;
 struct partner;
+struct scsi_registry;
 
 /* NULL in *ret where the configuration names no partner. Events say what is wrong. */
 int partner_open(struct partner **ret, const struct config_file *config,
@@ -27,6 +28,11 @@ const struct core_duplex *partner_duplex(const struct partner *p);
 int partner_link(struct partner *p, struct core *core, uint32_t pages);
 /* Portals as the configuration has them, each with its group's tag; NULL-ended, freed with p. */
 const char *const *partner_portals(const struct partner *p);
+/* The partner's. */
+const char *const *partner_far_portals(const struct partner *p);
+/* Right after the portals were opened: no nexus has come yet. -EEXIST: a portal group has portals
+ * of both (event). */
+int partner_scsi(struct partner *p, struct scsi_registry *r);
 void partner_serve(struct partner *p);
 /* Waits. Gives the partner what it takes; its coming and going is not acted on any more. */
 void partner_quiet(struct partner *p);

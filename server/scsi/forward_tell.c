@@ -378,9 +378,8 @@ static bool sent_one_way(uint16_t type)
 	       type == FWD_UNIT;
 }
 
-void forward_message(void *arg, struct link_msg *m)
+static void handle(struct forward *f, struct link_msg *m)
 {
-	struct forward *f = arg;
 	uint64_t session = link_session(f->link);
 	if (session && f->proxy_session != session) { /* of another life of the link */
 		proxies_gone(f);
@@ -432,4 +431,12 @@ void forward_message(void *arg, struct link_msg *m)
 		return;
 	}
 	link_done(m);
+}
+
+void forward_message(void *arg, struct link_msg *m)
+{
+	struct forward *f = arg;
+	atomic_fetch_add(&f->jobs, 1);
+	handle(f, m);
+	atomic_fetch_sub(&f->jobs, 1);
 }

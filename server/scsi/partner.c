@@ -179,8 +179,9 @@ void scsi_partner_close(struct scsi_registry *r)
 	link_serve(f->link, LINK_SVC_SCSI, NULL, NULL);
 	core_own_unwatch(r->core, f->watch);
 	proxies_gone(f);
-	while (f->nproxies || atomic_load(&f->jobs))
+	do /* at least once: handlers that are queued run */
 		env_sleep_ns(f->env, NS_PER_MS);
+	while (f->nproxies || atomic_load(&f->jobs));
 	r->forward = NULL;
 	forward_free(f);
 }
