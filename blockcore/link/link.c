@@ -111,7 +111,7 @@ static void tick_conn(struct link_conn *c, uint64_t now)
 			link_conn_close(c, "its handshake takes too long");
 		return;
 	}
-	if (now - c->heard > MAX(3 * l->o.heartbeat_ns, l->o.dead_ns / 2))
+	if (now - c->heard > MAX(3 * l->o.heartbeat_ns, l->o.dead_ns / 3))
 		link_conn_close(c, "it is silent");
 	else if (now - c->sent >= l->o.heartbeat_ns)
 		link_conn_control(c, LINK_K_BEAT, NULL, 0);

@@ -98,7 +98,8 @@ void link_close(struct link *l); /* waits; calls under way end with -ERR_SHUTDOW
  * Handler of a service's messages: a task of the link's own reactor for each, in order of arrival
  * (begun in order; they may overlap when they wait). For each call exactly one link_reply() must
  * follow, any time later and from any reactor; then the message is gone. One-way messages end
- * with link_done(). Before link_open() or at any time.
+ * with link_done(). At any time. A peer may send a call where a one-way message belongs, or the
+ * other way: either ends well with either (link_done() answers a call with -ERR_PROTO).
  */
 typedef void link_handler(void *arg, struct link_msg *m);
 void link_serve(struct link *l, enum link_service s, link_handler *fn, void *arg);
@@ -110,9 +111,9 @@ const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len);
 bool link_msg_is_call(const struct link_msg *m);
 /* The data, valid until link_reply() or link_done(). */
 const void *link_msg_data(const struct link_msg *m, uint32_t *ret_len);
-/* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head, iov
- * and data may be reused when sent(arg) was called, on the link's own reactor, outside any task or
- * in one: it must not wait (NULL: all is copied at once). */
+/* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head
+ * and data (not the list iov itself) may be reused when sent(arg) was called, on the link's own
+ * reactor, outside any task or in one: it must not wait (NULL: all is copied at once). */
 void link_reply(struct link_msg *m, int rc, const void *head, uint32_t head_len,
 		const struct iovec *iov, int iovcnt, void (*sent)(void *arg), void *arg);
 void link_done(struct link_msg *m);

@@ -55,7 +55,9 @@ static void route_down(struct link_conn *c, const char *why)
 	struct link_route_state *rs = &l->rs[c->route];
 	rs->conn = NULL;
 	atomic_store(&rs->up, false);
-	rs->retry_at = link_now(l);
+	/* One that breaks as soon as it is up is not tried at once, for ever. */
+	uint64_t now = link_now(l);
+	rs->retry_at = now - c->up_since < l->o.heartbeat_ns ? now + l->o.heartbeat_ns : now;
 	if (p->active == c) {
 		p->active = NULL;
 		link_path_pick(l, c->path);

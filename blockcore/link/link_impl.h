@@ -31,12 +31,14 @@
 #define LINK_COPIES_MAX	 (64u << 20) /* bytes of copied replies that the peer does not take */
 #define LINK_SENDS_MAX	 (8u << 20)  /* bytes of one-way messages that the peer does not take */
 
-#define LINK_STAGING  (64u * 1024) /* received at once beside what goes to its place */
-#define LINK_BATCH    32u	   /* messages of one sendmsg */
-#define LINK_SCRATCH  1024	   /* iovecs of one sendmsg */
-#define LINK_PENDING  4 /* accepted connections of a route that have not proved anything */
-#define LINK_ACK_NS   (5 * NS_PER_MS)
-#define LINK_ACK_MSGS 64u
+#define LINK_STAGING	(64u * 1024) /* received at once beside what goes to its place */
+#define LINK_BATCH	32u	     /* messages of one sendmsg */
+#define LINK_SCRATCH	1024	     /* iovecs of one sendmsg */
+#define LINK_PENDING	4 /* accepted connections of a route that have not proved anything */
+#define LINK_ACK_NS	(5 * NS_PER_MS)
+#define LINK_ACK_MSGS	64u
+#define LINK_REPLY_IOVS 8
+#define LINK_AGAIN_NS	(10 * NS_PER_MS) /* no route is tried more often, whatever happens */
 
 struct link_conn;
 
@@ -113,7 +115,8 @@ struct link_msg {
 	/* the reply */
 	struct link_tx tx;
 	struct link_buf *copy;
-	struct iovec copy_iov;
+	struct iovec iovs[LINK_REPLY_IOVS];
+	struct link_buf *iov_copy; /* a longer list */
 	void (*sent)(void *arg);
 	void *sent_arg;
 };

@@ -44,6 +44,7 @@ void link_msg_free(struct link_msg *m)
 	CHECK(m, LINK_MSG_MAGIC);
 	link_buf_put(l->pool, m->buf);
 	link_buf_put(l->pool, m->copy);
+	link_buf_put(l->pool, m->iov_copy);
 	m->magic = 0;
 	TAILQ_INSERT_HEAD(&l->free_msgs, m, link);
 	l->msgs_out--;
@@ -64,10 +65,7 @@ static void msg_task(void *arg)
 
 static void refuse(struct link_msg *m, int rc)
 {
-	if (m->f.kind == LINK_K_CALL)
-		link_reply(m, rc, NULL, 0, NULL, 0, NULL, NULL);
-	else
-		link_done(m);
+	link_reply(m, rc, NULL, 0, NULL, 0, NULL, NULL);
 }
 
 static void start(struct link_msg *m)
@@ -165,6 +163,7 @@ static bool copy_reply(struct link_msg *m, const void *head, const struct iovec 
 {
 	struct link *l = m->l;
 	uint32_t size = m->tx.f.head_len + m->tx.f.data_len;
+	m->tx.iovcnt = 0;
 	if (size == 0)
 		return true;
 	m->copy = link_buf_get(l->pool, size);
@@ -175,15 +174,32 @@ static bool copy_reply(struct link_msg *m, const void *head, const struct iovec 
 	if (m->tx.f.head_len)
 		memcpy(p, head, m->tx.f.head_len);
 	p += m->tx.f.head_len;
-	m->copy_iov = (struct iovec){p, m->tx.f.data_len};
+	m->iovs[0] = (struct iovec){p, m->tx.f.data_len};
 	for (int i = 0; i < iovcnt; i++) {
 		if (iov[i].iov_len)
 			memcpy(p, iov[i].iov_base, iov[i].iov_len);
 		p += iov[i].iov_len;
 	}
 	m->tx.head = m->copy->data;
-	m->tx.iov = &m->copy_iov;
+	m->tx.iov = m->iovs;
 	m->tx.iovcnt = 1;
+	return true;
+}
+
+/* The list itself may be on the caller's stack. */
+static bool copy_iov(struct link_msg *m, const struct iovec *iov, int iovcnt)
+{
+	struct iovec *to = m->iovs;
+	size_t size = (size_t)iovcnt * sizeof(*iov);
+	if (iovcnt > LINK_REPLY_IOVS) {
+		m->iov_copy = link_buf_get(m->l->pool, (uint32_t)size);
+		if (!m->iov_copy)
+			return false;
+		to = (struct iovec *)m->iov_copy->data;
+	}
+	if (size)
+		memcpy(to, iov, size);
+	m->tx.iov = to;
 	return true;
 }
 
@@ -194,11 +210,16 @@ void link_reply(struct link_msg *m, int rc, const void *head, uint32_t head_len,
 	size_t data_len = 0;
 	for (int i = 0; i < iovcnt; i++)
 		data_len += iov[i].iov_len;
-	ASSERT(m->f.kind == LINK_K_CALL && !m->answered && rc <= 0);
+	ASSERT(!m->answered && rc <= 0);
 	ASSERT(head_len <= LINK_HEAD_MAX && data_len <= LINK_DATA_MAX && iovcnt <= LINK_IOV_MAX);
 	m->answered = true;
 	m->sent = sent;
 	m->sent_arg = arg;
+	if (m->f.kind == LINK_K_SEND) { /* its sender wants none */
+		m->tx = (struct link_tx){.verb = LINK_V_DONE};
+		link_submit(m->l, &m->tx);
+		return;
+	}
 	m->tx = (struct link_tx){
 	    .verb = LINK_V_REPLY,
 	    .path = m->path,
@@ -211,11 +232,10 @@ void link_reply(struct link_msg *m, int rc, const void *head, uint32_t head_len,
 		  .data_len = (uint32_t)data_len,
 		  .rc = rc},
 	    .head = head,
-	    .iov = iov,
 	    .iovcnt = iovcnt,
 	    .done = reply_tx_done,
 	};
-	if (!sent && !copy_reply(m, head, iov, iovcnt)) {
+	if (sent ? !copy_iov(m, iov, iovcnt) : !copy_reply(m, head, iov, iovcnt)) {
 		m->tx.f.rc = -ENOMEM;
 		m->tx.f.head_len = m->tx.f.data_len = 0;
 		m->tx.iovcnt = 0;
@@ -239,7 +259,11 @@ void link_reply_run(struct link_msg *m)
 void link_done(struct link_msg *m)
 {
 	CHECK(m, LINK_MSG_MAGIC);
-	ASSERT(m->f.kind == LINK_K_SEND && !m->answered);
+	ASSERT(!m->answered);
+	if (m->f.kind == LINK_K_CALL) { /* its sender waits */
+		link_reply(m, -ERR_PROTO, NULL, 0, NULL, 0, NULL, NULL);
+		return;
+	}
 	m->answered = true;
 	m->tx = (struct link_tx){.verb = LINK_V_DONE};
 	link_submit(m->l, &m->tx);
@@ -247,5 +271,9 @@ void link_done(struct link_msg *m)
 
 void link_done_run(struct link_msg *m)
 {
+	void (*sent)(void *) = m->sent;
+	void *arg = m->sent_arg;
 	msg_over(m);
+	if (sent)
+		sent(arg);
 }

@@ -171,7 +171,7 @@ void link_session_end(struct link *l, bool died, const char *why)
 	link_calls_end(l, rc);
 	link_msgs_drop_held(l);
 	for (unsigned i = 0; i < l->o.nroutes; i++)
-		l->rs[i].retry_at = link_now(l);
+		l->rs[i].retry_at = link_now(l) + LINK_AGAIN_NS;
 	if (was_up)
 		event_write(LOG_L_WARN, "link.down", "the link to controller %s is down: %s",
 			    l->peer, why);

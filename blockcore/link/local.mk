@@ -16,3 +16,10 @@ check_PROGRAMS += tests/unit/link/test_link_sim
 tests_unit_link_test_link_sim_SOURCES = tests/unit/link/test_link_sim.c
 tests_unit_link_test_link_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_link_test_link_sim_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/link/test_link_routes
+tests_unit_link_test_link_routes_SOURCES = tests/unit/link/test_link_routes.c \
+	tests/unit/link/link_rig.c tests/unit/link/link_rig.h \
+	tests/unit/link/cut_ops.c tests/unit/link/cut_ops.h
+tests_unit_link_test_link_routes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_link_test_link_routes_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)

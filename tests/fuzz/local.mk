@@ -49,3 +49,8 @@ tests_fuzz_fuzz_meta_SOURCES = tests/fuzz/fuzz_meta.c blockcore/control/meta.c \
 	blockcore/export_rule.c
 tests_fuzz_fuzz_meta_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_meta_LDADD = $(RUNTIME_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_link
+tests_fuzz_fuzz_link_SOURCES = tests/fuzz/fuzz_link.c
+tests_fuzz_fuzz_link_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_link_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS)

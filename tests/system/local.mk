@@ -24,3 +24,7 @@ noinst_PROGRAMS += tests/system/socket_junk tests/system/json_check
 tests_system_socket_junk_SOURCES = tests/system/socket_junk.c
 tests_system_json_check_SOURCES = tests/system/json_check.c
 tests_system_json_check_LDADD = $(JANSSON_LIBS)
+
+noinst_PROGRAMS += tests/system/link_end
+tests_system_link_end_SOURCES = tests/system/link_end.c
+tests_system_link_end_LDADD = $(BLOCKCORE_LIBS)

@@ -41,6 +41,7 @@ may 'blockcore/(cache)/.*' '(blockcore/cache|runtime)/.*'
 may 'blockcore/(disk)/.*' '(blockcore/disk|runtime)/.*'
 may 'blockcore/control/.*' '(blockcore/(control|disk)|runtime|proto)/.*'
 may 'blockcore/pool/.*' '(blockcore/(pool|control|disk)|runtime)/.*'
+may 'blockcore/link/.*' '(blockcore/link|runtime|proto)/.*'
 may 'blockcore/volume/.*' '(blockcore/(volume|pool|cache)|runtime)/.*'
 may 'blockcore/[^/]*' '(blockcore/(control|disk|pool|volume|cache)|runtime|proto)/.*|blockcore/[^/]*'
 # A head links the client's side of the channels: no core under it.
@@ -65,7 +66,7 @@ wrong=$(awk '$2 ~ /(_impl|_priv|\/impl)\.h$/ {
 
 # What the simulation runs makes no system call: clocks, disks and chance come through struct env.
 calls='unistd\.h|fcntl\.h|poll\.h|time\.h|signal\.h|dirent\.h|sched\.h|uv\.h|liburing\.h|netdb\.h|sys/(socket|mman|stat|eventfd|epoll|time|un|wait|random|file|ioctl|syscall)\.h'
-never "$calls" 'blockcore/(cache|control|disk|pool|volume)/.*|blockcore/[^/]*|nasfront/(fs|piv)/.*'
+never "$calls" 'blockcore/link/link(_[a-rt-z][a-z]*|_session)?\.[ch]|blockcore/(cache|control|disk|pool|volume)/.*|blockcore/[^/]*|nasfront/(fs|piv)/.*'
 
 [ $bad -eq 0 ] && echo "layers hold"
 exit $bad

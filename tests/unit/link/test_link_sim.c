@@ -93,14 +93,14 @@ static void serve_count(struct end *e, struct link_msg *m)
 
 struct reply {
 	uint8_t *data;
-	struct iovec iov;
+	uint32_t len;
 	uint8_t head[8];
 };
 
 static void reply_sent(void *arg)
 {
 	struct reply *r = arg;
-	memset(r->data, 0xee, r->iov.iov_len); /* nobody may look any more */
+	memset(r->data, 0xee, r->len); /* nobody may look any more */
 	free(r->data);
 	free(r);
 }
@@ -142,14 +142,23 @@ static void serve(void *arg, struct link_msg *m)
 	struct reply *r = calloc(1, sizeof(*r));
 	r->data = malloc(want + 1);
 	fill(r->data, want, id + 1);
-	r->iov = (struct iovec){r->data, want};
+	r->len = want;
 	le64_put(r->head, id);
+	/* A list of any length, which is gone when link_reply() returns. */
+	int cnt = 1 + (int)sim_random_below(w.sim, sim_random_below(w.sim, 2) ? LINK_IOV_MAX : 3);
+	struct iovec *iov = calloc((size_t)cnt, sizeof(*iov));
+	for (uint32_t i = 0, at = 0; i < (uint32_t)cnt; i++) {
+		uint32_t part = i + 1 < (uint32_t)cnt ? want / (uint32_t)cnt : want - at;
+		iov[i] = (struct iovec){r->data + at, part};
+		at += part;
+	}
 	if (sim_random_below(w.sim, 2)) {
-		link_reply(m, 0, r->head, 8, &r->iov, 1, reply_sent, r);
+		link_reply(m, 0, r->head, 8, iov, cnt, reply_sent, r);
 	} else {
-		link_reply(m, 0, r->head, 8, &r->iov, 1, NULL, NULL);
+		link_reply(m, 0, r->head, 8, iov, cnt, NULL, NULL);
 		reply_sent(r);
 	}
+	free(iov);
 }
 
 /* ---- calling ---- */
