@@ -120,11 +120,8 @@ static void put_routes(struct core *c, struct admin_call *call)
 {
 	struct link_route_stats st;
 	admin_table(call, "routes", false);
-	for (unsigned i = 0; c->link && i < LINK_ROUTES_MAX; i++) {
-		memset(&st, 0, sizeof(st));
+	for (unsigned i = 0; c->link && i < link_routes(c->link); i++) {
 		link_stats(c->link, i, &st);
-		if (!st.up && !st.messages)
-			continue;
 		admin_row(call);
 		admin_put_number(call, "route", i);
 		admin_put_text(call, "state", "%s", st.up ? "up" : "down");

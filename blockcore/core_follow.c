@@ -116,6 +116,17 @@ static struct core_pool *known(struct core *c, const uint8_t *uuid)
 	return NULL;
 }
 
+/* Who made it entered its word before. */
+static int add_pool(struct core *c, const Isthmus__Pool *mp)
+{
+	struct core_pool *cp;
+	struct gcm_owner w;
+	int rc = core_pool_add(c, mp, &cp);
+	if (rc == 0 && c->duplex && core_word(cp, &w) && core_word_is_partner(c, &w))
+		cp->place = CORE_PARTNER;
+	return rc;
+}
+
 static void follow_pools(struct core *c, const Isthmus__ArrayMeta *next)
 {
 	for (size_t i = 0; i < next->n_pools; i++) {
@@ -123,7 +134,7 @@ static void follow_pools(struct core *c, const Isthmus__ArrayMeta *next)
 		struct core_pool *cp = known(c, mp->uuid.data);
 		if (cp)
 			snprintf(cp->name, sizeof(cp->name), "%s", mp->name);
-		else if (core_pool_add(c, mp, &cp))
+		else if (add_pool(c, mp))
 			log_error("pool %s of the partner is not known here err=ENOMEM", mp->name);
 	}
 }

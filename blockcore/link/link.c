@@ -423,6 +423,12 @@ uint64_t link_session(const struct link *l)
 	return atomic_load(&l->session);
 }
 
+unsigned link_routes(const struct link *l)
+{
+	CHECK(l, LINK_MAGIC);
+	return l->o.nroutes;
+}
+
 void link_stats(const struct link *l, unsigned route, struct link_route_stats *ret)
 {
 	CHECK(l, LINK_MAGIC);

@@ -159,6 +159,7 @@ struct link_route_stats {
 	uint64_t messages, bytes, failovers, resent;
 	uint64_t silent_ns;
 };
+unsigned link_routes(const struct link *l); /* how many it was given */
 void link_stats(const struct link *l, unsigned route, struct link_route_stats *ret);
 /* Messages of a service sent, since link_open(). For counters and tests. */
 uint64_t link_sent(const struct link *l, enum link_service s);

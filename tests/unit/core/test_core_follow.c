@@ -278,6 +278,7 @@ TWO_TEST(pools_and_disks)
 	struct core_pool *cp = core_pool_find(b->core, "p1");
 	ck_assert_ptr_nonnull(cp);
 	ck_assert_ptr_null(cp->pool);
+	ck_assert_int_eq(cp->place, CORE_PARTNER);
 	ck_disks(b, 0, 2, DISK_ONLINE);
 	ck_disks(b, 2, 4, DISK_BLANK);
 	ck_same(a->w);
