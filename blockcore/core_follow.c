@@ -57,6 +57,10 @@ static void take_part(struct core *c, struct disk *d)
 void core_follow_disk(struct core *c, struct disk *d, bool reopen)
 {
 	enum disk_state before = disk_state(d);
+	size_t position;
+	/* One that was replaced is nobody's any more. */
+	if (disk_claimed(d) && before == DISK_FAILED && !core_disk_pool(c, d, &position))
+		disk_unclaim(d);
 	if (disk_claimed(d))
 		return;
 	bool gone = disk_look_again(d) != 0 || before == DISK_MISSING || before == DISK_FAILED;
