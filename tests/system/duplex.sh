@@ -1,0 +1,101 @@
+# Functions that run an array of two controllers, a and b, on four file-backed disks: pool pa, that
+# a is to own, with LUN 0, and pb of b with LUN 1. Sourced by tests of two controllers.
+#
+# Set before: DUO_DIR, DUO_PORT (that and the next are the portals), build.
+
+: "${DUO_MEM:=/dev/shm/isthmus${DUO_DIR//\//-}}"
+: "${DUO_LUN_SIZE:=64MiB}"
+: "${DUO_LEVEL:=raid1}"
+DUO_IQN=iqn.2026-01.org.isthmus:duo
+
+duo_cli() { "$build/isthmus" --config "$DUO_DIR/isthmus.yaml" "$@"; }
+duo_pid() { cut -d' ' -f1 "$DUO_DIR/run/controller-$1.pid"; }
+
+duo_controller() { # NAME PARTNER PORT
+	cat <<-YAML
+	  - name: $1
+	    cache: 64MiB
+	    reactors: 2
+	    disks: [$DUO_DIR/disk0, $DUO_DIR/disk1, $DUO_DIR/disk2, $DUO_DIR/disk3]
+	    portals: ["127.0.0.1:$3"]
+	    partner: $2
+	YAML
+}
+
+duo_configure() {
+	mkdir -p "$DUO_DIR"/{run,state} "$DUO_MEM"
+	for i in 0 1 2 3; do truncate -s 256M "$DUO_DIR/disk$i"; done
+	{
+		cat <<-YAML
+		array:
+		  name: duo
+		  memory: volatile
+		  run_dir: $DUO_DIR/run
+		  state_dir: $DUO_DIR/state
+		  memory_dir: $DUO_MEM
+		controllers:
+		YAML
+		duo_controller a b "$DUO_PORT"
+		duo_controller b a "$((DUO_PORT + 1))"
+	} >"$DUO_DIR/isthmus.yaml"
+}
+
+duo_start() {
+	"$build/isthmusd" -c "$DUO_DIR/isthmus.yaml" >>"$DUO_DIR/isthmus.log" 2>&1 &
+	duo_isthmusd=$!
+}
+
+duo_stop() {
+	[ -n "${duo_isthmusd:-}" ] || return 0
+	kill "$duo_isthmusd" 2>/dev/null || true
+	wait "$duo_isthmusd" || true
+	duo_isthmusd=
+}
+
+duo_remove() { rm -rf "$DUO_DIR" "$DUO_MEM"; }
+
+# Waits until a command succeeds: SECONDS COMMAND...
+duo_wait() {
+	local until=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $until ] || { echo "waited in vain: $*"; return 1; }
+		sleep 0.1
+	done
+}
+
+duo_mirrored() { # NAME: all it has is in both memories
+	duo_cli status | grep -qE "^$1 +mirrored +in both controllers. memory "
+}
+
+# NAME POOL: it says that the pool is there and in use
+duo_owns() {
+	duo_cli pool list --controller "$1" | grep -qE "^$2 +(online|degraded) "
+}
+
+duo_whole() {
+	duo_mirrored a && duo_mirrored b && duo_owns a pa && duo_owns b pb
+}
+
+duo_prepare() {
+	duo_wait 30 duo_mirrored a
+	duo_wait 30 duo_mirrored b
+	duo_cli pool create pa "$DUO_DIR/disk0" "$DUO_DIR/disk1" --level "$DUO_LEVEL" --controller a
+	duo_cli pool create pb "$DUO_DIR/disk2" "$DUO_DIR/disk3" --level "$DUO_LEVEL" --controller b
+	duo_cli volume create va --pool pa --size "$DUO_LUN_SIZE" --controller a
+	duo_cli volume create vb --pool pb --size "$DUO_LUN_SIZE" --controller b
+	duo_cli target create "$DUO_IQN" --open yes --controller a
+	duo_cli lun add "$DUO_IQN" va --lun 0 --controller a
+	duo_cli lun add "$DUO_IQN" vb --lun 1 --controller a
+}
+
+# LUN: by both portals
+duo_urls() {
+	local u=127.0.0.1 q=$DUO_IQN/$1
+	echo "iscsi://$u:$DUO_PORT/$q,iscsi://$u:$((DUO_PORT + 1))/$q"
+}
+
+duo_load() { # LUN SECONDS OUT: in the background; sets duo_load_pid
+	timeout $(($2 + 90)) "$build/tests/tools/oracle" iscsi "$(duo_urls "$1")" "$2" 3 >"$3" 2>&1 &
+	duo_load_pid=$!
+}
