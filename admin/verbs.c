@@ -68,6 +68,12 @@ static const struct admin_arg pool_create_args[] = {
     {"owner", 0, "controller that is to have it (default: the one with fewer pools)"},
     END,
 };
+static const struct admin_arg pool_move_args[] = {
+    {"name", POS, "name of the pool"},
+    {"to", POS, "controller that is to own it"},
+    {"force", ADMIN_FLAG, "its owner is dead and has data in its memory alone: that is given up"},
+    END,
+};
 static const struct admin_arg volume_create_args[] = {
     {"name", POS, "name of the new volume"},
     {"pool", REQ, "pool it is cut from"},
@@ -358,6 +364,8 @@ const struct verb verb_table[] = {
     {"pool.list", VERB_CONTROLLER, 0, no_args, "list pools with state, size and free space", NULL},
     {"pool.show", VERB_CONTROLLER, 0, name_only, "show one pool and its disks", NULL},
     {"pool.set", VERB_CONTROLLER, 0, pool_set_args, "change a pool", NULL},
+    {"pool.move", VERB_CONTROLLER, VERB_LONG, pool_move_args,
+     "give a pool and its volumes to a controller while they are in use", NULL},
     {"pool.replace", VERB_CONTROLLER, VERB_LONG, pool_replace_args,
      "fill a disk in place of one that was lost", NULL},
     {"pool.scrub", VERB_CONTROLLER, 0, name_only,

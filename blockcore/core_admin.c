@@ -68,6 +68,8 @@ int core_admin_register(struct core *c, struct admin_server *s)
 	if (rc == 0)
 		rc = core_admin_pool(c, s);
 	if (rc == 0)
+		rc = core_admin_move(c, s);
+	if (rc == 0)
 		rc = core_admin_volume(c, s);
 	if (rc == 0)
 		rc = core_admin_fs(c, s);

@@ -76,6 +76,14 @@ static int verb_list(struct admin_call *call, void *arg)
 	return 0;
 }
 
+static void put_word(struct admin_call *call, const struct core_pool *cp)
+{
+	struct gcm_owner w;
+	bool known = cp && core_word(cp, &w);
+	admin_put_number(call, "epoch", known ? w.epoch : 0);
+	admin_put_text(call, "mirrored", "%s", known && w.mirrored ? "yes" : "no");
+}
+
 static int verb_show(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
@@ -87,6 +95,9 @@ static int verb_show(struct admin_call *call, void *arg)
 				   "there is no pool '%s'", name);
 	core_admin_put_pools(c, call, name);
 	admin_put_bytes(call, "chunk", mp->chunk);
+	admin_put_text(call, "preferred_owner", "%s", mp->owner);
+	if (c->duplex)
+		put_word(call, cp);
 	admin_put_bytes(call, "extent_size", mp->extent_size);
 	if (cp && cp->pool) {
 		struct pool_stats st;

@@ -272,9 +272,8 @@ static int give(struct core_pool *cp, char *why)
 	return 0;
 }
 
-int core_pool_give(struct core *c, const char *pool, char *why)
+static int give_named(struct core *c, const char *pool, char *why)
 {
-	CHECK(c, CORE_MAGIC);
 	struct core_pool *cp = core_pool_find(c, pool);
 	why[0] = '\0';
 	if (!c->duplex) {
@@ -297,12 +296,85 @@ int core_pool_give(struct core *c, const char *pool, char *why)
 	return rc;
 }
 
+/* ---- where an administrator wants it ---- */
+
+struct preferred {
+	const char *pool, *controller;
+};
+
+static int change_owner(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	const struct preferred *p = arg;
+	for (size_t i = 0; i < am->n_pools; i++)
+		if (strcmp(am->pools[i]->name, p->pool) == 0)
+			return pb_set_text(&am->pools[i]->owner, p->controller);
+	snprintf(why, CORE_WHY_LEN, "there is no pool '%.80s'; see `isthmus pool list`", p->pool);
+	return -ENOENT;
+}
+
+int core_pool_prefer(struct core *c, const char *pool, const char *controller, char *why)
+{
+	struct preferred p = {.pool = pool, .controller = controller};
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), pool);
+	if (mp && strcmp(mp->owner, controller) == 0)
+		return 0;
+	return meta_update(c->meta, change_owner, &p, why);
+}
+
+/* It would come back at once if it were not the partner's by preference. */
+int core_pool_give(struct core *c, const char *pool, char *why)
+{
+	CHECK(c, CORE_MAGIC);
+	int rc = give_named(c, pool, why);
+	return rc ? rc : core_pool_prefer(c, pool, c->duplex->partner, why);
+}
+
+/* With cp->change. */
+static int force(struct core_pool *cp, char *why)
+{
+	struct core *c = cp->core;
+	struct gcm_owner w;
+	bool known = core_word(cp, &w);
+	if (cp->place == CORE_HERE)
+		return 0;
+	if (known && core_word_is_partner(c, &w) && core_partner_alive(c)) {
+		snprintf(why, CORE_WHY_LEN, "controller '%.63s', which owns pool '%.63s', lives",
+			 c->duplex->partner, cp->name);
+		return -EBUSY;
+	}
+	/* What the dead owner's copies say may be older than what it wrote to the disks alone. */
+	if (!w.mirrored)
+		cache_mirror_clear(c->cache);
+	core_pool_place(cp, CORE_NOWHERE);
+	int rc = core_pool_take(cp, w, w.mirrored ? CORE_TAKE_DEAD : CORE_TAKE_FORCED);
+	if (rc)
+		snprintf(why, CORE_WHY_LEN, "pool '%.63s' cannot be taken: %.150s", cp->name,
+			 cp->why[0] ? cp->why : err_text(rc));
+	return rc;
+}
+
+int core_pool_force(struct core *c, const char *pool, char *why)
+{
+	struct core_pool *cp = core_pool_find(c, pool);
+	if (!cp || !c->duplex) {
+		snprintf(why, CORE_WHY_LEN, "there is no pool '%.80s'; see `isthmus pool list`",
+			 pool);
+		return -ENOENT;
+	}
+	cp->pins++;
+	task_mutex_lock(&cp->change);
+	int rc = c->closing ? -ERR_SHUTDOWN : force(cp, why);
+	task_mutex_unlock(&cp->change);
+	cp->pins--;
+	return rc ? rc : core_pool_prefer(c, pool, c->controller, why);
+}
+
 /* ---- giving back ---- */
 
 static bool is_partners(const struct core_pool *cp)
 {
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(cp->core->meta), cp->name);
-	return mp && cp->place == CORE_HERE && cp->pool && !cp->keep &&
+	return mp && cp->place == CORE_HERE && cp->pool &&
 	       strcmp(mp->owner, cp->core->duplex->partner) == 0;
 }
 
@@ -316,7 +388,7 @@ void core_give_back(struct core *c)
 		return;
 	for (cp = TAILQ_FIRST(&c->pools); cp && !c->closing; cp = next) {
 		cp->pins++;
-		int rc = is_partners(cp) ? core_pool_give(c, cp->name, why) : 0;
+		int rc = is_partners(cp) ? give_named(c, cp->name, why) : 0;
 		next = TAILQ_NEXT(cp, link);
 		cp->pins--;
 		if (rc && rc != -EAGAIN && rc != -EBUSY)
@@ -334,7 +406,7 @@ void core_leave(struct core *c)
 	c->leaving = true;
 	for (cp = TAILQ_FIRST(&c->pools); cp && c->duplex && c->partner_up; cp = next) {
 		cp->pins++;
-		if (cp->place == CORE_HERE && core_pool_give(c, cp->name, why))
+		if (cp->place == CORE_HERE && give_named(c, cp->name, why))
 			log_notice("pool stays for the next start why=\"%s\"", why);
 		next = TAILQ_NEXT(cp, link);
 		cp->pins--;

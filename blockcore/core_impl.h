@@ -39,7 +39,6 @@ struct core_pool {
 	uint64_t epoch;	       /* of this controller's ownership */
 	uint64_t waits_since;  /* that its owner is not there */
 	uint64_t retry_own_ns; /* taking it failed: not before */
-	bool keep;	       /* an administrator moved it here: not given back */
 	uint64_t retry_ns; /* when its resync or a fill that failed is tried again; 0: none is */
 	TAILQ_ENTRY(core_pool) link;
 };
@@ -164,6 +163,9 @@ void core_pool_drop_pages(struct core_pool *cp);
 void core_mirrored_set(struct core_pool *cp); /* when it is so */
 void core_own_serve(struct core *c, struct link *l);
 void core_give_back(struct core *c);
+/* Wait. The controller that is to own the pool; the pool of a dead owner taken all the same. */
+int core_pool_prefer(struct core *c, const char *pool, const char *controller, char *why);
+int core_pool_force(struct core *c, const char *pool, char *why);
 
 /* core_follow.c: what the partner changed. The first two are meta_opts' foreign and foreign_done.
  */
@@ -243,6 +245,7 @@ int core_backup_group(struct core *c, const char *group,
 /* Admin verbs, one file a noun. */
 int core_admin_disk(struct core *c, struct admin_server *s);
 int core_admin_pool(struct core *c, struct admin_server *s);
+int core_admin_move(struct core *c, struct admin_server *s);
 int core_admin_volume(struct core *c, struct admin_server *s);
 int core_admin_fs(struct core *c, struct admin_server *s);
 int core_admin_export(struct core *c, struct admin_server *s);
