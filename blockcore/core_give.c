@@ -321,12 +321,25 @@ int core_pool_prefer(struct core *c, const char *pool, const char *controller, c
 	return meta_update(c->meta, change_owner, &p, why);
 }
 
-/* It would come back at once if it were not the partner's by preference. */
+/* The preference first: without it the partner would give the pool back at once. */
 int core_pool_give(struct core *c, const char *pool, char *why)
 {
 	CHECK(c, CORE_MAGIC);
-	int rc = give_named(c, pool, why);
-	return rc ? rc : core_pool_prefer(c, pool, c->duplex->partner, why);
+	char before[64] = "", lost[CORE_WHY_LEN];
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), pool);
+	const struct core_pool *cp = core_pool_find(c, pool);
+	bool ours = c->duplex && mp && cp && cp->place == CORE_HERE;
+	if (ours)
+		snprintf(before, sizeof(before), "%s", mp->owner);
+	int rc = ours ? core_pool_prefer(c, pool, c->duplex->partner, why) : 0;
+	if (rc)
+		return rc;
+	rc = give_named(c, pool, why);
+	if (rc && ours && before[0] && core_pool_prefer(c, pool, before, lost))
+		event_write(LOG_L_WARN, "pool.preference",
+			    "pool %s was not given to '%s', and is still to be its: %s", pool,
+			    c->duplex->partner, lost);
+	return rc;
 }
 
 /* With cp->change. */
