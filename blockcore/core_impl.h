@@ -182,6 +182,8 @@ int core_pool_add(struct core *c, const Isthmus__Pool *mp, struct core_pool **re
 int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp);
 /* What the metadata says of a pool that is in use now; survived: see core_open.c. */
 int core_change_pool_opened(struct core_pool *cp, Isthmus__Pool *mp, bool survived);
+/* core_memory.c: what an owner who comes by it so records of the memory behind the pool. */
+void core_change_pool_memory(struct core *c, Isthmus__Pool *mp, enum core_take how);
 void core_pool_recorded_open(struct core_pool *cp);
 int core_pool_record_clean(struct core_pool *cp);
 void core_pool_free(struct core *c, struct core_pool *cp);

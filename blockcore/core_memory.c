@@ -1,10 +1,44 @@
 /*
  * The identity of the memory behind a volume (core_own.h, core_volume_memory_id()).
+ *
+ * A controller without a partner: the identity of its cache (cache_layout.h), which changes when
+ * pages were lost. With a partner, memory is the two caches together, and what is dirty goes from
+ * one to the other; so the pool has an identity of its own, recorded with the cache that upholds it
+ * now:
+ *
+ *   comes at start, its cache is the recorded one     stays
+ *   comes at start, with another cache                new: there was a loss of memory
+ *   taken over, mirrored; or given, all on the disks  stays, and this cache upholds it
+ *   taken by force                                    new
+ *
+ * An identity that stays is that of the first cache. The record is part of the change that every
+ * new owner makes before it serves (core_take.c).
  */
 #include "blockcore/core_impl.h"
 #include "blockcore/core_own.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+
+void core_change_pool_memory(struct core *c, Isthmus__Pool *mp, enum core_take how)
+{
+	uint64_t own = core_memory_id(c);
+	bool at_start = how == CORE_TAKE_OWN || how == CORE_TAKE_FREE;
+	if (!mp->memory_id)
+		mp->memory_id = own;
+	else if (how == CORE_TAKE_FORCED || (at_start && mp->memory_of != own))
+		mp->memory_id = env_random_u64(c->env) | 1;
+	mp->memory_of = own;
+}
 
 uint64_t core_volume_memory_id(struct core *c, const struct volume *v)
 {
-	return core_memory_id(c);
+	const Isthmus__Volume *mv = meta_volume_by_id(meta_get(c->meta), volume_id(v));
+	const Isthmus__Pool *mp = mv ? meta_pool_find(meta_get(c->meta), mv->pool) : NULL;
+	uint64_t own = core_memory_id(c);
+	if (!mp || !mp->memory_id)
+		return own;
+	if (mp->memory_of == own)
+		return mp->memory_id;
+	/* It had a partner once, which upheld it: never what either of them called it. */
+	return (own ^ mp->memory_id ^ mp->memory_of) | 1;
 }

@@ -9,6 +9,7 @@
  * `mirrored` is set on the core's reactor alone, and only while partner_up is and the cache says
  * ON: core_partner_down() clears partner_up before it has the words changed.
  */
+#include "blockcore/cache/cache_layout.h"
 #include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
 #include "blockcore/link/link.h"
@@ -219,6 +220,9 @@ int core_partner_down(struct core *c, struct link *l, bool died)
 		return rc;
 	}
 	FAULT("own.fenced");
+	/* Heads that have not heard of its end find no page in its cache from here on. */
+	if (c->partner_segment)
+		cache_super_retire(c->partner_segment);
 	if (!died)
 		event_write(LOG_L_WARN, "partner.fenced",
 			    "controller '%s' gave no sign of life and was ended",

@@ -173,6 +173,7 @@ void core_pool_drop_pages(struct core_pool *cp)
 
 struct taken {
 	struct core_pool *cp;
+	enum core_take how;
 	bool survived; /* every write under way is a dirty page of the cache */
 };
 
@@ -180,8 +181,10 @@ static int change_taken(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
 	const struct taken *t = arg;
 	for (size_t i = 0; i < am->n_pools; i++)
-		if (memcmp(am->pools[i]->uuid.data, t->cp->uuid, 16) == 0)
+		if (memcmp(am->pools[i]->uuid.data, t->cp->uuid, 16) == 0) {
+			core_change_pool_memory(t->cp->core, am->pools[i], t->how);
 			return core_change_pool_opened(t->cp, am->pools[i], t->survived);
+		}
 	snprintf(why, CORE_WHY_LEN, "there is no pool '%.63s' any more", t->cp->name);
 	return -ENOENT;
 }
@@ -190,7 +193,7 @@ static int record_taken(struct core_pool *cp, enum core_take how)
 {
 	struct core *c = cp->core;
 	char why[CORE_WHY_LEN];
-	struct taken t = {.cp = cp, .survived = how != CORE_TAKE_FORCED};
+	struct taken t = {.cp = cp, .how = how, .survived = how != CORE_TAKE_FORCED};
 	if (how == CORE_TAKE_OWN || how == CORE_TAKE_FREE)
 		t.survived = c->adopted > 0;
 	if (!cp->pool || pool_state(cp->pool) == POOL_OFFLINE)

@@ -26,7 +26,6 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
-#include "runtime/fault.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
 #include <errno.h>
@@ -249,7 +248,6 @@ static int write_end(struct channel_exec *x, struct volume *v, const struct chan
 		volume_write_abort(v, w);
 		return rc;
 	}
-	FAULT("channel.write_begun");
 	copy_in(w, x->staging + q->staging);
 	return volume_write_commit(v, w, q->flags & CHANNEL_FUA);
 }

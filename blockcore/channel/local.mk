@@ -32,3 +32,8 @@ check_PROGRAMS += tests/unit/channel/test_channel_hostile
 tests_unit_channel_test_channel_hostile_SOURCES = tests/unit/channel/test_channel_hostile.c $(CHANNEL_RIG)
 tests_unit_channel_test_channel_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_channel_test_channel_hostile_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/channel/test_channel_duplex
+tests_unit_channel_test_channel_duplex_SOURCES = tests/unit/channel/test_channel_duplex.c $(CHANNEL_RIG)
+tests_unit_channel_test_channel_duplex_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_channel_test_channel_duplex_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -9,7 +9,7 @@
 #include "proto/meta.pb-c.h"
 
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
- * stripe log, extents of whole rows; 7: instances of heads */
+ * stripe log, extents of whole rows; 7: instances of heads, memory of pools */
 #define META_VERSION	    7
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256

@@ -39,11 +39,13 @@ enum order { ORDER_NONE, ORDER_MOVE, ORDER_BACK_OUT, ORDER_TAKE_OVER, ORDER_TAKE
 struct fake_control {
 	_Atomic uint64_t owner[FAKE_VOLUMES];
 	_Atomic uint64_t memory[FAKE_VOLUMES];
+	_Atomic uint64_t taken[FAKE_VOLUMES]; /* the word that its owner serves it under */
 	_Atomic int pools;
 	/* Metadata: held by whoever changes it; heads and the sequence are shared. */
 	_Atomic int meta_lock;
 	_Atomic uint64_t seq, seen[FAKE_SIDES];
 	_Atomic int lives[FAKE_SIDES];
+	_Atomic int stale[FAKE_SIDES]; /* what the cache segment has belongs to the other now */
 	struct fake_record {
 		char head[32];
 		uint64_t instance, epoch;
@@ -431,12 +433,23 @@ void volume_unuse(struct volume *v)
 	leave(v, 0);
 }
 
+static void own_take(struct fake_server *s, struct volume *v)
+{
+	uint64_t word = s->w->control->owner[v->id - 1];
+	ck_assert_int_eq(cache_vol_attach(s->core.cache, v->id, &v->dev.b, &v->cv), 0);
+	v->owner_epoch = WORD_EPOCH(word);
+	v->place = CORE_HERE;
+	own_tell(&s->core, v);
+	s->w->control->taken[v->id - 1] = word;
+}
+
 /* As an owner gives a pool away: what runs is waited for, pages go to disk and out of the index. */
 static void own_give(struct fake_server *s, struct volume *v, bool back_out)
 {
 	struct core *c = &s->core;
 	_Atomic uint64_t *word = &s->w->control->owner[v->id - 1];
-	ck_assert_int_eq(v->place, CORE_HERE);
+	if (v->place != CORE_HERE)
+		own_take(s, v); /* it has just been given, and nobody looked yet */
 	v->place = CORE_MOVING;
 	own_tell(c, v);
 	while (v->uses)
@@ -451,15 +464,6 @@ static void own_give(struct fake_server *s, struct volume *v, bool back_out)
 	*word = WORD(WORD_EPOCH(*word) + 1, !s->side);
 	v->place = CORE_PARTNER;
 	own_tell(c, v);
-}
-
-static void own_take(struct fake_server *s, struct volume *v)
-{
-	uint64_t word = s->w->control->owner[v->id - 1];
-	ck_assert_int_eq(cache_vol_attach(s->core.cache, v->id, &v->dev.b, &v->cv), 0);
-	v->owner_epoch = WORD_EPOCH(word);
-	v->place = CORE_HERE;
-	own_tell(&s->core, v);
 }
 
 /* What the dead one had not written to the disks is brought there, as from the mirror area. */
@@ -494,10 +498,8 @@ static void own_take_over(struct fake_server *s, bool lose)
 	cache_super_retire(dead);
 	if (!lose)
 		rescue(s, dead);
-	/* Its pages are nobody's from here on: it starts anew. */
-	memset(dead->magic, 0, sizeof(dead->magic));
-	memset((uint8_t *)dead + dead->cbe_off, 0, dead->npages * sizeof(struct cbe));
 	munmap(dead, CACHE_BYTES);
+	k->stale[!s->side] = 1; /* its pages are nobody's from here on */
 	for (unsigned i = 0; i < FAKE_VOLUMES; i++) {
 		if (WORD_SIDE(k->owner[i]) == s->side)
 			continue;
@@ -555,6 +557,14 @@ unsigned fake_owner(struct fake_world *w, uint32_t volume)
 	return WORD_SIDE(w->control->owner[volume - 1]);
 }
 
+uint64_t fake_head_epoch(struct fake_world *w, const char *head)
+{
+	for (unsigned i = 0; i < w->control->nheads; i++)
+		if (strcmp(w->control->heads[i].head, head) == 0)
+			return w->control->heads[i].epoch;
+	return 0;
+}
+
 static void order(struct fake_world *w, unsigned side, int what)
 {
 	w->control->order[side] = what;
@@ -566,6 +576,9 @@ void fake_move(struct fake_world *w, uint32_t volume, unsigned to, bool back_out
 {
 	w->control->order_volume = volume;
 	order(w, !to, back_out ? ORDER_BACK_OUT : ORDER_MOVE);
+	struct fake_control *k = w->control;
+	while (!back_out && k->lives[to] && k->taken[volume - 1] != k->owner[volume - 1])
+		nap();
 }
 
 void fake_takeover(struct fake_world *w, unsigned dead, bool lose)
@@ -758,6 +771,13 @@ static void server_open(void *arg)
 	c->segment = mmap(NULL, CACHE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ck_assert_ptr_ne(c->segment, MAP_FAILED);
 	close(fd);
+	struct cache_super *super = c->segment;
+	if (k->stale[s->side]) {
+		memset((uint8_t *)super + super->cbe_off, 0, super->npages * sizeof(struct cbe));
+		memset(super->magic, 0, sizeof(super->magic));
+		super->crc = 0;
+	}
+	k->stale[s->side] = 0;
 	struct cache_opts co = {.env = env_real(),
 				.segment = c->segment,
 				.segment_size = CACHE_BYTES,

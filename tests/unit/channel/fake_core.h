@@ -59,5 +59,7 @@ void fake_server_kill(pid_t pid);
 void fake_move(struct fake_world *w, uint32_t volume, unsigned to, bool back_out);
 void fake_takeover(struct fake_world *w, unsigned dead, bool lose);
 unsigned fake_owner(struct fake_world *w, uint32_t volume);
+/* As recorded for a head; 0: it is not. */
+uint64_t fake_head_epoch(struct fake_world *w, const char *head);
 
 #endif

@@ -398,6 +398,92 @@ START_TEST(the_cache_cannot_be_written_through_its_descriptor)
 }
 END_TEST
 
+/* One request, and its answer. */
+static int raw_request(struct raw *r, struct channel_sqe q)
+{
+	static const uint64_t one = 1;
+	struct channel_geometry geo = channel_geometry(0);
+	struct channel_head *h = (struct channel_head *)r->base;
+	uint32_t n = atomic_load(&h->sq_tail);
+	q.epoch = r->epoch;
+	((struct channel_sqe *)(r->base + geo.sq_off))[n % CHANNEL_ENTRIES] = q;
+	atomic_store(&h->sq_tail, n + 1);
+	ck_assert_int_eq(write(r->fds[2], &one, sizeof(one)), sizeof(one));
+	while (atomic_load(&h->cq_tail) != n + 1)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	atomic_store(&h->cq_head, n + 1);
+	return ((struct channel_cqe *)(r->base + geo.cq_off))[n % CHANNEL_ENTRIES].res;
+}
+
+/*
+ * A volume went away and came back. What was sent under the first ownership may have been carried
+ * out by the other controller meanwhile: it is too late here, whatever it is.
+ */
+static void too_late(void *arg)
+{
+	static const uint8_t ops[] = {CHANNEL_READ, CHANNEL_WRITE, CHANNEL_FLUSH, CHANNEL_DISCARD,
+				      CHANNEL_READ_COPY};
+	struct raw r = {0};
+	ck_assert_int_eq(raw_connect(&r, 1), 0);
+	raw_open(&r);
+	for (unsigned i = 0; i < ARRAY_LEN(ops); i++) {
+		struct channel_sqe q = {
+		    .op = ops[i], .volume = 1, .len = 4096, .owner_epoch = 2 * i + 1};
+		ck_assert_int_eq(raw_request(&r, q), 0);
+		fake_move(&world, 1, 1, false);
+		ck_assert_int_eq(raw_request(&r, q), -ERR_NOT_OWNER);
+		fake_move(&world, 1, 0, false);
+		q.flags = i == 1 ? CHANNEL_FUA : 0;
+		for (q.owner_epoch = 2 * i + 1; q.owner_epoch < 2 * i + 3; q.owner_epoch++)
+			ck_assert_int_eq(raw_request(&r, q), -ERR_NOT_OWNER);
+		ck_assert_int_eq(raw_request(&r, q), 0);
+	}
+	raw_close(&r);
+	survivor(arg);
+}
+
+START_TEST(what_comes_after_its_ownership_is_too_late)
+{
+	struct fake_server *other = fake_server_start(&world, 1);
+	run_both(too_late);
+	fake_server_stop(other);
+}
+END_TEST
+
+/* A head of before there were two controllers: told so, and closed. */
+static void old_version(void *arg)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	Isthmus__ChannelMsg m = ISTHMUS__CHANNEL_MSG__INIT, *answer;
+	Isthmus__ChannelHello hello = ISTHMUS__CHANNEL_HELLO__INIT;
+	uint8_t buf[256];
+	struct channel_sock *sock;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	strcpy(sa.sun_path, world.socket[0]);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	ck_assert_int_eq(channel_sock_new(&sock, client, fd), 0);
+	m.version = 1;
+	m.body_case = ISTHMUS__CHANNEL_MSG__BODY_HELLO;
+	m.hello = &hello;
+	hello.head = "h1";
+	hello.group = "g1";
+	hello.instance = 1;
+	size_t n = isthmus__channel_msg__pack(&m, buf);
+	ck_assert_int_eq(send(fd, buf, n, 0), n);
+	ck_assert_int_eq(channel_sock_recv(sock, 0, &answer, NULL), 0);
+	ck_assert_int_eq(answer->body_case, ISTHMUS__CHANNEL_MSG__BODY_ERROR);
+	ck_assert_int_eq(answer->error->code, -ERR_VERSION);
+	isthmus__channel_msg__free_unpacked(answer, NULL);
+	channel_sock_free(sock);
+	survivor(arg);
+}
+
+START_TEST(an_old_version_is_refused)
+{
+	run_both(old_version);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, a_segment_that_shrinks_harms_only_its_head);
@@ -405,6 +491,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, instances_are_bounded);
 	tcase_add_test(tc, staging_memory_that_may_shrink_is_refused);
 	tcase_add_test(tc, an_epoch_is_not_what_a_head_says);
+	tcase_add_test(tc, what_comes_after_its_ownership_is_too_late);
+	tcase_add_test(tc, an_old_version_is_refused);
 	tcase_add_test(tc, the_cache_cannot_be_written_through_its_descriptor);
 	tcase_add_loop_test(tc, a_hostile_head_harms_only_itself, 0, 4);
 }
