@@ -146,15 +146,15 @@ static void check_silence(struct link *l, uint64_t now)
 
 /* Time in which this process did not look (it was stopped, or its thread was busy) is no silence
  * of the peer's. */
-static void forgive(struct link *l, uint64_t late)
+static void forgive(struct link *l, uint64_t now, uint64_t late)
 {
 	struct link_conn *c;
 	TAILQ_FOREACH (c, &l->conns, link) {
-		c->heard += late;
+		c->heard = MIN(c->heard + late, now);
 		c->deadline += late;
 	}
 	for (unsigned i = 0; i < LINK_PATHS; i++)
-		l->paths[i].heard += late;
+		l->paths[i].heard = MIN(l->paths[i].heard + late, now);
 }
 
 static void on_tick(void *arg)
@@ -163,7 +163,7 @@ static void on_tick(void *arg)
 	struct link_conn *c, *next;
 	uint64_t now = link_now(l), step = l->o.heartbeat_ns / 2;
 	if (now > l->tick_at + l->o.heartbeat_ns)
-		forgive(l, now - l->tick_at);
+		forgive(l, now, now - l->tick_at);
 	TAILQ_FOREACH_SAFE (c, &l->conns, link, next)
 		tick_conn(c, now);
 	check_silence(l, now);

@@ -35,6 +35,7 @@
 struct link_pipe {
 	int fd;
 	bool unix_socket, connecting, wants_write;
+	int error;	       /* the kernel told it with an event, and tells it once */
 	struct deferred again; /* TLS holds bytes that the socket does not tell of */
 	struct link_tls *tls;  /* NULL: none */
 	struct watch *watch;
@@ -139,13 +140,15 @@ static void on_socket(void *arg, int status, int events)
 {
 	struct link_pipe *p = arg;
 	int told = 0;
+	if (status < 0)
+		p->error = status;
 	if (status < 0 || (events & UV_READABLE))
 		told |= LINK_EV_READABLE;
 	if (status >= 0 && (events & UV_WRITABLE) && p->wants_write) {
 		p->wants_write = p->connecting = false;
 		told |= LINK_EV_WRITABLE;
 	}
-	if (p->tls && !p->connecting) {
+	if (p->tls && !p->connecting && !p->error) {
 		bool was_ready = link_tls_ready(p->tls);
 		link_tls_push(p->tls);
 		/* A handshake that is through lets both sides go on. */
@@ -196,13 +199,8 @@ static void socket_watch(struct link_pipe *p, link_pipe_fn *fn, void *arg)
 
 static ssize_t socket_recv(struct link_pipe *p, const struct iovec *iov, int iovcnt)
 {
-	if (p->connecting) {
-		int err = 0;
-		socklen_t len = sizeof(err);
-		if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len) || err)
-			return err ? -err : -EIO;
-		return -EAGAIN;
-	}
+	if (p->error || p->connecting)
+		return p->error ? p->error : -EAGAIN;
 	if (p->tls) {
 		ssize_t r = link_tls_recv(p->tls, iov, iovcnt);
 		watch_wanted(p);
@@ -222,7 +220,9 @@ static ssize_t socket_send(struct link_pipe *p, const struct iovec *iov, int iov
 {
 	struct msghdr mh = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)iovcnt};
 	ssize_t n;
-	if (p->connecting) {
+	if (p->error) {
+		return p->error;
+	} else if (p->connecting) {
 		n = -EAGAIN;
 	} else if (p->tls) {
 		n = link_tls_send(p->tls, iov, iovcnt);

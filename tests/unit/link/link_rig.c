@@ -56,7 +56,8 @@ static void serve(void *arg, struct link_msg *m)
 	case RIG_NEVER:
 		e->calls++;
 		ck_assert_uint_lt(e->held, 64);
-		e->never[e->held++] = m;
+		e->never[e->held] = m;
+		e->held++; /* seen by the test: after the entry */
 		return;
 	case RIG_SLOW:
 		env_sleep_ns(env_real(), le32_get(link_msg_head(m, &n)) * NS_PER_MS);

@@ -399,6 +399,47 @@ static void run_seed(uint64_t seed)
 	sim_net_free(w.net);
 }
 
+static void begin(uint64_t seed)
+{
+	memset(&w, 0, sizeof(w));
+	w.sim = sim_new(seed);
+	w.net = sim_net_new(w.sim, false);
+	w.a.node = sim_node_new(w.sim, "a");
+	w.b.node = sim_node_new(w.sim, "b");
+	ck_assert_int_eq(sim_node_run(w.a.node, open_end, &w.a), 0);
+	ck_assert_int_eq(sim_node_run(w.b.node, open_end, &w.b), 0);
+	sim_run_for(w.sim, NS_PER_S);
+}
+
+static void end(void)
+{
+	ck_assert_int_eq(sim_node_run(w.a.node, stop_callers, &w.a), 0);
+	ck_assert_int_eq(sim_node_run(w.b.node, stop_callers, &w.b), 0);
+	ck_assert_int_eq(sim_node_run(w.a.node, close_end, &w.a), 0);
+	ck_assert_int_eq(sim_node_run(w.b.node, close_end, &w.b), 0);
+	sim_run_for(w.sim, NS_PER_S);
+	sim_free(w.sim);
+	sim_net_free(w.net);
+}
+
+/* Shorter than what counts as death: routes may be given up, sessions not; not by who was stopped
+ * either, who looks at the clock before or after the sockets. */
+START_TEST(a_short_stop_costs_no_session)
+{
+	begin(1000 + (uint64_t)_i);
+	for (int k = 0; k < 8; k++) {
+		struct end *e = k % 2 ? &w.a : &w.b;
+		sim_node_stop(e->node);
+		sim_run_for(w.sim, (150 + sim_random_below(w.sim, 600)) * NS_PER_MS);
+		sim_node_continue(e->node);
+		sim_run_for(w.sim, 1500 * NS_PER_MS);
+		ck_assert(link_is_up(w.a.link) && link_is_up(w.b.link));
+		ck_assert_uint_eq(w.a.downs + w.b.downs, 0);
+	}
+	end();
+}
+END_TEST
+
 /* What the seeds are for does happen. */
 START_TEST(seeds_reach_it_all)
 {
@@ -433,8 +474,10 @@ int main(int argc, char **argv)
 	Suite *s = suite_create("link_sim");
 	TCase *t = tcase_create("seeds");
 	tcase_set_timeout(t, 120);
-	if (argc == 1)
+	if (argc == 1) {
 		tcase_add_test(t, seeds_reach_it_all);
+		tcase_add_loop_test(t, a_short_stop_costs_no_session, 0, 4);
+	}
 	tcase_add_loop_test(t, seeds, 0, (int)n);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
