@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two controllers, one array: every verb of the CLI to either of them, by way of isthmusd and straight.
-# What one changes the other tells; what only a pool's owner can do is done there; lists tell all once.
+# What one changes the other tells; reservations hold on both; what only a pool's owner can do is done there; lists tell all once.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build/release}
@@ -86,8 +86,8 @@ refused "no pool 'nosuch'" at a volume create x --pool nosuch --size 16M
 
 echo "targets, masks, discovery, sessions"
 at a target create $iqn --open yes --discovery yes
-at b lun add $iqn v1 --lun 0
-at a lun add $iqn v3 --lun 1
+at b lun add $iqn v1 --lun 0 >/dev/null
+at a lun add $iqn v3 --lun 1 >/dev/null
 at b lun set $iqn 1 --iops 5000
 host=iqn.2026-01.org.isthmus:host1
 at a initiator add $iqn $host --lun 0
@@ -113,6 +113,30 @@ for v in "lun stats" "lun list" "session list" "target list" "initiator list" "d
 	grep -q "does not answer" "$dir/out" && fail "$v: $(cat "$dir/out")"
 done
 
+echo "persistent reservations: made through one, hold through the other at once"
+reserve() { # PORTAL-OF WHO WORDS: what became of each, on one line
+	local p=$port; [ "$1" = b ] && p=$((port + 1))
+	timeout 60 "$build/tests/system/iscsi_reserve" "iscsi://127.0.0.1:$p/$iqn/$lun" "iqn.2026-01.org.isthmus:$2" "${@:3}" |
+		tr '\n' ' '
+}
+expect() { # WANTED ...
+	local want=$1 got; shift
+	got=$(reserve "$@")
+	[ "${got% }" = "$want" ] || fail "reservations, $*: '$got', not '$want'"
+}
+for lun in 0 1; do # of b's pool, of a's
+	for via in a b; do
+		there=b; [ $via = b ] && there=a
+		expect "good good good" $via h1 register 0 1 / reserve 1 5 / write
+		expect "conflict" $there h2 write
+		for c in a b; do at $c lun reservations $iqn $lun | grep -q 'h1' || fail "$c: no key of h1"; done
+		expect "good good good" $there h2 register 0 2 / preempt 2 1 5 / write
+		expect "conflict" $via h1 write
+		at $via lun release $iqn $lun >/dev/null
+		expect "good" $there h1 write
+	done
+done
+
 echo "heads' groups, file systems, exports"
 at a group create g1 --pool pa --size 64MiB
 at b group create g2 --pool pb --size 64MiB
@@ -136,7 +160,7 @@ for c in a b; do
 done
 at a export remove /f1
 at a fs remove f1 --force
-at a backup policy g1 --manual
+at a backup policy g1 --manual >/dev/null
 at b backup policy g1 | grep -q manual || fail "policy"
 at a group remove g2
 at b group remove g1
