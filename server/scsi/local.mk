@@ -100,3 +100,8 @@ tests_unit_scsi_test_partner_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_forward_SOURCES = tests/unit/scsi/test_forward.c $(scsi_pair)
 tests_unit_scsi_test_forward_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/scsi/test_forward_threads
+tests_unit_scsi_test_forward_threads_SOURCES = tests/unit/scsi/test_forward_threads.c tests/unit/scsi/fake_volume.c \
+	tests/unit/scsi/fake_volume.h tests/unit/scsi/fake_link.c tests/unit/scsi/fake_link.h
+tests_unit_scsi_test_forward_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_forward_threads_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)

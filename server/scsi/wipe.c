@@ -27,6 +27,7 @@ struct wipe_job {
 	struct scsi_registry *registry;
 	struct scsi_lu *lu;
 	struct wipe_plan plan;
+	uint8_t block[4096]; /* what every block gets in this pass */
 	struct cache_write w;
 };
 
@@ -92,26 +93,35 @@ static void wipe_tell(struct scsi_lu *lu)
 	pthread_mutex_unlock(&lu->wipe_lock);
 }
 
-static void fill(const struct wipe_job *j, bool inverted)
+static void make_block(struct wipe_job *j, bool inverted)
 {
 	const struct wipe_plan *p = &j->plan;
-	uint32_t bs = j->lu->block_size, at = 0;
+	if (p->kind != WIPE_OVERWRITE)
+		return;
+	for (uint32_t i = 0; i < j->lu->block_size; i++)
+		j->block[i] = p->pattern[i % p->pattern_len] ^ (inverted ? 0xff : 0);
+}
+
+/* Pages hold whole blocks. */
+static void fill(const struct wipe_job *j)
+{
+	uint32_t bs = j->lu->block_size;
 	for (int i = 0; i < j->w.n; i++) {
 		uint8_t *to = j->w.iov[i].iov_base;
-		for (size_t k = 0; k < j->w.iov[i].iov_len; k++, at = (at + 1) % bs)
-			to[k] = p->pattern[at % p->pattern_len] ^ (inverted ? 0xff : 0);
+		size_t len = j->w.iov[i].iov_len;
+		for (size_t k = 0; k < len; k += bs)
+			memcpy(to + k, j->block, MIN(bs, len - k));
 	}
 }
 
-static int wipe_step(struct wipe_job *j, struct volume *v, uint64_t off, uint32_t len,
-		     bool inverted)
+static int wipe_step(struct wipe_job *j, struct volume *v, uint64_t off, uint32_t len)
 {
 	if (j->plan.kind != WIPE_OVERWRITE)
 		return volume_discard(v, off, len);
 	int err = volume_write_begin(v, off, len, &j->w);
 	if (err)
 		return err;
-	fill(j, inverted);
+	fill(j);
 	return volume_write_commit(v, &j->w, false);
 }
 
@@ -121,14 +131,16 @@ static int wipe_pass(struct wipe_job *j, struct volume *v, unsigned pass)
 	uint64_t size = volume_size(v);
 	uint32_t step = j->plan.kind == WIPE_OVERWRITE ? STEP : ERASE_STEP;
 	int err = 0;
+	make_block(j, j->plan.invert && (pass & 1));
 	for (uint64_t off = 0; !err && off < size; off += step) {
 		if (atomic_load(&j->registry->closing))
 			return -ERR_SHUTDOWN;
-		err = wipe_step(j, v, off, (uint32_t)MIN(size - off, step),
-				j->plan.invert && (pass & 1));
+		err = wipe_step(j, v, off, (uint32_t)MIN(size - off, step));
 		uint64_t part = ((uint64_t)pass << 16) + (off + step) * 65536 / (size + step);
 		lu->wipe_progress = (uint16_t)MIN(part / j->plan.passes, UINT16_MAX);
 		wipe_tell(lu);
+		task_yield(); /* others of this reactor, the link to the partner too, have their
+				 turn */
 	}
 	return err ? err : volume_flush(v, 0, size);
 }

@@ -54,3 +54,8 @@ fuzz_targets += tests/fuzz/fuzz_link
 tests_fuzz_fuzz_link_SOURCES = tests/fuzz/fuzz_link.c
 tests_fuzz_fuzz_link_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_link_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_forward
+tests_fuzz_fuzz_forward_SOURCES = tests/fuzz/fuzz_forward.c $(scsi_pair)
+tests_fuzz_fuzz_forward_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)

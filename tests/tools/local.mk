@@ -1,5 +1,5 @@
 # Clients over libnfs and libiscsi, used by quickstart and the system tests.
-noinst_PROGRAMS += tests/tools/nfs_tree tests/tools/iscsi_lun
+noinst_PROGRAMS += tests/tools/nfs_tree tests/tools/iscsi_lun tests/tools/iscsi_groups
 tests_tools_nfs_tree_SOURCES = tests/tools/nfs_tree.c
 tests_tools_nfs_tree_LDADD = $(NFS_LIBS)
 tests_tools_iscsi_lun_SOURCES = tests/tools/iscsi_lun.c
@@ -36,3 +36,5 @@ tests_tools_nfs3_weave_LDADD = $(NFS_LIBS)
 noinst_PROGRAMS += tests/tools/nlm_lock
 tests_tools_nlm_lock_SOURCES = $(nfs3_client) tests/tools/nlm_lock.c
 tests_tools_nlm_lock_LDADD = $(NFS_LIBS)
+tests_tools_iscsi_groups_SOURCES = tests/tools/iscsi_groups.c
+tests_tools_iscsi_groups_LDADD = $(ISCSI_LIBS)
