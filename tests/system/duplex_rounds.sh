@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# duplex_rounds.sh [ROUNDS [SEED]]: one controller of two after the other is killed or stopped at
-# any moment while initiators write to the LUNs of both; each time the other takes its pools over,
+# duplex_rounds.sh [ROUNDS [SEED]]: one controller of two, or both, is killed or stopped at
+# any moment (WAY: KILL, STOP, BOTH or AFTER always, instead of any) while initiators write to the LUNs of both; each time the other takes its pools over,
 # and gives them back when it has returned. Every acknowledged write is read back; the pauses that
 # initiators saw are told.
 set -euo pipefail
@@ -21,7 +21,8 @@ trap cleanup EXIT
 fail() {
 	echo "FAILED: $*"
 	cat "$DUO_DIR"/oracle.* || true
-	grep -v ' info ' "$DUO_DIR/isthmus.log" | tail -60
+	grep -v " info " "$DUO_DIR/isthmus.log" | tail -60
+	tail -n 25 "$DUO_DIR"/state/events-controller-*
 	exit 1
 }
 
@@ -32,7 +33,8 @@ duo_wait 20 duo_whole || fail "the two controllers do not mirror"
 
 pauses=()
 round() { # VICTIM WAY N
-	local victim=$1 way=$2 pid out seconds=6
+	local victim=$1 way=$2 pid out seconds=6 other
+	other=$([ "$victim" = a ] && echo b || echo a)
 	pid=$(duo_pid "$victim")
 	loads=()
 	for lun in 0 1; do
@@ -40,7 +42,16 @@ round() { # VICTIM WAY N
 		loads+=("$duo_load_pid")
 	done
 	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
-	kill "-$way" "$pid"
+	kill -0 "$pid" || fail "round $3: controller $victim has ended by itself"
+	case $way in
+	BOTH) kill -KILL "$pid" "$(duo_pid "$other")" ;;
+	AFTER) # the other one dies while it takes over, or has, or has not mirrored again yet
+		kill -KILL "$pid"
+		sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
+		kill -KILL "$(duo_pid "$other")" 2>/dev/null || true
+		;;
+	*) kill "-$way" "$pid" ;;
+	esac
 	for p in "${loads[@]}"; do
 		wait "$p" || fail "round $3: $way of $victim: the load found something"
 	done
@@ -56,7 +67,8 @@ round() { # VICTIM WAY N
 
 for ((n = 1; n <= rounds; n++)); do
 	victim=$([ $((RANDOM % 2)) = 0 ] && echo a || echo b)
-	way=$([ $((RANDOM % 4)) = 0 ] && echo STOP || echo KILL)
+	ways=(KILL KILL KILL STOP BOTH AFTER)
+	way=${WAY:-${ways[RANDOM % ${#ways[@]}]}}
 	round "$victim" "$way" "$n"
 done
 ! grep -E 'ERROR: |runtime error|check failed' "$DUO_DIR/isthmus.log" || fail "a daemon found a fault in itself"
