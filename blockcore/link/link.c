@@ -343,13 +343,13 @@ void link_close(struct link *l)
 	l->closing = true;
 	say_bye(l);
 	link_session_end(l, false, "it is being closed here");
+	TAILQ_FOREACH_SAFE (c, &l->conns, link, next)
+		link_conn_close(c, "it is being closed here");
 	while (!quiet(l)) {
 		link_kick(l);
 		env_sleep_ns(l->o.env, CLOSE_POLL);
 	}
 	env_timer_stop(l->o.env, &l->tick);
-	TAILQ_FOREACH_SAFE (c, &l->conns, link, next)
-		link_conn_close(c, "it is being closed here");
 	for (unsigned i = 0; i < l->o.nroutes; i++)
 		if (l->rs[i].listener)
 			l->o.ops->unlisten(l->rs[i].listener);
@@ -374,15 +374,19 @@ struct fence {
 
 static int fence_here(struct link *l)
 {
+	int rc = 0;
 	if (!l->process)
 		return -EHOSTUNREACH;
-	while (!l->process_over && !l->o.ops->process_ended(l->process)) {
-		int rc = l->o.ops->process_kill(l->process);
-		if (rc && rc != -ESRCH)
-			return rc;
-		env_waitq_wait(l->o.env, &l->fence_wait, NS_PER_S);
+	l->fencing++;
+	while (!rc && !l->process_over && !l->o.ops->process_ended(l->process)) {
+		rc = l->o.ops->process_kill(l->process);
+		if (rc == -ESRCH)
+			rc = 0;
+		if (!rc)
+			env_waitq_wait(l->o.env, &l->fence_wait, 10 * NS_PER_MS);
 	}
-	return 0;
+	l->fencing--;
+	return rc;
 }
 
 static void fence_task(void *arg)

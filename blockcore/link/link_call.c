@@ -149,13 +149,16 @@ void link_submit(struct link *l, struct link_tx *tx)
 		run(l, tx);
 		return;
 	}
+	/* What is handed over may be done, and the link closed, before this thread is out of here.
+	 */
+	atomic_fetch_add(&l->inside, 1);
 	pthread_mutex_lock(&l->lock);
 	bool first = STAILQ_EMPTY(&l->submitq);
 	STAILQ_INSERT_TAIL(&l->submitq, tx, submitted);
-	/* Under the lock: the pump lives as long as something may be in the queue. */
 	if (first)
 		task_wake(l->pump);
 	pthread_mutex_unlock(&l->lock);
+	atomic_fetch_sub(&l->inside, 1);
 }
 
 void link_submitted_run(struct link *l)

@@ -34,7 +34,7 @@
 #define LINK_STAGING	(64u * 1024) /* received at once beside what goes to its place */
 #define LINK_BATCH	32u	     /* messages of one sendmsg */
 #define LINK_SCRATCH	1024	     /* iovecs of one sendmsg */
-#define LINK_PENDING	4 /* accepted connections of a route that have not proved anything */
+#define LINK_PENDING	16 /* accepted connections of a route that have not proved anything */
 #define LINK_ACK_NS	(5 * NS_PER_MS)
 #define LINK_ACK_MSGS	64u
 #define LINK_REPLY_IOVS 8
@@ -224,6 +224,7 @@ struct link {
 	struct link_process *process;
 	bool process_over;
 	struct waitq fence_wait;
+	unsigned fencing; /* no session begins meanwhile: its process is not the one meant */
 
 	/* calls and messages */
 	struct {
@@ -246,7 +247,7 @@ struct link {
 	} handlers[LINK_SVC_MAX];
 	struct task *pump;
 	bool pump_over;
-	_Atomic unsigned inside; /* of link_call() and link_fence() */
+	_Atomic unsigned inside; /* threads that look at this, and calls */
 	_Atomic uint64_t sent_by[LINK_SVC_MAX];
 
 	struct iovec scratch[LINK_SCRATCH];

@@ -71,7 +71,7 @@ static bool all_paths(const struct link *l)
 
 bool link_session_settled(const struct link *l)
 {
-	return !l->in_down && (l->told == 0 || l->told == l->count) &&
+	return !l->in_down && !l->fencing && !l->closing && (l->told == 0 || l->told == l->count) &&
 	       (l->told == 0 || l->peer_session);
 }
 
@@ -280,7 +280,7 @@ static void on_hello(struct link_conn *c)
 		return;
 	uint64_t mine = h->peer_session;
 	isthmus__link_hello__free_unpacked(h, NULL);
-	if (!link_session_settled(l) || l->closing) {
+	if (!link_session_settled(l)) {
 		link_conn_close(c, "an older session is being ended");
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "blockcore/link/link_ops.h"
 #include "blockcore/link/link_tls.h"
 #include "runtime/check.h"
+#include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
@@ -26,8 +27,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG	    16
-#define BUFFER_SIZE (1024 * 1024)
+#define BACKLOG	     16
+#define BUFFER_SIZE  (1024 * 1024)
+#define ACCEPT_AGAIN (100 * NS_PER_MS)
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
@@ -49,6 +51,7 @@ struct link_listener {
 	struct link_tls_ctx *tls;
 	link_accept_fn *fn;
 	void *arg;
+	struct env_timer again; /* no descriptor was free */
 	bool unix_socket;
 	struct sockaddr_un path; /* to be removed at the end */
 };
@@ -323,6 +326,11 @@ static void on_listener(void *arg, int status, int events)
 	struct link_listener *l = arg;
 	struct link_pipe *p;
 	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+		log_warn("link: cannot accept error=%s", err_name(errno));
+		watch_set(l->watch, 0);
+		env_timer_start(env_real(), &l->again, ACCEPT_AGAIN);
+	}
 	if (fd < 0)
 		return;
 	char why[LINK_WHY_MAX] = "";
@@ -333,6 +341,12 @@ static void on_listener(void *arg, int status, int events)
 	}
 	if (pipe_new(fd, l->unix_socket, l->tls, false, &p) == 0)
 		l->fn(l->arg, p);
+}
+
+static void listen_again(void *arg)
+{
+	struct link_listener *l = arg;
+	watch_set(l->watch, UV_READABLE);
 }
 
 /* A socket that nobody listens at is left over of a process that ended. */
@@ -383,6 +397,7 @@ static int socket_listen(void *ops_arg, const struct link_route *r, const struct
 	l->unix_socket = r->transport == LINK_UNIX;
 	l->fn = fn;
 	l->arg = arg;
+	l->again = (struct env_timer){.fn = listen_again, .arg = l};
 	l->fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		rc = -errno;
@@ -411,6 +426,7 @@ static int socket_listen(void *ops_arg, const struct link_route *r, const struct
 
 static void socket_unlisten(struct link_listener *l)
 {
+	env_timer_stop(env_real(), &l->again);
 	watch_free(l->watch);
 	close(l->fd);
 	if (l->unix_socket)

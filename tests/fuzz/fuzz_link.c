@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define PIPES	 8
-#define QUEUE	 (2 * 1024 * 1024)
+#define QUEUE	 (1280 * 1024)
 #define SESSION	 0x5e5510ull
 #define CALLS	 4
 #define HANDLERS 8
@@ -354,7 +354,8 @@ static void step(void)
 			forged_frame(p);
 		break;
 	case 8: { /* bytes as they are */
-		size_t n = MIN((size_t)take(1), (size_t)(f.end - f.p));
+		size_t n = (size_t)take(1), left = (size_t)(f.end - f.p);
+		n = MIN(n, left);
 		if (p->used)
 			push(p, f.p, n);
 		f.p += n;
