@@ -22,6 +22,16 @@ int volume_order(const struct volume *a, const struct volume *b)
 }
 RB_GENERATE(volume_tree, volume, by_id, volume_order)
 
+const char *core_controller(const struct core *c)
+{
+	return c->controller;
+}
+
+bool core_has_partner(const struct core *c)
+{
+	return c->duplex != NULL;
+}
+
 struct cache *core_cache(struct core *c)
 {
 	return c->cache;

@@ -40,6 +40,9 @@ int core_open(struct core **ret, const struct core_opts *opts);
 /* Waits. Destages and flushes everything, marks the pools clean. */
 int core_close(struct core *c);
 
+/* Its name; is it one of two (core_opts.duplex)? */
+const char *core_controller(const struct core *c);
+bool core_has_partner(const struct core *c);
 struct cache *core_cache(struct core *c);
 struct meta *core_meta(struct core *c);
 struct env *core_env(struct core *c);

@@ -2,7 +2,7 @@ libblockcore_a_SOURCES += blockcore/control/gcm.h blockcore/control/gcm_shared.c
 	blockcore/control/meta_check.c blockcore/control/meta_check.h blockcore/control/meta_check_impl.h \
 	blockcore/control/meta_check_nas.c blockcore/control/meta_check_pool.c blockcore/control/meta_check_scsi.c \
 	blockcore/control/meta_impl.h blockcore/control/meta_link.c blockcore/control/meta_load.c \
-	blockcore/control/meta_pb.c blockcore/control/meta_scsi.c blockcore/control/meta_scsi.h \
+	blockcore/control/meta_pb.c blockcore/control/meta_ports.c blockcore/control/meta_scsi.c blockcore/control/meta_scsi.h \
 	blockcore/control/meta_share.c blockcore/control/meta_share.h \
 	blockcore/control/meta_slot.c blockcore/control/meta_slot.h blockcore/control/meta_store.h \
 	blockcore/control/meta_write.c \

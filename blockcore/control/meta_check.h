@@ -9,13 +9,15 @@
 #include "proto/meta.pb-c.h"
 
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
- * stripe log, extents of whole rows; 7: instances of heads, memory of pools */
-#define META_VERSION	    7
+ * stripe log, extents of whole rows; 7: instances of heads, memory of pools; 8: a number for each
+ * target port */
+#define META_VERSION	    8
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
 /* Bounds of what one array holds. */
 #define META_ADDRESS_MAX   127
+#define META_PORTAL_GROUPS 64
 #define META_POOLS_MAX	   256
 #define META_POOL_DISKS	   64
 #define META_PARITY_DISKS  32

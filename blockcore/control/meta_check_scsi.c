@@ -52,7 +52,8 @@ static int check_target(const struct checker *k, const Isthmus__Target *t)
 		return meta_bad(k, "target %.80s: redirect is longer than %d", t->iqn,
 				META_ADDRESS_MAX);
 	for (size_t i = 0; i < t->n_portal_groups; i++)
-		if (t->portal_groups[i] < 1 || t->portal_groups[i] > UINT16_MAX || i == 64)
+		if (t->portal_groups[i] < 1 || t->portal_groups[i] > UINT16_MAX ||
+		    i == META_PORTAL_GROUPS)
 			return meta_bad(k, "target %.80s: portal group %u", t->iqn,
 					t->portal_groups[i]);
 	uint32_t *v = meta_array(t->n_luns, sizeof(*v));
@@ -168,21 +169,77 @@ int meta_check_targets(const struct checker *k)
 	return rc;
 }
 
+static int check_portal_groups(const struct checker *k)
+{
+	const Isthmus__ArrayMeta *am = k->am;
+	if (am->n_portal_groups > META_PORTAL_GROUPS)
+		return meta_bad(k, "portal_groups: more than %d", META_PORTAL_GROUPS);
+	for (size_t i = 0; i < am->n_portal_groups; i++) {
+		const Isthmus__PortalGroup *g = am->portal_groups[i];
+		if (g->tag < 1 || g->tag > UINT16_MAX)
+			return meta_bad(k, "portal_groups.tag: %u", g->tag);
+		if (g->controller[0] && !meta_name_ok(g->controller))
+			return meta_bad(k, "portal_groups.controller: '%.80s' is not a name",
+					g->controller);
+		for (size_t m = 0; m < i; m++)
+			if (am->portal_groups[m]->tag == g->tag)
+				return meta_bad(k, "portal_groups.tag: %u stands there twice",
+						g->tag);
+	}
+	return 0;
+}
+
+static bool group_known(const struct checker *k, uint32_t tag)
+{
+	for (size_t i = 0; i < k->am->n_portal_groups; i++)
+		if (k->am->portal_groups[i]->tag == tag)
+			return true;
+	return false;
+}
+
+static int check_target_ports(const struct checker *k, const Isthmus__Target *t, uint32_t *v,
+			      size_t *n)
+{
+	for (size_t i = 0; i < t->n_ports; i++) {
+		const Isthmus__TargetPort *p = t->ports[i];
+		if (!group_known(k, p->tag) || !meta_target_in_group(t, p->tag))
+			return meta_bad(k, "target %.80s: port in portal group %u", t->iqn, p->tag);
+		if (p->number == 0 || p->number > UINT16_MAX)
+			return meta_bad(k,
+					"target %.80s: port %u (an array has at most 65535 targets "
+					"times portal groups)",
+					t->iqn, p->number);
+		for (size_t m = 0; m < i; m++)
+			if (t->ports[m]->tag == p->tag)
+				return meta_bad(k, "target %.80s: two ports in portal group %u",
+						t->iqn, p->tag);
+		v[(*n)++] = p->number;
+	}
+	return 0;
+}
+
 int meta_check_ports(const struct checker *k)
 {
 	const Isthmus__ArrayMeta *am = k->am;
-	uint32_t *v = meta_array(am->n_targets, sizeof(*v));
-	int rc = v ? 0 : -ENOMEM;
-	for (size_t i = 0; i < am->n_targets && rc == 0; i++) {
-		v[i] = am->targets[i]->port;
-		if (v[i] == 0 || v[i] > UINT16_MAX)
-			rc = meta_bad(k, "target %.80s: port %u", am->targets[i]->iqn, v[i]);
+	size_t all = 0, n = 0;
+	int rc = check_portal_groups(k);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < am->n_targets; i++) {
+		if (am->targets[i]->n_ports > META_PORTAL_GROUPS)
+			return meta_bad(k, "target %.80s: %zu ports", am->targets[i]->iqn,
+					am->targets[i]->n_ports);
+		all += am->targets[i]->n_ports;
 	}
+	uint32_t *v = meta_array(all, sizeof(*v));
+	rc = v ? 0 : -ENOMEM;
+	for (size_t i = 0; i < am->n_targets && rc == 0; i++)
+		rc = check_target_ports(k, am->targets[i], v, &n);
 	if (rc == 0)
-		qsort(v, am->n_targets, sizeof(*v), meta_u32_order);
-	for (size_t i = 1; i < am->n_targets && rc == 0; i++)
+		qsort(v, n, sizeof(*v), meta_u32_order);
+	for (size_t i = 1; i < n && rc == 0; i++)
 		if (v[i - 1] == v[i])
-			rc = meta_bad(k, "targets.port: %u stands there twice", v[i]);
+			rc = meta_bad(k, "targets.ports: %u stands there twice", v[i]);
 	free(v);
 	return rc;
 }

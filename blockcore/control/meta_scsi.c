@@ -8,33 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- target ports ---- */
-
-int meta_number_ports(Isthmus__ArrayMeta *am)
-{
-	bool all = true;
-	for (size_t i = 0; i < am->n_targets; i++)
-		all &= am->targets[i]->port != 0;
-	if (all)
-		return 0;
-	bool *taken = calloc(UINT16_MAX + 1, sizeof(*taken));
-	if (!taken)
-		return -ENOMEM;
-	for (size_t i = 0; i < am->n_targets; i++)
-		if (am->targets[i]->port <= UINT16_MAX)
-			taken[am->targets[i]->port] = true;
-	uint32_t port = 1;
-	for (size_t i = 0; i < am->n_targets; i++) {
-		if (am->targets[i]->port)
-			continue;
-		while (port <= UINT16_MAX && taken[port])
-			port++;
-		am->targets[i]->port = port++; /* beyond 65535: meta_check() refuses it */
-	}
-	free(taken);
-	return 0;
-}
-
 /* ---- reservations ---- */
 
 unsigned meta_keys(const Isthmus__ArrayMeta *am)
@@ -67,15 +40,6 @@ struct ports {
 	bool shows;
 };
 
-/* Is the target reached through this portal group? */
-static bool in_group(const Isthmus__Target *t, uint32_t group)
-{
-	for (size_t i = 0; i < t->n_portal_groups; i++)
-		if (t->portal_groups[i] == group)
-			return true;
-	return t->n_portal_groups == 0;
-}
-
 static bool port_shows(struct ports *p, const Isthmus__Registration *g, uint32_t volume_id)
 {
 	Isthmus__Target key = {.iqn = g->target}, *pkey = &key;
@@ -84,7 +48,7 @@ static bool port_shows(struct ports *p, const Isthmus__Registration *g, uint32_t
 	if (!found)
 		return false;
 	const Isthmus__Target *t = *found;
-	if (!in_group(t, g->tpgt))
+	if (!meta_target_in_group(t, g->tpgt))
 		return false;
 	if (t == p->last && volume_id == p->volume_id)
 		return p->shows;

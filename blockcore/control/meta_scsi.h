@@ -5,6 +5,7 @@
 #ifndef ISTHMUS_BLOCKCORE_META_SCSI_H
 #define ISTHMUS_BLOCKCORE_META_SCSI_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "proto/meta.pb-c.h"
 
@@ -12,8 +13,19 @@
 #define META_KEYS	 4096 /* of all volumes */
 #define META_TYPE_MAX	 8    /* of a persistent reservation */
 
-/* Every target without a relative target port identifier gets the lowest free one. 0, -ENOMEM. */
+/* Every target port gets its relative target port identifier (meta_ports.c). 0, -ENOMEM. */
 int meta_number_ports(Isthmus__ArrayMeta *am);
+/* A target's number in a portal group; 0: it has no port there. */
+uint16_t meta_target_port(const Isthmus__Target *t, uint32_t tag);
+/* Is the target reached through this portal group? */
+bool meta_target_in_group(const Isthmus__Target *t, uint32_t tag);
+/* Are these, and no others, recorded as the portal groups of a controller? */
+bool meta_has_groups(const Isthmus__ArrayMeta *am, const char *controller, const uint16_t *tags,
+		     unsigned n);
+/* Records them. alone: there is no other controller, whatever is recorded. 0, -ENOMEM; -EEXIST: one
+ * is another controller's (why: META_WHY_LEN bytes). */
+int meta_set_groups(Isthmus__ArrayMeta *am, const char *controller, bool alone,
+		    const uint16_t *tags, unsigned n, char *why);
 
 /*
  * Takes away registrations through target ports that are not there or do not show the volume any

@@ -360,13 +360,12 @@ unsigned iscsi_chap_algorithm(const char *name)
 	return chap_algorithm_bit(name);
 }
 
-static void tell_groups(struct iscsi_server *s)
+static int tell_groups(struct iscsi_server *s)
 {
 	uint16_t tags[LISTENERS_MAX];
 	for (unsigned i = 0; i < s->nlisteners; i++)
 		tags[i] = s->listeners[i].group;
-	if (s->nlisteners)
-		scsi_registry_set_groups(s->registry, tags, s->nlisteners);
+	return s->nlisteners ? scsi_registry_set_groups(s->registry, tags, s->nlisteners) : 0;
 }
 
 int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
@@ -385,11 +384,12 @@ int iscsi_server_start(struct iscsi_server **ret, const struct iscsi_opts *o)
 		rc = listener_open(s, o->portals[i]);
 	for (unsigned i = 0; rc == 0 && i < o->npartner_portals; i++)
 		rc = far_portal_add(s, o->partner_portals[i]);
+	if (rc == 0)
+		rc = tell_groups(s);
 	if (rc < 0) {
 		server_free(s);
 		return rc;
 	}
-	tell_groups(s);
 	for (unsigned i = 0; i < s->nworkers; i++)
 		if (reactor_post(s->workers[i].reactor, worker_run, &s->workers[i]) < 0)
 			log_error("iscsi: no memory for timers");

@@ -206,12 +206,11 @@ static unsigned put_ports(struct scsi_registry *r, const struct scsi_lu *lu, uin
 		const struct scsi_target *t = r->targets[i];
 		if (!shows(t, lu))
 			continue;
-		for (unsigned k = 0; k < r->ntags && n < room; k++) {
-			if (row_of_tag(&r->alua, r->tags[k])->group != group ||
-			    !scsi_target_in_group(t, r->tags[k]))
+		for (unsigned k = 0; k < t->nports && n < room; k++) {
+			if (row_of_tag(&r->alua, t->ports[k].tag)->group != group)
 				continue;
 			be16_put(b + n * 4, 0);
-			be16_put(b + n * 4 + 2, port_number(t->port, r->tags[k]));
+			be16_put(b + n * 4 + 2, t->ports[k].number);
 			n++;
 		}
 	}

@@ -15,7 +15,7 @@ libserver_a_SOURCES += \
 	server/scsi/qos.c server/scsi/qos.h server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
 	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
 	server/scsi/removal.c server/scsi/wipe.c \
-	server/scsi/buffer.c server/scsi/identify.c server/scsi/log.c server/scsi/part.c \
+	server/scsi/buffer.c server/scsi/groups.c server/scsi/identify.c server/scsi/log.c server/scsi/part.c \
 	server/scsi/xcopy.c server/scsi/xcopy.h server/scsi/xcopy_results.c \
 	server/scsi/verify.c server/scsi/vpd.c
 

@@ -93,7 +93,6 @@ int nexus_make(struct scsi_nexus **ret, struct scsi_target *t, const char *initi
 	n->proxy = proxy;
 	n->number = r->forward ? atomic_fetch_add(&r->forward->next_id, 1) + 1 : 0;
 	n->tpgt = group;
-	n->port = port_number(t->port, group);
 	text_copy(n->target, t->iqn, sizeof(n->target));
 	text_copy(n->initiator, initiator, sizeof(n->initiator));
 	memcpy(n->isid, isid, 6);

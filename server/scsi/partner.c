@@ -115,10 +115,8 @@ static int add_tags(struct scsi_registry *r, const struct scsi_partner *p)
 		for (unsigned k = 0; k < r->ntags; k++)
 			if (r->tags[k] == p->tags[i])
 				return -EEXIST;
-		if (r->ntags == SCSI_GROUPS_MAX ||
-		    alua_add_ports(&r->alua, p->tags[i], p->partner_group))
+		if (alua_add_ports(&r->alua, p->tags[i], p->partner_group))
 			return -ENOSPC;
-		r->tags[r->ntags++] = p->tags[i];
 	}
 	return 0;
 }

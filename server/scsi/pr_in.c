@@ -79,17 +79,11 @@ static unsigned put_status(uint8_t *b, const Isthmus__Reservation *v,
 static unsigned put_all(struct scsi_registry *r, const Isthmus__Reservation *v, uint8_t *b)
 {
 	unsigned n = 0;
-	const char *last = "";
-	uint16_t port = 0;
 	for (size_t i = 0; i < v->n_registrations; i++) {
 		const Isthmus__Registration *g = v->registrations[i];
-		if (strcmp(last, g->target)) {
-			struct scsi_target *t = scsi_target_get(r, g->target);
-			port = t ? t->port : 0;
-			scsi_target_put(t);
-			last = g->target;
-		}
-		n += put_status(b + n, v, g, port ? port_number(port, (uint16_t)g->tpgt) : 0);
+		struct scsi_target *t = scsi_target_get(r, g->target);
+		n += put_status(b + n, v, g, t ? target_port(t, (uint16_t)g->tpgt) : 0);
+		scsi_target_put(t);
 	}
 	return n;
 }

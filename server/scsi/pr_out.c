@@ -154,14 +154,6 @@ static bool admits(const Isthmus__ArrayMeta *am, const Isthmus__Target *t, const
 	return t->open || meta_initiator(am, t->iqn, initiator);
 }
 
-static bool in_group(const Isthmus__Target *t, uint16_t tag)
-{
-	for (size_t i = 0; i < t->n_portal_groups; i++)
-		if (t->portal_groups[i] == tag)
-			return true;
-	return !t->n_portal_groups;
-}
-
 static void add_port(struct pr_out *x, const struct pr_port *like, const Isthmus__Target *t,
 		     uint16_t tag)
 {
@@ -171,18 +163,18 @@ static void add_port(struct pr_out *x, const struct pr_port *like, const Isthmus
 	p->tpgt = tag;
 }
 
-/* At the other ports of a target: those of the portal groups it is reached through. */
+/* At the other ports of a target, of all controllers. */
 static bool add_ports(struct request *q, const Isthmus__Target *t, const struct pr_port *like,
 		      unsigned *tried)
 {
-	const struct scsi_registry *r = q->c->nexus->registry;
 	bool self = !strcasecmp(t->iqn, q->out.self.target);
-	for (unsigned i = 0; i < r->ntags; i++) {
-		if (!in_group(t, r->tags[i]) || (self && r->tags[i] == q->out.self.tpgt))
+	for (size_t i = 0; i < t->n_ports; i++) {
+		uint16_t tag = (uint16_t)t->ports[i]->tag;
+		if (self && tag == q->out.self.tpgt)
 			continue;
 		if (++*tried > META_KEYS_VOLUME)
 			return false;
-		add_port(&q->out, like, t, r->tags[i]);
+		add_port(&q->out, like, t, tag);
 	}
 	return true;
 }
@@ -237,16 +229,14 @@ static enum pr_answer name_others(struct request *q, const Isthmus__ArrayMeta *a
 
 static enum pr_answer name_destination(struct request *q, const Isthmus__ArrayMeta *am)
 {
-	const struct scsi_registry *r = q->c->nexus->registry;
 	struct pr_port p = port_of_id(q, &q->ids[0]);
 	for (size_t i = 0; i < am->n_targets; i++) {
 		const Isthmus__Target *t = am->targets[i];
-		for (unsigned k = 0; k < r->ntags; k++) {
-			if (port_number((uint16_t)t->port, r->tags[k]) != q->move_port ||
-			    !in_group(t, r->tags[k]) || !shows(t, q->c->lu->volume_id) ||
+		for (size_t k = 0; k < t->n_ports; k++) {
+			if (t->ports[k]->number != q->move_port || !shows(t, q->c->lu->volume_id) ||
 			    !admits(am, t, p.initiator))
 				continue;
-			add_port(&q->out, &p, t, r->tags[k]);
+			add_port(&q->out, &p, t, (uint16_t)t->ports[k]->tag);
 			return PR_GOOD;
 		}
 	}

@@ -124,6 +124,12 @@ static int copy_groups(struct scsi_target *t, const Isthmus__Target *pb)
 		return -ENOMEM;
 	for (size_t i = 0; i < pb->n_portal_groups; i++)
 		t->groups[t->ngroups++] = (uint16_t)pb->portal_groups[i];
+	t->ports = calloc(pb->n_ports + 1, sizeof(t->ports[0]));
+	if (!t->ports)
+		return -ENOMEM;
+	for (size_t i = 0; i < pb->n_ports; i++)
+		t->ports[t->nports++] = (struct target_port){(uint16_t)pb->ports[i]->tag,
+							     (uint16_t)pb->ports[i]->number};
 	return 0;
 }
 
@@ -137,7 +143,6 @@ static int copy_target(struct scsi_target **ret, struct scsi_registry *r,
 	t->magic = SCSI_TARGET_MAGIC;
 	t->refs = 1;
 	t->registry = r;
-	t->port = (uint16_t)pb->port;
 	t->redirect_permanent = pb->redirect_permanent;
 	t->open = pb->open;
 	t->discovery_open = pb->discovery_open;
@@ -203,7 +208,7 @@ static int targets_make(struct scsi_registry *r, const Isthmus__ArrayMeta *am,
 
 /* ---- the current state ---- */
 
-static struct scsi_target *registry_find(struct scsi_registry *r, const char *iqn)
+struct scsi_target *registry_find(struct scsi_registry *r, const char *iqn)
 {
 	for (unsigned i = 0; i < r->ntargets; i++)
 		if (!strcasecmp(r->targets[i]->iqn, iqn))
@@ -218,6 +223,7 @@ static int registry_look(struct scsi_registry *r, struct scsi_nexus *n)
 	if (!v)
 		return -ENOMEM;
 	nexus_view_replace(n, v);
+	n->port = t ? target_port(t, n->tpgt) : 0;
 	if (n->gone && !(t && target_admits(t, n->initiator) && scsi_target_in_group(t, n->tpgt)))
 		n->gone(n->transport);
 	return 0;
@@ -366,6 +372,7 @@ static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 	err = pr_follow(r, am);
 	if (err)
 		log_error("scsi: reservations not renewed after a change err=%s", err_name(err));
+	groups_follow(r, am);
 }
 
 static void registry_free(struct scsi_registry *r)
@@ -420,18 +427,6 @@ void scsi_registry_free(struct scsi_registry *r)
 	while (atomic_load(&r->background) && task_self())
 		env_sleep_ns(core_env(r->core), NS_PER_MS);
 	registry_free(r);
-}
-
-void scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, unsigned n)
-{
-	r->ntags = 0;
-	for (unsigned i = 0; i < n && r->ntags < SCSI_GROUPS_MAX; i++) {
-		unsigned k = 0;
-		while (k < r->ntags && r->tags[k] != tags[i])
-			k++;
-		if (k == r->ntags)
-			r->tags[r->ntags++] = tags[i];
-	}
 }
 
 void scsi_registry_set_abort(struct scsi_registry *r, scsi_abort_fn *abort)

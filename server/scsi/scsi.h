@@ -232,9 +232,11 @@ void *scsi_nexus_transport(const struct scsi_nexus *n);
  * only tell its own reactor. May be called again. */
 void scsi_nexus_set_gone(struct scsi_nexus *n, void (*gone)(void *transport));
 
-/* Which portal groups the transport has; before there are nexuses. Without: group 1. */
+/* Which portal groups the transport has; before there are nexuses. Without: group 1. Waits: they
+ * are recorded in the metadata, where that can be written (else after its next change). -EEXIST:
+ * one of them is the other controller's. */
 #define SCSI_GROUPS_MAX 16
-void scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, unsigned n);
+int scsi_registry_set_groups(struct scsi_registry *r, const uint16_t *tags, unsigned n);
 
 /*
  * How the transport aborts the commands of a nexus on a LUN: PREEMPT AND ABORT. Called with the

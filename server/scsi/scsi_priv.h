@@ -195,7 +195,8 @@ struct scsi_nexus {
 	struct scsi_registry *registry;
 	char target[224], initiator[224];
 	uint8_t isid[6];
-	uint16_t tpgt, port; /* port: relative target port identifier */
+	uint16_t tpgt;
+	_Atomic uint16_t port; /* relative target port identifier; 0: not given yet */
 	_Atomic(void *) transport;
 	void (*gone)(void *transport); /* registry lock */
 	pthread_mutex_t lock;	       /* view, and changes of its unit attentions */
@@ -235,15 +236,6 @@ void nexus_ua_luns_told(struct scsi_nexus *n);
 /* Queues uas for every other nexus that sees lu. */
 void registry_ua_others(struct scsi_registry *r, const struct scsi_nexus *not_this,
 			const struct scsi_lu *lu, uint32_t uas);
-
-/*
- * Relative target port identifier: a target port is a target and a portal group. Group 1 has the
- * target's number, further groups that and theirs above it (15 of them for 4,095 targets).
- */
-static inline uint16_t port_number(uint16_t target_port, uint16_t tag)
-{
-	return tag <= 1 ? target_port : (uint16_t)(target_port | ((tag - 1u) & 15) << 12);
-}
 
 /* ---- asymmetric access (alua.h) ---- */
 
@@ -308,6 +300,10 @@ struct target_initiator {
 	struct target_map *maps;
 	unsigned nmaps;
 };
+/* Relative target port identifier of a target in a portal group. */
+struct target_port {
+	uint16_t tag, number;
+};
 #define SCSI_TARGET_MAGIC 0x5c510003u
 /* As the metadata said once: never changed, so it is read without locks. */
 struct scsi_target {
@@ -315,7 +311,8 @@ struct scsi_target {
 	_Atomic unsigned refs;
 	struct scsi_registry *registry;
 	char *iqn;
-	uint16_t port;	  /* relative target port identifier */
+	struct target_port *ports; /* with their numbers, of all controllers */
+	unsigned nports;
 	uint16_t *groups; /* it is reached through; none: through all */
 	unsigned ngroups;
 	char *redirect; /* empty: nowhere */
@@ -327,6 +324,7 @@ struct scsi_target {
 	struct target_initiator *initiators;
 	unsigned ninitiators;
 };
+uint16_t target_port(const struct scsi_target *t, uint16_t tag); /* 0: none */
 bool target_admits(const struct scsi_target *t, const char *initiator);
 bool target_listed(const struct scsi_target *t, const char *initiator);
 void target_sort(struct scsi_target *t);
@@ -359,7 +357,9 @@ struct scsi_registry {
 	struct alua alua;
 	uint16_t tags[SCSI_GROUPS_MAX]; /* portal groups there are; fixed before sessions */
 	unsigned ntags;
-	uint64_t listing; /* admin's: number of the last listing of logical units */
+	bool tags_set;		     /* these are recorded in the metadata */
+	_Atomic bool tags_recording; /* ... now */
+	uint64_t listing;	     /* admin's: number of the last listing of logical units */
 	TAILQ_HEAD(, scsi_nexus) nexuses;
 	struct pr_copy **prs; /* persistent reservations, by volume (persistent.h) */
 	unsigned nprs;
@@ -378,6 +378,10 @@ void lu_changed(struct scsi_registry *r, struct scsi_lu *lu);
 
 /* Enters the nexus and gives it its view. */
 int registry_add_nexus(struct scsi_registry *r, struct scsi_nexus *n);
+/* Registry lock: borrowed. NULL: no such target. */
+struct scsi_target *registry_find(struct scsi_registry *r, const char *iqn);
+/* After a change of the metadata: portal groups that are not recorded yet are (groups.c). */
+void groups_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am);
 
 /* ---- names (RFC 7143 4.2.7) ---- */
 

@@ -45,6 +45,7 @@ void scsi_target_put(struct scsi_target *t)
 	free(t->initiators);
 	free(t->iqn);
 	free(t->groups);
+	free(t->ports);
 	free(t->redirect);
 	free(t->chap_user);
 	free(t->chap_secret);
@@ -57,6 +58,14 @@ void scsi_target_put(struct scsi_target *t)
 const char *scsi_target_iqn(const struct scsi_target *t)
 {
 	return t->iqn;
+}
+
+uint16_t target_port(const struct scsi_target *t, uint16_t tag)
+{
+	for (unsigned i = 0; i < t->nports; i++)
+		if (t->ports[i].tag == tag)
+			return t->ports[i].number;
+	return 0;
 }
 
 bool scsi_target_in_group(const struct scsi_target *t, uint16_t group)

@@ -157,16 +157,30 @@ static unsigned page_mode_policy(struct scsi_cmd *c, uint8_t *b)
 	return 4;
 }
 
-/* 88h SCSI ports: the one of this nexus */
-static unsigned page_ports(struct scsi_cmd *c, uint8_t *b)
+static unsigned put_scsi_port(uint8_t *b, const char *target, const struct target_port *p)
 {
-	char port[sizeof(c->nexus->target) + 16];
-	snprintf(port, sizeof(port), "%s,t,0x%04x", c->nexus->target, c->nexus->tpgt);
+	char port[SCSI_NAME_MAX + 16];
+	snprintf(port, sizeof(port), "%s,t,0x%04x", target, p->tag);
 	memset(b, 0, 12);
-	be16_put(b + 2, c->nexus->port); /* relative target port */
+	be16_put(b + 2, p->number); /* relative target port */
 	unsigned n = put_name(b + 12, ASSOC_PORT, port);
 	be16_put(b + 10, (uint16_t)n);
 	return 12 + n;
+}
+
+#define PORTS_ROOM (4096 - 4 - 12 - 256) /* of the page, before the last of them */
+
+/* 88h SCSI ports: those of the target (SPC-4 7.8.14); of a target that is gone this nexus's */
+static unsigned page_ports(struct scsi_cmd *c, uint8_t *b)
+{
+	struct scsi_nexus *nexus = c->nexus;
+	struct scsi_target *t = scsi_target_get(nexus->registry, nexus->target);
+	struct target_port own = {nexus->tpgt, nexus->port};
+	unsigned n = 0;
+	for (unsigned i = 0; t && i < t->nports && n <= PORTS_ROOM; i++)
+		n += put_scsi_port(b + n, nexus->target, &t->ports[i]);
+	scsi_target_put(t);
+	return n ? n : put_scsi_port(b, nexus->target, &own);
 }
 
 /* B6h zoned block device characteristics: there are no zones */

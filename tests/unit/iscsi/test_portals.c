@@ -23,13 +23,16 @@ static const char *const portals[] = {"127.0.0.1:0", "127.0.0.1:0,2", "0.0.0.0:0
 static void setup(void)
 {
 	target_make(&target, 1 << 20);
-	open_target = fake_meta(target.core)->targets[0];
-	second_target = fake_target_add(target.core, TARGET_SECOND, true);
-	second_target->portal_groups = malloc(sizeof(uint32_t));
-	second_target->portal_groups[0] = 2;
-	second_target->n_portal_groups = 1;
+	Isthmus__Target *second = fake_target_add(target.core, TARGET_SECOND, true);
+	second->portal_groups = malloc(sizeof(uint32_t));
+	second->portal_groups[0] = 2;
+	second->n_portal_groups = 1;
 	fake_meta_changed(target.core);
 	target_start_on(&target, 2, portals, ARRAY_LEN(portals), NULL);
+	/* the start recorded its portal groups, which made the metadata anew */
+	size_t n = fake_meta(target.core)->n_targets;
+	open_target = fake_meta(target.core)->targets[0];
+	second_target = fake_meta(target.core)->targets[n - 1];
 	c = NULL;
 }
 

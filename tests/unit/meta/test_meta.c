@@ -384,8 +384,9 @@ static Isthmus__ArrayMeta *good_meta(void)
 	isthmus__lun__init(l);
 	l->volume_id = 1;
 	pb_append(&t->luns, &t->n_luns, l);
-	t->port = 1;
 	pb_append(&am->targets, &am->n_targets, t);
+	ck_assert_int_eq(meta_set_groups(am, "a", true, (const uint16_t[]){1, 7}, 2, NULL), 0);
+	ck_assert_int_eq(meta_number_ports(am), 0);
 	Isthmus__Reservation *v = malloc(sizeof(*v));
 	isthmus__reservation__init(v);
 	v->volume_id = 1;
@@ -492,8 +493,14 @@ START_TEST(hostile)
 	BAD("targets.iqn", pb_set_text(&am->targets[0]->iqn, "a b"));
 	BAD("volume 6", am->targets[0]->luns[0]->volume_id = 6);
 	BAD("block_size", am->targets[0]->luns[0]->block_size = 1024);
-	BAD("port 0", am->targets[0]->port = 0);
-	BAD("port 65536", am->targets[0]->port = 65536);
+	BAD("port 0", am->targets[0]->ports[0]->number = 0);
+	BAD("port 65536", am->targets[0]->ports[1]->number = 65536);
+	BAD("ports: 1 stands there twice", am->targets[0]->ports[1]->number = 1);
+	BAD("two ports in portal group 1", am->targets[0]->ports[1]->tag = 1);
+	BAD("portal group 9", am->targets[0]->ports[1]->tag = 9);
+	BAD("tag: 0", am->portal_groups[1]->tag = 0);
+	BAD("tag: 1 stands there twice", am->portal_groups[1]->tag = 1);
+	BAD("controller", pb_set_text(&am->portal_groups[0]->controller, "a/b"));
 	BAD("volume 9", am->reservations[0]->volume_id = 9);
 	BAD("type 4", am->reservations[0]->type = 4);
 	BAD("type 9", am->reservations[0]->type = 9);
@@ -508,6 +515,82 @@ START_TEST(hostile)
 }
 END_TEST
 
+static Isthmus__Target *add_target(Isthmus__ArrayMeta *am, const char *iqn)
+{
+	Isthmus__Target *t = malloc(sizeof(*t));
+	isthmus__target__init(t);
+	pb_set_text(&t->iqn, iqn);
+	pb_append(&am->targets, &am->n_targets, t);
+	return t;
+}
+
+/* A number for each target in each portal group: kept while it is there, never two the same. */
+START_TEST(target_ports_have_numbers)
+{
+	char why[META_WHY_LEN], iqn[64];
+	static bool seen[65536];
+	const uint16_t own[] = {1, 7}, partner[] = {2};
+	Isthmus__ArrayMeta *am = good_meta();
+	/* version 7: the number a target had stays that of its first port */
+	Isthmus__Target *t = add_target(am, "iqn.old");
+	t->port = 2;
+	for (unsigned i = 0; i < 5000; i++) { /* more than 4,095 */
+		snprintf(iqn, sizeof(iqn), "iqn.many.%u", i);
+		add_target(am, iqn);
+	}
+	am->version = 7;
+	am->targets[0]->ports[1]->number = 3;
+	ck_assert_int_eq(meta_number_ports(am), 0);
+	am->version = META_VERSION;
+	ck_assert_int_eq(meta_check(am, why), 0);
+	ck_assert_uint_eq(t->port, 0);
+	ck_assert_uint_eq(meta_target_port(t, 1), 2);
+	ck_assert_uint_gt(meta_target_port(t, 7), 3);
+	uint16_t was = meta_target_port(t, 7);
+	/* the other controller's portals; it may not have ours */
+	ck_assert_int_eq(meta_set_groups(am, "b", false, partner, 1, why), 0);
+	ck_assert_int_eq(meta_number_ports(am), 0);
+	ck_assert_int_eq(meta_check(am, why), 0);
+	ck_assert_uint_eq(am->n_portal_groups, 3);
+	ck_assert(meta_has_groups(am, "a", own, 2) && meta_has_groups(am, "b", partner, 1));
+	ck_assert_int_eq(meta_set_groups(am, "b", false, own, 2, why), -EEXIST);
+	ck_assert_ptr_nonnull(strstr(why, "belongs to controller a"));
+	memset(seen, 0, sizeof(seen));
+	for (size_t i = 0; i < am->n_targets; i++) {
+		ck_assert_uint_eq(am->targets[i]->n_ports, 3);
+		for (size_t k = 0; k < 3; k++) {
+			uint32_t number = am->targets[i]->ports[k]->number;
+			ck_assert(number && !seen[number]);
+			seen[number] = true;
+		}
+	}
+	/* a target kept to some groups has no other ports; what stays keeps its number */
+	t->portal_groups = malloc(sizeof(uint32_t));
+	t->portal_groups[0] = 7;
+	t->n_portal_groups = 1;
+	ck_assert_int_eq(meta_set_groups(am, "b", false, NULL, 0, why), 0);
+	ck_assert_int_eq(meta_number_ports(am), 0);
+	ck_assert_int_eq(meta_check(am, why), 0);
+	ck_assert_uint_eq(t->n_ports, 1);
+	ck_assert_uint_eq(meta_target_port(t, 7), was);
+	ck_assert_uint_eq(am->targets[0]->n_ports, 2);
+	/* alone, a controller of another name takes all over */
+	ck_assert_int_eq(meta_set_groups(am, "c", true, own, 1, why), 0);
+	ck_assert(meta_has_groups(am, "c", own, 1) && am->n_portal_groups == 1);
+	/* more targets times groups than there are numbers */
+	for (unsigned i = 0; i < 20; i++) {
+		uint16_t tags[20];
+		for (unsigned k = 0; k <= i; k++)
+			tags[k] = (uint16_t)(k + 1);
+		ck_assert_int_eq(meta_set_groups(am, "c", true, tags, i + 1, why), 0);
+	}
+	ck_assert_int_eq(meta_number_ports(am), 0);
+	ck_assert_int_eq(meta_check(am, why), -ERR_CORRUPT);
+	ck_assert_ptr_nonnull(strstr(why, "at most 65535"));
+	isthmus__array_meta__free_unpacked(am, NULL);
+}
+END_TEST
+
 /* Version 1 had neither numbers of target ports nor reservations. */
 START_TEST(version_1_is_upgraded)
 {
@@ -517,15 +600,20 @@ START_TEST(version_1_is_upgraded)
 	isthmus__target__init(t);
 	pb_set_text(&t->iqn, "iqn.u");
 	pb_append(&am->targets, &am->n_targets, t);
-	am->targets[0]->port = 0;
 	am->version = 1;
+	isthmus__target_port__free_unpacked(am->targets[0]->ports[1], NULL);
+	isthmus__target_port__free_unpacked(am->targets[0]->ports[0], NULL);
+	am->targets[0]->n_ports = 0;
+	while (am->n_portal_groups)
+		isthmus__portal_group__free_unpacked(am->portal_groups[--am->n_portal_groups],
+						     NULL);
 	size_t len = isthmus__array_meta__get_packed_size(am);
 	uint8_t *p = malloc(len);
 	isthmus__array_meta__pack(am, p);
 	ck_assert_int_eq(meta_decode(p, len, &got, why), 0);
 	ck_assert_uint_eq(got->version, META_VERSION);
-	ck_assert_uint_eq(got->targets[0]->port, 1);
-	ck_assert_uint_eq(got->targets[1]->port, 2);
+	ck_assert_uint_eq(meta_target_port(got->targets[0], 1), 1);
+	ck_assert_uint_eq(meta_target_port(got->targets[1], 1), 2);
 	isthmus__array_meta__free_unpacked(got, NULL);
 	isthmus__array_meta__free_unpacked(am, NULL);
 	free(p);
@@ -598,6 +686,7 @@ int main(void)
 	tcase_add_test(tc, power_loss);
 	tcase_add_test(tc, hostile);
 	tcase_add_test(tc, version_1_is_upgraded);
+	tcase_add_test(tc, target_ports_have_numbers);
 	tcase_add_test(tc, reservations_are_pruned);
 	tcase_add_test(tc, mutated);
 	suite_add_tcase(s, tc);

@@ -206,6 +206,7 @@ int volume_read_copy(struct volume *v, void *buf, uint32_t len, uint64_t off, un
 
 const Isthmus__ArrayMeta *meta_get(const struct meta *m)
 {
+	ASSERT(!meta_number_ports(m->am)); /* as what was read is upgraded */
 	return m->am;
 }
 
@@ -271,6 +272,14 @@ int meta_update(struct meta *m, int (*change)(Isthmus__ArrayMeta *am, void *arg,
 struct meta *core_meta(struct core *c)
 {
 	return c->meta;
+}
+const char *core_controller(const struct core *c)
+{
+	return "a";
+}
+bool core_has_partner(const struct core *c)
+{
+	return c->duplex;
 }
 struct env *core_env(struct core *c)
 {
@@ -467,6 +476,7 @@ Isthmus__ArrayMeta *fake_meta(struct core *c)
 
 void fake_meta_changed(struct core *c)
 {
+	ASSERT(!meta_number_ports(c->meta->am));
 	meta_run_watches(c->meta);
 }
 

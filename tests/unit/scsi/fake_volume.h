@@ -55,7 +55,7 @@ struct core {
 	uint64_t memory_id;
 	struct core_own_watch own_watches[2];
 	struct core *partner; /* shares metadata and the volumes' data */
-	bool second;
+	bool second, duplex;
 	int give_err;
 };
 

@@ -1,4 +1,7 @@
 /* Target port groups: what is reported, what may be set, and what commands meet in each state. */
+#include <errno.h>
+#include "blockcore/control/meta_check.h"
+#include "blockcore/control/meta_scsi.h"
 #include "server/scsi/alua.h"
 #include "tests/unit/scsi/suite.h"
 
@@ -67,15 +70,15 @@ START_TEST(all_ports_of_a_unit_are_told)
 	ck_assert_uint_eq(fx->in[11], 2);
 	ck_assert_uint_eq(be16_get(fx->in + 18), 102);
 	/* a second controller brings its portal group, and its target port group */
-	scsi_registry_set_groups(fx->registry, (uint16_t[]){1, 2, 1}, 3);
+	ck_assert_int_eq(scsi_registry_set_groups(fx->registry, (uint16_t[]){1, 2, 1}, 3), 0);
 	ck_assert_int_eq(alua_add_ports(&fx->registry->alua, 2, 9), 0);
 	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
 	ck_assert_uint_eq(be32_get(fx->in), 32);
 	ck_assert_uint_eq(fx->in[11], 2);
 	ck_assert_uint_eq(fx->in[20], ALUA_NON_OPTIMIZED);
 	ck_assert_uint_eq(be16_get(fx->in + 22), 9);
-	ck_assert_uint_eq(be16_get(fx->in + 30), 0x1000 | 101);
-	ck_assert_uint_eq(be16_get(fx->in + 34), 0x1000 | 102);
+	ck_assert_uint_eq(be16_get(fx->in + 30), 1);
+	ck_assert_uint_eq(be16_get(fx->in + 34), 2);
 	ck_assert_uint_eq(alua_group(fx->a), 1);
 	/* ownership moves: all but the one that asked are told */
 	uint8_t list[12] = {0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 1};
@@ -92,6 +95,38 @@ START_TEST(all_ports_of_a_unit_are_told)
 	expect_ua(fx->b);
 	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
 	ck_assert_uint_eq(fx->in[9], 2); /* implicit */
+}
+END_TEST
+
+/* The other controller's ports are in the metadata: told, with numbers of their own. */
+START_TEST(ports_of_both_controllers)
+{
+	char why[META_WHY_LEN];
+	fx->core->duplex = true;
+	ck_assert_int_eq(scsi_registry_set_groups(fx->registry, (uint16_t[]){1, 3}, 2), 0);
+	ck_assert_int_eq(meta_set_groups(fake_meta(fx->core), "b", false, (uint16_t[]){2}, 1, why),
+			 0);
+	fake_meta_changed(fx->core);
+	TUR(fx->a);
+	ck_assert_int_eq(alua_add_ports(&fx->registry->alua, 2, 9), 0);
+	ck_assert_int_eq(RTPG(fx->a), SCSI_GOOD);
+	ck_assert_uint_eq(fx->in[11], 2);
+	uint16_t first = be16_get(fx->in + 14), second = be16_get(fx->in + 18);
+	ck_assert_uint_eq(first, fx->a->port);
+	ck_assert_uint_eq(be16_get(fx->in + 22), 9);
+	ck_assert_uint_eq(fx->in[27], 1);
+	uint16_t third = be16_get(fx->in + 30);
+	ck_assert(first && second && third && first != second && second != third && third != first);
+	/* SCSI ports page: all of the target */
+	ck_assert_int_eq(run(fx->a, 0, CDB(0x12, 1, 0x88, BE16(4096)), NULL, 4096), 0);
+	unsigned at = 4, n = 0;
+	for (; at < 4u + be16_get(fx->in + 2); at += 12 + be16_get(fx->in + at + 10), n++)
+		ck_assert_uint_eq(be16_get(fx->in + at + 2), n == 0   ? first
+							     : n == 1 ? second
+								      : third);
+	ck_assert_uint_eq(n, 3);
+	/* what the other has, this one may not take */
+	ck_assert_int_eq(scsi_registry_set_groups(fx->registry, (uint16_t[]){2}, 1), -EEXIST);
 }
 END_TEST
 
@@ -195,5 +230,5 @@ START_TEST(the_table_is_bounded)
 }
 END_TEST
 
-SUITE("alua", one_controller_is_one_group, all_ports_of_a_unit_are_told, lists_to_set,
-      commands_in_each_state, the_table_is_bounded)
+SUITE("alua", one_controller_is_one_group, all_ports_of_a_unit_are_told, ports_of_both_controllers,
+      lists_to_set, commands_in_each_state, the_table_is_bounded)

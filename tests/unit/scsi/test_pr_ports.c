@@ -1,5 +1,6 @@
 /* Persistent reservations through several target ports and for other initiator ports. */
 #include <stdio.h>
+#include "blockcore/control/meta_check.h"
 #include "tests/unit/scsi/pr_script.h"
 
 START_TEST(register_and_move)
@@ -151,6 +152,45 @@ START_TEST(all_target_ports)
 }
 END_TEST
 
+/* Every portal group of every target is a port of its own, also those of the other controller. */
+START_TEST(all_portal_groups)
+{
+	char why[META_WHY_LEN];
+	fx->core->duplex = true;
+	ck_assert_int_eq(scsi_registry_set_groups(fx->registry, (uint16_t[]){1, 3}, 2), 0);
+	ck_assert_int_eq(meta_set_groups(fake_meta(fx->core), "b", false, (uint16_t[]){2}, 1, why),
+			 0);
+	fake_lun_add(fake_target_add(fx->core, TWO, true), 5, 1, "serial-1");
+	Isthmus__Target *three = fake_target_add(fx->core, THREE, true);
+	fake_lun_add(three, 0, 1, "serial-1");
+	three->portal_groups = malloc(sizeof(uint32_t));
+	three->portal_groups[three->n_portal_groups++] = 2;
+	fake_meta_changed(fx->core);
+	TUR(fx->a);
+	TUR(fx->b);
+	ck_assert_int_eq(out(fx->a, PR_REGISTER, 0, 0, KEY_A, ALL_TG_PT), SCSI_GOOD);
+	ck_assert_uint_eq(keys(), 3 + 3 + 1);
+	uint32_t len = read_in(3);
+	uint16_t seen[7];
+	unsigned n = 0, moved = 0;
+	for (unsigned at = 8; at < 8 + len; at += 24 + be32_get(fx->in + at + 20)) {
+		seen[n] = be16_get(fx->in + at + 18);
+		ck_assert_uint_ne(seen[n], 0);
+		for (unsigned k = 0; k < n; k++)
+			ck_assert_uint_ne(seen[k], seen[n]);
+		n++;
+	}
+	ck_assert_uint_eq(n, 7);
+	/* a registration moves to a port by its number */
+	ck_assert_int_eq(RESERVE(fx->a, KEY_A, WE), SCSI_GOOD);
+	for (unsigned k = 0; k < n; k++)
+		moved = MAX(moved, seen[k]);
+	ck_assert_int_eq(move(fx->a, KEY_A, KEY_B, 0, (uint16_t)moved, HOST_B, 7), SCSI_GOOD);
+	expect_reserved(WE, KEY_B);
+	ck_assert_uint_eq(keys(), 8);
+}
+END_TEST
+
 /* As lun.remove does it. */
 static int change_remove(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
@@ -210,12 +250,9 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {register_and_move,
-				      registering_others,
-				      lists_that_are_wrong,
-				      all_target_ports,
-				      a_target_that_goes_takes_its_keys,
-				      the_table_fills_up,
-				      NULL};
+	const TTest *const tests[] = {register_and_move,    registering_others,
+				      lists_that_are_wrong, all_target_ports,
+				      all_portal_groups,    a_target_that_goes_takes_its_keys,
+				      the_table_fills_up,   NULL};
 	return pr_suite("pr_ports", tests, NULL, 0);
 }
