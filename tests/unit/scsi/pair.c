@@ -1,6 +1,6 @@
 /* See pair.h. */
 #include <stdlib.h>
-#include <check.h>
+#include "runtime/check.h"
 #include "tests/unit/scsi/pair.h"
 
 struct pair *pr;
@@ -10,7 +10,7 @@ struct fixture *fx; /* fixture.h's macros are used, not its world */
 
 void pair_task(task_fn *fn, void *arg)
 {
-	ck_assert_int_eq(sim_run(pr->sim, fn, arg), 0);
+	ASSERT(sim_run(pr->sim, fn, arg) == 0);
 }
 
 void pair_run_for(uint64_t ns)
@@ -58,13 +58,13 @@ static void open_partner(int side)
 				 .ntags = 1};
 	scsi_registry_set_groups(pr->s[side].registry, (const uint16_t[1]){(uint16_t)(side + 1)},
 				 1);
-	ck_assert_int_eq(scsi_partner_open(pr->s[side].registry, &p), 0);
+	ASSERT(scsi_partner_open(pr->s[side].registry, &p) == 0);
 }
 
 static void open_all(void *arg)
 {
 	for (int i = 0; i < 2; i++)
-		ck_assert_int_eq(scsi_registry_new(&pr->s[i].registry, pr->s[i].core), 0);
+		ASSERT(scsi_registry_new(&pr->s[i].registry, pr->s[i].core) == 0);
 	for (int i = 0; i < 2; i++)
 		open_partner(i);
 }
@@ -155,10 +155,9 @@ static void login(void *arg)
 {
 	struct logging *l = arg;
 	struct scsi_target *t = scsi_target_get(pr->s[l->side].registry, TARGET);
-	ck_assert_ptr_nonnull(t);
-	ck_assert_int_eq(scsi_nexus_new(&l->n, t, l->initiator, (const uint8_t[6]){0x40},
-					(uint16_t)(l->side + 1)),
-			 0);
+	ASSERT(t);
+	ASSERT(!scsi_nexus_new(&l->n, t, l->initiator, (const uint8_t[6]){0x40},
+			       (uint16_t)(l->side + 1)));
 	scsi_nexus_set_transport(l->n, l->n);
 	scsi_target_put(t);
 }
@@ -194,11 +193,11 @@ static void job_fill(struct job *j)
 {
 	size_t at = j->c.part_at;
 	for (int i = 0; i < j->c.out_iovcnt; i++) {
-		ck_assert_uint_le(at + j->c.out_iov[i].iov_len, j->edtl);
+		ASSERT(at + j->c.out_iov[i].iov_len <= j->edtl);
 		memcpy(j->c.out_iov[i].iov_base, j->out + at, j->c.out_iov[i].iov_len);
 		at += j->c.out_iov[i].iov_len;
 	}
-	ck_assert_uint_le(at, j->c.out_len);
+	ASSERT(at <= j->c.out_len);
 }
 
 /* (The next part of) data-in. */
@@ -209,11 +208,11 @@ static void job_take(struct job *j)
 	if (!j->in)
 		j->in = malloc(c->in_len + 1u);
 	for (int i = 0; i < c->in_iovcnt; i++) {
-		ck_assert_uint_le(at + c->in_iov[i].iov_len, c->in_len);
+		ASSERT(at + c->in_iov[i].iov_len <= c->in_len);
 		memcpy(j->in + at, c->in_iov[i].iov_base, c->in_iov[i].iov_len);
 		at += c->in_iov[i].iov_len;
 	}
-	ck_assert(at == c->in_len || c->in_more || j->out);
+	ASSERT(at == c->in_len || c->in_more || j->out);
 	j->in_iovcnt += (unsigned)c->in_iovcnt;
 }
 
@@ -237,7 +236,7 @@ static void job_run(void *arg)
 			next = scsi_finish_wait(c);
 		}
 	}
-	ck_assert_int_eq(next, SCSI_DONE);
+	ASSERT(next == SCSI_DONE);
 	j->status = c->status;
 	j->in_len = c->in_len;
 	j->out_len = c->out_len;
@@ -264,7 +263,7 @@ struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, co
 	j->c.cdb_len = 16;
 	j->c.out_expected = out ? edtl : 0;
 	j->c.trace.received_ns = 0;
-	ck_assert_int_eq(task_start(job_run, j), 0);
+	ASSERT(task_start(job_run, j) == 0);
 	return j;
 }
 
@@ -272,12 +271,12 @@ void job_wait(struct job *j)
 {
 	for (int i = 0; !j->done && i < 100000; i++)
 		pair_run_for(i < 1000 ? NS_PER_US : 10 * NS_PER_MS);
-	ck_assert(j->done);
+	ASSERT(j->done);
 }
 
 void job_free(struct job *j)
 {
-	ck_assert(j->done);
+	ASSERT(j->done);
 	LIST_REMOVE(j, link);
 	free(j->in);
 	free(j);
@@ -345,10 +344,10 @@ uint8_t pair_cmd(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const v
 uint32_t job_sense(const struct job *j)
 {
 	const uint8_t *b = j->sense;
-	ck_assert_uint_eq(j->status, SCSI_CHECK_CONDITION);
+	ASSERT(j->status == SCSI_CHECK_CONDITION);
 	if ((b[0] & 0x7f) == 0x72)
 		return (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-	ck_assert_uint_eq(b[0] & 0x7f, 0x70);
+	ASSERT((b[0] & 0x7f) == 0x70);
 	return (uint32_t)b[2] << 16 | (uint32_t)b[12] << 8 | b[13];
 }
 
