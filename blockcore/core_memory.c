@@ -6,6 +6,7 @@
  * one to the other; so the pool has an identity of its own, recorded with the cache that upholds it
  * now:
  *
+ *   made                                              that of the cache
  *   comes at start, its cache is the recorded one     stays
  *   comes at start, with another cache                new: there was a loss of memory
  *   taken over, mirrored; or given, all on the disks  stays, and this cache upholds it
@@ -14,6 +15,7 @@
  * An identity that stays is that of the first cache. The record is part of the change that every
  * new owner makes before it serves (core_take.c).
  */
+#include "blockcore/cache/cache.h"
 #include "blockcore/core_impl.h"
 #include "blockcore/core_own.h"
 #include "runtime/check.h"
@@ -21,7 +23,7 @@
 
 void core_change_pool_memory(struct core *c, Isthmus__Pool *mp, enum core_take how)
 {
-	uint64_t own = core_memory_id(c);
+	uint64_t own = cache_memory_id(c->cache);
 	bool at_start = how == CORE_TAKE_OWN || how == CORE_TAKE_FREE;
 	if (!mp->memory_id)
 		mp->memory_id = own;
@@ -34,7 +36,7 @@ uint64_t core_volume_memory_id(struct core *c, const struct volume *v)
 {
 	const Isthmus__Volume *mv = meta_volume_by_id(meta_get(c->meta), volume_id(v));
 	const Isthmus__Pool *mp = mv ? meta_pool_find(meta_get(c->meta), mv->pool) : NULL;
-	uint64_t own = core_memory_id(c);
+	uint64_t own = cache_memory_id(c->cache);
 	if (!mp || !mp->memory_id)
 		return own;
 	if (mp->memory_of == own)

@@ -377,6 +377,7 @@ static Isthmus__Pool *pool_message(const struct pool_plan *p)
 	if (rc == 0)
 		rc = pb_set_text(&mp->owner, p->c->controller);
 	mp->epoch = 1;
+	core_change_pool_memory(p->c, mp, CORE_TAKE_FREE);
 	mp->chunk = p->chunk;
 	mp->extent_size = p->extent_size;
 	mp->extents = p->extents;
