@@ -250,6 +250,7 @@ static void setup_two(void)
 	snprintf(rig.dir, sizeof(rig.dir), "/tmp/isthmus-link-%d", (int)getpid());
 	mkdir(rig.dir, 0700);
 	rig_options(&rig.a, "a", "b", LINK_UNIX, 0);
+	rig.a.opts.dead_ns = 0; /* as usual */
 	rig_open(&rig.a);
 	RIG_WAIT(rig.a.ups == 1);
 }

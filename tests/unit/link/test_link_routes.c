@@ -242,7 +242,7 @@ END_TEST
 static int connect_unix(const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct timeval tv = {.tv_sec = 5};
+	struct timeval tv = {.tv_sec = 10};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	strcpy(sa.sun_path, path);
 	for (int i = 0; connect(fd, (struct sockaddr *)&sa, sizeof(sa)); i++) {
@@ -341,6 +341,7 @@ START_TEST(junk_is_thrown_out)
 {
 	static uint8_t buf[8192];
 	setup_for(LINK_UNIX);
+	rig.a.opts.dead_ns = rig.b.opts.dead_ns = 2 * NS_PER_S;
 	open_both();
 	rig_both_up();
 	for (int i = 0; i < 3; i++) {
@@ -354,7 +355,7 @@ START_TEST(junk_is_thrown_out)
 	ck_assert(link_is_up(rig.a.link) && link_is_up(rig.b.link));
 	ck_assert_uint_eq(rig.a.downs + rig.b.downs, 0);
 	for (unsigned i = 0; i < 4; i++)
-		ck_assert(route_up(i));
+		RIG_WAIT(route_up(i));
 	teardown();
 }
 END_TEST
