@@ -84,6 +84,7 @@ struct core {
 	void *partner_segment;
 	uint64_t partner_segment_size;
 	uint64_t give_again_ns;
+	uint64_t partner_lost_ns; /* since when its link is lost while it beats; 0: it is not */
 	struct waitq own_wake;
 	TAILQ_HEAD(, core_own_watch) own_watches;
 	unsigned own_telling;
@@ -161,6 +162,7 @@ void core_pool_drop_pages(struct core_pool *cp);
 
 /* core_partner.c, core_give.c */
 void core_mirrored_set(struct core_pool *cp); /* when it is so */
+void core_partner_watch(struct core *c);      /* waits */
 void core_own_serve(struct core *c, struct link *l);
 void core_give_back(struct core *c);
 /* Wait. The controller that is to own the pool; the pool of a dead owner taken all the same. */

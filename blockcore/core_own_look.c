@@ -178,6 +178,7 @@ static void own_task(void *arg)
 {
 	struct core *c = arg;
 	while (!c->closing) {
+		core_partner_watch(c);
 		core_pools_each(c, look, NULL);
 		core_give_back(c);
 		if (!c->closing)

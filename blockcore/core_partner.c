@@ -22,6 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BEAT_NS	   (500 * NS_PER_MS) /* five beats missed */
+#define LOST_NS	   (3 * NS_PER_S)
 #define LEAVING_NS (30 * NS_PER_S) /* then isthmusd ends it too */
 
 /* ---- mirrored or not ---- */
@@ -135,6 +137,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	}
 	c->link = l;
 	c->partner_up = true;
+	c->partner_lost_ns = 0;
 	c->partner_pages = h->pages;
 	core_own_serve(c, l);
 	meta_link_serve(c->meta_link, l, c->meta);
@@ -197,17 +200,55 @@ static void wait_leaving(struct core *c)
 		env_sleep_ns(c->env, NS_PER_MS);
 }
 
+static int partner_gone(struct core *c, struct link *l, bool died);
+
+/*
+ * A controller that beats in control memory runs: that it is not heard is the link's doing, which
+ * comes up again (core_partner_up()), or not within LOST_NS (core_partner_watch()).
+ */
+static bool still_beats(struct core *c)
+{
+	struct gcm_controller k;
+	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
+	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive &&
+	       env_now_ns(c->env) < k.beat_ns + BEAT_NS;
+}
+
 int core_partner_down(struct core *c, struct link *l, bool died)
 {
 	CHECK(c, CORE_MAGIC);
-	char why[CORE_WHY_LEN];
-	uint64_t begun = env_now_ns(c->env);
-	unsigned taken = 0;
 	if (!c->duplex)
 		return -EINVAL;
 	c->partner_up = false;
 	if (c->closing || c->leaving)
 		return -ERR_SHUTDOWN; /* what it owned is for the next start to find */
+	if (!died && l && still_beats(c)) {
+		event_write(LOG_L_WARN, "partner.link_lost",
+			    "controller '%s' cannot be heard and is at work: waiting for the link",
+			    c->duplex->partner);
+		c->partner_lost_ns = env_now_ns(c->env);
+		return part(c);
+	}
+	return partner_gone(c, l, died);
+}
+
+void core_partner_watch(struct core *c)
+{
+	uint64_t lost = c->partner_lost_ns;
+	if (!lost || c->partner_up || c->leaving)
+		return;
+	bool alive = core_partner_alive(c);
+	if (!alive || !still_beats(c) || env_now_ns(c->env) - lost >= LOST_NS)
+		(void)partner_gone(c, c->link, !alive); /* told */
+}
+
+/* Ended for certain, or to be ended: what it owns comes here. */
+static int partner_gone(struct core *c, struct link *l, bool died)
+{
+	char why[CORE_WHY_LEN];
+	uint64_t begun = env_now_ns(c->env);
+	unsigned taken = 0;
+	c->partner_lost_ns = 0;
 	if (!died)
 		wait_leaving(c);
 	int rc = l ? link_fence(l) : died ? 0 : -EHOSTUNREACH;
