@@ -424,6 +424,7 @@ static int open_cache(struct core *c, const struct core_opts *o)
 	if (c->duplex) {
 		co.partner_pages = c->duplex->partner_pages;
 		co.mirror_share = c->duplex->mirror_share;
+		co.partner_remote = !c->duplex->map;
 		co.lone_write_through = c->duplex->lone_write_through;
 	}
 	memcpy(co.array_uuid, c->array_uuid, 16);

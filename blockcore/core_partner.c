@@ -140,6 +140,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	c->partner_lost_ns = 0;
 	c->partner_pages = h->pages;
 	core_own_serve(c, l);
+	cache_mirror_serve(c->cache, l);
 	meta_link_serve(c->meta_link, l, c->meta);
 	int rc = meta_refresh(c->meta, why);
 	if (rc)

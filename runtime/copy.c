@@ -33,7 +33,31 @@ void copy_past_cache(void *to, const void *from, size_t n)
 	_mm_sfence();
 	memcpy(d, s, n);
 }
+
+void copy_twice_past_cache(void *to, void *also, const void *from, size_t n)
+{
+	char *d = to, *e = also;
+	const char *s = from;
+	if (n < WORTH || (uintptr_t)d % LINE || (uintptr_t)e % LINE) {
+		memcpy(d, s, n);
+		memcpy(e, s, n);
+		return;
+	}
+	for (; n >= LINE; n -= LINE, d += LINE, e += LINE, s += LINE) {
+		copy_line((__m128i *)d, (const __m128i *)s);
+		copy_line((__m128i *)e, (const __m128i *)s);
+	}
+	_mm_sfence();
+	memcpy(d, s, n);
+	memcpy(e, s, n);
+}
 #else
+void copy_twice_past_cache(void *to, void *also, const void *from, size_t n)
+{
+	memcpy(to, from, n);
+	memcpy(also, from, n);
+}
+
 void copy_past_cache(void *to, const void *from, size_t n)
 {
 	memcpy(to, from, n);

@@ -98,7 +98,8 @@ struct cache_write {
 	uint32_t mirror[CACHE_IO_PAGES]; /* pages of the partner's mirror area */
 	int n;
 	uint32_t epoch;	 /* of mirroring, when it began (mirror_priv.h) */
-	uint32_t copied; /* pages whose data is in the mirror already */
+	uint32_t copied; /* pages done: data of whole ones is in the mirror already */
+	uint32_t part;	 /* bytes of the page after them that are there too */
 	uint64_t off;
 	uint32_t len;
 };
@@ -108,8 +109,14 @@ int cache_write_try_begin(struct cache_vol *v, uint64_t off, uint32_t len, struc
 /* Waits for pages. The backing's error when it takes no data and a quarter of the cache is dirty
  * with what it did not take. */
 int cache_write_begin(struct cache_vol *v, uint64_t off, uint32_t len, struct cache_write *w);
-/* Never waits; optional. The first `bytes` of the write have been received: copies their whole
- * pages to the partner while the rest comes. */
+/*
+ * Never waits; optional. Copies n bytes that were received to w->iov[i], from byte `off` of it on,
+ * and at once to the partner's memory where it is mapped: while they are in the processor's cache.
+ */
+void cache_write_copy(struct cache_vol *v, struct cache_write *w, unsigned i, size_t off,
+		      const void *from, size_t n);
+/* Never waits; optional. The first `bytes` of the write are in w->iov: copies whole pages of them
+ * to the partner while the rest comes. */
 void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t bytes);
 /*
  * Makes the data visible and dirty, after it was copied to the partner: when it returns, the write

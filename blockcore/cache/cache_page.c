@@ -86,10 +86,11 @@ static void pool_pop(struct cache *c, unsigned n, uint32_t *pages, struct cache_
 	if (!w)
 		return;
 	w->epoch = atomic_load(&c->mirror.epoch);
-	w->copied = 0;
+	w->copied = w->part = 0;
 	if (mirror_epoch_joined(w->epoch)) {
 		bool ok = mirror_table_pop(&c->mirror.table, w->mirror, n);
 		ASSERT(ok);
+		mirror_prefetch(&c->mirror, w->mirror, n);
 		FAULT("mirror.after_pop");
 	}
 	atomic_fetch_add(&p->held[w->epoch % MIRROR_EPOCHS], n);
@@ -279,7 +280,7 @@ static bool mirror_short(struct cache *c, unsigned n)
 int cache_pages_try_take_write(struct cache *c, unsigned n, struct cache_write *w)
 {
 	w->epoch = atomic_load(&c->mirror.epoch);
-	w->copied = 0;
+	w->copied = w->part = 0;
 	if (n == 0 || pool_take_now(c, n, TAKE_WRITE, w->pages, w))
 		return 0;
 	if (!mirror_short(c, n)) /* which only destage can help */

@@ -169,6 +169,8 @@ struct cache_commit_result cache_commit(struct cache_vol *v, struct cache_write 
 		s = cache_shard_move(s, p.shard);
 		uint16_t mask = cache_mask(c, page, w->off, w->len);
 		uint32_t old = cache_page_make(v, p, page, pg, mask);
+		if (old != CACHE_NO_PAGE && c->cbe[old].mirror != CACHE_NO_PAGE)
+			mirror_prefetch(&c->mirror, &c->cbe[old].mirror, 1);
 		r.bare +=
 		    !mirror_copy_page(c, s, w, i); /* before anybody can see the new version */
 		FAULT("mirror.before_publish");

@@ -210,10 +210,10 @@ static void copy_out(uint8_t *to, const struct cache_read *r)
 	}
 }
 
-static void copy_in(const struct cache_write *w, const uint8_t *from)
+static void copy_in(struct volume *v, struct cache_write *w, const uint8_t *from)
 {
 	for (int i = 0; i < w->n; i++) {
-		memcpy(w->iov[i].iov_base, from, w->iov[i].iov_len);
+		volume_write_copy(v, w, (unsigned)i, 0, from, w->iov[i].iov_len);
 		from += w->iov[i].iov_len;
 	}
 }
@@ -248,7 +248,7 @@ static int write_end(struct channel_exec *x, struct volume *v, const struct chan
 		volume_write_abort(v, w);
 		return rc;
 	}
-	copy_in(w, x->staging + q->staging);
+	copy_in(v, w, x->staging + q->staging);
 	return volume_write_commit(v, w, q->flags & CHANNEL_FUA);
 }
 

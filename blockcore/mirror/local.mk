@@ -15,3 +15,7 @@ tests_unit_mirror_test_mirror_link_SOURCES = tests/unit/mirror/test_mirror_link.
 	tests/unit/link/link_rig.c tests/unit/link/link_rig.h
 tests_unit_mirror_test_mirror_link_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_mirror_test_mirror_link_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+noinst_PROGRAMS += tests/bench/bench_mirror
+tests_bench_bench_mirror_SOURCES = tests/bench/bench_mirror.c
+tests_bench_bench_mirror_LDADD = $(BLOCKCORE_LIBS)

@@ -12,12 +12,14 @@
  */
 #include "blockcore/cache/cache_priv.h"
 #include "blockcore/link/link.h"
+#include "runtime/copy.h"
 #include <errno.h>
 #include <stdlib.h>
 
 #define CLOSED_POLL_NS (5 * NS_PER_MS)
 #define COVER_POLL_NS  (5 * NS_PER_MS)
-#define COVER_RESERVE  4 /* one in so many pages of the table is left for new writes */
+#define AHEAD_MIN      16 /* pages of a write of which some go ahead to another host */
+#define COVER_RESERVE  4  /* one in so many pages of the table is left for new writes */
 
 int mirror_init(struct cache *c, const struct cache_opts *o)
 {
@@ -165,13 +167,53 @@ bool mirror_note_copy(struct cache *c, struct cache_shard *s, const struct cache
 	return true;
 }
 
+/* Goes on to the next page when all of this one that is written has come. */
+static void page_came(struct cache *c, struct cache_write *w, size_t n)
+{
+	w->part += (uint32_t)n;
+	if (w->part == w->iov[w->copied].iov_len) {
+		w->copied++;
+		w->part = 0;
+	}
+}
+
+void cache_write_copy(struct cache_vol *v, struct cache_write *w, unsigned i, size_t off,
+		      const void *from, size_t n)
+{
+	CHECK(v, CACHE_VOL_MAGIC);
+	struct cache *c = v->c;
+	char *to = (char *)w->iov[i].iov_base + off;
+	if (!mirror_epoch_joined(w->epoch) || i != w->copied || off != w->part) {
+		copy_past_cache(to, from, n);
+		return;
+	}
+	struct cache_shard *s = cache_place_of(c, v->id, (w->off >> c->page_shift) + i).shard;
+	bool whole = w->iov[i].iov_len == c->page_size;
+	pthread_mutex_lock(&s->lock);
+	bool here = write_mirrored(c, w) && c->mirror.ops->at;
+	if (here && whole)
+		copy_twice_past_cache(to, (char *)c->mirror.ops->at(&c->mirror, w->mirror[i]) + off,
+				      from, n);
+	else
+		copy_past_cache(to, from, n);
+	pthread_mutex_unlock(&s->lock);
+	if (here)
+		page_came(c, w, n);
+}
+
+/* To another host only what is long goes ahead, and never the end: that comes with the commit. */
+static bool goes_ahead(const struct cache *c, const struct cache_write *w, uint32_t bytes)
+{
+	return !c->mirror.remote || (w->n >= AHEAD_MIN && bytes < w->len);
+}
+
 void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t bytes)
 {
 	CHECK(v, CACHE_VOL_MAGIC);
 	struct cache *c = v->c;
 	uint64_t first = w->off >> c->page_shift, end = w->off + bytes;
-	if (!mirror_epoch_joined(w->epoch))
-		return;
+	if (!mirror_epoch_joined(w->epoch) || !goes_ahead(c, w, bytes))
+		return; /* the common case of a lone controller: nothing is touched */
 	while (w->copied < (unsigned)w->n && (first + w->copied + 1) << c->page_shift <= end) {
 		uint32_t i = w->copied;
 		struct cache_shard *s = cache_place_of(c, v->id, first + i).shard;
@@ -184,6 +226,7 @@ void cache_write_received(struct cache_vol *v, struct cache_write *w, uint32_t b
 		if (!ok)
 			return; /* it goes with the commit */
 		w->copied++;
+		w->part = 0;
 	}
 }
 

@@ -34,6 +34,11 @@ static int host_copy(struct mirror *m, const struct mirror_copy *pages, unsigned
 	return 0;
 }
 
+static void *host_at(struct mirror *m, uint32_t page)
+{
+	return m->area.data + ((size_t)page << m->area.page_shift);
+}
+
 static bool host_fill(struct mirror *m, uint32_t to, const void *data)
 {
 	mirror_area_fill(&m->area, to, data);
@@ -48,6 +53,7 @@ static bool host_clear(struct mirror *m, uint32_t page)
 
 const struct mirror_ops mirror_host_ops = {
     .copy = host_copy,
+    .at = host_at,
     .fill = host_fill,
     .clear = host_clear,
 };

@@ -55,6 +55,8 @@ struct mirror_ops {
 	/* Required. When it returns 0 the copies are in the partner's memory and would be adopted.
 	 * Negative: the partner is away, or going; whether they are there is not known. */
 	int (*copy)(struct mirror *m, const struct mirror_copy *pages, unsigned n, bool atomic);
+	/* Optional. Where a page's data is, if it is mapped. */
+	void *(*at)(struct mirror *m, uint32_t page);
 	/* Required. Never waits. Data of a page whose CBE comes with a later copy(). False: it was
 	 * not taken. */
 	bool (*fill)(struct mirror *m, uint32_t to, const void *data);
@@ -119,6 +121,13 @@ struct mirror {
 
 	_Atomic uint64_t waits, adopted;
 };
+
+/* Their CBEs are going to be written. The pool's or a shard's lock is held. */
+static inline void mirror_prefetch(const struct mirror *m, const uint32_t *pages, unsigned n)
+{
+	for (unsigned i = 0; m->area.cbe && i < n && i < 8; i++)
+		__builtin_prefetch(&m->area.cbe[pages[i]], 1);
+}
 
 static inline bool mirror_epoch_joined(uint32_t epoch)
 {

@@ -370,6 +370,17 @@ int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cach
 	return 0;
 }
 
+void volume_write_copy(struct volume *v, struct cache_write *w, unsigned i, size_t off,
+		       const void *from, size_t n)
+{
+	cache_write_copy(v->cv, w, i, off, from, n);
+}
+
+void volume_write_received(struct volume *v, struct cache_write *w, uint32_t bytes)
+{
+	cache_write_received(v->cv, w, bytes);
+}
+
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
 	struct volume_shard *s = shard_of(v);

@@ -33,6 +33,9 @@ int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read 
 void volume_read_done(struct volume *v, struct cache_read *r);
 int volume_write_try_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
 int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cache_write *w);
+void volume_write_copy(struct volume *v, struct cache_write *w, unsigned i, size_t off,
+		       const void *from, size_t n);
+void volume_write_received(struct volume *v, struct cache_write *w, uint32_t bytes);
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua);
 int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *expect,
 			   uint32_t *ret_at);

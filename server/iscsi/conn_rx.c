@@ -237,6 +237,8 @@ static void rx_stored(struct conn *c, uint32_t n)
 	uint32_t *crc = c->data_digest ? &rx->crc : NULL;
 	if (rx->task && keep) {
 		data_sink_advance(rx->task, keep, crc);
+		if (rx->task->sink == rx->task->cmd.out_iov)
+			scsi_data_received(&rx->task->cmd, rx->task->sink_i);
 	} else if (keep) {
 		if (crc)
 			*crc = crc32c_add(*crc, rx->mem + rx->mem_at, keep);

@@ -67,7 +67,10 @@ void data_sink_copy(struct itask *t, const uint8_t *src, uint32_t n, uint32_t *c
 		size_t piece = MIN(v->iov_len - t->sink_off, (size_t)n);
 		if (crc)
 			*crc = crc32c_add(*crc, src, piece);
-		copy_past_cache((char *)v->iov_base + t->sink_off, src, piece);
+		if (t->sink == t->cmd.out_iov)
+			scsi_data_copy(&t->cmd, t->sink_i, t->sink_off, src, piece);
+		else
+			copy_past_cache((char *)v->iov_base + t->sink_off, src, piece);
 		src += piece;
 		data_sink_advance(t, (uint32_t)piece, NULL);
 		n -= (uint32_t)piece;

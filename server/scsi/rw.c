@@ -11,6 +11,8 @@
  * commit waits until it is stable. DPO is a hint and not used.
  */
 #include <errno.h>
+#include "runtime/bdev.h"
+#include "runtime/copy.h"
 #include "server/scsi/scsi_priv.h"
 
 static bool cdb_fua(const uint8_t *cdb)
@@ -123,6 +125,27 @@ enum scsi_next op_write_wait(struct scsi_cmd *c)
 {
 	int err = volume_write_begin(lu_volume(c->lu), c->off, c->len, &c->io.write);
 	return err == -EAGAIN ? cmd_error(c, err) : write_begun(c, err);
+}
+
+/* The pages lent for a write, and nothing else. */
+static bool lends_pages(const struct scsi_cmd *c)
+{
+	return c->holds_write && c->out_iov == c->io.write.iov;
+}
+
+void scsi_data_copy(struct scsi_cmd *c, int i, size_t off, const void *from, size_t n)
+{
+	if (lends_pages(c))
+		volume_write_copy(lu_volume(c->lu), &c->io.write, (unsigned)i, off, from, n);
+	else
+		copy_past_cache((char *)c->out_iov[i].iov_base + off, from, n);
+}
+
+void scsi_data_received(struct scsi_cmd *c, int n)
+{
+	if (lends_pages(c) && n)
+		volume_write_received(lu_volume(c->lu), &c->io.write,
+				      (uint32_t)iov_bytes(c->out_iov, n));
 }
 
 static int write_commit(struct scsi_cmd *c)

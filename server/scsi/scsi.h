@@ -146,6 +146,11 @@ enum scsi_next scsi_finish(struct scsi_cmd *c);
 /* A command for this LUN has come and is started soon (near: sooner): cache_hint(). c was started
  * and holds its data still; where it is of another LUN, nothing happens. */
 void scsi_hint(const struct scsi_cmd *c, const uint8_t lun[8], const uint8_t cdb[16], bool near);
+/* Data-out that has come: copies it to out_iov[i], from byte `off` of it on. */
+void scsi_data_copy(struct scsi_cmd *c, int i, size_t off, const void *from, size_t n);
+/* It was received straight into out_iov, of which the first n elements are full. Not needed, but
+ * what has to be done with the data can begin. */
+void scsi_data_received(struct scsi_cmd *c, int n);
 /* Wait. */
 enum scsi_next scsi_start_wait(struct scsi_cmd *c);
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c);

@@ -651,6 +651,12 @@ int volume_write_begin(struct volume *v, uint64_t off, uint32_t len, struct cach
 	return rc ? leave(v, rc) : 0;
 }
 
+void volume_write_copy(struct volume *v, struct cache_write *w, unsigned i, size_t off,
+		       const void *from, size_t n)
+{
+	cache_write_copy(v->cv, w, i, off, from, n);
+}
+
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
 	int rc = cache_write_commit(v->cv, w, fua);

@@ -112,6 +112,17 @@ void volume_write_abort(struct volume *v, struct cache_write *w)
 	free(w->iov[0].iov_base);
 }
 
+void volume_write_copy(struct volume *v, struct cache_write *w, unsigned i, size_t off,
+		       const void *from, size_t n)
+{
+	memcpy((char *)w->iov[i].iov_base + off, from, n);
+}
+
+void volume_write_received(struct volume *v, struct cache_write *w, uint32_t bytes)
+{
+	ASSERT(bytes <= w->len);
+}
+
 int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 {
 	if (v->place != CORE_HERE || v->commit_refusals) {
