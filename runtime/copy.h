@@ -10,7 +10,7 @@
  * overwrites. Stores that follow are seen after it.
  */
 void copy_past_cache(void *to, const void *from, size_t n);
-/* The same to two places, read once. */
+/* The same to two places, which hold the same in the end whoever writes `from` meanwhile. */
 void copy_twice_past_cache(void *to, void *also, const void *from, size_t n);
 
 #endif
