@@ -27,6 +27,8 @@ static const char *state_word(struct core *c, const struct disk *d, const Isthmu
 		return "filling";
 	if (!cp || !cp->pool || !pool_disk_in(cp->pool, (unsigned)position))
 		return "out";
+	if (core_disk_stalled(d, reason, sizeof(reason)))
+		return "slow";
 	disk_reason((struct disk *)d, reason);
 	return reason[0] ? "failing" : "online";
 }
@@ -39,6 +41,8 @@ static void put_disk(struct core *c, struct admin_call *call, struct disk *d,
 	const char *state = state_word(c, d, mp, position);
 	disk_stats(d, &st);
 	disk_reason(d, reason);
+	if (strcmp(state, "slow") == 0)
+		core_disk_stalled(d, reason, sizeof(reason));
 	if (strcmp(state, "out") == 0)
 		snprintf(reason, sizeof(reason), "was missing or failed before: its data is old");
 	admin_row(call);

@@ -99,6 +99,27 @@ static void explain(struct core *c, struct admin_call *call)
 	}
 }
 
+/* What hosts wait for: a disk that does not answer. */
+static void explain_stalls(struct core *c, struct admin_call *call)
+{
+	char why[128];
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		struct disk *d = c->disks[i];
+		size_t position;
+		const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
+		const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
+		if (!core_disk_stalled(d, why, sizeof(why)))
+			continue;
+		admin_note(call, "disk %s %s%s%s%s", disk_path(d), why,
+			   mp ? ": commands to volumes of pool " : "", mp ? mp->name : "",
+			   !mp ? ""
+			   : cp && cp->pool && pool_state(cp->pool) == POOL_DEGRADED &&
+				   disk_state(d) == DISK_FAILED
+			       ? " that were sent to it are held up; others go on without it"
+			       : " may be held up");
+	}
+}
+
 static int verb_status(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
@@ -108,6 +129,7 @@ static int verb_status(struct admin_call *call, void *arg)
 	core_admin_put_disks(c, call, NULL, true);
 	core_admin_put_volumes(c, call, NULL);
 	explain(c, call);
+	explain_stalls(c, call);
 	return 0;
 }
 

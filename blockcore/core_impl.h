@@ -31,6 +31,9 @@ struct core_pool {
 	bool removing;	    /* nothing new is to begin on it */
 	atomic_uint users;  /* tasks that will use it yet; it is freed after them */
 	bool recorded_open; /* stands in the metadata as not clean */
+	bool settling;	    /* a settle_task() is under way */
+	int settle_rc;	    /* of the last */
+	struct waitq settled;
 	/* Ownership. `change` is held while the place changes, also across calls to the partner:
 	 * what carries out the partner's calls may not wait for it. */
 	struct task_mutex change;
@@ -197,6 +200,10 @@ int core_pool_set_rate(struct core *c, const char *name, uint64_t bytes_per_s, c
 int core_pool_set_log(struct core *c, const char *name, bool always, char *why);
 /* Begins to look through all of the pool in the background. */
 int core_pool_scrub(struct core *c, const char *name, char *why);
+/* core_stall.c: tells of disks that do not answer, and goes on without them after a while. */
+int core_stall_start(struct core *c);
+/* It has not answered for long: a clause that says so. */
+bool core_disk_stalled(const struct disk *d, char *why, size_t size);
 /* A resync or a fill failed: core_watch.c begins it again after a while. */
 void core_pool_retry(struct core_pool *cp);
 int core_attach(struct core *c, const Isthmus__Volume *mv);

@@ -208,6 +208,7 @@ int core_pool_add(struct core *c, const Isthmus__Pool *mp, struct core_pool **re
 	snprintf(cp->name, sizeof(cp->name), "%s", mp->name);
 	memcpy(cp->uuid, mp->uuid.data, 16);
 	task_mutex_init(&cp->change);
+	waitq_init(&cp->settled);
 	cp->place = c->duplex ? CORE_NOWHERE : CORE_HERE;
 	cp->waits_since = env_now_ns(c->env);
 	TAILQ_INSERT_TAIL(&c->pools, cp, link);

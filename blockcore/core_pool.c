@@ -81,13 +81,65 @@ static int change_lost(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return 0;
 }
 
+/* Rows that the lost disk still holds up are not waited for longer than that: all writers wait for
+ * the record. Should a crash come before they have ended, these rows are as after a crash and a
+ * loss at once. */
+#define SETTLE_NS (5 * NS_PER_S)
+
+static void settle_task(void *arg)
+{
+	struct core_pool *cp = arg;
+	struct core *c = cp->core;
+	cp->settle_rc = pool_settle(cp->pool);
+	cp->settling = false;
+	waitq_wake_all(&cp->settled);
+	atomic_fetch_sub(&cp->users, 1);
+	core_background_done(c);
+}
+
+/* False: not by then. */
+static bool settled_by(struct core_pool *cp, uint64_t end)
+{
+	struct env *env = cp->core->env;
+	for (uint64_t now = env_now_ns(env); cp->settling && now < end; now = env_now_ns(env))
+		env_waitq_wait(env, &cp->settled, end - now);
+	return !cp->settling;
+}
+
+static int settle(struct core_pool *cp)
+{
+	struct core *c = cp->core;
+	uint64_t end = env_now_ns(c->env) + SETTLE_NS;
+	int rc = 0;
+	if (!pool_parity(cp->pool))
+		return 0;
+	if (settled_by(cp, end)) { /* what was begun for another loss does not cover this one */
+		cp->settling = true;
+		atomic_fetch_add(&cp->users, 1);
+		rc = core_background(c, settle_task, cp);
+		if (rc) {
+			cp->settling = false;
+			atomic_fetch_sub(&cp->users, 1);
+			return rc;
+		}
+	}
+	if (settled_by(cp, end))
+		return cp->settle_rc;
+	event_write(
+	    LOG_L_WARN, "pool.held_up",
+	    "pool %s: calls to a lost disk have not come back; it goes on without waiting for "
+	    "them",
+	    cp->name);
+	return 0;
+}
+
 static void record_lost(void *arg)
 {
 	struct core_pool *cp = arg;
 	struct core *c = cp->core;
 	struct recording r = {.cp = cp};
 	char why[CORE_WHY_LEN];
-	int rc = pool_settle(cp->pool);
+	int rc = settle(cp);
 	if (rc)
 		snprintf(why, sizeof(why), "its other disks cannot be flushed: %s", err_text(rc));
 	else

@@ -75,6 +75,8 @@ static void look_at(struct core *c, struct disk *d, struct seen *s)
 		core_follow_disk(c, d, false); /* the partner's, or anybody's to label */
 		return;
 	}
+	if (core_disk_stalled(d, why, sizeof(why)))
+		return; /* it would not answer this either: core_stall.c */
 	if (disk_check(d, why)) {
 		not_what_was_opened(c, d, why);
 		return;
@@ -146,5 +148,6 @@ static void watch_task(void *arg)
 int core_watch_start(struct core *c)
 {
 	CHECK(c, CORE_MAGIC);
-	return core_background(c, watch_task, c);
+	int rc = core_stall_start(c);
+	return rc ? rc : core_background(c, watch_task, c);
 }

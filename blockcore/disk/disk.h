@@ -103,6 +103,10 @@ struct disk_stats {
 };
 /* Calls in flight now: what queues are compared by. Any thread. */
 unsigned disk_in_flight(const struct disk *d);
+/* Nanoseconds that the oldest call has been under way; 0: none is. Any thread. Of more than
+ * DISK_CALLS calls some are not seen. */
+#define DISK_CALLS 64
+uint64_t disk_waits_ns(const struct disk *d);
 void disk_stats(const struct disk *d, struct disk_stats *ret);
 
 #endif

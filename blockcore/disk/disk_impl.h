@@ -25,6 +25,8 @@ struct disk {
 	char reason[DISK_REASON_LEN];
 	_Atomic uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
 	_Atomic unsigned in_flight;
+	_Atomic uint64_t began[DISK_CALLS]; /* when calls under way were; 0: a free slot */
+	_Atomic unsigned next_call;	    /* where to look for one */
 };
 
 void disk_io_init(struct disk *d);

@@ -4,6 +4,7 @@
  */
 #include "blockcore/disk/disk_impl.h"
 #include "runtime/check.h"
+#include "runtime/env.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,6 +19,37 @@ static struct disk *disk_of(struct bdev *b)
 static void count(_Atomic uint64_t *c, uint64_t n)
 {
 	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+
+/* A slot with the time, so that calls which do not return are seen; DISK_CALLS: all are taken. */
+static unsigned call_begin(struct disk *d)
+{
+	uint64_t now = MAX(env_now_ns(d->env), 1);
+	unsigned at = atomic_fetch_add_explicit(&d->next_call, 1, memory_order_relaxed);
+	for (unsigned i = 0; i < DISK_CALLS; i++) {
+		_Atomic uint64_t *slot = &d->began[(at + i) % DISK_CALLS];
+		uint64_t none = 0;
+		if (atomic_load_explicit(slot, memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong(slot, &none, now))
+			return (at + i) % DISK_CALLS;
+	}
+	return DISK_CALLS;
+}
+
+static void call_end(struct disk *d, unsigned slot)
+{
+	if (slot < DISK_CALLS)
+		atomic_store_explicit(&d->began[slot], 0, memory_order_relaxed);
+}
+
+uint64_t disk_waits_ns(const struct disk *d)
+{
+	uint64_t oldest = UINT64_MAX, now = env_now_ns(d->env);
+	for (unsigned i = 0; i < DISK_CALLS; i++) {
+		uint64_t t = atomic_load_explicit(&d->began[i], memory_order_relaxed);
+		oldest = t ? MIN(oldest, t) : oldest;
+	}
+	return oldest < now ? now - oldest : 0;
 }
 
 /* A blank disk is written too: it is being labelled. */
@@ -46,7 +78,10 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 		return rc;
 	count(&d->reads, 1);
 	count(&d->read_bytes, iov_bytes(iov, iovcnt));
-	return leave(d, bdev_readv(d->under, iov, iovcnt, off), &d->read_errors);
+	unsigned slot = call_begin(d);
+	rc = bdev_readv(d->under, iov, iovcnt, off);
+	call_end(d, slot);
+	return leave(d, rc, &d->read_errors);
 }
 
 static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
@@ -58,7 +93,10 @@ static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 		return rc;
 	count(&d->writes, 1);
 	count(&d->write_bytes, iov_bytes(iov, iovcnt));
-	return leave(d, bdev_writev(d->under, iov, iovcnt, off, flags), &d->write_errors);
+	unsigned slot = call_begin(d);
+	rc = bdev_writev(d->under, iov, iovcnt, off, flags);
+	call_end(d, slot);
+	return leave(d, rc, &d->write_errors);
 }
 
 static int io_flush(struct bdev *b)
@@ -68,7 +106,10 @@ static int io_flush(struct bdev *b)
 	if (rc)
 		return rc;
 	count(&d->flushes, 1);
-	return leave(d, bdev_flush(d->under), &d->write_errors);
+	unsigned slot = call_begin(d);
+	rc = bdev_flush(d->under);
+	call_end(d, slot);
+	return leave(d, rc, &d->write_errors);
 }
 
 static int io_discard(struct bdev *b, uint64_t off, uint64_t len)

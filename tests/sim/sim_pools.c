@@ -290,6 +290,10 @@ static void crash(struct pools *w)
 		       w->at_point ? " at a point" : "");
 	if (the_pool(w) && (!w->parity || w->log_always) && sim_random_below(w->a.sim, 4) == 0)
 		disk_dies(w);
+	/* Some faults go with the power cycle: the disk is there again, with what it missed. */
+	for (unsigned i = 0; i < w->a.ndisks; i++)
+		if (w->dead[i] && sim_random_below(w->a.sim, 3) == 0)
+			revive(w, i, false);
 	w->a.result->crashes++;
 	w->faults++;
 	array_crash_after(&w->a);

@@ -321,6 +321,79 @@ RIG_TEST(a_failed_rebuild_is_tried_again)
 	rig_close(r);
 }
 
+struct stuck_user {
+	struct volume *v;
+	uint64_t off;
+	int rc;
+	bool done;
+};
+
+static void stuck_write(void *arg)
+{
+	struct stuck_user *u = arg;
+	u->rc = rig_write(u->v, u->off, 65536, 2, true);
+	u->done = true;
+}
+
+/* A disk that hangs: it is told within seconds, given up after half a minute; from then on stable
+ * writes go on without it, and those it held up when it answers at last. */
+static void hangs(struct rig *r, const char *level)
+{
+	char why[128];
+	struct sim_disk_faults f = {.stuck = true};
+	rig_open_ok(r);
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	rig_pool(r, "p", level, 0, 4);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	struct disk *d = r->core->disks[1];
+	sim_disk_set_faults(r->disk[1], &f);
+	struct stuck_user u[8];
+	for (unsigned i = 0; i < 8; i++) {
+		u[i] = (struct stuck_user){.v = v, .off = i * MIB};
+		ck_assert_int_eq(task_start(stuck_write, &u[i]), 0);
+	}
+	ck_assert(!core_disk_stalled(d, why, sizeof(why)));
+	env_sleep_ns(sim_env(r->sim), 4 * NS_PER_S);
+	ck_assert(core_disk_stalled(d, why, sizeof(why)));
+	ck_assert_ptr_nonnull(strstr(why, "has not answered for "));
+	ck_assert_int_eq(pool_state(cp->pool), POOL_ONLINE);
+	env_sleep_ns(sim_env(r->sim), 36 * NS_PER_S);
+	ck_assert_int_eq(pool_state(cp->pool), POOL_DEGRADED);
+	ck_assert_int_eq(disk_state(d), DISK_FAILED);
+	struct stuck_user more = {.v = v, .off = 20 * MIB};
+	stuck_write(&more); /* in this task: it must not hang */
+	ck_assert_int_eq(more.rc, 0);
+	sim_disk_set_faults(r->disk[1], &(struct sim_disk_faults){.latency_max_ns = 1000});
+	for (unsigned i = 0; i < 8; i++) {
+		while (!u[i].done)
+			env_sleep_ns(sim_env(r->sim), NS_PER_MS);
+		ck_assert_int_eq(u[i].rc, 0);
+		ck_assert_int_eq(rig_check(v, u[i].off, 65536, 2), 0);
+	}
+	ck_assert(!core_disk_stalled(d, why, sizeof(why)));
+	ck_assert_int_eq(rig_check(v, 20 * MIB, 65536, 2), 0);
+	ck_assert_int_eq(rig_check(v, 10 * MIB, MIB, 1), 0);
+	core_volume_put(v);
+	rig_close(r);
+}
+
+RIG_TEST(a_disk_hangs_raid10)
+{
+	hangs(arg, "raid10");
+}
+
+RIG_TEST(a_disk_hangs_raid5)
+{
+	hangs(arg, "raid5");
+}
+
+RIG_TEST(a_disk_hangs_raid6)
+{
+	hangs(arg, "raid6");
+}
+
 static uint64_t disk_reads(struct rig *r)
 {
 	uint64_t n = 0;
@@ -414,6 +487,9 @@ int main(void)
 	tcase_add_test(tc, in_order_raid5_small);
 	tcase_add_test(tc, in_order_raid6);
 	tcase_add_test(tc, a_failed_rebuild_is_tried_again);
+	tcase_add_test(tc, a_disk_hangs_raid10);
+	tcase_add_test(tc, a_disk_hangs_raid5);
+	tcase_add_test(tc, a_disk_hangs_raid6);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
