@@ -301,6 +301,9 @@ static int drop_position(struct pool *p, unsigned position, const char *why)
 		ask = ask_to_record(p);
 	}
 	pthread_mutex_unlock(&p->lock);
+	/* It was out, but carried the array's metadata: without it changes go on. */
+	if (rc == 0 && !went && p->disks[position] && disk_state(p->disks[position]) == DISK_ONLINE)
+		disk_fail(p->disks[position], why);
 	if (!went)
 		return rc;
 	atomic_fetch_add(&p->nlost, 1);

@@ -24,6 +24,11 @@ static void kill_disk(struct rig *r, unsigned i)
 	sim_disk_set_faults(r->disk[i], &(struct sim_disk_faults){.dead = true});
 }
 
+static struct pool *core_find_pool(struct rig *r)
+{
+	return core_pool_find(r->core, "p")->pool;
+}
+
 static void wait_state(struct rig *r, enum pool_state s)
 {
 	for (unsigned i = 0; i < 600; i++) {
@@ -321,6 +326,30 @@ RIG_TEST(a_failed_rebuild_is_tried_again)
 	rig_close(r);
 }
 
+/* A disk that is out of its pool and well otherwise carries the metadata; when it dies, changes
+ * must go on without it. */
+RIG_TEST(a_disk_that_is_out_dies)
+{
+	struct rig *r = arg;
+	uint32_t id;
+	r->ndisks = 2;
+	rig_open_ok(r);
+	rig_pool(r, "p", "raid1", 0, 2);
+	ck_assert_int_eq(pool_drop(core_find_pool(r), core_disk_find(r->core, r->paths[0]), "test"),
+			 0);
+	env_sleep_ns(sim_env(r->sim), NS_PER_S);
+	rig_close(r);
+	rig_open_ok(r); /* there again, and out by the metadata */
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	ck_assert_int_eq(disk_state(r->core->disks[0]), DISK_ONLINE);
+	ck_assert_int_eq(pool_state(core_find_pool(r)), POOL_DEGRADED);
+	kill_disk(r, 0);
+	env_sleep_ns(sim_env(r->sim), 3 * NS_PER_S);
+	ck_assert_int_eq(disk_state(r->core->disks[0]), DISK_FAILED);
+	ck_assert_int_eq(core_volume_create(r->core, "p", "v", MIB, &id), 0);
+	rig_close(r);
+}
+
 struct stuck_user {
 	struct volume *v;
 	uint64_t off;
@@ -490,6 +519,7 @@ int main(void)
 	tcase_add_test(tc, a_disk_hangs_raid10);
 	tcase_add_test(tc, a_disk_hangs_raid5);
 	tcase_add_test(tc, a_disk_hangs_raid6);
+	tcase_add_test(tc, a_disk_that_is_out_dies);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
