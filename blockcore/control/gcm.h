@@ -108,7 +108,8 @@ struct gcm_controller {
 bool gcm_controller(struct gcm *g, uint8_t index, struct gcm_controller *ret);
 int gcm_index(struct gcm *g, const char *name); /* -ENOENT */
 void gcm_beat(struct gcm *g);
-/* The partner was fenced or has left: what it holds (the right to the metadata) is free. */
+/* The partner was fenced or has left: what it held (the right to the metadata) is free. What a
+ * successor that has joined since under its name holds, stays. */
 void gcm_forget(struct gcm *g, uint8_t index);
 
 #endif

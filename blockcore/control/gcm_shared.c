@@ -361,10 +361,11 @@ void gcm_forget(struct gcm *g, uint8_t index)
 	struct gcm_shared *m = shared_of(g);
 	ASSERT(index < GCM_CONTROLLERS);
 	struct controller_slot *c = &m->s->controllers[index];
-	uint64_t was = atomic_load(&m->s->meta_holder);
-	atomic_store(&c->state, GCM_DOWN);
-	atomic_store(&c->process, 0);
-	while (was >> 56 == (uint64_t)index + 1 &&
+	uint64_t was = atomic_load(&m->s->meta_holder), process = atomic_load(&c->process);
+	/* Its successor may have joined by now, and have the right: that is another's. */
+	if (!alive(m, process) && atomic_compare_exchange_strong(&c->process, &process, 0))
+		atomic_store(&c->state, GCM_DOWN);
+	while (was >> 56 == (uint64_t)index + 1 && !holder_lives(m, was) &&
 	       !atomic_compare_exchange_strong(&m->s->meta_holder, &was, FREE_UNKNOWN))
 		;
 }

@@ -208,7 +208,11 @@ START_TEST(metadata_right)
 	ck_assert_int_eq(join(&b2, seg, "b", 4, 202), 0);
 	ck_assert_int_eq(b2->ops->meta_lock(b2, &seq), 0);
 	ck_assert(seq == GCM_SEQ_UNKNOWN);
-	/* forgotten: the process may look alive (a number used again) */
+	/* what a successor has is not its predecessor's: it keeps it */
+	gcm_forget(a, b2->self);
+	ck_assert_int_eq(a->ops->meta_lock(a, &seq), -EBUSY);
+	ck_assert_int_eq(gcm_index(a, "b"), b2->self);
+	die(4);
 	gcm_forget(a, b2->self);
 	ck_assert_int_eq(a->ops->meta_lock(a, &seq), 0);
 	ck_assert(seq == GCM_SEQ_UNKNOWN);
