@@ -184,6 +184,12 @@ void core_background_done(struct core *c)
 
 /* ---- closing ---- */
 
+static void wait_background(struct core *c)
+{
+	while (atomic_load(&c->background) > 0)
+		waitq_wait(&c->idle);
+}
+
 static void stop_background(struct core *c)
 {
 	struct core_pool *cp;
@@ -193,8 +199,7 @@ static void stop_background(struct core *c)
 	TAILQ_FOREACH (cp, &c->pools, link)
 		if (cp->pool)
 			pool_resync_stop(cp->pool);
-	while (atomic_load(&c->background) > 0)
-		waitq_wait(&c->idle);
+	wait_background(c);
 }
 
 /* 0 when every volume's dirty pages are on the disks. */
@@ -274,6 +279,7 @@ static void core_free(struct core *c)
 	struct volume *v;
 	struct core_pool *cp;
 	struct reservation *r;
+	wait_background(c); /* a disk may have been lost by closing */
 	while ((v = RB_MIN(volume_tree, &c->volumes))) {
 		RB_REMOVE(volume_tree, &c->volumes, v);
 		volume_put(v);

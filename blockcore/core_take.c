@@ -365,6 +365,7 @@ int core_pool_part(struct core_pool *cp)
 		rc = bdev_flush(pool_bdev(cp->pool));
 	if (rc == 0 && cp->recorded_open)
 		rc = core_pool_record_clean(cp);
+	core_pool_idle(cp); /* a disk may have been lost by that */
 	pool_free(cp->pool);
 	cp->pool = NULL;
 	cp->recorded_open = false;
