@@ -465,8 +465,21 @@ void *scsi_hold_data(struct scsi_cmd *c, uint32_t len)
 	return plain && len <= sizeof(c->data) ? c->data : NULL;
 }
 
+/* Nobody waits for it any more: its initiator may have sent it again by another path, and later
+ * writes behind that. It must not come after them. */
+static bool cmd_unwanted(struct scsi_cmd *c)
+{
+	if (__builtin_expect(!atomic_load_explicit(&c->aborted, memory_order_acquire), 1))
+		return false;
+	cmd_drop_io(c);
+	cmd_status(c, SCSI_TASK_ABORTED);
+	return true;
+}
+
 enum scsi_next scsi_finish(struct scsi_cmd *c)
 {
+	if (cmd_unwanted(c))
+		return SCSI_DONE;
 	/* what came since is not written to a medium that is being wiped */
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
 		return SCSI_DONE;
@@ -478,6 +491,8 @@ enum scsi_next scsi_finish(struct scsi_cmd *c)
 
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 {
+	if (cmd_unwanted(c))
+		return SCSI_DONE;
 	enum scsi_next next = c->op->finish_wait(c);
 	stats_mark(c, STAGE_DISK);
 	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
