@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include "blockcore/control/gcm.h"
 #include "blockcore/mirror/mirror.h"
+#include "blockcore/volume/volume.h"
 
 struct core;
 struct link;
@@ -35,7 +36,6 @@ struct core_duplex {
 };
 
 /* Where a volume's commands are carried out. Lock-free, any thread. */
-enum core_place { CORE_HERE, CORE_PARTNER, CORE_MOVING, CORE_NOWHERE };
 enum core_place core_volume_place(const struct volume *v);
 /* Epoch of the ownership under which a volume is here; what was begun under another is void. */
 uint64_t core_volume_owner_epoch(const struct volume *v);

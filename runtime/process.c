@@ -6,6 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+int32_t process_self(void)
+{
+	return (int32_t)getpid();
+}
+
 uint64_t process_started(int32_t pid)
 {
 	char path[64], buf[1024];

@@ -32,7 +32,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define GCM_SHARED_MAGIC 0x67636d73
 #define NAME_WORDS	 4 /* 32 bytes */
@@ -543,7 +542,7 @@ int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o)
 int gcm_shared_open(struct gcm **ret, struct env *env, void *segment, size_t size, const char *name,
 		    uint64_t incarnation)
 {
-	int32_t pid = (int32_t)getpid();
+	int32_t pid = process_self();
 	return gcm_shared_open_as(ret, &(struct gcm_shared_opts){.env = env,
 								 .segment = segment,
 								 .size = size,

@@ -56,9 +56,9 @@ int mirror_link_init(struct mirror *m, uint32_t npages)
 
 static int link_copy(struct mirror *m, const struct mirror_copy *k, unsigned n, bool atomic)
 {
-	struct {
+	union {
 		struct wire_put put;
-		struct wire_page page[CACHE_IO_PAGES];
+		uint8_t room[sizeof(struct wire_put) + CACHE_IO_PAGES * sizeof(struct wire_page)];
 	} head;
 	struct iovec iov[CACHE_IO_PAGES];
 	int data = 0;
@@ -71,17 +71,17 @@ static int link_copy(struct mirror *m, const struct mirror_copy *k, unsigned n, 
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t delta = k[i].generation - k[0].generation;
 		ASSERT(delta <= UINT32_MAX && k[i].page == k[0].page + i);
-		head.page[i] = (struct wire_page){k[i].to | (k[i].data ? 0 : WIRE_FILLED),
-						  (uint32_t)delta, k[i].valid, k[i].dirty};
+		head.put.page[i] = (struct wire_page){k[i].to | (k[i].data ? 0 : WIRE_FILLED),
+						      (uint32_t)delta, k[i].valid, k[i].dirty};
 		m->generation[k[i].to] = k[i].generation;
 		if (k[i].data)
 			iov[data++] =
 			    (struct iovec){(void *)k[i].data, (size_t)1 << m->c->page_shift};
 	}
 	FAULT("mirror.before_send");
-	int rc =
-	    link_call(m->link, LINK_DATA, LINK_SVC_MIRROR, WIRE_PUT, &head,
-		      (uint32_t)(sizeof(head.put) + n * sizeof(head.page[0])), iov, data, NULL, 0);
+	int rc = link_call(m->link, LINK_DATA, LINK_SVC_MIRROR, WIRE_PUT, &head,
+			   (uint32_t)(sizeof(head.put) + n * sizeof(struct wire_page)), iov, data,
+			   NULL, 0);
 	FAULT("mirror.after_answer");
 	if (rc && rc != -ERR_DISCONNECTED)
 		event_write(LOG_L_ERROR, "mirror.refused",
@@ -113,24 +113,25 @@ static bool link_clear(struct mirror *m, uint32_t page)
 static void send_clears(struct cache *c)
 {
 	struct mirror *m = &c->mirror;
-	struct {
+	union {
 		struct wire_clear clear;
-		struct wire_cleared page[WIRE_CLEAR_MAX];
+		uint8_t
+		    room[sizeof(struct wire_clear) + WIRE_CLEAR_MAX * sizeof(struct wire_cleared)];
 	} head;
 	uint32_t pages[WIRE_CLEAR_MAX], n = MIN(m->nclears, WIRE_CLEAR_MAX);
 	uint32_t epoch = m->wire_epoch;
 	head.clear = (struct wire_clear){epoch, n};
 	for (uint32_t i = 0; i < n; i++) {
 		pages[i] = m->clears[(m->clear_first + i) % m->table.npages];
-		head.page[i] = (struct wire_cleared){pages[i], 0, m->generation[pages[i]]};
+		head.clear.page[i] = (struct wire_cleared){pages[i], 0, m->generation[pages[i]]};
 	}
 	m->clear_first = (m->clear_first + n) % m->table.npages;
 	m->nclears -= n;
 	pthread_mutex_unlock(&m->clear_lock);
 	/* An error: the link is down, and the epoch is going to end. */
-	int rc =
-	    link_call(m->link, LINK_DATA, LINK_SVC_MIRROR, WIRE_CLEAR, &head,
-		      (uint32_t)(sizeof(head.clear) + n * sizeof(head.page[0])), NULL, 0, NULL, 0);
+	int rc = link_call(m->link, LINK_DATA, LINK_SVC_MIRROR, WIRE_CLEAR, &head,
+			   (uint32_t)(sizeof(head.clear) + n * sizeof(struct wire_cleared)), NULL,
+			   0, NULL, 0);
 	FAULT("mirror.clears_sent");
 	struct page_batch b;
 	page_batch_init(&b);

@@ -14,7 +14,6 @@
  */
 #include "blockcore/volume/volume_impl.h"
 #include "blockcore/cache/cache_layout.h"
-#include "blockcore/core_own.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"

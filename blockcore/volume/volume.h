@@ -12,6 +12,9 @@
 
 struct volume;
 
+/* Where a volume's commands are carried out (core_own.h). */
+enum core_place { CORE_HERE, CORE_PARTNER, CORE_MOVING, CORE_NOWHERE };
+
 uint32_t volume_id(const struct volume *v);
 const char *volume_name(const struct volume *v);
 const uint8_t *volume_uuid(const struct volume *v); /* 16 bytes */
