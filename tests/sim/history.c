@@ -27,6 +27,7 @@ struct sector {
 
 struct history {
 	uint64_t nsectors, clock, last_id;
+	uint64_t horizon; /* no reader that has begun before it is left; 0: not told */
 	struct sector *sectors;
 };
 
@@ -73,19 +74,25 @@ void history_fill(uint8_t *buf, uint64_t first, uint64_t n, uint64_t id)
 
 static struct entry *find(struct sector *s, uint64_t id)
 {
-	for (unsigned i = 0; i < s->n; i++)
+	for (unsigned i = s->n; i-- > 0;)
 		if (s->list[i].id == id)
 			return &s->list[i];
 	return NULL;
 }
 
-/* Forgets writes that an acknowledged, durable one surely replaced for every reader to come. The
- * margin is wider than any read lasts. */
+void history_horizon(struct history *h, uint64_t oldest)
+{
+	h->horizon = oldest;
+}
+
+/* Forgets writes that an acknowledged, durable one surely replaced for every reader to come. Where
+ * no horizon is told the margin is wider than any read lasts. */
 static void prune(struct history *h, struct sector *s)
 {
 	uint64_t newest = 0;
+	uint64_t horizon = h->horizon ? h->horizon : h->clock > 100000 ? h->clock - 100000 : 0;
 	for (unsigned i = 0; i < s->n; i++)
-		if (s->list[i].durable && s->list[i].end + 100000 < h->clock)
+		if (s->list[i].durable && s->list[i].end < horizon)
 			newest = MAX(newest, s->list[i].begin);
 	unsigned k = 0;
 	for (unsigned i = 0; i < s->n; i++)
@@ -120,6 +127,16 @@ void history_ack(struct history *h, uint64_t first, uint64_t n, uint64_t id)
 			continue;
 		e->acked = true;
 		e->end = MIN(e->end, t);
+	}
+}
+
+void history_lost(struct history *h, uint64_t first, uint64_t n, uint64_t id)
+{
+	uint64_t t = history_now(h);
+	for (uint64_t i = first; i < first + n; i++) {
+		struct entry *e = find(&h->sectors[i], id);
+		if (e)
+			e->limit = MIN(e->limit, t);
 	}
 }
 

@@ -27,10 +27,14 @@ void history_fill(uint8_t *buf, uint64_t first, uint64_t n, uint64_t id);
 /* A write is on its way / was acknowledged / failed or lost its answer (it may have happened). */
 void history_begin(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 void history_ack(struct history *h, uint64_t first, uint64_t n, uint64_t id);
+/* It has no answer, and has happened by now or never will. */
+void history_lost(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 
 /* A flush: history_now() before it was sent, history_flushed() when acknowledged: writes that
  * were acknowledged before are durable. */
 uint64_t history_now(struct history *h);
+/* Whatever is under way began then or later: what was surely replaced before it is forgotten. */
+void history_horizon(struct history *h, uint64_t oldest);
 void history_flushed(struct history *h, uint64_t first, uint64_t n, uint64_t sent);
 
 /* An acknowledged write with FUA: it is durable, and so says nothing of the others. */

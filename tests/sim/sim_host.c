@@ -11,6 +11,7 @@ struct path {
 	struct scsi_nexus *nexus;
 	struct scsi_registry *registry; /* that it was made with */
 	uint64_t life;
+	bool login; /* under way */
 };
 
 struct sim_host {
@@ -26,6 +27,7 @@ struct attempt {
 	struct sim_host *host;
 	struct sim_portal *portal;
 	struct path *path;
+	struct scsi_registry *registry;
 	unsigned refs;
 	uint64_t life;
 	bool done;
@@ -79,15 +81,19 @@ static int login(struct attempt *a)
 {
 	struct path *p = a->path;
 	static const uint8_t isid[6] = {0x40};
-	if (p->nexus && p->life == a->life && p->registry == a->portal->registry)
+	while (p->login)
+		env_sleep_ns(sim_node_env(a->portal->node), 10000);
+	if (p->nexus && p->life == a->life && p->registry == a->registry)
 		return 0;
-	struct scsi_target *t = scsi_target_get(a->portal->registry, a->portal->target);
+	struct scsi_target *t = scsi_target_get(a->registry, a->portal->target);
 	if (!t)
 		return -ENOENT;
+	p->login = true;
 	int rc = scsi_nexus_new(&p->nexus, t, a->host->iqn, isid, a->portal->group);
+	p->login = false;
 	scsi_target_put(t);
 	p->life = a->life;
-	p->registry = a->portal->registry;
+	p->registry = a->registry;
 	if (rc)
 		p->nexus = NULL;
 	return rc;
@@ -141,7 +147,8 @@ static void attempt_task(void *arg)
 	struct attempt *a = arg;
 	struct sim_portal *p = a->portal;
 	p->commands++;
-	a->rc = p->registry ? login(a) : -ECONNREFUSED;
+	a->registry = p->registry; /* lives as long as commands do */
+	a->rc = a->registry ? login(a) : -ECONNREFUSED;
 	if (a->rc == 0)
 		execute(a);
 	p->commands--;
@@ -214,6 +221,13 @@ static bool again(const struct sim_io *io)
 	uint32_t key = io->sense >> 16;
 	return io->status == SCSI_CHECK_CONDITION &&
 	       (key == 0x6 || (key == 0x2 && (io->sense >> 8 & 0xff) == 0x04) || key == 0xb);
+}
+
+int sim_host_once(struct sim_host *h, struct sim_io *io, unsigned portal, uint64_t timeout_ns)
+{
+	io->attempts = 0;
+	int rc = try_path(h, io, portal % h->nportals, env_now_ns(sim_env(h->sim)) + timeout_ns);
+	return rc == 0 && again(io) ? -EAGAIN : rc;
 }
 
 int sim_host_io(struct sim_host *h, struct sim_io *io, unsigned first, uint64_t timeout_ns)

@@ -50,5 +50,8 @@ struct sim_io {
  * reason to try again (status says which); -ETIMEDOUT: none in timeout_ns, by any path.
  */
 int sim_host_io(struct sim_host *h, struct sim_io *io, unsigned first, uint64_t timeout_ns);
+/* The same on this path alone: -ENOTCONN: it was lost, and whether the command was carried out is
+ * not known; -EAGAIN: answered with a status that is a reason to try again. */
+int sim_host_once(struct sim_host *h, struct sim_io *io, unsigned portal, uint64_t timeout_ns);
 
 #endif

@@ -449,8 +449,9 @@ static int sim_process_kill(struct link_process *p)
 {
 	if (gone(p->port))
 		return -ESRCH;
-	if (!gone(p->watcher)) /* the dead kill nobody */
-		sim_node_kill(p->port->node);
+	if (gone(p->watcher)) /* the dead kill nobody */
+		return -EPERM;
+	sim_node_kill(p->port->node);
 	return 0;
 }
 

@@ -18,6 +18,7 @@ static const struct {
 } scenarios[] = {
     {"array", scenario_array},
     {"pools", scenario_pools},
+    {"duplex", scenario_duplex},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 

@@ -51,27 +51,6 @@ size_t sim_memory_size(const struct sim_memory *m)
 	return m->size;
 }
 
-void *sim_memory_map(struct sim_memory *m, struct sim_node *n)
-{
-	struct sim_view *v = NULL;
-	for (unsigned i = 0; i < m->nviews; i++)
-		if (m->views[i].node == n)
-			v = &m->views[i];
-	if (v && !v->lost)
-		return v->addr;
-	if (!v) {
-		ASSERT(m->nviews < VIEWS_MAX);
-		v = &m->views[m->nviews++];
-		*v = (struct sim_view){.node = n};
-	}
-	int fixed = v->addr ? MAP_FIXED : 0;
-	ASSERT(!fixed || sim_node_tasks(n) == 0);
-	v->addr = mmap(v->addr, m->size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, m->fd, 0);
-	ASSERT(v->addr != MAP_FAILED);
-	v->lost = false;
-	return v->addr;
-}
-
 static void view_lose(struct sim_memory *m, struct sim_view *v)
 {
 	void *copy = malloc(m->size);
@@ -82,6 +61,29 @@ static void view_lose(struct sim_memory *m, struct sim_view *v)
 	memcpy(v->addr, copy, m->size);
 	free(copy);
 	v->lost = true;
+}
+
+/* Shared again (or for the first time), where it was. */
+static void view_join(struct sim_memory *m, struct sim_view *v)
+{
+	int fixed = v->addr ? MAP_FIXED : 0;
+	v->addr = mmap(v->addr, m->size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, m->fd, 0);
+	ASSERT(v->addr != MAP_FAILED);
+	v->lost = false;
+}
+
+void *sim_memory_map(struct sim_memory *m, struct sim_node *n)
+{
+	for (unsigned i = 0; i < m->nviews; i++)
+		if (m->views[i].node == n)
+			return m->views[i].addr;
+	ASSERT(m->nviews < VIEWS_MAX);
+	struct sim_view *v = &m->views[m->nviews++];
+	*v = (struct sim_view){.node = n};
+	view_join(m, v);
+	if (sim_node_dead(n))
+		view_lose(m, v);
+	return v->addr;
 }
 
 void sim_memory_clear(struct sim_memory *m)
@@ -207,7 +209,12 @@ void sim_node_kill(struct sim_node *n)
 
 void sim_node_reborn(struct sim_node *n)
 {
+	struct sim_memory *m;
 	ASSERT(n->dead && sim_node_tasks(n) == 0);
+	TAILQ_FOREACH (m, sim_memories(n->env.sim), link)
+		for (unsigned i = 0; i < m->nviews; i++)
+			if (m->views[i].node == n && m->views[i].lost)
+				view_join(m, &m->views[i]);
 	n->dead = false;
 	n->life++;
 }
