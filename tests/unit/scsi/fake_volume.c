@@ -286,7 +286,7 @@ struct meta *core_meta(struct core *c)
 }
 const char *core_controller(const struct core *c)
 {
-	return "a";
+	return c->second ? "b" : "a";
 }
 bool core_has_partner(const struct core *c)
 {
@@ -390,6 +390,7 @@ struct core *fake_core_join(struct core *first)
 	c->partner = first;
 	c->second = true;
 	first->partner = c;
+	first->duplex = c->duplex = true;
 	return c;
 }
 

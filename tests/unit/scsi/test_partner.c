@@ -126,7 +126,7 @@ END_TEST
 
 START_TEST(luns_that_come_and_go_are_told_once)
 {
-	fake_lun_remove(pr->target, 2);
+	fake_lun_remove(pr->s[A].core->meta->am->targets[0], 2);
 	fake_meta_changed(pr->s[A].core);
 	expect_ua(x, 0x063f0e);
 	expect_none(x);
