@@ -30,11 +30,13 @@ int mirror_link_join(struct cache *c, struct link *l, uint32_t epoch, uint32_t *
 	struct link_answer ans = {.head = &area, .head_max = sizeof(area)};
 	uint32_t parts = atomic_load(&c->mirror.parts);
 	int rc;
+	/* Its area holds what it adopted, or it has just come and serves nothing yet. */
 	while ((rc = link_call(l, LINK_DATA, LINK_SVC_MIRROR, WIRE_JOIN, &j, sizeof(j), NULL, 0,
-			       &ans, 0)) == -EBUSY) {
+			       &ans, 0)) == -EBUSY ||
+	       rc == -EOPNOTSUPP) {
 		if (atomic_load(&c->mirror.parts) != parts)
 			return -ECANCELED;
-		env_sleep_ns(c->env, BUSY_POLL_NS); /* it holds what the partner adopted */
+		env_sleep_ns(c->env, BUSY_POLL_NS);
 	}
 	if (rc)
 		return rc;
