@@ -23,6 +23,7 @@ struct entry {
 struct sector {
 	struct entry *list;
 	unsigned n, cap;
+	bool flushed; /* all in it are durable */
 };
 
 struct history {
@@ -113,6 +114,7 @@ void history_begin(struct history *h, uint64_t first, uint64_t n, uint64_t id)
 			s->list = realloc(s->list, s->cap * sizeof(*s->list));
 			ASSERT(s->list);
 		}
+		s->flushed = false;
 		s->list[s->n++] =
 		    (struct entry){.id = id, .begin = t, .end = ENDLESS, .limit = ENDLESS};
 	}
@@ -140,12 +142,29 @@ void history_lost(struct history *h, uint64_t first, uint64_t n, uint64_t id)
 	}
 }
 
+void history_forget(struct history *h, uint64_t first, uint64_t n, uint64_t id)
+{
+	for (uint64_t i = first; i < first + n; i++) {
+		struct sector *s = &h->sectors[i];
+		struct entry *e = find(s, id);
+		if (e)
+			memmove(e, e + 1, (size_t)(s->list + --s->n - e) * sizeof(*e));
+	}
+}
+
 void history_flushed(struct history *h, uint64_t first, uint64_t n, uint64_t sent)
 {
-	for (uint64_t i = first; i < first + n; i++)
-		for (unsigned k = 0; k < h->sectors[i].n; k++)
-			if (h->sectors[i].list[k].end < sent)
-				h->sectors[i].list[k].durable = true;
+	for (uint64_t i = first; i < first + n; i++) {
+		struct sector *s = &h->sectors[i];
+		if (s->flushed)
+			continue;
+		s->flushed = true;
+		for (unsigned k = 0; k < s->n; k++)
+			if (s->list[k].end < sent)
+				s->list[k].durable = true;
+			else
+				s->flushed = false;
+	}
 }
 
 void history_durable(struct history *h, uint64_t first, uint64_t n, uint64_t id)

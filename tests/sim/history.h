@@ -29,6 +29,8 @@ void history_begin(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 void history_ack(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 /* It has no answer, and has happened by now or never will. */
 void history_lost(struct history *h, uint64_t first, uint64_t n, uint64_t id);
+/* It was refused: it never happens. */
+void history_forget(struct history *h, uint64_t first, uint64_t n, uint64_t id);
 
 /* A flush: history_now() before it was sent, history_flushed() when acknowledged: writes that
  * were acknowledged before are durable. */

@@ -217,6 +217,40 @@ static void user_read(struct user *u, unsigned lun, uint64_t first, uint64_t n)
 	d->result->reads++;
 }
 
+/* COMPARE AND WRITE of what a read has just shown: another may have been quicker. */
+static void user_compare(struct user *u, unsigned lun)
+{
+	struct duplex *d = u->d;
+	struct history *h = d->history[lun];
+	uint64_t first, n, id;
+	pick_range(d, &first, &n);
+	n = MIN(n, 16);
+	user_read(u, lun, first, n);
+	if (d->failed || d->power_off)
+		return;
+	id = history_next_id(h);
+	history_fill(u->buf + n * 512, first, n, id);
+	history_begin(h, first, n, id);
+	struct sim_io io = {.lun = (uint8_t)lun, .out = u->buf, .out_len = (uint32_t)n * 1024};
+	io.cdb[0] = 0x89;
+	be64_put(io.cdb + 2, first);
+	io.cdb[13] = (uint8_t)n;
+	int rc = sim_host_once(u->host, &io, (unsigned)below(d, 2), ANSWER_NS);
+	if (d->power_off || d->failed)
+		return;
+	if (rc == -ENOTCONN || rc == -EAGAIN) {
+		env_sleep_ns(sim_env(d->sim), 2 * NS_PER_MS);
+		history_lost(h, first, n, id);
+	} else if (rc == 0 && io.status == SCSI_GOOD) {
+		history_ack(h, first, n, id);
+	} else if (rc == 0 && io.sense == 0x0e1d00) { /* miscompare */
+		history_forget(h, first, n, id);
+	} else {
+		fail(d, "COMPARE AND WRITE of LUN %u: %s, status %02x, sense %06x", lun,
+		     rc ? err_name(rc) : "answered", io.status, io.sense);
+	}
+}
+
 static void user_flush(struct user *u, unsigned lun)
 {
 	struct duplex *d = u->d;
@@ -237,8 +271,10 @@ static void user_task(void *arg)
 		uint64_t first, n, dice = below(d, 100);
 		unsigned lun = (unsigned)below(d, 2);
 		begin(u, lun);
-		if (dice < 50) {
+		if (dice < 45) {
 			user_write(u, lun);
+		} else if (dice < 50) {
+			user_compare(u, lun);
 		} else if (dice < 95) {
 			pick_range(d, &first, &n);
 			user_read(u, lun, first, n);
@@ -428,13 +464,6 @@ static void kill_current(void *arg)
 	sim_node_kill(n);
 }
 
-static void kill_at_point(struct duplex *d)
-{
-	unsigned i = (unsigned)below(d, sim_faults_count());
-	say(d, "whoever passes %s next dies", sim_fault_name(i));
-	sim_fault_arm(i, 1 + below(d, 20), kill_current, d);
-}
-
 static struct sim_ctl *some_ctl(struct duplex *d)
 {
 	return &d->cluster.ctl[below(d, 2)];
@@ -519,6 +548,50 @@ static void fault_give(struct duplex *d)
 	say(d, "%s is to give %s", ctl->name, g->pool);
 	ctl->calls++;
 	sim_node_start(ctl->node, give_task, g);
+}
+
+/* A change of the metadata, so that crash points in it are passed. */
+static int change_rate(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	for (size_t i = 0; i < am->n_pools; i++)
+		am->pools[i]->rebuild_rate = *(uint64_t *)arg;
+	return 0;
+}
+
+static void change_task(void *arg)
+{
+	struct sim_ctl *ctl = arg;
+	char why[CORE_WHY_LEN];
+	uint64_t rate = sim_random_below(ctl->cluster->sim, 1000) << 20;
+	if (ctl->core)
+		meta_update(core_meta(ctl->core), change_rate, &rate, why);
+	ctl->calls--;
+}
+
+static void fault_meta(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node) || !ctl->up)
+		return;
+	ctl->calls++;
+	sim_node_start(ctl->node, change_task, ctl);
+}
+
+/* What makes a point be passed, where hosts at work do not. */
+static void kill_at_point(struct duplex *d)
+{
+	unsigned i = (unsigned)below(d, sim_faults_count());
+	const char *name = sim_fault_name(i);
+	bool own = strncmp(name, "own.", 4) == 0, meta = strncmp(name, "meta.", 5) == 0;
+	say(d, "whoever passes %s next dies", name);
+	sim_fault_arm(i, own || meta ? 1 + below(d, 2) : 1 + below(d, 20), kill_current, d);
+	if (meta)
+		fault_meta(d);
+	else if (own && below(d, 2))
+		fault_give(d);
+	else if (own || strcmp(name, "mirror.adopted") == 0)
+		fault_kill(d);
+	sim_run_for(d->sim, own ? 2 * NS_PER_S : 20 * NS_PER_MS);
 }
 
 static void fault_disk(struct duplex *d)
