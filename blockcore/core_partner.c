@@ -252,6 +252,8 @@ static int partner_gone(struct core *c, struct link *l, bool died)
 	c->partner_lost_ns = 0;
 	if (!died)
 		wait_leaving(c);
+	if (c->link != l) /* closed meanwhile: this controller is being stopped */
+		return -ERR_SHUTDOWN;
 	int rc = l ? link_fence(l) : died ? 0 : -EHOSTUNREACH;
 	if (rc && !died) {
 		event_write(LOG_L_ERROR, "partner.not_fenced",
