@@ -86,15 +86,22 @@ int gather_forward(struct supervisor *s, struct admin_call *call, const char *ki
 {
 	char text[320];
 	Isthmus__AdminReply *reply;
-	struct child *c = wait_up(s, call, kind, name);
-	if (!c)
-		return admin_error(call, -ENOENT, "see isthmus status for those there are",
-				   "there is no %s `%.64s`", kind, name);
-	if (c->state != CHILD_UP) {
-		gather_explain(c, text, sizeof(text));
-		return admin_error(call, -ENOTCONN, "see isthmus event list", "%s", text);
-	}
-	int rc = ask(s, kind, name, admin_call_request(call), verb, FORWARD_NS, call, &reply);
+	uint64_t until = env_now_ns(env_real()) + UP_WAIT_NS;
+	int rc;
+	do {
+		struct child *c = wait_up(s, call, kind, name);
+		if (!c)
+			return admin_error(call, -ENOENT, "see isthmus status for those there are",
+					   "there is no %s `%.64s`", kind, name);
+		if (c->state != CHILD_UP) {
+			gather_explain(c, text, sizeof(text));
+			return admin_error(call, -ENOTCONN, "see isthmus event list", "%s", text);
+		}
+		rc = ask(s, kind, name, admin_call_request(call), verb, FORWARD_NS, call, &reply);
+		/* It has just ended, which is not known here yet: nothing was asked of it. */
+		if (rc == -ECONNREFUSED)
+			env_sleep_ns(env_real(), 50 * NS_PER_MS);
+	} while (rc == -ECONNREFUSED && env_now_ns(env_real()) < until);
 	if (rc == 0)
 		return admin_reply_take(call, reply);
 	if (rc == -ERR_DISCONNECTED)
