@@ -1,43 +1,43 @@
 fuzz_targets += tests/fuzz/fuzz_cdb
 tests_fuzz_fuzz_cdb_SOURCES = tests/fuzz/fuzz_cdb.c tests/unit/scsi/fake_volume.c
 tests_fuzz_fuzz_cdb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_cdb_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_cdb_LDADD = $(SERVER_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_config
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c
 tests_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_config_LDADD = $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_config_LDADD = $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_admin
 tests_fuzz_fuzz_admin_SOURCES = tests/fuzz/fuzz_admin.c
 tests_fuzz_fuzz_admin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_admin_LDADD = libadmin.a $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_admin_LDADD = libadmin.a $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_rpc tests/fuzz/fuzz_piv
 tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c tests/unit/nfs/nas_world.c
 tests_fuzz_fuzz_rpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_rpc_LDADD = libnasfront.a $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_rpc_LDADD = $(NASFRONT_LIBS)
 tests_fuzz_fuzz_piv_SOURCES = tests/fuzz/fuzz_piv.c
 tests_fuzz_fuzz_piv_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_piv_LDADD = libsim.a libnasfront.a $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_piv_LDADD = libsim.a $(NASFRONT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_iscsi_pdu tests/fuzz/fuzz_iscsi_text
 tests_fuzz_fuzz_iscsi_pdu_SOURCES = tests/fuzz/fuzz_iscsi_pdu.c $(iscsi_fixture)
 tests_fuzz_fuzz_iscsi_pdu_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_iscsi_pdu_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_fuzz_fuzz_iscsi_pdu_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_fuzz_fuzz_iscsi_text_SOURCES = tests/fuzz/fuzz_iscsi_text.c $(iscsi_fixture)
 tests_fuzz_fuzz_iscsi_text_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_iscsi_text_LDADD = libserver.a libblockcore.a $(RUNTIME_LIBS) $(UNIT_LIBS)
+tests_fuzz_fuzz_iscsi_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_fs_image
 tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c
 tests_fuzz_fuzz_fs_image_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_fs_image_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_fs_image_LDADD = $(SIM_LIBS) $(NASFRONT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_label
 tests_fuzz_fuzz_label_SOURCES = tests/fuzz/fuzz_label.c blockcore/disk/disk_label.c
 tests_fuzz_fuzz_label_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_label_LDADD = $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_label_LDADD = $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_meta
 tests_fuzz_fuzz_meta_SOURCES = tests/fuzz/fuzz_meta.c blockcore/control/meta.c \
@@ -48,7 +48,7 @@ tests_fuzz_fuzz_meta_SOURCES = tests/fuzz/fuzz_meta.c blockcore/control/meta.c \
 	blockcore/disk/disk.c blockcore/disk/disk_io.c blockcore/disk/disk_label.c \
 	blockcore/export_rule.c
 tests_fuzz_fuzz_meta_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_meta_LDADD = $(RUNTIME_LIBS) $(SSL_LIBS)
+tests_fuzz_fuzz_meta_LDADD = $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_link
 tests_fuzz_fuzz_link_SOURCES = tests/fuzz/fuzz_link.c
