@@ -232,6 +232,8 @@ int channel_hit(struct channel *c, struct channel_route *route, uint64_t off, ui
 void channel_hit_put(struct channel *c, struct bdev_ref *ref)
 {
 	struct cache_map *m = ref->impl;
+	if (!m) /* of no bytes */
+		return;
 	slots_release(m->end, (unsigned)ref->impl_n);
 	cache_map_put(m);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "blockcore/control/meta_check.h"
+#include "blockcore/control/meta_scsi.h"
 #include "runtime/reactor.h"
 #include "server/scsi/forward.h"
 #include "tests/unit/scsi/fake_link.h"
@@ -196,6 +198,12 @@ START_TEST(two_threads)
 	Isthmus__Target *t = fake_target_add(side[0].core, TARGET, true);
 	fake_lun_add(t, 0, 1, "serial-1");
 	fake_lun_add(t, 1, 2, "serial-2")->block_size = 4096;
+	/* Recorded before there are threads: the metadata is not to change under them. */
+	char why[META_WHY_LEN];
+	for (uint16_t tag = 1; tag <= 2; tag++)
+		ck_assert_int_eq(meta_set_groups(side[0].core->meta->am, tag == 1 ? "a" : "b",
+						 false, &tag, 1, why),
+				 0);
 	side[1].core = fake_core_join(side[0].core);
 	fake_core_place(side[0].core, 2, CORE_PARTNER);
 	for (int s = 0; s < 2; s++) {
