@@ -67,8 +67,9 @@ int volume_read(struct volume *v, uint64_t off, uint32_t len, struct cache_read 
 	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	check_range(v, off, len);
-	if (v->read_err)
-		return v->read_err;
+	int err = v->read_err;
+	if (err)
+		return err;
 	r->n = split(r->iov, v->data + off, off, len);
 	v->pins++;
 	return 0;
@@ -130,9 +131,11 @@ int volume_write_commit(struct volume *v, struct cache_write *w, bool fua)
 		volume_write_abort(v, w);
 		return -ERR_NOT_OWNER;
 	}
+	pthread_mutex_lock(&v->lock);
 	memcpy(v->data + w->off, w->iov[0].iov_base, w->len);
-	v->commits++;
 	v->stats.writes++;
+	pthread_mutex_unlock(&v->lock);
+	v->commits++;
 	v->fuas += fua;
 	volume_write_abort(v, w);
 	return fua ? v->flush_err : 0;
@@ -163,7 +166,10 @@ int volume_write_commit_if(struct volume *v, struct cache_write *w, const void *
 
 void volume_stats(const struct volume *v, struct volume_stats *ret)
 {
+	pthread_mutex_t *lock = (pthread_mutex_t *)&v->lock;
+	pthread_mutex_lock(lock);
 	*ret = v->stats;
+	pthread_mutex_unlock(lock);
 }
 
 int volume_flush(struct volume *v, uint64_t off, uint64_t len)
@@ -467,6 +473,7 @@ struct volume *fake_volume_add(struct core *c, uint64_t size)
 	v->copies = 2;
 	v->capacity = size;
 	v->data = calloc(1, size);
+	pthread_mutex_init(&v->lock, NULL);
 	Isthmus__Volume *pb = calloc(1, sizeof(*pb));
 	isthmus__volume__init(pb);
 	pb->id = v->id;

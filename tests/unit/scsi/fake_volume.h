@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_TESTS_FAKE_VOLUME_H
 #define ISTHMUS_TESTS_FAKE_VOLUME_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
@@ -15,11 +16,12 @@ struct volume {
 	_Atomic uint64_t size;
 	uint8_t *data;
 	uint64_t capacity; /* bytes of data */
-	bool miss;	   /* the _try functions say -EAGAIN */
+	_Atomic bool miss; /* the _try functions say -EAGAIN */
 	bool battery;
+	pthread_mutex_t lock; /* of data and stats: connections run on several threads */
 	struct volume_stats stats;
 	unsigned evicted; /* so many times commit_if says -EAGAIN */
-	int read_err, write_err, flush_err, copy_err, discard_err;
+	_Atomic int read_err, write_err, flush_err, copy_err, discard_err;
 	unsigned copies;
 	_Atomic unsigned flushes, fuas, copy_reads, discards, prefetches, commits, atomics;
 	_Atomic int refs, pins, writes;	    /* what users hold */
