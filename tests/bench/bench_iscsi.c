@@ -11,7 +11,7 @@
  *   -r ROUNDS   interleaved turns of each (5)     -t SECONDS each (2)     -n OPS  ends a turn early
  *
  * URL: iscsi://HOST:PORT/TARGET/LUN, or tcp://HOST:PORT of bench_tcp: the same bytes without
- * iSCSI, the most that this machine's TCP carries.
+ * iSCSI, the most that this machine's TCP carries; with a depth of 1 in calls that are answered.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,9 +67,11 @@ static int64_t turn(struct contest_server *s, void *arg)
 {
 	struct bench *b = arg;
 	struct rival *r = s->state;
-	if (r->stream)
-		return stream_run(s->url, b->load.write_percent >= 50, b->load.size,
-				  b->load.seconds);
+	if (r->stream) {
+		bool write = b->load.write_percent >= 50, single = b->load.depth == 1;
+		return (single ? stream_exchange : stream_run)(s->url, write, b->load.size,
+							       b->load.seconds);
+	}
 	return initiator_run(r->in, b->connections, &b->load);
 }
 

@@ -1,8 +1,10 @@
 /*
  * bench_tcp PORT [MIB]: a plain sender and receiver on loopback. A client says which (8 bytes:
- * 'r' or 'w', three of nothing, bytes a call); then bytes stream until it hangs up. What is sent
- * comes from a region of MIB (128), one call after the other, as a target's cache would send it:
- * a single buffer would stay in the processor's own cache.
+ * 'r' or 'w' and three of nothing, or 'x', 'r' or 'w', and two of nothing; bytes a call); then
+ * bytes stream until it hangs up, or, with 'x', each call is answered before the next (exchange.h),
+ * by a server that spins. What is sent comes from a region of MIB (128), one call after the other,
+ * an exchange's from random places, as a target's cache would send it: a single buffer would stay
+ * in the processor's own cache.
  */
 #include <arpa/inet.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "runtime/bytes.h"
+#include "tests/bench/exchange.h"
 
 #define SIZE_MAX_CALL (1u << 20)
 
@@ -23,6 +26,10 @@ static void stream(int fd, char *region, size_t len)
 	uint32_t size = be32_get(ask + 4);
 	if (size == 0 || size > SIZE_MAX_CALL)
 		return;
+	if (ask[0] == 'x') {
+		exchange_serve(fd, ask[1] == 'w', region, len, size);
+		return;
+	}
 	for (size_t at = 0;; at = at + 2 * size <= len ? at + size : 0) {
 		ssize_t n = ask[0] == 'w' ? recv(fd, region + at, size, 0)
 					  : send(fd, region + at, size, MSG_NOSIGNAL);

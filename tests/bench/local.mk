@@ -2,9 +2,10 @@
 noinst_PROGRAMS += tests/bench/bench_iscsi tests/bench/bench_nfs tests/bench/bench_tcp
 tests_bench_bench_iscsi_SOURCES = tests/bench/bench_iscsi.c tests/bench/contest.c tests/bench/contest.h \
 	tests/bench/initiator.c tests/bench/initiator_io.c tests/bench/initiator.h tests/bench/initiator_impl.h \
-	tests/bench/stream.c tests/bench/stream.h
+	tests/bench/stream.c tests/bench/stream.h tests/bench/exchange.c tests/bench/exchange.h
 tests_bench_bench_iscsi_LDADD = $(RUNTIME_LIBS)
-tests_bench_bench_tcp_SOURCES = tests/bench/bench_tcp.c
+tests_bench_bench_tcp_SOURCES = tests/bench/bench_tcp.c tests/bench/exchange.c tests/bench/exchange.h \
+	tests/bench/contest.c tests/bench/contest.h
 tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c tests/bench/contest.h
 tests_bench_bench_nfs_LDADD = $(NFS_LIBS)
 

@@ -1,6 +1,5 @@
 /* Bytes over TCP (stream.h). */
 #include "tests/bench/stream.h"
-#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 #include "runtime/bytes.h"
 #include "tests/bench/contest.h"
+#include "tests/bench/exchange.h"
 
 static int connect_to(const char *url)
 {
@@ -27,28 +27,56 @@ static int connect_to(const char *url)
 	return fd;
 }
 
+/* Connects and says what is wanted. */
+static int begin(const char *url, const uint8_t ask[8])
+{
+	int fd = connect_to(url);
+	if (fd >= 0 && send(fd, ask, 8, MSG_NOSIGNAL) == 8)
+		return fd;
+	fprintf(stderr, "%s: cannot connect\n", url);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int64_t stream_bytes(int fd, bool write, char *buf, uint32_t size, double seconds)
+{
+	int64_t bytes = 0;
+	for (double end = contest_now() + seconds; contest_now() < end;) {
+		ssize_t n = write ? send(fd, buf, size, MSG_NOSIGNAL) : recv(fd, buf, size, 0);
+		if (n <= 0)
+			return -1;
+		bytes += n;
+	}
+	return bytes / size;
+}
+
+static int64_t run(const char *url, const uint8_t ask[8], bool write, uint32_t size, double seconds)
+{
+	char *buf = calloc(1, size);
+	int fd = buf ? begin(url, ask) : -1;
+	int64_t n = -1;
+	if (fd >= 0) {
+		n = ask[0] == 'x' ? exchange_run(fd, write, buf, size, seconds)
+				  : stream_bytes(fd, write, buf, size, seconds);
+		if (n < 0)
+			fprintf(stderr, "%s: hung up\n", url);
+		close(fd);
+	}
+	free(buf);
+	return n > 0 ? n : -1;
+}
+
 int64_t stream_run(const char *url, bool write, uint32_t size, double seconds)
 {
 	uint8_t ask[8] = {write ? 'w' : 'r'};
-	uint64_t bytes = 0;
-	char *buf = calloc(1, size);
-	int fd = buf ? connect_to(url) : -1;
 	be32_put(ask + 4, size);
-	if (fd < 0 || send(fd, ask, sizeof(ask), MSG_NOSIGNAL) != sizeof(ask)) {
-		fprintf(stderr, "%s: cannot connect\n", url);
-		free(buf);
-		return -1;
-	}
-	for (double end = contest_now() + seconds; contest_now() < end;) {
-		ssize_t n = write ? send(fd, buf, size, MSG_NOSIGNAL) : recv(fd, buf, size, 0);
-		if (n <= 0) {
-			fprintf(stderr, "%s: %s\n", url, n ? strerror(errno) : "hung up");
-			bytes = 0;
-			break;
-		}
-		bytes += (uint64_t)n;
-	}
-	close(fd);
-	free(buf);
-	return bytes ? (int64_t)(bytes / size) : -1;
+	return run(url, ask, write, size, seconds);
+}
+
+int64_t stream_exchange(const char *url, bool write, uint32_t size, double seconds)
+{
+	uint8_t ask[8] = {'x', write ? 'w' : 'r'};
+	be32_put(ask + 4, size);
+	return run(url, ask, write, size, seconds);
 }

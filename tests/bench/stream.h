@@ -12,4 +12,7 @@
  * bytes a call. Transfers of that size, -1 with a line on stderr. */
 int64_t stream_run(const char *url, bool write, uint32_t size, double seconds);
 
+/* The same, but each transfer is a call that is answered before the next (exchange.h). */
+int64_t stream_exchange(const char *url, bool write, uint32_t size, double seconds);
+
 #endif
