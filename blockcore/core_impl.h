@@ -119,9 +119,11 @@ int core_background(struct core *c, task_fn *fn, void *arg);
 void core_background_done(struct core *c);
 
 /* core_own.c. Claims wait, bounded, for the I/O of a process that died; what is claimed for a pool
- * is given up together. */
+ * is given up together. was: the word for which the pool is to be had; -ERR_EPOCH_STALE as soon as
+ * it is another (its owner came back, and has the disks). NULL: there is none. */
 int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16]);
-int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t size);
+int core_pool_claim(struct core *c, const Isthmus__Pool *mp, const struct gcm_owner *was, char *why,
+		    size_t size);
 void core_pool_unclaim(struct core *c, const uint8_t pool[16]);
 void core_own_tell(struct core *c, struct volume *v); /* watches */
 void core_own_free(struct core *c);

@@ -265,7 +265,7 @@ int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp)
 static int assemble_alone(struct core *c, struct core_pool *cp)
 {
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
-	if (core_pool_claim(c, mp, cp->why, sizeof(cp->why))) {
+	if (core_pool_claim(c, mp, NULL, cp->why, sizeof(cp->why))) {
 		event_write(LOG_L_ERROR, "pool.offline", "pool %s is offline: %s", cp->name,
 			    cp->why);
 		return 0;

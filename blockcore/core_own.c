@@ -122,7 +122,16 @@ void core_set_link(struct core *c, struct link *l)
 
 /* ---- claims ---- */
 
-int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
+/* The pool's word is not the one that its disks are claimed for. */
+static bool word_changed(struct core *c, const uint8_t pool[16], const struct gcm_owner *was)
+{
+	struct gcm_owner w;
+	return was && c->duplex->gcm->ops->owner(c->duplex->gcm, pool, &w) &&
+	       (w.epoch != was->epoch || w.controller != was->controller);
+}
+
+static int claim(struct core *c, struct disk *d, const uint8_t pool[16],
+		 const struct gcm_owner *was)
 {
 	uint64_t begun = env_now_ns(c->env), now;
 	bool told = false;
@@ -131,6 +140,8 @@ int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
 		now = env_now_ns(c->env);
 		if (now - begun >= CLAIM_NS || c->closing)
 			break;
+		if (word_changed(c, pool, was))
+			return -ERR_EPOCH_STALE;
 		if (now - begun >= CLAIM_TELL_NS && !told)
 			event_write(LOG_L_WARN, "disk.claimed",
 				    "disk %s is in use by another process (another controller of "
@@ -149,7 +160,20 @@ int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
 	return rc;
 }
 
-int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t size)
+int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
+{
+	return claim(c, d, pool, NULL);
+}
+
+static const char *claim_failure(int rc)
+{
+	if (rc == -EBUSY)
+		return "is in use by another process";
+	return rc == -ERR_EPOCH_STALE ? "is its owner's again" : "cannot be locked";
+}
+
+int core_pool_claim(struct core *c, const Isthmus__Pool *mp, const struct gcm_owner *was, char *why,
+		    size_t size)
 {
 	struct {
 		uint8_t disk[16];
@@ -161,13 +185,10 @@ int core_pool_claim(struct core *c, const Isthmus__Pool *mp, char *why, size_t s
 		memcpy(ids[i].disk, mp->disks[i]->uuid.data, 16);
 	for (size_t i = 0; i < n; i++) {
 		struct disk *d = core_disk_by_uuid(c, ids[i].disk);
-		int rc = d ? core_disk_claim(c, d, pool) : 0;
+		int rc = d ? claim(c, d, pool, was) : 0;
 		if (rc == 0)
 			continue;
-		snprintf(why, size,
-			 rc == -EBUSY ? "disk %.80s is in use by another process"
-				      : "disk %.80s cannot be locked",
-			 disk_path(d));
+		snprintf(why, size, "disk %.80s %s", disk_path(d), claim_failure(rc));
 		core_pool_unclaim(c, pool);
 		return rc;
 	}

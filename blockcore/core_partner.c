@@ -185,8 +185,11 @@ static void take_over(struct core_pool *cp, void *arg)
 		(*taken)++;
 		return;
 	}
-	event_write(LOG_L_ERROR, "pool.not_taken", "pool %s could not be taken over: %s", cp->name,
-		    cp->why[0] ? cp->why : err_text(rc));
+	if (rc == -ERR_EPOCH_STALE)
+		log_notice("pool %s: its owner came back before it was taken over", cp->name);
+	else
+		event_write(LOG_L_ERROR, "pool.not_taken", "pool %s could not be taken over: %s",
+			    cp->name, cp->why[0] ? cp->why : err_text(rc));
 	core_pool_look(cp);
 }
 

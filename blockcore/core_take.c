@@ -290,7 +290,7 @@ int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take ho
 	uint64_t begun = env_now_ns(c->env);
 	ASSERT(task_mutex_held(&cp->change) && cp->place != CORE_HERE);
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
-	int rc = mp ? core_pool_claim(c, mp, cp->why, sizeof(cp->why)) : -ENOENT;
+	int rc = mp ? core_pool_claim(c, mp, &was, cp->why, sizeof(cp->why)) : -ENOENT;
 	if (rc)
 		return rc;
 	FAULT("own.claimed");
