@@ -1,5 +1,6 @@
 # Functions that run an array of two controllers, a and b, on four file-backed disks: pool pa, that
 # a is to own, with LUN 0, and pb of b with LUN 1. Sourced by tests of two controllers.
+# With DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
 #
 # Set before: DUO_DIR, DUO_PORT (that and the next are the portals), build.
 
@@ -22,6 +23,19 @@ duo_controller() { # NAME PARTNER PORT
 	YAML
 }
 
+duo_head() {
+	cat <<-YAML
+	heads:
+	  - name: head1
+	    group: g1
+	    controller: a
+	    address: 127.0.0.1
+	    nfs_port: $DUO_NFS_PORT
+	    mount_port: 0
+	    rpcbind: off
+	YAML
+}
+
 duo_configure() {
 	mkdir -p "$DUO_DIR"/{run,state} "$DUO_MEM"
 	for i in 0 1 2 3; do truncate -s 256M "$DUO_DIR/disk$i"; done
@@ -37,6 +51,7 @@ duo_configure() {
 		YAML
 		duo_controller a b "$DUO_PORT"
 		duo_controller b a "$((DUO_PORT + 1))"
+		[ -z "${DUO_NFS_PORT:-}" ] || duo_head
 	} >"$DUO_DIR/isthmus.yaml"
 }
 
@@ -73,8 +88,14 @@ duo_owns() {
 	duo_cli pool list --controller "$1" | grep -qE "^$2 +(online|degraded) "
 }
 
+duo_served() { # the file systems are mounted, the head has its channels to both controllers
+	[ "$(duo_cli fs list | grep -cE '^f[ab] .* served')" = 2 ] || return 1
+	for c in a b; do duo_cli head list --controller "$c" | grep -q '^head1 .* up ' || return 1; done
+}
+
 duo_whole() {
-	duo_mirrored a && duo_mirrored b && duo_owns a pa && duo_owns b pb
+	duo_mirrored a && duo_mirrored b && duo_owns a pa && duo_owns b pb &&
+		{ [ -z "${DUO_NFS_PORT:-}" ] || duo_served; }
 }
 
 duo_prepare() {
@@ -87,12 +108,27 @@ duo_prepare() {
 	duo_cli target create "$DUO_IQN" --open yes --controller a
 	duo_cli lun add "$DUO_IQN" va --lun 0 --controller a
 	duo_cli lun add "$DUO_IQN" vb --lun 1 --controller a
+	[ -z "${DUO_NFS_PORT:-}" ] || duo_prepare_nfs
+}
+
+duo_prepare_nfs() {
+	duo_cli group create g1 --pool pb --size 32MiB --controller b
+	for c in a b; do
+		duo_cli fs create f$c --pool p$c --size 96M --controller $c
+		duo_cli export add /f$c --fs f$c --client '*:rw,no_root_squash' --controller $c
+	done
 }
 
 # LUN: by both portals
 duo_urls() {
 	local u=127.0.0.1 q=$DUO_IQN/$1
 	echo "iscsi://$u:$DUO_PORT/$q,iscsi://$u:$((DUO_PORT + 1))/$q"
+}
+
+duo_nfs_load() { # nfs|nfs-unstable FILE-SYSTEM SECONDS OUT: in the background; sets duo_load_pid
+	local q="version=3&nfsport=$DUO_NFS_PORT&mountport=$DUO_NFS_PORT"
+	timeout $(($3 + 90)) "$build/tests/tools/oracle" "$1" "nfs://127.0.0.1/$2?$q" "$3" 2 >"$4" 2>&1 &
+	duo_load_pid=$!
 }
 
 duo_load() { # LUN SECONDS OUT: in the background; sets duo_load_pid

@@ -1,67 +1,93 @@
 #!/usr/bin/env bash
-# duplex_rounds.sh [ROUNDS [SEED]]: one controller of two, or both, is killed or stopped at
-# any moment (WAY: KILL, STOP, BOTH or AFTER always, instead of any) while initiators write to the LUNs of both; each time the other takes its pools over,
-# and gives them back when it has returned. Every acknowledged write is read back; the pauses that
-# initiators saw are told.
+# duplex_rounds.sh [ROUNDS [SEED]]: one controller of two, or both, is killed or stopped at any moment
+# (WAY: KILL, STOP, BOTH or AFTER always, instead of any) while initiators write to the LUNs of both
+# by both portals, and NFS clients to a file system of each through a head; each time the other
+# controller takes its pools over, and gives them back when it has returned.
+#
+# Every acknowledged change is read back; a status that a multipath driver would hand on as an error
+# fails the run, and so does an NFS request without an answer. The pauses that clients saw are told
+# for each protocol; those of KILL are to have a median of MEDIAN (1.0) s and be no longer than WORST (2.0) s.
+# What fails leaves its folder (logs, events, what clients said).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
 rounds=${1:-10}
-RANDOM=${2:-$$}
+seed=${2:-$$}
+RANDOM=$seed
 DUO_DIR=$(mktemp -d /tmp/isthmus-duplex.XXXXXX)
-: "${DUO_PORT:=23400}"
+: "${DUO_PORT:=23400}" "${DUO_NFS_PORT:=$((DUO_PORT + 2))}" "${MEDIAN:=1.0}" "${WORST:=2.0}"
 . "$top/tests/system/duplex.sh"
-loads=()
+loads=() kept=
 cleanup() {
 	for p in "${loads[@]}"; do kill "$p" 2>/dev/null || true; done
 	duo_stop
+	[ -z "$kept" ] || { rm -rf "$DUO_MEM" "$DUO_DIR"/disk?; return; }
 	duo_remove
 }
 trap cleanup EXIT
 fail() {
-	echo "FAILED: $*"
-	cat "$DUO_DIR"/oracle.* || true
+	kept=1
+	echo "FAILED: $* (seed $seed; logs in $DUO_DIR)"
+	cat "$DUO_DIR"/load.* || true
+	{ duo_cli status; duo_cli pool list; duo_cli head list; duo_cli fs list; duo_cli event list; } >"$DUO_DIR/said" 2>&1 || true
+	tail -90 "$DUO_DIR/said"
 	grep -v " info " "$DUO_DIR/isthmus.log" | tail -60
-	tail -n 25 "$DUO_DIR"/state/events-controller-*
 	exit 1
 }
 
 duo_configure
 duo_start
 duo_prepare >/dev/null || fail "the array cannot be made"
-duo_wait 20 duo_whole || fail "the two controllers do not mirror"
+duo_wait 30 duo_whole || fail "the array is not whole"
+head_pid=$(cut -d' ' -f1 "$DUO_DIR/run/head-head1.pid")
 
-pauses=()
-round() { # VICTIM WAY N
-	local victim=$1 way=$2 pid out seconds=6 other
-	other=$([ "$victim" = a ] && echo b || echo a)
-	pid=$(duo_pid "$victim")
+kinds=(iscsi.0 iscsi.1 nfs.fb nfs-unstable.fa)
+start_load() { # SECONDS
 	loads=()
-	for lun in 0 1; do
-		duo_load $lun $seconds "$DUO_DIR/oracle.$lun"
+	for kind in "${kinds[@]}"; do
+		case $kind in
+		iscsi.*) duo_load "${kind#*.}" "$1" "$DUO_DIR/load.$kind" ;;
+		*) duo_nfs_load "${kind%.*}" "${kind#*.}" "$1" "$DUO_DIR/load.$kind" ;;
+		esac
 		loads+=("$duo_load_pid")
 	done
-	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
-	kill -0 "$pid" || fail "round $3: controller $victim has ended by itself"
-	case $way in
-	BOTH) kill -KILL "$pid" "$(duo_pid "$other")" ;;
+}
+
+strike() { # VICTIM WAY PID
+	local other
+	other=$([ "$1" = a ] && echo b || echo a)
+	case $2 in
+	BOTH) kill -KILL "$3" "$(duo_pid "$other")" ;;
 	AFTER) # the other one dies while it takes over, or has, or has not mirrored again yet
-		kill -KILL "$pid"
+		kill -KILL "$3"
 		sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
 		kill -KILL "$(duo_pid "$other")" 2>/dev/null || true
 		;;
-	*) kill "-$way" "$pid" ;;
+	*) kill "-$2" "$3" ;;
 	esac
+}
+
+round() { # VICTIM WAY N
+	local victim=$1 way=$2 pid out what="round $3: $2 of $1"
+	pid=$(duo_pid "$victim")
+	start_load 6
+	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
+	kill -0 "$pid" || fail "$what: it has ended by itself before"
+	strike "$victim" "$way" "$pid"
 	for p in "${loads[@]}"; do
-		wait "$p" || fail "round $3: $way of $victim: the load found something"
+		wait "$p" || fail "$what: the load found something"
 	done
 	loads=()
-	! kill -0 "$pid" 2>/dev/null || fail "round $3: $way of $victim: pid $pid was not ended"
-	duo_wait 20 duo_whole || fail "round $3: $way of $victim: not whole again"
-	for lun in 0 1; do
-		out=$(tail -1 "$DUO_DIR/oracle.$lun")
-		pauses+=("$(sed 's/.*longest pause \([0-9.]*\) s.*/\1/' <<<"$out")")
-		echo "round $3: $way $victim, LUN $lun: $out"
+	! kill -0 "$pid" 2>/dev/null || fail "$what: pid $pid was not ended"
+	duo_wait 30 duo_whole || fail "$what: not whole again"
+	[ "$(cut -d' ' -f1 "$DUO_DIR/run/head-head1.pid")" = "$head_pid" ] || fail "$what: the head was restarted"
+	for kind in "${kinds[@]}"; do
+		out=$(tail -1 "$DUO_DIR/load.$kind")
+		echo "$(date +%T) $what, $kind: $out"
+		case $kind$way in
+		nfs*KILL | nfs*STOP) grep -q ' 0 without an answer' <<<"$out" || fail "$what: an NFS client saw an error" ;;
+		esac
+		echo "$way ${kind%%[.-]*} $(sed 's/.*longest pause \([0-9.]*\) s.*/\1/' <<<"$out")" >>"$DUO_DIR/pauses"
 	done
 }
 
@@ -71,6 +97,18 @@ for ((n = 1; n <= rounds; n++)); do
 	way=${WAY:-${ways[RANDOM % ${#ways[@]}]}}
 	round "$victim" "$way" "$n"
 done
+# A file system whose memory went would have been mounted anew.
+! grep -E 'event fs\.(failed|unavailable|corrupt)' "$DUO_DIR/isthmus.log" || fail "a file system lost something"
+for f in fa fb; do duo_cli fs check $f || fail "file system $f is damaged"; done
 ! grep -E 'ERROR: |runtime error|check failed' "$DUO_DIR/isthmus.log" || fail "a daemon found a fault in itself"
-printf '%s\n' "${pauses[@]}" | sort -n | awk '{ v[NR] = $1 } END {
-	printf "pauses: median %.2f s, worst %.2f s, of %d\n", v[int((NR + 1) / 2)], v[NR], NR }'
+
+sort -k1,2 -k3n "$DUO_DIR/pauses" | awk -v m="$MEDIAN" -v w="$WORST" '
+	function tell() {
+		if (!n) return
+		median = v[int((n + 1) / 2)]
+		printf "pauses of %s: median %.2f s, worst %.2f s, of %d\n", key, median, v[n], n
+		if (key ~ /^KILL/ && (median > m || v[n] > w)) bad = 1
+	}
+	$1 " " $2 != key { tell(); n = 0; key = $1 " " $2 }
+	{ v[++n] = $3 }
+	END { tell(); exit bad }' || fail "a pause was too long"

@@ -5,8 +5,10 @@
  *
  * Each thread has its own connection and its own part: blocks of a LUN, or a directory with files.
  * A request whose answer never came is "maybe": old and new are both right. A broken connection
- * is made anew (for at most 20 s, else the run fails), by the next URL in turn; the longest time
- * without any answer is the longest pause a client saw.
+ * is made anew (for at most 20 s, else the run fails), by the next URL in turn (each thread begins
+ * with another); the longest time without any answer is the longest pause a client saw. A status
+ * that a multipath driver would hand to its user as an I/O error fails the run; unit attentions and
+ * the like are tried again by the same path.
  *
  * NFS writes are FILE_SYNC or committed before they count, as a client must treat them. With
  * nfs-unstable they are UNSTABLE, never committed, and count when they are answered: what the array
@@ -47,6 +49,7 @@ struct worker {
 	pthread_t thread;
 	const char *url; /* all of them */
 	unsigned path;
+	bool lives; /* the connection does, though the last request failed */
 	int id;
 	double until;
 	uint64_t seed;
@@ -166,11 +169,37 @@ static uint32_t iscsi_lba(const struct worker *w, uint32_t block)
 	return ((uint32_t)w->id * BLOCKS + block) * (BLOCK / 512);
 }
 
+/*
+ * What a multipath driver over the kernel's SCSI layer would do with that answer: by another path
+ * (false), or once more by the same (w->lives). Anything else is an I/O error to its user.
+ */
+static bool iscsi_good(struct worker *w, const struct scsi_task *t, const char *what)
+{
+	w->lives = false;
+	if (t && t->status == SCSI_STATUS_GOOD)
+		return true;
+	if (!t || t->status == SCSI_STATUS_ERROR || t->status == SCSI_STATUS_TIMEOUT ||
+	    t->status == SCSI_STATUS_CANCELLED)
+		return false;
+	if (t->status == SCSI_STATUS_BUSY || t->status == SCSI_STATUS_TASK_SET_FULL ||
+	    t->status == SCSI_STATUS_TASK_ABORTED ||
+	    (t->status == SCSI_STATUS_CHECK_CONDITION &&
+	     (t->sense.key == SCSI_SENSE_UNIT_ATTENTION || t->sense.key == SCSI_SENSE_NOT_READY ||
+	      t->sense.key == SCSI_SENSE_COMMAND_ABORTED))) {
+		w->lives = true;
+		return false;
+	}
+	fprintf(stderr, "oracle: thread %d: I/O error: %s: status %#x, sense %#x, ascq %#x\n",
+		w->id, what, (unsigned)t->status, (unsigned)t->sense.key, (unsigned)t->sense.ascq);
+	w->bad++;
+	return false;
+}
+
 static bool iscsi_write_block(struct worker *w, uint32_t block, uint8_t *buf)
 {
 	struct scsi_task *t = iscsi_write16_sync(w->iscsi, w->lun, iscsi_lba(w, block), buf, BLOCK,
 						 512, 0, 0, 0, 0, 0);
-	bool good = t && t->status == SCSI_STATUS_GOOD;
+	bool good = iscsi_good(w, t, "write");
 	scsi_free_scsi_task(t);
 	return good;
 }
@@ -179,7 +208,7 @@ static bool iscsi_read_block(struct worker *w, uint32_t block, uint8_t *buf)
 {
 	struct scsi_task *t =
 	    iscsi_read16_sync(w->iscsi, w->lun, iscsi_lba(w, block), BLOCK, 512, 0, 0, 0, 0, 0);
-	bool good = t && t->status == SCSI_STATUS_GOOD && t->datain.size == BLOCK;
+	bool good = iscsi_good(w, t, "read") && t->datain.size == BLOCK;
 	if (good)
 		memcpy(buf, t->datain.data, BLOCK);
 	scsi_free_scsi_task(t);
@@ -355,6 +384,15 @@ static bool connected(struct worker *w)
 	return true;
 }
 
+/* After a request that failed: the connection goes, or is asked again in a moment. */
+static void fails(struct worker *w)
+{
+	if (w->lives)
+		usleep(5000);
+	else
+		protocol->drop(w);
+}
+
 static bool one_block(struct worker *w)
 {
 	uint8_t buf[BLOCK];
@@ -390,6 +428,27 @@ static bool one_change(struct worker *w)
 	return true;
 }
 
+/* False: there is no service, and it is counted. */
+static bool check_block(struct worker *w, uint32_t block)
+{
+	uint8_t buf[BLOCK];
+	double t0 = now();
+	while (connected(w)) {
+		if (protocol->read(w, block, buf)) {
+			judge(w, block, buf);
+			return true;
+		}
+		fails(w);
+		if (now() - t0 > RECONNECT_MAX) {
+			fprintf(stderr, "oracle: thread %d: block %u cannot be read\n", w->id,
+				block);
+			w->bad++;
+			return false;
+		}
+	}
+	return false;
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
@@ -402,16 +461,11 @@ static void *work(void *arg)
 		if (one_change(w))
 			answered(w);
 		else
-			protocol->drop(w);
+			fails(w);
 	}
-	uint8_t buf[BLOCK];
-	for (uint32_t i = 0; i < BLOCKS; i++) {
-		while (connected(w) && !protocol->read(w, i, buf))
-			protocol->drop(w);
-		if (!w->iscsi && !w->nfs)
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		if (!check_block(w, i))
 			return NULL;
-		judge(w, i, buf);
-	}
 	for (unsigned i = 0; protocol->judge_name && i < NAMES; i++)
 		protocol->judge_name(w, i);
 	protocol->drop(w);
@@ -437,6 +491,7 @@ int main(int argc, char **argv)
 		struct worker *w = &workers[i];
 		w->url = argv[2];
 		w->id = i;
+		w->path = (unsigned)i;
 		w->seed = (uint64_t)i * 7919 + (uint64_t)getpid();
 		w->until = now() + atof(argv[3]);
 		snprintf(w->dir, sizeof(w->dir), "/oracle.%d.%d", (int)getpid(), i);
