@@ -75,7 +75,7 @@ round() { # VICTIM WAY N
 	kill -0 "$pid" || fail "$what: it has ended by itself before"
 	strike "$victim" "$way" "$pid"
 	for p in "${loads[@]}"; do
-		wait "$p" || fail "$what: the load found something"
+		wait "$p" || fail "$what: the load found something (status $?)"
 	done
 	loads=()
 	! kill -0 "$pid" 2>/dev/null || fail "$what: pid $pid was not ended"

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -479,6 +480,7 @@ int main(int argc, char **argv)
 				"[THREADS]\n");
 		return 2;
 	}
+	signal(SIGPIPE, SIG_IGN); /* libiscsi writes to what may be closed */
 	unstable = strcmp(argv[1], "nfs-unstable") == 0;
 	protocol = unstable || strcmp(argv[1], "nfs") == 0 ? &nfs_protocol : &iscsi_protocol;
 	int n = argc > 4 ? atoi(argv[4]) : 4;
