@@ -7,7 +7,7 @@
 # Every acknowledged change is read back; a status that a multipath driver would hand on as an error
 # fails the run, and so does an NFS request without an answer. The pauses that clients saw are told
 # for each protocol; those of KILL are to have a median of MEDIAN (1.0) s and be no longer than WORST (2.0) s.
-# What fails leaves its folder (logs, events, what clients said).
+# LOAD (6): seconds of load a round. What fails leaves its folder (logs, events, what clients said).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
@@ -15,7 +15,7 @@ rounds=${1:-10}
 seed=${2:-$$}
 RANDOM=$seed
 DUO_DIR=$(mktemp -d /tmp/isthmus-duplex.XXXXXX)
-: "${DUO_PORT:=23400}" "${DUO_NFS_PORT:=$((DUO_PORT + 2))}" "${MEDIAN:=1.0}" "${WORST:=2.0}"
+: "${DUO_PORT:=23400}" "${DUO_NFS_PORT:=$((DUO_PORT + 2))}" "${MEDIAN:=1.0}" "${WORST:=2.0}" "${LOAD:=6}"
 . "$top/tests/system/duplex.sh"
 loads=() kept=
 cleanup() {
@@ -70,7 +70,7 @@ strike() { # VICTIM WAY PID
 round() { # VICTIM WAY N
 	local victim=$1 way=$2 pid out what="round $3: $2 of $1"
 	pid=$(duo_pid "$victim")
-	start_load 6
+	start_load "$LOAD"
 	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
 	kill -0 "$pid" || fail "$what: it has ended by itself before"
 	strike "$victim" "$way" "$pid"
