@@ -115,7 +115,9 @@ int check_tree(struct checker *c, struct rec *r, const uint8_t *p, bool claim_no
 static int extent_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	uint64_t phys = le64_get(v), n = le32_get(v + 8);
-	if (!n || key < c->cur_end || key >= FILE_BLOCKS_MAX)
+	if (le32_get(v + 12) & ~EXT_FLAGS)
+		damaged(c, c->cur, "extent of unknown kind", phys);
+	else if (!n || key < c->cur_end || key >= FILE_BLOCKS_MAX)
 		damaged(c, c->cur, "extents overlap in the file", phys);
 	else if (!claim(c, phys, n))
 		damaged(c, c->cur, "extent has another owner too, or is none", phys);
@@ -137,11 +139,7 @@ static int inline_extents(struct checker *c, const uint8_t *p)
 	int rc = 0;
 	for (unsigned i = 0; i < le32_get(p + I_INLINE) && !rc; i++) {
 		const uint8_t *e = p + I_AREA + i * EXT_INLINE_SIZE;
-		uint8_t v[EXT_VALUE] = {0};
-		uint64_t n = le64_get(e + 16);
-		memcpy(v, e + 8, 8);
-		le32_put(v + 8, n <= AG_BLOCKS ? (uint32_t)n : 0);
-		rc = extent_entry(c, le64_get(e), v, sizeof(v));
+		rc = extent_entry(c, le64_get(e), e + 8, EXT_VALUE);
 	}
 	return rc;
 }
@@ -332,7 +330,8 @@ static int put_body(struct fs *fs, uint64_t ino, const struct kept *k)
 	if (rc)
 		return rc;
 	if (IN_TYPE(&in) == FS_REG)
-		return ext_insert(&in, k->key, le64_get(k->v), le32_get(k->v + 8));
+		return ext_insert(&in, k->key, le64_get(k->v), le32_get(k->v + 8),
+				  le32_get(k->v + 12));
 	struct tree t = tree_of(&in);
 	rc = tree_insert(&t, k->key, k->v, k->len);
 	inode_touch(&in);

@@ -1,6 +1,10 @@
 /*
  * Where a file's blocks are: up to 12 extents in the inode, sorted; more in a tree.
  * What no extent covers is a hole. Once a tree, a map stays one until it is empty.
+ *
+ * An unwritten extent holds blocks that are the file's and were never written: they read as
+ * zeros. ext_written() turns a part of one into data, after the data is there. Neighbours of the
+ * same kind that lie one behind the other are one extent.
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
@@ -11,11 +15,13 @@
 
 struct ext {
 	uint64_t fblk, phys, len;
+	uint32_t flags;
 };
 
 static bool ext_sound(struct inode *in, const struct ext *e)
 {
-	if (extent_is_data(in->fs, e->phys, e->len) && e->fblk < FILE_BLOCKS_MAX)
+	if (extent_is_data(in->fs, e->phys, e->len) && e->fblk < FILE_BLOCKS_MAX &&
+	    !(e->flags & ~EXT_FLAGS))
 		return true;
 	corrupt_note(in->fs, in->b->block, in->ino, "extent outside the allocation groups");
 	return false;
@@ -26,7 +32,7 @@ static bool ext_sound(struct inode *in, const struct ext *e)
 static struct ext inline_get(const struct inode *in, unsigned i)
 {
 	const uint8_t *p = in->p + I_AREA + i * EXT_INLINE_SIZE;
-	return (struct ext){le64_get(p), le64_get(p + 8), le64_get(p + 16)};
+	return (struct ext){le64_get(p), le64_get(p + 8), le32_get(p + 16), le32_get(p + 20)};
 }
 
 static void inline_put(struct inode *in, unsigned i, const struct ext *e)
@@ -34,7 +40,14 @@ static void inline_put(struct inode *in, unsigned i, const struct ext *e)
 	uint8_t *p = in->p + I_AREA + i * EXT_INLINE_SIZE;
 	le64_put(p, e->fblk);
 	le64_put(p + 8, e->phys);
-	le64_put(p + 16, e->len);
+	le32_put(p + 16, (uint32_t)e->len);
+	le32_put(p + 20, e->flags);
+}
+
+/* How many there is room for: extended attributes may lie behind them. */
+static unsigned inline_max(const struct inode *in)
+{
+	return (I_AREA_SIZE - IN32(in, I_XINLINE)) / EXT_INLINE_SIZE;
 }
 
 /* ---- either way: the last extent that begins at or before fblk, and the first after ---- */
@@ -43,14 +56,14 @@ static void value_put(uint8_t *v, const struct ext *e)
 {
 	le64_put(v, e->phys);
 	le32_put(v + 8, (uint32_t)e->len);
-	le32_put(v + 12, 0);
+	le32_put(v + 12, e->flags);
 }
 
 static struct ext pos_ext(const struct tree_pos *pos)
 {
 	unsigned len;
 	const uint8_t *v = tree_value(pos, &len);
-	return (struct ext){tree_key(pos), le64_get(v), le32_get(v + 8)};
+	return (struct ext){tree_key(pos), le64_get(v), le32_get(v + 8), le32_get(v + 12)};
 }
 
 static int around(struct inode *in, uint64_t fblk, struct ext *le, struct ext *gt)
@@ -101,6 +114,7 @@ int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret)
 	if (le.len && fblk < le.fblk + le.len) {
 		ret->phys = le.phys + (fblk - le.fblk);
 		ret->len = MIN(max, le.fblk + le.len - fblk);
+		ret->unwritten = le.flags & EXT_UNWRITTEN;
 	} else if (gt.len && gt.fblk > fblk) {
 		ret->len = MIN(max, gt.fblk - fblk);
 	}
@@ -132,17 +146,17 @@ static int tree_from_inline(struct inode *in)
 		if (rc)
 			return rc == -EEXIST ? -ERR_CORRUPT : rc;
 	}
-	memset(in->p + I_AREA, 0, I_AREA_SIZE);
+	memset(in->p + I_AREA, 0, n * EXT_INLINE_SIZE);
 	return 0;
 }
 
 static bool joins(const struct inode *in, const struct ext *a, const struct ext *b)
 {
-	return a->len && b->len && a->fblk + a->len == b->fblk && a->phys + a->len == b->phys &&
-	       extent_is_data(in->fs, a->phys, a->len + b->len);
+	return a->len && b->len && a->flags == b->flags && a->fblk + a->len == b->fblk &&
+	       a->phys + a->len == b->phys && extent_is_data(in->fs, a->phys, a->len + b->len);
 }
 
-/* Replaces extent `old` (its key) by e, which begins at the same file block. */
+/* Replaces the extent that begins at the same file block as e. */
 static int ext_replace(struct inode *in, const struct ext *e)
 {
 	if (!IN64(in, I_ROOT)) {
@@ -168,7 +182,7 @@ static int ext_replace(struct inode *in, const struct ext *e)
 static int ext_add(struct inode *in, const struct ext *e)
 {
 	unsigned n = IN32(in, I_INLINE);
-	if (!IN64(in, I_ROOT) && n < EXT_INLINE_MAX) {
+	if (!IN64(in, I_ROOT) && n < inline_max(in)) {
 		unsigned i = n;
 		inode_touch(in);
 		inode_touch_area(in);
@@ -190,76 +204,167 @@ static int ext_add(struct inode *in, const struct ext *e)
 	return rc == -EEXIST ? -ERR_CORRUPT : rc;
 }
 
-int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len)
-{
-	struct ext le, gt, e = {fblk, phys, len};
-	int rc = around(in, fblk, &le, &gt);
-	if (rc)
-		return rc;
-	if ((le.len && fblk < le.fblk + le.len) || (gt.len && fblk + len > gt.fblk))
-		return -ERR_CORRUPT;
-	inode_touch(in);
-	IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) + len);
-	quota_add(in, (int64_t)len, 0);
-	if (joins(in, &le, &e)) {
-		le.len += len;
-		return ext_replace(in, &le);
-	}
-	return ext_add(in, &e);
-}
-
-/* ---- cutting ---- */
-
-static int last_ext(struct inode *in, struct ext *ret)
-{
-	if (!IN64(in, I_ROOT)) {
-		unsigned n = IN32(in, I_INLINE);
-		if (!n)
-			return -ENOENT;
-		*ret = inline_get(in, n - 1);
-		return 0;
-	}
-	struct tree t = tree_of(in);
-	struct tree_pos pos;
-	int rc = tree_seek_le(&t, UINT64_MAX, &pos);
-	if (!rc)
-		*ret = pos_ext(&pos);
-	return rc;
-}
-
-static int ext_remove_last(struct inode *in, const struct ext *e)
+static int ext_remove(struct inode *in, uint64_t fblk)
 {
 	if (IN64(in, I_ROOT)) {
 		struct tree t = tree_of(in);
-		return tree_delete(&t, e->fblk);
+		int rc = tree_delete(&t, fblk);
+		return rc == -ENOENT ? -ERR_CORRUPT : rc;
 	}
+	unsigned n = IN32(in, I_INLINE), i = 0;
+	while (i < n && inline_get(in, i).fblk != fblk)
+		i++;
+	if (i == n)
+		return -ERR_CORRUPT;
 	inode_touch(in);
-	IN_SET32(in, I_INLINE, IN32(in, I_INLINE) - 1);
+	inode_touch_area(in);
+	for (; i + 1 < n; i++) {
+		struct ext x = inline_get(in, i + 1);
+		inline_put(in, i, &x);
+	}
+	IN_SET32(in, I_INLINE, n - 1);
 	return 0;
 }
 
-int ext_cut(struct inode *in, uint64_t fblk)
+/* Enters e where nothing is, joined with what it continues and what continues it. */
+static int ext_store(struct inode *in, const struct ext *e)
+{
+	struct ext le, gt, all = *e;
+	int rc = around(in, e->fblk, &le, &gt);
+	if (rc)
+		return rc;
+	if ((le.len && e->fblk < le.fblk + le.len) || (gt.len && e->fblk + e->len > gt.fblk))
+		return -ERR_CORRUPT;
+	if (joins(in, &all, &gt)) {
+		rc = ext_remove(in, gt.fblk);
+		all.len += gt.len;
+	}
+	if (rc)
+		return rc;
+	if (!joins(in, &le, &all))
+		return ext_add(in, &all);
+	le.len += all.len;
+	return ext_replace(in, &le);
+}
+
+int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len, uint32_t flags)
+{
+	struct ext e = {fblk, phys, len, flags};
+	int rc = ext_store(in, &e);
+	if (rc)
+		return rc;
+	inode_touch(in);
+	IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) + len);
+	quota_add(in, (int64_t)len, 0);
+	return 0;
+}
+
+/* ---- changing and freeing parts ---- */
+
+/* The last extent that begins at or before fblk. -ENOENT. */
+static int ext_le(struct inode *in, uint64_t fblk, struct ext *ret)
+{
+	int rc = -ENOENT;
+	if (!IN64(in, I_ROOT)) {
+		for (unsigned i = IN32(in, I_INLINE); rc && i-- > 0;) {
+			*ret = inline_get(in, i);
+			if (ret->fblk <= fblk)
+				rc = 0;
+		}
+	} else {
+		struct tree t = tree_of(in);
+		struct tree_pos pos;
+		rc = tree_seek_le(&t, fblk, &pos);
+		if (!rc)
+			*ret = pos_ext(&pos);
+	}
+	return rc ? rc : ext_sound(in, ret) ? 0 : -ERR_CORRUPT;
+}
+
+/* What is left of e before `from` and from `to` on; the rest is no part of it any more. */
+static int ext_carve(struct inode *in, const struct ext *e, uint64_t from, uint64_t to)
+{
+	struct ext left = *e, right = *e;
+	uint64_t end = e->fblk + e->len;
+	int rc;
+	left.len = from - e->fblk;
+	right.fblk = to;
+	right.phys += to - e->fblk;
+	right.len = end - to;
+	rc = left.len ? ext_replace(in, &left) : ext_remove(in, e->fblk);
+	return rc || !right.len ? rc : ext_add(in, &right);
+}
+
+/* Makes an extent that is there one with its neighbours. */
+static int ext_join(struct inode *in, const struct ext *e)
+{
+	struct ext le, gt, all = *e;
+	uint64_t end = e->fblk + e->len;
+	int rc = e->fblk ? ext_le(in, e->fblk - 1, &le) : -ENOENT;
+	if (rc == -ENOENT)
+		le.len = 0;
+	else if (rc)
+		return rc;
+	rc = ext_le(in, end, &gt);
+	if (rc)
+		return rc == -ENOENT ? -ERR_CORRUPT : rc;
+	if (gt.fblk == end && joins(in, e, &gt)) {
+		rc = ext_remove(in, end);
+		all.len += gt.len;
+	}
+	if (!rc && joins(in, &le, &all)) {
+		rc = ext_remove(in, e->fblk);
+		le.len += all.len;
+		return rc ? rc : ext_replace(in, &le);
+	}
+	return rc || all.len == e->len ? rc : ext_replace(in, &all);
+}
+
+int ext_written(struct inode *in, uint64_t fblk, uint64_t len)
+{
+	struct ext e, mid, right;
+	int rc = ext_le(in, fblk, &e);
+	if (rc)
+		return rc == -ENOENT ? -ERR_CORRUPT : rc;
+	if (!(e.flags & EXT_UNWRITTEN) || fblk + len > e.fblk + e.len)
+		return -ERR_CORRUPT;
+	mid = (struct ext){fblk, e.phys + (fblk - e.fblk), len, e.flags & ~EXT_UNWRITTEN};
+	inode_touch(in);
+	if (fblk > e.fblk) {
+		rc = ext_carve(in, &e, fblk, fblk + len);
+		return rc ? rc : ext_store(in, &mid);
+	}
+	right = (struct ext){fblk + len, e.phys + len, e.len - len, e.flags};
+	rc = ext_replace(in, &mid);
+	if (!rc && right.len)
+		rc = ext_add(in, &right);
+	return rc ? rc : ext_join(in, &mid);
+}
+
+int ext_punch(struct inode *in, uint64_t from, uint64_t to)
 {
 	for (int i = 0; i < CUT_STEP; i++) {
 		struct ext e;
-		int rc = last_ext(in, &e);
-		if (rc == -ENOENT || (!rc && e.fblk + e.len <= fblk))
+		int rc = ext_le(in, to - 1, &e);
+		if (rc == -ENOENT || (!rc && e.fblk + e.len <= from))
 			return 0;
 		if (rc)
 			return rc;
-		if (!ext_sound(in, &e))
-			return -ERR_CORRUPT;
-		uint64_t keep = e.fblk < fblk ? fblk - e.fblk : 0;
-		rc = alloc_free(in->fs, e.phys + keep, e.len - keep);
+		uint64_t a = MAX(e.fblk, from), b = MIN(e.fblk + e.len, to);
+		rc = alloc_free(in->fs, e.phys + (a - e.fblk), b - a);
 		if (rc)
 			return rc;
 		inode_touch(in);
-		IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) - (e.len - keep));
-		quota_add(in, -(int64_t)(e.len - keep), 0);
-		e.len = keep;
-		rc = keep ? ext_replace(in, &e) : ext_remove_last(in, &e);
+		IN_SET64(in, I_BLOCKS, IN64(in, I_BLOCKS) - (b - a));
+		quota_add(in, -(int64_t)(b - a), 0);
+		rc = ext_carve(in, &e, a, b);
 		if (rc)
 			return rc;
 	}
 	return 1;
+}
+
+int ext_cut(struct inode *in, uint64_t fblk)
+{
+	return ext_punch(in, fblk, UINT64_MAX);
 }

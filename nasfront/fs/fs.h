@@ -215,6 +215,27 @@ int fs_write(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, 
 	     const struct iovec *iov, int iovcnt, enum fs_stable stable, struct fs_wcc *wcc);
 int fs_commit(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t len,
 	      struct fs_wcc *wcc);
+
+/*
+ * What of a file has blocks. Blocks set aside (fs_allocate()) read as zeros until they are written
+ * and count as a hole for fs_seek().
+ */
+
+/* Sees to it that writes to these bytes need no more blocks for data; the size grows to their end.
+ * Stable when it returns. On an error (-ENOSPC, -EDQUOT, -EFBIG) the size is as before; some blocks
+ * below it may have been set aside. */
+int fs_allocate(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		uint64_t len, struct fs_wcc *wcc);
+/* These bytes become zeros and what whole blocks they fill are given back; the size stays. Stable
+ * when it returns; a crash before may leave part of it done. */
+int fs_deallocate(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		  uint64_t len, struct fs_wcc *wcc);
+enum fs_seek_what { FS_SEEK_DATA, FS_SEEK_HOLE };
+/* The first byte of data, or of a hole, at or after off; the end of the file is a hole. -ENXIO:
+ * off is not inside the file, or no data follows. */
+int fs_seek(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+	    enum fs_seek_what what, uint64_t *ret);
+
 /* Changes when unstable writes may have been lost since it was last seen: the NFS write verifier.
  * With data in the block core's cache it survives a restart of the head; it changes when the
  * volume lost unflushed data. Never waits. */

@@ -317,12 +317,17 @@ int tree_delete(struct tree *t, uint64_t key);				     /* -ENOENT */
 
 struct map {
 	uint64_t fblk, phys, len; /* phys 0: a hole */
+	bool unwritten;		  /* blocks that read as zeros */
 };
 /* What is at fblk: at most `max` blocks of one extent or hole. */
 int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret);
-/* fblk.. must be a hole. Joins neighbours. */
-int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len);
-/* Frees blocks from fblk on, from the end, a bounded number of extents. 1: there is more. */
+/* fblk.. must be a hole. Joins neighbours. flags: EXT_UNWRITTEN or 0. */
+int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len, uint32_t flags);
+/* A part of an unwritten extent is data now. */
+int ext_written(struct inode *in, uint64_t fblk, uint64_t len);
+/* Frees blocks from ... to - 1, from the end, a bounded number of extents. 1: there is more. */
+int ext_punch(struct inode *in, uint64_t from, uint64_t to);
+/* The same from fblk on. */
 int ext_cut(struct inode *in, uint64_t fblk);
 /* Where to allocate for fblk. */
 uint64_t ext_goal(struct inode *in, uint64_t fblk);
@@ -378,7 +383,10 @@ void wcc_pre(struct fs_wcc *wcc, const struct inode *in);
 void wcc_post(struct fs_wcc *wcc, const struct inode *in);
 /* Frees what lies past the size of a file whose cut is not finished. */
 int file_cut(struct fs *fs, const struct fs_fid *f);
-/* Zeroes the rest of the block that `size` ends in. The caller holds its range. */
+/* Zeroes bytes from ... to - 1 of one block of a file where it has data. The caller holds its
+ * range. */
+int file_zero(struct fs *fs, const struct fs_fid *f, uint64_t from, uint64_t to);
+/* Zeroes the rest of the block that `size` ends in. */
 int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size);
 /* Locks from block of min(off, size) to end (UINT64_MAX: all), so that extending is safe. */
 int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
@@ -452,6 +460,7 @@ struct fs {
 	unsigned checking; /* blocks read now are looked at on every mirror */
 	int error;	   /* why no changes are possible any more */
 	uint8_t uuid[16], hash_key[16];
+	uint32_t version; /* of the format */
 	uint64_t blocks, summary_start, summary_blocks, journal_start, journal_blocks, ag_start,
 	    ag_count, root_block;
 
@@ -536,6 +545,8 @@ int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct f
 int super_read(struct env *env, struct bdev *dev, uint8_t *sb);
 bool super_sound(const uint8_t *sb, uint64_t dev_blocks);
 void super_take(struct fs *fs, const uint8_t *d);
+/* upgrade.c: to this program's format. The mount's last step; changes nothing when read-only. */
+int fs_upgrade(struct fs *fs);
 /* grow.c: the AG_META maps of an empty group, not sealed. */
 void group_maps(struct fs *fs, uint64_t ag, uint8_t *d);
 

@@ -21,11 +21,13 @@ uint64_t block_ino(const struct fs *fs, uint64_t block, unsigned slot)
 
 static bool area_sound(const uint8_t *p, unsigned type)
 {
-	uint32_t n = le32_get(p + I_INLINE);
+	uint32_t n = le32_get(p + I_INLINE), x = le32_get(p + I_XINLINE);
+	if (x > I_AREA_SIZE || (x && le64_get(p + I_XROOT)))
+		return false;
 	if (type == FS_REG)
-		return n <= EXT_INLINE_MAX && (!n || !le64_get(p + I_ROOT));
+		return n <= (I_AREA_SIZE - x) / EXT_INLINE_SIZE && (!n || !le64_get(p + I_ROOT));
 	if (type == FS_LNK)
-		return n <= I_AREA_SIZE;
+		return n <= I_AREA_SIZE - x;
 	return n == 0;
 }
 
@@ -42,7 +44,8 @@ const char *inode_block_verify(const uint8_t *d)
 			return "inode with a wrong inline area";
 		if (le64_get(p + I_FILESIZE) > FS_SIZE_MAX)
 			return "inode of impossible size";
-		if (le32_get(p + I_LEVEL) > TREE_MAX_LEVEL)
+		if (le32_get(p + I_LEVEL) > TREE_MAX_LEVEL ||
+		    le32_get(p + I_XLEVEL) > TREE_MAX_LEVEL)
 			return "inode with an impossible tree";
 	}
 	return NULL;

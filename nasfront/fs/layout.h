@@ -30,15 +30,19 @@
  * 40 change u64 48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime
  * s 88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
  *   112 parent inode u64 (directories) | 120 tree root block u64 (0: none) | 128 inline count u32
- *   132 tree level u32 | 136 directory entries u64 | 144 quota tree u32 (0: none) | 148 zeros
- *   200 inline area of 304 bytes: 12 extents of 24 (file block u64, block u64, length u64), or
- *       the target of a symbolic link (inline count is its length)
+ *   132 tree level u32 | 136 directory entries u64 | 144 quota tree u32 (0: none)
+ *   148 bytes of attributes in the inode u32 | 152 attribute tree root block u64 (0: none)
+ *   160 attribute tree level u32 | 164 zeros
+ *   200 inline area of 304 bytes: at its begin up to 12 extents of 24 (file block u64, block u64,
+ *       length u32, flags u32), or the target of a symbolic link (inline count is its length); at
+ *       its end extended attributes { cookie u64, value length u16, space u8, name length u8, name,
+ *       value } in order of their cookies, unless there is a tree of them
  *
  * Tree node (tree_node.c): a leaf has `count` u16 slots from offset 64, sorted by key, each the
  * offset of an entry { key u64, length u16, value } in the heap, which grows down from the end to
  * `heap`; `garbage` bytes of the heap are unused. An inner node has `count` pairs { key u64,
  * child block u64 } from offset 64; child i holds keys >= key i (the first: also all below).
- *   extents:   key file block; value { block u64, length u32, 0 u32 }
+ *   extents:   key file block; value { block u64, length u32, flags u32 (1: unwritten) }
  *   directory: key (hash of the name, 55 bits) << 8 | collision number; this is the cookie.
  *              value { inode u64, type u8, name }
  *   symlink:   key chunk number; value up to 256 bytes of the target
@@ -48,6 +52,9 @@
  *              inodes, soft limit of blocks u64 (0: none), of inodes, hard limit of blocks u64,
  *              of inodes }; a tree's goes on with the path it had when it was made.
  *              Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes }
+ *   xattrs:    key cookie << 16 | piece; cookie: (hash of the name, 39 bits, not 0) << 8 |
+ * collision number; value of piece 0 { value length u32, space u8 (0 user, 1 system), name length
+ * u8, name, value }, of the others the value going on; all pieces but the last are full (272 bytes)
  *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
  *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
@@ -67,7 +74,8 @@
 #include "nasfront/fs/fs.h"
 
 #define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 3u /* 3: quotas */
+#define FORMAT_VERSION 4u /* 4: unwritten extents, extended attributes */
+#define FORMAT_OLDEST  3u /* is brought up to date by a mount; 3: quotas */
 
 /* Block header. */
 #define H_MAGIC	   0
@@ -97,6 +105,7 @@ enum block_type {
 	BT_SYMLINK,
 	BT_ORPHANS,
 	BT_QUOTAS,
+	BT_XATTRS,
 	BT_LAST
 };
 
@@ -163,6 +172,9 @@ enum block_type {
 #define I_LEVEL		 132
 #define I_ENTRIES	 136
 #define I_TREE		 144
+#define I_XINLINE	 148
+#define I_XROOT		 152
+#define I_XLEVEL	 160
 #define I_FIXED		 200
 #define I_AREA		 200
 #define I_AREA_SIZE	 (INODE_SIZE - I_AREA)
@@ -188,6 +200,8 @@ enum block_type {
 #define INNER_PAIR     16
 #define INNER_MAX      ((BS - H_SIZE) / INNER_PAIR)
 #define EXT_VALUE      16
+#define EXT_UNWRITTEN  1u
+#define EXT_FLAGS      EXT_UNWRITTEN
 #define DIR_VALUE      9 /* bytes before the name */
 #define DIR_KEY_END    (1ull << 63)
 #define SYMLINK_CHUNK  256

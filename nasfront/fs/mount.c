@@ -40,11 +40,12 @@ static int super_at(struct bdev *dev, uint64_t block, uint8_t *d)
 	}
 	if (rc)
 		return rc;
-	if (!why && le32_get(d + SB_VERSION) != FORMAT_VERSION) {
+	uint32_t version = le32_get(d + SB_VERSION);
+	if (!why && (version < FORMAT_OLDEST || version > FORMAT_VERSION)) {
 		event_write(LOG_L_ERROR, "fs.version",
-			    "%s: made in format %u, this program reads format %u: copy the data "
-			    "with the program that made it, or make a new file system",
-			    dev->name, le32_get(d + SB_VERSION), FORMAT_VERSION);
+			    "%s: made in format %u, this program reads formats %u to %u: copy the "
+			    "data with the program that made it, or make a new file system",
+			    dev->name, version, FORMAT_OLDEST, FORMAT_VERSION);
 		return -ERR_VERSION;
 	}
 	if (!why && !super_sound(d, dev->size / BS))
@@ -77,6 +78,7 @@ void super_take(struct fs *fs, const uint8_t *d)
 {
 	memcpy(fs->uuid, d + H_UUID, 16);
 	memcpy(fs->hash_key, d + SB_HASH_KEY, 16);
+	fs->version = le32_get(d + SB_VERSION);
 	fs->blocks = le64_get(d + SB_BLOCKS);
 	fs->summary_start = le64_get(d + SB_SUMMARY_START);
 	fs->summary_blocks = le64_get(d + SB_SUMMARY_BLOCKS);
@@ -230,6 +232,8 @@ static int mount_steps(struct fs *fs, struct bdev *dev, const struct fs_opts *o)
 		rc = meta_load(fs, fs->root_block, BT_INODES, &root); /* pinned for good */
 	if (!rc)
 		rc = journal_start(fs);
+	if (!rc)
+		rc = fs_upgrade(fs);
 	if (!rc && batches)
 		log_info("fs: %s: journal replayed, %" PRIu64 " records", dev->name, batches);
 	return rc;

@@ -120,7 +120,7 @@ static int gather(struct fs *fs, struct read_args *a, struct fs_read *r)
 		uint64_t skip = a->at - m->fblk * BS;
 		uint64_t n = MIN(m->len * BS - skip, a->end - a->at);
 		int rc = 0;
-		if (m->phys)
+		if (m->phys && !m->unwritten)
 			rc = add_data(fs, r, m->phys * BS + skip, n);
 		else if (!add_zeros(r, n))
 			rc = -EMSGSIZE;

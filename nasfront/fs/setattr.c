@@ -152,18 +152,16 @@ static int map_body(struct fs *fs, const struct fs_fid *f, uint64_t fblk, struct
 	return rc ? rc : ext_map(&in, fblk, 1, ret);
 }
 
-int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size)
+int file_zero(struct fs *fs, const struct fs_fid *f, uint64_t from, uint64_t to)
 {
 	struct op op;
 	struct map m;
 	uint8_t *d;
 	int rc;
-	if (size % BS == 0)
-		return 0;
 	op_begin(&op, fs, false);
-	OP_LOOP(&op, rc, map_body(fs, f, size / BS, &m));
+	OP_LOOP(&op, rc, map_body(fs, f, from / BS, &m));
 	op_end(&op);
-	if (rc || !m.phys)
+	if (rc || !m.phys || m.unwritten)
 		return rc;
 	if (posix_memalign((void **)&d, BS, BS))
 		return -ENOMEM;
@@ -171,13 +169,18 @@ int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size)
 	io_hold_begin(fs, &hold);
 	rc = bdev_read(fs->dev, d, BS, m.phys * BS);
 	if (!rc) {
-		memset(d + size % BS, 0, BS - size % BS);
+		memset(d + from % BS, 0, to - from);
 		rc = bdev_write(fs->dev, d, BS, m.phys * BS, 0);
 	}
 	io_hold_end(fs, &hold);
 	fs->run.data_flush = true;
 	free(d);
 	return rc;
+}
+
+int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size)
+{
+	return size % BS ? file_zero(fs, f, size, ROUND_UP(size, (uint64_t)BS)) : 0;
 }
 
 int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,

@@ -7,7 +7,8 @@
  *   3. one body maps the new blocks, moves the size and the times. Its batch flushes the device
  *      before its record is written, so no crash shows blocks without their data.
  *
- * Blocks that are there are overwritten in place.
+ * Blocks that are there are overwritten in place. Those of unwritten extents become data in round
+ * 3, as new ones do.
  *
  * Unstable data waits until what round 3 changed (times apart) is in the device's memory as a soft
  * record, beside the data: neither goes with this process.
@@ -172,7 +173,7 @@ static int edge_fill(struct fs *fs, struct write_ctx *w, const struct piece *p, 
 		     uint64_t from, uint64_t to, uint8_t *d)
 {
 	uint64_t start = blk * BS;
-	if (p->fresh || start >= w->size) {
+	if (p->fresh || p->m.unwritten || start >= w->size) {
 		memset(d, 0, BS);
 	} else {
 		int rc = bdev_read(fs->dev, d, BS, (p->m.phys + (blk - p->m.fblk)) * BS);
@@ -217,12 +218,16 @@ static int map_body(struct fs *fs, struct write_ctx *w)
 	w->mapped = false;
 	for (int i = 0; i < w->n && !rc; i++) {
 		const struct piece *p = &w->pieces[i];
-		if (!p->fresh)
+		if (!p->fresh && !p->m.unwritten)
 			continue;
 		fs->run.data_flush = w->mapped = true;
+		if (p->m.unwritten) {
+			rc = ext_written(&in, p->m.fblk, p->m.len);
+			continue;
+		}
 		rc = alloc_claim(fs, p->m.phys, p->m.len);
 		if (!rc)
-			rc = ext_insert(&in, p->m.fblk, p->m.phys, p->m.len);
+			rc = ext_insert(&in, p->m.fblk, p->m.phys, p->m.len, 0);
 	}
 	if (rc)
 		return rc;

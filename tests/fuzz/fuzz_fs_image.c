@@ -53,6 +53,9 @@ static void make_all(struct fs *fs)
 		if (fs_write(fs, NULL, &fids[0], i * 8192, &iov, 1, FS_WRITE_UNSTABLE, NULL))
 			abort();
 	}
+	if (fs_allocate(fs, NULL, &fids[0], 10 * 4096, 20 * 4096, NULL) ||
+	    fs_allocate(fs, NULL, &fids[2], 0, 65536, NULL))
+		abort();
 }
 
 static void image_task(void *arg)
@@ -124,6 +127,12 @@ static void change(struct fs *fs)
 	struct fs_attr a;
 	struct fs_setattr s = {.which = FS_SET_SIZE, .size = 5000};
 	struct iovec iov = {"data", 4};
+	uint64_t at;
+	fs_seek(fs, NULL, &fids[0], 0, FS_SEEK_HOLE, &at);
+	fs_write(fs, NULL, &fids[0], 11 * 4096, &iov, 1, FS_WRITE_UNSTABLE, NULL);
+	fs_write(fs, NULL, &fids[2], 5000, &iov, 1, FS_WRITE_UNSTABLE, NULL);
+	fs_deallocate(fs, NULL, &fids[0], 3 * 4096, 100000, NULL);
+	fs_allocate(fs, NULL, &fids[3], 0, 100000, NULL);
 	fs_setattr(fs, NULL, &fids[0], &s, NULL, NULL);
 	fs_create(fs, NULL, &root, "new", 3, FS_CREATE_UNCHECKED, NULL, 0, &a, NULL);
 	fs_write(fs, NULL, &fids[1], 4000, &iov, 1, FS_WRITE_FILE_SYNC, NULL);

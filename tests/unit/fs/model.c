@@ -88,13 +88,18 @@ static bool nearly_full(const struct model *m)
 	return nodes < 8 || names < 8; /* some may be in flight */
 }
 
+bool m_is_data(enum m_kind k)
+{
+	return k == M_WRITE || k == M_RESIZE || k == M_ALLOCATE || k == M_PUNCH;
+}
+
 void model_plan(struct model *m, struct m_op *op)
 {
 	static const uint8_t weights[M_KINDS] = {
-	    [M_CREATE] = 20, [M_MKDIR] = 6,   [M_SYMLINK] = 3, [M_REMOVE] = 12,
-	    [M_RMDIR] = 4,   [M_RENAME] = 12, [M_LINK] = 5,    [M_WRITE] = 30,
-	    [M_RESIZE] = 6,  [M_CHMOD] = 4,   [M_CHOWN] = 6,   [M_LIMIT] = 2};
-	uint64_t w = rnd(m, 110);
+	    [M_CREATE] = 20, [M_MKDIR] = 6, [M_SYMLINK] = 3,  [M_REMOVE] = 12, [M_RMDIR] = 4,
+	    [M_RENAME] = 12, [M_LINK] = 5,  [M_WRITE] = 30,   [M_RESIZE] = 6,  [M_CHMOD] = 4,
+	    [M_CHOWN] = 6,   [M_LIMIT] = 2, [M_ALLOCATE] = 6, [M_PUNCH] = 6};
+	uint64_t w = rnd(m, 122);
 	memset(op, 0, sizeof(*op));
 	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
 		op->kind = (enum m_kind)k;
@@ -110,7 +115,7 @@ void model_plan(struct model *m, struct m_op *op)
 	if (op->kind == M_REMOVE || op->kind == M_RMDIR || op->kind == M_RENAME)
 		some_name(m, &op->dir, op->name);
 	op->node = any_node(m, false);
-	if (op->node < 0 && (op->kind == M_WRITE || op->kind == M_RESIZE || op->kind == M_LINK))
+	if (op->node < 0 && (m_is_data(op->kind) || op->kind == M_LINK))
 		op->kind = M_REMOVE;
 	op->fill = (uint8_t)(1 + rnd(m, 255));
 	if (op->fill == M_NEVER)
@@ -242,15 +247,45 @@ static int apply_rename(struct model *m, const struct m_op *op)
 	return 0;
 }
 
+static void blocks_set(struct m_node *x, uint64_t from, uint64_t to, enum m_block what)
+{
+	for (uint64_t i = from; i < to; i++)
+		if (what != M_SET_ASIDE || x->blocks[i] == M_HOLE)
+			x->blocks[i] = (uint8_t)what;
+}
+
+static void apply_space(struct m_node *x, const struct m_op *op)
+{
+	uint64_t end = op->off + op->size;
+	if (op->kind == M_ALLOCATE) {
+		blocks_set(x, op->off / FS_BLOCK_SIZE, (end + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE,
+			   M_SET_ASIDE);
+		if (end > x->size)
+			x->size = end;
+		return;
+	}
+	if (op->off >= x->size)
+		return;
+	memset(x->data + op->off, 0, op->size);
+	if (end >= x->size) /* what is past the end goes too */
+		end = x->size + FS_BLOCK_SIZE - 1;
+	blocks_set(x, (op->off + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE, end / FS_BLOCK_SIZE, M_HOLE);
+}
+
 static int apply_file(struct model *m, const struct m_op *op)
 {
 	struct m_node *x = &m->nodes[op->node];
-	if (op->kind == M_WRITE) {
+	if (op->kind == M_ALLOCATE || op->kind == M_PUNCH) {
+		apply_space(x, op);
+	} else if (op->kind == M_WRITE) {
 		memset(x->data + op->off, op->fill, op->size);
 		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
+		blocks_set(x, op->off / FS_BLOCK_SIZE,
+			   (op->off + op->size + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE, M_DATA);
 		if (op->off + op->size > x->size)
 			x->size = op->off + op->size;
 	} else {
+		blocks_set(x, (op->size + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE, M_BLOCKS, M_HOLE);
 		if (op->size < x->size)
 			memset(x->data + op->size, 0, M_SIZE - op->size);
 		x->size = op->size;
@@ -319,6 +354,10 @@ static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
 		struct fs_setattr s = {.which = FS_SET_SIZE, .size = op->size};
 		return fs_setattr(fs, NULL, f, &s, NULL, NULL);
 	}
+	if (op->kind == M_ALLOCATE)
+		return fs_allocate(fs, NULL, f, op->off, op->size, NULL);
+	if (op->kind == M_PUNCH)
+		return fs_deallocate(fs, NULL, f, op->off, op->size, NULL);
 	uint8_t *p = malloc(op->size);
 	memset(p, op->fill, op->size);
 	int rc = put(fs, f, op->off, p, op->size, op->stable ? FS_WRITE_FILE_SYNC : 0);
@@ -375,6 +414,27 @@ static bool size_right(const struct m_node *x, uint64_t got)
 	return got == x->size || (got > x->size && got <= x->fly_end);
 }
 
+/* Data and holes are where they were made. */
+static const char *holes_differ(const struct m_node *x, struct fs *fs, int n)
+{
+	for (int what = FS_SEEK_DATA; what <= FS_SEEK_HOLE; what++)
+		for (uint64_t i = 0; i * FS_BLOCK_SIZE < x->size; i++) {
+			uint64_t off = i * FS_BLOCK_SIZE, got = 0, k = i;
+			while (k * FS_BLOCK_SIZE < x->size &&
+			       (x->blocks[k] == M_DATA) != (what == FS_SEEK_DATA))
+				k++;
+			bool end = k * FS_BLOCK_SIZE >= x->size;
+			uint64_t want = end ? x->size : k * FS_BLOCK_SIZE;
+			int rc = fs_seek(fs, NULL, &x->fid, off, (enum fs_seek_what)what, &got);
+			snprintf(why, sizeof(why), "node %d: %s from %d: rc %d, at %d not %d of %d",
+				 n, what == FS_SEEK_DATA ? "data" : "hole", (int)off, rc, (int)got,
+				 end && what == FS_SEEK_DATA ? -1 : (int)want, (int)x->size);
+			if (end && what == FS_SEEK_DATA ? rc != -ENXIO : rc || got != want)
+				return why;
+		}
+	return NULL;
+}
+
 static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bool data)
 {
 	static uint8_t buf[M_SIZE];
@@ -401,7 +461,7 @@ static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bo
 	}
 	snprintf(why, sizeof(why), "node %d (inode %llu): data", n, (unsigned long long)a.ino);
 	if (got == (int64_t)x->size && !memcmp(buf, x->data, x->size))
-		return NULL;
+		return x->fly_end ? NULL : holes_differ(x, fs, n);
 	bool same = got == (int64_t)a.size;
 	for (uint64_t i = 0; got > 0 && i < a.size; i++)
 		if (buf[i] != x->data[i] && !flying_byte(x, i, buf[i])) {

@@ -15,13 +15,17 @@
 #define M_SIZE	(96 * 1024)
 #define M_NEVER 0xee /* a byte no operation writes */
 
+#define M_BLOCKS (M_SIZE / FS_BLOCK_SIZE)
+enum m_block { M_HOLE, M_SET_ASIDE, M_DATA };
+
 struct m_node {
 	bool used, is_dir, is_link;
 	int nlink;
 	int parent; /* of a directory */
 	uint32_t mode, uid, gid;
 	uint64_t size;
-	uint8_t *data; /* M_SIZE, files */
+	uint8_t *data;		  /* M_SIZE, files */
+	uint8_t blocks[M_BLOCKS]; /* enum m_block */
 	struct fs_fid fid;
 	bool loose;	   /* its last data was not promised: any byte ever written may stand */
 	uint32_t fills[8]; /* bytes ever written: a bit a value */
@@ -60,6 +64,8 @@ enum m_kind {
 	M_LINK,
 	M_WRITE,
 	M_RESIZE,
+	M_ALLOCATE,
+	M_PUNCH,
 	M_CHMOD,
 	M_CHOWN,
 	M_LIMIT, /* a quota of an owner no other model has */
@@ -74,6 +80,7 @@ struct m_op {
 	uint32_t mode, uid, gid;
 	bool stable; /* writes */
 };
+bool m_is_data(enum m_kind k);
 void model_plan(struct model *m, struct m_op *op);
 /* What it should return; changes the model when that is 0. */
 int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made);

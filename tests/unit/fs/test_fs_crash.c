@@ -50,7 +50,7 @@ static void flying(struct worker *w, const struct m_op *op)
 		x->fly_end = op->off + op->size;
 		x->fly_fill = op->fill;
 		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
-	} else if (op->kind == M_WRITE || op->kind == M_RESIZE) {
+	} else if (m_is_data(op->kind)) {
 		struct m_node *x = &w->m->nodes[op->node];
 		x->loose = true;
 		if (op->kind == M_WRITE)
@@ -79,7 +79,7 @@ static void worker_task(void *arg)
 		if (rc != want)
 			ck_abort_msg("seed %llu: kind %d: %d not %d", (unsigned long long)c->seed,
 				     op.kind, rc, want);
-		if (op.kind != M_WRITE && op.kind != M_RESIZE)
+		if (!m_is_data(op.kind))
 			continue;
 		struct m_node *x = &w->m->nodes[op.node];
 		if (op.kind == M_WRITE && !op.stable && !c->kill)
@@ -165,7 +165,7 @@ static const char *worker_differs(struct worker *w, struct fs *fs)
 	if (w->flying.kind <= M_SYMLINK &&
 	    !find(fs, &w->m->nodes[w->flying.dir].fid, w->flying.name, &a))
 		made = fid_of(&a);
-	if (w->flying.kind != M_WRITE && w->flying.kind != M_RESIZE)
+	if (!m_is_data(w->flying.kind))
 		model_apply(after, &w->flying, &made);
 	d = model_differs(after, fs, true);
 	model_free(after);
