@@ -31,14 +31,24 @@ bool core_word(const struct core_pool *cp, struct gcm_owner *ret)
 	return false;
 }
 
+/* A pool that was given has nothing in any memory, and what is written from here on has a copy:
+ * should this controller die before it serves the pool, the giver takes it back like any mirrored
+ * one. */
+static bool stays_mirrored(struct core *c, const struct gcm_owner *was, enum core_take how)
+{
+	return how == CORE_TAKE_GIVEN && was->mirrored && c->partner_up &&
+	       cache_mirror_state(c->cache) == MIRROR_ON;
+}
+
 /* The word becomes this controller's, with a higher epoch than any before; was: as decided on. */
-static int own_word(struct core_pool *cp, struct gcm_owner was)
+static int own_word(struct core_pool *cp, struct gcm_owner was, enum core_take how)
 {
 	struct core *c = cp->core;
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
 	struct gcm *g = c->duplex->gcm;
 	struct gcm_owner now = {.epoch = MAX(was.epoch, mp ? mp->epoch : 0) + 1,
-				.controller = g->self};
+				.controller = g->self,
+				.mirrored = stays_mirrored(c, &was, how)};
 	int rc = g->ops->set_owner(g, cp->uuid, &was, &now);
 	if (rc == 0)
 		cp->epoch = now.epoch;
@@ -294,7 +304,7 @@ int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take ho
 	if (rc)
 		return rc;
 	FAULT("own.claimed");
-	rc = own_word(cp, was);
+	rc = own_word(cp, was, how);
 	if (rc) {
 		core_pool_unclaim(c, cp->uuid);
 		return rc;

@@ -33,6 +33,13 @@ tests_unit_core_test_core_follow_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_core_test_core_follow_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/core/test_core_own
-tests_unit_core_test_core_own_SOURCES = tests/unit/core/core_rig.h tests/unit/core/test_core_own.c
+tests_unit_core_test_core_own_SOURCES = tests/unit/core/core_rig.h tests/unit/core/own_rig.c \
+	tests/unit/core/own_rig.h tests/unit/core/test_core_own.c
 tests_unit_core_test_core_own_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_core_test_core_own_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/core/test_core_own_death
+tests_unit_core_test_core_own_death_SOURCES = tests/unit/core/core_rig.h tests/unit/core/own_rig.c \
+	tests/unit/core/own_rig.h tests/unit/core/test_core_own_death.c
+tests_unit_core_test_core_own_death_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_core_test_core_own_death_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

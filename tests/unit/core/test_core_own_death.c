@@ -1,0 +1,102 @@
+/* Two controllers: deaths at every step of giving and of taking over. */
+#include "runtime/fault.h"
+#include "tests/unit/core/own_rig.h"
+
+#ifdef WITH_FAULTS
+struct crash {
+	const char *point;
+	struct end *who;
+	bool hit;
+};
+
+static void crash_hook(const char *name, void *arg)
+{
+	struct crash *c = arg;
+	if (c->hit || strcmp(name, c->point) != 0 || sim_node_current(w.sim) != c->who->node)
+		return;
+	c->hit = true;
+	sim_node_kill(c->who->node);
+}
+
+static const struct {
+	const char *point;
+	bool giver;
+} crashes[] = {
+    {"own.moving", true},    {"own.closed", true},	{"own.passed", true},
+    {"own.claimed", false},  {"own.word_taken", false}, {"own.assembled", false},
+    {"own.recorded", false},
+};
+
+/* Who gives, or who takes, dies at any step: one owner is left, and all data with it. */
+START_TEST(deaths_while_giving)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct crash c = {.point = crashes[_i].point};
+	struct move m = {.e = a};
+	world_with_pool(20 + (uint64_t)_i);
+	c.who = crashes[_i].giver ? a : b;
+	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	fault_set_hook(crash_hook, &c);
+	sim_node_start(a->node, move_task, &m);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	fault_set_hook(NULL, NULL);
+	ck_assert_msg(c.hit, "%s was not reached", c.point);
+	struct end *left = other(c.who);
+	ck_assert_int_eq(place(left), CORE_HERE);
+	ck_assert_int_eq(io(left, false, 0, 150, 1), 0);
+	ck_assert_int_eq(io(left, true, 50, 150, 2), 0);
+	restart(c.who);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	struct end *owner = one_owner();
+	ck_assert_int_eq(place(other(owner)), CORE_PARTNER);
+	ck_assert_int_eq(io(owner, false, 0, 50, 1), 0);
+	ck_assert_int_eq(io(owner, false, 50, 150, 2), 0);
+	world_fini();
+}
+END_TEST
+
+static const char *const takeover_points[] = {"own.fenced",	"own.unmirrored", "own.claimed",
+					      "own.word_taken", "own.assembled",  "own.recorded"};
+
+/* Who takes over dies in the middle of it; both come back: nothing is lost. */
+START_TEST(death_of_the_taker)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct crash c = {.point = takeover_points[_i], .who = b};
+	world_with_pool(40 + (uint64_t)_i);
+	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	fault_set_hook(crash_hook, &c);
+	sim_node_kill(a->node);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	fault_set_hook(NULL, NULL);
+	if (strcmp(c.point, "own.unmirrored") != 0) /* b had none to change */
+		ck_assert_msg(c.hit, "%s was not reached", c.point);
+	if (!c.hit)
+		sim_node_kill(b->node);
+	/* whichever comes first */
+	restart(_i % 2 ? a : b);
+	sim_run_for(w.sim, 3 * NS_PER_S);
+	restart(_i % 2 ? b : a);
+	sim_run_for(w.sim, 15 * NS_PER_S);
+	struct end *owner = one_owner();
+	ck_assert_int_eq(io(owner, false, 0, 150, 1), 0);
+	world_fini();
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+	tcase_add_loop_test(tc, deaths_while_giving, 0, (int)ARRAY_LEN(crashes));
+	tcase_add_loop_test(tc, death_of_the_taker, 0, (int)ARRAY_LEN(takeover_points));
+}
+
+int main(void)
+{
+	return own_suite("core_own_death", add_tests);
+}
+#else
+int main(void)
+{
+	return 77; /* skipped: it needs a tree configured with --enable-faults */
+}
+#endif
