@@ -809,7 +809,7 @@ int main(void)
 	tcase_add_test(t, turns);
 	tcase_add_loop_test(t, death_at_any_time, 0, 40);
 #ifdef WITH_FAULTS
-	tcase_add_loop_test(t, death_at_a_point, 0, 48);
+	tcase_add_loop_test(t, death_at_a_point, 0, 2 * (int)ARRAY_LEN(points)); /* either dies */
 #endif
 	tcase_add_test(t, a_partner_that_was_away_reads_the_disks);
 	tcase_add_test(t, who_missed_news_builds_on_them_all_the_same);
