@@ -13,3 +13,8 @@ check_PROGRAMS += tests/unit/supervisor/test_supervisor
 tests_unit_supervisor_test_supervisor_SOURCES = tests/unit/supervisor/test_supervisor.c
 tests_unit_supervisor_test_supervisor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_supervisor_test_supervisor_LDADD = libserver.a $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/supervisor/test_gather
+tests_unit_supervisor_test_gather_SOURCES = tests/unit/supervisor/test_gather.c
+tests_unit_supervisor_test_gather_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_supervisor_test_gather_LDADD = libserver.a $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -142,6 +142,38 @@ START_TEST(hits_cost_no_message_and_stay)
 }
 END_TEST
 
+/* A READ of no bytes refers to nothing, and gives nothing back. */
+static void reads_of_nothing(void *arg)
+{
+	struct channel *c = open_h1();
+	struct bdev *b = open_vol(c, 1);
+	static uint8_t page[4 * KIB];
+	static struct bdev_ref ref;
+	struct channel_stats before, after;
+	fill(page, sizeof(page), 1);
+	ck_assert_int_eq(bdev_write(b, page, sizeof(page), 0, 0), 0);
+	channel_stats(c, &before);
+	for (uint64_t off = 0; off <= b->size; off += b->size / 2) {
+		memset(&ref, 0xa5, sizeof(ref));
+		ck_assert_int_eq(bdev_read_ref(b, off, 0, &ref), 0);
+		ck_assert_int_eq(ref.iovcnt, 0);
+		bdev_ref_put(b, &ref);
+		ck_assert_int_eq(bdev_read(b, page, 0, off), 0);
+	}
+	channel_stats(c, &after);
+	ck_assert_uint_eq(after.read_hits, before.read_hits);
+	check_ref(b, page, 0, sizeof(page));
+	bdev_close(b);
+	channel_close(c);
+	reactor_stop(client);
+}
+
+START_TEST(a_read_of_nothing_refers_to_nothing)
+{
+	run_both(reads_of_nothing);
+}
+END_TEST
+
 /* Each has its own range, and finds in it what it last wrote. */
 static void range_user(void *arg)
 {
@@ -403,6 +435,7 @@ static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, random_operations_match_a_model, 0, 3);
 	tcase_add_test(tc, hits_cost_no_message_and_stay);
+	tcase_add_test(tc, a_read_of_nothing_refers_to_nothing);
 	tcase_add_test(tc, more_users_than_ring_entries);
 	tcase_add_test(tc, staging_held_by_users_blocks_no_transfer);
 	tcase_add_test(tc, volumes_of_others_are_refused);

@@ -165,7 +165,7 @@ static Isthmus__AdminReply *ask(const char *verb, const char *const *args)
 	}
 	Isthmus__AdminReply *reply = NULL;
 	memset(&progressed, 0, sizeof(progressed));
-	int rc = admin_client_call(path, &req, 5 * NS_PER_S, on_progress, NULL, &reply);
+	int rc = admin_client_call(path, &req, 30 * NS_PER_S, on_progress, NULL, &reply);
 	ck_assert_msg(rc == 0, "%s: %s", verb, err_name(rc));
 	return reply;
 }
@@ -520,7 +520,7 @@ int main(void)
 	Suite *s = suite_create("admin");
 	TCase *t = tcase_create("server");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 20);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, arguments_and_values);
 	tcase_add_test(t, errors_come_back);
 	tcase_add_test(t, ping_and_several_handlers);

@@ -329,6 +329,58 @@ START_TEST(abandoned_commands_give_their_pages_back)
 }
 END_TEST
 
+static struct scsi_cmd *start_write(const uint8_t *cdb, uint32_t len)
+{
+	struct scsi_cmd *c = fx->cmd;
+	c->nexus = fx->a;
+	memset(c->lun, 0, 8);
+	memcpy(c->cdb, cdb, 16);
+	c->cdb_len = 16;
+	c->out_expected = len;
+	enum scsi_next next = scsi_start(c);
+	if (next == SCSI_WAIT)
+		next = scsi_start_wait(c);
+	ck_assert_msg(next == SCSI_DATA_OUT, "opcode %02x: status %u", cdb[0], c->status);
+	for (int i = 0; i < c->out_iovcnt; i++)
+		memset(c->out_iov[i].iov_base, 0xee, c->out_iov[i].iov_len);
+	return c;
+}
+
+/* Aborted while its data came, or before its task ran: whoever sent it may have sent it again by
+ * another path, and later writes behind that. It changes nothing any more. */
+START_TEST(aborted_commands_change_nothing)
+{
+	static const uint8_t none[4096];
+	const uint8_t *cdbs[] = {CDB(0x2a, 0, BE32(0), 0, BE16(8)), /* WRITE */
+				 CDB(0x2a, 8, BE32(0), 0, BE16(8)), /* with FUA */
+				 CDB(0x2e, 0, BE32(0), 0, BE16(8)), /* AND VERIFY */
+				 CDB(0x93, 0, BE64(0), BE32(8))};   /* SAME */
+	const uint32_t lens[] = {4096, 4096, 4096, 512};
+	memset(fx->v1->data, 0, sizeof(none));
+	for (unsigned i = 0; i < ARRAY_LEN(cdbs); i++) {
+		for (int waits = 0; waits < 2; waits++) {
+			struct scsi_cmd *c = start_write(cdbs[i], lens[i]);
+			enum scsi_next next = SCSI_WAIT;
+			if (waits)
+				next = scsi_finish(c);
+			scsi_abort(c);
+			if (waits && next == SCSI_DONE) { /* it was all done: not aborted */
+				memset(fx->v1->data, 0, sizeof(none));
+			} else {
+				next = waits ? scsi_finish_wait(c) : scsi_finish(c);
+				ck_assert_int_eq(next, SCSI_DONE);
+				ck_assert_uint_eq(c->status, SCSI_TASK_ABORTED);
+			}
+			ck_assert_mem_eq(fx->v1->data, none, sizeof(none));
+			ck_assert_int_eq(fx->v1->writes, 0); /* its pages are given back */
+			ck_assert_int_eq(fx->v1->pins, 0);
+			scsi_release(c);
+		}
+	}
+	ck_assert_uint_eq(fx->v1->fuas, 0);
+}
+END_TEST
+
 START_TEST(errors_of_the_block_core)
 {
 	const struct {
@@ -493,5 +545,5 @@ END_TEST
 SUITE("rw", what_is_written_is_read, largest_transfers, long_transfers, parts_of_long_transfers,
       beyond_the_end, protection_is_refused_dpo_and_fua_are_not, fua_waits_for_the_medium,
       read_residuals, write_residuals, abandoned_commands_give_their_pages_back,
-      errors_of_the_block_core, verify_compares, write_and_verify, synchronize_cache,
-      immediate_synchronize_runs_on, read_only_refuses_all_that_writes)
+      aborted_commands_change_nothing, errors_of_the_block_core, verify_compares, write_and_verify,
+      synchronize_cache, immediate_synchronize_runs_on, read_only_refuses_all_that_writes)

@@ -133,20 +133,25 @@ static uint64_t size_of_file(void)
 	return (uint64_t)st.st_size;
 }
 
-static void put_segment(enum cbe_state state, uint64_t bytes, uint64_t cbe_off)
+static void put_version(uint32_t version, enum cbe_state state, uint64_t bytes, uint64_t cbe_off)
 {
 	int fd = open(path, O_RDWR);
 	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ck_assert_ptr_ne(p, MAP_FAILED);
 	struct cache_super *sb = (void *)p;
 	memcpy(sb->magic, CACHE_MAGIC, sizeof(sb->magic));
-	sb->version = CACHE_VERSION;
+	sb->version = version;
 	sb->npages = 100;
 	sb->cbe_off = cbe_off;
 	if (cbe_off == 4096)
 		((struct cbe *)(p + cbe_off))[99].state = state;
 	munmap(p, bytes);
 	close(fd);
+}
+
+static void put_segment(enum cbe_state state, uint64_t bytes, uint64_t cbe_off)
+{
+	put_version(CACHE_VERSION, state, bytes, cbe_off);
 }
 
 START_TEST(segments_are_made_and_kept)
@@ -165,6 +170,29 @@ START_TEST(segments_are_made_and_kept)
 	put_segment(CBE_CLEAN, 1 << 20, 4096);
 	ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
 	ck_assert_uint_eq(size_of_file(), 2 << 20);
+}
+END_TEST
+
+/* What an older (or newer) isthmus left has pages that only it can write: it is not thrown away. */
+START_TEST(segments_of_other_versions_are_kept)
+{
+	char why[256] = "";
+	static const enum cbe_state unwritten[] = {CBE_DIRTY, CBE_STAGED};
+	for (uint32_t version = 1; version <= CACHE_VERSION + 1; version++) {
+		for (size_t i = 0; i < sizeof(unwritten) / sizeof(unwritten[0]); i++) {
+			unlink(path);
+			use_dir(1 << 20);
+			ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
+			put_version(version, unwritten[i], 1 << 20, 4096);
+			use_dir(2 << 20);
+			ck_assert_int_eq(segment_prepare(&config, "a", why), -EBUSY);
+			ck_assert_uint_eq(size_of_file(), 1 << 20);
+			ck_assert_ptr_nonnull(strstr(why, "holds 1 pages"));
+		}
+		put_version(version, CBE_CLEAN, 1 << 20, 4096);
+		ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
+		ck_assert_uint_eq(size_of_file(), 2 << 20);
+	}
 }
 END_TEST
 
@@ -221,6 +249,7 @@ int main(void)
 	tcase_add_test(t, pid_files_are_checked);
 	tcase_add_test(t, pid_files_find_the_living);
 	tcase_add_test(t, segments_are_made_and_kept);
+	tcase_add_test(t, segments_of_other_versions_are_kept);
 	tcase_add_test(t, damaged_segments_do_not_crash);
 	tcase_add_test(t, control_segment);
 	suite_add_tcase(s, t);
