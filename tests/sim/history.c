@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENDLESS UINT64_MAX
+#define ENDLESS	  UINT64_MAX
+#define LONG_LIST 4 /* of writes of a sector: worth a look for what nobody can read any more */
 
 struct entry {
 	uint64_t id, begin, end;
@@ -23,13 +24,13 @@ struct entry {
 struct sector {
 	struct entry *list;
 	unsigned n, cap;
-	bool flushed; /* all in it are durable */
 };
 
 struct history {
 	uint64_t nsectors, clock, last_id;
 	uint64_t horizon; /* no reader that has begun before it is left; 0: not told */
 	struct sector *sectors;
+	uint64_t *unflushed; /* a bit a sector: not all in it are durable */
 };
 
 struct history *history_new(uint64_t nsectors)
@@ -38,7 +39,8 @@ struct history *history_new(uint64_t nsectors)
 	ASSERT(h);
 	h->nsectors = nsectors;
 	h->sectors = calloc(nsectors, sizeof(*h->sectors));
-	ASSERT(h->sectors);
+	h->unflushed = calloc(nsectors / 64 + 1, sizeof(*h->unflushed));
+	ASSERT(h->sectors && h->unflushed);
 	return h;
 }
 
@@ -47,6 +49,7 @@ void history_free(struct history *h)
 	for (uint64_t i = 0; i < h->nsectors; i++)
 		free(h->sectors[i].list);
 	free(h->sectors);
+	free(h->unflushed);
 	free(h);
 }
 
@@ -63,8 +66,10 @@ uint64_t history_now(struct history *h)
 static void fill_sector(uint8_t *buf, uint64_t sector, uint64_t id)
 {
 	uint64_t words[3] = {sector, id, (sector + 1) * 0x9e3779b97f4a7c15ull ^ id};
-	for (size_t i = 0; i < HISTORY_SECTOR / 8; i++)
-		memcpy(buf + i * 8, &words[i % 3], 8);
+	size_t i = 0;
+	for (; i + sizeof(words) <= HISTORY_SECTOR; i += sizeof(words))
+		memcpy(buf + i, words, sizeof(words));
+	memcpy(buf + i, words, HISTORY_SECTOR - i);
 }
 
 void history_fill(uint8_t *buf, uint64_t first, uint64_t n, uint64_t id)
@@ -97,7 +102,7 @@ static void prune(struct history *h, struct sector *s)
 			newest = MAX(newest, s->list[i].begin);
 	unsigned k = 0;
 	for (unsigned i = 0; i < s->n; i++)
-		if (s->list[i].end >= newest)
+		if (MIN(s->list[i].end, s->list[i].limit) >= newest)
 			s->list[k++] = s->list[i];
 	s->n = k;
 }
@@ -114,7 +119,7 @@ void history_begin(struct history *h, uint64_t first, uint64_t n, uint64_t id)
 			s->list = realloc(s->list, s->cap * sizeof(*s->list));
 			ASSERT(s->list);
 		}
-		s->flushed = false;
+		h->unflushed[i / 64] |= 1ull << i % 64;
 		s->list[s->n++] =
 		    (struct entry){.id = id, .begin = t, .end = ENDLESS, .limit = ENDLESS};
 	}
@@ -152,18 +157,29 @@ void history_forget(struct history *h, uint64_t first, uint64_t n, uint64_t id)
 	}
 }
 
+/* True: all in it are durable. */
+static bool sector_flushed(struct history *h, struct sector *s, uint64_t sent)
+{
+	bool all = true;
+	for (unsigned i = 0; i < s->n; i++) {
+		s->list[i].durable |= s->list[i].end < sent;
+		all &= s->list[i].durable;
+	}
+	if (s->n > LONG_LIST)
+		prune(h, s);
+	return all;
+}
+
 void history_flushed(struct history *h, uint64_t first, uint64_t n, uint64_t sent)
 {
 	for (uint64_t i = first; i < first + n; i++) {
-		struct sector *s = &h->sectors[i];
-		if (s->flushed)
+		if (!h->unflushed[i / 64]) {
+			i |= 63;
 			continue;
-		s->flushed = true;
-		for (unsigned k = 0; k < s->n; k++)
-			if (s->list[k].end < sent)
-				s->list[k].durable = true;
-			else
-				s->flushed = false;
+		}
+		uint64_t bit = 1ull << i % 64;
+		if ((h->unflushed[i / 64] & bit) && sector_flushed(h, &h->sectors[i], sent))
+			h->unflushed[i / 64] &= ~bit;
 	}
 }
 

@@ -240,6 +240,8 @@ int sim_host_io(struct sim_host *h, struct sim_io *io, unsigned first, uint64_t 
 		int rc = try_path(h, io, portal, until);
 		if (rc == 0 && !again(io))
 			return 0;
+		if (sim_power_is_off(h->sim))
+			return -EHOSTDOWN;
 		if (rc == -ETIMEDOUT || env_now_ns(e) > until)
 			return -ETIMEDOUT;
 		bool attention = rc == 0 && io->sense >> 16 == 0x6;

@@ -47,7 +47,8 @@ struct sim_io {
 
 /*
  * Waits, in a task of the world. first: the portal that is tried first. 0: an answer that is no
- * reason to try again (status says which); -ETIMEDOUT: none in timeout_ns, by any path.
+ * reason to try again (status says which); -ETIMEDOUT: none in timeout_ns, by any path; -EHOSTDOWN:
+ * none, and the power is off.
  */
 int sim_host_io(struct sim_host *h, struct sim_io *io, unsigned first, uint64_t timeout_ns);
 /* The same on this path alone: -ENOTCONN: it was lost, and whether the command was carried out is

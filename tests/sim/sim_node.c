@@ -53,13 +53,11 @@ size_t sim_memory_size(const struct sim_memory *m)
 
 static void view_lose(struct sim_memory *m, struct sim_view *v)
 {
-	void *copy = malloc(m->size);
-	ASSERT(copy);
+	void *copy = mmap(NULL, m->size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT(copy != MAP_FAILED);
 	memcpy(copy, v->addr, m->size);
-	ASSERT(mmap(v->addr, m->size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == v->addr);
-	memcpy(v->addr, copy, m->size);
-	free(copy);
+	ASSERT(mremap(copy, m->size, m->size, MREMAP_MAYMOVE | MREMAP_FIXED, v->addr) == v->addr);
 	v->lost = true;
 }
 
