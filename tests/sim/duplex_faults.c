@@ -1,0 +1,260 @@
+/* What happens to the controllers of the scenario `duplex` (duplex.h), their routes, disks, power.
+ */
+#include "tests/sim/duplex.h"
+#include "tests/sim/sim_faults.h"
+#include "blockcore/control/meta.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- faults ---- */
+
+static void kill_a(void *arg)
+{
+	struct sim_ctl *ctl = arg;
+	sim_node_kill(ctl->node);
+}
+
+/* Whoever passes the crash point dies there. */
+static void kill_current(void *arg)
+{
+	struct duplex *d = arg;
+	struct sim_node *n = sim_node_current(d->sim);
+	if (!n || sim_node_dead(n))
+		return;
+	duplex_say(d, "%s is killed at the crash point", sim_node_name(n));
+	sim_node_kill(n);
+}
+
+static struct sim_ctl *some_ctl(struct duplex *d)
+{
+	return &d->cluster.ctl[duplex_below(d, 2)];
+}
+
+static void fault_kill(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node))
+		return;
+	duplex_say(d, "%s is killed", ctl->name);
+	kill_a(ctl);
+}
+
+static void fault_stop_awhile(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node) || !ctl->up)
+		return;
+	uint64_t ns = duplex_below(d, 3 * NS_PER_S);
+	duplex_say(d, "%s stands still for %llu ms", ctl->name,
+		   (unsigned long long)(ns / NS_PER_MS));
+	sim_node_stop(ctl->node);
+	sim_run_for(d->sim, ns);
+	if (sim_node_stopped(ctl->node))
+		sim_node_continue(ctl->node);
+}
+
+static void fault_restart(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node) || !ctl->up)
+		return;
+	duplex_say(d, "%s is stopped in order", ctl->name);
+	sim_ctl_stop(ctl);
+}
+
+static void fault_route(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	unsigned r = (unsigned)duplex_below(d, 4);
+	enum sim_cut how = duplex_below(d, 2) ? SIM_CUT_RESET : SIM_CUT_SILENT;
+	if (!ctl->route[r][0])
+		return;
+	duplex_say(d, "route %s is %s", ctl->route[r], how == SIM_CUT_RESET ? "cut" : "silent");
+	sim_net_cut(d->cluster.net, ctl->route[r], how);
+}
+
+static void fault_all_routes(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	duplex_say(d, "all routes are cut");
+	for (unsigned r = 0; r < 4; r++)
+		if (ctl->route[r][0])
+			sim_net_cut(d->cluster.net, ctl->route[r],
+				    duplex_below(d, 2) ? SIM_CUT_RESET : SIM_CUT_SILENT);
+}
+
+struct give {
+	struct duplex *d;
+	struct sim_ctl *ctl;
+	const char *pool;
+};
+
+static void give_task(void *arg)
+{
+	struct give *g = arg;
+	char why[CORE_WHY_LEN] = "";
+	int rc = g->ctl->core ? core_pool_give(g->ctl->core, g->pool, why) : -ERR_SHUTDOWN;
+	g->ctl->calls--;
+	duplex_say(g->d, "%s gave %s: %s %s", g->ctl->name, g->pool, err_name(rc), why);
+	free(g);
+}
+
+static void fault_give(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node) || !ctl->up)
+		return;
+	struct give *g = malloc(sizeof(*g));
+	ASSERT(g);
+	*g = (struct give){d, ctl, d->pools[duplex_below(d, 2)].name};
+	duplex_say(d, "%s is to give %s", ctl->name, g->pool);
+	ctl->calls++;
+	sim_node_start(ctl->node, give_task, g);
+}
+
+/* A change of the metadata, so that crash points in it are passed. */
+static int change_rate(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	for (size_t i = 0; i < am->n_pools; i++)
+		am->pools[i]->rebuild_rate = *(uint64_t *)arg;
+	return 0;
+}
+
+static void change_task(void *arg)
+{
+	struct sim_ctl *ctl = arg;
+	char why[CORE_WHY_LEN];
+	uint64_t rate = sim_random_below(ctl->cluster->sim, 1000) << 20;
+	if (ctl->core)
+		meta_update(core_meta(ctl->core), change_rate, &rate, why);
+	ctl->calls--;
+}
+
+static void fault_meta(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (sim_node_dead(ctl->node) || !ctl->up)
+		return;
+	ctl->calls++;
+	sim_node_start(ctl->node, change_task, ctl);
+}
+
+/* What makes a point be passed, where hosts at work do not. */
+static void kill_at_point(struct duplex *d)
+{
+	unsigned i = (unsigned)duplex_below(d, sim_faults_count());
+	const char *name = sim_fault_name(i);
+	bool own = strncmp(name, "own.", 4) == 0, meta = strncmp(name, "meta.", 5) == 0;
+	duplex_say(d, "whoever passes %s next dies", name);
+	sim_fault_arm(i, own || meta ? 1 + duplex_below(d, 2) : 1 + duplex_below(d, 20),
+		      kill_current, d);
+	if (meta)
+		fault_meta(d);
+	else if (own && duplex_below(d, 2))
+		fault_give(d);
+	else if (own || strcmp(name, "mirror.adopted") == 0)
+		fault_kill(d);
+	sim_run_for(d->sim, own ? 2 * NS_PER_S : 20 * NS_PER_MS);
+}
+
+static void fault_disk(struct duplex *d)
+{
+	struct pool_spec *p = &d->pools[duplex_below(d, 2)];
+	struct sim_disk *disk = sim_disk_find(d->sim, p->paths[duplex_below(d, p->ndisks)]);
+	if (duplex_below(d, 2)) {
+		struct sim_disk_faults f;
+		sim_disk_get_faults(disk, &f);
+		f.latency_max_ns = (duplex_below(d, 2) ? 1 : 50) * 200000ull;
+		sim_disk_set_faults(disk, &f);
+		duplex_say(d, "a disk of %s answers within %llu us", p->name,
+			   (unsigned long long)(f.latency_max_ns / 1000));
+	} else if (p->redundant) {
+		/* The first disk only: two in one row are more than the pool promises to bear. */
+		disk = sim_disk_find(d->sim, p->paths[0]);
+		sim_disk_bad_range(disk, DISK_DATA_OFF + duplex_below(d, VOLUME_SIZE / 8192) * 4096,
+				   4096);
+		duplex_say(d, "a block of %s goes bad", p->name);
+	}
+}
+
+/* False: it has not ended within `ns`. */
+static bool wait_end(struct duplex *d, struct sim_ctl *ctl, uint64_t ns)
+{
+	for (uint64_t t = 0; t < ns && !d->failed; t += NS_PER_MS) {
+		if (sim_node_dead(ctl->node) && sim_ctl_reap(ctl))
+			return true;
+		sim_run_for(d->sim, NS_PER_MS);
+	}
+	return false;
+}
+
+/* One dies, the other goes on alone and is stopped in order; then the first one starts alone, and
+ * what it finds in its memory is of long ago. */
+static void fault_changing_guard(struct duplex *d)
+{
+	struct sim_ctl *first = some_ctl(d), *last = &d->cluster.ctl[first == &d->cluster.ctl[0]];
+	if (!first->up || !last->up || sim_node_stopped(first->node) ||
+	    sim_node_stopped(last->node))
+		return;
+	duplex_say(d, "%s is killed, %s goes on alone", first->name, last->name);
+	sim_node_kill(first->node);
+	sim_run_for(d->sim, duplex_below(d, 200 * NS_PER_MS));
+	if (!last->up || !wait_end(d, first, NS_PER_S))
+		return;
+	duplex_say(d, "%s is stopped in order", last->name);
+	sim_ctl_stop(last);
+	if (!wait_end(d, last, 10 * NS_PER_S))
+		return;
+	duplex_say(d, "%s starts alone", first->name);
+	sim_ctl_start(first);
+	sim_run_for(d->sim, duplex_below(d, 8 * NS_PER_S));
+}
+
+static void fault_revive(struct duplex *d)
+{
+	duplex_revive(d);
+	sim_net_restore_all(d->cluster.net);
+}
+
+void duplex_fault(struct duplex *d)
+{
+	static void (*const faults[])(struct duplex * d) = {
+	    fault_kill,	   kill_at_point, kill_at_point,    fault_stop_awhile,
+	    fault_restart, fault_route,	  fault_all_routes, fault_give,
+	    fault_disk,	   fault_revive,  fault_revive,	    fault_changing_guard};
+	d->busy_until = env_now_ns(sim_env(d->sim)) + BUSY_NS;
+	faults[duplex_below(d, ARRAY_LEN(faults))](d);
+	d->result->crashes++;
+}
+
+/* ---- power ---- */
+
+void duplex_power_loss(struct duplex *d)
+{
+	duplex_say(d, "power is lost");
+	d->power_off = true;
+	sim_power_off(d->sim);
+	for (unsigned i = 0; i < 2; i++) {
+		history_crash(d->history[i], !d->cluster.battery);
+		sim_node_kill(d->cluster.ctl[i].node);
+	}
+	duplex_users_stop(d);
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned t = 0; !sim_ctl_reap(&d->cluster.ctl[i]) && !d->failed; t++) {
+			if (t > 60000)
+				duplex_fail(d, "a dead controller never ends");
+			sim_run_for(d->sim, NS_PER_MS);
+		}
+	if (!d->cluster.battery) {
+		sim_memory_clear(d->cluster.control);
+		for (unsigned i = 0; i < 2; i++)
+			sim_memory_clear(d->cluster.ctl[i].segment);
+	}
+	sim_power_on(d->sim, SIM_LOSE_RANDOM, 0);
+	d->power_off = false;
+}
