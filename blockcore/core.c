@@ -254,7 +254,7 @@ static void leave_words(struct core *c)
 	struct core_pool *cp;
 	TAILQ_FOREACH (cp, &c->pools, link)
 		if (c->duplex && cp->place == CORE_HERE && cp->recorded_open) {
-			int rc = core_word_flags(cp, true, false);
+			int rc = core_word_flags(cp, true, false, true);
 			if (rc)
 				log_warn("pool %s: its word stays as it was err=%s", cp->name,
 					 err_name(rc));

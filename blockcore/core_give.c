@@ -6,8 +6,8 @@
  *   3. the word says moving: calls are refused, those who make them hold their commands
  *   4. what runs is waited for, the rest of the pages goes to the disks, the pool is closed in
  *      order, the claims are given up
- *   5. the word goes to the partner with the next epoch, mirrored and moving: nothing of it is in
- *      any memory, so it can be taken back by compare-and-swap should the partner die now
+ *   5. the word goes to the partner with the next epoch, mirrored, moving, stored: nothing of it is
+ *      in any memory, so it can be taken back by compare-and-swap should the partner die now
  *   6. the partner is told, takes it and answers
  *
  * Until 5 this controller owns it: whatever fails, it takes it up again. After 5 the partner does,
@@ -166,8 +166,14 @@ static int may_give(struct core_pool *cp, char *why)
 		    cp->name);
 		return -EBUSY;
 	}
-	int rc = tell(cp, OWN_ASK, cp->epoch, ASK_NS);
-	if (rc == -EAGAIN)
+	/* Until it has joined, the partner's mirror area may have copies of long ago. */
+	bool joined = cache_mirror_state(c->cache) >= MIRROR_JOINING;
+	int rc = joined ? tell(cp, OWN_ASK, cp->epoch, ASK_NS) : -EBUSY;
+	if (rc == -EBUSY)
+		snprintf(why, CORE_WHY_LEN,
+			 "what is written is not mirrored to '%.63s' yet; try again in a moment",
+			 partner);
+	else if (rc == -EAGAIN)
 		snprintf(why, CORE_WHY_LEN,
 			 "controller '%.63s' has not mirrored all it has yet; try again in a "
 			 "moment",
@@ -226,7 +232,8 @@ static int pass_word(struct core_pool *cp, uint64_t *ret_epoch)
 	now = (struct gcm_owner){.epoch = was.epoch + 1,
 				 .controller = (uint8_t)partner,
 				 .mirrored = true,
-				 .moving = true};
+				 .moving = true,
+				 .stored = true};
 	*ret_epoch = now.epoch;
 	if (was.controller != g->self || was.epoch != cp->epoch)
 		return -ERR_NOT_OWNER;
@@ -243,7 +250,7 @@ static int give(struct core_pool *cp, char *why)
 	flush_volumes(cp);
 	begun = env_now_ns(c->env);
 	bool mirrored = cache_mirror_state(c->cache) == MIRROR_ON && c->partner_up;
-	rc = core_word_flags(cp, mirrored, true);
+	rc = core_word_flags(cp, mirrored, true, false);
 	if (rc) {
 		snprintf(why, CORE_WHY_LEN, "the control memory refuses it: %s", err_text(rc));
 		return rc;

@@ -149,7 +149,7 @@ enum core_take {
 /* false: not in the map; then *ret is what set_owner() takes for that. */
 bool core_word(const struct core_pool *cp, struct gcm_owner *ret);
 /* Of a word that is this controller's; -ERR_NOT_OWNER. */
-int core_word_flags(struct core_pool *cp, bool mirrored, bool moving);
+int core_word_flags(struct core_pool *cp, bool mirrored, bool moving, bool stored);
 /* Waits; with cp->change. was: the word that it was decided on. On an error it is not here, and
  * cp->why says why; -ERR_EPOCH_STALE: the word is another. */
 int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take how);
@@ -166,6 +166,8 @@ int core_own_adopt(struct core *c);
 void core_pool_drop_pages(struct core_pool *cp);
 
 /* core_partner.c, core_give.c */
+/* Is every dirty page in the partner's memory too? */
+bool core_mirrored(const struct core *c);
 void core_mirrored_set(struct core_pool *cp); /* when it is so */
 void core_partner_watch(struct core *c);      /* waits */
 void core_own_serve(struct core *c, struct link *l);

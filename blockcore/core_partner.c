@@ -28,13 +28,17 @@
 
 /* ---- mirrored or not ---- */
 
+bool core_mirrored(const struct core *c)
+{
+	return c->duplex && c->partner_up && cache_mirror_state(c->cache) == MIRROR_ON;
+}
+
 void core_mirrored_set(struct core_pool *cp)
 {
 	struct core *c = cp->core;
-	if (!c->duplex || !c->partner_up || cp->place != CORE_HERE ||
-	    cache_mirror_state(c->cache) != MIRROR_ON)
+	if (cp->place != CORE_HERE || !core_mirrored(c))
 		return;
-	int rc = core_word_flags(cp, true, false);
+	int rc = core_word_flags(cp, true, false, false);
 	if (rc)
 		log_warn("pool %s: the control memory does not take \"mirrored\" err=%s", cp->name,
 			 err_name(rc));
@@ -69,7 +73,7 @@ static void clear_mirrored(void *arg)
 		struct gcm_owner w;
 		if (!core_word(cp, &w) || w.controller != c->duplex->gcm->self || !w.mirrored)
 			continue;
-		int rc = core_word_flags(cp, false, w.moving);
+		int rc = core_word_flags(cp, false, w.moving, false);
 		if (rc)
 			log_warn("pool %s: the control memory does not take \"not mirrored\" "
 				 "err=%s",

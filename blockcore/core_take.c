@@ -31,31 +31,24 @@ bool core_word(const struct core_pool *cp, struct gcm_owner *ret)
 	return false;
 }
 
-/* A pool that was given has nothing in any memory, and what is written from here on has a copy:
- * should this controller die before it serves the pool, the giver takes it back like any mirrored
- * one. */
-static bool stays_mirrored(struct core *c, const struct gcm_owner *was, enum core_take how)
-{
-	return how == CORE_TAKE_GIVEN && was->mirrored && c->partner_up &&
-	       cache_mirror_state(c->cache) == MIRROR_ON;
-}
-
-/* The word becomes this controller's, with a higher epoch than any before; was: as decided on. */
-static int own_word(struct core_pool *cp, struct gcm_owner was, enum core_take how)
+/* The word becomes this controller's, with a higher epoch than any before; was: as decided on. One
+ * that is stored stays so until it is attached: should this controller die, another can take it. */
+static int own_word(struct core_pool *cp, struct gcm_owner was)
 {
 	struct core *c = cp->core;
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
 	struct gcm *g = c->duplex->gcm;
 	struct gcm_owner now = {.epoch = MAX(was.epoch, mp ? mp->epoch : 0) + 1,
 				.controller = g->self,
-				.mirrored = stays_mirrored(c, &was, how)};
+				.mirrored = was.stored,
+				.stored = was.stored};
 	int rc = g->ops->set_owner(g, cp->uuid, &was, &now);
 	if (rc == 0)
 		cp->epoch = now.epoch;
 	return rc;
 }
 
-int core_word_flags(struct core_pool *cp, bool mirrored, bool moving)
+int core_word_flags(struct core_pool *cp, bool mirrored, bool moving, bool stored)
 {
 	struct core *c = cp->core;
 	struct gcm *g = c->duplex->gcm;
@@ -68,6 +61,7 @@ int core_word_flags(struct core_pool *cp, bool mirrored, bool moving)
 		now = was;
 		now.mirrored = mirrored;
 		now.moving = moving;
+		now.stored = stored;
 		rc = g->ops->set_owner(g, cp->uuid, &was, &now);
 	} while (rc == -ERR_EPOCH_STALE);
 	return rc;
@@ -264,6 +258,8 @@ static int take_up(struct core_pool *cp, enum core_take how)
 	if (rc == 0)
 		rc = record_taken(cp, how);
 	FAULT("own.recorded");
+	if (rc == 0) /* before anything is acknowledged */
+		rc = core_word_flags(cp, core_mirrored(c), false, false);
 	if (rc == 0)
 		rc = attach(cp, ids, n);
 	if (rc == 0) {
@@ -285,7 +281,7 @@ static const char *told(enum core_take how)
 	case CORE_TAKE_DEAD:
 		return "its owner has ended, and its newest data is in this controller's memory";
 	case CORE_TAKE_GIVEN:
-		return "it was given by its owner";
+		return "its owner had closed it in order";
 	case CORE_TAKE_FORCED:
 		return "an administrator said so";
 	case CORE_TAKE_BACK:
@@ -299,12 +295,18 @@ int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take ho
 	struct core *c = cp->core;
 	uint64_t begun = env_now_ns(c->env);
 	ASSERT(task_mutex_held(&cp->change) && cp->place != CORE_HERE);
+	if (how == CORE_TAKE_DEAD && was.stored) /* copies in the mirror area are older */
+		how = CORE_TAKE_GIVEN;
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
 	int rc = mp ? core_pool_claim(c, mp, &was, cp->why, sizeof(cp->why)) : -ENOENT;
 	if (rc)
 		return rc;
 	FAULT("own.claimed");
-	rc = own_word(cp, was, how);
+	/* Before the word says that what is in the mirror area counts. A partner on this host that
+	 * lives and gives has emptied it when it joined. */
+	if (how == CORE_TAKE_GIVEN && (!c->duplex->map || !core_partner_alive(c)))
+		cache_mirror_drop(c->cache, wants, cp);
+	rc = own_word(cp, was);
 	if (rc) {
 		core_pool_unclaim(c, cp->uuid);
 		return rc;

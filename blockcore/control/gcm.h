@@ -29,6 +29,9 @@ struct gcm_owner {
 	 * The owner clears it before it acknowledges the first write that is not. */
 	bool mirrored;
 	bool moving; /* the owner is giving it to its partner: nothing new begins */
+	/* All of it is on the disks, closed in order: what any memory has of it is of an earlier
+	 * time. Until somebody takes it. */
+	bool stored;
 };
 
 #define GCM_SEQ_UNKNOWN UINT64_MAX
@@ -66,7 +69,7 @@ bool gcm_owns(struct gcm *g, const uint8_t pool[16]);
 /* ---- on one host ---- */
 
 #define GCM_MAGIC   "ISTHCTRL"
-#define GCM_VERSION 1
+#define GCM_VERSION 2
 
 /* Bytes of the segment. A segment of zeros is formatted by whoever opens it first. */
 size_t gcm_shared_size(void);

@@ -51,7 +51,8 @@ _Static_assert(sizeof(struct controller_slot) == 128, "two cache lines");
 /* Word of a pool: epoch in bits 16 to 63, then flags, then the owner's index. */
 #define WORD_MIRRORED (1ull << 8)
 #define WORD_MOVING   (1ull << 9)
-#define WORD_SPARE    0xfc00ull
+#define WORD_STORED   (1ull << 10)
+#define WORD_SPARE    0xf800ull
 #define EPOCH_MAX     ((1ull << 48) - 1)
 
 struct pool_slot {
@@ -100,7 +101,7 @@ size_t gcm_shared_size(void)
 static uint64_t pack(const struct gcm_owner *o)
 {
 	return o->epoch << 16 | (o->mirrored ? WORD_MIRRORED : 0) | (o->moving ? WORD_MOVING : 0) |
-	       o->controller;
+	       (o->stored ? WORD_STORED : 0) | o->controller;
 }
 
 static struct gcm_owner unpack(uint64_t w)
@@ -108,7 +109,8 @@ static struct gcm_owner unpack(uint64_t w)
 	struct gcm_owner o = {.epoch = w >> 16,
 			      .controller = (uint8_t)w,
 			      .mirrored = w & WORD_MIRRORED,
-			      .moving = w & WORD_MOVING};
+			      .moving = w & WORD_MOVING,
+			      .stored = w & WORD_STORED};
 	if (o.controller >= GCM_CONTROLLERS)
 		o.controller = GCM_NOBODY;
 	return o;

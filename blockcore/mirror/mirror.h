@@ -93,6 +93,9 @@ int cache_mirror_adopt(struct cache *c, bool (*want)(void *arg, uint32_t volume)
 /* Forgets pages of the mirror area that belong to no adopted volume. Only while no partner is
  * joined: one that joins does it itself. */
 void cache_mirror_clear(struct cache *c);
+/* Forgets pages of the mirror area, of volumes for which want() is true: copies of an earlier time.
+ * None of them is adopted, and no partner on this host writes the area. */
+void cache_mirror_drop(struct cache *c, bool (*want)(void *arg, uint32_t volume), void *arg);
 /* Drops this cache's pages of a volume that another controller owns now. After it was detached. */
 void cache_drop_foreign(struct cache *c, uint32_t volume);
 

@@ -167,3 +167,21 @@ void cache_mirror_clear(struct cache *c)
 			CBE_PUT(&c->cbe[pg], state, CBE_FREE);
 	atomic_store(&c->super->mirror_staged_true, 0);
 }
+
+void cache_mirror_drop(struct cache *c, bool (*want)(void *arg, uint32_t volume), void *arg)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	unsigned dropped = 0;
+	pthread_mutex_lock(&c->mirror.area_lock);
+	for (uint32_t pg = c->nown; pg < c->npages; pg++) {
+		struct cbe *e = &c->cbe[pg];
+		if (atomic_load(&c->page[pg].refs) || CBE_GET(e, state) == CBE_FREE ||
+		    !want(arg, CBE_GET(e, volume)))
+			continue;
+		CBE_PUT(e, state, CBE_FREE);
+		dropped++;
+	}
+	pthread_mutex_unlock(&c->mirror.area_lock);
+	if (dropped)
+		log_notice("mirror area dropped old pages=%u", dropped);
+}

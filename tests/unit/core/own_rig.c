@@ -146,9 +146,34 @@ void clear_away(struct end *e)
 	ck_assert_uint_eq(sim_node_tasks(e->node), 0);
 }
 
+static void stop_task(void *arg)
+{
+	struct end *e = arg;
+	struct link *l = e->link;
+	gcm_set_state(e->gcm, GCM_LEAVING);
+	core_leave(e->core);
+	while (e->busy)
+		env_sleep_ns(sim_node_env(e->node), NS_PER_MS);
+	core_set_link(e->core, NULL);
+	link_close(l);
+	ck_assert_int_eq(core_close(e->core), 0);
+	e->gcm->ops->close(e->gcm);
+	e->core = NULL;
+	e->link = NULL;
+	e->gcm = NULL;
+}
+
+void stop(struct end *e)
+{
+	ck_assert_int_eq(sim_node_run(e->node, stop_task, e), 0);
+	sim_node_kill(e->node);
+	sim_run_for(w.sim, 10 * NS_PER_MS);
+}
+
 void restart(struct end *e)
 {
-	clear_away(e);
+	if (e->core)
+		clear_away(e);
 	sim_node_reborn(e->node);
 	born(e);
 }

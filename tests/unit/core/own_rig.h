@@ -44,7 +44,9 @@ struct end *other(struct end *e);
 void clear_away(struct end *e);
 /* A node that was cleared away and reborn starts. */
 void born(struct end *e);
-/* A killed one starts again. */
+/* It is stopped in order; its process ends. */
+void stop(struct end *e);
+/* A killed or stopped one starts again. */
 void restart(struct end *e);
 /* All routes between the two; sim_net_restore_all() ends it. */
 void cut_link(enum sim_cut how);

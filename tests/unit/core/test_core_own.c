@@ -118,6 +118,37 @@ START_TEST(not_mirrored_waits)
 }
 END_TEST
 
+/* One dies, the other writes on and is stopped in order, the first starts alone: the copies in its
+ * memory are of long ago. The same when it is killed once more, and when the roles change. */
+START_TEST(left_in_order)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	world_with_pool(7);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	sim_node_kill(b->node);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_int_eq(io(a, true, 0, 100, 2), 0);
+	stop(a);
+	restart(b);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	ck_assert_int_eq(io(b, false, 0, 100, 2), 0);
+	sim_node_kill(b->node);
+	restart(b);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	ck_assert_int_eq(io(b, false, 0, 100, 2), 0);
+	ck_assert_int_eq(io(b, true, 50, 50, 3), 0);
+	stop(b);
+	restart(a);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	ck_assert_int_eq(place(a), CORE_HERE);
+	ck_assert_int_eq(io(a, false, 0, 50, 2), 0);
+	ck_assert_int_eq(io(a, false, 50, 50, 3), 0);
+	world_fini();
+}
+END_TEST
+
 START_TEST(forced)
 {
 	struct end *a = &w.e[0], *b = &w.e[1];
@@ -287,6 +318,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, stopped_one_is_fenced);
 	tcase_add_test(tc, back_before_takeover);
 	tcase_add_test(tc, not_mirrored_waits);
+	tcase_add_test(tc, left_in_order);
 	tcase_add_test(tc, forced);
 	tcase_add_test(tc, given_and_given_back);
 	tcase_add_test(tc, power_loss);
