@@ -21,6 +21,7 @@ struct rec {
 struct kept {
 	uint64_t key;
 	uint16_t len;
+	bool xattr; /* of the tree of attributes */
 	uint8_t v[];
 };
 struct rebuild {
@@ -55,6 +56,12 @@ struct checker {
 	uint64_t cur_end; /* of its last extent */
 	uint8_t *kept;
 	size_t kept_size, kept_room;
+	bool keeping_xattrs;
+	struct { /* the attribute walked: its next piece, bytes of it, where what is kept began */
+		uint64_t next;
+		uint32_t left;
+		size_t mark;
+	} xattr;
 	uint8_t (*nodes)[BS]; /* one a level */
 	uint8_t *block;
 	struct quota_pass *quotas; /* check_quota.c */
@@ -72,10 +79,20 @@ int check_fetch(struct checker *c, uint64_t block, unsigned type, uint64_t owner
 typedef int check_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len);
 /* Walks the tree of an inode (its bytes in `p`); claim: its nodes are entered as owned. */
 int check_tree(struct checker *c, struct rec *r, const uint8_t *p, bool claim, check_entry *entry);
+/* The same for one tree that is claimed. */
+int check_tree_at(struct checker *c, struct rec *r, uint64_t root, unsigned level, unsigned type,
+		  check_entry *entry);
+/* Notes an entry for the tree's rebuilding. */
+int check_keep(struct checker *c, uint64_t key, const uint8_t *v, unsigned len);
+/* An error of an inode's trees: they are to be built anew. */
+void check_damaged(struct checker *c, struct rec *r, const char *what, uint64_t block);
 int check_inode_bytes(struct checker *c, uint64_t ino, uint8_t *to);
 
 int check_inodes(struct checker *c); /* check_inodes.c */
 int check_rebuild(struct checker *c);
+int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p); /* check_xattr.c */
+/* Of an inode's bytes: those in it are sound. */
+bool check_xattrs_inline(const struct fs *fs, const uint8_t *p);
 int check_dirs(struct checker *c);		      /* check_dirs.c */
 int check_maps(struct checker *c, bool missing_only); /* check_maps.c */
 int check_quotas(struct checker *c);		      /* check_quota.c */

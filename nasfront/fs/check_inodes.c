@@ -1,6 +1,7 @@
 /* The inodes' pass of a check: inode blocks, trees, who owns which block; damaged trees rebuilt. */
 #include "nasfront/fs/check.h"
 #include "nasfront/fs/watch.h"
+#include "nasfront/fs/xattr.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -21,13 +22,13 @@ static bool claim(struct checker *c, uint64_t start, uint64_t len)
 	return true;
 }
 
-static void damaged(struct checker *c, struct rec *r, const char *what, uint64_t block)
+void check_damaged(struct checker *c, struct rec *r, const char *what, uint64_t block)
 {
 	if (check_error(c, r->ino, "block %" PRIu64 ": %s", block, what))
 		r->damaged = true;
 }
 
-static int keep(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
+int check_keep(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	size_t n = ROUND_UP(sizeof(struct kept) + len, (size_t)8);
 	if (!c->repair)
@@ -43,6 +44,7 @@ static int keep(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 	struct kept *k = (struct kept *)(c->kept + c->kept_size);
 	k->key = key;
 	k->len = (uint16_t)len;
+	k->xattr = c->keeping_xattrs;
 	memcpy(k->v, v, len);
 	c->kept_size += n;
 	return 0;
@@ -52,6 +54,7 @@ static int keep(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 
 struct span {
 	uint64_t lo, hi; /* keys allowed */
+	unsigned type;	 /* of the nodes */
 	bool claim;
 	check_entry *entry;
 };
@@ -60,31 +63,25 @@ static int walk(struct checker *c, uint64_t block, unsigned level, struct span s
 {
 	uint8_t *d = c->nodes[level];
 	struct rec *r = c->cur;
-	static const uint8_t types[16] = {[FS_REG] = BT_EXTENTS,
-					  [FS_DIR] = BT_DIR,
-					  [FS_LNK] = BT_SYMLINK,
-					  [ORPHAN_TYPE] = BT_ORPHANS,
-					  [QUOTA_TYPE] = BT_QUOTAS};
-	int rc = types[r->type & 15] ? check_fetch(c, block, types[r->type & 15], r->ino, d)
-				     : -ERR_CORRUPT;
+	int rc = s.type ? check_fetch(c, block, s.type, r->ino, d) : -ERR_CORRUPT;
 	if (rc == -ERR_CORRUPT || rc == -EIO || rc == -ERR_MEDIUM) {
-		damaged(c, r, "tree node cannot be read", block);
+		check_damaged(c, r, "tree node cannot be read", block);
 		return 0;
 	}
 	if (rc)
 		return rc;
 	if (node_level(d) != level || !node_count(d)) {
-		damaged(c, r, "tree node of wrong level or empty", block);
+		check_damaged(c, r, "tree node of wrong level or empty", block);
 		return 0;
 	}
 	if (s.claim && !claim(c, block, 1)) {
-		damaged(c, r, "tree node has another owner too", block);
+		check_damaged(c, r, "tree node has another owner too", block);
 		return 0;
 	}
 	for (unsigned i = 0; i < node_count(d) && !rc; i++) {
 		uint64_t key = level ? inner_key(d, i) : leaf_key(d, i);
 		if ((key < s.lo && (!level || i)) || key > s.hi) {
-			damaged(c, r, "key outside its node's span", block);
+			check_damaged(c, r, "key outside its node's span", block);
 			continue;
 		}
 		if (!level) {
@@ -106,24 +103,37 @@ static int walk(struct checker *c, uint64_t block, unsigned level, struct span s
 int check_tree(struct checker *c, struct rec *r, const uint8_t *p, bool claim_nodes,
 	       check_entry *entry)
 {
+	static const uint8_t types[16] = {[FS_REG] = BT_EXTENTS,
+					  [FS_DIR] = BT_DIR,
+					  [FS_LNK] = BT_SYMLINK,
+					  [ORPHAN_TYPE] = BT_ORPHANS,
+					  [QUOTA_TYPE] = BT_QUOTAS};
 	uint64_t root = le64_get(p + I_ROOT);
-	struct span s = {0, UINT64_MAX, claim_nodes, entry};
+	struct span s = {0, UINT64_MAX, types[r->type & 15], claim_nodes, entry};
 	c->cur = r;
 	return root ? walk(c, root, le32_get(p + I_LEVEL), s) : 0;
+}
+
+int check_tree_at(struct checker *c, struct rec *r, uint64_t root, unsigned level, unsigned type,
+		  check_entry *entry)
+{
+	struct span s = {0, UINT64_MAX, type, true, entry};
+	c->cur = r;
+	return walk(c, root, level, s);
 }
 
 static int extent_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	uint64_t phys = le64_get(v), n = le32_get(v + 8);
 	if (le32_get(v + 12) & ~EXT_FLAGS)
-		damaged(c, c->cur, "extent of unknown kind", phys);
+		check_damaged(c, c->cur, "extent of unknown kind", phys);
 	else if (!n || key < c->cur_end || key >= FILE_BLOCKS_MAX)
-		damaged(c, c->cur, "extents overlap in the file", phys);
+		check_damaged(c, c->cur, "extents overlap in the file", phys);
 	else if (!claim(c, phys, n))
-		damaged(c, c->cur, "extent has another owner too, or is none", phys);
+		check_damaged(c, c->cur, "extent has another owner too, or is none", phys);
 	else {
 		c->cur_end = key + n;
-		return keep(c, key, v, len);
+		return check_keep(c, key, v, len);
 	}
 	return 0;
 }
@@ -131,7 +141,7 @@ static int extent_entry(struct checker *c, uint64_t key, const uint8_t *v, unsig
 static int any_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	c->cur->entries++;
-	return keep(c, key, v, len);
+	return check_keep(c, key, v, len);
 }
 
 static int inline_extents(struct checker *c, const uint8_t *p)
@@ -233,6 +243,8 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 	int rc = r->type == FS_REG ? inline_extents(c, p) : 0;
 	if (!rc)
 		rc = check_tree(c, r, p, true, r->type == FS_REG ? extent_entry : any_entry);
+	if (!rc)
+		rc = check_xattrs(c, r, p);
 	if (rc)
 		return rc;
 	r->blocks = c->report->blocks_used - before;
@@ -312,13 +324,19 @@ static int empty_body(struct fs *fs, uint64_t ino)
 	int rc = inode_get(fs, ino, &in);
 	if (rc)
 		return rc;
+	bool target = IN_TYPE(&in) == FS_LNK && !IN64(&in, I_ROOT); /* it is in the inode: kept */
 	inode_touch(&in);
 	IN_SET64(&in, I_ROOT, 0);
 	IN_SET32(&in, I_LEVEL, 0);
-	IN_SET32(&in, I_INLINE, 0);
+	if (!target)
+		IN_SET32(&in, I_INLINE, 0);
+	IN_SET64(&in, I_XROOT, 0);
+	IN_SET32(&in, I_XLEVEL, 0);
+	if (!check_xattrs_inline(fs, in.p))
+		IN_SET32(&in, I_XINLINE, 0);
 	IN_SET64(&in, I_BLOCKS, 0);
 	IN_SET64(&in, I_ENTRIES, 0);
-	if (IN_TYPE(&in) == FS_LNK)
+	if (IN_TYPE(&in) == FS_LNK && !target)
 		IN_SET64(&in, I_FILESIZE, 0);
 	return 0;
 }
@@ -329,6 +347,10 @@ static int put_body(struct fs *fs, uint64_t ino, const struct kept *k)
 	int rc = inode_get(fs, ino, &in);
 	if (rc)
 		return rc;
+	if (k->xattr) {
+		struct tree xattrs = xattr_tree(&in);
+		return tree_insert(&xattrs, k->key, k->v, k->len);
+	}
 	if (IN_TYPE(&in) == FS_REG)
 		return ext_insert(&in, k->key, le64_get(k->v), le32_get(k->v + 8),
 				  le32_get(k->v + 12));

@@ -33,6 +33,7 @@ struct fs;
 #define FS_IO_MAX	  (1024 * 1024)
 #define FS_SIZE_MAX	  (1ull << 62) /* of a file */
 #define FS_QUOTA_PATH_MAX 200
+#define FS_XATTR_MAX	  65536 /* bytes of a value */
 
 struct fs_cred {
 	uint32_t uid, gid;
@@ -240,6 +241,33 @@ int fs_seek(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, u
  * With data in the block core's cache it survives a restart of the head; it changes when the
  * volume lost unflushed data. Never waits. */
 uint64_t fs_write_verifier(struct fs *fs);
+
+/* ---- extended attributes ---- */
+
+/*
+ * Of files and directories (RFC 8276; names as on the wire, without "user."). Who may read the
+ * object reads and lists them, who may write it changes them (in a sticky directory's case its
+ * owner). A change is atomic and stable when its function returns, moves ctime and the change
+ * counter, and its blocks count for quotas.
+ */
+enum fs_xattr_how { FS_XATTR_EITHER, FS_XATTR_CREATE, FS_XATTR_REPLACE };
+/* size 0: only the length. -ENODATA, -ERANGE: longer than size (ret_len tells). */
+int fs_xattr_get(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		 const char *name, uint32_t namelen, void *buf, uint32_t size, uint32_t *ret_len);
+/* -EEXIST (CREATE), -ENODATA (REPLACE), -E2BIG, -EPERM: neither file nor directory. */
+int fs_xattr_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		 const char *name, uint32_t namelen, const void *value, uint32_t len,
+		 enum fs_xattr_how how, struct fs_wcc *wcc);
+int fs_xattr_remove(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		    const char *name, uint32_t namelen, struct fs_wcc *wcc); /* -ENODATA */
+/*
+ * Calls emit() for those after `cookie` (0: from the start) until it returns false or the end.
+ * Cookies stay valid as those of fs_readdir() do. emit() must not wait; len is the value's.
+ */
+typedef bool fs_xattr_emit(void *arg, const char *name, uint32_t namelen, uint32_t len,
+			   uint64_t cookie);
+int fs_xattr_list(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		  uint64_t cookie, fs_xattr_emit *emit, void *arg, bool *ret_eof);
 
 /* ---- quotas: use is always counted, limits hold where they are set ---- */
 

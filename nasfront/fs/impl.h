@@ -269,8 +269,9 @@ int inode_free(struct inode *in);
 struct tree {
 	struct fs *fs;
 	struct inode *in;
-	unsigned type; /* BT_EXTENTS ... */
-	uint64_t goal; /* near which to allocate */
+	unsigned type;	      /* BT_EXTENTS ... */
+	unsigned root, level; /* where the inode keeps them */
+	uint64_t goal;	      /* near which to allocate */
 };
 struct tree_pos {
 	int depth; /* number of nodes; 0: empty tree */

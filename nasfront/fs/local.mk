@@ -9,7 +9,8 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
 	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
 	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
-	nasfront/fs/space.c nasfront/fs/txn.c nasfront/fs/upgrade.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c
+	nasfront/fs/space.c nasfront/fs/txn.c nasfront/fs/upgrade.c nasfront/fs/check_xattr.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c \
+	nasfront/fs/xattr.c nasfront/fs/xattr.h
 
 check_PROGRAMS += tests/unit/fs/test_fs
 tests_unit_fs_test_fs_SOURCES = tests/unit/fs/test_fs.c tests/unit/fs/fs_world.h
@@ -32,6 +33,11 @@ check_PROGRAMS += tests/unit/fs/test_fs_holes
 tests_unit_fs_test_fs_holes_SOURCES = tests/unit/fs/test_fs_holes.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_holes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_holes_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_xattr
+tests_unit_fs_test_fs_xattr_SOURCES = tests/unit/fs/test_fs_xattr.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_xattr_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_xattr_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_space
 tests_unit_fs_test_fs_space_SOURCES = tests/unit/fs/test_fs_space.c tests/unit/fs/fs_world.h

@@ -3,12 +3,14 @@
  * survive a crash. Small files are freed in the body that removes their last name; big ones are
  * left to the reaper, which frees a bounded number of extents in each body. A mount starts it.
  */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/xattr.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
 #include <inttypes.h>
+
+#define TREE_STEP 20 /* entries removed in one body */
 
 static int orphan_tree(struct fs *fs, struct inode *in, struct tree *t)
 {
@@ -42,28 +44,36 @@ int orphan_del(struct fs *fs, uint64_t ino)
 	return rc ? rc : tree_delete(&t, ino);
 }
 
+/* Some of a tree's entries; 1: there are more. */
+static int tree_step(struct tree t)
+{
+	struct tree_pos pos;
+	int rc = 0;
+	for (int i = 0; i < TREE_STEP && !rc; i++) {
+		rc = tree_seek(&t, 0, &pos);
+		if (!rc)
+			rc = tree_delete(&t, tree_key(&pos));
+	}
+	return rc == -ENOENT ? 0 : rc ? rc : 1;
+}
+
 /* Frees everything when it takes one step; 1 when more are needed. */
 static int free_step(struct inode *in)
 {
-	unsigned type = IN_TYPE(in);
 	int rc = 0;
-	if (type == FS_REG) {
+	if (IN_TYPE(in) == FS_REG)
 		rc = ext_cut(in, 0);
-	} else if (IN64(in, I_ROOT)) { /* a long symbolic link, or what is left of a directory */
-		struct tree t = tree_of(in);
-		struct tree_pos pos;
-		for (int i = 0; i < 20 && !rc; i++) {
-			rc = tree_seek(&t, 0, &pos);
-			if (!rc)
-				rc = tree_delete(&t, tree_key(&pos));
-		}
-		rc = rc == -ENOENT ? 0 : rc ? rc : 1;
-	}
+	else if (IN64(in, I_ROOT)) /* a long symbolic link, or what is left of a directory */
+		rc = tree_step(tree_of(in));
+	if (!rc && IN64(in, I_XROOT))
+		rc = tree_step(xattr_tree(in));
 	return rc ? rc : inode_free(in);
 }
 
 static bool is_small(const struct inode *in)
 {
+	if (IN32(in, I_XLEVEL))
+		return false;
 	if (IN_TYPE(in) == FS_REG)
 		return !IN64(in, I_ROOT) && IN32(in, I_INLINE) <= 3;
 	return IN32(in, I_LEVEL) == 0;

@@ -1,6 +1,7 @@
 /*
  * B+trees hanging from an inode (root block, level): extents, directory entries, long symbolic
- * links, orphans, quotas. Unique 64-bit keys, values up to TREE_VALUE_MAX bytes.
+ * links, orphans, quotas, extended attributes. Unique 64-bit keys, values up to TREE_VALUE_MAX
+ * bytes.
  *
  * All functions run in a body. Insertion splits one node at a time, the highest that must be, and
  * descends anew; an insertion past the last key leaves the full leaf full (files grow, cookies do
@@ -26,6 +27,8 @@ struct tree tree_of(struct inode *in)
 	return (struct tree){.fs = in->fs,
 			     .in = in,
 			     .type = types[IN_TYPE(in) & 15],
+			     .root = I_ROOT,
+			     .level = I_LEVEL,
 			     .goal = ino_block(in->fs, in->ino)};
 }
 
@@ -55,8 +58,8 @@ static unsigned key_guess(uint64_t key, uint64_t low, uint64_t high, unsigned n)
 /* From the inode to the leaf where key is or belongs. -ENOENT: an empty tree. */
 static int descend(struct tree *t, uint64_t key, struct tree_pos *pos)
 {
-	uint64_t block = IN64(t->in, I_ROOT), low = 0, high = t->type == BT_DIR ? DIR_KEY_END : 0;
-	unsigned level = IN32(t->in, I_LEVEL);
+	uint64_t block = IN64(t->in, t->root), low = 0, high = t->type == BT_DIR ? DIR_KEY_END : 0;
+	unsigned level = IN32(t->in, t->level);
 	pos->depth = 0;
 	if (!block)
 		return -ENOENT;
@@ -186,14 +189,14 @@ static int node_new(struct tree *t, unsigned level, struct buf **ret)
 static void root_set(struct tree *t, uint64_t block, unsigned level)
 {
 	inode_touch(t->in);
-	IN_SET64(t->in, I_ROOT, block);
-	IN_SET32(t->in, I_LEVEL, level);
+	IN_SET64(t->in, t->root, block);
+	IN_SET32(t->in, t->level, level);
 }
 
 static int root_grow(struct tree *t, uint64_t left, uint64_t right_key, uint64_t right)
 {
 	struct buf *b;
-	unsigned level = IN32(t->in, I_LEVEL) + 1;
+	unsigned level = IN32(t->in, t->level) + 1;
 	if (level > TREE_MAX_LEVEL)
 		return -EFBIG;
 	int rc = node_new(t, level, &b);
@@ -336,14 +339,14 @@ static int node_join(struct tree *t, struct tree_pos *pos, int k)
 
 static int root_shrink(struct tree *t)
 {
-	while (IN32(t->in, I_LEVEL)) {
+	while (IN32(t->in, t->level)) {
 		struct buf *b;
-		int rc = node_get(t, IN64(t->in, I_ROOT), IN32(t->in, I_LEVEL), &b);
+		int rc = node_get(t, IN64(t->in, t->root), IN32(t->in, t->level), &b);
 		if (rc)
 			return rc;
 		if (node_count(b->data) > 1)
 			return 0;
-		root_set(t, inner_child(b->data, 0), IN32(t->in, I_LEVEL) - 1);
+		root_set(t, inner_child(b->data, 0), IN32(t->in, t->level) - 1);
 		rc = node_free(t, b);
 		if (rc)
 			return rc;

@@ -54,7 +54,10 @@ static void make_all(struct fs *fs)
 			abort();
 	}
 	if (fs_allocate(fs, NULL, &fids[0], 10 * 4096, 20 * 4096, NULL) ||
-	    fs_allocate(fs, NULL, &fids[2], 0, 65536, NULL))
+	    fs_allocate(fs, NULL, &fids[2], 0, 65536, NULL) ||
+	    fs_xattr_set(fs, NULL, &fids[4], "small", 5, target, 100, FS_XATTR_CREATE, NULL) ||
+	    fs_xattr_set(fs, NULL, &fids[5], "long", 4, target, 1500, FS_XATTR_CREATE, NULL) ||
+	    fs_xattr_set(fs, NULL, &fids[5], "other", 5, target, 700, FS_XATTR_CREATE, NULL))
 		abort();
 }
 
@@ -104,8 +107,14 @@ static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64
 	return ++*(int *)arg < 1000;
 }
 
+static bool xattr_emit(void *arg, const char *name, uint32_t n, uint32_t len, uint64_t cookie)
+{
+	return ++*(int *)arg < 1000;
+}
+
 static void walk(struct fs *fs)
 {
+	static uint8_t value[FS_XATTR_MAX];
 	static struct fs_read r;
 	struct fs_attr a;
 	char buf[FS_SYMLINK_MAX + 1];
@@ -117,10 +126,15 @@ static void walk(struct fs *fs)
 		fs_getattr(fs, &fids[i], &a);
 		if (!fs_read(fs, NULL, &fids[i], 0, 65536, &r, &a))
 			fs_read_done(fs, &r);
+		fs_xattr_list(fs, NULL, &fids[i], 0, xattr_emit, &count, &eof);
+		fs_xattr_get(fs, NULL, &fids[i], i == 4 ? "small" : "other", 5, value,
+			     sizeof(value), &n);
 		fs_readlink(fs, &fids[i], buf, sizeof(buf), &n, NULL);
 		fs_readdir(fs, NULL, &fids[i], 0, false, emit, &count, &eof, NULL);
 	}
 }
+
+static const char text[3000];
 
 static void change(struct fs *fs)
 {
@@ -128,6 +142,9 @@ static void change(struct fs *fs)
 	struct fs_setattr s = {.which = FS_SET_SIZE, .size = 5000};
 	struct iovec iov = {"data", 4};
 	uint64_t at;
+	fs_xattr_set(fs, NULL, &fids[4], "more", 4, text, 3000, FS_XATTR_EITHER, NULL);
+	fs_xattr_set(fs, NULL, &fids[5], "long", 4, text, 20, FS_XATTR_EITHER, NULL);
+	fs_xattr_remove(fs, NULL, &fids[5], "other", 5, NULL);
 	fs_seek(fs, NULL, &fids[0], 0, FS_SEEK_HOLE, &at);
 	fs_write(fs, NULL, &fids[0], 11 * 4096, &iov, 1, FS_WRITE_UNSTABLE, NULL);
 	fs_write(fs, NULL, &fids[2], 5000, &iov, 1, FS_WRITE_UNSTABLE, NULL);

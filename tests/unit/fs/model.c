@@ -96,10 +96,11 @@ bool m_is_data(enum m_kind k)
 void model_plan(struct model *m, struct m_op *op)
 {
 	static const uint8_t weights[M_KINDS] = {
-	    [M_CREATE] = 20, [M_MKDIR] = 6, [M_SYMLINK] = 3,  [M_REMOVE] = 12, [M_RMDIR] = 4,
-	    [M_RENAME] = 12, [M_LINK] = 5,  [M_WRITE] = 30,   [M_RESIZE] = 6,  [M_CHMOD] = 4,
-	    [M_CHOWN] = 6,   [M_LIMIT] = 2, [M_ALLOCATE] = 6, [M_PUNCH] = 6};
-	uint64_t w = rnd(m, 122);
+	    [M_CREATE] = 20,  [M_MKDIR] = 6,   [M_SYMLINK] = 3,	   [M_REMOVE] = 12,
+	    [M_RMDIR] = 4,    [M_RENAME] = 12, [M_LINK] = 5,	   [M_WRITE] = 30,
+	    [M_RESIZE] = 6,   [M_CHMOD] = 4,   [M_CHOWN] = 6,	   [M_LIMIT] = 2,
+	    [M_ALLOCATE] = 6, [M_PUNCH] = 6,   [M_XATTR_SET] = 14, [M_XATTR_DEL] = 5};
+	uint64_t w = rnd(m, 141);
 	memset(op, 0, sizeof(*op));
 	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
 		op->kind = (enum m_kind)k;
@@ -134,7 +135,15 @@ void model_plan(struct model *m, struct m_op *op)
 		op->size = M_SIZE - op->off;
 	if (op->kind == M_RESIZE)
 		op->size = rnd(m, M_SIZE);
-	if (op->kind == M_CHOWN && op->node >= 0 && rnd(m, 4))
+	if (op->kind == M_XATTR_SET) {
+		static const uint32_t most[] = {60,  60,  60,  60,  60,	 60,  60,   60,
+						200, 200, 200, 200, 400, 400, 6000, 65536};
+		op->size = rnd(m, most[rnd(m, 16)] + 1);
+	}
+	op->how = rnd(m, 3) ? FS_XATTR_EITHER : rnd(m, 2) ? FS_XATTR_CREATE : FS_XATTR_REPLACE;
+	op->xattr = (int)rnd(m, M_XATTRS);
+	if ((op->kind == M_CHOWN || op->kind == M_XATTR_SET || op->kind == M_XATTR_DEL) &&
+	    op->node >= 0 && rnd(m, 4))
 		op->dir = op->node; /* mostly of files */
 	m->ops++;
 }
@@ -293,6 +302,18 @@ static int apply_file(struct model *m, const struct m_op *op)
 	return 0;
 }
 
+static int apply_xattr(struct model *m, const struct m_op *op)
+{
+	struct m_xattr *x = &m->nodes[op->dir].xattrs[op->xattr];
+	bool set = op->kind == M_XATTR_SET;
+	if (set && op->how == FS_XATTR_CREATE && x->used)
+		return -EEXIST;
+	if (!x->used && (!set || op->how == FS_XATTR_REPLACE))
+		return -ENODATA;
+	*x = (struct m_xattr){.used = set, .len = (uint32_t)op->size, .fill = op->fill};
+	return 0;
+}
+
 int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made)
 {
 	switch (op->kind) {
@@ -317,6 +338,9 @@ int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *mad
 		m->nodes[op->dir].uid = op->uid;
 		m->nodes[op->dir].gid = op->gid;
 		return 0;
+	case M_XATTR_SET:
+	case M_XATTR_DEL:
+		return apply_xattr(m, op);
 	case M_LIMIT:
 		m->limit = op->size;
 		return 0;
@@ -365,6 +389,32 @@ static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
 	return rc;
 }
 
+/* No name is a part of another; one is long. */
+static uint32_t xattr_name(int n, char *to)
+{
+	return (uint32_t)(n ? sprintf(to, "x%d", n) : sprintf(to, "%0200d", 7));
+}
+
+static uint8_t xattr_byte(uint8_t fill, uint32_t i)
+{
+	return (uint8_t)(fill + i / 251 + i);
+}
+
+static int run_xattr(const struct model *m, struct fs *fs, const struct m_op *op)
+{
+	const struct fs_fid *f = &m->nodes[op->dir].fid;
+	char name[256];
+	uint32_t n = xattr_name(op->xattr, name);
+	if (op->kind == M_XATTR_DEL)
+		return fs_xattr_remove(fs, NULL, f, name, n, NULL);
+	uint8_t *p = malloc(op->size + 1);
+	for (uint32_t i = 0; i < op->size; i++)
+		p[i] = xattr_byte(op->fill, i);
+	int rc = fs_xattr_set(fs, NULL, f, name, n, p, (uint32_t)op->size, op->how, NULL);
+	free(p);
+	return rc;
+}
+
 int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made)
 {
 	const struct fs_fid *d = &m->nodes[op->dir].fid, *d2 = &m->nodes[op->dir2].fid;
@@ -390,6 +440,9 @@ int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struc
 		s = (struct fs_setattr){
 		    .which = FS_SET_UID | FS_SET_GID, .uid = op->uid, .gid = op->gid};
 		return fs_setattr(fs, NULL, d, &s, NULL, NULL);
+	case M_XATTR_SET:
+	case M_XATTR_DEL:
+		return run_xattr(m, fs, op);
 	case M_LIMIT:
 		l.hard[FS_QUOTA_FILES] = op->size;
 		l.set_hard[FS_QUOTA_FILES] = true;
@@ -435,6 +488,36 @@ static const char *holes_differ(const struct m_node *x, struct fs *fs, int n)
 	return NULL;
 }
 
+static bool xattr_emit(void *arg, const char *name, uint32_t n, uint32_t len, uint64_t cookie)
+{
+	++*(int *)arg;
+	return true;
+}
+
+static const char *xattrs_differ(const struct m_node *x, struct fs *fs, int n)
+{
+	static uint8_t buf[FS_XATTR_MAX];
+	int want = 0, got = 0;
+	bool eof;
+	for (int k = 0; k < M_XATTRS; k++) {
+		const struct m_xattr *a = &x->xattrs[k];
+		char name[256];
+		uint32_t len = 0, i = 0;
+		int rc = fs_xattr_get(fs, NULL, &x->fid, name, xattr_name(k, name), buf,
+				      sizeof(buf), &len);
+		want += a->used;
+		while (!rc && i < len && buf[i] == xattr_byte(a->fill, i))
+			i++;
+		snprintf(why, sizeof(why), "node %d: attribute %d: rc %d, %u bytes not %u", n, k,
+			 rc, len, a->used ? a->len : 0);
+		if (a->used ? rc || len != a->len || i < len : rc != -ENODATA)
+			return why;
+	}
+	int rc = fs_xattr_list(fs, NULL, &x->fid, 0, xattr_emit, &got, &eof);
+	snprintf(why, sizeof(why), "node %d: %d attributes listed of %d", n, got, want);
+	return rc || !eof || got != want ? why : NULL;
+}
+
 static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bool data)
 {
 	static uint8_t buf[M_SIZE];
@@ -445,6 +528,8 @@ static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bo
 		 rc ? 0 : a.mode, x->mode);
 	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && !x->loose && !size_right(x, a.size)) ||
 	    a.mode != x->mode || a.uid != x->uid || a.gid != x->gid)
+		return why;
+	if (data && !x->is_link && xattrs_differ(x, fs, n))
 		return why;
 	if (!data || x->is_dir || x->is_link)
 		return NULL;

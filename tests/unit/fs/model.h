@@ -16,6 +16,12 @@
 #define M_NEVER 0xee /* a byte no operation writes */
 
 #define M_BLOCKS (M_SIZE / FS_BLOCK_SIZE)
+#define M_XATTRS 6
+struct m_xattr {
+	bool used;
+	uint32_t len;
+	uint8_t fill;
+};
 enum m_block { M_HOLE, M_SET_ASIDE, M_DATA };
 
 struct m_node {
@@ -24,8 +30,9 @@ struct m_node {
 	int parent; /* of a directory */
 	uint32_t mode, uid, gid;
 	uint64_t size;
-	uint8_t *data;		  /* M_SIZE, files */
-	uint8_t blocks[M_BLOCKS]; /* enum m_block */
+	uint8_t *data;			 /* M_SIZE, files */
+	uint8_t blocks[M_BLOCKS];	 /* enum m_block */
+	struct m_xattr xattrs[M_XATTRS]; /* named by their number */
 	struct fs_fid fid;
 	bool loose;	   /* its last data was not promised: any byte ever written may stand */
 	uint32_t fills[8]; /* bytes ever written: a bit a value */
@@ -66,6 +73,8 @@ enum m_kind {
 	M_RESIZE,
 	M_ALLOCATE,
 	M_PUNCH,
+	M_XATTR_SET,
+	M_XATTR_DEL,
 	M_CHMOD,
 	M_CHOWN,
 	M_LIMIT, /* a quota of an owner no other model has */
@@ -79,6 +88,8 @@ struct m_op {
 	uint8_t fill;
 	uint32_t mode, uid, gid;
 	bool stable; /* writes */
+	enum fs_xattr_how how;
+	int xattr;
 };
 bool m_is_data(enum m_kind k);
 void model_plan(struct model *m, struct m_op *op);
