@@ -17,6 +17,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include "runtime/log.h"
 #include <errno.h>
 #include <stdio.h>
@@ -152,8 +153,10 @@ static int fill(const struct pool_place *at)
 	bool missed = place && !place->fresh;
 	rc = pool_fill(at->cp->pool, at->position, used.used, used.n, missed);
 	extent_map_fini(&used);
+	FAULT("pool.fill.ended");
 	if (rc == 0)
 		rc = meta_update(c->meta, change_filled, (void *)at, why);
+	FAULT("pool.fill.recorded");
 	/* Where that fails its rows are logged on: slower, nothing else. */
 	int unlogged = rc ? 0 : pool_fill_recorded(at->cp->pool, at->position);
 	if (unlogged)

@@ -7,6 +7,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include "runtime/log.h"
 #include <errno.h>
 #include <stdio.h>
@@ -140,6 +141,7 @@ static void record_lost(void *arg)
 	struct recording r = {.cp = cp};
 	char why[CORE_WHY_LEN];
 	int rc = settle(cp);
+	FAULT("pool.loss.settled");
 	if (rc)
 		snprintf(why, sizeof(why), "its other disks cannot be flushed: %s", err_text(rc));
 	else

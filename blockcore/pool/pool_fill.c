@@ -4,15 +4,16 @@
  * From pool_fill_begin() on the disk gets every write, so what is behind the mark `filled` stays
  * right. The mark goes through the used space once, alone in each region or row: a write that began
  * before the disk was there has ended when its region is reached. Space that comes into use
- * meanwhile is zeroed on all disks first, this one too. At the end the disk is flushed and the
- * position IN; until the metadata says so a restart takes it for OUT and fills again.
+ * meanwhile is zeroed on all disks first, this one too. At the end the disk is flushed, the stripe
+ * log emptied and the position IN; until the metadata says so a restart takes it for OUT and fills
+ * again.
  */
 #include "blockcore/pool/pool_intent.h"
+#include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
-#include <errno.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -144,7 +145,9 @@ static int fill_used(struct fill *f, const struct extent_run *used, size_t nused
 	int rc = pool_each_part(p, used, nused, !f->missed, fill_run, f);
 	if (rc == 0)
 		rc = bdev_flush(disk_bdev(p->disks[f->position]));
-	return rc;
+	/* Entries of before stand on as many disks as could be lost then. Could one more be lost
+	 * with them, a replay would bring back what the entries of other disks say. */
+	return rc || !p->log ? rc : pool_log_empty(p, 0);
 }
 
 /* The position is IN, and its next loss will have to be recorded again. */

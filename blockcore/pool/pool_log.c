@@ -214,13 +214,16 @@ struct placed {
 	struct disk_io io[1 + PARITY_MAX];
 };
 
-/* Disks that the pool could lose and still have all data, and one more. */
+/* Disks that the pool could lose and still have all data, and one more. One that is being filled
+ * counts as there: when it is IN, the entries of before have to survive what may be lost then. */
 static unsigned copies_wanted(const struct pool *p)
 {
-	unsigned out = 0;
-	for (unsigned i = 0; i < p->ndisks; i++)
-		out += !atomic_load(&p->in[i]);
-	return 1 + (out < p->parity ? p->parity - out : 0);
+	unsigned out = 0, in = 0;
+	for (unsigned i = 0; i < p->ndisks; i++) {
+		out += !pool_writable(p, i);
+		in += atomic_load(&p->in[i]);
+	}
+	return MIN(in, 1 + (out < p->parity ? p->parity - out : 0));
 }
 
 /* With `lock` held. On the disks with most room; false: there is none. */

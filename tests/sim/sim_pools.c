@@ -46,6 +46,13 @@ static unsigned index_of(struct pools *w, const struct disk *d)
 	return i < w->a.ndisks ? i : NOBODY;
 }
 
+/* One that was filled just now is none after a crash before that stands in the metadata. */
+static bool recorded_good(struct pools *w, unsigned position)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(w->a.core->meta), "p");
+	return mp && position < mp->n_disks && !mp->disks[position]->failed;
+}
+
 /* Positions of its column (mirrors) or the pool (parity) that hold good data but for this one. */
 static unsigned others_left(struct pools *w, struct pool *p, unsigned position)
 {
@@ -53,7 +60,8 @@ static unsigned others_left(struct pools *w, struct pool *p, unsigned position)
 	for (unsigned i = 0; i < p->ndisks; i++) {
 		unsigned d = index_of(w, pool_disk(p, i));
 		if (i != position && (w->parity || i / p->copies == position / p->copies))
-			n += pool_disk_in(p, i) && !w->dead[d] && d != w->weak;
+			n += pool_disk_in(p, i) && recorded_good(w, i) && !w->dead[d] &&
+			     d != w->weak;
 	}
 	return n;
 }
@@ -99,14 +107,21 @@ static void at_crash_point(void *arg)
 	array_crash_now(&w->a);
 }
 
-/* Half of the time a point of the pool itself. */
+static bool is_of(const char *point, const char *module)
+{
+	return strncmp(point, module, strlen(module)) == 0;
+}
+
+/* Half of the time a point of the pool itself; never one that a lone controller does not pass. */
 static void arm(struct pools *w, uint64_t passages)
 {
 	unsigned n = sim_faults_count(), pick = 0;
 	bool any = sim_random_below(w->a.sim, 2);
 	for (unsigned i = 0; n && i < 64; i++) {
 		pick = (unsigned)sim_random_below(w->a.sim, n);
-		if (any || strncmp(sim_fault_name(pick), "pool.", 5) == 0)
+		const char *name = sim_fault_name(pick);
+		if (is_of(name, "pool.") ||
+		    (any && (is_of(name, "meta.") || is_of(name, "cache."))))
 			break;
 	}
 	if (n)
@@ -340,8 +355,9 @@ static void one_round(struct pools *w, unsigned round)
 	array_users_start(a);
 	w->at_point = false;
 	a->power_loss = sim_random_below(a->sim, 2);
+	/* Half of the time soon: some points are passed once in a round, after a loss or a fill. */
 	if (sim_random_below(a->sim, 2))
-		arm(w, 1 + sim_random_below(a->sim, 200));
+		arm(w, 1 + sim_random_below(a->sim, sim_random_below(a->sim, 2) ? 2 : 200));
 	for (unsigned i = 1 + (unsigned)sim_random_below(a->sim, 6); i && !a->dead && !a->failed;
 	     i--) {
 		sim_run_for(a->sim, sim_random_below(a->sim, 40 * NS_PER_MS));

@@ -185,6 +185,50 @@ RIG_TEST(crash_and_loss_raid5)
 	crash_and_loss(arg, "raid5", 4);
 }
 
+/* A disk was filled, and as many others lost as may be: the entries these had alone, since less
+ * could be lost then, count no more, nor do older ones of the same row that others have. */
+static void filled_and_lost(struct rig *r, const char *level, unsigned n)
+{
+	struct extent_run used[] = {{0, 9}};
+	rig_junk = false;
+	rig_open(r, level, n, 65536);
+	put(r, 0, MIB, 1);
+	ck_assert_int_eq(pool_set_log_always(r->p, true), 0);
+	unsigned gone = stripe_position(r->p, 0, 1);
+	for (unsigned lost = 1; lost < 1u << n; lost++) {
+		uint8_t byte = (uint8_t)(2 + lost);
+		if ((lost >> gone & 1) || __builtin_popcount(lost) != (int)r->p->parity)
+			continue;
+		ck_assert_int_eq(pool_drop(r->p, r->d[gone], "test"), 0);
+		for (unsigned i = 0; i < 8; i++)
+			put(r, 0, 4096, (uint8_t)(100 + i));
+		disk_close(r->d[gone]);
+		ck_assert_int_eq(disk_open(&r->d[gone], sim_env(r->sim), "again",
+					   sim_disk_open(r->sd[gone]), NULL),
+				 0);
+		ck_assert_int_eq(pool_fill_begin(r->p, gone, r->d[gone]), 0);
+		put(r, 0, 4096, byte);
+		ck_assert_int_eq(pool_fill(r->p, gone, used, 1, false), 0);
+		ck_assert_int_eq(bdev_flush(pool_bdev(r->p)), 0);
+		ck_assert_int_eq(again(r, level, lost, true), 0);
+		is(r, 0, 4096, byte);
+		is(r, 65536, 65536, 1);
+		ck_assert_int_eq(again(r, level, 0, true), 0);
+		put(r, 0, stripe_row_bytes(r->p), 1); /* whole, all disks */
+	}
+	rig_close(r);
+}
+
+RIG_TEST(filled_and_lost_raid5)
+{
+	filled_and_lost(arg, "raid5", 4);
+}
+
+RIG_TEST(filled_and_lost_raid6)
+{
+	filled_and_lost(arg, "raid6", 5);
+}
+
 /* More than the log holds goes through it; the last state counts, in whatever entries. */
 RIG_TEST(it_is_emptied_when_full)
 {
@@ -343,6 +387,8 @@ int main(void)
 	tcase_add_test(tc, cut_off_raid6);
 	tcase_add_test(tc, cut_off_raid6_two_lost);
 	tcase_add_test(tc, crash_and_loss_raid5);
+	tcase_add_test(tc, filled_and_lost_raid5);
+	tcase_add_test(tc, filled_and_lost_raid6);
 	tcase_add_test(tc, it_is_emptied_when_full);
 	tcase_add_test(tc, zeros);
 	tcase_add_test(tc, damaged_entries_do_not_count);
