@@ -317,6 +317,7 @@ int core_close(struct core *c)
 	stop_background(c);
 	int rc = detach_all(c);
 	int e = c->cache ? cache_close(c->cache, rc != 0) : 0;
+	c->cache = NULL;
 	rc = rc ? rc : e;
 	if (rc == 0)
 		rc = flush_pools(c);
@@ -339,6 +340,7 @@ void core_abandon(struct core *c)
 		volume_shut(v);
 	if (c->cache)
 		cache_close(c->cache, true);
+	c->cache = NULL;
 	RB_FOREACH (v, volume_tree, &c->volumes)
 		volume_forget_cache(v);
 	core_free(c);

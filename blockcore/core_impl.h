@@ -168,6 +168,8 @@ void core_pool_drop_pages(struct core_pool *cp);
 /* core_partner.c, core_give.c */
 /* Is every dirty page in the partner's memory too? */
 bool core_mirrored(const struct core *c);
+/* The link is going to be closed. */
+void core_partner_unlink(struct core *c);
 void core_mirrored_set(struct core_pool *cp); /* when it is so */
 void core_partner_watch(struct core *c);      /* waits */
 void core_own_serve(struct core *c, struct link *l);

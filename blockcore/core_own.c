@@ -116,6 +116,7 @@ void core_set_link(struct core *c, struct link *l)
 		meta_link_serve(c->meta_link, c->link, NULL);
 		link_serve(c->link, LINK_SVC_OWNER, NULL, NULL);
 		c->partner_up = false;
+		core_partner_unlink(c);
 	}
 	c->link = l;
 }

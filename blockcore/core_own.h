@@ -63,14 +63,15 @@ int core_volume_settle(struct volume *v, uint64_t timeout_ns);
 /* The link to the partner, NULL without one. Its hello tells what core_open() finds out, so it is
  * made after it; set by the controller's main before anything else is made over the core. */
 struct link *core_link(struct core *c);
-void core_set_link(struct core *c, struct link *l); /* NULL before it is closed */
+void core_set_link(struct core *c, struct link *l); /* NULL, before it is closed: may wait */
 
 /* All wait; on the owner reactor of the core. */
 
 /* The partner's hello has come: mirroring begins; it owns what it owns. */
 int core_partner_up(struct core *c, struct link *l, const void *hello);
 /* The partner has ended (died), or cannot be heard: then it is fenced first. Takes its pools over
- * where the control memory says that this controller has all it needs. */
+ * where the control memory says that this controller has all it needs; after core_leave() nothing
+ * is taken over, and writes go on without copies. */
 int core_partner_down(struct core *c, struct link *l, bool died);
 /* Gives a pool to the partner under load (SET TARGET PORT GROUPS, `pool move`, handing back). why:
  * CORE_WHY_LEN bytes, a sentence for the admin on failure. */

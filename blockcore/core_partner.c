@@ -125,6 +125,13 @@ static int part(struct core *c)
 	return rc;
 }
 
+void core_partner_unlink(struct core *c)
+{
+	/* Copies in a mapped segment are good as long as they are cleared as pages get to disk. */
+	if (c->cache && (c->joining || !c->duplex->map))
+		(void)part(c); /* it cannot fail */
+}
+
 int core_partner_up(struct core *c, struct link *l, const void *hello)
 {
 	CHECK(c, CORE_MAGIC);
@@ -228,8 +235,12 @@ int core_partner_down(struct core *c, struct link *l, bool died)
 	if (!c->duplex)
 		return -EINVAL;
 	c->partner_up = false;
-	if (c->closing || c->leaving)
-		return -ERR_SHUTDOWN; /* what it owned is for the next start to find */
+	if (c->closing)
+		return -ERR_SHUTDOWN;
+	if (c->leaving) {      /* what it owned is for the next start to find */
+		(void)part(c); /* it cannot fail: what waits for an answer goes on */
+		return -ERR_SHUTDOWN;
+	}
 	if (!died && l && still_beats(c)) {
 		event_write(LOG_L_WARN, "partner.link_lost",
 			    "controller '%s' cannot be heard and is at work: waiting for the link",

@@ -201,12 +201,13 @@ const struct core_duplex *partner_duplex(const struct partner *p)
 
 /* ---- coming and going ---- */
 
+/* False: quiet. */
 static bool begin(struct partner *p)
 {
 	while (!p->serving && !p->quiet)
 		waitq_wait(&p->changed);
-	p->busy = !p->quiet;
-	return p->busy;
+	p->busy = true;
+	return !p->quiet;
 }
 
 static void end(struct partner *p)
@@ -218,25 +219,26 @@ static void end(struct partner *p)
 static void link_up(void *arg, struct link *l, const struct link_hello *peer)
 {
 	struct partner *p = arg;
-	if (!begin(p))
-		return;
-	int rc = core_partner_up(p->core, l, peer);
-	if (rc)
-		log_error("partner: it is there, and cannot be used err=%s", err_name(rc));
-	scsi_partner_memory(p->registry, peer->memory_id);
-	scsi_partner_up(p->registry);
+	if (begin(p)) {
+		int rc = core_partner_up(p->core, l, peer);
+		if (rc)
+			log_error("partner: it is there, and cannot be used err=%s", err_name(rc));
+		scsi_partner_memory(p->registry, peer->memory_id);
+		scsi_partner_up(p->registry);
+	}
 	end(p);
 }
 
 static void link_down(void *arg, struct link *l, bool died)
 {
 	struct partner *p = arg;
-	if (!begin(p))
-		return;
+	bool serving = begin(p);
+	/* Also when this one is being stopped: writes wait for the partner's answers. */
 	int rc = core_partner_down(p->core, l, died);
-	if (rc)
+	if (rc && serving)
 		log_error("partner: it is gone, and not all is taken over err=%s", err_name(rc));
-	scsi_partner_down(p->registry);
+	if (serving)
+		scsi_partner_down(p->registry);
 	end(p);
 }
 

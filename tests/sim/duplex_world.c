@@ -211,6 +211,7 @@ void duplex_build(struct duplex *d)
 		pages[i] = 320 + (uint32_t)duplex_below(d, 384);
 	d->cluster.battery = duplex_below(d, 3) == 0;
 	d->cluster.lone_write_through = duplex_below(d, 3) == 0;
+	d->cluster.remote = duplex_below(d, 4) == 0;
 	sim_cluster_init(&d->cluster, d->sim, pages);
 	for (unsigned i = 0; i < 2; i++)
 		choose_pool(d, i);
@@ -221,9 +222,10 @@ void duplex_build(struct duplex *d)
 		snprintf(iqn, sizeof(iqn), "iqn.2026-11.example:host-%u", i);
 		d->hosts[i] = sim_host_new(d->sim, iqn, d->cluster.portals, 2);
 	}
-	duplex_say(d, "%s and %s, memory %s, %u and %u pages, alone %s", d->pools[0].level,
+	duplex_say(d, "%s and %s, memory %s, %u and %u pages, alone %s%s", d->pools[0].level,
 		   d->pools[1].level, d->cluster.battery ? "battery" : "volatile", pages[0],
-		   pages[1], d->cluster.lone_write_through ? "write-through" : "write-back");
+		   pages[1], d->cluster.lone_write_through ? "write-through" : "write-back",
+		   d->cluster.remote ? ", copies by messages" : "");
 	for (unsigned i = 0; i < 2; i++)
 		sim_ctl_start(&d->cluster.ctl[i]);
 	if (!duplex_run_until(d, both_linked, 120 * NS_PER_S)) {

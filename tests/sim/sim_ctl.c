@@ -25,31 +25,32 @@ static void add_route(struct sim_ctl *ctl, struct link_opts *o, enum link_path p
 	    .path = path, .transport = LINK_SIM, .local = ctl->route[i], .remote = ctl->remote[i]};
 }
 
+/* As server/controller_partner.c does it. False: quiet. */
 static bool begin(struct sim_ctl *ctl)
 {
 	while (!ctl->serving && !ctl->quiet)
 		env_sleep_ns(sim_node_env(ctl->node), NS_PER_MS);
-	ctl->busy = !ctl->quiet;
-	return ctl->busy;
+	ctl->busy = true;
+	return !ctl->quiet;
 }
 
 static void partner_up(void *arg, struct link *l, const struct link_hello *peer)
 {
 	struct sim_ctl *ctl = arg;
-	if (!begin(ctl))
-		return;
-	core_partner_up(ctl->core, l, peer);
-	scsi_partner_up(ctl->registry);
+	if (begin(ctl)) {
+		core_partner_up(ctl->core, l, peer);
+		scsi_partner_up(ctl->registry);
+	}
 	ctl->busy = false;
 }
 
 static void partner_down(void *arg, struct link *l, bool died)
 {
 	struct sim_ctl *ctl = arg;
-	if (!begin(ctl))
-		return;
-	scsi_partner_down(ctl->registry);
+	bool serving = begin(ctl);
 	core_partner_down(ctl->core, l, died);
+	if (serving)
+		scsi_partner_down(ctl->registry);
 	ctl->busy = false;
 }
 
@@ -100,7 +101,8 @@ static int open_link(struct sim_ctl *ctl)
 	h->pages = pages_of(ctl);
 	h->page_size = 4096;
 	h->memory_id = core_memory_id(ctl->core);
-	snprintf(h->segment, sizeof(h->segment), "%s", ctl->name);
+	if (!c->remote)
+		snprintf(h->segment, sizeof(h->segment), "%s", ctl->name);
 	h->battery = c->battery;
 	return link_open(&ctl->link, &o);
 }
@@ -140,7 +142,7 @@ static int open_core(struct sim_ctl *ctl)
 					   .lone_write_through = c->lone_write_through,
 					   .give_back = true,
 					   .partner_pages = pages_of(&c->ctl[ctl == &c->ctl[0]]),
-					   .map = map_partner,
+					   .map = c->remote ? NULL : map_partner,
 					   .unmap = unmap_partner,
 					   .map_arg = ctl};
 	struct core_opts o = {.env = sim_node_env(ctl->node),
@@ -231,6 +233,8 @@ static void end_all(struct sim_ctl *ctl, bool in_order)
 		gcm_set_state(ctl->gcm, GCM_LEAVING);
 	if (ctl->core && in_order)
 		core_leave(ctl->core);
+	else if (ctl->core)
+		ctl->core->leaving = true; /* the dead takes nothing over */
 	ctl->quiet = true;
 	while (ctl->busy || ctl->calls > 0 || ctl->portal->commands > 0)
 		env_sleep_ns(e, NS_PER_MS);

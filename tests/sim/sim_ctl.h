@@ -46,6 +46,7 @@ struct sim_cluster {
 	const char *disks[16];
 	unsigned ndisks;
 	bool battery, lone_write_through;
+	bool remote; /* copies go by messages, as between two hosts */
 	struct sim_host **hosts;
 	unsigned nhosts;
 };
