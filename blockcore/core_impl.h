@@ -193,7 +193,10 @@ int core_pool_add(struct core *c, const Isthmus__Pool *mp, struct core_pool **re
 int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp);
 /* What the metadata says of a pool that is in use now; survived: see core_open.c. */
 int core_change_pool_opened(struct core_pool *cp, Isthmus__Pool *mp, bool survived);
-/* core_memory.c: what an owner who comes by it so records of the memory behind the pool. */
+/* core_memory.c: nothing acknowledged is lost of a pool that comes here so; what its owner says of
+ * the memory behind it before it takes the word, and records then. */
+bool core_pool_memory_stays(struct core *c, const Isthmus__Pool *mp, enum core_take how);
+void core_pool_say_memory(struct core_pool *cp, const Isthmus__Pool *mp, enum core_take how);
 void core_change_pool_memory(struct core *c, Isthmus__Pool *mp, enum core_take how);
 void core_pool_recorded_open(struct core_pool *cp);
 int core_pool_record_clean(struct core_pool *cp);

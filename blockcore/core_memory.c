@@ -8,6 +8,9 @@
  *
  *   made                                              that of the cache
  *   comes at start, its cache is the recorded one     stays
+ *   the same, and died after it had taken the pool    stays: the control memory has that its cache
+ *   and before that was recorded                      was to uphold it
+ *   comes at start, all of it stored                  stays
  *   comes at start, with another cache                new: there was a loss of memory
  *   taken over, mirrored; or given, all on the disks  stays, and this cache upholds it
  *   taken by force                                    new
@@ -21,13 +24,33 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 
+bool core_pool_memory_stays(struct core *c, const Isthmus__Pool *mp, enum core_take how)
+{
+	uint64_t own = cache_memory_id(c->cache);
+	if (how == CORE_TAKE_FORCED)
+		return false;
+	if ((how != CORE_TAKE_OWN && how != CORE_TAKE_FREE) || mp->memory_of == own)
+		return true;
+	if (how == CORE_TAKE_FREE || !c->duplex)
+		return false;
+	return c->duplex->gcm->ops->memory(c->duplex->gcm, mp->uuid.data) == own;
+}
+
+void core_pool_say_memory(struct core_pool *cp, const Isthmus__Pool *mp, enum core_take how)
+{
+	struct core *c = cp->core;
+	struct gcm *g = c->duplex->gcm;
+	bool stays = mp && core_pool_memory_stays(c, mp, how);
+	/* One that is not in the map yet is taken at its first start: what is recorded is right. */
+	(void)g->ops->set_memory(g, cp->uuid, stays ? cache_memory_id(c->cache) : 0);
+}
+
 void core_change_pool_memory(struct core *c, Isthmus__Pool *mp, enum core_take how)
 {
 	uint64_t own = cache_memory_id(c->cache);
-	bool at_start = how == CORE_TAKE_OWN || how == CORE_TAKE_FREE;
 	if (!mp->memory_id)
 		mp->memory_id = own;
-	else if (how == CORE_TAKE_FORCED || (at_start && mp->memory_of != own))
+	else if (!core_pool_memory_stays(c, mp, how))
 		mp->memory_id = env_random_u64(c->env) | 1;
 	mp->memory_of = own;
 }

@@ -32,8 +32,9 @@ bool core_word(const struct core_pool *cp, struct gcm_owner *ret)
 }
 
 /* The word becomes this controller's, with a higher epoch than any before; was: as decided on. One
- * that is stored stays so until it is attached: should this controller die, another can take it. */
-static int own_word(struct core_pool *cp, struct gcm_owner was)
+ * that is stored stays so until it is attached: should this controller die, another can take it.
+ * Its disks are claimed, so nobody else is about to take it. */
+static int own_word(struct core_pool *cp, struct gcm_owner was, enum core_take how)
 {
 	struct core *c = cp->core;
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
@@ -42,6 +43,12 @@ static int own_word(struct core_pool *cp, struct gcm_owner was)
 				.controller = g->self,
 				.mirrored = was.stored,
 				.stored = was.stored};
+	struct gcm_owner is;
+	core_word(cp, &is);
+	if (is.epoch != was.epoch || is.controller != was.controller)
+		return -ERR_EPOCH_STALE;
+	core_pool_say_memory(cp, mp, was.stored ? CORE_TAKE_GIVEN : how);
+	FAULT("own.memory_said");
 	int rc = g->ops->set_owner(g, cp->uuid, &was, &now);
 	if (rc == 0)
 		cp->epoch = now.epoch;
@@ -306,7 +313,7 @@ int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take ho
 	 * lives and gives has emptied it when it joined. */
 	if (how == CORE_TAKE_GIVEN && (!c->duplex->map || !core_partner_alive(c)))
 		cache_mirror_drop(c->cache, wants, cp);
-	rc = own_word(cp, was);
+	rc = own_word(cp, was, how);
 	if (rc) {
 		core_pool_unclaim(c, cp->uuid);
 		return rc;

@@ -43,6 +43,13 @@ struct gcm_ops {
 	 * nothing changed (*was is what it is). Enters the pool when was->epoch is 0. */
 	int (*set_owner)(struct gcm *g, const uint8_t pool[16], struct gcm_owner *was,
 			 const struct gcm_owner *now);
+	/* Required. Lock-free, any thread. The cache that is to keep what was acknowledged for the
+	 * pool and is not on its disks, said by who alone may take the word, before it does; 0: not
+	 * known, or there was a loss. What the metadata says is older between taking and recording.
+	 */
+	uint64_t (*memory)(struct gcm *g, const uint8_t pool[16]);
+	/* Required. Lock-free. -ENOENT: the pool is not in the map. */
+	int (*set_memory)(struct gcm *g, const uint8_t pool[16], uint64_t memory);
 	/* Required. May wait. Takes the right to change the array metadata: 0; -EBUSY while a
 	 * living controller has it (also this one: the caller has its own changes queue).
 	 * ret_seq: what it was last given up with, the highest sequence a change has used; 0:
@@ -69,7 +76,7 @@ bool gcm_owns(struct gcm *g, const uint8_t pool[16]);
 /* ---- on one host ---- */
 
 #define GCM_MAGIC   "ISTHCTRL"
-#define GCM_VERSION 2
+#define GCM_VERSION 3
 
 /* Bytes of the segment. A segment of zeros is formatted by whoever opens it first. */
 size_t gcm_shared_size(void);

@@ -58,7 +58,7 @@ _Static_assert(sizeof(struct controller_slot) == 128, "two cache lines");
 struct pool_slot {
 	_Atomic uint64_t lo, hi; /* uuid */
 	_Atomic uint64_t word;
-	uint64_t reserved;
+	_Atomic uint64_t memory;
 };
 _Static_assert(sizeof(struct pool_slot) == 32, "two in a cache line");
 
@@ -237,6 +237,21 @@ static int shared_set_owner(struct gcm *g, const uint8_t pool[16], struct gcm_ow
 	return -ERR_EPOCH_STALE;
 }
 
+static uint64_t shared_memory(struct gcm *g, const uint8_t pool[16])
+{
+	const struct pool_slot *p = find_pool(shared_of(g), pool);
+	return p ? atomic_load(&p->memory) : 0;
+}
+
+static int shared_set_memory(struct gcm *g, const uint8_t pool[16], uint64_t memory)
+{
+	struct pool_slot *p = find_pool(shared_of(g), pool);
+	if (!p)
+		return -ENOENT;
+	atomic_store(&p->memory, memory);
+	return 0;
+}
+
 bool gcm_owns(struct gcm *g, const uint8_t pool[16])
 {
 	struct gcm_owner o;
@@ -389,6 +404,8 @@ static void shared_close(struct gcm *g)
 static const struct gcm_ops shared_ops = {
     .owner = shared_owner,
     .set_owner = shared_set_owner,
+    .memory = shared_memory,
+    .set_memory = shared_set_memory,
     .meta_lock = shared_meta_lock,
     .meta_unlock = shared_meta_unlock,
     .close = shared_close,

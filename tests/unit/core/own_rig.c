@@ -257,6 +257,15 @@ enum core_place place(struct end *e)
 	return p;
 }
 
+uint64_t memory(struct end *e)
+{
+	struct volume *v = core_volume_get_by_name(e->core, "v");
+	ck_assert_ptr_nonnull(v);
+	uint64_t id = core_volume_memory_id(e->core, v);
+	core_volume_put(v);
+	return id;
+}
+
 struct gcm_owner word(struct end *e)
 {
 	struct gcm_owner o;

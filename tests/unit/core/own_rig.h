@@ -59,6 +59,8 @@ enum core_place place(struct end *e);
 struct end *one_owner(void);
 /* Of the pool, in control memory. */
 struct gcm_owner word(struct end *e);
+/* What heads are told of the memory behind v there: another one where something is lost. */
+uint64_t memory(struct end *e);
 /* The pool is given to the partner. */
 int give(struct end *e);
 

@@ -22,9 +22,9 @@ static const struct {
 	const char *point;
 	bool giver;
 } crashes[] = {
-    {"own.moving", true},    {"own.closed", true},	{"own.passed", true},
-    {"own.claimed", false},  {"own.word_taken", false}, {"own.assembled", false},
-    {"own.recorded", false},
+    {"own.moving", true},     {"own.closed", true},	  {"own.passed", true},
+    {"own.claimed", false},   {"own.memory_said", false}, {"own.word_taken", false},
+    {"own.assembled", false}, {"own.recorded", false},
 };
 
 /* Who gives, or who takes, dies at any step: one owner is left, and all data with it. */
@@ -36,6 +36,7 @@ START_TEST(deaths_while_giving)
 	world_with_pool(20 + (uint64_t)_i);
 	c.who = crashes[_i].giver ? a : b;
 	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	uint64_t id = memory(a);
 	fault_set_hook(crash_hook, &c);
 	sim_node_start(a->node, move_task, &m);
 	sim_run_for(w.sim, 5 * NS_PER_S);
@@ -51,12 +52,40 @@ START_TEST(deaths_while_giving)
 	ck_assert_int_eq(place(other(owner)), CORE_PARTNER);
 	ck_assert_int_eq(io(owner, false, 0, 50, 1), 0);
 	ck_assert_int_eq(io(owner, false, 50, 150, 2), 0);
+	ck_assert_uint_eq(memory(owner), id);
 	world_fini();
 }
 END_TEST
 
-static const char *const takeover_points[] = {"own.fenced",	"own.unmirrored", "own.claimed",
-					      "own.word_taken", "own.assembled",  "own.recorded"};
+/* Who gives dies, and who takes before it could record what it took: all is on the disks. */
+START_TEST(deaths_of_giver_and_taker)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct crash c = {.point = "own.passed", .who = a};
+	struct move m = {.e = a};
+	world_with_pool(50);
+	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	uint64_t id = memory(a);
+	fault_set_hook(crash_hook, &c);
+	sim_node_start(a->node, move_task, &m);
+	for (unsigned i = 0; i < 5000 && !c.hit; i++)
+		sim_run_for(w.sim, NS_PER_MS);
+	fault_set_hook(NULL, NULL);
+	ck_assert(c.hit);
+	sim_node_kill(b->node);
+	restart(b);
+	restart(a);
+	sim_run_for(w.sim, 15 * NS_PER_S);
+	struct end *owner = one_owner();
+	ck_assert_int_eq(io(owner, false, 0, 150, 1), 0);
+	ck_assert_uint_eq(memory(owner), id);
+	world_fini();
+}
+END_TEST
+
+static const char *const takeover_points[] = {"own.fenced",	 "own.unmirrored", "own.claimed",
+					      "own.memory_said", "own.word_taken", "own.assembled",
+					      "own.recorded"};
 
 /* Who takes over dies in the middle of it; both come back: nothing is lost. */
 START_TEST(death_of_the_taker)
@@ -65,6 +94,7 @@ START_TEST(death_of_the_taker)
 	struct crash c = {.point = takeover_points[_i], .who = b};
 	world_with_pool(40 + (uint64_t)_i);
 	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	uint64_t id = memory(a);
 	fault_set_hook(crash_hook, &c);
 	sim_node_kill(a->node);
 	sim_run_for(w.sim, 5 * NS_PER_S);
@@ -80,6 +110,7 @@ START_TEST(death_of_the_taker)
 	sim_run_for(w.sim, 15 * NS_PER_S);
 	struct end *owner = one_owner();
 	ck_assert_int_eq(io(owner, false, 0, 150, 1), 0);
+	ck_assert_uint_eq(memory(owner), id);
 	world_fini();
 }
 END_TEST
@@ -87,6 +118,7 @@ END_TEST
 static void add_tests(TCase *tc)
 {
 	tcase_add_loop_test(tc, deaths_while_giving, 0, (int)ARRAY_LEN(crashes));
+	tcase_add_test(tc, deaths_of_giver_and_taker);
 	tcase_add_loop_test(tc, death_of_the_taker, 0, (int)ARRAY_LEN(takeover_points));
 }
 
