@@ -316,10 +316,12 @@ static void check_array(struct config_load *l, yaml_node_t *map, const struct co
 			       "admin_group `%.64s` does not exist", a->admin_group);
 }
 
+/* One names the other. That the other does not is told where its partner is: then nothing is said
+ * about their disks. */
 static bool are_partners(const struct config_controller *a, const struct config_controller *b)
 {
-	return a->partner && b->partner && strcmp(a->partner, b->name) == 0 &&
-	       strcmp(b->partner, a->name) == 0;
+	return (a->partner && strcmp(a->partner, b->name) == 0) ||
+	       (b->partner && strcmp(b->partner, a->name) == 0);
 }
 
 static void check_disks(struct config_load *l, yaml_node_t *map, const struct config_file *c,

@@ -146,6 +146,13 @@ static const struct config_controller *check_partner(struct config_load *l, yaml
 			       c->partner);
 		return NULL;
 	}
+	if (p->partner && config_controller(f, p->partner) && strcmp(p->partner, c->name) != 0 &&
+	    strcmp(p->partner, p->name) != 0) {
+		config_problem(l, node, "leave the key out, or free the other of its partner first",
+			       "`%.64s` cannot be the partner of `%.64s`: it has `%.64s`", p->name,
+			       c->name, p->partner);
+		return NULL;
+	}
 	if (!p->partner || strcmp(p->partner, c->name) != 0) {
 		char remedy[160];
 		snprintf(remedy, sizeof(remedy), "write `partner: %.31s` in the section of `%.31s`",

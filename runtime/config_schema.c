@@ -237,12 +237,14 @@ static void walk_sequence(struct config_load *l, yaml_node_t *node, const char *
 }
 
 /* Decimal only: libcyaml would read 010 as eight. */
+#define DIGITS_MAX 9 /* which 32 bits always hold */
+
 static bool is_number(const char *s, bool negative_too)
 {
 	if (negative_too && *s == '-')
 		s++;
 	size_t n = strspn(s, "0123456789");
-	return n > 0 && n <= 9 && s[n] == '\0' && (s[0] != '0' || n == 1);
+	return n > 0 && n <= DIGITS_MAX && s[n] == '\0' && (s[0] != '0' || n == 1);
 }
 
 static void walk_scalar(struct config_load *l, yaml_node_t *node, const char *what,
@@ -260,6 +262,9 @@ static void walk_scalar(struct config_load *l, yaml_node_t *node, const char *wh
 	else if (text && len > v->string.max)
 		config_problem(l, node, "shorten it", "%s has %zu bytes, more than %u", what, len,
 			       v->string.max);
+	else if (!text && strspn(s, "0123456789") == len && len > DIGITS_MAX)
+		config_problem(l, node, "choose a smaller number", "%s `%.64s` is too large", what,
+			       s);
 	else if (!text && !is_number(s, v->type == CYAML_INT))
 		config_problem(l, node, "write a decimal number without a unit",
 			       "%s is `%.64s`, not a number", what, s);

@@ -237,6 +237,10 @@ static const struct {
     {PAIR(", partner: b, mirror_share: 81", ", partner: a"), 3, "mirror_share cannot be 81"},
     {PAIR(", partner: b, lone: maybe", ", partner: a"), 3, "lone cannot be `maybe`"},
     {PAIR(", partner: b, give_back: maybe", ", partner: a"), 3, "give_back cannot be `maybe`"},
+    {PAIR(", partner: b, link_dead_ms: 9999999999", ", partner: a"), 3,
+     "link_dead_ms `9999999999` is too large"},
+    {PAIR(", partner: b", ", partner: a") "  - {name: c, disks: [/d9], portals: [], partner: a}\n",
+     5, "`a` cannot be the partner of `c`: it has `b`; leave the key out"},
     {"", 1, "empty"},
     {"array:\n  name: x\n", 1, "lacks `controllers`"},
     {CONTROLLER, 1, "lacks `array`"},
@@ -274,7 +278,7 @@ static const struct {
     {"array: {}\n" CONTROLLER "    reactors: -1\n", 5, "not a number"},
     {"array: {}\n" CONTROLLER "    reactors: 010\n", 5, "not a number"},
     {"array: {}\n" CONTROLLER "    reactors: 65\n", 5, "too many"},
-    {"array: {}\n" CONTROLLER "    reactors: 99999999999999999999\n", 5, "not a number"},
+    {"array: {}\n" CONTROLLER "    reactors: 99999999999999999999\n", 5, "is too large"},
     {"array: {}\n" CONTROLLER "    pin: 3\n", 5, "pin is a single value where a list"},
     {"array: {}\n" CONTROLLER "    pin: [0,\n      x]\n", 6, "not a number"},
     {"array: {}\n" CONTROLLER "    pin: [-1]\n", 5, "no CPU -1"},
@@ -348,6 +352,22 @@ START_TEST(broken_files_are_told)
 	}
 	ck_assert_msg(found, "file %d: nothing says line %u %s", _i, broken[_i].line,
 		      broken[_i].said);
+}
+END_TEST
+
+/* What follows from a wrong partner is not told as if it were a mistake of its own. */
+START_TEST(a_wrong_partner_is_one_problem)
+{
+	static const char *const wrong[] = {PAIR(", partner: b", ""), PAIR("", ", partner: a")};
+	struct config_file *c;
+	for (unsigned i = 0; i < 2; i++) {
+		told.n = 0;
+		ck_assert_int_eq(load(wrong[i], &c), -ERR_CONFIG);
+		ck_assert_msg(told.n == 1, "%s", told.text);
+	}
+	/* of a, and of b; nothing about the disks that both list */
+	ck_assert_int_eq(load(PAIR(", partner: c", ", partner: a"), &c), -ERR_CONFIG);
+	ck_assert_ptr_null(strstr(told.text, "/d0"));
 }
 END_TEST
 
@@ -472,6 +492,7 @@ int main(void)
 	tcase_add_test(t, all_values_are_read);
 	tcase_add_test(t, partners);
 	tcase_add_loop_test(t, broken_files_are_told, 0, sizeof(broken) / sizeof(broken[0]));
+	tcase_add_test(t, a_wrong_partner_is_one_problem);
 	tcase_add_test(t, all_problems_at_once);
 	tcase_add_test(t, problems_are_bounded);
 	tcase_add_test(t, files_that_are_none);
