@@ -150,12 +150,55 @@ static bool in_use(struct core *c, const struct core_pool *cp)
 	return false;
 }
 
+/* Why the partner cannot take it; what to do behind "; ". */
+static void say_refusal(const struct core_pool *cp, int rc, char *why)
+{
+	const char *partner = cp->core->duplex->partner, *format;
+	switch (rc) {
+	case -ERR_DISCONNECTED:
+		format = "pool '%.63s' stays here: controller '%.40s' is not connected; see "
+			 "`isthmus controller list` and start it";
+		break;
+	case -EBUSY:
+		format = "pool '%.63s' stays here: what is written is not mirrored to controller "
+			 "'%.40s' yet; try again in a moment";
+		break;
+	case -EAGAIN:
+		format = "pool '%.63s' stays here: controller '%.40s' has not mirrored all it has "
+			 "yet; try again in a moment";
+		break;
+	case -ENODEV:
+		format = "pool '%.63s' stays here: controller '%.40s' does not see all its disks; "
+			 "see `isthmus disk list` of both";
+		break;
+	default:
+		snprintf(why, CORE_WHY_LEN,
+			 "pool '%.63s' stays here: controller '%.40s' cannot take it: %.70s; see "
+			 "`isthmus event list`",
+			 cp->name, partner, err_text(rc));
+		return;
+	}
+	snprintf(why, CORE_WHY_LEN, format, cp->name, partner);
+}
+
+static int ask(struct core_pool *cp)
+{
+	struct core *c = cp->core;
+	if (!c->partner_up)
+		return -ERR_DISCONNECTED;
+	/* Until it has joined, the partner's mirror area may have copies of long ago. */
+	if (cache_mirror_state(c->cache) < MIRROR_JOINING)
+		return -EBUSY;
+	return tell(cp, OWN_ASK, cp->epoch, ASK_NS);
+}
+
 static int may_give(struct core_pool *cp, char *why)
 {
 	struct core *c = cp->core;
-	const char *partner = c->duplex->partner;
 	if (cp->place != CORE_HERE || !cp->pool) {
-		snprintf(why, CORE_WHY_LEN, "pool '%.63s' is not this controller's", cp->name);
+		snprintf(why, CORE_WHY_LEN,
+			 "pool '%.63s' is not this controller's; see OWNER in `isthmus pool list`",
+			 cp->name);
 		return -ERR_NOT_OWNER;
 	}
 	if (cp->removing || in_use(c, cp)) {
@@ -166,25 +209,9 @@ static int may_give(struct core_pool *cp, char *why)
 		    cp->name);
 		return -EBUSY;
 	}
-	/* Until it has joined, the partner's mirror area may have copies of long ago. */
-	bool joined = cache_mirror_state(c->cache) >= MIRROR_JOINING;
-	int rc = joined ? tell(cp, OWN_ASK, cp->epoch, ASK_NS) : -EBUSY;
-	if (rc == -EBUSY)
-		snprintf(why, CORE_WHY_LEN,
-			 "what is written is not mirrored to '%.63s' yet; try again in a moment",
-			 partner);
-	else if (rc == -EAGAIN)
-		snprintf(why, CORE_WHY_LEN,
-			 "controller '%.63s' has not mirrored all it has yet; try again in a "
-			 "moment",
-			 partner);
-	else if (rc == -ENODEV)
-		snprintf(why, CORE_WHY_LEN,
-			 "controller '%.63s' does not see all disks of pool '%.63s'", partner,
-			 cp->name);
-	else if (rc)
-		snprintf(why, CORE_WHY_LEN, "controller '%.63s' cannot take it: %.100s", partner,
-			 err_text(rc));
+	int rc = ask(cp);
+	if (rc)
+		say_refusal(cp, rc, why);
 	return rc;
 }
 

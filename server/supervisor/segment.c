@@ -147,8 +147,9 @@ int segment_prepare(const struct config_file *c, const char *controller, char *w
 		return make(path, size, why);
 	if (fd < 0) {
 		rc = -errno;
-		snprintf(why, WHY, "%.107s cannot be opened: %s; check its owner", path,
-			 err_text(rc));
+		bool other = rc == -EISDIR || rc == -ELOOP;
+		snprintf(why, WHY, "%.107s cannot be opened: %s; %s", path, err_text(rc),
+			 other ? "it is no segment: move it away" : "check its owner");
 		return rc;
 	}
 	rc = check_existing(fd, path, size, why);

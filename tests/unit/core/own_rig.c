@@ -276,9 +276,8 @@ struct gcm_owner word(struct end *e)
 void move_task(void *arg)
 {
 	struct move *m = arg;
-	char why[CORE_WHY_LEN] = "";
-	m->rc =
-	    m->force ? core_pool_force(m->e->core, "p", why) : core_pool_give(m->e->core, "p", why);
+	m->rc = m->force ? core_pool_force(m->e->core, "p", m->why)
+			 : core_pool_give(m->e->core, "p", m->why);
 }
 
 int give(struct end *e)

@@ -68,6 +68,7 @@ struct move {
 	struct end *e;
 	bool force;
 	int rc;
+	char why[CORE_WHY_LEN];
 };
 /* A task of that end: takes a struct move. */
 void move_task(void *arg);

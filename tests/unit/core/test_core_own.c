@@ -197,6 +197,28 @@ START_TEST(given_and_given_back)
 }
 END_TEST
 
+/* What is asked in vain is told with names and a way out, and nothing has changed. */
+START_TEST(not_given)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	world_with_pool(8);
+	struct move by_other = {.e = b}, to_nobody = {.e = a};
+	ck_assert_int_eq(sim_node_run(b->node, move_task, &by_other), 0);
+	ck_assert_int_eq(by_other.rc, -ERR_NOT_OWNER);
+	ck_assert_ptr_nonnull(strstr(by_other.why, "pool 'p' is not"));
+	ck_assert_ptr_nonnull(strstr(by_other.why, "; see OWNER in"));
+	sim_node_kill(b->node);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_int_eq(sim_node_run(a->node, move_task, &to_nobody), 0);
+	ck_assert_int_eq(to_nobody.rc, -ERR_DISCONNECTED);
+	ck_assert_ptr_nonnull(strstr(to_nobody.why, "pool 'p' stays here"));
+	ck_assert_ptr_nonnull(strstr(to_nobody.why, "controller 'b' is not connected; see"));
+	ck_assert_int_eq(place(a), CORE_HERE);
+	ck_assert_int_eq(io(a, true, 0, 10, 1), 0);
+	world_fini();
+}
+END_TEST
+
 /* Memory is lost: what was flushed is there, and the preferred owner has it. */
 START_TEST(power_loss)
 {
@@ -321,6 +343,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, left_in_order);
 	tcase_add_test(tc, forced);
 	tcase_add_test(tc, given_and_given_back);
+	tcase_add_test(tc, not_given);
 	tcase_add_test(tc, power_loss);
 	tcase_add_loop_test(tc, a_link_lost_awhile_ends_nobody, 0, 2);
 	tcase_add_test(tc, a_link_that_stays_lost_ends_one);

@@ -196,6 +196,21 @@ START_TEST(segments_of_other_versions_are_kept)
 }
 END_TEST
 
+START_TEST(what_is_no_segment_is_told)
+{
+	char why[256] = "";
+	use_dir(1 << 20);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), -EISDIR);
+	ck_assert_ptr_nonnull(strstr(why, path));
+	ck_assert_ptr_nonnull(strstr(why, "move it away"));
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert_int_eq(symlink("/dev/null", path), 0);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), -ELOOP);
+	ck_assert_ptr_nonnull(strstr(why, "move it away"));
+}
+END_TEST
+
 START_TEST(damaged_segments_do_not_crash)
 {
 	char why[256] = "";
@@ -250,6 +265,7 @@ int main(void)
 	tcase_add_test(t, pid_files_find_the_living);
 	tcase_add_test(t, segments_are_made_and_kept);
 	tcase_add_test(t, segments_of_other_versions_are_kept);
+	tcase_add_test(t, what_is_no_segment_is_told);
 	tcase_add_test(t, damaged_segments_do_not_crash);
 	tcase_add_test(t, control_segment);
 	suite_add_tcase(s, t);
