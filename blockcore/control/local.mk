@@ -18,7 +18,13 @@ tests_unit_control_test_gcm_SOURCES = tests/unit/control/test_gcm.c
 tests_unit_control_test_gcm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_control_test_gcm_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
+meta_share_rig = tests/unit/meta/share_rig.c tests/unit/meta/share_rig.h
 check_PROGRAMS += tests/unit/meta/test_meta_share
-tests_unit_meta_test_meta_share_SOURCES = tests/unit/meta/test_meta_share.c
+tests_unit_meta_test_meta_share_SOURCES = tests/unit/meta/test_meta_share.c $(meta_share_rig)
 tests_unit_meta_test_meta_share_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_meta_test_meta_share_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/meta/test_meta_share_death
+tests_unit_meta_test_meta_share_death_SOURCES = tests/unit/meta/test_meta_share_death.c $(meta_share_rig)
+tests_unit_meta_test_meta_share_death_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_meta_test_meta_share_death_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -94,9 +94,14 @@ tests_unit_scsi_test_qos_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 scsi_pair = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h tests/unit/scsi/fake_link.c \
 	tests/unit/scsi/fake_link.h tests/unit/scsi/pair.c tests/unit/scsi/pair.h tests/unit/scsi/fixture.h
 check_PROGRAMS += tests/unit/scsi/test_forward tests/unit/scsi/test_partner
-tests_unit_scsi_test_partner_SOURCES = tests/unit/scsi/test_partner.c $(scsi_pair)
+scsi_partner = $(scsi_pair) tests/unit/scsi/partner_rig.c tests/unit/scsi/partner_rig.h
+tests_unit_scsi_test_partner_SOURCES = tests/unit/scsi/test_partner.c $(scsi_partner)
 tests_unit_scsi_test_partner_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_partner_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/scsi/test_partner_moves
+tests_unit_scsi_test_partner_moves_SOURCES = tests/unit/scsi/test_partner_moves.c $(scsi_partner)
+tests_unit_scsi_test_partner_moves_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_partner_moves_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_scsi_test_forward_SOURCES = tests/unit/scsi/test_forward.c $(scsi_pair)
 tests_unit_scsi_test_forward_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_scsi_test_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
