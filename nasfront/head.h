@@ -24,6 +24,7 @@ struct piv;
 struct rpc_server;
 struct rpcbind;
 struct nlm;
+struct nfs4;
 
 /* A configured file system. */
 struct head_fs {
@@ -61,6 +62,8 @@ struct head {
 	struct channel *channel;
 	struct nfs *nfs;
 	struct nlm *nlm;
+	struct nfs4 *nfs4; /* NULL: not served */
+	char nfs4_name[64];
 	struct rpc_server *rpc;
 	struct rpcbind *rpcbind;
 	struct admin_server *admin;
@@ -106,6 +109,8 @@ void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg);
 void head_state_close(struct head *h);
 /* Keeps that a client may hold locks (nlm_opts.monitor). Waits. */
 int head_state_monitor(void *arg, const char *name, const char *address, bool gone);
+/* The same of NFSv4 (nfs4_opts.keep). */
+int head_state_keep(void *arg, const char *name, bool gone);
 void head_state_client_seen(void *arg, const char *address, const char *export_path);
 
 /* head_backup.c: a task that orders backups of the group's state when they are due. */

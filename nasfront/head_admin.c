@@ -9,6 +9,7 @@
 #include <string.h>
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
+#include "nasfront/nfs4/nfs4.h"
 #include "nasfront/piv/piv.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
@@ -112,6 +113,7 @@ struct put {
 	struct head *h;
 	struct admin_call *call;
 	bool totals; /* for people; else what rates are made of */
+	char text[48];
 };
 
 static void put_latency(struct admin_call *call, const struct histogram *h)
@@ -152,6 +154,15 @@ static void put_op(void *arg, const struct nfs_op_stats *s)
 	admin_put_number(p->call, "count", s->count);
 	admin_put_number(p->call, "errors", s->errors);
 	put_latency(p->call, &s->latency);
+}
+
+/* Timed as whole compounds only, with their clients and exports. */
+static void put_op4(void *arg, const struct nfs4_op_stats *s)
+{
+	struct put *p = arg;
+	struct nfs_op_stats op = {.name = p->text, .count = s->count, .errors = s->errors};
+	snprintf(p->text, sizeof(p->text), "v4 %s", s->name);
+	put_op(p, &op);
 }
 
 static void put_channel(struct head *h, struct admin_call *call)
@@ -219,6 +230,8 @@ static int verb_head_status(struct admin_call *call, void *arg)
 	nfs_stats_clients(h->nfs, put_use, &p);
 	admin_table(call, "operations", false);
 	nfs_stats_ops(h->nfs, put_op, &p);
+	if (h->nfs4)
+		nfs4_stats_ops(h->nfs4, put_op4, &p);
 	return 0;
 }
 
@@ -259,6 +272,8 @@ static int verb_stats(struct admin_call *call, void *arg)
 	nfs_stats_clients(h->nfs, put_use, &p);
 	admin_table(call, "operations", false);
 	nfs_stats_ops(h->nfs, put_op, &p);
+	if (h->nfs4)
+		nfs4_stats_ops(h->nfs4, put_op4, &p);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/nfs4.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
 #include "runtime/admin.h"
@@ -80,13 +81,27 @@ static void staging_put(void *arg, void *buf)
 
 /* ---- start ---- */
 
+/* Clients see by the name that several addresses are one server's. */
+static int start_nfs4(struct head *h, const char *host)
+{
+	snprintf(h->nfs4_name, sizeof(h->nfs4_name), "%.40s/%.20s", host, h->config->name);
+	struct nfs4_opts o = {.env = h->env,
+			      .nfs = h->nfs,
+			      .nlm = h->nlm,
+			      .name = h->nfs4_name,
+			      .lease_ns = h->config->lock_grace * NS_PER_S,
+			      .keep = head_state_keep,
+			      .arg = h};
+	return nfs4_new(&h->nfs4, &o);
+}
+
 static int start_listeners(struct head *h)
 {
 	const struct rpc_memory memory = {.try_get = staging_try_get, .put = staging_put, .arg = h};
 	struct rpc_server_opts o = {.reactor = h->reactor,
 				    .env = h->env,
 				    .memory = &memory,
-				    .area_size = nfs_area_size(),
+				    .area_size = MAX(nfs_area_size(), nfs4_area_size()),
 				    .hold = true};
 	struct nfs_opts no = {.reactor = h->reactor,
 			      .env = h->env,
@@ -109,12 +124,16 @@ static int start_listeners(struct head *h)
 	lo.nfs = h->nfs;
 	if (rc == 0)
 		rc = nlm_new(&h->nlm, &lo);
+	if (rc == 0 && strcmp(c->nfs4, "on") == 0)
+		rc = start_nfs4(h, host);
 	if (rc == 0)
 		rc = rpc_server_new(&h->rpc, &o);
 	if (rc == 0)
 		rc = nfs_serve(h->nfs, h->rpc);
 	if (rc == 0)
 		rc = nlm_serve(h->nlm, h->rpc);
+	if (rc == 0 && h->nfs4)
+		rc = nfs4_serve(h->nfs4, h->rpc);
 	if (rc == 0)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->nfs_port, &h->nfs_port);
 	h->mount_port = h->nfs_port;
@@ -170,6 +189,8 @@ static void start_rpcbind(struct head *h)
 					     {100021, 4, h->nfs_port, true},
 					     {100024, 1, h->nfs_port, true}},
 				 .nentries = h->udp ? 11 : 6};
+	if (h->nfs4)
+		o.entries[o.nentries++] = (struct rpcbind_entry){100003, 4, h->nfs_port, false};
 	if (strcmp(h->config->rpcbind, "auto") != 0)
 		return;
 	int rc = rpcbind_start(&h->rpcbind, &o);
@@ -290,6 +311,7 @@ static void stop_task(void *arg)
 		channel_close(h->channel);
 	head_backup_join(h);
 	admin_server_free(h->admin);
+	nfs4_free(h->nfs4);
 	nlm_free(h->nlm);
 	rpc_server_free(h->rpc);
 	nfs_free(h->nfs);

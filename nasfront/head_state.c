@@ -5,6 +5,7 @@
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/nfs4.h"
 #include "nasfront/piv/piv.h"
 #include "runtime/bdev.h"
 #include "runtime/err.h"
@@ -123,23 +124,43 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 
 /* ---- locks ---- */
 
-/* What an earlier incarnation kept of the status monitor; once, at the start. */
+/* In a record's place of an address: a client of NFSv4, which nobody calls. No address is this. */
+#define NFS4_RECORD "nfs4"
+
+/* Those of the status monitor into `list`, those of NFSv4 to the service. True: all were. */
+static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned n,
+			   struct nlm_monitored *list, unsigned *ret_nlm, unsigned *ret_nfs4)
+{
+	bool all = true;
+	*ret_nlm = *ret_nfs4 = 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (strcmp(m[i].address, NFS4_RECORD)) {
+			struct nlm_monitored *to = &list[(*ret_nlm)++];
+			snprintf(to->name, sizeof(to->name), "%s", m[i].name);
+			snprintf(to->address, sizeof(to->address), "%.63s", m[i].address);
+		} else if (h->nfs4) {
+			(*ret_nfs4)++;
+			all = nfs4_kept(h->nfs4, m[i].name) == 0 && all;
+		}
+	}
+	return all;
+}
+
+/* What an earlier incarnation kept of clients with locks; once, at the start. */
 static void monitored_take(struct head *h)
 {
-	unsigned n = 0;
+	unsigned n = 0, nlm = 0, nfs4 = 0;
 	const struct piv_monitor *m = piv_monitors(h->piv, &n);
 	struct nlm_monitored *list = calloc(n + 1, sizeof(*list));
 	/* The next odd number: after a kill it was odd, after an orderly end even. */
 	uint32_t state = (piv_nsm_state(h->piv) + 1) | 1;
-	for (unsigned i = 0; list && i < n; i++) {
-		snprintf(list[i].name, sizeof(list[i].name), "%s", m[i].name);
-		snprintf(list[i].address, sizeof(list[i].address), "%.63s", m[i].address);
-	}
+	bool all = list && monitored_sort(h, m, n, list, &nlm, &nfs4);
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
 	h->locking = h->kept = true;
-	nlm_begin(h->nlm, state, list, list ? n : 0, !list || !kept);
+	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
+	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept || nfs4);
 	free(list);
 }
 
@@ -170,6 +191,11 @@ int head_state_monitor(void *arg, const char *name, const char *address, bool go
 		rc = piv_sync(h->piv);
 	task_mutex_unlock(&h->piv_lock);
 	return rc;
+}
+
+int head_state_keep(void *arg, const char *name, bool gone)
+{
+	return head_state_monitor(arg, name, NFS4_RECORD, gone);
 }
 
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)

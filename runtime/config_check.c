@@ -120,6 +120,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		 ?: set_default(&h->controller,
 				c->controllers_count == 1 ? c->controllers[0].name : "");
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
+	rc = rc ?: set_default(&h->nfs4, "off");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
 	return rc ?: set_default(&h->user, "");
@@ -476,6 +477,7 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	if (h->lock_grace < 1 || h->lock_grace > 3600)
 		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
 			       "lock_grace of %u seconds is out of range", h->lock_grace);
+	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
 	check_size(l, map, "metadata_memory", h->metadata_memory, METADATA_MIN, METADATA_MAX,

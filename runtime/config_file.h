@@ -47,6 +47,7 @@
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
+ *       nfs4: off                 # on: NFS versions 4.1 and 4.2 are served beside 3
  *       rpcbind: auto             # auto: register when rpcbind is there; off
  *       metadata_memory: 256MiB
  *       user: ""                  # run as this user when started as root
@@ -105,7 +106,7 @@ struct config_controller {
 struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
-	char *rpcbind, *metadata_memory, *user;
+	char *nfs4, *rpcbind, *metadata_memory, *user;
 	uint64_t metadata_memory_bytes;
 	int *pin;
 	unsigned pin_count;

@@ -4,7 +4,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs/lock_table.c nasfront/nfs/lock_table.h nasfront/nfs/lock_wait.c nasfront/nfs/mount3.c \
 	nasfront/nfs/nlm.c nasfront/nfs/nlm.h nasfront/nfs/nlm_client.c nasfront/nfs/nlm_impl.h \
 	nasfront/nfs/nlm_proc.c nasfront/nfs/nlm_xdr.c nasfront/nfs/nsm.c \
-	nasfront/nfs/nfs.h nasfront/nfs/nfs_call.c nasfront/nfs/nfs_impl.h \
+	nasfront/nfs/nfs.h nasfront/nfs/nfs_call.c nasfront/nfs/nfs_call.h nasfront/nfs/nfs_impl.h \
 	nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
 	nasfront/nfs/nfs3_op_attr.c nasfront/nfs/nfs3_op_create.c nasfront/nfs/nfs3_op_dir.c \
 	nasfront/nfs/nfs3_op_fsinfo.c nasfront/nfs/nfs3_op_io.c nasfront/nfs/nfs3_op_lookup.c \

@@ -269,3 +269,28 @@ void lock_unshare(struct lock_table *t, const struct lock_ask *a)
 	lock_owner_check(t, o);
 	lock_settle(t);
 }
+
+bool lock_share_denied(struct lock_table *t, const struct lock_file_key *file, unsigned access)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	const struct share *s;
+	const struct lock_file *f = t->stats.shares ? lock_file_find(t, file) : NULL;
+	if (f)
+		LIST_FOREACH (s, &f->shares, link)
+			if (s->deny & access)
+				return true;
+	return false;
+}
+
+bool lock_held(struct lock_table *t, const struct lock_ask *a)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	const struct lock *l;
+	const struct lock_file *f = lock_file_find(t, &a->file);
+	const struct lock_owner *o = f ? lock_owner_find(t, a) : NULL;
+	if (o)
+		TAILQ_FOREACH (l, &o->locks, owned)
+			if (l->file == f)
+				return true;
+	return false;
+}

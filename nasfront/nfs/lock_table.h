@@ -116,6 +116,10 @@ enum lock_share { LOCK_SHARE_READ = 1, LOCK_SHARE_WRITE = 2 };
  * replaces the first. 0, -EAGAIN, -ENOLCK. kind and range of the ask are not looked at. */
 int lock_share(struct lock_table *t, const struct lock_ask *a, unsigned access, unsigned deny);
 void lock_unshare(struct lock_table *t, const struct lock_ask *a);
+/* True when a reservation denies this to one that has none. */
+bool lock_share_denied(struct lock_table *t, const struct lock_file_key *file, unsigned access);
+/* True when the owner holds a lock in the file. */
+bool lock_held(struct lock_table *t, const struct lock_ask *a);
 
 /* ---- figures ---- */
 

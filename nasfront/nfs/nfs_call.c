@@ -87,6 +87,17 @@ void nfs_result(struct nfs_call *c, int rc)
 		c->nfs->o.on_fenced(c->nfs->o.arg);
 }
 
+const struct export_table *nfs_table(const struct nfs *n, uint64_t *ret_generation)
+{
+	*ret_generation = n->generation;
+	return n->table;
+}
+
+bool nfs_fenced(const struct nfs *n)
+{
+	return n->o.fenced && n->o.fenced(n->o.arg);
+}
+
 /* ---- who ---- */
 
 static void peer_drop(void *data)
@@ -159,12 +170,20 @@ static enum nfsstat3 handle_find(struct nfs_call *c, const uint8_t *data, uint32
 	return NFS3_OK;
 }
 
-static enum nfsstat3 call_open(struct nfs_call *c, const uint8_t *data, uint32_t len,
-			       unsigned flags)
+static void call_hold(struct nfs_call *c, struct nfs_mount *m)
+{
+	export_squash(c->rule, &c->req->cred, &c->cred);
+	c->mount = m;
+	c->table = c->nfs->table;
+	nfs_mount_hold(m);
+	export_table_get(c->table);
+}
+
+enum nfsstat3 nfs_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags)
 {
 	struct nfs_mount *m;
 	struct fh fh;
-	if (c->nfs->o.fenced && c->nfs->o.fenced(c->nfs->o.arg))
+	if (nfs_fenced(c->nfs))
 		return NFS_FENCED;
 	enum nfsstat3 st = handle_find(c, data, len, &fh, &m);
 	if (st)
@@ -175,13 +194,25 @@ static enum nfsstat3 call_open(struct nfs_call *c, const uint8_t *data, uint32_t
 		return NFS3ERR_ACCES;
 	if ((flags & NFS_MODIFIES) && !c->rule->read_write)
 		return NFS3ERR_ROFS;
-	export_squash(c->rule, &c->req->cred, &c->cred);
 	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
-	c->mount = m;
-	c->table = c->nfs->table;
-	nfs_mount_hold(m);
-	export_table_get(c->table);
+	call_hold(c, m);
 	return NFS3_OK;
+}
+
+enum nfsstat3 nfs_open_export(struct nfs_call *c, const struct export *e)
+{
+	if (nfs_fenced(c->nfs))
+		return NFS_FENCED;
+	if (!peer_find(c, e->id) || !c->rule)
+		return NFS3ERR_ACCES;
+	struct nfs_mount *m = nfs_mount_by_name(c->nfs, c->exp->fs);
+	if (!m || !m->fs || m->leaving)
+		return NFS3ERR_JUKEBOX;
+	call_hold(c, m);
+	int rc = nfs_export_find(m, c->exp, &c->fid);
+	if (rc)
+		nfs_let_go(c);
+	return nfs3_status(rc);
 }
 
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
@@ -192,7 +223,7 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->nfs = n;
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
-	c->status = c->peer ? call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	c->status = c->peer ? nfs_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
 	return c;
 }
 
@@ -304,7 +335,7 @@ int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top
 
 /* ---- the end ---- */
 
-static void call_let_go(struct nfs_call *c)
+void nfs_let_go(struct nfs_call *c)
 {
 	if (c->mount)
 		nfs_mount_release(c->mount);
@@ -319,18 +350,18 @@ int nfs_end(struct nfs_call *c)
 {
 	bool fenced = c->status == NFS_FENCED;
 	if (!c->reading)
-		call_let_go(c);
+		nfs_let_go(c);
 	return fenced ? RPC_DROP : RPC_SUCCESS;
 }
 
 int nfs_again(struct nfs_call *c)
 {
-	call_let_go(c);
+	nfs_let_go(c);
 	return RPC_AGAIN;
 }
 
 int nfs_garbage(struct nfs_call *c)
 {
-	call_let_go(c);
+	nfs_let_go(c);
 	return RPC_GARBAGE_ARGS;
 }

@@ -138,8 +138,15 @@ void nfs_finished(void *arg, struct rpc_req *req, int result)
 	bool begun = req->proc != 0;
 	bool error = result != RPC_SUCCESS || (begun && c->status);
 	uint64_t ns = op_count(n, &n->ops[req->proc], req, error);
+	if (begun && result == RPC_SUCCESS)
+		nfs_count(n, c, req, error, ns);
+}
+
+void nfs_count(struct nfs *n, const struct nfs_call *c, const struct rpc_req *req, bool error,
+	       uint64_t ns)
+{
 	struct nfs_peer *p = rpc_conn_data(req->conn);
-	if (!begun || !p || result != RPC_SUCCESS)
+	if (!p)
 		return;
 	use_count(p->client, c, error, ns);
 	use_touch(n, p->client);

@@ -137,6 +137,18 @@ void nlm_free(struct nlm *n)
 	free(n);
 }
 
+struct lock_table *nlm_locks(const struct nlm *n)
+{
+	return n->table;
+}
+
+enum nlm_phase nlm_phase(const struct nlm *n)
+{
+	if (!n->ready)
+		return NLM_STARTING;
+	return env_now_ns(n->o.env) < n->grace_end ? NLM_GRACE : NLM_GRANTING;
+}
+
 void nlm_status(const struct nlm *n, struct nlm_status *ret)
 {
 	uint64_t now = env_now_ns(n->o.env);

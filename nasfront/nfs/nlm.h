@@ -55,6 +55,16 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
 /* Ends calls to clients. Waits. The server has stopped. */
 void nlm_free(struct nlm *n);
 
+/* The table of all locks: other protocols' locks are in it as well. */
+struct lock_table *nlm_locks(const struct nlm *n);
+/* Whether locks are granted now. */
+enum nlm_phase {
+	NLM_STARTING, /* nothing: what was kept is not known yet */
+	NLM_GRACE,    /* only what was held before the restart */
+	NLM_GRANTING  /* only what is new */
+};
+enum nlm_phase nlm_phase(const struct nlm *n);
+
 struct nlm_status {
 	bool ready;
 	uint32_t state;

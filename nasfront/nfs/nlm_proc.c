@@ -94,8 +94,7 @@ static struct lock_ask ask_of(struct call *k)
 /* After a restart only what was held before is granted; later nobody can have held something. */
 static bool not_now(const struct nlm *n, bool reclaim)
 {
-	bool grace = !n->ready || env_now_ns(n->o.env) < n->grace_end;
-	return grace != reclaim || !n->ready;
+	return nlm_phase(n) != (reclaim ? NLM_GRACE : NLM_GRANTING);
 }
 
 static enum nlm_stat do_test(struct call *k)

@@ -102,7 +102,9 @@ void nlm_put_holder(struct xdr_out *x, uint32_t vers, const struct lock_info *by
 		len = 0;
 	xdr_put_bool(x, by->kind == LOCK_EXCLUSIVE);
 	xdr_put_u32(x, nlm_svid(by));
-	xdr_put_opaque(x, (const uint8_t *)by->owner + 4, by->owner_len - 4);
+	/* Owners of other protocols may be shorter. */
+	uint32_t svid = MIN(by->owner_len, 4u);
+	xdr_put_opaque(x, (const uint8_t *)by->owner + svid, by->owner_len - svid);
 	put_offset(x, vers, by->range.first);
 	put_offset(x, vers, len);
 }

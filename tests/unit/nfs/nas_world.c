@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/nfs4.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -123,8 +125,9 @@ static void up_step(struct nas *n)
 	struct fs_mkfs_opts mkfs = {.label = "test", .root_mode = 0777};
 	struct fs_opts fso = {0};
 	struct nfs_opts no = {.reactor = n->reactor, .env = env_real()};
-	struct rpc_server_opts so = {
-	    .reactor = n->reactor, .env = env_real(), .area_size = nfs_area_size()};
+	struct rpc_server_opts so = {.reactor = n->reactor,
+				     .env = env_real(),
+				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	n->bdev = mem_bdev_new(NAS_FS_SIZE);
 	ASSERT(fs_mkfs(env_real(), n->bdev, &mkfs) == 0);
 	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &fso) == 0);
@@ -145,9 +148,37 @@ void nas_up(struct nas *n)
 	nas_run(n, up_step);
 }
 
+static void serve4_step(struct nas *n)
+{
+	struct nlm_opts lo = {.reactor = n->reactor,
+			      .env = env_real(),
+			      .nfs = n->nfs,
+			      .name = "server",
+			      .grace_ns = n->grace_ns,
+			      .pmap_port = 1};
+	struct nfs4_opts o = {.env = env_real(),
+			      .nfs = n->nfs,
+			      .name = "server",
+			      .lease_ns = n->lease_ns,
+			      .keep = n->keep};
+	ASSERT(nlm_new(&n->nlm, &lo) == 0 && nlm_serve(n->nlm, n->server) == 0);
+	o.nlm = n->nlm;
+	ASSERT(nfs4_new(&n->nfs4, &o) == 0 && nfs4_serve(n->nfs4, n->server) == 0);
+	if (n->kept_name)
+		ASSERT(nfs4_kept(n->nfs4, n->kept_name) == 0);
+	nlm_begin(n->nlm, 1, NULL, 0, n->kept_name);
+}
+
+void nas_serve4(struct nas *n)
+{
+	nas_run(n, serve4_step);
+}
+
 static void down_step(struct nas *n)
 {
 	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
+	nfs4_free(n->nfs4);
+	nlm_free(n->nlm);
 	struct fs *fs = nfs_mount_take(n->nfs, NAS_FS_ID);
 	if (fs)
 		ASSERT(fs_unmount(fs) == 0);

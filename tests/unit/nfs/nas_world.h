@@ -18,6 +18,12 @@ struct nas {
 	struct reactor *reactor;
 	struct rpc_server *server;
 	struct nfs *nfs;
+	struct nlm *nlm; /* of nas_serve4() */
+	struct nfs4 *nfs4;
+	/* For nas_serve4(), to be set before: 0 and NULL as the service has it. */
+	uint64_t lease_ns, grace_ns;
+	const char *kept_name; /* a client that was kept: there is a grace period */
+	int (*keep)(void *arg, const char *name, bool gone);
 	struct bdev *bdev;
 	struct fs *fs;
 	uint16_t port;
@@ -28,6 +34,8 @@ struct nas {
 /* Makes, mounts and serves it, with the exports of nas_exports(). */
 void nas_up(struct nas *n);
 void nas_down(struct nas *n);
+/* Adds locks and NFSv4. */
+void nas_serve4(struct nas *n);
 /* Runs fn in a task of the reactor and waits for its end. */
 void nas_run(struct nas *n, void (*fn)(struct nas *n));
 /*

@@ -1,0 +1,153 @@
+/*
+ * From a file handle to what it means for one caller: file system, export, access rule and
+ * credentials as squashed. Every protocol that serves files begins here (NFSv3, NLM, NFSv4); see
+ * nasfront/nfs/README.md.
+ */
+#ifndef ISTHMUS_NASFRONT_NFS_CALL_H
+#define ISTHMUS_NASFRONT_NFS_CALL_H
+
+#include <bsd/sys/queue.h>
+#include "nasfront/fs/fs.h"
+#include "nasfront/nfs/export.h"
+#include "nasfront/nfs/fh.h"
+#include "nasfront/nfs/nfs.h"
+#include "nasfront/rpc/rpc.h"
+#include "runtime/task.h"
+
+struct nfs_use;
+
+#define NFS3_FHSIZE 64
+
+enum nfsstat3 {
+	NFS3_OK = 0,
+	NFS3ERR_PERM = 1,
+	NFS3ERR_NOENT = 2,
+	NFS3ERR_IO = 5,
+	NFS3ERR_NXIO = 6,
+	NFS3ERR_ACCES = 13,
+	NFS3ERR_EXIST = 17,
+	NFS3ERR_XDEV = 18,
+	NFS3ERR_NODEV = 19,
+	NFS3ERR_NOTDIR = 20,
+	NFS3ERR_ISDIR = 21,
+	NFS3ERR_INVAL = 22,
+	NFS3ERR_FBIG = 27,
+	NFS3ERR_NOSPC = 28,
+	NFS3ERR_ROFS = 30,
+	NFS3ERR_MLINK = 31,
+	NFS3ERR_NAMETOOLONG = 63,
+	NFS3ERR_NOTEMPTY = 66,
+	NFS3ERR_DQUOT = 69,
+	NFS3ERR_STALE = 70,
+	NFS3ERR_BADHANDLE = 10001,
+	NFS3ERR_NOT_SYNC = 10002,
+	NFS3ERR_BAD_COOKIE = 10003,
+	NFS3ERR_NOTSUPP = 10004,
+	NFS3ERR_TOOSMALL = 10005,
+	NFS3ERR_SERVERFAULT = 10006,
+	NFS3ERR_BADTYPE = 10007,
+	NFS3ERR_JUKEBOX = 10008,
+	/* Not on the wire: */
+	NFS_AGAIN = 20001,  /* the fast path cannot say */
+	NFS_FENCED = 20002, /* answer nothing */
+};
+
+/* A configured file system; `fs` is NULL while it is not mounted. */
+struct nfs_mount {
+	LIST_ENTRY(nfs_mount) link;
+	uint64_t id;
+	char name[64];
+	struct fs *fs;
+	struct fh_key key;
+	struct fs_fid root;
+	uint64_t dir_verifier; /* cookies never go stale: one for the life of the file system */
+	unsigned busy;	       /* requests that use fs */
+	bool leaving;	       /* no new ones */
+	struct waitq idle;
+};
+
+/* What is kept with a connection: its client, and the access rule found last. */
+struct nfs_peer {
+	struct nfs *nfs;
+	struct nfs_use *client;
+	struct nfs_use *use; /* of export_id */
+	uint64_t generation, export_id;
+	const struct export *exp;
+	const struct export_rule *rule;
+};
+
+/* One call, in rpc_req.area. Filled by nfs_begin(). */
+struct nfs_call {
+	struct nfs *nfs;
+	struct rpc_req *req;
+	struct nfs_peer *peer; /* until the handler first waits: it ends with the connection */
+	enum nfsstat3 status;
+	struct nfs_mount *mount; /* held while not NULL */
+	struct export_table *table;
+	const struct export *exp;
+	const struct export_rule *rule;
+	struct fs_cred cred;
+	struct fs_fid fid;
+	uint64_t read_bytes, write_bytes;
+	bool reading;
+	struct fs_read read;
+};
+
+enum nfs_begin_flags {
+	NFS_MODIFIES = 1, /* refused on read-only exports */
+};
+
+/* nfs_call.c */
+
+/*
+ * Reads a file handle from the arguments and finds file system, export, rule and credentials.
+ * NULL: garbage. A refusal is in ->status (then nothing is held but the call must still end).
+ */
+struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags);
+/* The same for a handle that was read already: never NULL. */
+struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
+				  uint32_t len, unsigned flags);
+/* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status; *ret is written
+ * on success only. */
+bool nfs_second(struct nfs_call *c, struct fs_fid *ret);
+/* Puts a negative result of the file system into ->status (0 keeps it). */
+void nfs_result(struct nfs_call *c, int rc);
+/* Ends the call; what a handler returns. */
+int nfs_end(struct nfs_call *c);
+/* Ends the fast handler without an answer. */
+int nfs_again(struct nfs_call *c);
+/* Ends a call whose arguments were not what they should be. */
+int nfs_garbage(struct nfs_call *c);
+enum nfsstat3 nfs3_status(int rc);
+struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req);
+/* The rule for this peer, or NULL and *ret_why. */
+const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e);
+/* The directory an export's path leads to now, where it begins. Waits. 0, -ENOENT, … */
+int nfs_export_find(struct nfs_mount *m, const struct export *e, struct fs_fid *ret);
+/* Walks from `from` along path ("a/b") as the superuser, directories only, no links. Waits. */
+int nfs_walk(struct fs *fs, const struct fs_fid *from, const char *path, struct fs_fid *ret);
+/* A directory lies in the call's export (0) or, moved by somebody, no longer (-ESTALE). *ret_top:
+ * the export begins with it. Waits. */
+int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top);
+
+/* Lets go of what the call holds of its object; it holds none then. */
+void nfs_let_go(struct nfs_call *c);
+/* Finds what a handle means, as nfs_begin_handle() does, into a call that holds nothing. */
+enum nfsstat3 nfs_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags);
+/* The same for the place where an export begins. Waits. NFS3ERR_ACCES: it is not this peer's. */
+enum nfsstat3 nfs_open_export(struct nfs_call *c, const struct export *e);
+/* The table in force, and a number that changes with every one. */
+const struct export_table *nfs_table(const struct nfs *n, uint64_t *ret_generation);
+/* Adds a call that took ns to the figures of its client and export. */
+void nfs_count(struct nfs *n, const struct nfs_call *c, const struct rpc_req *req, bool error,
+	       uint64_t ns);
+/* True: nothing may be answered any more. */
+bool nfs_fenced(const struct nfs *n);
+
+/* nfs_mount.c */
+struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id);
+struct nfs_mount *nfs_mount_by_name(struct nfs *n, const char *name);
+void nfs_mount_hold(struct nfs_mount *m);
+void nfs_mount_release(struct nfs_mount *m);
+
+#endif

@@ -1,0 +1,278 @@
+/*
+ * Clients: records made by EXCHANGE_ID and confirmed by CREATE_SESSION (RFC 8881 18.35, 18.36),
+ * their leases, and what is kept of them for the next incarnation of the head.
+ *
+ * An owner (what a client calls itself) has at most one confirmed record and one that is not: a
+ * client that was restarted has the old one until it confirms the new.
+ *
+ * What is kept is the SHA-256 of the owner. A client is kept, stable, when it says that it has
+ * reclaimed what there was to reclaim: before that it is granted nothing new. It is forgotten when
+ * its lease ran out, when it says good-bye, or when it did not come back in the grace period.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/evp.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include "runtime/siphash.h"
+
+/* ---- finding ---- */
+
+static unsigned id_bucket(uint64_t id)
+{
+	return (unsigned)(id % NFS4_BUCKETS);
+}
+
+static unsigned owner_bucket(const struct nfs4 *n, const uint8_t *owner, uint32_t len)
+{
+	return (unsigned)(siphash(n->hash_key, owner, len) % NFS4_BUCKETS);
+}
+
+struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id)
+{
+	struct nfs4_client *c;
+	LIST_FOREACH (c, &n->clients_by_id[id_bucket(id)], by_id)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const uint8_t *owner, uint32_t len,
+					 bool confirmed)
+{
+	struct nfs4_client *c;
+	LIST_FOREACH (c, &n->clients_by_owner[owner_bucket(n, owner, len)], by_owner)
+		if (c->confirmed == confirmed && c->owner_len == len &&
+		    memcmp(c->owner, owner, len) == 0)
+			return c;
+	return NULL;
+}
+
+/* ---- coming and going ---- */
+
+static bool kept_name(const struct nfs4_client *c, char ret[NFS4_KEEP_MAX + 1])
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned len;
+	if (!EVP_Digest(c->owner, c->owner_len, digest, &len, EVP_sha256(), NULL) || len != 32)
+		return false;
+	for (unsigned i = 0; i < len; i++)
+		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+	return true;
+}
+
+/* The one that was idle longest and has nothing gives way. */
+static bool make_room(struct nfs4 *n)
+{
+	struct nfs4_client *c, *next;
+	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
+		if (n->nclients < NFS4_CLIENTS_MAX)
+			break;
+		if (c->busy || c->nopens || c->nlocks || c->nsessions)
+			continue;
+		nfs4_client_forget(c);
+		nfs4_client_free(c);
+	}
+	return n->nclients < NFS4_CLIENTS_MAX;
+}
+
+int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const uint8_t *owner, uint32_t len,
+		    const uint8_t *verifier, const struct rpc_req *req)
+{
+	if (!make_room(n))
+		return -ENOSPC;
+	struct nfs4_client *c = calloc(1, sizeof(*c) + len);
+	if (!c)
+		return -ENOMEM;
+	c->nfs4 = n;
+	c->id = (uint64_t)n->boot << 32 | n->next_client++;
+	memcpy(c->verifier, verifier, NFS4_VERIFIER);
+	memcpy(c->owner, owner, len);
+	c->owner_len = len;
+	c->flavor = req->cred.flavor;
+	c->uid = req->cred.uid;
+	c->create_seq = 1;
+	c->renewed_ns = env_now_ns(n->o.env);
+	strncpy(c->address, rpc_conn_peer_text(req->conn), sizeof(c->address) - 1);
+	LIST_INIT(&c->sessions);
+	TAILQ_INIT(&c->owners);
+	if (!kept_name(c, c->kept_name) || lock_client_new(&c->locks, n->locks, c)) {
+		free(c);
+		return -ENOMEM;
+	}
+	LIST_INSERT_HEAD(&n->clients_by_id[id_bucket(c->id)], c, by_id);
+	LIST_INSERT_HEAD(&n->clients_by_owner[owner_bucket(n, owner, len)], c, by_owner);
+	TAILQ_INSERT_TAIL(&n->clients, c, link);
+	n->nclients++;
+	*ret = c;
+	return 0;
+}
+
+void nfs4_client_clear(struct nfs4_client *c)
+{
+	struct nfs4_session *s;
+	struct nfs4_owner *o;
+	while ((s = LIST_FIRST(&c->sessions)))
+		nfs4_session_free(s);
+	/* An owner ends with its last state. */
+	while ((o = TAILQ_FIRST(&c->owners)))
+		nfs4_state_free(LIST_FIRST(&o->states));
+	lock_client_release(c->locks);
+}
+
+void nfs4_client_free(struct nfs4_client *c)
+{
+	struct nfs4 *n = c->nfs4;
+	ASSERT(!c->busy);
+	nfs4_client_clear(c);
+	lock_client_free(c->locks);
+	LIST_REMOVE(c, by_id);
+	LIST_REMOVE(c, by_owner);
+	TAILQ_REMOVE(&n->clients, c, link);
+	n->nclients--;
+	free(c);
+}
+
+/* ---- leases ---- */
+
+void nfs4_client_renew(struct nfs4_client *c, uint64_t now)
+{
+	c->renewed_ns = now;
+	if (TAILQ_NEXT(c, link)) {
+		TAILQ_REMOVE(&c->nfs4->clients, c, link);
+		TAILQ_INSERT_TAIL(&c->nfs4->clients, c, link);
+	}
+}
+
+bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now)
+{
+	return now > c->renewed_ns + c->nfs4->o.lease_ns;
+}
+
+/* ---- for the next incarnation ---- */
+
+static struct nfs4_kept_client *kept_find(struct nfs4 *n, const char *name)
+{
+	struct nfs4_kept_client *k;
+	LIST_FOREACH (k, &n->kept, link)
+		if (strcmp(k->name, name) == 0)
+			return k;
+	return NULL;
+}
+
+int nfs4_kept(struct nfs4 *n, const char *name)
+{
+	if (strlen(name) > NFS4_KEEP_MAX)
+		return -EINVAL;
+	if (kept_find(n, name))
+		return 0;
+	struct nfs4_kept_client *k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	strcpy(k->name, name);
+	LIST_INSERT_HEAD(&n->kept, k, link);
+	return 0;
+}
+
+void nfs4_kept_free(struct nfs4 *n)
+{
+	struct nfs4_kept_client *k;
+	while ((k = LIST_FIRST(&n->kept))) {
+		LIST_REMOVE(k, link);
+		free(k);
+	}
+}
+
+int nfs4_client_keep(struct nfs4_client *c)
+{
+	struct nfs4 *n = c->nfs4;
+	if (c->kept)
+		return 0;
+	struct nfs4_kept_client *k = kept_find(n, c->kept_name);
+	if (k)
+		k->again = true;
+	c->keeping++;
+	int rc = n->o.keep ? n->o.keep(n->o.arg, c->kept_name, false) : 0;
+	c->keeping--;
+	c->kept |= rc == 0;
+	return rc;
+}
+
+enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim)
+{
+	enum nlm_phase phase = nlm_phase(c->nfs4->o.nlm);
+	if (phase == NLM_STARTING)
+		return NFS4ERR_GRACE;
+	if (!reclaim)
+		return phase == NLM_GRACE || !c->reclaim_done ? NFS4ERR_GRACE : NFS4_OK;
+	if (phase != NLM_GRACE || c->reclaim_done || !kept_find(c->nfs4, c->kept_name))
+		return NFS4ERR_NO_GRACE;
+	return NFS4_OK;
+}
+
+/* ---- as time goes by ---- */
+
+/* A client of this name is here and kept. */
+static bool kept_here(struct nfs4 *n, const char *name)
+{
+	const struct nfs4_client *c;
+	TAILQ_FOREACH (c, &n->clients, link)
+		if ((c->kept || c->keeping) && strcmp(c->kept_name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Waits. Those who did not come back are kept no longer. */
+static void forget_task(void *arg)
+{
+	struct nfs4 *n = arg;
+	struct nfs4_kept_client *k;
+	while (n->forgetting && (k = LIST_FIRST(&n->kept))) {
+		LIST_REMOVE(k, link);
+		if (n->o.keep && !k->again && !kept_here(n, k->name)) {
+			log_info("nfs4: client=%s did not come back", k->name);
+			n->o.keep(n->o.arg, k->name, true);
+		}
+		free(k);
+	}
+	n->forgetting = false;
+	waitq_wake_all(&n->forgotten);
+}
+
+void nfs4_client_forget(struct nfs4_client *c)
+{
+	/* In the list until the task has told the keeper. */
+	if (c->kept && nfs4_kept(c->nfs4, c->kept_name))
+		log_warn("nfs4: no memory to forget client=%s", c->address);
+	c->kept = false;
+}
+
+static void expire(struct nfs4 *n, uint64_t now)
+{
+	struct nfs4_client *c, *next;
+	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
+		if (!nfs4_client_expired(c, now))
+			break; /* in order of renewal */
+		if (c->busy)
+			continue;
+		log_info("nfs4: lease ran out client=%s opens=%u locks=%u", c->address, c->nopens,
+			 c->nlocks);
+		nfs4_client_forget(c);
+		nfs4_client_free(c);
+	}
+}
+
+void nfs4_tick(void *arg)
+{
+	struct nfs4 *n = arg;
+	expire(n, env_now_ns(n->o.env));
+	if (!LIST_EMPTY(&n->kept) && nlm_phase(n->o.nlm) == NLM_GRANTING && !n->forgetting) {
+		n->forgetting = true;
+		if (task_start(forget_task, n))
+			n->forgetting = false;
+	}
+	env_timer_start(n->o.env, &n->tick, NS_PER_S);
+}

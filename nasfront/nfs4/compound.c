@@ -1,0 +1,345 @@
+/*
+ * COMPOUND: operations one after the other on a current file handle.
+ *
+ *   results: status, tag, number of results, { operation, status, body }*
+ *
+ * It begins inline, in the wake-up that read the call. An operation that would have to wait says
+ * NFS4_AGAIN before it has changed anything; then a task goes on from that operation with what was
+ * found so far (session, slot, file handles), so nothing is done twice. Between the two the
+ * arguments stay where they were received, and the results in the request.
+ */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+#include "runtime/err.h"
+
+/* ---- results ---- */
+
+bool nfs4_room(struct nfs4_call *k, size_t size)
+{
+	size_t have = xdr_out_len(k->out);
+	size_t max = k->session ? k->session->max_reply : NFS4_REPLY_MAX;
+	if (have + size > max)
+		return false;
+	if (size <= xdr_room(k->out))
+		return true;
+	/* Rounded up, so that several operations do not each make a buffer. */
+	return rpc_reply_reserve(k->req, MIN(have + size + 4096, max));
+}
+
+enum nfs4_status nfs4_status_of(struct nfs4_call *k, int rc)
+{
+	k->c.status = NFS3_OK;
+	nfs_result(&k->c, rc);
+	int st = k->c.status;
+	k->c.status = NFS3_OK;
+	return st == NFS_AGAIN ? NFS4_AGAIN : st == NFS_FENCED ? NFS4_FENCED : (enum nfs4_status)st;
+}
+
+static void patch_u32(struct nfs4_call *k, size_t at, uint32_t v)
+{
+	if (!k->out->full)
+		be32_put(k->out->base + at, v);
+}
+
+/* ---- before an operation ---- */
+
+static enum nfs4_status check_place(const struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	if (op->flags & OP_ALONE) {
+		if (k->session || k->nops == 1)
+			return NFS4_OK;
+		return NFS4ERR_NOT_ONLY_OP;
+	}
+	if (k->op == OP_SEQUENCE)
+		return k->index == 0 ? NFS4_OK : NFS4ERR_SEQUENCE_POS;
+	return k->session ? NFS4_OK : NFS4ERR_OP_NOT_IN_SESSION;
+}
+
+static enum nfs4_status check_object(const struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	if (!(op->flags & (OP_NEEDS_FH | OP_NEEDS_FILE | OP_MODIFIES)))
+		return NFS4_OK;
+	if (k->kind == FH_NONE)
+		return NFS4ERR_NOFILEHANDLE;
+	if (k->kind == FH_PSEUDO)
+		return op->flags & OP_MODIFIES	   ? NFS4ERR_ROFS
+		       : op->flags & OP_NEEDS_FILE ? NFS4ERR_ISDIR
+						   : NFS4_OK;
+	if ((op->flags & OP_MODIFIES) && !k->c.rule->read_write)
+		return NFS4ERR_ROFS;
+	return NFS4_OK;
+}
+
+/* RETRY_UNCACHED_REP must not happen to who asked for the reply to be kept. */
+static enum nfs4_status check_cache(const struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	if (k->cache_this && (op->flags & OP_BULKY) &&
+	    xdr_out_len(k->out) + op->room > k->session->max_kept)
+		return NFS4ERR_REP_TOO_BIG_TO_CACHE;
+	return NFS4_OK;
+}
+
+static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	enum nfs4_status st = k->uncached && k->index ? NFS4ERR_RETRY_UNCACHED_REP : NFS4_OK;
+	st = st ?: check_place(k, op);
+	st = st ?: check_object(k, op);
+	st = st ?: check_cache(k, op);
+	if (st)
+		return st;
+	if (!k->may_wait && (op->flags & OP_WAITS))
+		return NFS4_AGAIN;
+	if (!nfs4_room(k, op->room + 8))
+		return NFS4ERR_REP_TOO_BIG;
+	return op->fn(k);
+}
+
+static const struct nfs4_op_row *row_of(const struct nfs4_call *k)
+{
+	if (k->op >= NFS4_OPS || !nfs4_ops[k->op].fn || nfs4_ops[k->op].minor > k->minor)
+		return NULL;
+	return &nfs4_ops[k->op];
+}
+
+/* ---- one after the other ---- */
+
+static enum nfs4_status run_one(struct nfs4_call *k)
+{
+	struct xdr_out *x = k->out;
+	if (!nfs4_room(k, 8))
+		return NFS4ERR_REP_TOO_BIG;
+	k->op_in = k->in->p;
+	k->op_out = xdr_out_len(x);
+	if (!xdr_u32(k->in, &k->op))
+		k->op = OP_ILLEGAL;
+	const struct nfs4_op_row *op = row_of(k);
+	k->keep_body = false;
+	xdr_put_u32(x, op ? k->op : OP_ILLEGAL);
+	xdr_put_u32(x, 0);
+	enum nfs4_status st = op ? run_row(k, op) : NFS4ERR_OP_ILLEGAL;
+	if (st == NFS4_AGAIN) {
+		k->in->p = k->op_in;
+		x->p = x->base + k->op_out;
+		return st;
+	}
+	/* x may have moved to a larger buffer meanwhile. */
+	if (st && !k->keep_body) {
+		x->p = x->base + k->op_out + 8;
+		x->full = false;
+	}
+	patch_u32(k, k->op_out + 4, st);
+	if (op) {
+		k->n->ops[k->op].count++;
+		k->n->ops[k->op].errors += st != NFS4_OK;
+	}
+	return st;
+}
+
+/* Lets go of all that a compound holds. */
+static void compound_end(struct nfs4_call *k, bool answered)
+{
+	if (!k->running)
+		return;
+	k->running = false;
+	nfs4_slot_end(k, answered);
+	nfs4_saved_drop(k);
+	if (!k->c.reading)
+		nfs4_fh_drop(k);
+	if (k->client)
+		k->client->busy--;
+	k->client = NULL;
+}
+
+static int compound_run(struct nfs4_call *k)
+{
+	enum nfs4_status st = NFS4_OK;
+	for (; k->index < k->nops && !st; k->index++) {
+		st = run_one(k);
+		if (st == NFS4_AGAIN)
+			return RPC_AGAIN;
+		if (st == NFS4_FENCED || st == NFS4_REPLAY)
+			break;
+	}
+	if (st == NFS4_FENCED) {
+		compound_end(k, false);
+		return RPC_DROP;
+	}
+	if (st != NFS4_REPLAY) {
+		patch_u32(k, k->status_at, st);
+		patch_u32(k, k->nres_at, k->index);
+	}
+	k->status = st == NFS4_REPLAY ? NFS4_OK : st;
+	compound_end(k, st != NFS4_REPLAY);
+	return RPC_SUCCESS;
+}
+
+/* ---- the procedure ---- */
+
+static enum nfs4_status check_head(const struct nfs4_call *k)
+{
+	if (k->minor < 1 || k->minor > 2)
+		return NFS4ERR_MINOR_VERS_MISMATCH;
+	return k->nops > NFS4_OPS_MAX ? NFS4ERR_TOO_MANY_OPS : NFS4_OK;
+}
+
+/* Reads the head. False: garbage. */
+static bool compound_begin(struct nfs4_call *k, struct rpc_req *req, struct nfs4 *n)
+{
+	const uint8_t *tag;
+	uint32_t len;
+	memset(k, 0, offsetof(struct nfs4_call, c) + offsetof(struct nfs_call, read));
+	k->n = n;
+	k->req = req;
+	k->in = &req->args;
+	k->out = &req->out;
+	k->c.nfs = n->o.nfs;
+	k->c.req = req;
+	if (!xdr_opaque(k->in, NFS4_TAG_MAX, &tag, &len) || !xdr_u32(k->in, &k->minor) ||
+	    !xdr_u32(k->in, &k->nops))
+		return false;
+	if (len > 256 && !rpc_reply_reserve(req, RPC_REPLY_INLINE + len))
+		return false;
+	k->status_at = xdr_out_len(k->out);
+	xdr_put_u32(k->out, 0);
+	xdr_put_opaque(k->out, tag, len);
+	k->nres_at = xdr_out_len(k->out);
+	xdr_put_u32(k->out, 0);
+	return true;
+}
+
+static int compound_fast(struct rpc_req *req, void *arg)
+{
+	struct nfs4_call *k = (struct nfs4_call *)req->area;
+	struct nfs4 *n = arg;
+	k->running = false;
+	if (nfs_fenced(n->o.nfs))
+		return RPC_DROP;
+	if (!compound_begin(k, req, n))
+		return RPC_GARBAGE_ARGS;
+	k->running = true;
+	k->status = check_head(k);
+	if (k->status) {
+		patch_u32(k, k->status_at, k->status);
+		compound_end(k, false);
+		return RPC_SUCCESS;
+	}
+	return compound_run(k);
+}
+
+/* Goes on where the other stopped: the RPC layer has begun arguments and results anew. */
+static int compound_slow(struct rpc_req *req, void *arg)
+{
+	struct nfs4_call *k = (struct nfs4_call *)req->area;
+	k->in->p = k->op_in;
+	k->out->p = k->out->base + k->op_out;
+	k->may_wait = true;
+	return compound_run(k);
+}
+
+static int null_proc(struct rpc_req *req, void *arg)
+{
+	((struct nfs4_call *)req->area)->running = false;
+	return RPC_SUCCESS;
+}
+
+void nfs4_finished(void *arg, struct rpc_req *req, int result)
+{
+	struct nfs4 *n = arg;
+	struct nfs4_call *k = (struct nfs4_call *)req->area;
+	if (req->proc == 0 || result == RPC_GARBAGE_ARGS || result == RPC_DROP)
+		return;
+	/* No memory for the task that was to go on. */
+	compound_end(k, false);
+	uint64_t now = env_now_ns(n->o.env);
+	nfs_count(n->o.nfs, &k->c, req, result != RPC_SUCCESS || k->status,
+		  now > req->start_ns ? now - req->start_ns : 0);
+}
+
+const struct rpc_proc nfs4_procs[NFS4_PROCS] = {
+    [0] = {"v4 NULL", null_proc, NULL, 0},
+    /* Sessions keep the answers, not the cache of duplicates. */
+    [1] = {"COMPOUND", compound_fast, compound_slow, 0},
+};
+
+/* ---- the table ---- */
+
+enum nfs4_status nfs4_op_notsupp(struct nfs4_call *k)
+{
+	return NFS4ERR_NOTSUPP;
+}
+
+#define ROOM_SMALL 64
+#define ROOM_CINFO 64
+
+const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
+    [OP_ACCESS] = {"ACCESS", nfs4_op_access, OP_NEEDS_FH, 0, ROOM_SMALL},
+    [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_DELEGPURGE] = {"DELEGPURGE", nfs4_op_notsupp, 0, 0, 0},
+    [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_notsupp, 0, 0, 0},
+    [OP_GETATTR] = {"GETATTR", nfs4_op_getattr, OP_NEEDS_FH, 0, 0},
+    [OP_GETFH] = {"GETFH", nfs4_op_getfh, OP_NEEDS_FH, 0, 4 + FH_SIZE},
+    [OP_LINK] = {"LINK", nfs4_op_link, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_LOCK] = {"LOCK", nfs4_op_lock, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
+    [OP_LOCKT] = {"LOCKT", nfs4_op_lockt, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
+    [OP_LOCKU] = {"LOCKU", nfs4_op_locku, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_LOOKUP] = {"LOOKUP", nfs4_op_lookup, OP_NEEDS_FH, 0, 0},
+    [OP_LOOKUPP] = {"LOOKUPP", nfs4_op_lookupp, OP_NEEDS_FH, 0, 0},
+    [OP_NVERIFY] = {"NVERIFY", nfs4_op_nverify, OP_NEEDS_FH, 0, 0},
+    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS, 0, 128},
+    [OP_OPENATTR] = {"OPENATTR", nfs4_op_notsupp, 0, 0, 0},
+    [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_PUTFH] = {"PUTFH", nfs4_op_putfh, 0, 0, 0},
+    [OP_PUTPUBFH] = {"PUTPUBFH", nfs4_op_putrootfh, 0, 0, 0},
+    [OP_PUTROOTFH] = {"PUTROOTFH", nfs4_op_putrootfh, 0, 0, 0},
+    [OP_READ] = {"READ", nfs4_op_read, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, ROOM_SMALL},
+    [OP_READDIR] = {"READDIR", nfs4_op_readdir, OP_NEEDS_FH | OP_WAITS | OP_BULKY, 0, 0},
+    [OP_READLINK] = {"READLINK", nfs4_op_readlink, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, 0},
+    [OP_REMOVE] = {"REMOVE", nfs4_op_remove, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_RENAME] = {"RENAME", nfs4_op_rename, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_RESTOREFH] = {"RESTOREFH", nfs4_op_restorefh, 0, 0, 0},
+    [OP_SAVEFH] = {"SAVEFH", nfs4_op_savefh, OP_NEEDS_FH, 0, 0},
+    [OP_SECINFO] = {"SECINFO", nfs4_op_secinfo, OP_NEEDS_FH, 0, ROOM_SMALL},
+    [OP_SETATTR] = {"SETATTR", nfs4_op_setattr, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_VERIFY] = {"VERIFY", nfs4_op_verify, OP_NEEDS_FH, 0, 0},
+    [OP_WRITE] = {"WRITE", nfs4_op_write, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_BIND_CONN_TO_SESSION] = {"BIND_CONN_TO_SESSION", nfs4_op_bind_conn, OP_ALONE, 1,
+				 ROOM_SMALL},
+    [OP_EXCHANGE_ID] = {"EXCHANGE_ID", nfs4_op_exchange_id, OP_ALONE, 1, 256},
+    [OP_CREATE_SESSION] = {"CREATE_SESSION", nfs4_op_create_session, OP_ALONE, 1, 128},
+    [OP_DESTROY_SESSION] = {"DESTROY_SESSION", nfs4_op_destroy_session, OP_ALONE, 1, 0},
+    [OP_FREE_STATEID] = {"FREE_STATEID", nfs4_op_free_stateid, 0, 1, 0},
+    [OP_GET_DIR_DELEGATION] = {"GET_DIR_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
+    [OP_GETDEVICEINFO] = {"GETDEVICEINFO", nfs4_op_notsupp, 0, 1, 0},
+    [OP_GETDEVICELIST] = {"GETDEVICELIST", nfs4_op_notsupp, 0, 1, 0},
+    [OP_LAYOUTCOMMIT] = {"LAYOUTCOMMIT", nfs4_op_notsupp, 0, 1, 0},
+    [OP_LAYOUTGET] = {"LAYOUTGET", nfs4_op_notsupp, 0, 1, 0},
+    [OP_LAYOUTRETURN] = {"LAYOUTRETURN", nfs4_op_notsupp, 0, 1, 0},
+    [OP_SECINFO_NO_NAME] = {"SECINFO_NO_NAME", nfs4_op_secinfo_no_name, OP_NEEDS_FH, 1, ROOM_SMALL},
+    [OP_SEQUENCE] = {"SEQUENCE", nfs4_op_sequence, 0, 1, ROOM_SMALL},
+    [OP_SET_SSV] = {"SET_SSV", nfs4_op_notsupp, 0, 1, 0},
+    [OP_TEST_STATEID] = {"TEST_STATEID", nfs4_op_test_stateid, 0, 1, 0},
+    [OP_WANT_DELEGATION] = {"WANT_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
+    [OP_DESTROY_CLIENTID] = {"DESTROY_CLIENTID", nfs4_op_destroy_clientid, OP_ALONE, 1, 0},
+    [OP_RECLAIM_COMPLETE] = {"RECLAIM_COMPLETE", nfs4_op_reclaim_complete, OP_WAITS, 1, 0},
+    [OP_BACKCHANNEL_CTL] = {"BACKCHANNEL_CTL", nfs4_op_notsupp, 0, 1, 0},
+    [OP_ALLOCATE] = {"ALLOCATE", nfs4_op_notsupp, 0, 2, 0},
+    [60] = {"COPY", nfs4_op_notsupp, 0, 2, 0},
+    [61] = {"COPY_NOTIFY", nfs4_op_notsupp, 0, 2, 0},
+    [62] = {"DEALLOCATE", nfs4_op_notsupp, 0, 2, 0},
+    [63] = {"IO_ADVISE", nfs4_op_notsupp, 0, 2, 0},
+    [64] = {"LAYOUTERROR", nfs4_op_notsupp, 0, 2, 0},
+    [65] = {"LAYOUTSTATS", nfs4_op_notsupp, 0, 2, 0},
+    [66] = {"OFFLOAD_CANCEL", nfs4_op_notsupp, 0, 2, 0},
+    [67] = {"OFFLOAD_STATUS", nfs4_op_notsupp, 0, 2, 0},
+    [68] = {"READ_PLUS", nfs4_op_notsupp, 0, 2, 0},
+    [69] = {"SEEK", nfs4_op_notsupp, 0, 2, 0},
+    [70] = {"WRITE_SAME", nfs4_op_notsupp, 0, 2, 0},
+    [OP_CLONE] = {"CLONE", nfs4_op_notsupp, 0, 2, 0},
+    [72] = {"GETXATTR", nfs4_op_notsupp, 0, 2, 0},
+    [73] = {"SETXATTR", nfs4_op_notsupp, 0, 2, 0},
+    [74] = {"LISTXATTRS", nfs4_op_notsupp, 0, 2, 0},
+    [75] = {"REMOVEXATTR", nfs4_op_notsupp, 0, 2, 0},
+};

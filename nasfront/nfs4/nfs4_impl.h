@@ -1,0 +1,385 @@
+/* What the files of nasfront/nfs4 share; nobody else includes this. */
+#ifndef ISTHMUS_NASFRONT_NFS4_IMPL_H
+#define ISTHMUS_NASFRONT_NFS4_IMPL_H
+
+#include <bsd/sys/queue.h>
+#include "nasfront/nfs/lock_table.h"
+#include "nasfront/nfs/nfs_call.h"
+#include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/nfs4.h"
+#include "nasfront/nfs4/nfs4_proto.h"
+#include "runtime/check.h"
+#include "runtime/env.h"
+
+#define NFS4_MAGIC	   0x6e667334
+#define NFS_PROGRAM	   100003
+#define NFS4_PROCS	   2
+#define NFS4_OPS_MAX	   64	/* operations of a compound */
+#define NFS4_TAG_MAX	   1024 /* of its tag */
+#define NFS4_SLOTS	   64
+#define NFS4_SESSIONS_MAX  32	/* of a client */
+#define NFS4_KEPT_REPLY	   2048 /* bytes of a reply that a slot keeps */
+#define NFS4_REPLY_MAX	   (FS_IO_MAX + 4096)
+#define NFS4_REQUEST_MAX   (FS_IO_MAX + 4096)
+#define NFS4_DIR_MAX	   (64 * 1024)
+#define NFS4_STATES_MAX	   1000000 /* opens and locks of all clients */
+#define NFS4_OWNERS_MAX	   262144
+#define NFS4_BUCKETS	   1024
+#define NFS4_CREATE_REPLY  128
+#define NFS4_STATE_BUCKETS 16384
+#define NFS4_PSEUDO_FS	   0 /* the file system id of pseudo directories in handles */
+#define NFS4_PSEUDO_MAX	   1024
+
+/* ---- clients and sessions ---- */
+
+struct nfs4_session;
+struct nfs4_state;
+
+/* Of an earlier incarnation: its clients may reclaim. */
+struct nfs4_kept_client {
+	LIST_ENTRY(nfs4_kept_client) link;
+	char name[NFS4_KEEP_MAX + 1];
+	bool again; /* it is here and kept anew */
+};
+
+/* One client owner's record (RFC 8881 18.35.4). */
+struct nfs4_client {
+	LIST_ENTRY(nfs4_client) by_id;
+	LIST_ENTRY(nfs4_client) by_owner;
+	TAILQ_ENTRY(nfs4_client) link; /* least lately renewed first */
+	struct nfs4 *nfs4;
+	uint64_t id;
+	bool confirmed, reclaim_done, kept;
+	unsigned keeping;
+	uint8_t verifier[NFS4_VERIFIER];
+	uint32_t flavor, uid; /* who made it */
+	uint32_t create_seq;  /* of the next CREATE_SESSION */
+	bool created;	      /* the last one's reply follows: it is answered again */
+	uint32_t create_len;
+	uint8_t create_reply[NFS4_CREATE_REPLY];
+	uint64_t renewed_ns;
+	unsigned busy; /* compounds that use it */
+	struct lock_client *locks;
+	LIST_HEAD(, nfs4_session) sessions;
+	unsigned nsessions, nopens, nlocks;
+	TAILQ_HEAD(, nfs4_owner) owners;
+	char address[64];
+	char kept_name[NFS4_KEEP_MAX + 1];
+	uint32_t owner_len;
+	uint8_t owner[];
+};
+
+struct nfs4_slot {
+	uint32_t seq;
+	bool used, busy, kept;
+	uint32_t uid; /* of who sent the request: another may not have its answer */
+	uint32_t len, cap;
+	uint8_t *reply; /* the results of the COMPOUND, whole */
+};
+
+struct nfs4_session {
+	LIST_ENTRY(nfs4_session) by_id;
+	LIST_ENTRY(nfs4_session) link; /* of its client */
+	struct nfs4_client *client;
+	uint8_t id[NFS4_SESSIONID];
+	unsigned busy; /* compounds in its slots */
+	uint32_t max_reply, max_kept, max_request, max_ops, nslots;
+	struct nfs4_slot slots[];
+};
+
+/* ---- state ---- */
+
+struct stateid {
+	uint32_t seq;
+	uint8_t other[NFS4_OTHER];
+};
+
+enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2 };
+
+/* Somebody who opens (or locks) at a client; lives while it has states. */
+struct nfs4_owner {
+	LIST_ENTRY(nfs4_owner) chain;
+	TAILQ_ENTRY(nfs4_owner) link;
+	struct nfs4_client *client;
+	LIST_HEAD(, nfs4_state) states;
+	uint32_t len; /* of name: its kind in one byte, then what the client gave */
+	uint8_t name[];
+};
+
+/* What a stateid names: a file opened, or locked, by an owner. */
+struct nfs4_state {
+	LIST_ENTRY(nfs4_state) chain;
+	LIST_ENTRY(nfs4_state) owned;
+	LIST_ENTRY(nfs4_state) under; /* of locks: their open's list */
+	enum nfs4_owner_kind kind;
+	struct nfs4_owner *owner;
+	struct lock_file_key file;
+	uint32_t index, number, seq;
+	unsigned access, deny; /* of opens: all together */
+	/* Of opens: each pair of access and deny that was opened, bit (access | deny << 2). */
+	uint32_t opened;
+	struct nfs4_state *open; /* of locks */
+	LIST_HEAD(, nfs4_state) locks;
+};
+
+struct nfs4_state_slot {
+	struct nfs4_state *state;
+	uint32_t number; /* of the next state in it */
+	uint32_t next;	 /* free ones */
+};
+
+/* ---- the pseudo file system ---- */
+
+struct nfs4_pseudo {
+	uint64_t id; /* its fileid and what its handle says; of the root 1 */
+	char *name;
+	struct nfs4_pseudo *parent, *child, *next;
+	const struct export *exp; /* an export begins here; it may have children all the same */
+};
+
+/* Rebuilt when the export table changes. */
+struct nfs4_tree {
+	unsigned refs;	     /* held across waits by who looks at nodes */
+	uint64_t generation; /* of the table */
+	struct export_table *table;
+	struct nfs4_pseudo *root;
+	unsigned count;
+};
+
+/* ---- a compound ---- */
+
+enum nfs4_fh_kind { FH_NONE, FH_PSEUDO, FH_FILE };
+
+/* What SAVEFH puts aside. */
+struct nfs4_saved {
+	enum nfs4_fh_kind kind;
+	uint64_t pseudo;
+	struct nfs_mount *mount; /* held, as is the table */
+	struct export_table *table;
+	const struct export *exp;
+	const struct export_rule *rule;
+	struct fs_cred cred;
+	struct fs_fid fid;
+	struct stateid sid;
+	bool have_sid;
+};
+
+/* One COMPOUND, in rpc_req.area; it begins with what the other protocols' calls are. */
+struct nfs4_call {
+	struct nfs4 *n;
+	struct rpc_req *req;
+	struct xdr_in *in;
+	struct xdr_out *out;
+	bool running;  /* something is held */
+	bool may_wait; /* in a task */
+	uint32_t minor, nops, index;
+	uint32_t op;	      /* the one under way */
+	const uint8_t *op_in; /* its arguments, to begin again */
+	size_t op_out;	      /* where its result begins, from out->base */
+	size_t status_at, nres_at;
+	bool keep_body; /* an error's result has a body */
+	enum nfs4_status status;
+	struct nfs4_session *session;
+	struct nfs4_client *client; /* of the session; held */
+	struct nfs4_slot *slot;
+	bool cache_this;
+	bool uncached; /* a retry of a request whose reply was not kept */
+	enum nfs4_fh_kind kind;
+	uint64_t pseudo;
+	struct stateid sid; /* the current stateid */
+	bool have_sid;
+	struct nfs4_saved saved;
+	struct nfs_call c; /* the current file when kind is FH_FILE; last: it is large */
+};
+
+typedef enum nfs4_status nfs4_op_fn(struct nfs4_call *k);
+
+enum nfs4_op_flags {
+	OP_NEEDS_FH = 1,
+	OP_NEEDS_FILE = 2, /* a real object: pseudo directories get what they must (ROFS) */
+	OP_MODIFIES = 4,   /* refused on read-only exports, and in the pseudo file system */
+	OP_WAITS = 8,	   /* only in a task */
+	OP_ALONE = 16,	   /* without a session, then as the only operation */
+	OP_BULKY = 32,	   /* its result can be large: not for slots that keep replies */
+};
+
+struct nfs4_op_row {
+	const char *name;
+	nfs4_op_fn *fn;
+	unsigned flags;
+	uint32_t minor; /* the first that has it */
+	uint32_t room;	/* bytes of result it is given at least */
+};
+
+struct nfs4 {
+	uint32_t magic;
+	struct nfs4_opts o;
+	uint32_t boot; /* of this incarnation, in client ids and stateids */
+	uint32_t next_client, next_session;
+	uint64_t hash_key[2];
+	uint64_t born_s; /* real time: the times of pseudo directories */
+	struct lock_table *locks;
+	struct env_timer tick;
+	LIST_HEAD(, nfs4_client) clients_by_id[NFS4_BUCKETS], clients_by_owner[NFS4_BUCKETS];
+	TAILQ_HEAD(, nfs4_client) clients;
+	unsigned nclients;
+	LIST_HEAD(, nfs4_session) sessions[NFS4_BUCKETS];
+	LIST_HEAD(, nfs4_owner) owners[NFS4_BUCKETS];
+	unsigned nowners;
+	LIST_HEAD(, nfs4_state) states[NFS4_STATE_BUCKETS];
+	struct nfs4_state_slot *slots;
+	uint32_t nslots, slots_cap, slots_free, nstates;
+	LIST_HEAD(, nfs4_kept_client) kept;
+	bool forgetting; /* a task gives up those who did not come back */
+	struct waitq forgotten;
+	struct nfs4_tree *tree;
+	struct rpc_program program;
+	struct nfs4_op_stats ops[NFS4_OPS];
+};
+
+/* compound.c */
+extern const struct nfs4_op_row nfs4_ops[NFS4_OPS];
+/* Makes room for size more bytes of results. False: the reply would be too big, or no memory. */
+bool nfs4_room(struct nfs4_call *k, size_t size);
+enum nfs4_status nfs4_status_of(struct nfs4_call *k, int rc);
+void nfs4_finished(void *arg, struct rpc_req *req, int result);
+extern const struct rpc_proc nfs4_procs[NFS4_PROCS];
+
+/* op_fh.c: file handles and the current object */
+void nfs4_fh_drop(struct nfs4_call *k);
+void nfs4_saved_drop(struct nfs4_call *k);
+/* The current file becomes another of the same export. */
+void nfs4_fh_file(struct nfs4_call *k, const struct fs_attr *a);
+/* A handle; of a pseudo directory (m and e NULL) f holds its number. */
+void nfs4_put_fh(struct xdr_out *x, const struct nfs_mount *m, const struct export *e,
+		 const struct fs_fid *f);
+/* Enters the place where an export begins; k holds nothing after an error. Waits. */
+enum nfs4_status nfs4_fh_export(struct nfs4_call *k, const struct export *e);
+/* Makes a pseudo directory the current object. */
+void nfs4_fh_pseudo(struct nfs4_call *k, const struct nfs4_pseudo *p);
+/* A component of a path, checked. */
+struct nfs4_name {
+	const char *p;
+	uint32_t len;
+};
+enum nfs4_status nfs4_get_name(struct xdr_in *x, struct nfs4_name *ret);
+
+/* pseudo.c */
+const struct nfs4_pseudo *nfs4_pseudo_root(struct nfs4 *n);
+const struct nfs4_pseudo *nfs4_pseudo_find(struct nfs4 *n, uint64_t id);
+const struct nfs4_pseudo *nfs4_pseudo_child(const struct nfs4_pseudo *p, const char *name,
+					    uint32_t len);
+/* The node an export is at. */
+const struct nfs4_pseudo *nfs4_pseudo_of(struct nfs4 *n, const struct export *e);
+/* An export at or below it admits the caller. */
+bool nfs4_pseudo_visible(struct nfs4_call *k, const struct nfs4_pseudo *p);
+/* Its own: not below it. */
+bool nfs4_pseudo_mine(struct nfs4_call *k, const struct export *e);
+void nfs4_pseudo_attr(struct nfs4 *n, const struct nfs4_pseudo *p, struct fs_attr *ret);
+/* The tree in force, held; NULL: no memory. */
+struct nfs4_tree *nfs4_tree_get(struct nfs4 *n);
+void nfs4_tree_put(struct nfs4_tree *t);
+
+/* attrs.c */
+struct nfs4_bitmap {
+	uint32_t w[NFS4_ATTR_WORDS];
+};
+/* Whose attributes: a file's or pseudo directory's. */
+struct nfs4_object {
+	struct fs_attr a;
+	const struct nfs_mount *mount; /* NULL: pseudo */
+	const struct export *exp;
+	uint64_t mounted_on; /* 0: its own number */
+	struct fs_statfs space;
+	uint32_t error; /* rdattr_error */
+};
+static inline bool bitmap_has(const struct nfs4_bitmap *b, unsigned bit)
+{
+	return b->w[bit / 32] >> bit % 32 & 1;
+}
+static inline void bitmap_set(struct nfs4_bitmap *b, unsigned bit)
+{
+	b->w[bit / 32] |= 1u << bit % 32;
+}
+bool nfs4_get_bitmap(struct xdr_in *x, struct nfs4_bitmap *ret);
+void nfs4_put_bitmap(struct xdr_out *x, const struct nfs4_bitmap *b);
+/* Attributes that need fs_statfs_at(). */
+bool nfs4_attrs_need_space(const struct nfs4_bitmap *want);
+/* fattr4 with what is wanted and exists. */
+void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct nfs4_bitmap *want,
+		    const struct nfs4_object *o);
+/* Attributes that can be asked for; without those that are only set. */
+void nfs4_attrs_readable(struct nfs4_bitmap *ret);
+/* What a SETATTR or a creation is given. *ret_got: which of them. */
+enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct fs_setattr *ret,
+				struct nfs4_bitmap *ret_got);
+/* The current object with what `want` needs of it. NFS4_AGAIN. */
+enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
+			     struct nfs4_object *ret);
+
+/* client.c */
+struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id);
+/* Of an owner the record that is confirmed, or the one that is not. */
+struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const uint8_t *owner, uint32_t len,
+					 bool confirmed);
+int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const uint8_t *owner, uint32_t len,
+		    const uint8_t *verifier, const struct rpc_req *req);
+/* With all its sessions and state; nothing may be busy. */
+void nfs4_client_free(struct nfs4_client *c);
+/* Its sessions and state; it stays. */
+void nfs4_client_clear(struct nfs4_client *c);
+void nfs4_client_renew(struct nfs4_client *c, uint64_t now);
+bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now);
+/* Keeps it for the next incarnation. Waits. */
+int nfs4_client_keep(struct nfs4_client *c);
+/* It is kept no longer, by and by. */
+void nfs4_client_forget(struct nfs4_client *c);
+/* Whether a reclaim (or what is new) is to be granted now. */
+enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim);
+void nfs4_tick(void *arg);
+void nfs4_kept_free(struct nfs4 *n);
+
+/* session.c */
+struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id);
+void nfs4_session_free(struct nfs4_session *s);
+/* The end of a compound in a slot: keeps its reply. */
+void nfs4_slot_end(struct nfs4_call *k, bool answered);
+
+/* state.c */
+bool nfs4_get_stateid(struct xdr_in *x, struct stateid *ret);
+void nfs4_put_stateid(struct xdr_out *x, const struct stateid *s);
+struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind kind,
+				  const uint8_t *name, uint32_t len);
+/* Frees it when it has nothing. */
+void nfs4_owner_check(struct nfs4_owner *o);
+/* Of this owner in this file; NULL: none. */
+struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_key *file);
+/* NULL: too many or no memory. */
+struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
+				  struct nfs4_state *open);
+/* With its locks or its reservation, and of an open with the locks under it. */
+void nfs4_state_free(struct nfs4_state *s);
+struct stateid nfs4_stateid_of(const struct nfs4_state *s);
+/* The state a stateid of this client's means now. */
+enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
+				 struct nfs4_state **ret);
+/* Reads a stateid; the current one is put in its place. */
+enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret);
+/* May data of the current file be read (or written) under it? READ, WRITE, SETATTR of the size. */
+enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access);
+struct lock_ask nfs4_ask(const struct nfs4_state *s);
+struct lock_file_key nfs4_file_key(const struct nfs4_call *k);
+/* A state changed: its sequence number. Becomes the current stateid. */
+void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s);
+
+/* op_*.c */
+nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_op_getattr,
+    nfs4_op_getfh, nfs4_op_link, nfs4_op_lock, nfs4_op_lockt, nfs4_op_locku, nfs4_op_lookup,
+    nfs4_op_lookupp, nfs4_op_nverify, nfs4_op_open, nfs4_op_open_downgrade, nfs4_op_putfh,
+    nfs4_op_putrootfh, nfs4_op_read, nfs4_op_readdir, nfs4_op_readlink, nfs4_op_remove,
+    nfs4_op_rename, nfs4_op_restorefh, nfs4_op_savefh, nfs4_op_secinfo, nfs4_op_secinfo_no_name,
+    nfs4_op_setattr, nfs4_op_verify, nfs4_op_write, nfs4_op_bind_conn, nfs4_op_exchange_id,
+    nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid, nfs4_op_sequence,
+    nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp;
+
+#endif

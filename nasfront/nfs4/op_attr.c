@@ -1,0 +1,218 @@
+/* GETATTR, SETATTR, ACCESS, VERIFY, NVERIFY, READLINK (RFC 8881 18.7, 18.30, 18.1, 18.31, 18.15,
+ * 18.24). */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+#define ATTRS_MAX 4096 /* what all attributes of one object take, at most */
+
+/* ---- the object ---- */
+
+static enum nfs4_status object_pseudo(struct nfs4_call *k, struct nfs4_object *ret)
+{
+	const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
+	if (!p)
+		return NFS4ERR_STALE;
+	nfs4_pseudo_attr(k->n, p, &ret->a);
+	return NFS4_OK;
+}
+
+/* Where an export begins the client sees the directory of the tree above it as mounted on. */
+static uint64_t mounted_on(struct nfs4_call *k, const struct fs_attr *a)
+{
+	bool whole = strcmp(k->c.exp->subdir, "/") == 0;
+	const struct fs_fid *root = whole ? &k->c.mount->root : &k->c.exp->root;
+	if ((!whole && !k->c.exp->root_known) || a->ino != root->ino)
+		return 0;
+	const struct nfs4_pseudo *p = nfs4_pseudo_of(k->n, k->c.exp);
+	return p ? p->id : 0;
+}
+
+enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
+			     struct nfs4_object *ret)
+{
+	bool space = nfs4_attrs_need_space(want);
+	ret->mount = NULL;
+	ret->exp = NULL;
+	ret->mounted_on = 0;
+	ret->error = 0;
+	memset(&ret->space, 0, sizeof(ret->space));
+	if (k->kind == FH_PSEUDO)
+		return object_pseudo(k, ret);
+	if (space && !k->may_wait)
+		return NFS4_AGAIN;
+	struct fs *fs = k->c.mount->fs;
+	int rc = k->may_wait ? fs_getattr(fs, &k->c.fid, &ret->a)
+			     : fs_getattr_try(fs, &k->c.fid, &ret->a);
+	if (rc == -EAGAIN && !k->may_wait)
+		return NFS4_AGAIN;
+	if (rc == 0 && space)
+		rc = fs_statfs_at(fs, &k->c.fid, &ret->space);
+	ret->mount = k->c.mount;
+	ret->exp = k->c.exp;
+	if (rc == 0 && bitmap_has(want, FATTR4_MOUNTED_ON_FILEID))
+		ret->mounted_on = mounted_on(k, &ret->a);
+	return nfs4_status_of(k, rc);
+}
+
+/* ---- GETATTR ---- */
+
+enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
+{
+	struct nfs4_bitmap want;
+	struct nfs4_object o;
+	if (!nfs4_get_bitmap(k->in, &want))
+		return NFS4ERR_BADXDR;
+	if (bitmap_has(&want, FATTR4_TIME_ACCESS_SET) || bitmap_has(&want, FATTR4_TIME_MODIFY_SET))
+		return NFS4ERR_INVAL; /* only for setting */
+	enum nfs4_status st = nfs4_object(k, &want, &o);
+	if (st)
+		return st;
+	size_t have = xdr_out_len(k->out);
+	nfs4_put_fattr(k, k->out, &want, &o);
+	if (!k->out->full)
+		return NFS4_OK;
+	/* Once more, with room for all there is. */
+	k->out->p = k->out->base + have;
+	k->out->full = false;
+	if (!nfs4_room(k, ATTRS_MAX))
+		return NFS4ERR_REP_TOO_BIG;
+	nfs4_put_fattr(k, k->out, &want, &o);
+	return NFS4_OK;
+}
+
+/* ---- VERIFY, NVERIFY ---- */
+
+/* Are the attributes given those of the object? */
+static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
+{
+	uint8_t buf[ATTRS_MAX];
+	struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+	struct nfs4_bitmap want, readable;
+	struct nfs4_object o;
+	const uint8_t *vals;
+	uint32_t len;
+	if (!nfs4_get_bitmap(k->in, &want) || !xdr_opaque(k->in, UINT32_MAX, &vals, &len))
+		return NFS4ERR_BADXDR;
+	nfs4_attrs_readable(&readable);
+	if (bitmap_has(&want, FATTR4_RDATTR_ERROR) || bitmap_has(&want, FATTR4_TIME_ACCESS_SET) ||
+	    bitmap_has(&want, FATTR4_TIME_MODIFY_SET))
+		return NFS4ERR_INVAL;
+	for (unsigned i = 0; i < NFS4_ATTR_WORDS; i++)
+		if (want.w[i] & ~readable.w[i])
+			return NFS4ERR_ATTRNOTSUPP;
+	enum nfs4_status st = nfs4_object(k, &want, &o);
+	if (st)
+		return st;
+	nfs4_put_fattr(k, &x, &want, &o);
+	if (x.full)
+		return NFS4ERR_SERVERFAULT;
+	/* The values alone: the client's bitmap may end with zero words. */
+	struct xdr_in mine = xdr_in_of(buf, xdr_out_len(&x));
+	const uint8_t *have;
+	uint32_t have_len;
+	if (!nfs4_get_bitmap(&mine, &want) || !xdr_opaque(&mine, UINT32_MAX, &have, &have_len))
+		return NFS4ERR_SERVERFAULT;
+	*ret_same = have_len == len && memcmp(have, vals, len) == 0;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_verify(struct nfs4_call *k)
+{
+	bool same;
+	enum nfs4_status st = compare(k, &same);
+	return st ?: same ? NFS4_OK : NFS4ERR_NOT_SAME;
+}
+
+enum nfs4_status nfs4_op_nverify(struct nfs4_call *k)
+{
+	bool same;
+	enum nfs4_status st = compare(k, &same);
+	return st ?: same ? NFS4ERR_SAME : NFS4_OK;
+}
+
+/* ---- SETATTR ---- */
+
+enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
+{
+	static const struct nfs4_bitmap none;
+	struct nfs4_bitmap got;
+	struct fs_setattr set;
+	struct stateid sid;
+	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
+	st = st ?: nfs4_get_sattr(k->in, &set, &got);
+	if (!st && (set.which & FS_SET_SIZE))
+		st = nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
+	if (!st && set.which)
+		st = nfs4_status_of(
+		    k, fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &set, NULL, NULL));
+	/* RFC 8881 18.30.2: the bitmap follows whatever the status is. */
+	nfs4_put_bitmap(k->out, st ? &none : &got);
+	k->keep_body = true;
+	return st;
+}
+
+/* ---- ACCESS ---- */
+
+enum {
+	ACCESS4_READ = 1,
+	ACCESS4_LOOKUP = 2,
+	ACCESS4_MODIFY = 4,
+	ACCESS4_EXTEND = 8,
+	ACCESS4_DELETE = 16,
+	ACCESS4_EXECUTE = 32,
+	ACCESS4_ALL = 63,
+};
+
+static uint32_t access_bits(const struct nfs4_call *k, const struct fs_attr *a)
+{
+	static const struct fs_cred nobody = {.uid = 65534, .gid = 65534};
+	bool file = k->kind == FH_FILE;
+	unsigned have = fs_access_attr(file ? &k->c.cred : &nobody, a, 7);
+	uint32_t bits = 0;
+	if (have & 4)
+		bits |= ACCESS4_READ;
+	if ((have & 2) && file && k->c.rule->read_write)
+		bits |= ACCESS4_MODIFY | ACCESS4_EXTEND | (a->type == FS_DIR ? ACCESS4_DELETE : 0);
+	if (have & 1)
+		bits |= a->type == FS_DIR ? ACCESS4_LOOKUP : ACCESS4_EXECUTE;
+	return bits;
+}
+
+enum nfs4_status nfs4_op_access(struct nfs4_call *k)
+{
+	static const struct nfs4_bitmap none;
+	struct nfs4_object o;
+	uint32_t want;
+	if (!xdr_u32(k->in, &want))
+		return NFS4ERR_BADXDR;
+	enum nfs4_status st = nfs4_object(k, &none, &o);
+	if (st)
+		return st;
+	want &= ACCESS4_ALL;
+	/* What does not apply to the kind of object is not judged. */
+	uint32_t known = o.a.type == FS_DIR ? want & ~(uint32_t)ACCESS4_EXECUTE
+					    : want & ~(uint32_t)(ACCESS4_LOOKUP | ACCESS4_DELETE);
+	xdr_put_u32(k->out, known);
+	xdr_put_u32(k->out, access_bits(k, &o.a) & known);
+	return NFS4_OK;
+}
+
+/* ---- READLINK ---- */
+
+enum nfs4_status nfs4_op_readlink(struct nfs4_call *k)
+{
+	char target[FS_SYMLINK_MAX + 1];
+	uint32_t len = 0;
+	struct fs_attr a;
+	int rc = fs_readlink(k->c.mount->fs, &k->c.fid, target, sizeof(target), &len, &a);
+	if (rc == -EINVAL)
+		return NFS4ERR_WRONG_TYPE;
+	enum nfs4_status st = nfs4_status_of(k, rc);
+	if (st)
+		return st;
+	if (!nfs4_room(k, 8 + len))
+		return NFS4ERR_REP_TOO_BIG;
+	xdr_put_opaque(k->out, target, len);
+	return NFS4_OK;
+}

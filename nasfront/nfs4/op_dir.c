@@ -1,0 +1,179 @@
+/*
+ * READDIR (RFC 8881 18.23).
+ *
+ *   result: verifier, { 1, cookie, name, attributes }*, 0, eof
+ *
+ * Cookies are the file system's and never go stale (1 and 2 are "." and "..", which this protocol
+ * does not show); those of pseudo directories count their children from 3.
+ */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+#define DIR_TAIL     8
+#define DIR_HEAD     8
+#define COOKIE_FIRST 3
+
+struct fill {
+	struct nfs4_call *k;
+	struct xdr_out x;
+	struct nfs4_bitmap want;
+	struct nfs4_object o; /* what is the same for all entries */
+	unsigned entries;
+};
+
+/* False: no room; nothing is left of it. */
+static bool put_entry(struct fill *f, const char *name, uint32_t len, uint64_t cookie)
+{
+	uint8_t *at = f->x.p;
+	struct nfs4_bitmap want = f->want;
+	if (f->o.error) { /* nothing but that is known */
+		memset(&want, 0, sizeof(want));
+		bitmap_set(&want, FATTR4_RDATTR_ERROR);
+	}
+	xdr_put_bool(&f->x, true);
+	xdr_put_u64(&f->x, cookie);
+	xdr_put_opaque(&f->x, name, len);
+	nfs4_put_fattr(f->k, &f->x, &want, &f->o);
+	if (!f->x.full) {
+		f->entries++;
+		return true;
+	}
+	f->x.p = at;
+	f->x.full = false;
+	return false;
+}
+
+/* ---- directories of an export ---- */
+
+static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64_t cookie,
+		 const struct fs_attr *a)
+{
+	struct fill *f = arg;
+	if (cookie < COOKIE_FIRST)
+		return true;
+	f->o.error = a ? 0 : NFS4ERR_IO;
+	if (a)
+		f->o.a = *a;
+	else if (!bitmap_has(&f->want, FATTR4_RDATTR_ERROR))
+		return false;
+	return put_entry(f, name, len, cookie);
+}
+
+static enum nfs4_status read_file_dir(struct fill *f, uint64_t cookie, bool *eof)
+{
+	struct nfs4_call *k = f->k;
+	struct fs_attr dir;
+	f->o.mount = k->c.mount;
+	f->o.exp = k->c.exp;
+	if (nfs4_attrs_need_space(&f->want)) {
+		int rc = fs_statfs_at(k->c.mount->fs, &k->c.fid, &f->o.space);
+		if (rc)
+			return nfs4_status_of(k, rc);
+	}
+	return nfs4_status_of(
+	    k, fs_readdir(k->c.mount->fs, &k->c.cred, &k->c.fid, cookie, true, emit, f, eof, &dir));
+}
+
+/* ---- pseudo directories ---- */
+
+/* A child's attributes: where an export begins, those of its directory. May wait; the current
+ * object is a pseudo directory, so the call's file is free. */
+static void child_object(struct fill *f, const struct nfs4_pseudo *p)
+{
+	struct nfs4_call *k = f->k;
+	struct fs_attr a;
+	f->o = (struct nfs4_object){.mount = NULL};
+	nfs4_pseudo_attr(k->n, p, &f->o.a);
+	if (!p->exp || !nfs4_pseudo_mine(k, p->exp))
+		return;
+	f->o.mounted_on = p->id;
+	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
+	int st = k->c.peer ? nfs_open_export(&k->c, p->exp) : NFS3ERR_JUKEBOX;
+	if (st == NFS3_OK) {
+		int rc = fs_getattr(k->c.mount->fs, &k->c.fid, &a);
+		if (rc == 0 && nfs4_attrs_need_space(&f->want))
+			rc = fs_statfs_at(k->c.mount->fs, &k->c.fid, &f->o.space);
+		st = nfs3_status(rc);
+	}
+	f->o.error = (uint32_t)st;
+	if (st == NFS3_OK) {
+		f->o.a = a;
+		f->o.mount = k->c.mount;
+		f->o.exp = k->c.exp;
+	}
+}
+
+static enum nfs4_status read_children(struct fill *f, const struct nfs4_pseudo *dir,
+				      uint64_t cookie, bool *eof)
+{
+	struct nfs4_call *k = f->k;
+	uint64_t i = COOKIE_FIRST;
+	for (const struct nfs4_pseudo *p = dir->child; p; p = p->next, i++) {
+		if (i <= cookie || !nfs4_pseudo_visible(k, p))
+			continue;
+		child_object(f, p);
+		enum nfs4_status st = f->o.error && !bitmap_has(&f->want, FATTR4_RDATTR_ERROR)
+					  ? (enum nfs4_status)f->o.error
+					  : NFS4_OK;
+		bool fits = !st && put_entry(f, p->name, (uint32_t)strlen(p->name), i);
+		nfs_let_go(&k->c);
+		if (st)
+			return st == (enum nfs4_status)NFS_FENCED ? NFS4_FENCED : st;
+		if (!fits)
+			return NFS4_OK;
+	}
+	*eof = true;
+	return NFS4_OK;
+}
+
+static enum nfs4_status read_pseudo_dir(struct fill *f, uint64_t cookie, bool *eof)
+{
+	struct nfs4_tree *t = nfs4_tree_get(f->k->n); /* its nodes stay while we wait */
+	const struct nfs4_pseudo *dir = nfs4_pseudo_find(f->k->n, f->k->pseudo);
+	enum nfs4_status st = dir ? read_children(f, dir, cookie, eof) : NFS4ERR_STALE;
+	nfs4_tree_put(t);
+	return st;
+}
+
+/* ---- READDIR ---- */
+
+static enum nfs4_status read_dir(struct fill *f, uint64_t cookie, bool *eof)
+{
+	enum nfs4_status st = f->k->kind == FH_PSEUDO ? read_pseudo_dir(f, cookie, eof)
+						      : read_file_dir(f, cookie, eof);
+	return !st && !f->entries && !*eof ? NFS4ERR_TOOSMALL : st;
+}
+
+enum nfs4_status nfs4_op_readdir(struct nfs4_call *k)
+{
+	struct fill f = {.k = k};
+	uint64_t cookie, verifier, mine;
+	uint32_t dircount, max;
+	bool eof = false;
+	if (!xdr_u64(k->in, &cookie) || !xdr_u64(k->in, &verifier) || !xdr_u32(k->in, &dircount) ||
+	    !xdr_u32(k->in, &max) || !nfs4_get_bitmap(k->in, &f.want))
+		return NFS4ERR_BADXDR;
+	mine = k->kind == FH_PSEUDO ? k->n->born_s : k->c.mount->dir_verifier;
+	if (cookie == 1 || cookie == 2)
+		return NFS4ERR_BAD_COOKIE;
+	if (cookie && verifier != mine && k->kind != FH_PSEUDO)
+		return NFS4ERR_BAD_COOKIE;
+	/* maxcount is of all of the result. */
+	max = MIN(max, (uint32_t)NFS4_DIR_MAX);
+	if (k->cache_this)
+		max = MIN(max, (uint32_t)(k->session->max_kept - xdr_out_len(k->out)));
+	if (max < DIR_HEAD + DIR_TAIL)
+		return NFS4ERR_TOOSMALL;
+	if (!nfs4_room(k, max))
+		return NFS4ERR_REP_TOO_BIG;
+	xdr_put_u64(k->out, mine);
+	f.x = xdr_out_of(k->out->p, max - DIR_HEAD - DIR_TAIL);
+	enum nfs4_status st = read_dir(&f, cookie, &eof);
+	if (st)
+		return st;
+	k->out->p = f.x.p;
+	xdr_put_bool(k->out, false);
+	xdr_put_bool(k->out, eof);
+	return NFS4_OK;
+}

@@ -1,0 +1,386 @@
+/*
+ * File handles: PUTFH, PUTROOTFH, GETFH, SAVEFH, RESTOREFH, LOOKUP, LOOKUPP, SECINFO (RFC 8881
+ * 18.19 to 18.29, 18.45).
+ *
+ * The current object is a pseudo directory (only its number is kept: the tree may change) or a
+ * file of an export (held). A handle is the one of version 3; a pseudo directory's names file
+ * system 0 and no checksum of it is looked at, for there is nothing behind it that the caller's
+ * address does not decide.
+ */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+static const struct fh_key pseudo_key = {{0x70736575646f2066, 0x732068616e646c65}};
+
+/* ---- holding ---- */
+
+void nfs4_fh_drop(struct nfs4_call *k)
+{
+	if (k->kind == FH_FILE)
+		nfs_let_go(&k->c);
+	k->kind = FH_NONE;
+	k->have_sid = false;
+}
+
+void nfs4_saved_drop(struct nfs4_call *k)
+{
+	struct nfs4_saved *s = &k->saved;
+	if (s->kind == FH_FILE) {
+		nfs_mount_release(s->mount);
+		export_table_put(s->table);
+	}
+	s->kind = FH_NONE;
+}
+
+void nfs4_fh_file(struct nfs4_call *k, const struct fs_attr *a)
+{
+	k->c.fid = (struct fs_fid){.ino = a->ino, .generation = a->generation};
+	k->have_sid = false;
+}
+
+void nfs4_fh_pseudo(struct nfs4_call *k, const struct nfs4_pseudo *p)
+{
+	nfs4_fh_drop(k);
+	k->kind = FH_PSEUDO;
+	k->pseudo = p->id;
+}
+
+static enum nfs4_status file_opened(struct nfs4_call *k, int st)
+{
+	if (st == NFS3_OK)
+		k->kind = FH_FILE;
+	return st == NFS_FENCED ? NFS4_FENCED : (enum nfs4_status)st;
+}
+
+enum nfs4_status nfs4_fh_export(struct nfs4_call *k, const struct export *e)
+{
+	nfs4_fh_drop(k);
+	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
+	if (!k->c.peer)
+		return NFS4ERR_DELAY;
+	return file_opened(k, nfs_open_export(&k->c, e));
+}
+
+void nfs4_put_fh(struct xdr_out *x, const struct nfs_mount *m, const struct export *e,
+		 const struct fs_fid *f)
+{
+	struct fh fh = {.fs_id = m ? m->id : NFS4_PSEUDO_FS,
+			.export_id = m ? e->id : 0,
+			.ino = f->ino,
+			.generation = f->generation};
+	xdr_put_u32(x, FH_SIZE);
+	uint8_t *p = xdr_take(x, FH_SIZE);
+	if (p)
+		fh_encode(&fh, m ? &m->key : &pseudo_key, p);
+}
+
+/* ---- PUTFH and its like ---- */
+
+/* The root of all is a pseudo directory, or the export whose path is "/". */
+static enum nfs4_status enter(struct nfs4_call *k, const struct nfs4_pseudo *p)
+{
+	if (!p->exp || !nfs4_pseudo_mine(k, p->exp)) {
+		nfs4_fh_pseudo(k, p);
+		return NFS4_OK;
+	}
+	return k->may_wait ? nfs4_fh_export(k, p->exp) : NFS4_AGAIN;
+}
+
+enum nfs4_status nfs4_op_putrootfh(struct nfs4_call *k)
+{
+	const struct nfs4_pseudo *root = nfs4_pseudo_root(k->n);
+	return root ? enter(k, root) : NFS4ERR_DELAY;
+}
+
+enum nfs4_status nfs4_op_putfh(struct nfs4_call *k)
+{
+	const uint8_t *data;
+	uint32_t len;
+	struct fh fh;
+	if (!xdr_opaque(k->in, NFS4_FHSIZE, &data, &len))
+		return NFS4ERR_BADXDR;
+	nfs4_fh_drop(k);
+	if (fh_parse(data, len, &fh))
+		return NFS4ERR_BADHANDLE;
+	if (fh.fs_id == NFS4_PSEUDO_FS) {
+		const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, fh.ino);
+		if (!fh_verify(data, &pseudo_key))
+			return NFS4ERR_BADHANDLE;
+		if (!p)
+			return NFS4ERR_STALE;
+		nfs4_fh_pseudo(k, p);
+		return NFS4_OK;
+	}
+	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
+	if (!k->c.peer)
+		return NFS4ERR_DELAY;
+	return file_opened(k, nfs_open(&k->c, data, len, 0));
+}
+
+enum nfs4_status nfs4_op_getfh(struct nfs4_call *k)
+{
+	struct fs_fid pseudo = {.ino = k->pseudo};
+	if (k->kind == FH_FILE)
+		nfs4_put_fh(k->out, k->c.mount, k->c.exp, &k->c.fid);
+	else
+		nfs4_put_fh(k->out, NULL, NULL, &pseudo);
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
+{
+	nfs4_saved_drop(k);
+	k->saved = (struct nfs4_saved){.kind = k->kind,
+				       .pseudo = k->pseudo,
+				       .mount = k->c.mount,
+				       .table = k->c.table,
+				       .exp = k->c.exp,
+				       .rule = k->c.rule,
+				       .cred = k->c.cred,
+				       .fid = k->c.fid,
+				       .sid = k->sid,
+				       .have_sid = k->have_sid};
+	if (k->kind == FH_FILE) {
+		nfs_mount_hold(k->c.mount);
+		export_table_get(k->c.table);
+	}
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_restorefh(struct nfs4_call *k)
+{
+	const struct nfs4_saved *s = &k->saved;
+	if (s->kind == FH_NONE)
+		return NFS4ERR_NOFILEHANDLE;
+	nfs4_fh_drop(k);
+	k->kind = s->kind;
+	k->pseudo = s->pseudo;
+	k->sid = s->sid;
+	k->have_sid = s->have_sid;
+	if (s->kind != FH_FILE)
+		return NFS4_OK;
+	k->c.mount = s->mount;
+	k->c.table = s->table;
+	k->c.exp = s->exp;
+	k->c.rule = s->rule;
+	k->c.cred = s->cred;
+	k->c.fid = s->fid;
+	nfs_mount_hold(k->c.mount);
+	export_table_get(k->c.table);
+	return NFS4_OK;
+}
+
+/* ---- LOOKUP ---- */
+
+enum nfs4_status nfs4_get_name(struct xdr_in *x, struct nfs4_name *ret)
+{
+	const uint8_t *p;
+	if (!xdr_opaque(x, UINT32_MAX, &p, &ret->len))
+		return NFS4ERR_BADXDR;
+	ret->p = (const char *)p;
+	if (ret->len == 0)
+		return NFS4ERR_INVAL;
+	if (ret->len > FS_NAME_MAX)
+		return NFS4ERR_NAMETOOLONG;
+	if (memchr(p, 0, ret->len) || memchr(p, '/', ret->len))
+		return NFS4ERR_BADCHAR;
+	if (p[0] == '.' && (ret->len == 1 || (ret->len == 2 && p[1] == '.')))
+		return NFS4ERR_BADNAME;
+	return NFS4_OK;
+}
+
+static enum nfs4_status lookup_pseudo(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
+	if (!p)
+		return NFS4ERR_STALE;
+	p = nfs4_pseudo_child(p, name->p, name->len);
+	if (!p || !nfs4_pseudo_visible(k, p))
+		return NFS4ERR_NOENT;
+	return enter(k, p);
+}
+
+static bool is_name(const struct nfs4_name *n, const char *s)
+{
+	return strlen(s) == n->len && memcmp(s, n->p, n->len) == 0;
+}
+
+static bool fid_same(const struct fs_fid *a, const struct fs_fid *b)
+{
+	return a->ino == b->ino && a->generation == b->generation;
+}
+
+/* Of a pseudo node below `top`: is the current directory the one its path leads to in top's
+ * export? Waits. */
+static bool leads_here(struct nfs4_call *k, const struct nfs4_pseudo *top,
+		       const struct nfs4_pseudo *dir)
+{
+	char path[EXPORT_PATH_MAX + 1];
+	size_t at = sizeof(path) - 1;
+	struct fs_fid root, fid;
+	path[at] = '\0';
+	for (const struct nfs4_pseudo *p = dir; p != top; p = p->parent) {
+		size_t len = strlen(p->name);
+		if (at < len + 1)
+			return false;
+		at -= len;
+		memcpy(path + at, p->name, len);
+		path[--at] = '/';
+	}
+	return nfs_export_find(k->c.mount, k->c.exp, &root) == 0 &&
+	       nfs_walk(k->c.mount->fs, &root, path + at, &fid) == 0 && fid_same(&fid, &k->c.fid);
+}
+
+/*
+ * An export may begin below another: at a directory of that one, by path. Names of the tree below
+ * the current export that equal the one looked for, and lie in the directory that the current one
+ * is. Hardly any configuration has such exports, so hardly any look-up goes through here.
+ */
+static const struct nfs4_pseudo *nested(struct nfs4_call *k, const struct nfs4_pseudo *top,
+					const struct nfs4_pseudo *dir, const struct nfs4_name *name)
+{
+	for (const struct nfs4_pseudo *p = dir->child; p; p = p->next) {
+		const struct nfs4_pseudo *found;
+		if (p->exp && is_name(name, p->name) && nfs4_pseudo_mine(k, p->exp) &&
+		    leads_here(k, top, dir))
+			return p;
+		found = p->exp && nfs4_pseudo_mine(k, p->exp) ? NULL : nested(k, top, p, name);
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+static bool lookup_nested(struct nfs4_call *k, const struct nfs4_pseudo *top,
+			  const struct nfs4_name *name, enum nfs4_status *ret)
+{
+	struct nfs4_tree *t = nfs4_tree_get(k->n);
+	const struct nfs4_pseudo *p = nested(k, top, top, name);
+	if (p)
+		*ret = nfs4_fh_export(k, p->exp);
+	nfs4_tree_put(t);
+	return p;
+}
+
+static enum nfs4_status lookup_file(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	const struct nfs4_pseudo *p = nfs4_pseudo_of(k->n, k->c.exp);
+	enum nfs4_status in;
+	struct fs_attr a;
+	int rc;
+	if (p && p->child) {
+		if (!k->may_wait)
+			return NFS4_AGAIN;
+		if (lookup_nested(k, p, name, &in))
+			return in;
+	}
+	rc = k->may_wait
+		 ? fs_lookup(k->c.mount->fs, &k->c.cred, &k->c.fid, name->p, name->len, &a, NULL)
+		 : fs_lookup_try(k->c.mount->fs, &k->c.cred, &k->c.fid, name->p, name->len, &a,
+				 NULL);
+	if (rc == -EAGAIN && !k->may_wait)
+		return NFS4_AGAIN;
+	if (rc == -ENOTDIR && fs_getattr_try(k->c.mount->fs, &k->c.fid, &a) == 0 &&
+	    a.type == FS_LNK)
+		return NFS4ERR_SYMLINK;
+	enum nfs4_status st = nfs4_status_of(k, rc);
+	if (!st)
+		nfs4_fh_file(k, &a);
+	return st;
+}
+
+enum nfs4_status nfs4_op_lookup(struct nfs4_call *k)
+{
+	struct nfs4_name name;
+	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	if (st)
+		return st;
+	return k->kind == FH_PSEUDO ? lookup_pseudo(k, &name) : lookup_file(k, &name);
+}
+
+/* Up from where an export begins: to the pseudo directory above it, or for an export that lies
+ * in another to what is above it there. */
+static enum nfs4_status up_from_export(struct nfs4_call *k)
+{
+	const struct nfs4_pseudo *p = nfs4_pseudo_of(k->n, k->c.exp), *outer;
+	if (!p)
+		return NFS4ERR_STALE;
+	if (!p->parent)
+		return NFS4ERR_NOENT;
+	for (outer = p->parent; outer->parent && !outer->exp; outer = outer->parent)
+		;
+	if (!outer->exp || !nfs4_pseudo_mine(k, outer->exp)) {
+		nfs4_fh_pseudo(k, p->parent);
+		return NFS4_OK;
+	}
+	/* By the path between the two. */
+	char path[EXPORT_PATH_MAX + 1] = "";
+	size_t skip = strlen(outer->exp->path) > 1 ? strlen(outer->exp->path) : 0;
+	strncpy(path, p->exp->path + skip, sizeof(path) - 1);
+	*strrchr(path, '/') = '\0';
+	enum nfs4_status st = nfs4_fh_export(k, outer->exp);
+	if (st)
+		return st;
+	return nfs4_status_of(k, nfs_walk(k->c.mount->fs, &k->c.fid, path, &k->c.fid));
+}
+
+enum nfs4_status nfs4_op_lookupp(struct nfs4_call *k)
+{
+	struct fs_attr a;
+	bool top;
+	if (k->kind == FH_PSEUDO) {
+		const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
+		if (!p)
+			return NFS4ERR_STALE;
+		if (!p->parent)
+			return NFS4ERR_NOENT;
+		return enter(k, p->parent);
+	}
+	if (!k->may_wait)
+		return NFS4_AGAIN;
+	int rc = fs_getattr(k->c.mount->fs, &k->c.fid, &a);
+	if (rc == 0 && a.type != FS_DIR)
+		return a.type == FS_LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR;
+	rc = rc ?: nfs_inside(&k->c, &k->c.fid, &top);
+	if (rc == 0 && top)
+		return up_from_export(k);
+	rc = rc ?: fs_lookup(k->c.mount->fs, &k->c.cred, &k->c.fid, "..", 2, &a, NULL);
+	enum nfs4_status st = nfs4_status_of(k, rc);
+	if (!st)
+		nfs4_fh_file(k, &a);
+	return st;
+}
+
+/* ---- SECINFO ---- */
+
+static void put_flavors(struct nfs4_call *k)
+{
+	xdr_put_u32(k->out, 1);
+	xdr_put_u32(k->out, RPC_FLAVOR_SYS);
+	nfs4_fh_drop(k); /* RFC 8881 18.29.3: it is used up */
+}
+
+enum nfs4_status nfs4_op_secinfo(struct nfs4_call *k)
+{
+	struct nfs4_name name;
+	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	st = st ?: k->kind == FH_PSEUDO ? lookup_pseudo(k, &name) : lookup_file(k, &name);
+	if (!st)
+		put_flavors(k);
+	return st;
+}
+
+enum nfs4_status nfs4_op_secinfo_no_name(struct nfs4_call *k)
+{
+	uint32_t style;
+	if (!xdr_u32(k->in, &style) || style > 1)
+		return NFS4ERR_BADXDR;
+	if (style == 1) {
+		enum nfs4_status st = nfs4_op_lookupp(k);
+		if (st)
+			return st;
+	}
+	put_flavors(k);
+	return NFS4_OK;
+}

@@ -1,0 +1,161 @@
+/* CREATE, REMOVE, RENAME, LINK (RFC 8881 18.4, 18.25, 18.26, 18.9). */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+/* change_info4: ours is always exact. */
+static void put_change(struct xdr_out *x, const struct fs_wcc *w)
+{
+	bool have = w->have_pre && w->have_post;
+	xdr_put_bool(x, have);
+	xdr_put_u64(x, have ? w->pre.change : 0);
+	xdr_put_u64(x, have ? w->post.change : 0);
+}
+
+/* ---- CREATE ---- */
+
+struct create_args {
+	uint32_t type, major, minor;
+	const uint8_t *target;
+	uint32_t target_len;
+	struct nfs4_name name;
+	struct fs_setattr set;
+	struct nfs4_bitmap got;
+};
+
+static enum nfs4_status get_create(struct xdr_in *x, struct create_args *c)
+{
+	memset(c, 0, sizeof(*c));
+	if (!xdr_u32(x, &c->type) ||
+	    (c->type == FS_LNK && !xdr_opaque(x, UINT32_MAX, &c->target, &c->target_len)) ||
+	    ((c->type == FS_BLK || c->type == FS_CHR) &&
+	     (!xdr_u32(x, &c->major) || !xdr_u32(x, &c->minor))))
+		return NFS4ERR_BADXDR;
+	enum nfs4_status st = nfs4_get_name(x, &c->name);
+	if (st == NFS4ERR_BADXDR)
+		return st;
+	enum nfs4_status at = nfs4_get_sattr(x, &c->set, &c->got);
+	return at == NFS4ERR_BADXDR ? at : st ? st : at;
+}
+
+static enum nfs4_status check_create(const struct nfs4_call *k, const struct create_args *c)
+{
+	switch (c->type) {
+	case FS_LNK:
+		if (c->target_len == 0)
+			return NFS4ERR_INVAL;
+		return c->target_len > FS_SYMLINK_MAX ? NFS4ERR_NAMETOOLONG : NFS4_OK;
+	case FS_BLK:
+	case FS_CHR: /* the superuser's, as on the clients */
+		return k->c.cred.uid ? NFS4ERR_PERM : NFS4_OK;
+	case FS_DIR:
+	case FS_SOCK:
+	case FS_FIFO:
+		return NFS4_OK;
+	default:
+		return NFS4ERR_BADTYPE;
+	}
+}
+
+static int create(struct nfs4_call *k, const struct create_args *c, struct fs_attr *a,
+		  struct fs_wcc *dir)
+{
+	struct fs *fs = k->c.mount->fs;
+	const struct fs_cred *cred = &k->c.cred;
+	switch (c->type) {
+	case FS_DIR:
+		return fs_mkdir(fs, cred, &k->c.fid, c->name.p, c->name.len, &c->set, a, dir);
+	case FS_LNK:
+		return fs_symlink(fs, cred, &k->c.fid, c->name.p, c->name.len,
+				  (const char *)c->target, c->target_len, &c->set, a, dir);
+	default:
+		return fs_mknod(fs, cred, &k->c.fid, c->name.p, c->name.len, c->type, c->major,
+				c->minor, &c->set, a, dir);
+	}
+}
+
+enum nfs4_status nfs4_op_create(struct nfs4_call *k)
+{
+	struct create_args c;
+	struct fs_wcc dir = {0};
+	struct fs_attr a;
+	enum nfs4_status st = get_create(k->in, &c);
+	st = st ?: check_create(k, &c);
+	if (!st && (c.set.which & FS_SET_SIZE))
+		st = NFS4ERR_INVAL; /* none of these has one to be set */
+	st = st ?: nfs4_status_of(k, create(k, &c, &a, &dir));
+	if (st)
+		return st;
+	put_change(k->out, &dir);
+	nfs4_put_bitmap(k->out, &c.got);
+	nfs4_fh_file(k, &a);
+	return NFS4_OK;
+}
+
+/* ---- REMOVE ---- */
+
+enum nfs4_status nfs4_op_remove(struct nfs4_call *k)
+{
+	struct fs_wcc dir = {0};
+	struct nfs4_name name;
+	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	if (st)
+		return st;
+	struct fs *fs = k->c.mount->fs;
+	int rc = fs_remove(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
+	if (rc == -EISDIR)
+		rc = fs_rmdir(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
+	st = nfs4_status_of(k, rc);
+	if (!st)
+		put_change(k->out, &dir);
+	return st;
+}
+
+/* ---- RENAME, LINK ---- */
+
+/* The saved object and the current one must be of one export. */
+static enum nfs4_status both(const struct nfs4_call *k)
+{
+	if (k->saved.kind == FH_NONE)
+		return NFS4ERR_NOFILEHANDLE;
+	if (k->saved.kind == FH_PSEUDO || k->saved.mount != k->c.mount ||
+	    k->saved.exp->id != k->c.exp->id)
+		return NFS4ERR_XDEV;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_rename(struct nfs4_call *k)
+{
+	struct fs_wcc from_dir = {0}, to_dir = {0};
+	struct nfs4_name from, to;
+	enum nfs4_status st = nfs4_get_name(k->in, &from), st2;
+	if (st == NFS4ERR_BADXDR)
+		return st;
+	st2 = nfs4_get_name(k->in, &to);
+	st = st2 == NFS4ERR_BADXDR ? st2 : st ? st : st2;
+	st = st ?: both(k);
+	st = st
+		 ?: nfs4_status_of(k, fs_rename(k->c.mount->fs, &k->c.cred, &k->saved.fid, from.p,
+						from.len, &k->c.fid, to.p, to.len, &from_dir,
+						&to_dir));
+	if (st)
+		return st;
+	put_change(k->out, &from_dir);
+	put_change(k->out, &to_dir);
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_link(struct nfs4_call *k)
+{
+	struct fs_wcc dir = {0};
+	struct fs_attr post;
+	struct nfs4_name name;
+	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	st = st ?: both(k);
+	st = st
+		 ?: nfs4_status_of(k, fs_link(k->c.mount->fs, &k->c.cred, &k->saved.fid, &k->c.fid,
+					      name.p, name.len, &post, &dir));
+	if (!st)
+		put_change(k->out, &dir);
+	return st;
+}

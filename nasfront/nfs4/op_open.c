@@ -1,0 +1,342 @@
+/*
+ * OPEN, CLOSE, OPEN_DOWNGRADE (RFC 8881 18.16, 18.2, 18.18).
+ *
+ * An OPEN finds or makes its file (which waits), then takes its share reservation and state in one
+ * go (which does not). An existing file that is to be emptied is so after the reservation.
+ * No delegations are granted.
+ */
+#include <errno.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+struct open_args {
+	uint32_t access, deny, create, mode, claim;
+	const uint8_t *owner;
+	uint32_t owner_len;
+	uint64_t verifier;
+	struct fs_setattr set;
+	struct nfs4_bitmap got;
+	struct nfs4_name name;
+	enum nfs4_status bad; /* of a name or attributes that were read over */
+};
+
+/* What was found. */
+struct target {
+	struct fs_attr a;
+	bool made;
+	struct fs_wcc dir;
+	struct fs_attr dir_post;
+};
+
+/* ---- arguments ---- */
+
+static bool get_how(struct xdr_in *x, struct open_args *o)
+{
+	const uint8_t *v;
+	if (!xdr_u32(x, &o->create) || o->create > OPEN4_CREATE)
+		return false;
+	if (!o->create)
+		return true;
+	if (!xdr_u32(x, &o->mode) || o->mode > CREATE4_EXCLUSIVE4_1)
+		return false;
+	if (o->mode >= CREATE4_EXCLUSIVE) {
+		if (!xdr_fixed(x, NFS4_VERIFIER, &v))
+			return false;
+		o->verifier = be64_get(v);
+	}
+	if (o->mode == CREATE4_EXCLUSIVE)
+		return true;
+	o->bad = nfs4_get_sattr(x, &o->set, &o->got);
+	return o->bad != NFS4ERR_BADXDR;
+}
+
+static bool get_claim(struct xdr_in *x, struct open_args *o)
+{
+	struct stateid sid;
+	uint32_t type;
+	enum nfs4_status st = NFS4_OK;
+	if (!xdr_u32(x, &o->claim) || o->claim > CLAIM_DELEG_PREV_FH)
+		return false;
+	if (o->claim == CLAIM_PREVIOUS && !xdr_u32(x, &type))
+		return false;
+	if ((o->claim == CLAIM_DELEGATE_CUR || o->claim == CLAIM_DELEG_CUR_FH) &&
+	    !nfs4_get_stateid(x, &sid))
+		return false;
+	if (o->claim == CLAIM_NULL || o->claim == CLAIM_DELEGATE_CUR ||
+	    o->claim == CLAIM_DELEGATE_PREV)
+		st = nfs4_get_name(x, &o->name);
+	o->bad = o->bad ?: st;
+	return st != NFS4ERR_BADXDR;
+}
+
+static enum nfs4_status get_open(struct nfs4_call *k, struct open_args *o)
+{
+	uint32_t seqid;
+	uint64_t client;
+	memset(o, 0, sizeof(*o));
+	if (!xdr_u32(k->in, &seqid) || !xdr_u32(k->in, &o->access) || !xdr_u32(k->in, &o->deny) ||
+	    !xdr_u64(k->in, &client) ||
+	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &o->owner, &o->owner_len) || !get_how(k->in, o) ||
+	    !get_claim(k->in, o))
+		return NFS4ERR_BADXDR;
+	o->access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	if (o->access < 1 || o->access > 3 || o->deny > 3)
+		return NFS4ERR_INVAL;
+	if (o->bad)
+		return o->bad;
+	if (o->claim != CLAIM_NULL && o->create)
+		return NFS4ERR_INVAL;
+	switch (o->claim) {
+	case CLAIM_NULL:
+	case CLAIM_FH:
+	case CLAIM_PREVIOUS:
+		return NFS4_OK;
+	case CLAIM_DELEGATE_CUR:
+	case CLAIM_DELEG_CUR_FH:
+		return NFS4ERR_BAD_STATEID; /* none was ever given */
+	default:
+		return NFS4ERR_NOTSUPP;
+	}
+}
+
+/* ---- finding or making the file ---- */
+
+static enum nfs4_status make_exclusive(struct nfs4_call *k, const struct open_args *o,
+				       struct target *t)
+{
+	struct fs *fs = k->c.mount->fs;
+	int rc = fs_create(fs, &k->c.cred, &k->c.fid, o->name.p, o->name.len, FS_CREATE_EXCLUSIVE,
+			   &o->set, o->verifier, &t->a, &t->dir);
+	t->made = rc == 0;
+	if (rc == 0 && o->set.which) {
+		struct fs_fid f = {.ino = t->a.ino, .generation = t->a.generation};
+		rc = fs_setattr(fs, &k->c.cred, &f, &o->set, NULL, NULL);
+	}
+	return nfs4_status_of(k, rc);
+}
+
+static enum nfs4_status find_or_make(struct nfs4_call *k, const struct open_args *o,
+				     struct target *t)
+{
+	struct fs *fs = k->c.mount->fs;
+	const struct fs_cred *cred = &k->c.cred;
+	if (o->create && !k->c.rule->read_write && o->mode != CREATE4_UNCHECKED)
+		return NFS4ERR_ROFS;
+	if (o->create && o->mode >= CREATE4_EXCLUSIVE)
+		return make_exclusive(k, o, t);
+	for (;;) {
+		int rc =
+		    fs_lookup(fs, cred, &k->c.fid, o->name.p, o->name.len, &t->a, &t->dir_post);
+		if (rc == 0 && o->create && o->mode == CREATE4_GUARDED)
+			return NFS4ERR_EXIST;
+		if (rc != -ENOENT || !o->create)
+			return nfs4_status_of(k, rc);
+		if (!k->c.rule->read_write)
+			return NFS4ERR_ROFS;
+		rc = fs_create(fs, cred, &k->c.fid, o->name.p, o->name.len, FS_CREATE_GUARDED,
+			       &o->set, 0, &t->a, &t->dir);
+		t->made = rc == 0;
+		/* Somebody else made it between the two: the next round finds it. */
+		if (rc != -EEXIST || o->mode == CREATE4_GUARDED)
+			return nfs4_status_of(k, rc);
+	}
+}
+
+static enum nfs4_status in_pseudo(struct nfs4_call *k, const struct open_args *o)
+{
+	if (o->claim != CLAIM_NULL)
+		return NFS4ERR_ISDIR;
+	const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
+	p = p ? nfs4_pseudo_child(p, o->name.p, o->name.len) : NULL;
+	if (p && nfs4_pseudo_visible(k, p))
+		return NFS4ERR_ISDIR;
+	return o->create ? NFS4ERR_ROFS : NFS4ERR_NOENT;
+}
+
+static enum nfs4_status check_target(const struct nfs4_call *k, const struct open_args *o,
+				     const struct target *t)
+{
+	if (t->a.type != FS_REG)
+		return t->a.type == FS_DIR   ? NFS4ERR_ISDIR
+		       : t->a.type == FS_LNK ? NFS4ERR_SYMLINK
+					     : NFS4ERR_WRONG_TYPE;
+	if ((o->access & OPEN4_SHARE_ACCESS_WRITE) && !k->c.rule->read_write)
+		return NFS4ERR_ROFS;
+	/* Who made it may use it, whatever mode it was given. */
+	if (t->made)
+		return NFS4_OK;
+	unsigned have = fs_access_attr(&k->c.cred, &t->a, 7);
+	/* To execute is to read (version 3 has it so as well). */
+	if ((o->access & OPEN4_SHARE_ACCESS_READ) && !(have & 5))
+		return NFS4ERR_ACCESS;
+	return (o->access & OPEN4_SHARE_ACCESS_WRITE) && !(have & 2) ? NFS4ERR_ACCESS : NFS4_OK;
+}
+
+/* ---- the state ---- */
+
+static uint32_t pair_bit(unsigned access, unsigned deny)
+{
+	return 1u << (access | deny << 2);
+}
+
+/* Takes the reservation. *ret_new: the state did not exist. Does not wait. */
+static enum nfs4_status share(struct nfs4_call *k, const struct open_args *o, bool *ret_new)
+{
+	struct lock_file_key file = nfs4_file_key(k);
+	struct nfs4_owner *w = nfs4_owner_get(k->client, OWNER_OPEN, o->owner, o->owner_len);
+	struct nfs4_state *s = w ? nfs4_state_of(w, &file) : NULL;
+	*ret_new = !s;
+	if (w && !s)
+		s = nfs4_state_new(w, &file, NULL);
+	if (!s) {
+		nfs4_owner_check(w);
+		return NFS4ERR_DELAY;
+	}
+	struct lock_ask a = nfs4_ask(s);
+	int rc = lock_share(k->n->locks, &a, s->access | o->access, s->deny | o->deny);
+	if (rc) {
+		if (*ret_new)
+			nfs4_state_free(s);
+		return rc == -EAGAIN ? NFS4ERR_SHARE_DENIED : NFS4ERR_DELAY;
+	}
+	s->access |= o->access;
+	s->deny |= o->deny;
+	s->opened |= pair_bit(o->access, o->deny);
+	nfs4_state_step(k, s);
+	return NFS4_OK;
+}
+
+/* Empties an existing file; when that fails a new open is taken back. */
+static enum nfs4_status truncate_open(struct nfs4_call *k, const struct open_args *o, bool new)
+{
+	const struct fs_setattr set = {.which = FS_SET_SIZE, .size = o->set.size};
+	struct stateid sid = k->sid;
+	struct nfs4_state *s;
+	if (!k->c.rule->read_write)
+		return NFS4ERR_ROFS;
+	int rc = fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &set, NULL, NULL);
+	enum nfs4_status st = nfs4_status_of(k, rc);
+	if (st && new &&nfs4_state_find(k, &sid, &s) == NFS4_OK)
+		nfs4_state_free(s);
+	return st;
+}
+
+/* ---- OPEN ---- */
+
+static void put_open(struct nfs4_call *k, const struct open_args *o, const struct target *t)
+{
+	static const struct nfs4_bitmap none, size = {{1u << FATTR4_SIZE}};
+	struct xdr_out *x = k->out;
+	bool whole = t->dir.have_pre && t->dir.have_post;
+	nfs4_put_stateid(x, &k->sid);
+	xdr_put_bool(x, true);
+	xdr_put_u64(x, whole ? t->dir.pre.change : t->dir_post.change);
+	xdr_put_u64(x, whole ? t->dir.post.change : t->dir_post.change);
+	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX);
+	nfs4_put_bitmap(x, t->made ? &o->got : (o->set.which & FS_SET_SIZE) ? &size : &none);
+	xdr_put_u32(x, OPEN_DELEGATE_NONE);
+}
+
+enum nfs4_status nfs4_op_open(struct nfs4_call *k)
+{
+	struct open_args o;
+	struct target t = {.made = false};
+	bool new;
+	enum nfs4_status st = get_open(k, &o);
+	st = st ?: nfs4_reclaim_check(k->client, o.claim == CLAIM_PREVIOUS);
+	st = st ?: k->kind == FH_PSEUDO ? in_pseudo(k, &o) : NFS4_OK;
+	if (st)
+		return st;
+	if (o.claim == CLAIM_NULL) {
+		st = find_or_make(k, &o, &t);
+	} else {
+		st = nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &t.a));
+		t.dir_post = t.a;
+	}
+	st = st ?: check_target(k, &o, &t);
+	if (st)
+		return st;
+	nfs4_fh_file(k, &t.a);
+	st = share(k, &o, &new);
+	if (!st && !t.made && (o.set.which & FS_SET_SIZE))
+		st = truncate_open(k, &o, new);
+	if (!st)
+		put_open(k, &o, &t);
+	return st;
+}
+
+/* ---- CLOSE, OPEN_DOWNGRADE ---- */
+
+/* The open a stateid means, of the current file. */
+static enum nfs4_status find_open(struct nfs4_call *k, const struct stateid *sid,
+				  struct nfs4_state **ret)
+{
+	enum nfs4_status st = nfs4_state_find(k, sid, ret);
+	struct lock_file_key f = nfs4_file_key(k);
+	if (st)
+		return st;
+	if ((*ret)->kind != OWNER_OPEN || (*ret)->file.ino != f.ino || (*ret)->file.fs != f.fs)
+		return NFS4ERR_BAD_STATEID;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_close(struct nfs4_call *k)
+{
+	static const struct stateid closed = {.seq = UINT32_MAX};
+	struct nfs4_state *s;
+	struct stateid sid;
+	uint32_t seqid;
+	if (!xdr_u32(k->in, &seqid))
+		return NFS4ERR_BADXDR;
+	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
+	st = st ?: find_open(k, &sid, &s);
+	if (st)
+		return st;
+	nfs4_state_free(s);
+	/* RFC 8881 18.2.4: one that is never valid. */
+	k->sid = closed;
+	k->have_sid = true;
+	nfs4_put_stateid(k->out, &closed);
+	return NFS4_OK;
+}
+
+/* Only to what was opened: the union of such pairs as lie within it. */
+static bool was_opened(const struct nfs4_state *s, unsigned access, unsigned deny, uint32_t *ret)
+{
+	unsigned a = 0, d = 0;
+	*ret = 0;
+	for (unsigned i = 0; i < 16; i++) {
+		if (!(s->opened >> i & 1) || (i & 3 & ~access) || (i >> 2 & ~deny))
+			continue;
+		a |= i & 3;
+		d |= i >> 2;
+		*ret |= 1u << i;
+	}
+	return a == access && d == deny;
+}
+
+enum nfs4_status nfs4_op_open_downgrade(struct nfs4_call *k)
+{
+	struct nfs4_state *s;
+	struct stateid sid;
+	uint32_t seqid, access, deny, opened;
+	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
+	if (st == NFS4ERR_BADXDR || !xdr_u32(k->in, &seqid) || !xdr_u32(k->in, &access) ||
+	    !xdr_u32(k->in, &deny))
+		return NFS4ERR_BADXDR;
+	access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	st = st ?: find_open(k, &sid, &s);
+	if (st)
+		return st;
+	if (access < 1 || access > 3 || deny > 3 || !was_opened(s, access, deny, &opened))
+		return NFS4ERR_INVAL;
+	struct lock_ask a = nfs4_ask(s);
+	if (lock_share(k->n->locks, &a, access, deny))
+		return NFS4ERR_SERVERFAULT; /* less than it had conflicts with nothing */
+	s->access = access;
+	s->deny = deny;
+	s->opened = opened;
+	nfs4_state_step(k, s);
+	nfs4_put_stateid(k->out, &k->sid);
+	return NFS4_OK;
+}

@@ -1,0 +1,356 @@
+/*
+ * Sessions (RFC 8881 2.10): slots, each with a sequence number and the last reply, so that a
+ * request that comes again is answered again and not done again.
+ *
+ * A slot is busy from SEQUENCE to the end of its compound; a session with a busy slot is not freed,
+ * nor is its client. Replies are kept when the client asked for it, in memory that the slot takes
+ * once, when it first keeps one. The fore channel only: nothing is ever called back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+
+/* ---- finding ---- */
+
+static unsigned bucket(const uint8_t *id)
+{
+	return be32_get(id + 8) % NFS4_BUCKETS;
+}
+
+struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id)
+{
+	struct nfs4_session *s;
+	LIST_FOREACH (s, &n->sessions[bucket(id)], by_id)
+		if (memcmp(s->id, id, NFS4_SESSIONID) == 0)
+			return s;
+	return NULL;
+}
+
+void nfs4_session_free(struct nfs4_session *s)
+{
+	ASSERT(!s->busy);
+	for (uint32_t i = 0; i < s->nslots; i++)
+		free(s->slots[i].reply);
+	LIST_REMOVE(s, by_id);
+	LIST_REMOVE(s, link);
+	s->client->nsessions--;
+	free(s);
+}
+
+/* ---- CREATE_SESSION ---- */
+
+struct channel {
+	uint32_t pad, request, reply, kept, ops, requests;
+};
+
+static bool get_channel(struct xdr_in *x, struct channel *c)
+{
+	uint32_t n, ird;
+	return xdr_u32(x, &c->pad) && xdr_u32(x, &c->request) && xdr_u32(x, &c->reply) &&
+	       xdr_u32(x, &c->kept) && xdr_u32(x, &c->ops) && xdr_u32(x, &c->requests) &&
+	       xdr_u32(x, &n) && n <= 1 && (!n || xdr_u32(x, &ird));
+}
+
+static void put_channel(struct xdr_out *x, const struct channel *c)
+{
+	xdr_put_u32(x, 0);
+	xdr_put_u32(x, c->request);
+	xdr_put_u32(x, c->reply);
+	xdr_put_u32(x, c->kept);
+	xdr_put_u32(x, c->ops);
+	xdr_put_u32(x, c->requests);
+	xdr_put_u32(x, 0);
+}
+
+/* callback_sec_parms4: read over, for nothing is called back. */
+static bool skip_callback_sec(struct xdr_in *x)
+{
+	uint32_t n, flavor, v, len, groups;
+	const uint8_t *p;
+	if (!xdr_u32(x, &n) || n > 16)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (!xdr_u32(x, &flavor))
+			return false;
+		if (flavor == RPC_FLAVOR_SYS) {
+			if (!xdr_u32(x, &v) || !xdr_opaque(x, 255, &p, &len) || !xdr_u32(x, &v) ||
+			    !xdr_u32(x, &v) || !xdr_u32(x, &groups) || groups > RPC_GROUPS_MAX ||
+			    !xdr_fixed(x, groups * 4, &p))
+				return false;
+		} else if (flavor == 6) { /* RPCSEC_GSS */
+			if (!xdr_u32(x, &v) || !xdr_opaque(x, UINT32_MAX, &p, &len) ||
+			    !xdr_opaque(x, UINT32_MAX, &p, &len))
+				return false;
+		} else if (flavor != RPC_FLAVOR_NONE) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static struct nfs4_session *session_new(struct nfs4_client *c, const struct channel *f)
+{
+	struct nfs4 *n = c->nfs4;
+	struct nfs4_session *s = calloc(1, sizeof(*s) + f->requests * sizeof(s->slots[0]));
+	if (!s)
+		return NULL;
+	s->client = c;
+	s->nslots = f->requests;
+	s->max_reply = f->reply;
+	s->max_request = f->request;
+	s->max_kept = f->kept;
+	s->max_ops = f->ops;
+	be64_put(s->id, c->id);
+	be32_put(s->id + 8, n->next_session++);
+	env_random(n->o.env, s->id + 12, 4);
+	LIST_INSERT_HEAD(&n->sessions[bucket(s->id)], s, by_id);
+	LIST_INSERT_HEAD(&c->sessions, s, link);
+	c->nsessions++;
+	return s;
+}
+
+/* A client that is confirmed now replaces what it was before a restart. */
+static enum nfs4_status confirm(struct nfs4_client *c)
+{
+	struct nfs4_client *old = nfs4_client_by_owner(c->nfs4, c->owner, c->owner_len, true);
+	if (c->confirmed)
+		return NFS4_OK;
+	if (old && old->busy)
+		return NFS4ERR_DELAY;
+	if (old) {
+		nfs4_client_forget(old);
+		nfs4_client_free(old);
+	}
+	c->confirmed = true;
+	return NFS4_OK;
+}
+
+/* Room for at least a SEQUENCE and something behind it. */
+static bool channel_fits(struct channel *f)
+{
+	f->request = MIN(f->request, (uint32_t)NFS4_REQUEST_MAX);
+	f->reply = MIN(f->reply, (uint32_t)NFS4_REPLY_MAX);
+	f->kept = MIN(f->kept, (uint32_t)NFS4_KEPT_REPLY);
+	f->ops = MIN(f->ops, (uint32_t)NFS4_OPS_MAX);
+	f->requests = MIN(f->requests, (uint32_t)NFS4_SLOTS);
+	return f->request >= 256 && f->reply >= 256 && f->ops >= 2 && f->requests;
+}
+
+static enum nfs4_status create(struct nfs4_call *k, struct nfs4_client *c, struct channel *fore,
+			       struct channel *back)
+{
+	if (c->flavor != k->req->cred.flavor || c->uid != k->req->cred.uid)
+		return c->confirmed ? NFS4_OK : NFS4ERR_CLID_INUSE;
+	return channel_fits(fore) && back->requests ? NFS4_OK : NFS4ERR_TOOSMALL;
+}
+
+enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
+{
+	struct channel fore, back;
+	uint64_t id;
+	uint32_t seq, flags, program;
+	if (!xdr_u64(k->in, &id) || !xdr_u32(k->in, &seq) || !xdr_u32(k->in, &flags) ||
+	    !get_channel(k->in, &fore) || !get_channel(k->in, &back) || !xdr_u32(k->in, &program) ||
+	    !skip_callback_sec(k->in))
+		return NFS4ERR_BADXDR;
+	struct nfs4_client *c = nfs4_client_find(k->n, id);
+	if (!c)
+		return NFS4ERR_STALE_CLIENTID;
+	if (c->created && seq == c->create_seq - 1) {
+		xdr_put_fixed(k->out, c->create_reply, c->create_len);
+		return NFS4_OK;
+	}
+	if (seq != c->create_seq)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (flags & ~7u)
+		return NFS4ERR_INVAL;
+	enum nfs4_status st = create(k, c, &fore, &back);
+	if (!st && c->nsessions >= NFS4_SESSIONS_MAX)
+		st = NFS4ERR_DELAY;
+	st = st ?: confirm(c);
+	if (st)
+		return st;
+	struct nfs4_session *s = session_new(c, &fore);
+	if (!s)
+		return NFS4ERR_DELAY;
+	struct xdr_out x = xdr_out_of(c->create_reply, sizeof(c->create_reply));
+	xdr_put_fixed(&x, s->id, NFS4_SESSIONID);
+	xdr_put_u32(&x, seq);
+	xdr_put_u32(&x, 0); /* nothing is persistent, no back channel */
+	put_channel(&x, &fore);
+	put_channel(&x, &back);
+	ASSERT(!x.full);
+	c->create_len = (uint32_t)xdr_out_len(&x);
+	c->created = true;
+	c->create_seq++;
+	nfs4_client_renew(c, env_now_ns(k->n->o.env));
+	xdr_put_fixed(k->out, c->create_reply, c->create_len);
+	return NFS4_OK;
+}
+
+/* ---- DESTROY_SESSION, BIND_CONN_TO_SESSION ---- */
+
+enum nfs4_status nfs4_op_destroy_session(struct nfs4_call *k)
+{
+	const uint8_t *id;
+	if (!xdr_fixed(k->in, NFS4_SESSIONID, &id))
+		return NFS4ERR_BADXDR;
+	struct nfs4_session *s = nfs4_session_find(k->n, id);
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	bool own = s == k->session;
+	/* RFC 8881 18.37.3: its own only as the last operation. */
+	if (own && k->index + 1 != k->nops)
+		return NFS4ERR_NOT_ONLY_OP;
+	if (s->busy > own)
+		return NFS4ERR_DELAY;
+	if (own) {
+		k->slot = NULL;
+		k->session = NULL;
+		s->busy = 0;
+	}
+	nfs4_session_free(s);
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_bind_conn(struct nfs4_call *k)
+{
+	const uint8_t *id;
+	uint32_t dir;
+	bool rdma;
+	if (!xdr_fixed(k->in, NFS4_SESSIONID, &id) || !xdr_u32(k->in, &dir) ||
+	    !xdr_bool(k->in, &rdma))
+		return NFS4ERR_BADXDR;
+	if (k->nops != 1)
+		return NFS4ERR_NOT_ONLY_OP;
+	struct nfs4_session *s = nfs4_session_find(k->n, id);
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	/* Any connection may use any session; one for calls back only has no use. */
+	if (!(dir & CDFC4_FORE) || dir & ~(uint32_t)CDFC4_BACK_OR_BOTH)
+		return NFS4ERR_INVAL;
+	xdr_put_fixed(k->out, id, NFS4_SESSIONID);
+	xdr_put_u32(k->out, CDFS4_FORE);
+	xdr_put_bool(k->out, false);
+	return NFS4_OK;
+}
+
+/* ---- SEQUENCE ---- */
+
+struct sequence {
+	const uint8_t *id;
+	uint32_t seq, slot, highest;
+	bool cache;
+};
+
+static void put_result(struct nfs4_call *k, const struct nfs4_session *s, const struct sequence *q)
+{
+	xdr_put_fixed(k->out, s->id, NFS4_SESSIONID);
+	xdr_put_u32(k->out, q->seq);
+	xdr_put_u32(k->out, q->slot);
+	xdr_put_u32(k->out, s->nslots - 1);
+	xdr_put_u32(k->out, s->nslots - 1);
+	xdr_put_u32(k->out, 0); /* no flags: nothing was revoked, nothing is called back */
+}
+
+/* The last request of the slot again. */
+static enum nfs4_status retry(struct nfs4_call *k, struct nfs4_session *s, struct nfs4_slot *sl,
+			      const struct sequence *q)
+{
+	if (sl->uid != k->req->cred.uid)
+		return NFS4ERR_SEQ_FALSE_RETRY;
+	if (!sl->kept) {
+		k->session = s;
+		s->busy++;
+		k->uncached = true;
+		put_result(k, s, q);
+		return NFS4_OK;
+	}
+	if (!rpc_reply_reserve(k->req, sl->len))
+		return NFS4ERR_DELAY;
+	k->out->p = k->out->base;
+	xdr_put_fixed(k->out, sl->reply, sl->len);
+	return NFS4_REPLAY;
+}
+
+static enum nfs4_status check_sequence(const struct nfs4_call *k, const struct nfs4_session *s,
+				       const struct sequence *q)
+{
+	if (q->slot >= s->nslots)
+		return NFS4ERR_BADSLOT;
+	if (q->highest >= s->nslots)
+		return NFS4ERR_BAD_HIGH_SLOT;
+	if (k->nops > s->max_ops)
+		return NFS4ERR_TOO_MANY_OPS;
+	if ((size_t)(k->in->end - k->req->args_begin.p) > s->max_request)
+		return NFS4ERR_REQ_TOO_BIG;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_sequence(struct nfs4_call *k)
+{
+	struct sequence q;
+	if (!xdr_fixed(k->in, NFS4_SESSIONID, &q.id) || !xdr_u32(k->in, &q.seq) ||
+	    !xdr_u32(k->in, &q.slot) || !xdr_u32(k->in, &q.highest) || !xdr_bool(k->in, &q.cache))
+		return NFS4ERR_BADXDR;
+	if (k->index)
+		return NFS4ERR_SEQUENCE_POS;
+	struct nfs4_session *s = nfs4_session_find(k->n, q.id);
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	enum nfs4_status st = check_sequence(k, s, &q);
+	if (st)
+		return st;
+	struct nfs4_slot *sl = &s->slots[q.slot];
+	if (sl->used && q.seq == sl->seq)
+		return sl->busy ? NFS4ERR_DELAY : retry(k, s, sl, &q);
+	if (q.seq != sl->seq + 1 || sl->busy)
+		return NFS4ERR_SEQ_MISORDERED;
+	sl->seq = q.seq;
+	sl->used = sl->busy = true;
+	sl->kept = false;
+	sl->uid = k->req->cred.uid;
+	k->session = s;
+	k->slot = sl;
+	k->client = s->client;
+	k->client->busy++;
+	s->busy++;
+	k->cache_this = q.cache;
+	nfs4_client_renew(s->client, k->req->start_ns);
+	put_result(k, s, &q);
+	return NFS4_OK;
+}
+
+/* ---- the end of a compound ---- */
+
+static void keep_reply(struct nfs4_call *k, struct nfs4_slot *sl)
+{
+	size_t len = xdr_out_len(k->out);
+	if (!k->cache_this || k->req->body_n || k->out->full || len > NFS4_KEPT_REPLY)
+		return;
+	if (sl->cap < len) {
+		/* Once, for the most a slot of this session keeps. */
+		uint8_t *p = realloc(sl->reply, NFS4_KEPT_REPLY);
+		if (!p)
+			return;
+		sl->reply = p;
+		sl->cap = NFS4_KEPT_REPLY;
+	}
+	memcpy(sl->reply, k->out->base, len);
+	sl->len = (uint32_t)len;
+	sl->kept = true;
+}
+
+void nfs4_slot_end(struct nfs4_call *k, bool answered)
+{
+	if (k->slot) {
+		if (answered)
+			keep_reply(k, k->slot);
+		k->slot->busy = false;
+	}
+	if (k->session)
+		k->session->busy--;
+	k->slot = NULL;
+	k->session = NULL;
+}

@@ -1,0 +1,289 @@
+/*
+ * State: what stateids name (RFC 8881 8.2). One for each file that an open-owner has open, and one
+ * for each file that a lock-owner has locks in, under the open it came by.
+ *
+ *   other:  0  u32  this incarnation of the head
+ *           4  u32  index of a slot in the table
+ *           8  u32  number of the state in its slot: a slot is used again
+ *
+ * The reservations and locks themselves are in the lock table, under the client and the owner's
+ * name with its kind before it: so opens and locks of one name are two owners, and NLM's locks
+ * conflict with ours. Nothing here waits; pointers to states and owners are not kept across waits.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+#include "runtime/siphash.h"
+
+#define NO_SLOT UINT32_MAX
+
+/* ---- owners ---- */
+
+static unsigned owner_bucket(const struct nfs4_client *c, const uint8_t *name, uint32_t len)
+{
+	uint64_t h = siphash(c->nfs4->hash_key, name, len);
+	return (unsigned)((h ^ c->id) % NFS4_BUCKETS);
+}
+
+struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind kind,
+				  const uint8_t *name, uint32_t len)
+{
+	struct nfs4 *n = c->nfs4;
+	uint8_t tagged[NFS4_OPAQUE_LIMIT + 1];
+	struct nfs4_owner *o;
+	tagged[0] = kind;
+	memcpy(tagged + 1, name, len);
+	len++;
+	unsigned b = owner_bucket(c, tagged, len);
+	LIST_FOREACH (o, &n->owners[b], chain)
+		if (o->client == c && o->len == len && memcmp(o->name, tagged, len) == 0)
+			return o;
+	if (n->nowners >= NFS4_OWNERS_MAX)
+		return NULL;
+	o = calloc(1, sizeof(*o) + len);
+	if (!o)
+		return NULL;
+	o->client = c;
+	o->len = len;
+	memcpy(o->name, tagged, len);
+	LIST_INIT(&o->states);
+	LIST_INSERT_HEAD(&n->owners[b], o, chain);
+	TAILQ_INSERT_TAIL(&c->owners, o, link);
+	n->nowners++;
+	return o;
+}
+
+void nfs4_owner_check(struct nfs4_owner *o)
+{
+	if (!o || !LIST_EMPTY(&o->states))
+		return;
+	LIST_REMOVE(o, chain);
+	TAILQ_REMOVE(&o->client->owners, o, link);
+	o->client->nfs4->nowners--;
+	free(o);
+}
+
+/* ---- states ---- */
+
+static unsigned state_bucket(const struct nfs4_owner *o, const struct lock_file_key *f)
+{
+	uint64_t v[3] = {f->fs ^ (uintptr_t)o, f->ino, f->generation};
+	return (unsigned)(siphash(o->client->nfs4->hash_key, v, sizeof(v)) % NFS4_STATE_BUCKETS);
+}
+
+static bool same_file(const struct lock_file_key *a, const struct lock_file_key *b)
+{
+	return a->ino == b->ino && a->fs == b->fs && a->generation == b->generation;
+}
+
+struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_key *file)
+{
+	struct nfs4_state *s;
+	LIST_FOREACH (s, &o->client->nfs4->states[state_bucket(o, file)], chain)
+		if (s->owner == o && same_file(&s->file, file))
+			return s;
+	return NULL;
+}
+
+/* A free slot; the table grows by halves. */
+static uint32_t slot_take(struct nfs4 *n)
+{
+	if (n->slots_free != NO_SLOT) {
+		uint32_t i = n->slots_free;
+		n->slots_free = n->slots[i].next;
+		return i;
+	}
+	if (n->nslots == n->slots_cap) {
+		uint32_t cap = n->slots_cap ? n->slots_cap + n->slots_cap / 2 : 256;
+		struct nfs4_state_slot *p = realloc(n->slots, cap * sizeof(*p));
+		if (!p)
+			return NO_SLOT;
+		memset(p + n->slots_cap, 0, (cap - n->slots_cap) * sizeof(*p));
+		n->slots = p;
+		n->slots_cap = cap;
+	}
+	return n->nslots++;
+}
+
+struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
+				  struct nfs4_state *open)
+{
+	struct nfs4 *n = o->client->nfs4;
+	if (n->nstates >= NFS4_STATES_MAX)
+		return NULL;
+	struct nfs4_state *s = calloc(1, sizeof(*s));
+	uint32_t i = s ? slot_take(n) : NO_SLOT;
+	if (i == NO_SLOT) {
+		free(s);
+		return NULL;
+	}
+	s->kind = open ? OWNER_LOCK : OWNER_OPEN;
+	s->owner = o;
+	s->file = *file;
+	s->index = i;
+	s->number = n->slots[i].number;
+	s->open = open;
+	LIST_INIT(&s->locks);
+	n->slots[i].state = s;
+	n->nstates++;
+	LIST_INSERT_HEAD(&n->states[state_bucket(o, file)], s, chain);
+	LIST_INSERT_HEAD(&o->states, s, owned);
+	if (open) {
+		LIST_INSERT_HEAD(&open->locks, s, under);
+		o->client->nlocks++;
+	} else {
+		o->client->nopens++;
+	}
+	return s;
+}
+
+struct lock_ask nfs4_ask(const struct nfs4_state *s)
+{
+	return (struct lock_ask){.file = s->file,
+				 .client = s->owner->client->locks,
+				 .owner = s->owner->name,
+				 .owner_len = s->owner->len,
+				 .kind = LOCK_EXCLUSIVE,
+				 .range = {.first = 0, .last = UINT64_MAX}};
+}
+
+void nfs4_state_free(struct nfs4_state *s)
+{
+	struct nfs4_owner *o = s->owner;
+	struct nfs4 *n = o->client->nfs4;
+	struct nfs4_state *l;
+	struct lock_ask a = nfs4_ask(s);
+	while ((l = LIST_FIRST(&s->locks)))
+		nfs4_state_free(l);
+	if (s->kind == OWNER_OPEN) {
+		lock_unshare(n->locks, &a);
+		o->client->nopens--;
+	} else {
+		/* The whole file: nothing is split, so no memory is needed. */
+		ASSERT(lock_unset(n->locks, &a) == 0);
+		LIST_REMOVE(s, under);
+		o->client->nlocks--;
+	}
+	LIST_REMOVE(s, chain);
+	LIST_REMOVE(s, owned);
+	struct nfs4_state_slot *slot = &n->slots[s->index];
+	slot->state = NULL;
+	slot->number++;
+	slot->next = n->slots_free;
+	n->slots_free = s->index;
+	n->nstates--;
+	free(s);
+	nfs4_owner_check(o);
+}
+
+/* ---- stateids ---- */
+
+bool nfs4_get_stateid(struct xdr_in *x, struct stateid *ret)
+{
+	const uint8_t *p;
+	if (!xdr_u32(x, &ret->seq) || !xdr_fixed(x, NFS4_OTHER, &p))
+		return false;
+	memcpy(ret->other, p, NFS4_OTHER);
+	return true;
+}
+
+void nfs4_put_stateid(struct xdr_out *x, const struct stateid *s)
+{
+	xdr_put_u32(x, s->seq);
+	xdr_put_fixed(x, s->other, NFS4_OTHER);
+}
+
+struct stateid nfs4_stateid_of(const struct nfs4_state *s)
+{
+	struct stateid id = {.seq = s->seq};
+	be32_put(id.other, s->owner->client->nfs4->boot);
+	be32_put(id.other + 4, s->index);
+	be32_put(id.other + 8, s->number);
+	return id;
+}
+
+static bool is_filled(const struct stateid *id, uint8_t with)
+{
+	for (unsigned i = 0; i < NFS4_OTHER; i++)
+		if (id->other[i] != with)
+			return false;
+	return true;
+}
+
+/* RFC 8881 8.2.3: "read bypass" and "anonymous". */
+static bool is_special(const struct stateid *id)
+{
+	return (id->seq == 0 && is_filled(id, 0)) || (id->seq == UINT32_MAX && is_filled(id, 0xff));
+}
+
+enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret)
+{
+	if (!nfs4_get_stateid(k->in, ret))
+		return NFS4ERR_BADXDR;
+	if (ret->seq != 1 || !is_filled(ret, 0))
+		return NFS4_OK;
+	if (!k->have_sid)
+		return NFS4ERR_BAD_STATEID;
+	*ret = k->sid;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
+				 struct nfs4_state **ret)
+{
+	struct nfs4 *n = k->n;
+	uint32_t i = be32_get(id->other + 4);
+	if (be32_get(id->other) != n->boot || i >= n->nslots)
+		return NFS4ERR_BAD_STATEID;
+	struct nfs4_state *s = n->slots[i].state;
+	if (!s || s->number != be32_get(id->other + 8) || s->owner->client != k->client)
+		return NFS4ERR_BAD_STATEID;
+	/* Zero: whatever it is now (RFC 8881 8.2.2). */
+	if (id->seq && id->seq != s->seq)
+		return id->seq < s->seq ? NFS4ERR_OLD_STATEID : NFS4ERR_BAD_STATEID;
+	*ret = s;
+	return NFS4_OK;
+}
+
+void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s)
+{
+	if (++s->seq == 0)
+		s->seq = 1;
+	k->sid = nfs4_stateid_of(s);
+	k->have_sid = true;
+}
+
+struct lock_file_key nfs4_file_key(const struct nfs4_call *k)
+{
+	return (struct lock_file_key){
+	    .fs = k->c.mount->id, .ino = k->c.fid.ino, .generation = k->c.fid.generation};
+}
+
+/* ---- data under a stateid ---- */
+
+enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access)
+{
+	struct lock_file_key file = nfs4_file_key(k);
+	struct nfs4_state *s;
+	if (is_special(id)) {
+		/* In the grace period somebody may yet reclaim what forbids it. */
+		if (nlm_phase(k->n->o.nlm) != NLM_GRANTING)
+			return NFS4ERR_GRACE;
+		/* "Read bypass" goes past reservations, to read. */
+		if (id->seq && access == LOCK_SHARE_READ)
+			return NFS4_OK;
+		return lock_share_denied(k->n->locks, &file, access) ? NFS4ERR_LOCKED : NFS4_OK;
+	}
+	enum nfs4_status st = nfs4_state_find(k, id, &s);
+	if (st)
+		return st;
+	if (!same_file(&s->file, &file))
+		return NFS4ERR_BAD_STATEID;
+	const struct nfs4_state *open = s->kind == OWNER_LOCK ? s->open : s;
+	/* RFC 8881 9.1.2: reading under an open for writing may be allowed; clients that read
+	 * around what they write depend on it. */
+	if (access == LOCK_SHARE_WRITE && !(open->access & LOCK_SHARE_WRITE))
+		return NFS4ERR_OPENMODE;
+	return NFS4_OK;
+}

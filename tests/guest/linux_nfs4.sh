@@ -1,0 +1,96 @@
+# Runs inside the guest (busybox sh). nfs_port and export are set above it. Lines "HOST …" on the console
+# are for the host, which answers by making the file of that name in the export.
+fail() { echo "FAILED: $*"; dmesg | tail -20; exit 1; }
+step() { echo "-- $*"; }
+host() { # NAME: the host does its part
+	local i=0
+	echo "HOST $1"
+	while [ ! -e "/mnt/a/$1" ]; do
+		i=$((i + 1))
+		[ $i -lt 600 ] || fail "the host did not answer $1"
+		sleep 0.5
+	done
+}
+free() { flock -n "$1" true; }
+o=proto=tcp,port=$nfs_port,nosharecache
+mkdir -p /mnt/root /mnt/a /mnt/b
+
+for vers in 4.1 4.2; do
+	step "version $vers: all exports under one root"
+	mount.nfs 10.0.2.2:/ /mnt/root -o "vers=$vers,$o" || fail "mount of the root"
+	[ "$(ls /mnt/root | tr '\n' ' ')" = "demo sub " ] || fail "root: $(ls /mnt/root)"
+	ls "/mnt/root$export" >/dev/null || fail "into an export"
+	touch "/mnt/root/x" 2>/dev/null && fail "a file in the pseudo file system"
+	[ "$(ls -di "/mnt/root$export/sub/." | cut -d' ' -f1)" = "$(ls -di /mnt/root/sub/. | cut -d' ' -f1)" ] ||
+		fail "one directory by two paths"
+	umount "/mnt/root$export" 2>/dev/null
+	umount /mnt/root/sub 2>/dev/null
+	umount /mnt/root || fail "umount of the root"
+	step "version $vers: copy, compare"
+	mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=$vers,$o" || fail mount
+	grep " /mnt/a nfs4 .*vers=$vers" /proc/mounts >/dev/null || fail "not version $vers"
+	mkdir /mnt/a/tree || fail mkdir
+	cp -r /lib/modules /sbin /mnt/a/tree/ || fail copy
+	(cd / && find lib/modules sbin -type f | sed 's,^lib/,,' | sort) >/tmp/files
+	(cd /mnt/a/tree && find . -type f | sed 's,^./,,' | sort) >/tmp/copied
+	cmp /tmp/files /tmp/copied || fail "entries differ"
+	(cd / && find lib/modules sbin -type f | sort | while read -r f; do sha256sum "$f"; done |
+		sed 's,  lib/,  ,') >/tmp/sum
+	umount /mnt/a || fail umount
+	echo 3 >/proc/sys/vm/drop_caches
+	mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=$vers,$o" || fail "second mount"
+	(cd /mnt/a/tree && sha256sum -c /tmp/sum >/dev/null) || fail "content differs"
+	step "version $vers: names, links, modes, times"
+	cd /mnt/a || fail cd
+	echo one >a && mv a b && [ "$(cat b)" = one ] && [ ! -e a ] || fail rename
+	echo two >c && mv c b && [ "$(cat b)" = two ] || fail "rename over"
+	ln b hard && [ "$(stat -c %h b)" = 2 ] || fail link
+	ln -s b soft && [ "$(cat soft)" = two ] || fail symlink
+	chmod 640 b && [ "$(stat -c %a b)" = 640 ] || fail chmod
+	chown 12:34 b && [ "$(stat -c %u:%g b)" = 12:34 ] || fail chown
+	touch -d '2001-02-03 04:05:06' b && [ "$(stat -c %Y b)" = "$(date -d '2001-02-03 04:05:06' +%s)" ] || fail utimes
+	mkdir d && ! rmdir tree 2>/dev/null && rmdir d || fail rmdir
+	mknod pipe p && [ -p pipe ] || fail mknod
+	mknod dev b 7 8 && [ -b dev ] || fail "mknod of a device"
+	[ "$(df -P /mnt/a | awk 'NR == 2 {print $2}')" -gt 100000 ] || fail df
+	step "version $vers: unlink while open, append, truncate, exclusive"
+	exec 5<>open
+	echo kept >&5
+	rm open
+	exec 6</proc/self/fd/5 && [ "$(cat <&6)" = kept ] || fail "unlinked file lost its content"
+	exec 5>&- 6<&-
+	: >t && dd if=/dev/zero of=t bs=1 count=1 seek=10000000 conv=notrunc 2>/dev/null && [ "$(stat -c %s t)" = 10000001 ] || fail hole
+	echo x >>t && [ "$(stat -c %s t)" = 10000003 ] || fail append
+	truncate -s 5 t && [ "$(stat -c %s t)" = 5 ] || fail truncate
+	echo y >t && [ "$(stat -c %s t)" = 2 ] || fail "open with truncation"
+	(set -C; echo z >new) && ! (set -C; echo z >new) 2>/dev/null || fail "exclusive creation"
+	umask 077 && echo z >private && [ "$(stat -c %a private)" = 600 ] || fail umask
+	umask 022
+	step "version $vers: 1000 files in a directory"
+	mkdir many && (cd many && i=0 && while [ $i -lt 1000 ]; do : >f$i; i=$((i + 1)); done)
+	[ "$(ls many | wc -l)" = 1000 ] || fail "readdir of 1000"
+	rm -r many tree || fail "rm -r"
+	cd /
+	step "version $vers: locks between two mounts"
+	mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=$vers,$o,actimeo=0" || fail "mount beside it"
+	exec 5>>/mnt/a/f
+	flock -n 5 || fail "a free lock"
+	flock -u 5 && free /mnt/b/f || fail "a lock that was given up"
+	flock -n 5 || fail "again"
+	[ $vers = 4.1 ] && host seen
+	exec 5>&-
+	cd /mnt/a && rm -f b hard soft pipe dev t new private f
+	cd /
+	if [ $vers = 4.2 ]; then
+		step "locks and opens are reclaimed after the head was killed"
+		exec 5>>/mnt/a/f
+		flock -n 5 || fail "locked"
+		host killed
+		echo written >&5 || fail "write after the restart"
+		exec 5>&-
+		[ "$(cat /mnt/b/f)" = written ] || fail "what was written after the restart"
+	fi
+	umount /mnt/b && umount /mnt/a || fail "last umount"
+done
+echo "all passed"
+exit 0

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The Linux kernel's client of NFSv4.1 and 4.2 in a QEMU guest against a real array: the root of all exports,
+# files, names, locks that a client of version 3 on the host sees, reclaim after the head was killed.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$top/build/release
+DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-nfs4.XXXXXX)
+DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPCBIND=off
+DEMO_NFS_PORT=${DEMO_NFS_PORT:-23960} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23970}
+DEMO_HEAD_EXTRA="    nfs4: on
+    lock_grace: 15"
+. "$top/tests/system/demo.sh"
+. "$top/tests/guest/guest.sh"
+GUEST_MODULES="virtio_pci virtio_net nfs nfsv4"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock)"
+lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" "$DEMO_EXPORT" "$1" host "$2" 1 0 0; }
+marker() { until tr -d "\r" 2>/dev/null <"$guest_console" | grep -qx "HOST $1"; do sleep 0.5; done; }
+host_part() { # what a line on the guest's console asks for
+	local i got
+	marker seen
+	got=$(lock f try)
+	[ "$got" = denied ] || { echo "WRONG: the guest's lock did not hold off version 3: $got"; return 1; }
+	lock seen test >/dev/null
+	marker killed
+	kill -9 "$(demo_pid head-head1)"
+	sleep 1
+	demo_wait_served 30
+	for ((i = 0; i < 600; i++)); do
+		got=$(lock f try) || got=
+		[ "$got" = denied ] && break
+		[ "$got" != granted ] || { echo "WRONG: the guest's lock was not reclaimed"; return 1; }
+		sleep 0.2
+	done
+	[ "$got" = denied ] || { echo "WRONG: after the kill: $got"; return 1; }
+	lock killed test >/dev/null
+}
+trap 'demo_stop || true; demo_remove' EXIT
+demo_start
+demo_prepare
+demo_wait_served 20
+mkdir -p "$DEMO_DIR/src/sub"
+echo here >"$DEMO_DIR/src/sub/file"
+(cd "$DEMO_DIR/src" && "$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" sub)
+demo_cli export add /sub --fs demo --subdir /sub --client '*:rw,no_root_squash'
+script=$DEMO_DIR/script
+echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT" >"$script"
+cat "$top/tests/guest/linux_nfs4.sh" >>"$script"
+host_part &
+part=$!
+guest_run "$script" || { kill $part 2>/dev/null; tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }
+wait $part

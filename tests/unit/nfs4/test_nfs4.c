@@ -1,0 +1,742 @@
+/* NFSv4.1 over the wire against the whole service: sessions, the pseudo file system, files. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/check.h"
+#include "tests/unit/nfs/nas_world.h"
+#include "tests/unit/nfs4/v4_client.h"
+
+static struct nas nas;
+static struct v4 a, b;
+static const struct v4_stateid anonymous;
+
+static void up(void)
+{
+	nas_up(&nas);
+	nas_serve4(&nas);
+	v4_open(&a, nas.port);
+	v4_open(&b, nas.port);
+}
+
+static void up_clients(void)
+{
+	up();
+	v4_client(&a, "client a");
+	v4_client(&b, "client b");
+}
+
+static void down(void)
+{
+	v4_close(&a);
+	v4_close(&b);
+	nas_down(&nas);
+}
+
+static struct v4_fh at(struct v4 *c, const char *path)
+{
+	struct v4_fh fh;
+	ck_assert_uint_eq(v4_lookup(c, path, &fh), 0);
+	return fh;
+}
+
+/* CREATE of a directory. */
+static uint32_t make_dir(struct v4 *c, const struct v4_fh *dir, const char *name)
+{
+	v4_seq(c);
+	v4_putfh(c, dir);
+	v4_op(c, OP_CREATE);
+	xdr_put_u32(&c->x, 2);
+	xdr_put_string(&c->x, name);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, 0);
+	return v4_send(c);
+}
+
+static uint32_t bare(struct v4 *c, uint32_t op)
+{
+	v4_seq(c);
+	v4_op(c, op);
+	return v4_send(c);
+}
+
+/* ---- clients ---- */
+
+START_TEST(a_client_is_confirmed_by_its_session)
+{
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	ck_assert(!(a.flags & EXCHGID4_FLAG_CONFIRMED_R));
+	uint64_t first = a.client;
+	/* Not confirmed: replaced (RFC 8881 18.35.4 case 4). */
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	ck_assert_uint_ne(a.client, first);
+	ck_assert_uint_eq(v4_session(&a), 0);
+	/* Confirmed: the same (case 2). */
+	first = a.client;
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	ck_assert(a.flags & EXCHGID4_FLAG_CONFIRMED_R);
+	ck_assert_uint_eq(a.client, first);
+	/* Updates (cases 6 to 8). */
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A), 0);
+	ck_assert_uint_eq(v4_exchange(&a, "me", 2, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A),
+			  NFS4ERR_NOT_SAME);
+	ck_assert_uint_eq(v4_exchange(&a, "you", 2, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A),
+			  NFS4ERR_NOENT);
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0x8), NFS4ERR_INVAL);
+	/* Another principal (cases 3 and 9). */
+	b.uid = 5;
+	ck_assert_uint_eq(v4_exchange(&b, "me", 1, 0), NFS4ERR_CLID_INUSE);
+	ck_assert_uint_eq(v4_exchange(&b, "me", 1, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A),
+			  NFS4ERR_PERM);
+}
+END_TEST
+
+START_TEST(create_session_is_done_once)
+{
+	uint8_t first[NFS4_SESSIONID];
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	a.client_seq += 5;
+	ck_assert_uint_eq(v4_session(&a), NFS4ERR_SEQ_MISORDERED);
+	a.client_seq -= 5;
+	ck_assert_uint_eq(v4_session(&a), 0);
+	memcpy(first, a.session, sizeof(first));
+	a.client_seq--;
+	ck_assert_uint_eq(v4_session(&a), 0); /* again: the same answer */
+	ck_assert_mem_eq(first, a.session, sizeof(first));
+	ck_assert_uint_eq(v4_session(&a), 0);
+	ck_assert_mem_ne(first, a.session, sizeof(first));
+	a.client += 1000;
+	ck_assert_uint_eq(v4_session(&a), NFS4ERR_STALE_CLIENTID);
+}
+END_TEST
+
+START_TEST(a_client_that_was_restarted_loses_what_it_had)
+{
+	struct v4_fh demo = at(&a, "/demo"), fh;
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 3, 1, &s, &fh), 0);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 1, 0, 0, &s, &fh),
+			  NFS4ERR_SHARE_DENIED);
+	/* The new incarnation; the old one holds until the new is confirmed. */
+	struct v4 again;
+	v4_open(&again, nas.port);
+	ck_assert_uint_eq(v4_exchange(&again, "client a", 2, 0), 0);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 1, 0, 0, &s, &fh),
+			  NFS4ERR_SHARE_DENIED);
+	ck_assert_uint_eq(v4_session(&again), 0);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 1, 0, 0, &s, &fh), 0);
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_BADSESSION);
+	v4_close(&again);
+}
+END_TEST
+
+static uint32_t destroy(struct v4 *c, uint32_t op)
+{
+	v4_begin(c);
+	v4_op(c, op);
+	if (op == OP_DESTROY_SESSION)
+		xdr_put_fixed(&c->x, c->session, NFS4_SESSIONID);
+	else
+		xdr_put_u64(&c->x, c->client);
+	return v4_send(c);
+}
+
+START_TEST(clients_and_sessions_end)
+{
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_CLIENTID), NFS4ERR_CLIENTID_BUSY);
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_SESSION), 0);
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_SESSION), NFS4ERR_BADSESSION);
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_CLIENTID), 0);
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_CLIENTID), NFS4ERR_STALE_CLIENTID);
+	/* Its own session, as the last operation only. */
+	v4_seq(&b);
+	v4_op(&b, OP_DESTROY_SESSION);
+	xdr_put_fixed(&b.x, b.session, NFS4_SESSIONID);
+	v4_op(&b, OP_PUTROOTFH);
+	ck_assert_uint_eq(v4_send(&b), NFS4ERR_NOT_ONLY_OP);
+	v4_seq(&b);
+	v4_op(&b, OP_DESTROY_SESSION);
+	xdr_put_fixed(&b.x, b.session, NFS4_SESSIONID);
+	ck_assert_uint_eq(v4_send(&b), 0);
+	ck_assert_uint_eq(bare(&b, OP_PUTROOTFH), NFS4ERR_BADSESSION);
+}
+END_TEST
+
+START_TEST(nothing_is_granted_before_reclaim_complete)
+{
+	struct v4_fh fh, demo;
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	ck_assert_uint_eq(v4_session(&a), 0);
+	demo = at(&a, "/demo");
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &fh), NFS4ERR_GRACE);
+	v4_client(&b, "you");
+	v4_seq(&b);
+	v4_op(&b, OP_RECLAIM_COMPLETE);
+	xdr_put_bool(&b.x, false);
+	ck_assert_uint_eq(v4_send(&b), NFS4ERR_COMPLETE_ALREADY);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 3, 0, 1, &s, &fh), 0);
+}
+END_TEST
+
+/* ---- slots ---- */
+
+START_TEST(a_request_that_comes_again_is_not_done_again)
+{
+	struct v4_fh demo = at(&a, "/demo");
+	a.cache = true;
+	ck_assert_uint_eq(make_dir(&a, &demo, "d"), 0);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_uint_eq(v4_again(&a), 0);
+		ck_assert_uint_eq(a.nres, 3);
+	}
+	/* From another connection too. */
+	struct v4 other;
+	v4_open(&other, nas.port);
+	int fd = a.fd;
+	a.fd = other.fd;
+	ck_assert_uint_eq(v4_again(&a), 0);
+	a.fd = fd;
+	v4_close(&other);
+	/* Another user's "again" is none. */
+	a.uid = 9;
+	a.seq--;
+	ck_assert_uint_eq(make_dir(&a, &demo, "d"), NFS4ERR_SEQ_FALSE_RETRY);
+	a.uid = 0;
+	/* Not kept: the answer says so, and nothing is done. */
+	a.cache = false;
+	ck_assert_uint_eq(make_dir(&a, &demo, "e"), 0);
+	ck_assert_uint_eq(v4_again(&a), NFS4ERR_RETRY_UNCACHED_REP);
+	ck_assert_uint_eq(make_dir(&a, &demo, "e"), NFS4ERR_EXIST);
+	/* A SEQUENCE alone may always come again. */
+	v4_seq(&a);
+	ck_assert_uint_eq(v4_send(&a), 0);
+	ck_assert_uint_eq(v4_again(&a), 0);
+}
+END_TEST
+
+START_TEST(sequences_out_of_order)
+{
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), 0);
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), 0);
+	a.seq++;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_SEQ_MISORDERED);
+	a.seq -= 4;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_SEQ_MISORDERED);
+	a.seq++;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), 0);
+	uint32_t seq = a.seq;
+	a.slot = 16;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_BADSLOT);
+	a.slot = 15; /* has seen nothing: a retry of nothing */
+	a.seq = UINT32_MAX;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_SEQ_MISORDERED);
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), 0);
+	a.slot = 0;
+	a.seq = seq;
+	a.session[3] ^= 1;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_BADSESSION);
+}
+END_TEST
+
+START_TEST(what_a_compound_may_be)
+{
+	v4_begin(&a);
+	v4_op(&a, OP_PUTROOTFH);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_OP_NOT_IN_SESSION);
+	v4_begin(&a);
+	v4_op(&a, OP_DESTROY_CLIENTID);
+	xdr_put_u64(&a.x, 1);
+	v4_op(&a, OP_PUTROOTFH);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_NOT_ONLY_OP);
+	ck_assert_uint_eq(bare(&a, 2), NFS4ERR_OP_ILLEGAL);
+	ck_assert_uint_eq(v4_res(&a, OP_ILLEGAL), NFS4ERR_OP_ILLEGAL);
+	ck_assert_uint_eq(bare(&a, 76), NFS4ERR_OP_ILLEGAL);
+	ck_assert_uint_eq(bare(&a, OP_ALLOCATE), NFS4ERR_OP_ILLEGAL);
+	ck_assert_uint_eq(bare(&a, OP_LAYOUTGET), NFS4ERR_NOTSUPP);
+	a.minor = 2;
+	ck_assert_uint_eq(bare(&a, OP_ALLOCATE), NFS4ERR_NOTSUPP);
+	a.minor = 3;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_MINOR_VERS_MISMATCH);
+	a.seq--;
+	a.minor = 1;
+	v4_seq(&a);
+	for (int i = 0; i < 32; i++)
+		v4_op(&a, OP_PUTROOTFH);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_TOO_MANY_OPS);
+	a.seq--;
+	ck_assert_uint_eq(bare(&a, OP_GETFH), NFS4ERR_NOFILEHANDLE);
+	ck_assert_uint_eq(bare(&a, OP_RESTOREFH), NFS4ERR_NOFILEHANDLE);
+	ck_assert_uint_eq(bare(&a, OP_LOOKUP), NFS4ERR_NOFILEHANDLE);
+	v4_seq(&a);
+	v4_root(&a);
+	v4_op(&a, OP_LOOKUP); /* without a name */
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_BADXDR);
+	ck_assert_uint_eq(a.nres, 3);
+	v4_begin(&a);
+	ck_assert_uint_eq(v4_send(&a), 0); /* of nothing */
+}
+END_TEST
+
+/* ---- the pseudo file system ---- */
+
+/* Names of a directory, in one string with blanks; *ret_calls: how many READDIRs it took. */
+static uint32_t list(struct v4 *c, const struct v4_fh *dir, uint32_t max, char *ret, size_t size,
+		     unsigned *ret_calls)
+{
+	uint64_t cookie = 0, verifier = 0;
+	bool eof = false;
+	*ret = 0;
+	for (*ret_calls = 0; !eof; ++*ret_calls) {
+		v4_seq(c);
+		v4_putfh(c, dir);
+		v4_op(c, OP_READDIR);
+		xdr_put_u64(&c->x, cookie);
+		xdr_put_u64(&c->x, verifier);
+		xdr_put_u32(&c->x, max);
+		xdr_put_u32(&c->x, max);
+		xdr_put_u32(&c->x, 1);
+		xdr_put_u32(&c->x, 1u << FATTR4_TYPE | 1u << FATTR4_RDATTR_ERROR);
+		if (v4_send(c))
+			return c->status;
+		v4_res(c, OP_PUTFH);
+		v4_res(c, OP_READDIR);
+		verifier = v4_u64(c);
+		while (v4_u32(c)) {
+			const uint8_t *p;
+			cookie = v4_u64(c);
+			uint32_t n = v4_opaque(c, &p);
+			size_t have = strlen(ret);
+			ck_assert_uint_lt(have + n + 2, size);
+			memcpy(ret + have, p, n);
+			strcpy(ret + have + n, " ");
+			ck_assert_uint_eq(v4_u32(c), 1);
+			v4_u32(c);
+			ck_assert_uint_eq(v4_opaque(c, &p), 8);
+			ck_assert_uint_eq(be32_get(p + 4), 0);
+		}
+		eof = v4_u32(c);
+	}
+	return 0;
+}
+
+static uint64_t fsid(struct v4 *c, const struct v4_fh *fh)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_GETATTR);
+	xdr_put_u32(&c->x, 1);
+	xdr_put_u32(&c->x, 1u << FATTR4_FSID);
+	ck_assert_uint_eq(v4_send(c), 0);
+	v4_res(c, OP_PUTFH);
+	v4_res(c, OP_GETATTR);
+	v4_u32(c);
+	v4_u32(c);
+	ck_assert_uint_eq(v4_u32(c), 16);
+	v4_u64(c);
+	return v4_u64(c);
+}
+
+static void make_sub(struct nas *n)
+{
+	static const struct fs_cred root;
+	struct fs_setattr set = {.which = FS_SET_MODE, .mode = 0777};
+	struct fs_fid top = {.ino = FS_ROOT_INO};
+	struct fs_attr at;
+	for (; fs_getattr(n->fs, &top, &at); top.generation++)
+		ASSERT(top.generation < 4);
+	ASSERT(fs_mkdir(n->fs, &root, &top, "dir", 3, &set, &at, NULL) == 0);
+	struct fs_fid dir = {.ino = at.ino, .generation = at.generation};
+	ASSERT(fs_mkdir(n->fs, &root, &dir, "below", 5, &set, &at, NULL) == 0);
+}
+
+START_TEST(all_exports_are_under_one_root)
+{
+	char names[200];
+	unsigned calls;
+	struct v4_fh root = at(&a, "/"), demo = at(&a, "/demo"), fh;
+	nas_run(&nas, make_sub);
+	ck_assert_uint_eq(list(&a, &root, 4096, names, sizeof(names), &calls), 0);
+	ck_assert_str_eq(names, "demo ro squash all sub "); /* not "secret" */
+	ck_assert_uint_eq(list(&a, &root, 80, names, sizeof(names), &calls), 0);
+	ck_assert_str_eq(names, "demo ro squash all sub ");
+	ck_assert_uint_gt(calls, 1);
+	ck_assert_uint_eq(v4_lookup(&a, "/secret", &fh), NFS4ERR_NOENT);
+	ck_assert_uint_eq(v4_lookup(&a, "/nothing", &fh), NFS4ERR_NOENT);
+	struct v4_fh sub = at(&a, "/sub"), ro = at(&a, "/ro");
+	ck_assert_uint_ne(fsid(&a, &root), fsid(&a, &demo));
+	ck_assert_uint_ne(fsid(&a, &ro), fsid(&a, &demo));
+	ck_assert_uint_ne(fsid(&a, &sub), fsid(&a, &demo));
+	/* Up from where an export begins is the root, also of a subdirectory. */
+	const char *const tops[] = {"/demo", "/sub"};
+	for (unsigned i = 0; i < 2; i++) {
+		v4_seq(&a);
+		v4_path(&a, tops[i]);
+		v4_op(&a, OP_LOOKUPP);
+		v4_op(&a, OP_GETFH);
+		ck_assert_uint_eq(v4_send(&a), 0);
+		v4_path_res(&a, tops[i]);
+		ck_assert_uint_eq(v4_res(&a, OP_LOOKUPP), 0);
+		ck_assert_uint_eq(v4_res(&a, OP_GETFH), 0);
+		const uint8_t *p;
+		ck_assert_uint_eq(v4_opaque(&a, &p), root.len);
+		ck_assert_mem_eq(p, root.b, root.len);
+	}
+	v4_seq(&a);
+	v4_root(&a);
+	v4_op(&a, OP_LOOKUPP);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_NOENT);
+	/* Nothing can be changed up there. */
+	ck_assert_uint_eq(make_dir(&a, &root, "x"), NFS4ERR_ROFS);
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_open_file(&a, &root, "x", "o", 3, 0, 1, &s, &fh), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_open_file(&a, &root, "demo", "o", 1, 0, 0, &s, &fh), NFS4ERR_ISDIR);
+	ck_assert_uint_eq(v4_open_file(&a, &root, "x", "o", 1, 0, 0, &s, &fh), NFS4ERR_NOENT);
+	/* A handle of nothing, and one that was changed. */
+	fh = root;
+	fh.b[30] ^= 1;
+	ck_assert_uint_ne(fsid(&a, &root), 1);
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_BADHANDLE);
+	fh = demo;
+	fh.b[30] ^= 1;
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_BADHANDLE);
+}
+END_TEST
+
+START_TEST(read_only_exports_and_other_directories)
+{
+	struct v4_fh ro = at(&a, "/ro"), demo = at(&a, "/demo"), fh;
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &fh), 0);
+	ck_assert_uint_eq(make_dir(&a, &ro, "x"), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_open_file(&a, &ro, "g", "o", 3, 0, 1, &s, &fh), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_open_file(&a, &ro, "f", "o", 2, 0, 0, &s, &fh), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_open_file(&a, &ro, "f", "o", 1, 0, 0, &s, &fh), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), NFS4ERR_ROFS);
+	/* RENAME from one export to another. */
+	v4_seq(&a);
+	v4_putfh(&a, &ro);
+	v4_op(&a, OP_SAVEFH);
+	v4_putfh(&a, &demo);
+	v4_name(&a, OP_RENAME, "f");
+	xdr_put_string(&a.x, "g");
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_XDEV);
+}
+END_TEST
+
+/* ---- files ---- */
+
+START_TEST(data_goes_in_and_comes_out)
+{
+	static uint8_t out[1 << 20], in[1 << 20];
+	struct v4_fh demo = at(&a, "/demo"), fh, fh2;
+	struct v4_stateid s, s2;
+	uint32_t n;
+	bool eof;
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)(i * 7 + i / 4096);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &fh), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, sizeof(out), 0), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, sizeof(out), "abc", 3, 2), 0);
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_COMMIT);
+	xdr_put_u64(&a.x, 0);
+	xdr_put_u32(&a.x, 0);
+	ck_assert_uint_eq(v4_send(&a), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 0, sizeof(in), in, &n, &eof), 0);
+	ck_assert_uint_eq(n, sizeof(in));
+	ck_assert(!eof);
+	ck_assert_mem_eq(in, out, sizeof(in));
+	ck_assert_uint_eq(v4_read(&b, &fh, &anonymous, sizeof(out), 100, in, &n, &eof), 0);
+	ck_assert(n == 3 && eof && memcmp(in, "abc", 3) == 0);
+	/* Kept, and in the middle of a compound: copied. */
+	a.cache = true;
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 5, 1000, in, &n, &eof), 0);
+	ck_assert(n == 1000 && memcmp(in, out + 5, n) == 0);
+	a.cache = false;
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	for (int i = 0; i < 2; i++) {
+		v4_op(&a, OP_READ);
+		v4_stateid(&a, &s);
+		xdr_put_u64(&a.x, 0);
+		xdr_put_u32(&a.x, 10001);
+	}
+	ck_assert_uint_eq(v4_send(&a), 0);
+	v4_res(&a, OP_PUTFH);
+	for (int i = 0; i < 2; i++) {
+		const uint8_t *p;
+		v4_res(&a, OP_READ);
+		v4_u32(&a);
+		ck_assert_uint_eq(v4_opaque(&a, &p), 10001);
+		ck_assert_mem_eq(p, out, 10001);
+	}
+	/* Opened again it is the same state, one further; the old stateid is old. */
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 1, 0, 0, &s2, &fh2), 0);
+	ck_assert_mem_eq(s.b + 4, s2.b + 4, 12);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 0, 1, in, &n, &eof), NFS4ERR_OLD_STATEID);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &s2), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &s2), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s2, 0, 1, in, &n, &eof), NFS4ERR_BAD_STATEID);
+	/* Data of what is no file; a stateid of another file, another client. */
+	ck_assert_uint_eq(v4_read(&a, &demo, &anonymous, 0, 1, in, &n, &eof), NFS4ERR_ISDIR);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 1, 0, 1, &s, &fh2), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 0, 1, in, &n, &eof), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(v4_read(&b, &fh2, &s, 0, 1, in, &n, &eof), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(v4_write(&a, &fh2, &s, 0, "x", 1, 2), NFS4ERR_OPENMODE);
+}
+END_TEST
+
+START_TEST(ways_to_create)
+{
+	struct v4_fh demo = at(&a, "/demo"), fh, fh2;
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 0, &s, &fh), NFS4ERR_NOENT);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1 + CREATE4_GUARDED, &s, &fh), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1 + CREATE4_GUARDED, &s, &fh),
+			  NFS4ERR_EXIST);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1 + CREATE4_UNCHECKED, &s, &fh2),
+			  0);
+	ck_assert_mem_eq(fh.b, fh2.b, fh.len);
+	for (int i = 0; i < 2; i++) /* by the same verifier: the same file */
+		ck_assert_uint_eq(
+		    v4_open_file(&a, &demo, "x", "o", 3, 0, 1 + CREATE4_EXCLUSIVE4_1, &s, &fh), 0);
+	ck_assert_uint_eq(
+	    v4_open_file(&a, &demo, "f", "o", 3, 0, 1 + CREATE4_EXCLUSIVE4_1, &s, &fh),
+	    NFS4ERR_EXIST);
+	ck_assert_uint_eq(v4_open_file(&a, &fh2, NULL, "p", 1, 0, 0, &s, &fh), 0); /* CLAIM_FH */
+	ck_assert_uint_eq(v4_open_file(&a, &demo, NULL, "p", 1, 0, 0, &s, &fh), NFS4ERR_ISDIR);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 0, 0, 0, &s, &fh), NFS4ERR_INVAL);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 1, 4, 0, &s, &fh), NFS4ERR_INVAL);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "..", "o", 1, 0, 0, &s, &fh), NFS4ERR_BADNAME);
+	/* Rights: mode 0644 of root. */
+	b.uid = 7;
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 2, 0, 0, &s, &fh), NFS4ERR_ACCESS);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 1, 0, 0, &s, &fh), 0);
+}
+END_TEST
+
+START_TEST(attributes_are_compared_and_set)
+{
+	struct v4_fh demo = at(&a, "/demo"), fh;
+	struct v4_stateid s;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &fh), 0);
+	/* SETATTR: size and mode, and what cannot be set. */
+	for (unsigned attr = 0; attr < 90; attr++) {
+		static const unsigned settable[] = {4, 33, 36, 37, 48, 54};
+		bool ok = false;
+		for (unsigned i = 0; i < 6; i++)
+			ok |= settable[i] == attr;
+		if (ok)
+			continue;
+		v4_seq(&a);
+		v4_putfh(&a, &fh);
+		v4_op(&a, OP_SETATTR);
+		v4_stateid(&a, &s);
+		xdr_put_u32(&a.x, 3);
+		for (unsigned w = 0; w < 3; w++)
+			xdr_put_u32(&a.x, attr / 32 == w ? 1u << attr % 32 : 0);
+		xdr_put_u32(&a.x, 0);
+		uint32_t st = v4_send(&a);
+		ck_assert_msg(st == NFS4ERR_INVAL || st == NFS4ERR_ATTRNOTSUPP, "%u", attr);
+		v4_res(&a, OP_PUTFH);
+		v4_res(&a, OP_SETATTR);
+		ck_assert_uint_eq(v4_u32(&a), 0); /* the bitmap follows errors too */
+	}
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_SETATTR);
+	v4_stateid(&a, &s);
+	xdr_put_u32(&a.x, 2);
+	xdr_put_u32(&a.x, 1u << FATTR4_SIZE);
+	xdr_put_u32(&a.x, 1u << (FATTR4_MODE - 32) | 1u << (FATTR4_OWNER - 32));
+	xdr_put_u32(&a.x, 8 + 4 + 8);
+	xdr_put_u64(&a.x, 12345);
+	xdr_put_u32(&a.x, 0640);
+	xdr_put_string(&a.x, "1001");
+	ck_assert_uint_eq(v4_send(&a), 0);
+	for (unsigned wrong = 0; wrong < 2; wrong++) {
+		v4_seq(&a);
+		v4_putfh(&a, &fh);
+		v4_op(&a, wrong ? OP_NVERIFY : OP_VERIFY);
+		xdr_put_u32(&a.x, 2);
+		xdr_put_u32(&a.x, 1u << FATTR4_SIZE);
+		xdr_put_u32(&a.x, 1u << (FATTR4_OWNER - 32));
+		xdr_put_u32(&a.x, 16);
+		xdr_put_u64(&a.x, 12345);
+		xdr_put_string(&a.x, "1001");
+		ck_assert_uint_eq(v4_send(&a), wrong ? NFS4ERR_SAME : 0);
+	}
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_VERIFY);
+	xdr_put_u32(&a.x, 1);
+	xdr_put_u32(&a.x, 1u << FATTR4_SIZE);
+	xdr_put_u32(&a.x, 8);
+	xdr_put_u64(&a.x, 12346);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_NOT_SAME);
+	/* All of them at once, of a file and of a pseudo directory. */
+	const struct v4_fh root = at(&a, "/"), *objects[] = {&fh, &root};
+	for (unsigned i = 0; i < 2; i++) {
+		v4_seq(&a);
+		v4_putfh(&a, objects[i]);
+		v4_op(&a, OP_GETATTR);
+		xdr_put_u32(&a.x, 3);
+		xdr_put_u32(&a.x, UINT32_MAX);
+		xdr_put_u32(&a.x, ~(1u << (FATTR4_TIME_ACCESS_SET - 32) |
+				    1u << (FATTR4_TIME_MODIFY_SET - 32)));
+		xdr_put_u32(&a.x, UINT32_MAX);
+		ck_assert_uint_eq(v4_send(&a), 0);
+	}
+	/* Names of owners are numbers. */
+	static const char *const owners[] = {"root", "", "01", "4294967296", "1x", "-1"};
+	for (unsigned i = 0; i < 6; i++) {
+		v4_seq(&a);
+		v4_putfh(&a, &fh);
+		v4_op(&a, OP_SETATTR);
+		v4_stateid(&a, &s);
+		xdr_put_u32(&a.x, 2);
+		xdr_put_u32(&a.x, 0);
+		xdr_put_u32(&a.x, 1u << (FATTR4_OWNER - 32));
+		xdr_put_u32(&a.x, (uint32_t)(4 + (strlen(owners[i]) + 3) / 4 * 4));
+		xdr_put_string(&a.x, owners[i]);
+		ck_assert_uint_eq(v4_send(&a), NFS4ERR_BADOWNER);
+	}
+}
+END_TEST
+
+START_TEST(names_come_and_go)
+{
+	char *names = malloc(40000), name[300];
+	unsigned calls;
+	struct v4_fh demo = at(&a, "/demo"), d;
+	struct v4_stateid s;
+	struct v4_fh fh;
+	ck_assert_uint_eq(make_dir(&a, &demo, "d"), 0);
+	ck_assert_uint_eq(make_dir(&a, &demo, "d"), NFS4ERR_EXIST);
+	d = at(&a, "/demo/d");
+	for (int i = 0; i < 300; i++) {
+		sprintf(name, "entry-%d", i);
+		ck_assert_uint_eq(v4_open_file(&a, &d, name, "o", 3, 0, 1, &s, &fh), 0);
+	}
+	ck_assert_uint_eq(list(&a, &d, 1024, names, 40000, &calls), 0);
+	ck_assert_uint_gt(calls, 10);
+	for (int i = 0; i < 300; i++) {
+		sprintf(name, "entry-%d ", i);
+		ck_assert(strstr(names, name));
+	}
+	ck_assert(!strstr(names, ". "));
+	ck_assert_uint_eq(list(&a, &d, 20, names, 40000, &calls), NFS4ERR_TOOSMALL);
+	ck_assert_uint_eq(list(&a, &fh, 1024, names, 40000, &calls), NFS4ERR_NOTDIR);
+	/* RENAME, LINK, REMOVE. */
+	v4_seq(&a);
+	v4_putfh(&a, &d);
+	v4_op(&a, OP_SAVEFH);
+	v4_putfh(&a, &demo);
+	v4_name(&a, OP_RENAME, "entry-0");
+	xdr_put_string(&a.x, "moved");
+	v4_op(&a, OP_RESTOREFH);
+	v4_name(&a, OP_LOOKUP, "entry-1");
+	v4_op(&a, OP_SAVEFH);
+	v4_putfh(&a, &demo);
+	v4_name(&a, OP_LINK, "linked");
+	v4_name(&a, OP_REMOVE, "moved");
+	ck_assert_uint_eq(v4_send(&a), 0);
+	at(&a, "/demo/linked");
+	ck_assert_uint_eq(v4_lookup(&a, "/demo/moved", &fh), NFS4ERR_NOENT);
+	v4_seq(&a);
+	v4_putfh(&a, &demo);
+	v4_name(&a, OP_REMOVE, "d");
+	ck_assert_uint_eq(v4_send(&a), 66); /* NOTEMPTY */
+	/* A symbolic link, and what is behind it. */
+	v4_seq(&a);
+	v4_putfh(&a, &demo);
+	v4_op(&a, OP_CREATE);
+	xdr_put_u32(&a.x, 5);
+	xdr_put_string(&a.x, "some/where");
+	xdr_put_string(&a.x, "l");
+	xdr_put_u32(&a.x, 0);
+	xdr_put_u32(&a.x, 0);
+	v4_op(&a, OP_READLINK);
+	ck_assert_uint_eq(v4_send(&a), 0);
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_CREATE);
+	uint8_t skip[24];
+	v4_take(&a, skip, 24);
+	const uint8_t *p;
+	v4_res(&a, OP_READLINK);
+	ck_assert_uint_eq(v4_opaque(&a, &p), 10);
+	ck_assert_mem_eq(p, "some/where", 10);
+	ck_assert_uint_eq(v4_lookup(&a, "/demo/l/x", &fh), NFS4ERR_SYMLINK);
+	ck_assert_uint_eq(v4_lookup(&a, "/demo/linked/x", &fh), NFS4ERR_NOTDIR);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "l", "o", 1, 0, 0, &s, &fh), NFS4ERR_SYMLINK);
+	memset(name, 'n', sizeof(name));
+	name[299] = 0;
+	ck_assert_uint_eq(make_dir(&a, &demo, name), NFS4ERR_NAMETOOLONG);
+	ck_assert_uint_eq(make_dir(&a, &demo, ".."), NFS4ERR_BADNAME);
+	ck_assert_uint_eq(make_dir(&a, &demo, ""), NFS4ERR_INVAL);
+	ck_assert_uint_eq(make_dir(&a, &demo, "a/b"), NFS4ERR_BADCHAR);
+	free(names);
+}
+END_TEST
+
+START_TEST(flavours_are_told)
+{
+	struct v4_fh demo = at(&a, "/demo");
+	v4_seq(&a);
+	v4_putfh(&a, &demo);
+	v4_op(&a, OP_SECINFO_NO_NAME);
+	xdr_put_u32(&a.x, 0);
+	v4_op(&a, OP_GETFH);
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_NOFILEHANDLE); /* used up */
+	v4_res(&a, OP_PUTFH);
+	ck_assert_uint_eq(v4_res(&a, OP_SECINFO_NO_NAME), 0);
+	ck_assert_uint_eq(v4_u32(&a), 1);
+	ck_assert_uint_eq(v4_u32(&a), 1);
+	v4_seq(&a);
+	v4_root(&a);
+	v4_name(&a, OP_SECINFO, "demo");
+	ck_assert_uint_eq(v4_send(&a), 0);
+	v4_seq(&a);
+	v4_root(&a);
+	v4_name(&a, OP_SECINFO, "secret");
+	ck_assert_uint_eq(v4_send(&a), NFS4ERR_NOENT);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("nfs4");
+	TCase *raw = tcase_create("clients"), *t = tcase_create("files");
+	tcase_add_checked_fixture(raw, up, down);
+	tcase_add_checked_fixture(t, up_clients, down);
+	tcase_set_timeout(raw, 30);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(raw, a_client_is_confirmed_by_its_session);
+	tcase_add_test(raw, create_session_is_done_once);
+	tcase_add_test(raw, nothing_is_granted_before_reclaim_complete);
+	tcase_add_test(t, a_client_that_was_restarted_loses_what_it_had);
+	tcase_add_test(t, clients_and_sessions_end);
+	tcase_add_test(t, a_request_that_comes_again_is_not_done_again);
+	tcase_add_test(t, sequences_out_of_order);
+	tcase_add_test(t, what_a_compound_may_be);
+	tcase_add_test(t, all_exports_are_under_one_root);
+	tcase_add_test(t, read_only_exports_and_other_directories);
+	tcase_add_test(t, data_goes_in_and_comes_out);
+	tcase_add_test(t, ways_to_create);
+	tcase_add_test(t, attributes_are_compared_and_set);
+	tcase_add_test(t, names_come_and_go);
+	tcase_add_test(t, flavours_are_told);
+	suite_add_tcase(s, raw);
+	suite_add_tcase(s, t);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,430 @@
+#include "tests/unit/nfs4/v4_client.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "runtime/check.h"
+
+#define BUF (2 * 1024 * 1024)
+
+void v4_open(struct v4 *c, uint16_t port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval tv = {.tv_sec = 20};
+	memset(c, 0, sizeof(*c));
+	c->minor = 1;
+	c->xid = 1;
+	c->buf = malloc(BUF);
+	c->reply = malloc(BUF);
+	c->fd = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
+void v4_close(struct v4 *c)
+{
+	close(c->fd);
+	free(c->buf);
+	free(c->reply);
+}
+
+/* ---- compounds ---- */
+
+void v4_begin(struct v4 *c)
+{
+	const uint32_t head[] = {c->xid++, 0, 2, 100003, 4, 1, 1};
+	c->x = xdr_out_of(c->buf + 4, BUF - 4);
+	for (unsigned i = 0; i < sizeof(head) / 4; i++)
+		xdr_put_u32(&c->x, head[i]);
+	xdr_put_u32(&c->x, 24); /* bytes of AUTH_SYS */
+	xdr_put_u32(&c->x, 0);
+	xdr_put_string(&c->x, "test");
+	xdr_put_u32(&c->x, c->uid);
+	xdr_put_u32(&c->x, c->uid);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, 0); /* the verifier */
+	xdr_put_u32(&c->x, 0);
+	xdr_put_string(&c->x, "tag");
+	xdr_put_u32(&c->x, c->minor);
+	c->nops_at = xdr_out_len(&c->x);
+	xdr_put_u32(&c->x, 0);
+	c->nops = 0;
+}
+
+void v4_op(struct v4 *c, uint32_t op)
+{
+	xdr_put_u32(&c->x, op);
+	be32_put(c->x.base + c->nops_at, ++c->nops);
+}
+
+void v4_seq(struct v4 *c)
+{
+	v4_begin(c);
+	v4_op(c, OP_SEQUENCE);
+	xdr_put_fixed(&c->x, c->session, NFS4_SESSIONID);
+	xdr_put_u32(&c->x, ++c->seq);
+	xdr_put_u32(&c->x, c->slot);
+	xdr_put_u32(&c->x, c->slot);
+	xdr_put_bool(&c->x, c->cache);
+}
+
+static void all(int fd, void *p, size_t n, bool out)
+{
+	uint8_t *b = p;
+	while (n) {
+		ssize_t got = out ? send(fd, b, n, MSG_NOSIGNAL) : recv(fd, b, n, 0);
+		ASSERT(got > 0);
+		b += got;
+		n -= (size_t)got;
+	}
+}
+
+static void receive(struct v4 *c)
+{
+	uint8_t mark[4];
+	bool last = false;
+	c->reply_len = 0;
+	while (!last) {
+		all(c->fd, mark, 4, false);
+		uint32_t n = be32_get(mark) & 0x7fffffff;
+		last = mark[0] & 0x80;
+		ASSERT(c->reply_len + n <= BUF);
+		all(c->fd, c->reply + c->reply_len, n, false);
+		c->reply_len += n;
+	}
+}
+
+uint32_t v4_again(struct v4 *c)
+{
+	size_t len = xdr_out_len(&c->x);
+	const uint8_t *p;
+	uint32_t n;
+	ASSERT(!c->x.full);
+	be32_put(c->buf, 0x80000000u | (uint32_t)len);
+	all(c->fd, c->buf, len + 4, true);
+	receive(c);
+	c->r = xdr_in_of(c->reply, c->reply_len);
+	ASSERT(v4_u32(c) == be32_get(c->buf + 4)); /* xid */
+	ASSERT(v4_u32(c) == 1 && v4_u32(c) == 0);  /* a reply, accepted */
+	v4_u32(c);
+	ASSERT(xdr_opaque(&c->r, 400, &p, &n));
+	if (v4_u32(c) != 0)
+		return UINT32_MAX; /* not even a COMPOUND */
+	c->status = v4_u32(c);
+	ASSERT(xdr_opaque(&c->r, 1024, &p, &n) && n == 3 && memcmp(p, "tag", 3) == 0);
+	c->nres = v4_u32(c);
+	return c->status;
+}
+
+uint32_t v4_send(struct v4 *c)
+{
+	uint8_t skip[36];
+	uint32_t st = v4_again(c);
+	bool seq = be32_get(c->x.base + c->nops_at + 4) == OP_SEQUENCE;
+	if (st != UINT32_MAX && seq && c->nres && v4_res(c, OP_SEQUENCE) == 0)
+		v4_take(c, skip, 36);
+	return st;
+}
+
+uint32_t v4_res(struct v4 *c, uint32_t op)
+{
+	uint32_t got = v4_u32(c);
+	ASSERT(got == op);
+	return v4_u32(c);
+}
+
+uint32_t v4_u32(struct v4 *c)
+{
+	uint32_t v;
+	ASSERT(xdr_u32(&c->r, &v));
+	return v;
+}
+
+uint64_t v4_u64(struct v4 *c)
+{
+	uint64_t v;
+	ASSERT(xdr_u64(&c->r, &v));
+	return v;
+}
+
+void v4_take(struct v4 *c, void *to, uint32_t len)
+{
+	const uint8_t *p;
+	ASSERT(xdr_fixed(&c->r, len, &p));
+	memcpy(to, p, len);
+}
+
+uint32_t v4_opaque(struct v4 *c, const uint8_t **p)
+{
+	uint32_t n;
+	ASSERT(xdr_opaque(&c->r, UINT32_MAX, p, &n));
+	return n;
+}
+
+/* ---- clients ---- */
+
+uint32_t v4_exchange(struct v4 *c, const char *owner, uint64_t verifier, uint32_t flags)
+{
+	v4_begin(c);
+	v4_op(c, OP_EXCHANGE_ID);
+	xdr_put_u64(&c->x, verifier);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, flags);
+	xdr_put_u32(&c->x, SP4_NONE);
+	xdr_put_u32(&c->x, 0);
+	uint32_t st = v4_send(c);
+	if (st)
+		return st;
+	v4_res(c, OP_EXCHANGE_ID);
+	c->client = v4_u64(c);
+	c->client_seq = v4_u32(c);
+	c->flags = v4_u32(c);
+	return 0;
+}
+
+uint32_t v4_session(struct v4 *c)
+{
+	v4_begin(c);
+	v4_op(c, OP_CREATE_SESSION);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_u32(&c->x, c->client_seq);
+	xdr_put_u32(&c->x, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const uint32_t channel[] = {0, 1 << 21, 1 << 21, 4096, 32, 16, 0};
+		for (unsigned k = 0; k < sizeof(channel) / 4; k++)
+			xdr_put_u32(&c->x, channel[k]);
+	}
+	xdr_put_u32(&c->x, 0x40000000);
+	xdr_put_u32(&c->x, 1);
+	xdr_put_u32(&c->x, 0);
+	uint32_t st = v4_send(c);
+	if (st)
+		return st;
+	v4_res(c, OP_CREATE_SESSION);
+	v4_take(c, c->session, NFS4_SESSIONID);
+	c->client_seq++;
+	c->seq = 0;
+	return 0;
+}
+
+void v4_client(struct v4 *c, const char *owner)
+{
+	ASSERT(v4_exchange(c, owner, 1, 0) == 0);
+	ASSERT(v4_session(c) == 0);
+	v4_seq(c);
+	v4_op(c, OP_RECLAIM_COMPLETE);
+	xdr_put_bool(&c->x, false);
+	ASSERT(v4_send(c) == 0);
+}
+
+/* ---- arguments ---- */
+
+void v4_root(struct v4 *c)
+{
+	v4_op(c, OP_PUTROOTFH);
+}
+
+void v4_putfh(struct v4 *c, const struct v4_fh *fh)
+{
+	v4_op(c, OP_PUTFH);
+	xdr_put_opaque(&c->x, fh->b, fh->len);
+}
+
+void v4_name(struct v4 *c, uint32_t op, const char *name)
+{
+	v4_op(c, op);
+	xdr_put_string(&c->x, name);
+}
+
+void v4_path(struct v4 *c, const char *path)
+{
+	v4_root(c);
+	while (*(path += strspn(path, "/"))) {
+		uint32_t n = (uint32_t)strcspn(path, "/");
+		v4_op(c, OP_LOOKUP);
+		xdr_put_opaque(&c->x, path, n);
+		path += n;
+	}
+}
+
+void v4_path_res(struct v4 *c, const char *path)
+{
+	ASSERT(v4_res(c, OP_PUTROOTFH) == 0);
+	while (*(path += strspn(path, "/"))) {
+		ASSERT(v4_res(c, OP_LOOKUP) == 0);
+		path += strcspn(path, "/");
+	}
+}
+
+void v4_stateid(struct v4 *c, const struct v4_stateid *s)
+{
+	xdr_put_fixed(&c->x, s->b, 16);
+}
+
+void v4_get_stateid(struct v4 *c, struct v4_stateid *s)
+{
+	v4_take(c, s->b, 16);
+}
+
+/* ---- whole compounds ---- */
+
+static void get_fh(struct v4 *c, struct v4_fh *ret)
+{
+	const uint8_t *p;
+	ASSERT(v4_res(c, OP_GETFH) == 0);
+	ret->len = v4_opaque(c, &p);
+	memcpy(ret->b, p, ret->len);
+}
+
+uint32_t v4_lookup(struct v4 *c, const char *path, struct v4_fh *ret)
+{
+	v4_seq(c);
+	v4_path(c, path);
+	v4_op(c, OP_GETFH);
+	if (v4_send(c))
+		return c->status;
+	v4_path_res(c, path);
+	get_fh(c, ret);
+	return 0;
+}
+
+uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, const char *owner,
+		      uint32_t access, uint32_t deny, uint32_t how, struct v4_stateid *ret,
+		      struct v4_fh *ret_fh)
+{
+	v4_seq(c);
+	v4_putfh(c, dir);
+	v4_op(c, OP_OPEN);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, access);
+	xdr_put_u32(&c->x, deny);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, how != OPEN4_NOCREATE);
+	if (how) {
+		xdr_put_u32(&c->x, how - 1);
+		if (how - 1 >= CREATE4_EXCLUSIVE)
+			xdr_put_u64(&c->x, 77);
+		if (how - 1 != CREATE4_EXCLUSIVE) {
+			xdr_put_u32(&c->x, 2); /* mode 0644 */
+			xdr_put_u32(&c->x, 0);
+			xdr_put_u32(&c->x, 2);
+			xdr_put_u32(&c->x, 4);
+			xdr_put_u32(&c->x, 0644);
+		}
+	}
+	xdr_put_u32(&c->x, name ? CLAIM_NULL : CLAIM_FH);
+	if (name)
+		xdr_put_string(&c->x, name);
+	v4_op(c, OP_GETFH);
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_OPEN) == 0);
+	v4_get_stateid(c, ret);
+	ASSERT(v4_u32(c) == 1); /* atomic */
+	v4_u64(c);
+	v4_u64(c);
+	v4_u32(c);
+	for (uint32_t n = v4_u32(c); n; n--)
+		v4_u32(c);
+	ASSERT(v4_u32(c) == OPEN_DELEGATE_NONE);
+	get_fh(c, ret_fh);
+	return 0;
+}
+
+uint32_t v4_close_file(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_CLOSE);
+	xdr_put_u32(&c->x, 0);
+	v4_stateid(c, s);
+	return v4_send(c);
+}
+
+uint32_t v4_read(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		 uint32_t count, void *to, uint32_t *ret_len, bool *ret_eof)
+{
+	const uint8_t *p;
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_READ);
+	v4_stateid(c, s);
+	xdr_put_u64(&c->x, off);
+	xdr_put_u32(&c->x, count);
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_READ) == 0);
+	*ret_eof = v4_u32(c);
+	*ret_len = v4_opaque(c, &p);
+	ASSERT(*ret_len <= count);
+	memcpy(to, p, *ret_len);
+	ASSERT(xdr_left(&c->r) == 0);
+	return 0;
+}
+
+uint32_t v4_write(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		  const void *from, uint32_t len, uint32_t stable)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_WRITE);
+	v4_stateid(c, s);
+	xdr_put_u64(&c->x, off);
+	xdr_put_u32(&c->x, stable);
+	xdr_put_opaque(&c->x, from, len);
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_WRITE) == 0);
+	ASSERT(v4_u32(c) == len && v4_u32(c) >= stable);
+	return 0;
+}
+
+uint32_t v4_lock(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s,
+		 const char *owner, uint32_t type, uint64_t off, uint64_t len, bool reclaim,
+		 struct v4_stateid *ret)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_LOCK);
+	xdr_put_u32(&c->x, type);
+	xdr_put_bool(&c->x, reclaim);
+	xdr_put_u64(&c->x, off);
+	xdr_put_u64(&c->x, len);
+	xdr_put_bool(&c->x, owner);
+	if (owner)
+		xdr_put_u32(&c->x, 0);
+	v4_stateid(c, s);
+	xdr_put_u32(&c->x, 0);
+	if (owner) {
+		xdr_put_u64(&c->x, c->client);
+		xdr_put_string(&c->x, owner);
+	}
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_LOCK) == 0);
+	v4_get_stateid(c, ret);
+	return 0;
+}
+
+uint32_t v4_unlock(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		   uint64_t len, struct v4_stateid *ret)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_LOCKU);
+	xdr_put_u32(&c->x, WRITE_LT);
+	xdr_put_u32(&c->x, 0);
+	v4_stateid(c, s);
+	xdr_put_u64(&c->x, off);
+	xdr_put_u64(&c->x, len);
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_LOCKU) == 0);
+	v4_get_stateid(c, ret);
+	return 0;
+}

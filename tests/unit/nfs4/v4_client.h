@@ -1,0 +1,81 @@
+/* A small NFSv4.1 client for tests: compounds put together by hand, sent and taken apart. */
+#ifndef ISTHMUS_TESTS_V4_CLIENT_H
+#define ISTHMUS_TESTS_V4_CLIENT_H
+
+#include "nasfront/nfs4/nfs4_proto.h"
+#include "nasfront/rpc/xdr.h"
+
+struct v4_stateid {
+	uint8_t b[16];
+};
+struct v4_fh {
+	uint8_t b[NFS4_FHSIZE];
+	uint32_t len;
+};
+
+struct v4 {
+	int fd;
+	uint32_t xid, uid, minor, nops, seq, slot, status, nres;
+	uint64_t client;
+	uint32_t client_seq, flags;
+	uint8_t session[NFS4_SESSIONID];
+	bool cache;
+	struct xdr_out x; /* the call */
+	struct xdr_in r;  /* what is left of the reply */
+	size_t nops_at;
+	uint8_t *buf, *reply;
+	size_t reply_len;
+};
+
+/* Connects; no client yet. */
+void v4_open(struct v4 *c, uint16_t port);
+void v4_close(struct v4 *c);
+/* EXCHANGE_ID, CREATE_SESSION and (when asked) RECLAIM_COMPLETE. */
+uint32_t v4_exchange(struct v4 *c, const char *owner, uint64_t verifier, uint32_t flags);
+uint32_t v4_session(struct v4 *c);
+void v4_client(struct v4 *c, const char *owner);
+
+/* A compound: v4_begin (with SEQUENCE: v4_seq), v4_op and arguments, v4_send, v4_res for each. */
+void v4_begin(struct v4 *c);
+void v4_seq(struct v4 *c);
+void v4_op(struct v4 *c, uint32_t op);
+/* Sends; the status of the whole. With SEQUENCE its result is taken. */
+uint32_t v4_send(struct v4 *c);
+/* The same bytes again. */
+uint32_t v4_again(struct v4 *c);
+/* The next result's head: its status; fails the test when it is another operation's. */
+uint32_t v4_res(struct v4 *c, uint32_t op);
+
+uint32_t v4_u32(struct v4 *c);
+uint64_t v4_u64(struct v4 *c);
+void v4_take(struct v4 *c, void *to, uint32_t len);
+uint32_t v4_opaque(struct v4 *c, const uint8_t **p);
+
+/* Arguments of operations. */
+void v4_root(struct v4 *c);
+void v4_putfh(struct v4 *c, const struct v4_fh *fh);
+void v4_name(struct v4 *c, uint32_t op, const char *name); /* LOOKUP, REMOVE, … */
+void v4_path(struct v4 *c, const char *path);		   /* PUTROOTFH and LOOKUPs; for results: */
+void v4_path_res(struct v4 *c, const char *path);
+void v4_stateid(struct v4 *c, const struct v4_stateid *s);
+void v4_get_stateid(struct v4 *c, struct v4_stateid *s);
+
+/* Whole compounds. The status of the whole. */
+uint32_t v4_lookup(struct v4 *c, const char *path, struct v4_fh *ret);
+/* OPEN in a directory; how: OPEN4_NOCREATE or createmode + 1. */
+uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, const char *owner,
+		      uint32_t access, uint32_t deny, uint32_t how, struct v4_stateid *ret,
+		      struct v4_fh *ret_fh);
+uint32_t v4_close_file(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s);
+uint32_t v4_read(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		 uint32_t count, void *to, uint32_t *ret_len, bool *ret_eof);
+uint32_t v4_write(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		  const void *from, uint32_t len, uint32_t stable);
+/* LOCK: fresh with an open's stateid and an owner, else (owner NULL) with a lock's. */
+uint32_t v4_lock(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s,
+		 const char *owner, uint32_t type, uint64_t off, uint64_t len, bool reclaim,
+		 struct v4_stateid *ret);
+uint32_t v4_unlock(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
+		   uint64_t len, struct v4_stateid *ret);
+
+#endif
