@@ -139,6 +139,7 @@ PUT(space_avail, xdr_put_u64(p->x, s->avail_bytes))
 PUT(space_free, xdr_put_u64(p->x, s->free_bytes))
 PUT(space_total, xdr_put_u64(p->x, s->total_bytes))
 PUT(space_used, xdr_put_u64(p->x, a->used))
+PUT(xattr, xdr_put_bool(p->x, p->o->mount))
 PUT(atime, put_time(p->x, &a->atime))
 PUT(btime, put_time(p->x, &a->btime))
 PUT(ctime, put_time(p->x, &a->ctime))
@@ -199,6 +200,7 @@ static const struct attr_row {
     [FATTR4_SUPPATTR_EXCLCREAT] = {put_exclcreat, ATTR_READ},
     /* NFS4_CHANGE_TYPE_IS_MONOTONIC_INCR (RFC 7862 12.2.3): never backwards */
     [FATTR4_CHANGE_ATTR_TYPE] = {put_zero, ATTR_READ},
+    [FATTR4_XATTR_SUPPORT] = {put_xattr, ATTR_READ},
 };
 
 static void of_kind(struct nfs4_bitmap *ret, unsigned kind)

@@ -367,6 +367,11 @@ enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
 enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret);
 /* May data of the current file be read (or written) under it? READ, WRITE, SETATTR of the size. */
 enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access);
+/* The same of any file. */
+enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_key *file,
+				    const struct stateid *id, unsigned access);
+/* nfs4_status_of() of a call on data of the current object, which may be no file. */
+enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc);
 struct lock_ask nfs4_ask(const struct nfs4_state *s);
 struct lock_file_key nfs4_file_key(const struct nfs4_call *k);
 /* A state changed: its sequence number. Becomes the current stateid. */
@@ -380,6 +385,8 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_rename, nfs4_op_restorefh, nfs4_op_savefh, nfs4_op_secinfo, nfs4_op_secinfo_no_name,
     nfs4_op_setattr, nfs4_op_verify, nfs4_op_write, nfs4_op_bind_conn, nfs4_op_exchange_id,
     nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid, nfs4_op_sequence,
-    nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp;
+    nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp,
+    nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise, nfs4_op_copy,
+    nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs, nfs4_op_removexattr;
 
 #endif

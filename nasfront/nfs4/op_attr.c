@@ -161,7 +161,11 @@ enum {
 	ACCESS4_EXTEND = 8,
 	ACCESS4_DELETE = 16,
 	ACCESS4_EXECUTE = 32,
+	ACCESS4_XAREAD = 64, /* RFC 8276 */
+	ACCESS4_XAWRITE = 128,
+	ACCESS4_XALIST = 256,
 	ACCESS4_ALL = 63,
+	ACCESS4_XATTRS = 448,
 };
 
 static uint32_t access_bits(const struct nfs4_call *k, const struct fs_attr *a)
@@ -171,9 +175,10 @@ static uint32_t access_bits(const struct nfs4_call *k, const struct fs_attr *a)
 	unsigned have = fs_access_attr(file ? &k->c.cred : &nobody, a, 7);
 	uint32_t bits = 0;
 	if (have & 4)
-		bits |= ACCESS4_READ;
+		bits |= ACCESS4_READ | ACCESS4_XAREAD | ACCESS4_XALIST;
 	if ((have & 2) && file && k->c.rule->read_write)
-		bits |= ACCESS4_MODIFY | ACCESS4_EXTEND | (a->type == FS_DIR ? ACCESS4_DELETE : 0);
+		bits |= ACCESS4_MODIFY | ACCESS4_EXTEND | ACCESS4_XAWRITE |
+			(a->type == FS_DIR ? ACCESS4_DELETE : 0);
 	if (have & 1)
 		bits |= a->type == FS_DIR ? ACCESS4_LOOKUP : ACCESS4_EXECUTE;
 	return bits;
@@ -189,7 +194,7 @@ enum nfs4_status nfs4_op_access(struct nfs4_call *k)
 	enum nfs4_status st = nfs4_object(k, &none, &o);
 	if (st)
 		return st;
-	want &= ACCESS4_ALL;
+	want &= k->minor < 2 ? ACCESS4_ALL : ACCESS4_ALL | ACCESS4_XATTRS;
 	/* What does not apply to the kind of object is not judged. */
 	uint32_t known = o.a.type == FS_DIR ? want & ~(uint32_t)ACCESS4_EXECUTE
 					    : want & ~(uint32_t)(ACCESS4_LOOKUP | ACCESS4_DELETE);

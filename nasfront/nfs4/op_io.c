@@ -19,7 +19,7 @@ static void read_release(struct rpc_req *req)
 }
 
 /* Regular files only; the others have errors of their own. */
-static enum nfs4_status io_status(struct nfs4_call *k, int rc)
+enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc)
 {
 	struct fs_attr a;
 	if (rc == -EINVAL && fs_getattr_try(k->c.mount->fs, &k->c.fid, &a) == 0 && a.type != FS_REG)
@@ -85,7 +85,7 @@ enum nfs4_status nfs4_op_read(struct nfs4_call *k)
 	struct fs_attr post;
 	int rc = fs_read(k->c.mount->fs, &k->c.cred, &k->c.fid, off, count, &k->c.read, &post);
 	if (rc < 0)
-		return io_status(k, rc);
+		return nfs4_io_status(k, rc);
 	k->c.read_bytes += k->c.read.len;
 	/* A kept reply is one piece of memory. */
 	if (k->index + 1 == k->nops && !k->cache_this)
@@ -109,7 +109,7 @@ enum nfs4_status nfs4_op_write(struct nfs4_call *k)
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = MIN(len, (uint32_t)FS_IO_MAX)};
 	int rc = fs_write(k->c.mount->fs, &k->c.cred, &k->c.fid, off, &iov, 1, stable, NULL);
 	if (rc < 0)
-		return io_status(k, rc);
+		return nfs4_io_status(k, rc);
 	k->c.write_bytes += iov.iov_len;
 	xdr_put_u32(k->out, (uint32_t)iov.iov_len);
 	xdr_put_u32(k->out, stable);
@@ -127,7 +127,7 @@ enum nfs4_status nfs4_op_commit(struct nfs4_call *k)
 		return NFS4ERR_INVAL;
 	int rc = fs_commit(k->c.mount->fs, &k->c.fid, off, count ? count : UINT64_MAX, NULL);
 	if (rc)
-		return io_status(k, rc);
+		return nfs4_io_status(k, rc);
 	xdr_put_u64(k->out, fs_write_verifier(k->c.mount->fs));
 	return NFS4_OK;
 }

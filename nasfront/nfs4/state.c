@@ -265,6 +265,12 @@ struct lock_file_key nfs4_file_key(const struct nfs4_call *k)
 enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access)
 {
 	struct lock_file_key file = nfs4_file_key(k);
+	return nfs4_io_check_file(k, &file, id, access);
+}
+
+enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_key *file,
+				    const struct stateid *id, unsigned access)
+{
 	struct nfs4_state *s;
 	if (is_special(id)) {
 		/* In the grace period somebody may yet reclaim what forbids it. */
@@ -273,12 +279,12 @@ enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, un
 		/* "Read bypass" goes past reservations, to read. */
 		if (id->seq && access == LOCK_SHARE_READ)
 			return NFS4_OK;
-		return lock_share_denied(k->n->locks, &file, access) ? NFS4ERR_LOCKED : NFS4_OK;
+		return lock_share_denied(k->n->locks, file, access) ? NFS4ERR_LOCKED : NFS4_OK;
 	}
 	enum nfs4_status st = nfs4_state_find(k, id, &s);
 	if (st)
 		return st;
-	if (!same_file(&s->file, &file))
+	if (!same_file(&s->file, file))
 		return NFS4ERR_BAD_STATEID;
 	const struct nfs4_state *open = s->kind == OWNER_LOCK ? s->open : s;
 	/* RFC 8881 9.1.2: reading under an open for writing may be allowed; clients that read

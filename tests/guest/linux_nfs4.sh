@@ -82,6 +82,19 @@ for vers in 4.1 4.2; do
 	cd /mnt/a && rm -f b hard soft pipe dev t new private f
 	cd /
 	if [ $vers = 4.2 ]; then
+		step "blocks set aside, holes, copies by the server"
+		dd if=/dev/urandom of=/mnt/a/data bs=64k count=64 2>/dev/null
+		fallocate -l 8M /mnt/a/more && [ "$(stat -c %s /mnt/a/more)" = 8388608 ] || fail "blocks set aside"
+		cp /mnt/a/data /tmp/data
+		fallocate -p -o 1M -l 1M /mnt/a/data || fail "a hole"
+		dd if=/dev/zero of=/tmp/data bs=1M seek=1 count=1 conv=notrunc 2>/dev/null
+		cmp /mnt/a/data /tmp/data || fail "content around the hole"
+		xfs_io -c "seek -a 0" /mnt/a/data | tr '\t\n' '  ' >/tmp/seek
+		grep -q "DATA 0 HOLE 1048576 DATA 2097152 HOLE 4194304" /tmp/seek || fail "seek: $(cat /tmp/seek)"
+		xfs_io -f -c "copy_range -s 1000 -l 3000000 /mnt/a/data" /mnt/a/copy || fail "a copy"
+		dd if=/tmp/data of=/tmp/copy bs=1000 skip=1 count=3000 2>/dev/null
+		cmp /mnt/b/copy /tmp/copy || fail "content of the copy"
+		rm /mnt/a/data /mnt/a/more /mnt/a/copy
 		step "locks and opens are reclaimed after the head was killed"
 		exec 5>>/mnt/a/f
 		flock -n 5 || fail "locked"

@@ -1,0 +1,291 @@
+/* What NFSv4.2 adds: blocks set aside and given back, SEEK, COPY, hints, extended attributes. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/check.h"
+#include "tests/unit/nfs/nas_world.h"
+#include "tests/unit/nfs4/v4_client.h"
+
+static struct nas nas;
+static struct v4 a;
+static struct v4_fh demo, fh;
+static struct v4_stateid s;
+static uint8_t out[1 << 20], in[1 << 20];
+
+static void up(void)
+{
+	nas_up(&nas);
+	nas_serve4(&nas);
+	v4_open(&a, nas.port);
+	v4_client(&a, "client a");
+	a.minor = 2;
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &demo), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &fh), 0);
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)(i * 7 + i / 4096 + 1);
+}
+
+static void down(void)
+{
+	v4_close(&a);
+	nas_down(&nas);
+}
+
+static uint32_t space(uint32_t op, uint64_t off, uint64_t len)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, op);
+	v4_stateid(&a, &s);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u64(&a.x, len);
+	return v4_send(&a);
+}
+
+static uint32_t seek(uint64_t off, uint32_t what, uint64_t *ret, bool *ret_eof)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_SEEK);
+	v4_stateid(&a, &s);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u32(&a.x, what);
+	if (v4_send(&a))
+		return a.status;
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_SEEK);
+	*ret_eof = v4_u32(&a);
+	*ret = v4_u64(&a);
+	return 0;
+}
+
+START_TEST(holes_are_made_and_found)
+{
+	uint64_t at;
+	uint32_t n;
+	bool eof;
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 2), 0);
+	ck_assert_uint_eq(space(OP_DEALLOCATE, 65536, 65536), 0);
+	ck_assert_uint_eq(seek(0, 1, &at, &eof), 0);
+	ck_assert(at == 65536 && !eof);
+	ck_assert_uint_eq(seek(65536, 0, &at, &eof), 0);
+	ck_assert(at == 131072 && !eof);
+	ck_assert_uint_eq(seek(131072, 1, &at, &eof), 0);
+	ck_assert(at == 1 << 20 && eof);
+	ck_assert_uint_eq(seek(1 << 20, 0, &at, &eof), 6); /* NXIO */
+	ck_assert_uint_eq(seek(0, 2, &at, &eof), NFS4ERR_UNION_NOTSUPP);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 65536, 65536, in, &n, &eof), 0);
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_uint_eq(in[i], 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 131072, 65536, in, &n, &eof), 0);
+	ck_assert_mem_eq(in, out + 131072, n);
+	/* A file grows by what is set aside, and that is a hole. */
+	ck_assert_uint_eq(space(OP_ALLOCATE, 1 << 20, 1 << 20), 0);
+	ck_assert_uint_eq(seek(1 << 20, 1, &at, &eof), 0);
+	ck_assert(at == 1 << 20 && !eof);
+	ck_assert_uint_eq(seek(1 << 20, 0, &at, &eof), 0);
+	ck_assert(at == 2 << 20 && eof); /* no more data */
+	ck_assert_uint_eq(space(OP_ALLOCATE, UINT64_MAX, 2), NFS4ERR_INVAL);
+	ck_assert_uint_eq(space(OP_ALLOCATE, 0, 1ull << 40), 28); /* NOSPC */
+	ck_assert_uint_eq(space(OP_DEALLOCATE, 0, 0), 0);
+}
+END_TEST
+
+START_TEST(space_is_changed_by_who_may_write)
+{
+	struct v4_stateid w = s;
+	struct v4_fh f = fh;
+	uint64_t at;
+	bool eof;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "reader", 1, 0, 0, &s, &fh), 0);
+	ck_assert_uint_eq(space(OP_ALLOCATE, 0, 4096), NFS4ERR_OPENMODE);
+	ck_assert_uint_eq(space(OP_DEALLOCATE, 0, 4096), NFS4ERR_OPENMODE);
+	s = w;
+	fh = demo;
+	memset(&s, 0, sizeof(s));
+	ck_assert_uint_eq(space(OP_ALLOCATE, 0, 4096), NFS4ERR_ISDIR);
+	ck_assert_uint_eq(seek(0, 0, &at, &eof), NFS4ERR_ISDIR);
+	fh = f;
+}
+END_TEST
+
+static uint32_t copy(const struct v4_fh *from, const struct v4_stateid *from_id, uint64_t off,
+		     const struct v4_fh *to, const struct v4_stateid *to_id, uint64_t to_off,
+		     uint64_t count, uint64_t *ret)
+{
+	v4_seq(&a);
+	v4_putfh(&a, from);
+	v4_op(&a, OP_SAVEFH);
+	v4_putfh(&a, to);
+	v4_op(&a, OP_COPY);
+	v4_stateid(&a, from_id);
+	v4_stateid(&a, to_id);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u64(&a.x, to_off);
+	xdr_put_u64(&a.x, count);
+	xdr_put_bool(&a.x, true);
+	xdr_put_bool(&a.x, false); /* it may go on later, but never does */
+	xdr_put_u32(&a.x, 0);
+	if (v4_send(&a))
+		return a.status;
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_SAVEFH);
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_COPY);
+	ck_assert_uint_eq(v4_u32(&a), 0);
+	*ret = v4_u64(&a);
+	v4_u32(&a);
+	v4_u64(&a);
+	ck_assert(v4_u32(&a) && v4_u32(&a));
+	return 0;
+}
+
+START_TEST(files_are_copied_by_the_server)
+{
+	struct v4_fh g;
+	struct v4_stateid t;
+	uint64_t n;
+	uint32_t len;
+	bool eof;
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	ck_assert_uint_eq(copy(&fh, &s, 1000, &g, &t, 3, 900000, &n), 0);
+	ck_assert_uint_eq(n, 900000);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 3, 900000, in, &len, &eof), 0);
+	ck_assert(len == 900000 && eof);
+	ck_assert_mem_eq(in, out + 1000, len);
+	ck_assert_uint_eq(copy(&fh, &s, 1000, &g, &t, 0, 0, &n), 0); /* to the end */
+	ck_assert_uint_eq(n, (1 << 20) - 1000);
+	/* Within a file, but not over itself. */
+	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 1 << 20, 1 << 20, &n), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 1 << 20, 1 << 20, in, &len, &eof), 0);
+	ck_assert(len == 1 << 20 && memcmp(in, out, len) == 0);
+	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 100, 200, &n), NFS4ERR_INVAL);
+	/* Beyond the end; of and to what may not be. */
+	ck_assert_uint_eq(copy(&fh, &s, 2 << 20, &g, &t, 0, 1, &n), NFS4ERR_INVAL);
+	ck_assert_uint_eq(copy(&fh, &s, 5 << 20, &g, &t, 0, 0, &n), NFS4ERR_INVAL);
+	ck_assert_uint_eq(copy(&fh, &t, 0, &g, &t, 0, 1, &n), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(copy(&fh, &s, 0, &g, &s, 0, 1, &n), NFS4ERR_BAD_STATEID);
+	struct v4_stateid any = {{0}};
+	ck_assert_uint_eq(copy(&demo, &any, 0, &g, &t, 0, 1, &n), NFS4ERR_ISDIR);
+}
+END_TEST
+
+START_TEST(hints_are_heard)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_IO_ADVISE);
+	v4_stateid(&a, &s);
+	xdr_put_u64(&a.x, 0);
+	xdr_put_u64(&a.x, 0);
+	xdr_put_u32(&a.x, 1);
+	xdr_put_u32(&a.x, 2);
+	ck_assert_uint_eq(v4_send(&a), 0);
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_IO_ADVISE);
+	ck_assert_uint_eq(v4_u32(&a), 0); /* none is taken */
+}
+END_TEST
+
+/* ---- extended attributes ---- */
+
+static uint32_t set_xattr(const char *name, const void *v, uint32_t len, uint32_t how)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_SETXATTR);
+	xdr_put_u32(&a.x, how);
+	xdr_put_string(&a.x, name);
+	xdr_put_opaque(&a.x, v, len);
+	return v4_send(&a);
+}
+
+static uint32_t get_xattr(const char *name, const uint8_t **p, uint32_t *len)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_name(&a, OP_GETXATTR, name);
+	if (v4_send(&a))
+		return a.status;
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_GETXATTR);
+	*len = v4_opaque(&a, p);
+	ck_assert_uint_eq(xdr_left(&a.r), 0);
+	return 0;
+}
+
+START_TEST(extended_attributes)
+{
+	const uint8_t *p;
+	uint32_t len;
+	char name[32];
+	ck_assert_uint_eq(get_xattr("color", &p, &len), NFS4ERR_NOXATTR);
+	ck_assert_uint_eq(set_xattr("color", "red", 3, 2), NFS4ERR_NOXATTR);
+	ck_assert_uint_eq(set_xattr("color", "red", 3, 1), 0);
+	ck_assert_uint_eq(set_xattr("color", "blue", 4, 1), NFS4ERR_EXIST);
+	ck_assert_uint_eq(set_xattr("color", "blue", 4, 0), 0);
+	ck_assert_uint_eq(get_xattr("color", &p, &len), 0);
+	ck_assert(len == 4 && memcmp(p, "blue", 4) == 0);
+	ck_assert_uint_eq(set_xattr("empty", "", 0, 0), 0);
+	ck_assert_uint_eq(get_xattr("empty", &p, &len), 0);
+	ck_assert_uint_eq(len, 0);
+	ck_assert_uint_eq(set_xattr("large", out, 65535, 0), 0);
+	ck_assert_uint_eq(get_xattr("large", &p, &len), 0);
+	ck_assert(len == 65535 && memcmp(p, out, len) == 0);
+	ck_assert_uint_eq(set_xattr("larger", out, 65537, 0), NFS4ERR_XATTR2BIG);
+	ck_assert_uint_eq(set_xattr("", "x", 1, 0), NFS4ERR_INVAL);
+	ck_assert_uint_eq(set_xattr("x", "x", 1, 3), NFS4ERR_BADXDR);
+	for (unsigned i = 0; i < 100; i++) {
+		sprintf(name, "attribute-%u", i);
+		ck_assert_uint_eq(set_xattr(name, name, 5, 0), 0);
+	}
+	uint64_t cookie = 0;
+	unsigned found = 0, calls = 0;
+	for (bool eof = false; !eof; calls++) {
+		v4_seq(&a);
+		v4_putfh(&a, &fh);
+		v4_op(&a, OP_LISTXATTRS);
+		xdr_put_u64(&a.x, cookie);
+		xdr_put_u32(&a.x, 300);
+		ck_assert_uint_eq(v4_send(&a), 0);
+		v4_res(&a, OP_PUTFH);
+		v4_res(&a, OP_LISTXATTRS);
+		cookie = v4_u64(&a);
+		for (uint32_t n = v4_u32(&a); n; n--, found++)
+			v4_opaque(&a, &p);
+		eof = v4_u32(&a);
+	}
+	ck_assert_uint_eq(found, 103);
+	ck_assert_uint_gt(calls, 5);
+	for (unsigned i = 0; i < 2; i++) {
+		v4_seq(&a);
+		v4_putfh(&a, &fh);
+		v4_name(&a, OP_REMOVEXATTR, "color");
+		ck_assert_uint_eq(v4_send(&a), i ? NFS4ERR_NOXATTR : 0);
+	}
+	/* The version before knows none of this. */
+	a.minor = 1;
+	ck_assert_uint_eq(get_xattr("empty", &p, &len), NFS4ERR_OP_ILLEGAL);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("nfs4.2");
+	TCase *t = tcase_create("nfs4.2");
+	tcase_add_checked_fixture(t, up, down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, holes_are_made_and_found);
+	tcase_add_test(t, space_is_changed_by_who_may_write);
+	tcase_add_test(t, files_are_copied_by_the_server);
+	tcase_add_test(t, hints_are_heard);
+	tcase_add_test(t, extended_attributes);
+	suite_add_tcase(suite, t);
+	SRunner *sr = srunner_create(suite);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
