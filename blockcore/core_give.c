@@ -247,7 +247,15 @@ static int back(struct core_pool *cp, int rc, char *why)
 	return rc;
 }
 
-static int pass_word(struct core_pool *cp, uint64_t *ret_epoch)
+/* This controller is its preferred owner. */
+static bool is_own(const struct core_pool *cp)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(cp->core->meta), cp->name);
+	return mp && strcmp(mp->owner, cp->core->controller) == 0;
+}
+
+/* hold: it is to stay there, though it is not its preferred owner. */
+static int pass_word(struct core_pool *cp, bool hold, uint64_t *ret_epoch)
 {
 	struct core *c = cp->core;
 	struct gcm *g = c->duplex->gcm;
@@ -260,14 +268,15 @@ static int pass_word(struct core_pool *cp, uint64_t *ret_epoch)
 				 .controller = (uint8_t)partner,
 				 .mirrored = true,
 				 .moving = true,
-				 .stored = true};
+				 .stored = true,
+				 .held = hold && is_own(cp)};
 	*ret_epoch = now.epoch;
 	if (was.controller != g->self || was.epoch != cp->epoch)
 		return -ERR_NOT_OWNER;
 	return g->ops->set_owner(g, cp->uuid, &was, &now);
 }
 
-static int give(struct core_pool *cp, char *why)
+static int give(struct core_pool *cp, bool hold, char *why)
 {
 	struct core *c = cp->core;
 	uint64_t begun, epoch = 0;
@@ -286,7 +295,7 @@ static int give(struct core_pool *cp, char *why)
 	rc = core_pool_part(cp);
 	FAULT("own.closed");
 	if (rc == 0)
-		rc = pass_word(cp, &epoch);
+		rc = pass_word(cp, hold, &epoch);
 	if (rc)
 		return back(cp, rc, why);
 	FAULT("own.passed");
@@ -306,7 +315,7 @@ static int give(struct core_pool *cp, char *why)
 	return 0;
 }
 
-static int give_named(struct core *c, const char *pool, char *why)
+static int give_named(struct core *c, const char *pool, bool hold, char *why)
 {
 	struct core_pool *cp = core_pool_find(c, pool);
 	why[0] = '\0';
@@ -322,7 +331,7 @@ static int give_named(struct core *c, const char *pool, char *why)
 	}
 	cp->pins++;
 	task_mutex_lock(&cp->change);
-	int rc = c->closing ? -ERR_SHUTDOWN : give(cp, why);
+	int rc = c->closing ? -ERR_SHUTDOWN : give(cp, hold, why);
 	task_mutex_unlock(&cp->change);
 	cp->pins--;
 	if (rc && !why[0])
@@ -368,12 +377,18 @@ int core_pool_give(struct core *c, const char *pool, char *why)
 	int rc = ours ? core_pool_prefer(c, pool, c->duplex->partner, why) : 0;
 	if (rc)
 		return rc;
-	rc = give_named(c, pool, why);
+	rc = give_named(c, pool, false, why);
 	if (rc && ours && before[0] && core_pool_prefer(c, pool, before, lost))
 		event_write(LOG_L_WARN, "pool.preference",
 			    "pool %s was not given to '%s', and is still to be its: %s", pool,
 			    c->duplex->partner, lost);
 	return rc;
+}
+
+int core_pool_give_held(struct core *c, const char *pool, char *why)
+{
+	CHECK(c, CORE_MAGIC);
+	return give_named(c, pool, true, why);
 }
 
 /* With cp->change. */
@@ -421,8 +436,9 @@ int core_pool_force(struct core *c, const char *pool, char *why)
 static bool is_partners(const struct core_pool *cp)
 {
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(cp->core->meta), cp->name);
+	struct gcm_owner w;
 	return mp && cp->place == CORE_HERE && cp->pool &&
-	       strcmp(mp->owner, cp->core->duplex->partner) == 0;
+	       strcmp(mp->owner, cp->core->duplex->partner) == 0 && !(core_word(cp, &w) && w.held);
 }
 
 void core_give_back(struct core *c)
@@ -435,7 +451,7 @@ void core_give_back(struct core *c)
 		return;
 	for (cp = TAILQ_FIRST(&c->pools); cp && !c->closing; cp = next) {
 		cp->pins++;
-		int rc = is_partners(cp) ? give_named(c, cp->name, why) : 0;
+		int rc = is_partners(cp) ? give_named(c, cp->name, false, why) : 0;
 		next = TAILQ_NEXT(cp, link);
 		cp->pins--;
 		if (rc && rc != -EAGAIN && rc != -EBUSY)
@@ -453,7 +469,7 @@ void core_leave(struct core *c)
 	c->leaving = true;
 	for (cp = TAILQ_FIRST(&c->pools); cp && c->duplex && c->partner_up; cp = next) {
 		cp->pins++;
-		if (cp->place == CORE_HERE && give_named(c, cp->name, why))
+		if (cp->place == CORE_HERE && give_named(c, cp->name, false, why))
 			log_notice("pool stays for the next start why=\"%s\"", why);
 		next = TAILQ_NEXT(cp, link);
 		cp->pins--;

@@ -73,9 +73,12 @@ int core_partner_up(struct core *c, struct link *l, const void *hello);
  * where the control memory says that this controller has all it needs; after core_leave() nothing
  * is taken over, and writes go on without copies. */
 int core_partner_down(struct core *c, struct link *l, bool died);
-/* Gives a pool to the partner under load (SET TARGET PORT GROUPS, `pool move`, handing back). why:
- * CORE_WHY_LEN bytes, a sentence for the admin on failure. */
+/* Gives a pool to the partner under load (`pool move`), which is its preferred owner from then on.
+ * why: CORE_WHY_LEN bytes, a sentence for the admin on failure. */
 int core_pool_give(struct core *c, const char *pool, char *why);
+/* The same for a host (SET TARGET PORT GROUPS): its preferred owner stays what it is, and it is
+ * not given back to that while the partner lives. */
+int core_pool_give_held(struct core *c, const char *pool, char *why);
 /* The controller is being stopped in order: takes no pool any more, and gives its own to a partner
  * that takes them. */
 void core_leave(struct core *c);

@@ -42,7 +42,8 @@ static int own_word(struct core_pool *cp, struct gcm_owner was, enum core_take h
 	struct gcm_owner now = {.epoch = MAX(was.epoch, mp ? mp->epoch : 0) + 1,
 				.controller = g->self,
 				.mirrored = was.stored,
-				.stored = was.stored};
+				.stored = was.stored,
+				.held = how == CORE_TAKE_GIVEN && was.held};
 	struct gcm_owner is;
 	core_word(cp, &is);
 	if (is.epoch != was.epoch || is.controller != was.controller)

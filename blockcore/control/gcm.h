@@ -32,6 +32,9 @@ struct gcm_owner {
 	/* All of it is on the disks, closed in order: what any memory has of it is of an earlier
 	 * time. Until somebody takes it. */
 	bool stored;
+	/* A host asked for this owner (SET TARGET PORT GROUPS): it is not given back to its
+	 * preferred one while this one lives. */
+	bool held;
 };
 
 #define GCM_SEQ_UNKNOWN UINT64_MAX
@@ -76,7 +79,7 @@ bool gcm_owns(struct gcm *g, const uint8_t pool[16]);
 /* ---- on one host ---- */
 
 #define GCM_MAGIC   "ISTHCTRL"
-#define GCM_VERSION 3
+#define GCM_VERSION 4
 
 /* Bytes of the segment. A segment of zeros is formatted by whoever opens it first. */
 size_t gcm_shared_size(void);

@@ -52,7 +52,8 @@ _Static_assert(sizeof(struct controller_slot) == 128, "two cache lines");
 #define WORD_MIRRORED (1ull << 8)
 #define WORD_MOVING   (1ull << 9)
 #define WORD_STORED   (1ull << 10)
-#define WORD_SPARE    0xf800ull
+#define WORD_HELD     (1ull << 11)
+#define WORD_SPARE    0xf000ull
 #define EPOCH_MAX     ((1ull << 48) - 1)
 
 struct pool_slot {
@@ -101,7 +102,7 @@ size_t gcm_shared_size(void)
 static uint64_t pack(const struct gcm_owner *o)
 {
 	return o->epoch << 16 | (o->mirrored ? WORD_MIRRORED : 0) | (o->moving ? WORD_MOVING : 0) |
-	       (o->stored ? WORD_STORED : 0) | o->controller;
+	       (o->stored ? WORD_STORED : 0) | (o->held ? WORD_HELD : 0) | o->controller;
 }
 
 static struct gcm_owner unpack(uint64_t w)
@@ -110,7 +111,8 @@ static struct gcm_owner unpack(uint64_t w)
 			      .controller = (uint8_t)w,
 			      .mirrored = w & WORD_MIRRORED,
 			      .moving = w & WORD_MOVING,
-			      .stored = w & WORD_STORED};
+			      .stored = w & WORD_STORED,
+			      .held = w & WORD_HELD};
 	if (o.controller >= GCM_CONTROLLERS)
 		o.controller = GCM_NOBODY;
 	return o;

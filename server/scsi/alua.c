@@ -10,7 +10,9 @@
  * The table has a row for every portal group tag. One controller is one group, which owns all; a
  * further one adds its rows (alua_add_ports()). SET TARGET PORT GROUPS moves ownership
  * (explicit), and so may the array itself (implicit). With a partner, ownership is the core's
- * (core_own.h) and moves by pool; while it moves commands are held, not refused (forward.c).
+ * (core_own.h) and moves by pool; while it moves commands are held, not refused (forward.c). The
+ * PREF bit is then that of the pool's preferred owner, which an administrator sets: a host that
+ * moves a pool does not change it, and multipath drivers go back by it.
  */
 #include "server/scsi/alua.h"
 #include <errno.h>
@@ -130,6 +132,17 @@ void alua_place(struct scsi_registry *r, struct scsi_lu *lu)
 		take_place(r->forward, lu);
 }
 
+void alua_prefer(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__ArrayMeta *am)
+{
+	const Isthmus__Volume *v = r->forward ? meta_volume(am, lu->volume_id) : NULL;
+	for (size_t i = 0; v && i < am->n_pools; i++)
+		if (strcmp(am->pools[i]->name, v->pool) == 0)
+			atomic_store(&lu->preferred,
+				     strcmp(am->pools[i]->owner, core_controller(r->core)) == 0
+					 ? r->forward->group
+					 : r->forward->partner_group);
+}
+
 void alua_follow(struct scsi_registry *r, struct scsi_lu *lu)
 {
 	const struct scsi_nexus *by = atomic_load(&lu->mover);
@@ -221,7 +234,10 @@ static unsigned put_group(struct scsi_registry *r, const struct scsi_lu *lu,
 			  const struct alua_row *row, uint8_t *b, unsigned room)
 {
 	memset(b, 0, 8);
-	b[0] = (uint8_t)row_state(row, lu) | (lu->owner == row->group ? 0x80 : 0); /* PREF */
+	uint16_t preferred = atomic_load(&lu->preferred);
+	b[0] = (uint8_t)row_state(row, lu);
+	if ((preferred ? preferred : lu->owner) == row->group)
+		b[0] |= 0x80; /* PREF */
 	b[1] = T_SUP | U_SUP | S_SUP | AN_SUP | AO_SUP;
 	be16_put(b + 2, row->group);
 	b[5] = lu->moved;
@@ -316,7 +332,7 @@ static void give_task(void *arg)
 {
 	struct giving *g = arg;
 	struct task *waiter = g->task;
-	g->err = core_pool_give(g->core, g->pool, g->why);
+	g->err = core_pool_give_held(g->core, g->pool, g->why);
 	atomic_store(&g->done, true);
 	task_wake(waiter);
 }

@@ -13,6 +13,8 @@ void alua_set_group(struct alua *a, uint16_t group);
 void alua_place(struct scsi_registry *r, struct scsi_lu *lu);
 /* With the registry lock: it may have come, gone, or begun to move; nexuses are told. */
 void alua_follow(struct scsi_registry *r, struct scsi_lu *lu);
+/* On the metadata's reactor: whose it is to be by the metadata. */
+void alua_prefer(struct scsi_registry *r, struct scsi_lu *lu, const Isthmus__ArrayMeta *am);
 /* The group of a nexus's target port. */
 uint16_t alua_group(const struct scsi_nexus *n);
 

@@ -47,6 +47,7 @@ static void moved(void *arg, struct volume *v)
 static void unit_placed(struct forward *f, struct scsi_lu *lu)
 {
 	alua_place(f->registry, lu);
+	alua_prefer(f->registry, lu, meta_get(core_meta(f->registry->core)));
 }
 
 /* ---- the partner ---- */

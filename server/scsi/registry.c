@@ -342,7 +342,7 @@ static void set_limits(const struct lu_index *x, const Isthmus__ArrayMeta *am)
 			qos_set(&x->slots[i]->qos, &x->slots[i]->limits);
 }
 
-static int limits_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
+static int units_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 {
 	struct lu_index x;
 	size_t max = 0;
@@ -354,6 +354,9 @@ static int limits_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	for (unsigned i = 0; i < r->ntargets; i++)
 		for (unsigned k = 0; k < r->targets[i]->nluns; k++)
 			lu_index_add(&x, r->targets[i]->luns[k].lu);
+	for (unsigned i = 0; i <= x.mask; i++)
+		if (x.slots[i])
+			alua_prefer(r, x.slots[i], am);
 	set_limits(&x, am);
 	free(x.slots);
 	return 0;
@@ -366,9 +369,9 @@ static void registry_changed(void *arg, const Isthmus__ArrayMeta *am)
 	int err = targets_follow(r, am);
 	if (err)
 		log_error("scsi: targets not renewed after a change err=%s", err_name(err));
-	err = limits_follow(r, am);
+	err = units_follow(r, am);
 	if (err)
-		log_error("scsi: limits not renewed after a change err=%s", err_name(err));
+		log_error("scsi: units not renewed after a change err=%s", err_name(err));
 	err = pr_follow(r, am);
 	if (err)
 		log_error("scsi: reservations not renewed after a change err=%s", err_name(err));
@@ -405,7 +408,7 @@ int scsi_registry_new(struct scsi_registry **ret, struct core *core)
 		err = targets_follow(r, am);
 	take_discovery(r, am);
 	if (!err)
-		err = limits_follow(r, am);
+		err = units_follow(r, am);
 	if (!err)
 		err = meta_watch(core_meta(core), registry_changed, r, &r->watch);
 	if (err) {

@@ -95,10 +95,11 @@ struct scsi_lu {
 	_Atomic uint8_t ua_intlck;	/* ... UA_INTLCK_CTRL */
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
 	struct qos qos;
-	struct qos_limits limits; /* as the metadata has them; its reactor's */
-	_Atomic uint16_t owner;	  /* the target port group of the controller that owns it */
-	_Atomic bool moving;	  /* to another */
-	_Atomic uint8_t moved;	  /* by whom last: status code of alua.c */
+	struct qos_limits limits;   /* as the metadata has them; its reactor's */
+	_Atomic uint16_t owner;	    /* the target port group of the controller that owns it */
+	_Atomic uint16_t preferred; /* the group of who is to own it; 0: of the owner */
+	_Atomic bool moving;	    /* to another */
+	_Atomic uint8_t moved;	    /* by whom last: status code of alua.c */
 	_Atomic(struct scsi_nexus *) mover; /* its SET TARGET PORT GROUPS is under way */
 	struct lu_forward forward;
 	_Atomic bool wipe_runs; /* a task of this process is at it */

@@ -276,8 +276,9 @@ struct gcm_owner word(struct end *e)
 void move_task(void *arg)
 {
 	struct move *m = arg;
-	m->rc = m->force ? core_pool_force(m->e->core, "p", m->why)
-			 : core_pool_give(m->e->core, "p", m->why);
+	m->rc = m->force  ? core_pool_force(m->e->core, "p", m->why)
+		: m->held ? core_pool_give_held(m->e->core, "p", m->why)
+			  : core_pool_give(m->e->core, "p", m->why);
 }
 
 int give(struct end *e)

@@ -66,7 +66,7 @@ int give(struct end *e);
 
 struct move {
 	struct end *e;
-	bool force;
+	bool force, held;
 	int rc;
 	char why[CORE_WHY_LEN];
 };

@@ -219,6 +219,41 @@ START_TEST(not_given)
 }
 END_TEST
 
+/* A host asked for it: it stays where it went, its preferred owner is what it was, until its owner
+ * dies or an administrator says otherwise. */
+START_TEST(held_where_a_host_wants_it)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct move m = {.e = a, .held = true};
+	world_with_pool(61);
+	ck_assert_int_eq(sim_node_run(a->node, move_task, &m), 0);
+	ck_assert_int_eq(m.rc, 0);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	ck_assert(word(b).held);
+	ck_assert_str_eq(meta_pool_find(meta_get(b->core->meta), "p")->owner, "a");
+	/* its preferred owner comes anew: it stays */
+	sim_node_kill(a->node);
+	restart(a);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	if (_i) {
+		m = (struct move){.e = b};
+		ck_assert_int_eq(sim_node_run(b->node, move_task, &m), 0);
+		ck_assert_int_eq(m.rc, 0);
+	} else {
+		sim_node_kill(b->node);
+		sim_run_for(w.sim, NS_PER_S);
+		restart(b);
+	}
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert_int_eq(place(a), CORE_HERE);
+	ck_assert_int_eq(place(b), CORE_PARTNER);
+	ck_assert(!word(a).held);
+	world_fini();
+}
+END_TEST
+
 /* Memory is lost: what was flushed is there, and the preferred owner has it. */
 START_TEST(power_loss)
 {
@@ -344,6 +379,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, forced);
 	tcase_add_test(tc, given_and_given_back);
 	tcase_add_test(tc, not_given);
+	tcase_add_loop_test(tc, held_where_a_host_wants_it, 0, 2);
 	tcase_add_test(tc, power_loss);
 	tcase_add_loop_test(tc, a_link_lost_awhile_ends_nobody, 0, 2);
 	tcase_add_test(tc, a_link_that_stays_lost_ends_one);

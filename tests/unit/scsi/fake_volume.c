@@ -395,6 +395,11 @@ struct core *fake_core_join(struct core *first)
 	}
 	c->partner = first;
 	c->second = true;
+	Isthmus__Pool *pool = calloc(1, sizeof(*pool));
+	isthmus__pool__init(pool);
+	pool->name = strdup("p");
+	pool->owner = strdup(core_controller(first));
+	pb_append(&c->meta->am->pools, &c->meta->am->n_pools, pool);
 	first->partner = c;
 	first->duplex = c->duplex = true;
 	return c;
@@ -447,7 +452,7 @@ void core_own_unwatch(struct core *c, struct core_own_watch *w)
 }
 
 /* All volumes are of one pool. */
-int core_pool_give(struct core *c, const char *pool, char *why)
+int core_pool_give_held(struct core *c, const char *pool, char *why)
 {
 	snprintf(why, 256, "%s", c->give_err ? "as told" : "");
 	for (unsigned i = 0; i < c->nvolumes && !c->give_err; i++)
