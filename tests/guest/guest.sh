@@ -9,7 +9,7 @@
 #   guest_console         the file its console goes to while it runs
 #
 # The initramfs holds busybox, modprobe's modules and the programs of GUEST_PROGRAMS
-# with their libraries, all from Debian packages.
+# with their libraries, and the files of GUEST_FILES, all from Debian packages.
 
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 lockd iscsi_tcp sd_mod ext4 crc32c_generic"
 GUEST_PROGRAMS="/usr/sbin/iscsistart /usr/sbin/mkfs.ext4 /sbin/mount.nfs"
@@ -44,6 +44,7 @@ guest_root() { # ROOT: everything but the script
 	mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,mnt,tmp,run/lock,run/initramfs}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	for m in $GUEST_PROGRAMS; do guest_copy_program "$m" "$root"; done
+	for m in ${GUEST_FILES:-}; do mkdir -p "$root$(dirname "$m")"; cp -L "$m" "$root$m"; done
 	cp /etc/netconfig "$root/etc/" 2>/dev/null || true
 	cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true
 	depmod -b "$guest_cache/kernel" "$version"
@@ -67,7 +68,9 @@ guest_root() { # ROOT: everything but the script
 	ip route add default via 10.0.2.2
 	sh /script
 	echo "GUEST-STATUS \$?"
-	poweroff -f
+	# Not by way of the devices: they may be disks behind a network that goes first.
+	usleep 300000 # the console has it
+	echo b >/proc/sysrq-trigger
 	INIT
 	chmod +x "$root/init"
 }
@@ -86,7 +89,7 @@ guest_run() { # SCRIPT
 		-netdev "${GUEST_NETDEV:-user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}}" -device virtio-net-pci,netdev=n0 \
 		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1
 	tr -d '\r' <"$log"
-	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS //p' | tail -1)
+	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS \([0-9]*\).*/\1/p' | tail -1)
 	rm -f "$image" "$log"
 	return "${status:-125}"
 }
