@@ -209,10 +209,7 @@ enum nfsstat3 nfs_open_export(struct nfs_call *c, const struct export *e)
 	if (!m || !m->fs || m->leaving)
 		return NFS3ERR_JUKEBOX;
 	call_hold(c, m);
-	int rc = nfs_export_find(m, c->exp, &c->fid);
-	if (rc)
-		nfs_let_go(c);
-	return nfs3_status(rc);
+	return nfs3_status(nfs_export_find(m, c->exp, &c->fid));
 }
 
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,

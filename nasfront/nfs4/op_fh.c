@@ -50,7 +50,9 @@ static enum nfs4_status file_opened(struct nfs4_call *k, int st)
 {
 	if (st == NFS3_OK)
 		k->kind = FH_FILE;
-	return st == NFS_FENCED ? NFS4_FENCED : (enum nfs4_status)st;
+	else
+		nfs_let_go(&k->c);
+	return st == NFS_FENCED ? NFS4_FENCED : st == NFS_AGAIN ? NFS4_AGAIN : (enum nfs4_status)st;
 }
 
 enum nfs4_status nfs4_fh_export(struct nfs4_call *k, const struct export *e)
@@ -128,6 +130,13 @@ enum nfs4_status nfs4_op_getfh(struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+/* The current file is held a second time: as the saved one. */
+static void hold_more(struct nfs4_call *k)
+{
+	nfs_mount_hold(k->c.mount);
+	export_table_get(k->c.table);
+}
+
 enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
 {
 	nfs4_saved_drop(k);
@@ -141,10 +150,8 @@ enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
 				       .fid = k->c.fid,
 				       .sid = k->sid,
 				       .have_sid = k->have_sid};
-	if (k->kind == FH_FILE) {
-		nfs_mount_hold(k->c.mount);
-		export_table_get(k->c.table);
-	}
+	if (k->kind == FH_FILE)
+		hold_more(k);
 	return NFS4_OK;
 }
 
@@ -166,8 +173,7 @@ enum nfs4_status nfs4_op_restorefh(struct nfs4_call *k)
 	k->c.rule = s->rule;
 	k->c.cred = s->cred;
 	k->c.fid = s->fid;
-	nfs_mount_hold(k->c.mount);
-	export_table_get(k->c.table);
+	hold_more(k);
 	return NFS4_OK;
 }
 

@@ -12,7 +12,7 @@ DEMO_HEAD_EXTRA="    nfs4: on
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) /usr/bin/fallocate $(PATH=$PATH:/usr/sbin command -v xfs_io)"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io)"
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" "$DEMO_EXPORT" "$1" host "$2" 1 0 0; }
 marker() { until tr -d "\r" 2>/dev/null <"$guest_console" | grep -qx "HOST $1"; do sleep 0.5; done; }
 host_part() { # what a line on the guest's console asks for

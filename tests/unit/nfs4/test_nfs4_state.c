@@ -371,35 +371,6 @@ START_TEST(a_lease_runs_out)
 }
 END_TEST
 
-static uint32_t reclaim_open(struct v4 *c, struct v4_stateid *s)
-{
-	v4_seq(c);
-	v4_putfh(c, &fh);
-	v4_op(c, OP_OPEN);
-	xdr_put_u32(&c->x, 0);
-	xdr_put_u32(&c->x, 3);
-	xdr_put_u32(&c->x, 0);
-	xdr_put_u64(&c->x, c->client);
-	xdr_put_string(&c->x, "o");
-	xdr_put_u32(&c->x, OPEN4_NOCREATE);
-	xdr_put_u32(&c->x, CLAIM_PREVIOUS);
-	xdr_put_u32(&c->x, OPEN_DELEGATE_NONE);
-	if (v4_send(c))
-		return c->status;
-	v4_res(c, OP_PUTFH);
-	v4_res(c, OP_OPEN);
-	v4_get_stateid(c, s);
-	return 0;
-}
-
-static uint32_t reclaim_done(struct v4 *c)
-{
-	v4_seq(c);
-	v4_op(c, OP_RECLAIM_COMPLETE);
-	xdr_put_bool(&c->x, false);
-	return v4_send(c);
-}
-
 static void make_f(struct nas *n)
 {
 	static const struct fs_cred root;
@@ -433,12 +404,12 @@ START_TEST(who_was_kept_reclaims)
 	ck_assert_uint_eq(v4_lookup(&a, "/demo/f", &fh), 0);
 	/* New opens wait; who was not kept has nothing to reclaim. */
 	ck_assert_uint_eq(open_f(&b, "o", 3, 3, &s), NFS4ERR_GRACE);
-	ck_assert_uint_eq(reclaim_open(&b, &s), NFS4ERR_NO_GRACE);
-	ck_assert_uint_eq(reclaim_open(&a, &s), 0);
+	ck_assert_uint_eq(v4_reclaim_open(&b, &fh, "o", 3, &s), NFS4ERR_NO_GRACE);
+	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), 0);
 	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "l", WRITE_LT, 0, 10, true, &l), 0);
 	ck_assert_uint_eq(v4_lock(&a, &fh, &l, NULL, WRITE_LT, 20, 10, false, &l), NFS4ERR_GRACE);
-	ck_assert_uint_eq(reclaim_done(&a), 0);
-	ck_assert_uint_eq(reclaim_open(&a, &s), NFS4ERR_NO_GRACE);
+	ck_assert_uint_eq(v4_reclaim_done(&a), 0);
+	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), NFS4ERR_NO_GRACE);
 	uint32_t st = NFS4ERR_GRACE;
 	for (int i = 0; i < 60 && st == NFS4ERR_GRACE; i++) {
 		usleep(100000);

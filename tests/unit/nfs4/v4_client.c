@@ -336,6 +336,35 @@ uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, c
 	return 0;
 }
 
+uint32_t v4_reclaim_open(struct v4 *c, const struct v4_fh *fh, const char *owner, uint32_t access,
+			 struct v4_stateid *ret)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_OPEN);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, access);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, OPEN4_NOCREATE);
+	xdr_put_u32(&c->x, CLAIM_PREVIOUS);
+	xdr_put_u32(&c->x, OPEN_DELEGATE_NONE);
+	if (v4_send(c))
+		return c->status;
+	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_OPEN) == 0);
+	v4_get_stateid(c, ret);
+	return 0;
+}
+
+uint32_t v4_reclaim_done(struct v4 *c)
+{
+	v4_seq(c);
+	v4_op(c, OP_RECLAIM_COMPLETE);
+	xdr_put_bool(&c->x, false);
+	return v4_send(c);
+}
+
 uint32_t v4_close_file(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s)
 {
 	v4_seq(c);

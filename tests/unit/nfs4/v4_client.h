@@ -66,6 +66,10 @@ uint32_t v4_lookup(struct v4 *c, const char *path, struct v4_fh *ret);
 uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, const char *owner,
 		      uint32_t access, uint32_t deny, uint32_t how, struct v4_stateid *ret,
 		      struct v4_fh *ret_fh);
+/* What was open before a restart of the server; how it was opened. */
+uint32_t v4_reclaim_open(struct v4 *c, const struct v4_fh *fh, const char *owner, uint32_t access,
+			 struct v4_stateid *ret);
+uint32_t v4_reclaim_done(struct v4 *c);
 uint32_t v4_close_file(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s);
 uint32_t v4_read(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
 		 uint32_t count, void *to, uint32_t *ret_len, bool *ret_eof);

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# NFSv4.1 of a real array: served only when the configuration says so; opens and locks are reclaimed after the
+# head was killed, by who had them; a lock of version 3 is in the way of none but its own range.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$top/build/release
+DEMO_DIR=$(mktemp -d /tmp/isthmus-nfs4.XXXXXX)
+DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
+DEMO_NFS_PORT=${DEMO_NFS_PORT:-17670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-17880}
+DEMO_HEAD_EXTRA="    nfs4: on
+    lock_grace: 5"
+. "$top/tests/system/demo.sh"
+trap 'demo_stop || true; demo_remove' EXIT
+rpcinfo=$(command -v rpcinfo || echo /usr/sbin/rpcinfo)
+served() { "$rpcinfo" -n "$(demo_nfs_port)" -t 127.0.0.1 100003 4 >/dev/null 2>&1; }
+wrong() { echo "wrong: $*"; tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }
+lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT held host "$1" 1 "$2" 10; }
+demo_start
+demo_prepare
+demo_wait_served 20
+mkfifo "$DEMO_DIR/go"
+"$build/tests/tools/nfs4_restart" "$(demo_nfs_port)" $DEMO_EXPORT <"$DEMO_DIR/go" >"$DEMO_DIR/out" 2>&1 &
+client=$!
+exec 5>"$DEMO_DIR/go"
+for ((i = 0; i < 100; i++)); do
+	grep -q held "$DEMO_DIR/out" && break
+	kill -0 $client 2>/dev/null || wrong "the client ended: $(cat "$DEMO_DIR/out")"
+	sleep 0.1
+done
+[ "$(lock try 50)" = denied ] || wrong "version 3 got a lock that version 4 holds"
+[ "$(lock try 100)" = granted ] || wrong "version 3 did not get a lock beside that of version 4"
+[ "$(lock unlock 100)" = granted ] || wrong "version 3 did not give up its lock"
+demo_cli head status | grep -q 'v4 LOCK ' || wrong "operations of version 4 are not counted"
+kill -9 "$(demo_pid head-head1)"
+sleep 0.5
+demo_wait_served 20
+echo go >&5
+wait $client || wrong "$(cat "$DEMO_DIR/out")"
+cat "$DEMO_DIR/out"
+served || wrong "version 4 is not served"
+sed -i 's/nfs4: on/nfs4: off/' "$DEMO_DIR/isthmus.yaml"
+kill -9 "$(demo_pid head-head1)"
+sleep 0.5
+demo_wait_served 20
+if served; then wrong "version 4 is served, and was not to be"; fi
