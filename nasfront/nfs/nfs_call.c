@@ -179,7 +179,7 @@ static void call_hold(struct nfs_call *c, struct nfs_mount *m)
 	export_table_get(c->table);
 }
 
-enum nfsstat3 nfs_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags)
+enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags)
 {
 	struct nfs_mount *m;
 	struct fh fh;
@@ -199,7 +199,7 @@ enum nfsstat3 nfs_open(struct nfs_call *c, const uint8_t *data, uint32_t len, un
 	return NFS3_OK;
 }
 
-enum nfsstat3 nfs_open_export(struct nfs_call *c, const struct export *e)
+enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
 {
 	if (nfs_fenced(c->nfs))
 		return NFS_FENCED;
@@ -220,7 +220,7 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->nfs = n;
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
-	c->status = c->peer ? nfs_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
 	return c;
 }
 

@@ -134,9 +134,9 @@ int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top
 void nfs_let_go(struct nfs_call *c);
 /* Finds what a handle means, as nfs_begin_handle() does, into a call that holds nothing. After an
  * error nfs_let_go() too. */
-enum nfsstat3 nfs_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags);
+enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags);
 /* The same for the place where an export begins. Waits. NFS3ERR_ACCES: it is not this peer's. */
-enum nfsstat3 nfs_open_export(struct nfs_call *c, const struct export *e);
+enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e);
 /* The table in force, and a number that changes with every one. */
 const struct export_table *nfs_table(const struct nfs *n, uint64_t *ret_generation);
 /* Adds a call that took ns to the figures of its client and export. */

@@ -89,7 +89,7 @@ static void child_object(struct fill *f, const struct nfs4_pseudo *p)
 		return;
 	f->o.mounted_on = p->id;
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
-	int st = k->c.peer ? nfs_open_export(&k->c, p->exp) : NFS3ERR_JUKEBOX;
+	int st = k->c.peer ? nfs_call_open_export(&k->c, p->exp) : NFS3ERR_JUKEBOX;
 	if (st == NFS3_OK) {
 		int rc = fs_getattr(k->c.mount->fs, &k->c.fid, &a);
 		if (rc == 0 && nfs4_attrs_need_space(&f->want))

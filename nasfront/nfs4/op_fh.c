@@ -61,7 +61,7 @@ enum nfs4_status nfs4_fh_export(struct nfs4_call *k, const struct export *e)
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	if (!k->c.peer)
 		return NFS4ERR_DELAY;
-	return file_opened(k, nfs_open_export(&k->c, e));
+	return file_opened(k, nfs_call_open_export(&k->c, e));
 }
 
 void nfs4_put_fh(struct xdr_out *x, const struct nfs_mount *m, const struct export *e,
@@ -117,7 +117,7 @@ enum nfs4_status nfs4_op_putfh(struct nfs4_call *k)
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	if (!k->c.peer)
 		return NFS4ERR_DELAY;
-	return file_opened(k, nfs_open(&k->c, data, len, 0));
+	return file_opened(k, nfs_call_open(&k->c, data, len, 0));
 }
 
 enum nfs4_status nfs4_op_getfh(struct nfs4_call *k)
