@@ -89,7 +89,7 @@ for vers in 4.1 4.2; do
 		xfs_io -c "fpunch 1m 1m" /mnt/a/data || fail "a hole"
 		dd if=/dev/zero of=/tmp/data bs=1M seek=1 count=1 conv=notrunc 2>/dev/null
 		cmp /mnt/a/data /tmp/data || fail "content around the hole"
-		xfs_io -c "seek -a 0" /mnt/a/data | tr '\t\n' '  ' >/tmp/seek
+		xfs_io -c "seek -a -r 0" /mnt/a/data | tr '\t\n' '  ' >/tmp/seek
 		grep -q "DATA 0 HOLE 1048576 DATA 2097152 HOLE 4194304" /tmp/seek || fail "seek: $(cat /tmp/seek)"
 		xfs_io -f -c "copy_range -s 1000 -l 3000000 /mnt/a/data" /mnt/a/copy || fail "a copy"
 		dd if=/tmp/data of=/tmp/copy bs=1000 skip=1 count=3000 2>/dev/null
