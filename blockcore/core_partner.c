@@ -150,6 +150,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	c->partner_up = true;
 	c->partner_lost_ns = 0;
 	c->partner_pages = h->pages;
+	c->partner_incarnation = h->incarnation;
 	core_own_serve(c, l);
 	cache_mirror_serve(c->cache, l);
 	meta_link_serve(c->meta_link, l, c->meta);
@@ -261,6 +262,21 @@ void core_partner_watch(struct core *c)
 		(void)partner_gone(c, c->link, !alive); /* told */
 }
 
+/*
+ * Ends the partner's process and waits until it is gone. A link of unix sockets knows it; one of
+ * TCP alone does not, but the control memory of this host does.
+ */
+static int fence(struct core *c, struct link *l)
+{
+	int rc = l ? link_fence(l) : -EHOSTUNREACH;
+	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
+	if (rc != -EHOSTUNREACH || i < 0 || !c->partner_incarnation)
+		return rc;
+	while ((rc = gcm_end(c->duplex->gcm, (uint8_t)i, c->partner_incarnation)) == -EAGAIN)
+		env_sleep_ns(c->env, NS_PER_MS);
+	return rc;
+}
+
 /* Ended for certain, or to be ended: what it owns comes here. */
 static int partner_gone(struct core *c, struct link *l, bool died)
 {
@@ -272,7 +288,7 @@ static int partner_gone(struct core *c, struct link *l, bool died)
 		wait_leaving(c);
 	if (c->link != l) /* closed meanwhile: this controller is being stopped */
 		return -ERR_SHUTDOWN;
-	int rc = l ? link_fence(l) : died ? 0 : -EHOSTUNREACH;
+	int rc = died && !l ? 0 : fence(c, l);
 	if (rc && !died) {
 		event_write(LOG_L_ERROR, "partner.not_fenced",
 			    "controller '%s' is silent and cannot be ended from here: its pools "

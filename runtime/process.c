@@ -1,9 +1,12 @@
 /* See process.h. */
 #include "runtime/process.h"
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 int32_t process_self(void)
@@ -36,4 +39,17 @@ uint64_t process_started(int32_t pid)
 		p++;
 	}
 	return strtoull(p, NULL, 10);
+}
+
+int process_kill(int32_t pid, uint64_t started)
+{
+	int fd = pidfd_open((pid_t)pid, 0);
+	if (fd < 0)
+		return errno == ESRCH ? 0 : -errno;
+	int rc = 0;
+	if (process_started(pid) == started && pidfd_send_signal(fd, SIGKILL, NULL, 0) &&
+	    errno != ESRCH)
+		rc = -errno;
+	close(fd);
+	return rc;
 }

@@ -8,5 +8,8 @@
  * also when its parent has not yet asked for its end. Short system calls. */
 uint64_t process_started(int32_t pid);
 int32_t process_self(void);
+/* SIGKILL to the process of that number that started then, and to no other: it is held on to before
+ * it is looked at. Never waits. 0: sent, or it has ended; -errno. */
+int process_kill(int32_t pid, uint64_t started);
 
 #endif

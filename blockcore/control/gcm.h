@@ -104,6 +104,9 @@ struct gcm_shared_opts {
 	uint64_t started;
 	/* Any thread. Does that process run? NULL: as the kernel says. */
 	bool (*alive)(void *arg, int32_t pid, uint64_t started);
+	/* Never waits. Ends that process, and no other that has its number now; NULL: SIGKILL. 0,
+	 * -errno. */
+	int (*kill)(void *arg, int32_t pid, uint64_t started);
 	void *arg;
 };
 int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o);
@@ -121,6 +124,10 @@ struct gcm_controller {
 bool gcm_controller(struct gcm *g, uint8_t index, struct gcm_controller *ret);
 int gcm_index(struct gcm *g, const char *name); /* -ENOENT */
 void gcm_beat(struct gcm *g);
+/* Never waits. Ends the process of that controller which had joined as `incarnation`: 0: it has
+ * ended for certain; -EAGAIN: it was killed and is still to be asked for; other errors: it cannot
+ * be. */
+int gcm_end(struct gcm *g, uint8_t index, uint64_t incarnation);
 /* The partner was fenced or has left: what it held (the right to the metadata) is free. What a
  * successor that has joined since under its name holds, stays. */
 void gcm_forget(struct gcm *g, uint8_t index);

@@ -82,6 +82,7 @@ struct gcm_shared {
 	uint64_t incarnation;
 	uint64_t process;
 	bool (*alive)(void *arg, int32_t pid, uint64_t started);
+	int (*kill)(void *arg, int32_t pid, uint64_t started);
 	void *alive_arg;
 };
 
@@ -157,6 +158,11 @@ static bool read_name(const struct controller_slot *c, char ret[NAME_WORDS * 8])
 static bool real_alive(void *arg, int32_t pid, uint64_t started)
 {
 	return started != 0 && (process_started(pid) & (UINT64_MAX >> PID_BITS)) == started;
+}
+
+static int real_kill(void *arg, int32_t pid, uint64_t started)
+{
+	return process_kill(pid, started);
 }
 
 static bool alive(struct gcm_shared *m, uint64_t process)
@@ -374,6 +380,20 @@ void gcm_beat(struct gcm *g)
 			      memory_order_relaxed);
 }
 
+int gcm_end(struct gcm *g, uint8_t index, uint64_t incarnation)
+{
+	struct gcm_shared *m = shared_of(g);
+	if (index >= GCM_CONTROLLERS || index == g->self || !incarnation)
+		return -EINVAL;
+	const struct controller_slot *c = &m->s->controllers[index];
+	uint64_t process = atomic_load(&c->process);
+	/* A successor joins only when that one is gone. */
+	if (atomic_load(&c->incarnation) != incarnation || !alive(m, process))
+		return 0;
+	int rc = m->kill(m->alive_arg, process_pid(process), process >> PID_BITS);
+	return rc ? rc : alive(m, process) ? -EAGAIN : 0;
+}
+
 void gcm_forget(struct gcm *g, uint8_t index)
 {
 	struct gcm_shared *m = shared_of(g);
@@ -540,6 +560,7 @@ int gcm_shared_open_as(struct gcm **ret, const struct gcm_shared_opts *o)
 	    .incarnation = o->incarnation,
 	    .process = process_word(o->pid, o->started),
 	    .alive = o->alive ? o->alive : real_alive,
+	    .kill = o->kill ? o->kill : real_kill,
 	    .alive_arg = o->arg,
 	};
 	rc = format(m->s);

@@ -1,6 +1,6 @@
 # Functions that run an array of two controllers, a and b, on four file-backed disks: pool pa, that
 # a is to own, with LUN 0, and pb of b with LUN 1. Sourced by tests of two controllers.
-# With DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
+# With DUO_TCP_PORT set their links are of TCP alone (that port and the next three). With DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
 #
 # Set before: DUO_DIR, DUO_PORT (that and the next are the portals), build.
 
@@ -21,6 +21,17 @@ duo_controller() { # NAME PARTNER PORT
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
 	YAML
+	[ -z "${DUO_TCP_PORT:-}" ] || duo_tcp "$1"
+}
+
+duo_tcp() { # NAME: routes over TCP alone
+	local i mine theirs
+	echo "    links:"
+	for i in 0 1; do
+		mine=$((DUO_TCP_PORT + i)) theirs=$((DUO_TCP_PORT + 2 + i))
+		[ "$1" = a ] || { mine=$((DUO_TCP_PORT + 2 + i)) theirs=$((DUO_TCP_PORT + i)); }
+		echo "      - {path: $([ $i = 0 ] && echo control || echo data), local: \"127.0.0.1:$mine\", remote: \"127.0.0.1:$theirs\"}"
+	done
 }
 
 duo_head() {

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,55 @@ static void die(int32_t pid)
 {
 	atomic_fetch_and(&living, ~(1ull << pid));
 }
+
+/* A process that is stopped is ended; one that only has its number is left alone. */
+START_TEST(ended_by_number_and_start)
+{
+	void *seg = segment();
+	struct gcm *a, *b;
+	pid_t child = fork();
+	if (child == 0) {
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(kill(child, SIGSTOP), 0);
+	uint64_t started = process_started(child);
+	struct gcm_shared_opts o = {.env = env_real(),
+				    .segment = seg,
+				    .size = gcm_shared_size(),
+				    .name = "a",
+				    .incarnation = 1,
+				    .pid = process_self(),
+				    .started = process_started(process_self())};
+	ck_assert_int_eq(gcm_shared_open_as(&a, &o), 0);
+	o.name = "b";
+	o.pid = child;
+	o.started = started + 1; /* another had that number before */
+	o.incarnation = 2;
+	ck_assert_int_eq(gcm_shared_open_as(&b, &o), 0);
+	ck_assert_int_eq(gcm_end(a, b->self, 2), 0);
+	ck_assert_int_eq(process_kill(child, started + 1), 0);
+	ck_assert_uint_eq(process_started(child), started);
+	gcm_forget(a, b->self);
+	b->ops->close(b);
+	o.started = started;
+	o.incarnation = 3;
+	ck_assert_int_eq(gcm_shared_open_as(&b, &o), 0);
+	ck_assert_int_eq(gcm_end(a, a->self, 1), -EINVAL);
+	ck_assert_int_eq(gcm_end(a, b->self, 2), 0); /* that one is not it */
+	ck_assert_uint_eq(process_started(child), started);
+	int rc;
+	while ((rc = gcm_end(a, b->self, 3)) == -EAGAIN)
+		usleep(1000);
+	ck_assert_int_eq(rc, 0);
+	int status;
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	b->ops->close(b);
+	a->ops->close(a);
+	free(seg);
+}
+END_TEST
 
 START_TEST(joining)
 {
@@ -458,6 +508,7 @@ int main(void)
 	TCase *tc = tcase_create("gcm");
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, joining);
+	tcase_add_test(tc, ended_by_number_and_start);
 	tcase_add_test(tc, owners);
 	tcase_add_test(tc, full_map);
 	tcase_add_test(tc, metadata_right);
