@@ -68,6 +68,12 @@ static const struct admin_arg pool_create_args[] = {
     {"owner", 0, "controller that is to have it (default: the one with fewer pools)"},
     END,
 };
+static const struct admin_arg pool_grow_args[] = {
+    {"name", POS, "name of the pool"},
+    {"disk", POS | ADMIN_LIST,
+     "paths of configured blank disks, in order: as many as the pool was made of"},
+    END,
+};
 static const struct admin_arg pool_move_args[] = {
     {"name", POS, "name of the pool"},
     {"to", POS, "controller that is to own it"},
@@ -366,6 +372,8 @@ const struct verb verb_table[] = {
     {"pool.set", VERB_CONTROLLER, 0, pool_set_args, "change a pool", NULL},
     {"pool.move", VERB_CONTROLLER, VERB_LONG, pool_move_args,
      "give a pool and its volumes to a controller while they are in use", NULL},
+    {"pool.grow", VERB_CONTROLLER, VERB_LONG, pool_grow_args,
+     "add a further RAID group of disks to a pool while it is in use", NULL},
     {"pool.replace", VERB_CONTROLLER, VERB_LONG, pool_replace_args,
      "fill a disk in place of one that was lost", NULL},
     {"pool.scrub", VERB_CONTROLLER, 0, name_only,

@@ -41,6 +41,7 @@ static const struct rule {
     {"pool.remove", "name", POOL},
     {"pool.scrub", "name", POOL},
     {"pool.replace", "name", POOL},
+    {"pool.grow", "name", POOL},
     {"pool.show", "name", POOL},
     {"pool.move", "name", POOL},
     {"volume.create", "pool", POOL},

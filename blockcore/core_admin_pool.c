@@ -1,4 +1,4 @@
-/* pool.create, pool.list, pool.show, pool.remove */
+/* Verbs of pools, but pool.move. */
 #include "blockcore/core_admin.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -99,6 +99,7 @@ static int verb_show(struct admin_call *call, void *arg)
 	if (c->duplex)
 		put_word(call, cp);
 	admin_put_bytes(call, "extent_size", mp->extent_size);
+	admin_put_number(call, "groups", MAX(mp->n_group_extents, 1));
 	if (cp && cp->pool) {
 		struct pool_stats st;
 		pool_stats(cp->pool, &st);
@@ -146,6 +147,17 @@ static int verb_create(struct admin_call *call, void *arg)
 				   "a pool has at most %d disks", POOL_DISKS_MAX);
 	rc = core_pool_create(arg, core_admin_text(call, "name"), core_admin_text(call, "level"),
 			      (uint32_t)MIN(chunk, UINT32_MAX), paths, n, why);
+	return rc ? core_admin_fail(call, rc, why) : 0;
+}
+
+static int verb_grow(struct admin_call *call, void *arg)
+{
+	const char *paths[POOL_DISKS_MAX + 1], *d;
+	unsigned n = 0;
+	char why[CORE_WHY_LEN] = "";
+	while (n <= POOL_DISKS_MAX && (d = admin_arg_list(call, "disk", n)))
+		paths[n++] = d;
+	int rc = core_pool_grow(arg, core_admin_text(call, "name"), paths, n, why);
 	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
@@ -221,7 +233,7 @@ static int replace(struct admin_call *call, struct core *c)
 	rc = find_fresh(call, c, &at, &d);
 	if (rc)
 		return rc;
-	if (!pool_disk_fits(at.cp->pool, d))
+	if (!pool_disk_fits(at.cp->pool, at.position, d))
 		return admin_error(call, -ENOSPC, "name a larger disk",
 				   "disk '%s' is too small for pool '%s', or has larger blocks",
 				   disk_path(d), at.cp->name);
@@ -301,7 +313,7 @@ int core_admin_pool(struct core *c, struct admin_server *s)
 	static const struct core_verb verbs[] = {
 	    {"pool.create", verb_create}, {"pool.list", verb_list},	  {"pool.show", verb_show},
 	    {"pool.remove", verb_remove}, {"pool.replace", verb_replace}, {"pool.set", verb_set},
-	    {"pool.scrub", verb_scrub},
+	    {"pool.scrub", verb_scrub},	  {"pool.grow", verb_grow},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

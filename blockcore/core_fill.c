@@ -3,7 +3,7 @@
  * disk, or onto its own when that is well again; spares do so by themselves.
  *
  *   1. The disk gets its label; the metadata names it at the position, failed and filling.
- *   2. From then on it gets every write of the pool; a task fills what is used (pool_fill.c).
+ *   2. From then on it gets every write of the pool; a task fills what is used (raid_fill.c).
  *   3. The metadata says that the position holds its data. A restart before that fills again.
  *
  * What decides which disk a position gets holds core.disks_lock from its first look to the end: a
@@ -232,7 +232,7 @@ int core_fill_onto(const struct pool_place *at, struct disk *d, char *why)
 	struct core *c = at->cp->core;
 	const Isthmus__PoolDisk *place = place_of(at);
 	struct change ch = {.at = at, .disk = d, .failed = true, .filling = true};
-	if (!pool_disk_fits(at->cp->pool, d)) {
+	if (!pool_disk_fits(at->cp->pool, at->position, d)) {
 		snprintf(why, CORE_WHY_LEN,
 			 "disk '%.100s' is too small for pool '%s', or has larger blocks",
 			 disk_path(d), at->cp->name);
@@ -265,11 +265,12 @@ static bool is_disk(const Isthmus__PoolDisk *pd, const struct disk *d)
 }
 
 /* A spare that is there and fits; NULL: none. */
-static struct disk *pick_spare(struct core_pool *cp)
+static struct disk *pick_spare(struct core_pool *cp, unsigned position)
 {
 	struct core *c = cp->core;
 	for (unsigned i = 0; i < c->ndisks; i++)
-		if (core_disk_spare(c, c->disks[i]) && pool_disk_fits(cp->pool, c->disks[i]))
+		if (core_disk_spare(c, c->disks[i]) &&
+		    pool_disk_fits(cp->pool, position, c->disks[i]))
 			return c->disks[i];
 	return NULL;
 }
@@ -290,7 +291,7 @@ static void resume(struct core_pool *cp)
 		if (mp->disks[i]->filling && own && disk_state(own) == DISK_ONLINE &&
 		    is_disk(mp->disks[i], own)) {
 			pool_fill_begin(cp->pool, i, own); /* begun before a restart */
-		} else if ((spare = pick_spare(cp))) {
+		} else if ((spare = pick_spare(cp, i))) {
 			event_write(LOG_L_NOTICE, "pool.spare_taken",
 				    "pool %s: spare disk %s takes the place of %s", cp->name,
 				    disk_path(spare), mp->disks[i]->path);

@@ -3,7 +3,7 @@ libblockcore_a_SOURCES = blockcore/core.c blockcore/core.h blockcore/core_admin.
 	blockcore/core_admin.h blockcore/core_admin_backup.c blockcore/core_admin_controller.c blockcore/core_admin_disk.c blockcore/core_admin_export.c \
 	blockcore/core_admin_fs.c blockcore/core_admin_group.c blockcore/core_admin_pass.c blockcore/core_admin_pool.c \
 	blockcore/core_admin_status.c blockcore/core_admin_volume.c blockcore/core_backup.c \
-	blockcore/export_rule.c blockcore/export_rule.h blockcore/core_fill.c blockcore/core_follow.c blockcore/core_impl.h blockcore/core_open.c blockcore/core_pool.c blockcore/core_pool_set.c blockcore/core_stall.c blockcore/core_volume.c \
+	blockcore/export_rule.c blockcore/export_rule.h blockcore/core_fill.c blockcore/core_follow.c blockcore/core_impl.h blockcore/core_open.c blockcore/core_pool.c blockcore/core_pool_make.c blockcore/core_pool_set.c blockcore/core_stall.c blockcore/core_volume.c \
 	blockcore/core_admin_move.c blockcore/core_give.c blockcore/core_own.c blockcore/core_own.h \
 	blockcore/core_own_look.c blockcore/core_partner.c blockcore/core_take.c blockcore/core_watch.c
 
@@ -12,6 +12,10 @@ tests_unit_core_test_core_SOURCES = tests/unit/core/core_rig.h tests/unit/core/t
 tests_unit_core_test_core_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_core_test_core_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/core/test_core_grow
+tests_unit_core_test_core_grow_SOURCES = tests/unit/core/core_rig.h tests/unit/core/test_core_grow.c
+tests_unit_core_test_core_grow_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_core_test_core_grow_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/core/test_core_fill
 tests_unit_core_test_core_fill_SOURCES = tests/unit/core/core_rig.h tests/unit/core/test_core_fill.c
 tests_unit_core_test_core_fill_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

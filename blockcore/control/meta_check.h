@@ -10,8 +10,8 @@
 
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
  * stripe log, extents of whole rows; 7: instances of heads, memory of pools; 8: a number for each
- * target port */
-#define META_VERSION	    8
+ * target port; 9: pools of several RAID groups */
+#define META_VERSION	    9
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
@@ -20,6 +20,7 @@
 #define META_PORTAL_GROUPS 64
 #define META_POOLS_MAX	   256
 #define META_POOL_DISKS	   64
+#define META_POOL_GROUPS   32
 #define META_PARITY_DISKS  32
 #define META_VOLUMES_MAX   65536
 #define META_LUN_MAX	   16383

@@ -14,10 +14,11 @@ static int check_pool(const struct checker *k, const Isthmus__Pool *p)
 		return meta_bad(k, "pools.name: '%.80s' is not a name", p->name);
 	if (p->uuid.len != 16)
 		return meta_bad(k, "pool %s: uuid has %zu bytes", p->name, p->uuid.len);
-	if (p->n_disks == 0 || p->n_disks > META_POOL_DISKS ||
-	    !meta_level_copies(p->level, (unsigned)p->n_disks))
-		return meta_bad(k, "pool %s: level '%.20s' with %zu disks", p->name, p->level,
-				p->n_disks);
+	size_t groups = MAX(p->n_group_extents, 1);
+	if (p->n_disks == 0 || p->n_disks > META_POOL_DISKS || groups > META_POOL_GROUPS ||
+	    p->n_disks % groups || !meta_level_copies(p->level, (unsigned)(p->n_disks / groups)))
+		return meta_bad(k, "pool %s: level '%.20s' with %zu disks in %zu groups", p->name,
+				p->level, p->n_disks, groups);
 	if (p->chunk < 16384 || p->chunk > (16u << 20) || (p->chunk & (p->chunk - 1)))
 		return meta_bad(k, "pool %s: chunk %u", p->name, p->chunk);
 	if (p->extent_size < META_EXTENT_MIN || p->extent_size > META_EXTENT_MAX ||
@@ -27,6 +28,16 @@ static int check_pool(const struct checker *k, const Isthmus__Pool *p)
 	if (p->extents == 0 || p->extents > META_POOL_SIZE_MAX / p->extent_size)
 		return meta_bad(k, "pool %s: extents %llu", p->name,
 				(unsigned long long)p->extents);
+	uint64_t left = p->extents;
+	for (size_t i = 0; i < p->n_group_extents; i++) {
+		if (p->group_extents[i] == 0 || p->group_extents[i] > left)
+			return meta_bad(k, "pool %s: group_extents[%zu] %llu", p->name, i,
+					(unsigned long long)p->group_extents[i]);
+		left -= p->group_extents[i];
+	}
+	if (p->n_group_extents && left)
+		return meta_bad(k, "pool %s: its groups lack %llu extents", p->name,
+				(unsigned long long)left);
 	if (p->owner[0] && !meta_name_ok(p->owner))
 		return meta_bad(k, "pool %s: owner '%.80s' is not a name", p->name, p->owner);
 	if (p->epoch >> 48)

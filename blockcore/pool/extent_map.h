@@ -5,7 +5,7 @@
 #ifndef ISTHMUS_BLOCKCORE_EXTENT_MAP_H
 #define ISTHMUS_BLOCKCORE_EXTENT_MAP_H
 
-#include "blockcore/pool/pool.h"
+#include "blockcore/pool/raid.h"
 
 struct extent_map {
 	uint64_t extents;	 /* in all */

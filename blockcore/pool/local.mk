@@ -3,10 +3,11 @@ libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.
 	blockcore/pool/parity.c blockcore/pool/parity.h \
 	blockcore/pool/pool_parity_io.c blockcore/pool/pool_parity_sync.c \
 	blockcore/pool/pool_stripe.c blockcore/pool/pool_stripe.h \
-	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
-	blockcore/pool/pool_fill.c blockcore/pool/pool_intent.c blockcore/pool/pool_intent.h blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
+	blockcore/pool/pool.c blockcore/pool/pool.h blockcore/pool/pool_groups.h \
+	blockcore/pool/pool_space.c blockcore/pool/raid.c blockcore/pool/raid.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
+	blockcore/pool/raid_fill.c blockcore/pool/pool_intent.c blockcore/pool/pool_intent.h blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
 	blockcore/pool/pool_log.c blockcore/pool/pool_log.h blockcore/pool/pool_log_format.c \
-	blockcore/pool/pool_log_impl.h blockcore/pool/pool_log_load.c blockcore/pool/pool_resync.c
+	blockcore/pool/pool_log_impl.h blockcore/pool/pool_log_load.c blockcore/pool/raid_resync.c
 
 check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity tests/unit/pool/test_fill
 tests_unit_pool_test_pool_SOURCES = tests/unit/pool/test_pool.c tests/unit/pool/rig.c \

@@ -1,98 +1,58 @@
 /*
- * Assembly, states and lost disks of a pool (pool.h). The data path is in
- * pool_io.c and pool_parity_io.c, the mapping in pool_map.c, the resync in pool_resync.c.
+ * RAID groups joined into a pool (pool.h): what is asked of a position or an extent goes to the
+ * group it lies in, all else to every group. The data path is in pool_space.c.
  *
- * A position goes from IN to OUT once, under `lock`, and only while the others
- * still hold all data. From then on flushes wait until the metadata says
- * so (pool_wait_recorded), because a write that the lost copy did not take is
- * only safe when the next opening knows not to read that copy.
+ * `ngroups` is raised last, when the group and where it begins are in place: whoever has read it
+ * sees those. Groups go in no other order than they came.
  */
-#include "blockcore/pool/pool_impl.h"
-#include "blockcore/pool/pool_intent.h"
-#include "blockcore/pool/pool_log.h"
-#include "blockcore/pool/pool_stripe.h"
-#include "blockcore/control/meta_check.h"
+#include "blockcore/pool/pool_groups.h"
 #include "runtime/err.h"
-#include "runtime/log.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *pool_state_name(enum pool_state s)
+static void group_lost(void *arg, struct raid *r)
 {
-	static const char *const names[] = {"online", "degraded", "offline"};
-	return (unsigned)s < ARRAY_LEN(names) ? names[s] : "?";
+	struct pool *p = arg;
+	p->lost(p->arg, p);
 }
 
-/* Disks of a pool that hold data no other one holds; 0: the level cannot have so many. */
-static unsigned data_columns(const char *level, unsigned ndisks)
+static int new_group(struct pool *p, struct disk **disks, const bool *out, uint64_t extents,
+		     struct raid **ret)
 {
-	unsigned copies = meta_level_copies(level, ndisks);
-	return copies ? ndisks / copies - meta_level_parity(level) : 0;
+	struct raid_opts o = {
+	    .env = p->env,
+	    .name = p->name,
+	    .level = p->level,
+	    .chunk = p->chunk,
+	    .extent_size = p->extent_size,
+	    .extents = extents,
+	    .disks = disks,
+	    .out = out,
+	    .ndisks = p->width,
+	    .log_always = atomic_load(&p->log_always),
+	    .lost = p->lost ? group_lost : NULL,
+	    .arg = p,
+	};
+	memcpy(o.uuid, p->uuid, 16);
+	o.uuid[15] = (uint8_t)(o.uuid[15] + atomic_load(&p->ngroups));
+	return raid_new(ret, &o);
 }
 
-uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk)
+static void take_in(struct pool *p, struct raid *r)
 {
-	uint64_t row = (uint64_t)data_columns(level, ndisks) * chunk;
-	if (!row || !meta_level_parity(level) || row > 16 * POOL_EXTENT_DEFAULT)
-		return row ? POOL_EXTENT_DEFAULT : 0;
-	return (POOL_EXTENT_DEFAULT + row - 1) / row * row;
-}
-
-uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
-		       uint32_t chunk, uint64_t extent_size)
-{
-	uint64_t least = UINT64_MAX;
-	unsigned data = data_columns(level, ndisks);
-	if (data == 0)
-		return 0;
-	for (unsigned i = 0; i < ndisks; i++)
-		least = MIN(least, disk_data_size(disks[i]));
-	return ROUND_DOWN(least, chunk) * data / extent_size;
-}
-
-static void init_io(struct pool *p)
-{
-	struct bdev *b = &p->io;
-	b->ops = p->parity ? &pool_parity_io_ops : &pool_io_ops;
-	b->size = p->extents * p->extent_size;
-	b->block_size = 512;
-	b->mem_align = 512;
-	b->discard_zeroes = true;
-	b->stripe = p->parity ? (uint32_t)MIN(stripe_row_bytes(p), UINT32_MAX) : 0;
-	snprintf(b->name, sizeof(b->name), "pool %s", p->name);
-	for (unsigned i = 0; i < p->ndisks; i++) {
-		if (!p->disks[i])
-			continue;
-		b->block_size = MAX(b->block_size, disk_bdev(p->disks[i])->block_size);
-		b->mem_align = MAX(b->mem_align, disk_bdev(p->disks[i])->mem_align);
-	}
-}
-
-static bool large_enough(const struct pool *p, const struct disk *d)
-{
-	uint64_t size = p->extents * p->extent_size;
-	return ROUND_UP((size + p->data - 1) / p->data, p->chunk) <= disk_data_size(d);
-}
-
-/* Slices of rows worked on at once: more wait for memory. */
-#define STRIPES 16
-
-static int init_parity(struct pool *p)
-{
-	if (!p->parity)
-		return 0;
-	int rc = parity_new(&p->code, p->data, p->parity);
-	if (rc == 0)
-		rc = stripe_bufs_new(&p->bufs, p->ndisks, STRIPES);
-	return rc ? rc : pool_log_new(&p->log, p);
+	unsigned n = atomic_load(&p->ngroups);
+	p->group[n] = r;
+	p->first[n + 1] = p->first[n] + raid_extents(r);
+	atomic_store_explicit(&p->ngroups, n + 1, memory_order_release);
+	pool_space_resize(p);
 }
 
 int pool_new(struct pool **ret, const struct pool_opts *o)
 {
-	unsigned copies = meta_level_copies(o->level, o->ndisks);
-	if (!copies || o->ndisks > POOL_DISKS_MAX || !o->chunk)
+	int rc = 0;
+	if (!o->ngroups || o->ngroups > POOL_GROUPS_MAX || o->ndisks % o->ngroups)
 		return -EINVAL;
 	struct pool *p = calloc(1, sizeof(*p));
 	if (!p)
@@ -100,45 +60,25 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 	p->magic = POOL_MAGIC;
 	p->env = o->env;
 	snprintf(p->name, sizeof(p->name), "%s", o->name);
+	snprintf(p->level, sizeof(p->level), "%s", o->level);
 	memcpy(p->uuid, o->uuid, 16);
-	p->ndisks = o->ndisks;
-	p->copies = copies;
-	p->columns = o->ndisks / copies;
-	p->data = data_columns(o->level, o->ndisks);
-	p->parity = meta_level_parity(o->level);
 	p->chunk = o->chunk;
 	p->extent_size = o->extent_size;
-	p->extents = o->extents;
+	p->width = o->ndisks / o->ngroups;
 	p->lost = o->lost;
 	p->arg = o->arg;
-	pthread_mutex_init(&p->lock, NULL);
-	waitq_init(&p->recorded);
-	pool_locks_init(&p->locks, p->parity ? p->chunk : POOL_REGION);
-	int rc = init_parity(p);
+	atomic_init(&p->log_always, o->log_always);
+	for (unsigned i = 0, at = 0; i < o->ngroups && rc == 0; i++, at += p->width) {
+		struct raid *r;
+		rc = new_group(p, o->disks + at, o->out ? o->out + at : NULL, o->extents[i], &r);
+		if (rc == 0)
+			take_in(p, r);
+	}
 	if (rc) {
 		pool_free(p);
 		return rc;
 	}
-	for (unsigned i = 0; i < p->ndisks; i++) {
-		p->disks[i] = o->disks[i];
-		bool in =
-		    p->disks[i] && !(o->out && o->out[i]) && disk_state(p->disks[i]) == DISK_ONLINE;
-		if (in && !large_enough(p, p->disks[i])) {
-			pool_free(p);
-			return -EINVAL;
-		}
-		atomic_init(&p->in[i], in);
-	}
-	p->recorded_mask = pool_out_mask(p); /* whoever assembles has it in the metadata */
-	atomic_init(&p->log_mask, p->parity ? p->recorded_mask : 0);
-	atomic_init(&p->log_always, p->parity && o->log_always);
-	init_io(p);
-	if (pool_copies(p) > 1)
-		rc = pool_intent_new(&p->intent, p);
-	if (rc) {
-		pool_free(p);
-		return rc;
-	}
+	pool_space_init(p);
 	*ret = p;
 	return 0;
 }
@@ -148,20 +88,59 @@ void pool_free(struct pool *p)
 	if (!p)
 		return;
 	CHECK(p, POOL_MAGIC);
-	pool_intent_free(p->intent);
-	parity_free(p->code);
-	stripe_bufs_free(p->bufs);
-	pool_log_free(p->log);
-	pool_locks_fini(&p->locks);
-	pthread_mutex_destroy(&p->lock);
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_free(p->group[i]);
+	for (unsigned i = 0; i < p->ndropped; i++)
+		raid_free(p->dropped[i]);
 	p->magic = 0;
 	free(p);
 }
 
-struct bdev *pool_bdev(struct pool *p)
+/* ---- growing ---- */
+
+int pool_add_group(struct pool *p, struct disk **disks, uint64_t extents)
 {
-	return &p->io;
+	CHECK(p, POOL_MAGIC);
+	struct raid *r;
+	unsigned n = pool_groups(p);
+	if (n == POOL_GROUPS_MAX || (n + 1) * p->width > POOL_DISKS_MAX)
+		return -E2BIG;
+	if (p->ndropped == POOL_GROUPS_MAX)
+		return -EBUSY;
+	int rc = new_group(p, disks, NULL, extents, &r);
+	if (rc)
+		return rc;
+	rc = raid_bdev(r)->block_size > p->io.block_size ? -EINVAL : raid_load(r, true);
+	if (rc) {
+		raid_free(r);
+		return rc;
+	}
+	raid_set_rate(r, atomic_load(&p->rate));
+	take_in(p, r);
+	return 0;
 }
+
+void pool_drop_group(struct pool *p)
+{
+	CHECK(p, POOL_MAGIC);
+	unsigned n = pool_groups(p) - 1;
+	ASSERT(n > 0);
+	atomic_store_explicit(&p->ngroups, n, memory_order_release);
+	pool_space_resize(p);
+	p->dropped[p->ndropped++] = p->group[n]; /* who goes through the groups may be in it */
+}
+
+unsigned pool_groups(const struct pool *p)
+{
+	return atomic_load_explicit(&p->ngroups, memory_order_acquire);
+}
+
+unsigned pool_group_disks(const struct pool *p)
+{
+	return p->width;
+}
+
+/* ---- what it is ---- */
 
 const char *pool_name(const struct pool *p)
 {
@@ -173,34 +152,50 @@ const uint8_t *pool_uuid(const struct pool *p)
 	return p->uuid;
 }
 
+enum pool_state pool_state(const struct pool *p)
+{
+	enum pool_state worst = POOL_ONLINE;
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		worst = MAX(worst, raid_state(p->group[i]));
+	return worst;
+}
+
 unsigned pool_copies(const struct pool *p)
 {
-	return p->copies + p->parity;
+	return raid_copies(p->group[0]);
 }
 
 unsigned pool_parity(const struct pool *p)
 {
-	return p->parity;
+	return raid_parity(p->group[0]);
 }
 
 unsigned pool_ndisks(const struct pool *p)
 {
-	return p->ndisks;
+	return pool_groups(p) * p->width;
+}
+
+/* NULL: there is no such position. */
+static struct raid *group_of(const struct pool *p, unsigned position)
+{
+	return position < pool_ndisks(p) ? p->group[position / p->width] : NULL;
 }
 
 struct disk *pool_disk(const struct pool *p, unsigned position)
 {
-	return position < p->ndisks ? p->disks[position] : NULL;
+	struct raid *r = group_of(p, position);
+	return r ? raid_disk(r, position % p->width) : NULL;
 }
 
 bool pool_disk_in(const struct pool *p, unsigned position)
 {
-	return position < p->ndisks && atomic_load(&p->in[position]);
+	struct raid *r = group_of(p, position);
+	return r && raid_disk_in(r, position % p->width);
 }
 
 uint64_t pool_extents(const struct pool *p)
 {
-	return p->extents;
+	return p->first[pool_groups(p)];
 }
 
 uint64_t pool_extent_size(const struct pool *p)
@@ -208,232 +203,234 @@ uint64_t pool_extent_size(const struct pool *p)
 	return p->extent_size;
 }
 
-static unsigned column_in(const struct pool *p, unsigned column)
-{
-	unsigned n = 0;
-	for (unsigned c = 0; c < p->copies; c++)
-		n += atomic_load(&p->in[pool_position(p, column, c)]);
-	return n;
-}
-
-/* Positions that may be lost beyond those that are. Negative: too many are. */
-static int parity_spare(const struct pool *p)
-{
-	int n = (int)p->parity;
-	for (unsigned i = 0; i < p->ndisks; i++)
-		n -= !atomic_load(&p->in[i]);
-	return n;
-}
-
-static enum pool_state parity_state(const struct pool *p)
-{
-	int spare = parity_spare(p);
-	if (spare < 0)
-		return POOL_OFFLINE;
-	return spare < (int)p->parity ? POOL_DEGRADED : POOL_ONLINE;
-}
-
-enum pool_state pool_state(const struct pool *p)
-{
-	if (p->parity)
-		return parity_state(p);
-	enum pool_state s = POOL_ONLINE;
-	for (unsigned c = 0; c < p->columns; c++) {
-		unsigned n = column_in(p, c);
-		if (n == 0)
-			return POOL_OFFLINE;
-		if (n < p->copies)
-			s = POOL_DEGRADED;
-	}
-	return s;
-}
-
 /* ---- losing a disk ---- */
-
-uint64_t pool_out_mask(const struct pool *p)
-{
-	uint64_t mask = 0;
-	for (unsigned i = 0; i < p->ndisks; i++)
-		if (!atomic_load(&p->in[i]))
-			mask |= 1ull << i;
-	return mask;
-}
-
-/* With `lock` held. */
-static bool unrecorded(const struct pool *p)
-{
-	return p->lost && (pool_out_mask(p) & ~p->recorded_mask);
-}
-
-/* With `lock` held: true when the caller is to call lost(). */
-static bool ask_to_record(struct pool *p)
-{
-	if (p->recording || !unrecorded(p))
-		return false;
-	p->recording = true;
-	return true;
-}
-
-static bool can_spare(const struct pool *p, unsigned position)
-{
-	return p->parity ? parity_spare(p) > 0 : column_in(p, position / p->copies) > 1;
-}
-
-static int drop_position(struct pool *p, unsigned position, const char *why)
-{
-	int rc = 0;
-	bool went = false, ask = false;
-	if (atomic_exchange(&p->filling[position], false)) {
-		disk_fail(p->disks[position], why);
-		return 0;
-	}
-	pthread_mutex_lock(&p->lock);
-	if (!atomic_load(&p->in[position])) {
-		rc = 0;
-	} else if (!can_spare(p, position)) {
-		rc = -EBUSY;
-	} else {
-		/* Its rows are logged before they are written without it. */
-		atomic_fetch_or(&p->log_mask, p->parity ? 1ull << position : 0);
-		atomic_store(&p->unrecorded, p->lost != NULL);
-		atomic_store(&p->in[position], false);
-		went = true;
-		ask = ask_to_record(p);
-	}
-	pthread_mutex_unlock(&p->lock);
-	/* It was out, but carried the array's metadata: without it changes go on. */
-	if (rc == 0 && !went && p->disks[position] && disk_state(p->disks[position]) == DISK_ONLINE)
-		disk_fail(p->disks[position], why);
-	if (!went)
-		return rc;
-	atomic_fetch_add(&p->nlost, 1);
-	disk_fail(p->disks[position], why);
-	event_write(LOG_L_ERROR, "pool.degraded", "pool %s: goes on without disk %s", p->name,
-		    disk_path(p->disks[position]));
-	if (ask)
-		p->lost(p->arg, p);
-	return 0;
-}
 
 int pool_drop(struct pool *p, struct disk *d, const char *why)
 {
 	CHECK(p, POOL_MAGIC);
-	unsigned at = p->ndisks; /* a place it had before may still name it */
-	for (unsigned i = 0; i < p->ndisks; i++)
-		if (p->disks[i] == d && (at == p->ndisks || pool_writable(p, i)))
-			at = i;
-	return at < p->ndisks ? drop_position(p, at, why) : -ENOENT;
+	/* A place it had before may still name it: where it is used counts. */
+	struct raid *at = NULL;
+	for (unsigned i = 0; i < pool_ndisks(p); i++)
+		if (pool_disk(p, i) == d && (!at || pool_disk_in(p, i) || pool_filling(p, i)))
+			at = group_of(p, i);
+	return at ? raid_drop(at, d, why) : -ENOENT;
 }
 
-bool pool_disk_error(int rc)
+static uint64_t slice(const struct pool *p, uint64_t mask, unsigned group)
 {
-	return rc && rc != -EINVAL && rc != -ENOMEM && rc != -EAGAIN && rc != -ERR_SHUTDOWN;
+	uint64_t all = p->width == 64 ? UINT64_MAX : (1ull << p->width) - 1;
+	return mask >> (group * p->width) & all;
 }
 
-void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc)
+uint64_t pool_out_mask(const struct pool *p)
 {
-	char why[128];
-	snprintf(why, sizeof(why), "%s: %s", what, err_text(rc));
-	if (drop_position(p, position, why) == -EBUSY)
-		log_error("pool %s: disk %s: %s; the pool cannot spare it, it stays in use",
-			  p->name, disk_path(p->disks[position]), why);
+	uint64_t mask = 0;
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		mask |= raid_out_mask(p->group[i]) << (i * p->width);
+	return mask;
 }
 
 void pool_recorded(struct pool *p, uint64_t out_mask, int err)
 {
-	pthread_mutex_lock(&p->lock);
-	p->recording = false;
-	p->record_tries++;
-	p->record_err = err;
-	if (err == 0)
-		p->recorded_mask |= out_mask;
-	atomic_store(&p->unrecorded, unrecorded(p));
-	/* What was lost meanwhile is asked for again by the flush that finds it. */
-	waitq_wake_all(&p->recorded);
-	pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_recorded(p->group[i], slice(p, out_mask, i), err);
+	/* Nobody's any more: what waits in them is let go. */
+	for (unsigned i = 0; i < p->ndropped; i++)
+		raid_recorded(p->dropped[i], UINT64_MAX, 0);
 }
 
-int pool_wait_recorded(struct pool *p)
+bool pool_unrecorded(const struct pool *p)
 {
-	int rc = 0;
-	pthread_mutex_lock(&p->lock);
-	uint64_t tries = p->record_tries;
-	while (unrecorded(p) && rc == 0) {
-		bool ask = ask_to_record(p);
-		struct waiter w;
-		waitq_enter(&p->recorded, &w);
-		pthread_mutex_unlock(&p->lock);
-		if (ask)
-			p->lost(p->arg, p);
-		task_park();
-		pthread_mutex_lock(&p->lock);
-		waitq_leave(&p->recorded, &w);
-		if (p->record_tries != tries)
-			rc = p->record_err;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return rc;
-}
-
-/* ---- the write-intent map ---- */
-
-int pool_load(struct pool *p, bool closed)
-{
-	CHECK(p, POOL_MAGIC);
-	if (p->intent)
-		pool_intent_load(p->intent, !closed || pool_state(p) != POOL_ONLINE);
-	return p->log && pool_state(p) != POOL_OFFLINE ? pool_log_load(p, !closed) : 0;
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		if (raid_unrecorded(p->group[i]))
+			return true;
+	return false;
 }
 
 int pool_settle(struct pool *p)
 {
-	if (!p->parity)
-		return 0;
-	for (unsigned i = 0; i < POOL_LOCK_SLOTS; i++) {
-		pool_lock_alone(&p->locks, 0, i * p->locks.region);
-		pool_unlock_alone(&p->locks, 0, i * p->locks.region);
-	}
-	return pool_flush_disks(p);
+	int rc = 0;
+	for (unsigned i = 0; i < pool_groups(p) && rc == 0; i++)
+		rc = raid_settle(p->group[i]);
+	return rc;
 }
 
-int pool_fill_recorded(struct pool *p, unsigned position)
+/* ---- runs of extents ---- */
+
+/* The parts of the runs that lie in the group, in its own extents. NULL: no memory. */
+static struct extent_run *runs_of(const struct pool *p, unsigned group,
+				  const struct extent_run *used, size_t nused, size_t *ret_n)
 {
-	return p->log ? pool_log_empty(p, 1ull << position) : 0;
+	uint64_t first = p->first[group], end = p->first[group + 1];
+	struct extent_run *runs = malloc((nused + 1) * sizeof(*runs));
+	*ret_n = 0;
+	for (size_t i = 0; runs && i < nused; i++) {
+		uint64_t a = MAX(used[i].first, first);
+		uint64_t b = MIN(used[i].first + used[i].count, end);
+		if (a < b)
+			runs[(*ret_n)++] = (struct extent_run){a - first, b - a};
+	}
+	return runs;
+}
+
+static int each_group(struct pool *p, const struct extent_run *used, size_t nused,
+		      int (*fn)(struct raid *r, const struct extent_run *used, size_t nused))
+{
+	int rc = 0;
+	for (unsigned i = 0; i < pool_groups(p) && rc == 0; i++) {
+		size_t n;
+		struct extent_run *runs = runs_of(p, i, used, nused, &n);
+		atomic_store(&p->sync_at, i);
+		rc = runs ? fn(p->group[i], runs, n) : -ENOMEM;
+		free(runs);
+	}
+	return rc;
+}
+
+int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
+{
+	CHECK(p, POOL_MAGIC);
+	return each_group(p, used, nused, raid_resync);
+}
+
+int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused)
+{
+	CHECK(p, POOL_MAGIC);
+	return each_group(p, used, nused, raid_scrub);
+}
+
+void pool_resync_stop(struct pool *p)
+{
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_resync_stop(p->group[i]);
+}
+
+void pool_resync_need(struct pool *p)
+{
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_resync_need(p->group[i]);
+}
+
+bool pool_resync_needed(const struct pool *p)
+{
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		if (raid_resync_needed(p->group[i]))
+			return true;
+	return false;
+}
+
+void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total)
+{
+	uint64_t done, total;
+	unsigned at = MIN(atomic_load(&p->sync_at), pool_groups(p) - 1);
+	raid_resync_progress(p->group[at], &done, &total);
+	*ret_done = at * 1000 + (total ? MIN(done, total) * 1000 / total : 0);
+	*ret_total = pool_groups(p) * 1000;
+}
+
+/* ---- maps and logs ---- */
+
+int pool_load(struct pool *p, bool closed)
+{
+	int rc = 0;
+	for (unsigned i = 0; i < pool_groups(p) && rc == 0; i++)
+		rc = raid_load(p->group[i], closed);
+	return rc;
 }
 
 int pool_set_log_always(struct pool *p, bool always)
 {
-	if (!p->log || always == atomic_load(&p->log_always))
-		return 0;
-	if (!always)
-		return pool_log_set_always(p, false);
-	int rc = pool_log_set_always(p, true);
-	return rc ? rc : pool_settle(p); /* what was written before it is stable */
+	int rc = 0;
+	for (unsigned i = 0; i < pool_groups(p) && rc == 0; i++)
+		rc = raid_set_log_always(p->group[i], always);
+	if (rc == 0)
+		atomic_store(&p->log_always, always);
+	return rc;
 }
 
 void pool_sweep_intent(struct pool *p)
 {
-	if (p->intent)
-		pool_intent_sweep(p->intent);
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_sweep_intent(p->group[i]);
+}
+
+/* ---- filling ---- */
+
+bool pool_disk_fits(const struct pool *p, unsigned position, const struct disk *d)
+{
+	struct raid *r = group_of(p, position);
+	return r && raid_disk_fits(r, d);
+}
+
+int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
+{
+	CHECK(p, POOL_MAGIC);
+	struct raid *r = group_of(p, position);
+	for (unsigned i = 0; i < pool_ndisks(p); i++) /* one disk, one place */
+		if (pool_disk(p, i) == d && (pool_disk_in(p, i) || pool_filling(p, i)))
+			return -EBUSY;
+	return r ? raid_fill_begin(r, position % p->width, d) : -EBUSY;
+}
+
+int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
+	      bool missed)
+{
+	CHECK(p, POOL_MAGIC);
+	struct raid *r = group_of(p, position);
+	size_t n;
+	struct extent_run *runs = runs_of(p, position / p->width, used, nused, &n);
+	atomic_store(&p->fill_at, position / p->width);
+	int rc = runs ? raid_fill(r, position % p->width, runs, n, missed) : -ENOMEM;
+	if (!runs)
+		raid_fill_cancel(r, position % p->width);
+	free(runs);
+	return rc;
+}
+
+int pool_fill_recorded(struct pool *p, unsigned position)
+{
+	return raid_fill_recorded(group_of(p, position), position % p->width);
+}
+
+void pool_fill_cancel(struct pool *p, unsigned position)
+{
+	raid_fill_cancel(group_of(p, position), position % p->width);
+}
+
+bool pool_filling(const struct pool *p, unsigned position)
+{
+	struct raid *r = group_of(p, position);
+	return r && raid_filling(r, position % p->width);
+}
+
+void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total)
+{
+	raid_fill_progress(p->group[atomic_load(&p->fill_at)], ret_done, ret_total);
+}
+
+void pool_set_rate(struct pool *p, uint64_t bytes_per_s)
+{
+	atomic_store(&p->rate, bytes_per_s);
+	for (unsigned i = 0; i < pool_groups(p); i++)
+		raid_set_rate(p->group[i], bytes_per_s);
 }
 
 void pool_stats(const struct pool *p, struct pool_stats *ret)
 {
-	*ret = (struct pool_stats){
-	    .read_repairs = atomic_load(&p->read_repairs),
-	    .resync_fixed = atomic_load(&p->resync_fixed),
-	    .wrong_data = atomic_load(&p->located),
-	    .lost = atomic_load(&p->nlost),
-	    .filled = atomic_load(&p->nfilled),
-	};
-	if (p->intent)
-		pool_intent_count(p->intent, &ret->intent, &ret->regions);
-	if (p->log) {
-		struct pool_log_stats l;
-		pool_log_stats(p, &l);
-		ret->log_entries = l.entries;
-		ret->log_bytes = l.bytes;
-		ret->log_emptied = l.emptied;
-		ret->log_replayed = l.replayed;
+	struct pool_stats one;
+	*ret = (struct pool_stats){0};
+	for (unsigned i = 0; i < pool_groups(p); i++) {
+		raid_stats(p->group[i], &one);
+		ret->read_repairs += one.read_repairs;
+		ret->resync_fixed += one.resync_fixed;
+		ret->wrong_data += one.wrong_data;
+		ret->lost += one.lost;
+		ret->filled += one.filled;
+		ret->intent += one.intent;
+		ret->regions += one.regions;
+		ret->log_entries += one.log_entries;
+		ret->log_bytes += one.log_bytes;
+		ret->log_emptied += one.log_emptied;
+		ret->log_replayed += one.log_replayed;
 	}
 }

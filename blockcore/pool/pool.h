@@ -1,61 +1,40 @@
 /*
- * A pool: disks joined into one logical space by a RAID level, as a bdev.
+ * A pool: RAID groups (raid.h) of one level, shape and chunk, one after the other in one logical
+ * space, as a bdev. It begins with one group and grows by further ones; what is written stays where
+ * it is.
  *
- * Disks stand in columns of `copies` each; a column is striped with the others
- * chunk by chunk (RAID 0), and its disks hold the same bytes (RAID 1):
+ *   extents     0 .. n0 - 1    lie in group 0, n0 .. n0 + n1 - 1 in group 1, ...
+ *   positions   0 .. w - 1     are the disks of group 0, w .. 2w - 1 of group 1, ...
  *
- *   level    columns   copies        disk number (position) = column * copies + copy
- *   single   1         1
- *   raid0    n         1
- *   raid1    1         n (2 or 3)
- *   raid10   n / 2     2
- *   raid5    n         1         one chunk of each row is parity; n from 3 to 32
- *   raid6    n         1         two are; n from 4 to 32
+ * Each group bears what its level bears, alone: lost disks are filled group by group. A pool is
+ * degraded when one of its groups is, offline when one is. Group i keeps its map and its log under
+ * the pool's uuid with i added to the last byte: what a disk of another group brings along is not
+ * taken for them.
  *
- * Logical byte L of chunk k = L / chunk lies in column k % columns, at
- * (k / columns) * chunk + L % chunk of its disks' data (DISK_DATA_OFF on). Rows of raid5 and raid6:
- * pool_stripe.h.
- *
- * States of a position: IN (holds the data), OUT (missing, failed, or was once; not used until the
- * pool is assembled anew), FILLING (a disk that takes its place: it gets every write, and is read
- * up to where it has been filled; then it is IN). A pool with a column without any IN disk is
- * offline; one with parity when more are OUT than it has parity chunks in a row.
+ * A group is added at the end, by one task at a time, and is seen by all others at once; it goes
+ * only while no extent of it is in use.
  */
 #ifndef ISTHMUS_BLOCKCORE_POOL_H
 #define ISTHMUS_BLOCKCORE_POOL_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "blockcore/pool/raid.h"
 
-struct bdev;
-struct disk;
-struct env;
 struct pool;
 
-#define POOL_DISKS_MAX	    64
-#define POOL_COPIES_MAX	    3
-#define POOL_CHUNK_DEFAULT  (64 * 1024u)
-#define POOL_EXTENT_DEFAULT (4 * 1024 * 1024ull)
-
-enum pool_state { POOL_ONLINE, POOL_DEGRADED, POOL_OFFLINE };
-const char *pool_state_name(enum pool_state s);
-
-/* A run of extents; a list of them is sorted and does not overlap. */
-struct extent_run {
-	uint64_t first, count;
-};
+#define POOL_GROUPS_MAX 32
 
 struct pool_opts {
 	struct env *env;
 	const char *name, *level;
 	uint8_t uuid[16];
 	uint32_t chunk;
-	uint64_t extent_size, extents;
+	uint64_t extent_size;
+	const uint64_t *extents; /* of each group */
+	unsigned ngroups;
 	struct disk **disks; /* by position; NULL: not there */
 	const bool *out;     /* by position: must not be used, its data is old */
-	unsigned ndisks;
-	bool log_always; /* every row is logged before it is written (pool_log.h) */
+	unsigned ndisks;     /* of all groups, each has as many */
+	bool log_always;     /* every row is logged before it is written (pool_log.h) */
 	/*
 	 * A position went OUT while the pool is in use. Called from any reactor, never waits; has
 	 * the fact written to the array metadata and then calls pool_recorded(). Until then no
@@ -70,12 +49,16 @@ int pool_new(struct pool **ret, const struct pool_opts *o);
 /* Nothing may be in flight; the disks stay. */
 void pool_free(struct pool *p);
 
-/* Bytes of an extent of a new pool: whole rows of parity, so that what is written in order through
- * a volume fills them; 0: such a pool cannot be. */
-uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk);
-/* Extents a new pool of these disks would have; 0 when they are too small. */
-uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
-		       uint32_t chunk, uint64_t extent_size);
+/*
+ * Waits. Another group, of as many disks as each has. It is used from then on where its extents
+ * are. -E2BIG: POOL_GROUPS_MAX or POOL_DISKS_MAX; -EBUSY: too many were dropped; -EINVAL: disks too
+ * small, or blocks larger than the pool's; errors of the disks.
+ */
+int pool_add_group(struct pool *p, struct disk **disks, uint64_t extents);
+/* Takes the last group away again; nobody has used it. */
+void pool_drop_group(struct pool *p);
+unsigned pool_groups(const struct pool *p);
+unsigned pool_group_disks(const struct pool *p);
 
 /*
  * The logical space. Any reactor. Discarded ranges read as zeros (the disk's own discard where
@@ -87,7 +70,8 @@ struct bdev *pool_bdev(struct pool *p);
 const char *pool_name(const struct pool *p);
 const uint8_t *pool_uuid(const struct pool *p);
 enum pool_state pool_state(const struct pool *p);
-/* Ways to read a byte (read_copy): copies, or in its place and by each parity. */
+/* The worst of its groups. Ways to read a byte (read_copy): copies, or in its place and by each
+ * parity. */
 unsigned pool_copies(const struct pool *p);
 unsigned pool_parity(const struct pool *p);
 unsigned pool_ndisks(const struct pool *p);
@@ -96,90 +80,34 @@ bool pool_disk_in(const struct pool *p, unsigned position);
 uint64_t pool_extents(const struct pool *p);
 uint64_t pool_extent_size(const struct pool *p);
 
-/* Takes a disk out of use after an error; -EBUSY when it is the last copy of its column (it
- * stays, and errors go to the users). Any reactor, never waits. */
+/* The rest is as of the group in question, or of all one after the other; see raid.h. Positions,
+ * masks of them and extents are the pool's. Progress is in parts of 1000 a group. */
 int pool_drop(struct pool *p, struct disk *d, const char *why);
-/* Bit i: position i is OUT. */
 uint64_t pool_out_mask(const struct pool *p);
-/* These positions stand in the metadata as failed now (err: that could not be written). */
 void pool_recorded(struct pool *p, uint64_t out_mask, int err);
-
-/*
- * Waits, as a background task. Makes copies equal again after an unclean close: reads each used
- * range of the write-intent map from the first IN copy and writes it where another differs; makes
- * parity right there. Until it has ended, reads go to that first copy. 0, -ERR_SHUTDOWN when
- * stopped, or the error that ended it.
- */
+/* Positions went OUT that do not stand in the metadata yet. */
+bool pool_unrecorded(const struct pool *p);
 int pool_resync(struct pool *p, const struct extent_run *used, size_t nused);
-/*
- * Waits, as a background task, while no resync is. Reads all that is used from every disk: what
- * cannot be read is written anew from the rest, copies that differ are made equal, parity is made
- * right by the data. Of three copies two that agree are right, and where both parities of raid6 are
- * explained by one wrong data element that one is (wrong_data); else the first copy, or the data,
- * is taken for right: which is, nobody can tell. Counted in resync_fixed. Errors as of
- * pool_resync(); -ERR_MEDIUM: something cannot be read from anywhere.
- */
 int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused);
 void pool_resync_stop(struct pool *p);
-/* From before the pool is used until pool_resync() succeeded: reads are served as during it. */
 void pool_resync_need(struct pool *p);
 bool pool_resync_needed(const struct pool *p);
 void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
-
-/*
- * Waits; before the pool is used. Takes up the write-intent map (pool_intent.h) and, unless the
- * pool was `closed` in order, does once more what stands in the stripe log (pool_log.h). The same
- * after a restart and when another controller takes the pool over. -ERR_VERSION: a newer program
- * wrote the log; else an error of the disks: the pool must not be used.
- */
 int pool_load(struct pool *p, bool closed);
-/*
- * Waits. Before a lost position is recorded: no row is under way that was begun with it, and what
- * was written is stable. From then on a crash finds every row right without that disk.
- */
 int pool_settle(struct pool *p);
-/* Waits. The metadata says that a position which was filled is IN: its rows are logged no more. */
 int pool_fill_recorded(struct pool *p, unsigned position);
-/* Waits. Parity pools: log every row (a crash and a disk lost in it are survived), or only rows
- * that lack a disk. */
 int pool_set_log_always(struct pool *p, bool always);
-/* Waits; call it every few seconds. */
 void pool_sweep_intent(struct pool *p);
-
-/*
- * Rebuilding a position that is OUT onto disk d, which may be the one it had. pool_fill_begin():
- * -EBUSY the position is not OUT, -ENOSPC the disk does not fit. From then on it gets every write.
- */
-bool pool_disk_fits(const struct pool *p,
-		    const struct disk *d); /* large enough, blocks not larger */
+/* large enough for the group of that position, blocks not larger */
+bool pool_disk_fits(const struct pool *p, unsigned position, const struct disk *d);
 int pool_fill_begin(struct pool *p, unsigned position, struct disk *d);
-/*
- * Waits, as a background task. Fills what is used, and makes the position IN; the caller writes
- * that to the metadata. missed: the disk held the data of this position before it went OUT, and has
- * missed only what stands in the write-intent map. -ERR_SHUTDOWN when stopped (pool_resync_stop());
- * any other error ended the filling, and the position is OUT: -ERR_MEDIUM, something could not be
- * read from any copy.
- */
 int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
 	      bool missed);
-/* After pool_fill_begin(), where pool_fill() will not be called: the position is OUT as before. */
 void pool_fill_cancel(struct pool *p, unsigned position);
 bool pool_filling(const struct pool *p, unsigned position);
 void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
-/* Bytes a second that filling and resyncing may take while the pool is in use; 0: what is left
- * over. */
 void pool_set_rate(struct pool *p, uint64_t bytes_per_s);
-
-struct pool_stats {
-	uint64_t read_repairs; /* bad copies rewritten from a good one */
-	uint64_t resync_fixed; /* ranges that differed */
-	uint64_t wrong_data;   /* of these: blocks a scrub found to be the wrong ones */
-	uint64_t lost;	       /* positions that went OUT in use */
-	uint64_t filled;       /* positions that came IN again */
-	uint32_t intent;       /* regions in the write-intent map */
-	uint32_t regions;      /* all regions; 0: there is no map */
-	uint64_t log_entries, log_bytes, log_emptied, log_replayed; /* the stripe log */
-};
+/* Sums of the groups. */
 void pool_stats(const struct pool *p, struct pool_stats *ret);
 
 #endif

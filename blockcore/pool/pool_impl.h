@@ -5,21 +5,21 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "blockcore/disk/disk.h"
-#include "blockcore/pool/pool.h"
+#include "blockcore/pool/raid.h"
 #include "blockcore/pool/pool_lock.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/fan.h"
 
-#define POOL_MAGIC    0x706f6f6c
+#define RAID_MAGIC    0x72616964
 #define POOL_SUSPECTS 64 /* rows that somebody doubts, remembered */
 
 struct parity;
 struct stripe_bufs;
 
-struct pool {
+struct raid {
 	uint32_t magic;
-	struct bdev io; /* what pool_bdev() gives */
+	struct bdev io; /* what raid_bdev() gives */
 	struct env *env;
 	char name[64];
 	uint8_t uuid[16];
@@ -49,11 +49,11 @@ struct pool {
 	pthread_mutex_t lock; /* of the fields below, and of going OUT */
 	struct waitq recorded;
 	uint64_t recorded_mask;
-	uint64_t record_tries;	/* counts pool_recorded() */
+	uint64_t record_tries;	/* counts raid_recorded() */
 	bool recording;		/* lost() was called and has not been answered */
 	atomic_bool unrecorded; /* some do not stand there: writes wait before they are done */
 	int record_err;
-	void (*lost)(void *arg, struct pool *p);
+	void (*lost)(void *arg, struct raid *p);
 	void *arg;
 
 	atomic_bool resync_stop;
@@ -72,20 +72,20 @@ struct column_range {
 
 /* The piece that starts at logical `off`, at most len and to the end of its chunk (with one
  * column: all of len). */
-struct column_range pool_map_piece(const struct pool *p, uint64_t off, uint64_t len);
+struct column_range pool_map_piece(const struct raid *p, uint64_t off, uint64_t len);
 /* All of [off, off + len) that lies in a column; len 0: nothing. It is one range of the column. */
-struct column_range pool_map_column(const struct pool *p, unsigned column, uint64_t off,
+struct column_range pool_map_column(const struct raid *p, unsigned column, uint64_t off,
 				    uint64_t len);
 /* The reverse of pool_map_piece(). */
-uint64_t pool_map_logical(const struct pool *p, unsigned column, uint64_t off);
+uint64_t pool_map_logical(const struct raid *p, unsigned column, uint64_t off);
 
-static inline unsigned pool_position(const struct pool *p, unsigned column, unsigned copy)
+static inline unsigned pool_position(const struct raid *p, unsigned column, unsigned copy)
 {
 	return column * p->copies + copy;
 }
 
 /* What the position holds up to byte `end` of its data is good. */
-static inline bool pool_readable(const struct pool *p, unsigned position, uint64_t end)
+static inline bool pool_readable(const struct raid *p, unsigned position, uint64_t end)
 {
 	if (atomic_load_explicit(&p->in[position], memory_order_acquire))
 		return true;
@@ -94,61 +94,61 @@ static inline bool pool_readable(const struct pool *p, unsigned position, uint64
 }
 
 /* The position gets every write. */
-static inline bool pool_writable(const struct pool *p, unsigned position)
+static inline bool pool_writable(const struct raid *p, unsigned position)
 {
 	return atomic_load_explicit(&p->in[position], memory_order_acquire) ||
 	       atomic_load_explicit(&p->filling[position], memory_order_acquire);
 }
 
 /* One position. Offsets are of the column. */
-int pool_copy_readv(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off);
-int pool_copy_writev(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags);
 /* An error that says the disk is bad, rather than the request or the memory. */
 bool pool_disk_error(int rc);
 /* Drops the position for an error of its disk, unless it is the last copy; ends its filling. */
-void pool_copy_failed(struct pool *p, unsigned position, const char *what, int rc);
+void pool_copy_failed(struct raid *p, unsigned position, const char *what, int rc);
 /* Waits until no lost position is unrecorded; an error when that could not be done. */
-int pool_wait_recorded(struct pool *p);
+int pool_wait_recorded(struct raid *p);
 /* The end of a write: waits for that where it is stable, or a disk missed it. */
-static inline int pool_write_done(struct pool *p, bool fua)
+static inline int pool_write_done(struct raid *p, bool fua)
 {
 	return fua || atomic_load_explicit(&p->unrecorded, memory_order_acquire)
 		   ? pool_wait_recorded(p)
 		   : 0;
 }
 /* Waits. Flushes every disk in use; one that fails is dropped. */
-int pool_flush_disks(struct pool *p);
+int pool_flush_disks(struct raid *p);
 
 /* Zeros on all disks in use, offsets of the disks' data; a disk that fails is dropped where it can
  * be spared. */
-int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len);
+int pool_zero_copies(struct raid *p, uint64_t off, uint64_t len);
 /* Of every level: with the write-intent map around them. */
 int pool_io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
 		   unsigned flags);
 int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len);
 int pool_io_flush(struct bdev *b);
 /* Parity pools: [off, off + len) of the space. iov NULL: zeros. */
-int pool_parity_write(struct pool *p, const struct iovec *iov, int iovcnt, uint64_t off,
+int pool_parity_write(struct raid *p, const struct iovec *iov, int iovcnt, uint64_t off,
 		      uint64_t len, unsigned flags);
-int pool_parity_zero(struct pool *p, uint64_t off, uint64_t len);
+int pool_parity_zero(struct raid *p, uint64_t off, uint64_t len);
 /* Pauses background work that has done `bytes` since *since, as the rate and the users want. */
-void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since);
+void pool_pace(struct raid *p, uint64_t bytes, uint64_t *since);
 /* Around writes of the pool's space (pool_intent.h). */
-int pool_write_enter(struct pool *p, uint64_t off, uint64_t len);
-void pool_write_leave(struct pool *p, uint64_t off, uint64_t len);
+int pool_write_enter(struct raid *p, uint64_t off, uint64_t len);
+void pool_write_leave(struct raid *p, uint64_t off, uint64_t len);
 /* Reads a range of one region of a mirrored column from the first copy that can, in pieces where it
  * must. Alone in the region. */
-int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len);
+int pool_column_read(struct raid *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len);
 
 /* Parity pools: parity of the row is made anew when it is written next, not updated. */
-void pool_suspect_row(struct pool *p, uint64_t row);
+void pool_suspect_row(struct raid *p, uint64_t row);
 /* Waits. Writes to a position that is FILLING what the row has there. */
-int pool_fill_row(struct pool *p, uint64_t row, unsigned position);
+int pool_fill_row(struct raid *p, uint64_t row, unsigned position);
 /* Waits. Makes the parity of a row right by its data, where all of that can be read; mend: data
  * that cannot be is decoded and written anew first. Counts what was wrong. */
-int pool_sync_row(struct pool *p, uint64_t row, bool mend, uint64_t *ret_fixed);
+int pool_sync_row(struct raid *p, uint64_t row, bool mend, uint64_t *ret_fixed);
 
 extern const struct bdev_ops pool_io_ops, pool_parity_io_ops;
 

@@ -24,7 +24,7 @@ static const char magic[8] = "ISTHINTN";
 #define WORDS (INTENT_BITS / 64)
 
 struct pool_intent {
-	struct pool *p;
+	struct raid *p;
 	unsigned shift; /* log2 of a region's bytes */
 	uint32_t regions;
 	_Atomic uint64_t ready[WORDS], touched[WORDS];
@@ -44,12 +44,12 @@ static bool bit_of(const _Atomic uint64_t *map, uint32_t r)
 	return atomic_load(&map[r / 64]) >> (r % 64) & 1;
 }
 
-static uint32_t regions_of(const struct pool *p, unsigned shift)
+static uint32_t regions_of(const struct raid *p, unsigned shift)
 {
 	return (uint32_t)((p->io.size + (1ull << shift) - 1) >> shift);
 }
 
-int pool_intent_new(struct pool_intent **ret, struct pool *p)
+int pool_intent_new(struct pool_intent **ret, struct raid *p)
 {
 	struct pool_intent *m = calloc(1, sizeof(*m));
 	if (!m)
@@ -127,7 +127,7 @@ static void copy_write(void *item)
 	io->rc = bdev_write(disk_bdev(io->d), io->block, INTENT_BLOCK, io->off, BDEV_FUA);
 }
 
-static int write_all(struct pool *p, const uint8_t *block, uint64_t seq)
+static int write_all(struct raid *p, const uint8_t *block, uint64_t seq)
 {
 	struct copy_io io[POOL_DISKS_MAX];
 	unsigned n = 0;
@@ -246,7 +246,7 @@ static void take_all(struct pool_intent *m)
 
 void pool_intent_load(struct pool_intent *m, bool keep)
 {
-	struct pool *p = m->p;
+	struct raid *p = m->p;
 	uint8_t *b = m->block;
 	bool found = false;
 	m->seq = 0;
@@ -277,7 +277,7 @@ static bool next_region(struct pool_intent *m, uint64_t *off, uint64_t end, uint
 	return true;
 }
 
-int pool_each_part(struct pool *p, const struct extent_run *used, size_t nused, bool all,
+int pool_each_part(struct raid *p, const struct extent_run *used, size_t nused, bool all,
 		   int (*fn)(void *arg, uint64_t off, uint64_t len), void *arg)
 {
 	int rc = 0;
@@ -316,8 +316,8 @@ static bool pick_quiet(struct pool_intent *m, uint64_t quiet[WORDS])
 void pool_intent_sweep(struct pool_intent *m)
 {
 	uint64_t quiet[WORDS];
-	struct pool *p = m->p;
-	if (atomic_load(&p->resync_needed) || pool_state(p) != POOL_ONLINE)
+	struct raid *p = m->p;
+	if (atomic_load(&p->resync_needed) || raid_state(p) != POOL_ONLINE)
 		return;
 	pthread_mutex_lock(&m->lock);
 	while (m->writing)
@@ -331,7 +331,7 @@ void pool_intent_sweep(struct pool_intent *m)
 	int rc = bdev_flush(&p->io);
 	pthread_mutex_lock(&m->lock);
 	m->writing = false;
-	if (rc == 0 && pool_state(p) == POOL_ONLINE)
+	if (rc == 0 && raid_state(p) == POOL_ONLINE)
 		write_map(m);
 	else
 		for (unsigned i = 0; i < WORDS; i++)

@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct pool;
+struct raid;
 struct pool_intent;
 
 #define INTENT_OFF	  8192ull /* of a disk */
@@ -36,7 +36,7 @@ struct pool_intent;
 #define INTENT_BITS	  ((INTENT_BLOCK - INTENT_HEAD) * 8)
 #define INTENT_REGION_MIN (4 * 1024 * 1024ull)
 
-int pool_intent_new(struct pool_intent **ret, struct pool *p);
+int pool_intent_new(struct pool_intent **ret, struct raid *p);
 void pool_intent_free(struct pool_intent *m);
 
 /* Around every write of [off, off + len) of the pool's space, before the first byte of it is sent.
@@ -53,7 +53,7 @@ void pool_intent_load(struct pool_intent *m, bool keep);
 /* Calls fn for the parts of the used space that stand in the map (all: for all of it), until it
  * fails. */
 struct extent_run;
-int pool_each_part(struct pool *p, const struct extent_run *used, size_t nused, bool all,
+int pool_each_part(struct raid *p, const struct extent_run *used, size_t nused, bool all,
 		   int (*fn)(void *arg, uint64_t off, uint64_t len), void *arg);
 /* Waits. Takes out what has been quiet since the last call. */
 void pool_intent_sweep(struct pool_intent *m);

@@ -17,29 +17,29 @@
 /* The smallest chunk is 16 KiB: a window has at most 65 chunks, each splits a piece once more. */
 #define IO_PIECES (IO_IOV_MAX + 66)
 
-static struct pool *pool_of(struct bdev *b)
+static struct raid *pool_of(struct bdev *b)
 {
-	struct pool *p = container_of(b, struct pool, io);
-	CHECK(p, POOL_MAGIC);
+	struct raid *p = container_of(b, struct raid, io);
+	CHECK(p, RAID_MAGIC);
 	return p;
 }
 
 /* ---- one position ---- */
 
-int pool_copy_readv(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off)
 {
 	return bdev_readv(disk_bdev(p->disks[position]), iov, iovcnt, DISK_DATA_OFF + off);
 }
 
-int pool_copy_writev(struct pool *p, unsigned position, const struct iovec *iov, int iovcnt,
+int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags)
 {
 	return bdev_writev(disk_bdev(p->disks[position]), iov, iovcnt, DISK_DATA_OFF + off, flags);
 }
 
 struct copy_io {
-	struct pool *p;
+	struct raid *p;
 	unsigned position;
 	const struct iovec *iov;
 	int iovcnt;
@@ -88,7 +88,7 @@ static void copy_flush(void *item)
  * Runs fn on copies at once and judges: a copy whose disk failed is dropped when another took the
  * call. 0 when at least one did and none failed for another reason than its disk.
  */
-static int copies_run(struct pool *p, void (*fn)(void *), struct copy_io *io, unsigned n,
+static int copies_run(struct raid *p, void (*fn)(void *), struct copy_io *io, unsigned n,
 		      const char *what)
 {
 	int rc = n ? 0 : -EIO;
@@ -109,7 +109,7 @@ static int copies_run(struct pool *p, void (*fn)(void *), struct copy_io *io, un
 
 /* ---- one column ---- */
 
-static unsigned column_copies(struct pool *p, const struct copy_io *like, unsigned column,
+static unsigned column_copies(struct raid *p, const struct copy_io *like, unsigned column,
 			      struct copy_io io[POOL_COPIES_MAX])
 {
 	unsigned n = 0;
@@ -123,7 +123,7 @@ static unsigned column_copies(struct pool *p, const struct copy_io *like, unsign
 	return n;
 }
 
-static int column_change(struct pool *p, unsigned column, const struct copy_io *like,
+static int column_change(struct raid *p, unsigned column, const struct copy_io *like,
 			 void (*fn)(void *), const char *what)
 {
 	struct copy_io io[POOL_COPIES_MAX];
@@ -135,7 +135,7 @@ static int column_change(struct pool *p, unsigned column, const struct copy_io *
 }
 
 /* The copy to ask first. While copies may differ everybody reads the same one. */
-static unsigned preferred_copy(struct pool *p, unsigned column, uint64_t off)
+static unsigned preferred_copy(struct raid *p, unsigned column, uint64_t off)
 {
 	if (p->copies == 1 || atomic_load_explicit(&p->resync_needed, memory_order_relaxed))
 		return 0;
@@ -154,7 +154,7 @@ static unsigned preferred_copy(struct pool *p, unsigned column, uint64_t off)
 }
 
 /* Reads from `first` on round; ret_bad: copies that failed, ret_good: the one that did not. */
-static int column_read_any(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
+static int column_read_any(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
 			   uint64_t off, unsigned first, unsigned *ret_bad, unsigned *ret_good)
 {
 	int rc = -EIO;
@@ -175,7 +175,7 @@ static int column_read_any(struct pool *p, unsigned column, const struct iovec *
 
 /* Writes what a good copy holds over the bad ones. Alone in the region, and read once more:
  * a write may have come since. The range lies in one region. */
-static void column_repair(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
+static void column_repair(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
 			  uint64_t off, unsigned bad)
 {
 	unsigned good, bad_now;
@@ -207,7 +207,7 @@ static void column_repair(struct pool *p, unsigned column, const struct iovec *i
 }
 
 /* Repairs region by region, so that at most one is locked. */
-static void column_repair_range(struct pool *p, unsigned column, const struct iovec *iov,
+static void column_repair_range(struct raid *p, unsigned column, const struct iovec *iov,
 				int iovcnt, uint64_t off, unsigned bad)
 {
 	struct iovec part[IO_PIECES];
@@ -225,7 +225,7 @@ static void column_repair_range(struct pool *p, unsigned column, const struct io
 }
 
 /* Piece by piece, each from the first copy that can: each may have lost another part of a range. */
-static int column_read_pieces(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
+static int column_read_pieces(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
 			      uint64_t off)
 {
 	struct iovec part[IO_PIECES];
@@ -246,7 +246,7 @@ static int column_read_pieces(struct pool *p, unsigned column, const struct iove
 	return 0;
 }
 
-int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len)
+int pool_column_read(struct raid *p, unsigned column, uint8_t *buf, uint64_t off, uint64_t len)
 {
 	struct iovec iov = {buf, len};
 	unsigned bad, good;
@@ -263,7 +263,7 @@ int pool_column_read(struct pool *p, unsigned column, uint8_t *buf, uint64_t off
 	return rc;
 }
 
-static int column_read(struct pool *p, unsigned column, const struct iovec *iov, int iovcnt,
+static int column_read(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
 		       uint64_t off)
 {
 	unsigned bad, good;
@@ -281,7 +281,7 @@ static int column_read(struct pool *p, unsigned column, const struct iovec *iov,
 /* ---- the whole pool ---- */
 
 struct column_io {
-	struct pool *p;
+	struct raid *p;
 	unsigned column;
 	bool write;
 	unsigned flags;
@@ -291,7 +291,7 @@ struct column_io {
 	int rc;
 };
 
-static int column_rw(struct pool *p, bool write, unsigned column, const struct iovec *iov,
+static int column_rw(struct raid *p, bool write, unsigned column, const struct iovec *iov,
 		     int iovcnt, uint64_t off, uint64_t len, unsigned flags)
 {
 	if (!write)
@@ -309,7 +309,7 @@ static void column_io_run(void *item)
 }
 
 /* The pieces of [off, off + len) that lie in a column, in order. */
-static int gather(const struct pool *p, unsigned column, struct iov_cursor c, uint64_t off,
+static int gather(const struct raid *p, unsigned column, struct iov_cursor c, uint64_t off,
 		  uint64_t len, struct iovec *out, int max)
 {
 	int n = 0;
@@ -325,7 +325,7 @@ static int gather(const struct pool *p, unsigned column, struct iov_cursor c, ui
 }
 
 /* One window over several columns: all at once. */
-static int window_rw(struct pool *p, bool write, struct iov_cursor c, uint64_t off, uint64_t len,
+static int window_rw(struct raid *p, bool write, struct iov_cursor c, uint64_t off, uint64_t len,
 		     unsigned flags)
 {
 	struct iovec pieces[IO_PIECES];
@@ -350,7 +350,7 @@ static int window_rw(struct pool *p, bool write, struct iov_cursor c, uint64_t o
 	return rc;
 }
 
-static int pool_rw(struct pool *p, bool write, const struct iovec *iov, int iovcnt, uint64_t off,
+static int pool_rw(struct raid *p, bool write, const struct iovec *iov, int iovcnt, uint64_t off,
 		   unsigned flags)
 {
 	uint64_t len = iov_bytes(iov, iovcnt);
@@ -377,12 +377,12 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 	return pool_rw(pool_of(b), false, iov, iovcnt, off, 0);
 }
 
-int pool_write_enter(struct pool *p, uint64_t off, uint64_t len)
+int pool_write_enter(struct raid *p, uint64_t off, uint64_t len)
 {
 	return p->intent && len ? pool_intent_enter(p->intent, off, len) : 0;
 }
 
-void pool_write_leave(struct pool *p, uint64_t off, uint64_t len)
+void pool_write_leave(struct raid *p, uint64_t off, uint64_t len)
 {
 	if (p->intent && len)
 		pool_intent_leave(p->intent, off, len);
@@ -391,7 +391,7 @@ void pool_write_leave(struct pool *p, uint64_t off, uint64_t len)
 int pool_io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
 		   unsigned flags)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	uint64_t len = iov_bytes(iov, iovcnt);
 	int rc = pool_write_enter(p, off, len);
 	if (rc)
@@ -404,14 +404,14 @@ int pool_io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t
 
 int pool_io_flush(struct bdev *b)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	struct copy_io io[POOL_DISKS_MAX];
 	unsigned n = 0;
 	int rc = 0;
 	for (unsigned i = 0; i < p->ndisks; i++)
 		if (pool_writable(p, i))
 			io[n++] = (struct copy_io){.p = p, .position = i};
-	if (pool_state(p) == POOL_OFFLINE)
+	if (raid_state(p) == POOL_OFFLINE)
 		return -EIO;
 	fan_run(copy_flush, io, sizeof(io[0]), n);
 	for (unsigned i = 0; i < n; i++) {
@@ -426,7 +426,7 @@ int pool_io_flush(struct bdev *b)
 	return rc ? rc : pool_wait_recorded(p);
 }
 
-int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len)
+int pool_zero_copies(struct raid *p, uint64_t off, uint64_t len)
 {
 	struct copy_io io[POOL_DISKS_MAX];
 	unsigned n = 0;
@@ -446,7 +446,7 @@ int pool_zero_copies(struct pool *p, uint64_t off, uint64_t len)
 	return rc;
 }
 
-static int discard_columns(struct pool *p, uint64_t off, uint64_t len)
+static int discard_columns(struct raid *p, uint64_t off, uint64_t len)
 {
 	for (unsigned col = 0; col < p->columns; col++) {
 		struct column_range r = pool_map_column(p, col, off, len);
@@ -460,7 +460,7 @@ static int discard_columns(struct pool *p, uint64_t off, uint64_t len)
 
 int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	int rc = pool_write_enter(p, off, len);
 	if (rc)
 		return rc;
@@ -471,7 +471,7 @@ int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len)
 
 static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	if (copy >= p->copies)
 		return -ENOENT;
 	for (uint64_t done = 0; done < len;) {

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int pool_log_new(struct pool_log **ret, struct pool *p)
+int pool_log_new(struct pool_log **ret, struct raid *p)
 {
 	struct pool_log *l = calloc(1, sizeof(*l));
 	if (!l)
@@ -53,14 +53,14 @@ void pool_log_free(struct pool_log *l)
 	free(l);
 }
 
-uint32_t pool_log_slice(const struct pool *p)
+uint32_t pool_log_slice(const struct raid *p)
 {
 	return p->log->slice;
 }
 
 /* ---- who is logged ---- */
 
-bool pool_log_wanted(const struct pool *p, uint64_t row)
+bool pool_log_wanted(const struct raid *p, uint64_t row)
 {
 	uint64_t mask = atomic_load(&p->log_mask);
 	if (atomic_load(&p->log_always))
@@ -74,7 +74,7 @@ bool pool_log_wanted(const struct pool *p, uint64_t row)
 /* ---- emptying ---- */
 
 struct disk_io {
-	struct pool *p;
+	struct raid *p;
 	unsigned position;
 	const uint8_t *bytes;
 	uint64_t len, off; /* len 0: a flush */
@@ -89,7 +89,7 @@ static void disk_io_run(void *item)
 }
 
 /* 0 when every disk that is in use after it did it, and the pool lives. */
-static int disks_run(struct pool *p, struct disk_io *io, unsigned n, const char *what)
+static int disks_run(struct raid *p, struct disk_io *io, unsigned n, const char *what)
 {
 	int rc = 0;
 	fan_run(disk_io_run, io, sizeof(io[0]), n);
@@ -101,10 +101,10 @@ static int disks_run(struct pool *p, struct disk_io *io, unsigned n, const char 
 		if (atomic_load(&p->in[io[i].position]))
 			rc = io[i].rc;
 	}
-	return rc ? rc : pool_state(p) == POOL_OFFLINE ? -EIO : 0;
+	return rc ? rc : raid_state(p) == POOL_OFFLINE ? -EIO : 0;
 }
 
-static int all_disks_run(struct pool *p, const struct disk_io *like, const char *what)
+static int all_disks_run(struct raid *p, const struct disk_io *like, const char *what)
 {
 	struct disk_io io[POOL_DISKS_MAX];
 	unsigned n = 0;
@@ -117,7 +117,7 @@ static int all_disks_run(struct pool *p, const struct disk_io *like, const char 
 	return disks_run(p, io, n, what);
 }
 
-int pool_flush_disks(struct pool *p)
+int pool_flush_disks(struct raid *p)
 {
 	return all_disks_run(p, &(struct disk_io){.p = p}, "flush error");
 }
@@ -125,7 +125,7 @@ int pool_flush_disks(struct pool *p)
 /* Everything that is logged is stable in its place, then the marker gets another key. */
 static int write_marker(struct pool_log *l, uint64_t number, const uint8_t *key)
 {
-	struct pool *p = l->p;
+	struct raid *p = l->p;
 	int rc = pool_flush_disks(p);
 	if (rc)
 		return rc;
@@ -152,10 +152,10 @@ static void wait_turn(struct pool_log *l)
 }
 
 /* Positions that are not IN any more since are logged on. */
-static void unlog(struct pool *p, uint64_t done)
+static void unlog(struct raid *p, uint64_t done)
 {
 	pthread_mutex_lock(&p->lock);
-	atomic_fetch_and(&p->log_mask, ~(done & ~pool_out_mask(p)));
+	atomic_fetch_and(&p->log_mask, ~(done & ~raid_out_mask(p)));
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -185,7 +185,7 @@ static int empty(struct pool_log *l, uint64_t done, bool always)
 	return rc;
 }
 
-int pool_log_empty(struct pool *p, uint64_t done)
+int pool_log_empty(struct raid *p, uint64_t done)
 {
 	struct pool_log *l = p->log;
 	pthread_mutex_lock(&l->lock);
@@ -196,7 +196,7 @@ int pool_log_empty(struct pool *p, uint64_t done)
 	return rc;
 }
 
-int pool_log_set_always(struct pool *p, bool always)
+int pool_log_set_always(struct raid *p, bool always)
 {
 	struct pool_log *l = p->log;
 	pthread_mutex_lock(&l->lock);
@@ -216,7 +216,7 @@ struct placed {
 
 /* Disks that the pool could lose and still have all data, and one more. One that is being filled
  * counts as there: when it is IN, the entries of before have to survive what may be lost then. */
-static unsigned copies_wanted(const struct pool *p)
+static unsigned copies_wanted(const struct raid *p)
 {
 	unsigned out = 0, in = 0;
 	for (unsigned i = 0; i < p->ndisks; i++) {
@@ -229,7 +229,7 @@ static unsigned copies_wanted(const struct pool *p)
 /* With `lock` held. On the disks with most room; false: there is none. */
 static bool place(struct pool_log *l, uint32_t blocks, struct placed *ret)
 {
-	struct pool *p = l->p;
+	struct raid *p = l->p;
 	unsigned want = copies_wanted(p);
 	uint64_t taken = 0;
 	for (ret->n = 0; ret->n < want; ret->n++) {
@@ -252,7 +252,7 @@ static bool place(struct pool_log *l, uint32_t blocks, struct placed *ret)
 	return true;
 }
 
-static bool still_wanted(struct pool *p, const struct log_entry *e)
+static bool still_wanted(struct raid *p, const struct log_entry *e)
 {
 	return e->nrows ? atomic_load(&p->log_always) || atomic_load(&p->log_mask)
 			: pool_log_wanted(p, e->row);
@@ -264,7 +264,7 @@ static int reserve(struct pool_log *l, struct log_entry *e, struct placed *at, s
 	for (;;) {
 		if (!still_wanted(l->p, e))
 			return 0;
-		if (pool_state(l->p) == POOL_OFFLINE)
+		if (raid_state(l->p) == POOL_OFFLINE)
 			return -EIO;
 		if (l->emptying || !l->free) {
 			wait_turn(l);
@@ -327,7 +327,7 @@ static int write_entry(struct pool_log *l, struct log_entry *e, struct placed *a
 }
 
 /* s NULL: rows of zeros. 1: logged; 0: not wanted. */
-static int begin(struct pool *p, struct log_entry *e, struct stripe *s,
+static int begin(struct raid *p, struct log_entry *e, struct stripe *s,
 		 const struct stripe_source *src)
 {
 	struct pool_log *l = p->log;
@@ -351,7 +351,7 @@ static int begin(struct pool *p, struct log_entry *e, struct stripe *s,
 
 int pool_log_begin(struct stripe *s, uint64_t elems, const struct stripe_source *src)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	struct log_entry e = {.row = s->row, .elems = elems & ~s->out, .lo = s->lo, .len = s->len};
 	if (!pool_log_wanted(p, s->row) || !e.elems)
 		return 0;
@@ -362,7 +362,7 @@ int pool_log_begin(struct stripe *s, uint64_t elems, const struct stripe_source 
 	return MIN(rc, 0);
 }
 
-int pool_log_begin_zeros(struct pool *p, uint64_t row, uint32_t nrows, bool *ret_logged)
+int pool_log_begin_zeros(struct raid *p, uint64_t row, uint32_t nrows, bool *ret_logged)
 {
 	struct log_entry e = {.row = row, .nrows = nrows};
 	int rc = begin(p, &e, NULL, NULL);
@@ -370,13 +370,13 @@ int pool_log_begin_zeros(struct pool *p, uint64_t row, uint32_t nrows, bool *ret
 	return MIN(rc, 0);
 }
 
-void pool_log_end(struct pool *p)
+void pool_log_end(struct raid *p)
 {
 	FAULT("pool.row.written");
 	give_back(p->log, NULL, true);
 }
 
-void pool_log_stats(const struct pool *p, struct pool_log_stats *ret)
+void pool_log_stats(const struct raid *p, struct pool_log_stats *ret)
 {
 	const struct pool_log *l = p->log;
 	*ret = (struct pool_log_stats){0};

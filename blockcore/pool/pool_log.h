@@ -45,7 +45,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct pool;
+struct raid;
 struct pool_log;
 struct stripe;
 struct stripe_source;
@@ -57,12 +57,12 @@ struct stripe_source;
 #define LOG_PAYLOAD_MAX (480 * 1024u)
 #define LOG_VERSION	1
 
-int pool_log_new(struct pool_log **ret, struct pool *p);
+int pool_log_new(struct pool_log **ret, struct raid *p);
 void pool_log_free(struct pool_log *l);
 
 /* Are writes of this row logged now? A hint; bytes of a slice that fits an entry. */
-bool pool_log_wanted(const struct pool *p, uint64_t row);
-uint32_t pool_log_slice(const struct pool *p);
+bool pool_log_wanted(const struct raid *p, uint64_t row);
+uint32_t pool_log_slice(const struct raid *p);
 
 /*
  * Waits. Before elements of a slice are written: logs them where that is wanted (s->logged says so;
@@ -71,23 +71,23 @@ uint32_t pool_log_slice(const struct pool *p);
  */
 int pool_log_begin(struct stripe *s, uint64_t elems, const struct stripe_source *src);
 /* The same for rows that become zeros; ret: whether pool_log_end() is to be called. */
-int pool_log_begin_zeros(struct pool *p, uint64_t row, uint32_t nrows, bool *ret_logged);
-void pool_log_end(struct pool *p);
+int pool_log_begin_zeros(struct raid *p, uint64_t row, uint32_t nrows, bool *ret_logged);
+void pool_log_end(struct raid *p);
 
 /* Waits. Empties the log: what it covers is made stable first. done: positions whose rows need not
  * be logged from then on. */
-int pool_log_empty(struct pool *p, uint64_t done);
+int pool_log_empty(struct raid *p, uint64_t done);
 
 /* Waits. p->log_always; false: the log is emptied with it. */
-int pool_log_set_always(struct pool *p, bool always);
+int pool_log_set_always(struct raid *p, bool always);
 
 /* Waits, before the pool is used. replay: it was not closed in order. -ERR_VERSION: a newer program
  * wrote the log. */
-int pool_log_load(struct pool *p, bool replay);
+int pool_log_load(struct raid *p, bool replay);
 
 struct pool_log_stats {
 	uint64_t entries, bytes, emptied, replayed;
 };
-void pool_log_stats(const struct pool *p, struct pool_log_stats *ret);
+void pool_log_stats(const struct raid *p, struct pool_log_stats *ret);
 
 #endif

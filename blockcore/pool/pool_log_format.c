@@ -61,7 +61,7 @@ void log_head_encode(const struct pool_log *l, const struct log_entry *e, uint8_
 	le32_put(b + OFF_CRC, block_crc(b));
 }
 
-static bool possible(const struct pool *p, const struct log_entry *e)
+static bool possible(const struct raid *p, const struct log_entry *e)
 {
 	uint64_t rows = (p->io.size + stripe_row_bytes(p) - 1) / stripe_row_bytes(p);
 	if (e->row >= rows)

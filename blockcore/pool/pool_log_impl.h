@@ -14,7 +14,7 @@ struct log_buf {
 #define LOG_BUFS 4
 
 struct pool_log {
-	struct pool *p;
+	struct raid *p;
 	uint32_t slice; /* pool_log_slice() */
 	pthread_mutex_t lock;
 	struct waitq q;

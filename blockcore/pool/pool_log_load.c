@@ -29,7 +29,7 @@ struct load {
 
 static int find_marker(struct pool_log *l, uint8_t *block, bool *ret_found)
 {
-	struct pool *p = l->p;
+	struct raid *p = l->p;
 	uint8_t key[16];
 	uint64_t number;
 	*ret_found = false;
@@ -53,7 +53,7 @@ static int find_marker(struct pool_log *l, uint8_t *block, bool *ret_found)
 
 static bool read_area(struct load *x, unsigned position)
 {
-	struct pool *p = x->l->p;
+	struct raid *p = x->l->p;
 	if (x->position == position)
 		return true;
 	x->position = POOL_DISKS_MAX;
@@ -110,7 +110,7 @@ static int by_number(const void *a, const void *b)
 /* Elements of disks that are in use; the others' come from them. */
 static int replay_elems(struct load *x, const struct found *f)
 {
-	struct pool *p = x->l->p;
+	struct raid *p = x->l->p;
 	uint8_t *at = x->area + (size_t)(f->block + 1) * LOG_BLOCK;
 	int rc = 0;
 	for (uint64_t elems = f->e.elems; elems; elems &= elems - 1, at += f->e.len) {
@@ -129,7 +129,7 @@ static int replay_elems(struct load *x, const struct found *f)
 
 static int replay(struct load *x)
 {
-	struct pool *p = x->l->p;
+	struct raid *p = x->l->p;
 	int rc = 0;
 	if (x->n)
 		qsort(x->list, x->n, sizeof(*x->list), by_number);
@@ -151,7 +151,7 @@ static int replay(struct load *x)
 
 static int scan_and_replay(struct load *x)
 {
-	struct pool *p = x->l->p;
+	struct raid *p = x->l->p;
 	int rc = 0;
 	for (unsigned i = 0; i < p->ndisks && rc == 0; i++)
 		if (read_area(x, i))
@@ -166,7 +166,7 @@ static int scan_and_replay(struct load *x)
 	return rc;
 }
 
-int pool_log_load(struct pool *p, bool want_replay)
+int pool_log_load(struct raid *p, bool want_replay)
 {
 	struct load x = {.l = p->log, .position = POOL_DISKS_MAX};
 	bool found = false;

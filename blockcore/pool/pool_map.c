@@ -1,7 +1,7 @@
 /* Logical bytes of a pool <-> bytes of its columns (formula in pool.h). */
 #include "blockcore/pool/pool_impl.h"
 
-struct column_range pool_map_piece(const struct pool *p, uint64_t off, uint64_t len)
+struct column_range pool_map_piece(const struct raid *p, uint64_t off, uint64_t len)
 {
 	if (p->columns == 1)
 		return (struct column_range){0, off, len};
@@ -14,7 +14,7 @@ struct column_range pool_map_piece(const struct pool *p, uint64_t off, uint64_t 
 }
 
 /* Offset in the column of the first byte at or after logical `off` that lies in it. */
-static uint64_t column_ceil(const struct pool *p, unsigned column, uint64_t off)
+static uint64_t column_ceil(const struct raid *p, unsigned column, uint64_t off)
 {
 	uint64_t k = off / p->chunk;
 	uint64_t row = k / p->columns;
@@ -26,7 +26,7 @@ static uint64_t column_ceil(const struct pool *p, unsigned column, uint64_t off)
 	return (row + 1) * p->chunk;
 }
 
-struct column_range pool_map_column(const struct pool *p, unsigned column, uint64_t off,
+struct column_range pool_map_column(const struct raid *p, unsigned column, uint64_t off,
 				    uint64_t len)
 {
 	if (p->columns == 1)
@@ -35,7 +35,7 @@ struct column_range pool_map_column(const struct pool *p, unsigned column, uint6
 	return (struct column_range){column, first, column_ceil(p, column, off + len) - first};
 }
 
-uint64_t pool_map_logical(const struct pool *p, unsigned column, uint64_t off)
+uint64_t pool_map_logical(const struct raid *p, unsigned column, uint64_t off)
 {
 	if (p->columns == 1)
 		return off;

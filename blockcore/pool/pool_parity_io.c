@@ -32,32 +32,32 @@
 #define IO_PIECES   (IO_IOV_MAX + FAN_MAX)
 #define REPAIR_STEP 4096u
 
-static struct pool *pool_of(struct bdev *b)
+static struct raid *pool_of(struct bdev *b)
 {
-	struct pool *p = container_of(b, struct pool, io);
-	CHECK(p, POOL_MAGIC);
+	struct raid *p = container_of(b, struct raid, io);
+	CHECK(p, RAID_MAGIC);
 	return p;
 }
 
-static void row_lock(struct pool *p, uint64_t row)
+static void row_lock(struct raid *p, uint64_t row)
 {
 	pool_lock_alone(&p->locks, 0, row * p->chunk);
 }
 
-static void row_unlock(struct pool *p, uint64_t row)
+static void row_unlock(struct raid *p, uint64_t row)
 {
 	pool_unlock_alone(&p->locks, 0, row * p->chunk);
 }
 
 /* ---- rows whose parity is not to be trusted ---- */
 
-void pool_suspect_row(struct pool *p, uint64_t row)
+void pool_suspect_row(struct raid *p, uint64_t row)
 {
 	unsigned i = atomic_fetch_add(&p->nsuspect, 1) % POOL_SUSPECTS;
 	atomic_store(&p->suspect[i], row + 1);
 }
 
-static bool row_suspect(struct pool *p, uint64_t row)
+static bool row_suspect(struct raid *p, uint64_t row)
 {
 	if (atomic_load_explicit(&p->resync_needed, memory_order_relaxed))
 		return true;
@@ -72,7 +72,7 @@ static bool row_suspect(struct pool *p, uint64_t row)
 /* ---- read ---- */
 
 struct piece {
-	struct pool *p;
+	struct raid *p;
 	uint64_t row;
 	uint32_t lo, len;
 	unsigned elem;
@@ -80,7 +80,7 @@ struct piece {
 	int n, rc;
 };
 
-static void told_repair(struct pool *p, const struct stripe *s, unsigned elem)
+static void told_repair(struct raid *p, const struct stripe *s, unsigned elem)
 {
 	unsigned pos = stripe_position(p, s->row, elem);
 	atomic_fetch_add(&p->read_repairs, 1);
@@ -152,7 +152,7 @@ static void piece_read(void *item)
 		io->rc = decode_piece(io);
 }
 
-static struct piece piece_at(struct pool *p, uint64_t off, uint64_t len)
+static struct piece piece_at(struct raid *p, uint64_t off, uint64_t len)
 {
 	uint64_t k = off / p->chunk, in = off % p->chunk;
 	return (struct piece){.p = p,
@@ -162,7 +162,7 @@ static struct piece piece_at(struct pool *p, uint64_t off, uint64_t len)
 			      .len = (uint32_t)MIN(len, p->chunk - in)};
 }
 
-static int window_read(struct pool *p, struct iov_cursor *c, uint64_t off, uint64_t len)
+static int window_read(struct raid *p, struct iov_cursor *c, uint64_t off, uint64_t len)
 {
 	struct iovec iov[IO_PIECES];
 	struct piece io[FAN_MAX];
@@ -183,7 +183,7 @@ static int window_read(struct pool *p, struct iov_cursor *c, uint64_t off, uint6
 /* ---- write ---- */
 
 struct row_write {
-	struct pool *p;
+	struct raid *p;
 	uint64_t row, off, len; /* of the bytes written, in the row */
 	struct iov_cursor c;	/* at them; NULL iov: zeros */
 	unsigned flags;
@@ -192,7 +192,7 @@ struct row_write {
 
 static void encode(struct stripe *s, const struct stripe_source *src)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	struct iov_cursor c[PARITY_ELEMS];
 	struct iovec own[PARITY_ELEMS];
 	uint8_t *from[PARITY_ELEMS], *to[PARITY_MAX];
@@ -249,7 +249,7 @@ static int try_update(struct stripe *s, uint64_t written, const struct stripe_so
 static int make_parity(struct stripe *s, uint64_t written, const struct stripe_source *src,
 		       bool fresh)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	uint64_t rest = stripe_data(p) & ~written, parity = stripe_parity(p) & ~s->out;
 	bool may = !((written | parity) & s->bad) && !fresh && !row_suspect(p, s->row);
 	int rc = -EAGAIN;
@@ -351,7 +351,7 @@ static void row_write(void *item)
 }
 
 /* c: the caller's buffers; iov NULL: zeros. */
-static int window_write(struct pool *p, struct iov_cursor *c, uint64_t off, uint64_t len,
+static int window_write(struct raid *p, struct iov_cursor *c, uint64_t off, uint64_t len,
 			unsigned flags)
 {
 	struct row_write w[FAN_MAX];
@@ -376,14 +376,14 @@ static int window_write(struct pool *p, struct iov_cursor *c, uint64_t off, uint
 /* ---- the whole pool ---- */
 
 /* No more pieces than a fan takes. */
-static uint64_t window(const struct pool *p, uint64_t len)
+static uint64_t window(const struct raid *p, uint64_t len)
 {
 	return MIN(len, MIN(IO_WINDOW, (uint64_t)(FAN_MAX - 1) * p->chunk));
 }
 
 static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	struct iov_cursor c = {iov, iovcnt, 0};
 	uint64_t len = iov_bytes(iov, iovcnt);
 	struct piece one = piece_at(p, off, len);
@@ -406,7 +406,7 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 	return 0;
 }
 
-int pool_parity_write(struct pool *p, const struct iovec *iov, int iovcnt, uint64_t off,
+int pool_parity_write(struct raid *p, const struct iovec *iov, int iovcnt, uint64_t off,
 		      uint64_t len, unsigned flags)
 {
 	struct iov_cursor c = {iov, iovcnt, 0};
@@ -419,7 +419,7 @@ int pool_parity_write(struct pool *p, const struct iovec *iov, int iovcnt, uint6
 }
 
 /* Rows of zeros have zeros for parity, so that whole rows are discarded on every disk alike. */
-static int discard_rows(struct pool *p, uint64_t row, uint64_t nrows)
+static int discard_rows(struct raid *p, uint64_t row, uint64_t nrows)
 {
 	bool logged;
 	pool_lock_range(&p->locks, 0, row * p->chunk, nrows * p->chunk);
@@ -432,11 +432,11 @@ static int discard_rows(struct pool *p, uint64_t row, uint64_t nrows)
 	return rc;
 }
 
-int pool_parity_zero(struct pool *p, uint64_t off, uint64_t len)
+int pool_parity_zero(struct raid *p, uint64_t off, uint64_t len)
 {
 	uint64_t bytes = stripe_row_bytes(p), first = ROUND_UP(off, bytes);
 	uint64_t end = ROUND_DOWN(off + len, bytes);
-	if (pool_state(p) == POOL_OFFLINE)
+	if (raid_state(p) == POOL_OFFLINE)
 		return -EIO;
 	if (first >= end)
 		return pool_parity_write(p, NULL, 0, off, len, 0);
@@ -452,7 +452,7 @@ int pool_parity_zero(struct pool *p, uint64_t off, uint64_t len)
  * doubts the row: parity is made anew when it is written next. */
 static int read_other(struct piece *io, uint8_t *to, unsigned copy)
 {
-	struct pool *p = io->p;
+	struct raid *p = io->p;
 	struct stripe s;
 	uint64_t bit = 1ull << io->elem;
 	stripe_begin(&s, p, io->row, io->lo, io->len);
@@ -471,7 +471,7 @@ static int read_other(struct piece *io, uint8_t *to, unsigned copy)
 
 static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
 {
-	struct pool *p = pool_of(b);
+	struct raid *p = pool_of(b);
 	int rc = copy > p->parity ? -ENOENT : 0;
 	for (size_t done = 0; done < len && rc == 0;) {
 		struct piece io = piece_at(p, off + done, MIN(len - done, STRIPE_SLICE));

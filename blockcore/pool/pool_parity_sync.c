@@ -12,7 +12,7 @@ static bool all_zero(const uint8_t *b, size_t n)
 /* Parity elements that can be read and differ from what the data make, or cannot be read. */
 static uint64_t wrong_parity(struct stripe *s)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	uint8_t *fresh[PARITY_MAX];
 	uint64_t wrong = 0;
 	for (unsigned j = 0; j < p->parity; j++)
@@ -45,7 +45,7 @@ static int mend_data(struct stripe *s, uint64_t *fixed)
 
 static void told_wrong(const struct stripe *s, unsigned elem, uint32_t at)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	atomic_fetch_add(&p->located, 1);
 	event_write(
 	    LOG_L_WARN, "pool.wrong_data",
@@ -61,7 +61,7 @@ static void told_wrong(const struct stripe *s, unsigned elem, uint32_t at)
  */
 static uint64_t locate_wrong(struct stripe *s)
 {
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	uint8_t *fresh[PARITY_MAX] = {stripe_fresh(s, p->data), stripe_fresh(s, p->data + 1)};
 	uint64_t wrong = 0;
 	parity_encode(p->code, s->len, s->buf, fresh);
@@ -82,7 +82,7 @@ static uint64_t locate_wrong(struct stripe *s)
 	return wrong;
 }
 
-static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, bool mend,
+static int sync_slice(struct raid *p, uint64_t row, uint32_t lo, uint32_t len, bool mend,
 		      uint64_t *fixed)
 {
 	struct stripe s;
@@ -105,7 +105,7 @@ static int sync_slice(struct pool *p, uint64_t row, uint32_t lo, uint32_t len, b
 	return rc;
 }
 
-static int fill_slice(struct pool *p, uint64_t row, unsigned elem, uint32_t lo, uint32_t len)
+static int fill_slice(struct raid *p, uint64_t row, unsigned elem, uint32_t lo, uint32_t len)
 {
 	struct stripe s;
 	uint64_t bit = 1ull << elem;
@@ -117,7 +117,7 @@ static int fill_slice(struct pool *p, uint64_t row, unsigned elem, uint32_t lo, 
 	return rc;
 }
 
-int pool_fill_row(struct pool *p, uint64_t row, unsigned position)
+int pool_fill_row(struct raid *p, uint64_t row, unsigned position)
 {
 	unsigned elem = 0;
 	int rc = 0;
@@ -132,7 +132,7 @@ int pool_fill_row(struct pool *p, uint64_t row, unsigned position)
 	return rc;
 }
 
-int pool_sync_row(struct pool *p, uint64_t row, bool mend, uint64_t *ret_fixed)
+int pool_sync_row(struct raid *p, uint64_t row, bool mend, uint64_t *ret_fixed)
 {
 	int rc = 0;
 	pool_lock_alone(&p->locks, 0, row * p->chunk);

@@ -7,14 +7,14 @@
 
 /* ---- geometry ---- */
 
-unsigned stripe_position(const struct pool *p, uint64_t row, unsigned elem)
+unsigned stripe_position(const struct raid *p, uint64_t row, unsigned elem)
 {
 	unsigned first = p->ndisks - 1 - (unsigned)(row % p->ndisks); /* P */
 	unsigned after = elem < p->data ? p->parity + elem : elem - p->data;
 	return (first + after) % p->ndisks;
 }
 
-unsigned stripe_bands(const struct pool *p, uint64_t off, uint64_t len, struct stripe_band ret[3])
+unsigned stripe_bands(const struct raid *p, uint64_t off, uint64_t len, struct stripe_band ret[3])
 {
 	unsigned a = (unsigned)(off / p->chunk), b = (unsigned)((off + len - 1) / p->chunk);
 	uint32_t lo = (uint32_t)(off % p->chunk), hi = (uint32_t)((off + len - 1) % p->chunk) + 1;
@@ -126,7 +126,7 @@ static uint64_t at(const struct stripe *s)
 	return s->row * s->p->chunk + s->lo;
 }
 
-void stripe_begin(struct stripe *s, struct pool *p, uint64_t row, uint32_t lo, uint32_t len)
+void stripe_begin(struct stripe *s, struct raid *p, uint64_t row, uint32_t lo, uint32_t len)
 {
 	ASSERT(len <= STRIPE_SLICE && lo + len <= p->chunk);
 	s->p = p;
@@ -233,7 +233,7 @@ int stripe_load(struct stripe *s, uint64_t elems)
 int stripe_write(struct stripe *s, uint64_t elems, const struct stripe_source *src, unsigned flags)
 {
 	struct elem_io io[PARITY_ELEMS];
-	struct pool *p = s->p;
+	struct raid *p = s->p;
 	int rc = 0;
 	unsigned n = list_elems(s, elems & ~s->out, io);
 	for (unsigned i = 0; i < n; i++) {
@@ -254,7 +254,7 @@ int stripe_write(struct stripe *s, uint64_t elems, const struct stripe_source *s
 		if (rc == 0 && atomic_load(&p->in[pos]))
 			rc = -EIO;
 	}
-	if (rc == 0 && pool_state(p) == POOL_OFFLINE)
+	if (rc == 0 && raid_state(p) == POOL_OFFLINE)
 		rc = -EIO;
 	return rc;
 }

@@ -22,12 +22,12 @@
 #define STRIPE_SLICE (64 * 1024u)
 #define STRIPE_IOV   80 /* pieces of one element's part of a caller's buffers */
 
-static inline uint64_t stripe_row_bytes(const struct pool *p)
+static inline uint64_t stripe_row_bytes(const struct raid *p)
 {
 	return (uint64_t)p->data * p->chunk;
 }
 
-unsigned stripe_position(const struct pool *p, uint64_t row, unsigned elem);
+unsigned stripe_position(const struct raid *p, uint64_t row, unsigned elem);
 
 /*
  * What a contiguous write of one row covers, cut into at most three bands: in each, the
@@ -37,7 +37,7 @@ struct stripe_band {
 	uint32_t lo, hi;
 	unsigned first, end;
 };
-unsigned stripe_bands(const struct pool *p, uint64_t off_in_row, uint64_t len,
+unsigned stripe_bands(const struct raid *p, uint64_t off_in_row, uint64_t len,
 		      struct stripe_band ret[3]);
 
 /*
@@ -45,7 +45,7 @@ unsigned stripe_bands(const struct pool *p, uint64_t off_in_row, uint64_t len,
  * Whoever has one holds the row's lock (pool_lock_alone), and took the memory after it.
  */
 struct stripe {
-	struct pool *p;
+	struct raid *p;
 	uint64_t row;
 	uint32_t lo, len;
 	uint64_t bad;	 /* not to be read: the disk is out, or could not read it just now */
@@ -58,7 +58,7 @@ struct stripe {
 };
 
 /* Waits for memory. */
-void stripe_begin(struct stripe *s, struct pool *p, uint64_t row, uint32_t lo, uint32_t len);
+void stripe_begin(struct stripe *s, struct raid *p, uint64_t row, uint32_t lo, uint32_t len);
 void stripe_end(struct stripe *s);
 
 /* Waits. Reads these elements, all at once; what a disk cannot read joins `bad`. -EIO when a read
@@ -77,15 +77,15 @@ struct stripe_source {
 };
 int stripe_write(struct stripe *s, uint64_t elems, const struct stripe_source *src, unsigned flags);
 
-static inline uint64_t stripe_all(const struct pool *p)
+static inline uint64_t stripe_all(const struct raid *p)
 {
 	return p->ndisks == 64 ? UINT64_MAX : (1ull << p->ndisks) - 1;
 }
-static inline uint64_t stripe_data(const struct pool *p)
+static inline uint64_t stripe_data(const struct raid *p)
 {
 	return (1ull << p->data) - 1;
 }
-static inline uint64_t stripe_parity(const struct pool *p)
+static inline uint64_t stripe_parity(const struct raid *p)
 {
 	return stripe_all(p) & ~stripe_data(p);
 }

@@ -17,8 +17,9 @@ struct user {
 
 void array_init(struct array *a, struct sim *sim, bool verbose, struct scenario_result *result)
 {
-	*a = (struct array){.sim = sim, .verbose = verbose, .result = result, .chunk = 65536};
-	a->history = history_new(VOLUME_SIZE / HISTORY_SECTOR);
+	*a = (struct array){
+	    .sim = sim, .verbose = verbose, .result = result, .chunk = 65536, .size = VOLUME_SIZE};
+	a->history = history_new(ARRAY_SIZE_MAX / HISTORY_SECTOR);
 }
 
 void array_memory(struct array *a)
@@ -72,7 +73,7 @@ static void copy_iov(const struct iovec *iov, int n, uint8_t *buf, bool to_iov)
 
 static void pick_range(struct array *a, uint64_t *first, uint64_t *n)
 {
-	uint64_t sectors = VOLUME_SIZE / HISTORY_SECTOR;
+	uint64_t sectors = a->size / HISTORY_SECTOR;
 	/* Half of all requests go to a small hot range, so that they meet. */
 	if (sim_random_below(a->sim, 2))
 		sectors /= 32;
@@ -132,14 +133,14 @@ static void user_read(struct user *u, uint64_t first, uint64_t n)
 
 static void user_flush(struct array *a)
 {
-	uint64_t sent = history_now(a->history);
-	int rc = volume_flush(a->volume, 0, VOLUME_SIZE);
+	uint64_t sent = history_now(a->history), size = a->size;
+	int rc = volume_flush(a->volume, 0, size);
 	if (a->dead)
 		return;
 	if (rc)
 		array_fail(a, "flush failed: %s", err_name(rc));
 	else
-		history_flushed(a->history, 0, VOLUME_SIZE / 512, sent);
+		history_flushed(a->history, 0, size / 512, sent);
 	a->result->flushes++;
 }
 
@@ -227,7 +228,7 @@ void array_verify(void *arg)
 	}
 	struct user u = {.a = a, .buf = malloc(IO_MAX)};
 	ASSERT(u.buf);
-	for (uint64_t s = 0; s < VOLUME_SIZE / 512 && !a->failed && !a->dead; s += IO_MAX / 512)
+	for (uint64_t s = 0; s < a->size / 512 && !a->failed && !a->dead; s += IO_MAX / 512)
 		user_read(&u, s, IO_MAX / 512);
 	free(u.buf);
 }
@@ -252,7 +253,7 @@ void array_compare(void *arg)
 		env_sleep_ns(sim_env(a->sim), NS_PER_S);
 	if (unsettled(a))
 		array_fail(a, "destage or resync never ends");
-	for (uint64_t off = 0; off < VOLUME_SIZE && !a->failed; off += IO_MAX) {
+	for (uint64_t off = 0; off < a->size && !a->failed; off += IO_MAX) {
 		if (volume_read(a->volume, off, IO_MAX, r)) {
 			array_fail(a, "read failed");
 			break;

@@ -12,6 +12,7 @@
 
 #define ARRAY_DISKS_MAX 8
 #define VOLUME_SIZE	(4 * 1024 * 1024ull)
+#define ARRAY_SIZE_MAX	(2 * VOLUME_SIZE)
 #define IO_MAX		(64 * 1024u)
 #define USERS		8
 
@@ -29,6 +30,7 @@ struct array {
 	size_t segment_size;
 	struct core *core;
 	struct volume *volume;
+	uint64_t size; /* of it, that is used: VOLUME_SIZE, to ARRAY_SIZE_MAX */
 	bool stop, dead, failed;
 	bool power_loss; /* what the next crash is */
 	unsigned users_left;

@@ -7,11 +7,13 @@
  *   a crash           of a pool in any state, once what was lost stands in the metadata
  *   a crash and a disk lost in it    mirrors; parity levels with the stripe log for every row
  *
+ * Some pools grow by a RAID group meanwhile, and the volume into it.
+ *
  * In the end the copies are equal and parity is right.
  */
 #include "tests/sim/array.h"
 #include "tests/sim/sim_faults.h"
-#include "blockcore/pool/pool_impl.h"
+#include "blockcore/pool/pool.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -29,7 +31,8 @@ struct pools {
 	unsigned redundancy; /* disks of a column or row that may be lost */
 	unsigned weak;	     /* the disk with bad blocks; NOBODY */
 	bool dead[ARRAY_DISKS_MAX];
-	bool at_point; /* it ended at a crash point */
+	unsigned spares_end; /* disks from here on are for a further group; all: it does not grow */
+	bool at_point;	     /* it ended at a crash point */
 	unsigned faults;
 };
 
@@ -57,9 +60,10 @@ static bool recorded_good(struct pools *w, unsigned position)
 static unsigned others_left(struct pools *w, struct pool *p, unsigned position)
 {
 	unsigned n = 0;
-	for (unsigned i = 0; i < p->ndisks; i++) {
+	unsigned width = pool_group_disks(p), copies = w->parity ? width : pool_copies(p);
+	for (unsigned i = 0; i < pool_ndisks(p); i++) {
 		unsigned d = index_of(w, pool_disk(p, i));
-		if (i != position && (w->parity || i / p->copies == position / p->copies))
+		if (i != position && i / copies == position / copies)
 			n += pool_disk_in(p, i) && recorded_good(w, i) && !w->dead[d] &&
 			     d != w->weak;
 	}
@@ -71,7 +75,7 @@ static bool may_die(struct pools *w, struct pool *p, unsigned position)
 	unsigned d = index_of(w, pool_disk(p, position));
 	if (d == NOBODY || w->dead[d])
 		return false;
-	return others_left(w, p, position) >= (w->parity ? p->data : 1);
+	return others_left(w, p, position) >= (w->parity ? pool_group_disks(p) - w->redundancy : 1);
 }
 
 /* Every disk that is dead stands in the metadata as such: a crash is one fault then. */
@@ -80,10 +84,10 @@ static bool all_recorded(struct pools *w)
 	struct core_pool *cp = the_pool(w);
 	if (!cp || !cp->pool)
 		return true;
-	for (unsigned i = 0; i < cp->pool->ndisks; i++)
+	for (unsigned i = 0; i < pool_ndisks(cp->pool); i++)
 		if (pool_disk_in(cp->pool, i) && w->dead[index_of(w, pool_disk(cp->pool, i))])
 			return false;
-	return !atomic_load(&cp->pool->unrecorded);
+	return !pool_unrecorded(cp->pool);
 }
 
 static bool crash_is_covered(struct pools *w)
@@ -112,16 +116,16 @@ static bool is_of(const char *point, const char *module)
 	return strncmp(point, module, strlen(module)) == 0;
 }
 
-/* Half of the time a point of the pool itself; never one that a lone controller does not pass. */
+/* A point of the pool itself, of the metadata (in which losses are recorded), or of the cache;
+ * never one that a lone controller does not pass. */
 static void arm(struct pools *w, uint64_t passages)
 {
+	static const char *const modules[] = {"pool.", "meta.", "cache."};
 	unsigned n = sim_faults_count(), pick = 0;
-	bool any = sim_random_below(w->a.sim, 2);
+	const char *module = modules[sim_random_below(w->a.sim, ARRAY_LEN(modules))];
 	for (unsigned i = 0; n && i < 64; i++) {
 		pick = (unsigned)sim_random_below(w->a.sim, n);
-		const char *name = sim_fault_name(pick);
-		if (is_of(name, "pool.") ||
-		    (any && (is_of(name, "meta.") || is_of(name, "cache."))))
+		if (is_of(sim_fault_name(pick), module))
 			break;
 	}
 	if (n)
@@ -173,7 +177,7 @@ static void fault(struct pools *w, const char *what, unsigned d)
 static void disk_dies(struct pools *w)
 {
 	struct pool *p = the_pool(w)->pool;
-	unsigned position = (unsigned)sim_random_below(w->a.sim, p->ndisks);
+	unsigned position = (unsigned)sim_random_below(w->a.sim, pool_ndisks(p));
 	/* A disk lost before the resync came to its rows is a second fault of the crash. */
 	if ((pool_resync_needed(p) && !(w->parity && w->log_always)) || !may_die(w, p, position))
 		return;
@@ -260,23 +264,53 @@ static void repair_task(void *arg)
 	struct core *c = w->a.core;
 	char why[CORE_WHY_LEN] = "";
 	struct pool_place at = {the_pool(w), 0};
-	for (unsigned i = w->a.pool_disks; i < w->a.ndisks && !w->a.dead; i++) {
+	for (unsigned i = w->a.pool_disks; i < w->spares_end && !w->a.dead; i++) {
 		struct disk *d = core_disk_find(c, w->a.paths[i]);
 		size_t position;
 		if (!w->dead[i] && disk_state(d) == DISK_BLANK && !core_disk_pool(c, d, &position))
 			core_spare_add(c, d, why);
 	}
 	task_mutex_lock(&c->disks_lock);
-	for (; at.position < at.cp->pool->ndisks && !w->a.dead && !w->a.failed; at.position++)
+	for (; at.position < pool_ndisks(at.cp->pool) && !w->a.dead && !w->a.failed; at.position++)
 		if (!pool_disk_in(at.cp->pool, at.position) &&
 		    !pool_filling(at.cp->pool, at.position))
 			replace_one(w, &at);
 	task_mutex_unlock(&c->disks_lock);
 }
 
+/* The pool has no extent left but those it gets: the volume goes on in the new group. */
+static void grow_task(void *arg)
+{
+	struct pools *w = arg;
+	struct array *a = &w->a;
+	char why[CORE_WHY_LEN] = "";
+	const Isthmus__ArrayMeta *am = meta_get(a->core->meta);
+	int rc = 0;
+	if (meta_pool_find(am, "p")->n_disks == a->pool_disks)
+		rc = core_pool_grow(a->core, "p", a->paths + w->spares_end, a->pool_disks, why);
+	am = meta_get(a->core->meta);
+	if (rc == 0 && !a->dead && meta_volume_find(am, "v")->size < ARRAY_SIZE_MAX)
+		rc = core_volume_extend(a->core, "v", ARRAY_SIZE_MAX, why);
+	if (rc && !a->dead)
+		array_fail(a, "growing: %s %s", err_name(rc), why);
+	if (rc == 0 && !a->dead)
+		a->size = ARRAY_SIZE_MAX;
+}
+
+static void grow(struct pools *w)
+{
+	if (w->spares_end == w->a.ndisks || w->a.size == ARRAY_SIZE_MAX)
+		return;
+	run(w, grow_task, "growing");
+	fault(w, "growing, beginning at the place", w->spares_end);
+}
+
 static void one_fault(struct pools *w)
 {
-	switch (sim_random_below(w->a.sim, 5)) {
+	switch (sim_random_below(w->a.sim, 6)) {
+	case 5:
+		grow(w);
+		break;
 	case 0:
 	case 1:
 		disk_dies(w);
@@ -387,7 +421,7 @@ static void quiet_task(void *arg)
 		/* What a killed one was writing is dirty yet, and may stand on one copy only. */
 		cache_stats(w->a.core->cache, &st);
 		if (!cp->filling && !cp->resyncing && !pool_resync_needed(cp->pool) &&
-		    !atomic_load(&cp->pool->unrecorded) && st.dirty == 0)
+		    !pool_unrecorded(cp->pool) && st.dirty == 0)
 			return;
 		env_sleep_ns(sim_env(w->a.sim), NS_PER_S);
 	}
@@ -402,7 +436,7 @@ static void compare_task(void *arg)
 	struct extent_map used;
 	struct pool_stats before, after;
 	ASSERT(core_pool_map(w->a.core, "p", &used) == 0);
-	int rc = volume_flush(w->a.volume, 0, VOLUME_SIZE);
+	int rc = volume_flush(w->a.volume, 0, w->a.size);
 	if (rc == 0 && w->weak != NOBODY) /* its bad blocks are mended first */
 		rc = pool_scrub(cp->pool, used.used, used.n);
 	pool_stats(cp->pool, &before);
@@ -415,6 +449,17 @@ static void compare_task(void *arg)
 	else if (after.resync_fixed != before.resync_fixed)
 		array_fail(&w->a, "%llu ranges differ between copies or from their parity",
 			   (unsigned long long)(after.resync_fixed - before.resync_fixed));
+}
+
+/* Takes all that is left, so that what the volume gets later lies in another group. */
+static void filler_task(void *arg)
+{
+	struct pools *w = arg;
+	uint32_t id;
+	int rc =
+	    core_volume_create(w->a.core, "p", "filler", core_pool_free_bytes(w->a.core, "p"), &id);
+	if (rc)
+		array_fail(&w->a, "filler: %s", err_name(rc));
 }
 
 static void set_log_task(void *arg)
@@ -437,6 +482,9 @@ static void choose(struct pools *w)
 	a->level = levels[l].level;
 	a->pool_disks = levels[l].disks;
 	a->ndisks = a->pool_disks + (unsigned)sim_random_below(a->sim, 3);
+	w->spares_end = a->ndisks;
+	if (a->ndisks + a->pool_disks <= ARRAY_DISKS_MAX && sim_random_below(a->sim, 2))
+		a->ndisks += a->pool_disks;
 	a->battery = sim_random_below(a->sim, 3) == 0;
 	a->chunk = 16384u << sim_random_below(a->sim, 4);
 	w->redundancy = levels[l].redundancy;
@@ -448,7 +496,7 @@ static void choose(struct pools *w)
 	w->weak = weak ? (unsigned)sim_random_below(a->sim, a->pool_disks) : NOBODY;
 	if (a->verbose)
 		printf("  chunk %u, %u spare disks, %s, weak %d\n", a->chunk,
-		       a->ndisks - a->pool_disks, w->log_always ? "every row logged" : "-",
+		       w->spares_end - a->pool_disks, w->log_always ? "every row logged" : "-",
 		       weak ? (int)w->weak : -1);
 	array_memory(a);
 }
@@ -462,8 +510,12 @@ int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret)
 	array_run(&w->a, array_create, "create");
 	if (w->parity && !w->a.failed)
 		run(w, set_log_task, "stripe log");
+	if (w->spares_end < w->a.ndisks && !w->a.failed)
+		run(w, filler_task, "filler");
 	for (unsigned r = 0; r < ROUNDS && !w->a.failed; r++)
 		one_round(w, r);
+	if (!w->a.failed) /* in case it never came to it */
+		grow(w);
 	if (!w->a.failed)
 		run(w, quiet_task, "quiet");
 	if (!w->a.failed)

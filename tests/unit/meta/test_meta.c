@@ -413,6 +413,16 @@ static void expect_bad(Isthmus__ArrayMeta *am, const char *field)
 	ck_assert_msg(strstr(why, field) != NULL, "'%s' does not name '%s'", why, field);
 	isthmus__array_meta__free_unpacked(am, NULL);
 }
+static void set_groups(Isthmus__Pool *p, const char *level, size_t n, uint64_t a, uint64_t b)
+{
+	pb_set_text(&p->level, level);
+	p->n_group_extents = n;
+	p->group_extents = calloc(n, sizeof(uint64_t));
+	p->group_extents[0] = a;
+	if (n > 1)
+		p->group_extents[1] = b;
+}
+
 #define BAD(field, ...)                                                                            \
 	do {                                                                                       \
 		Isthmus__ArrayMeta *am = good_meta();                                              \
@@ -454,6 +464,13 @@ START_TEST(hostile)
 	BAD("chunk", am->pools[0]->chunk = 65537);
 	BAD("extent_size", am->pools[0]->extent_size = 0);
 	BAD("extents", am->pools[0]->extents = UINT64_MAX);
+	BAD("its groups lack 1", set_groups(am->pools[0], "raid1", 1, 99, 0));
+	BAD("group_extents[0]", set_groups(am->pools[0], "raid1", 1, 101, 0));
+	BAD("group_extents[0]", set_groups(am->pools[0], "single", 2, 0, 100));
+	BAD("group_extents[1]", set_groups(am->pools[0], "single", 2, 100, 0));
+	BAD("its groups lack 1", set_groups(am->pools[0], "single", 2, 40, 59));
+	BAD("in 2 groups", set_groups(am->pools[0], "raid1", 2, 40, 60));
+	BAD("in 3 groups", set_groups(am->pools[0], "single", 3, 40, 60));
 	BAD("disks[1].uuid", am->pools[0]->disks[1]->uuid.len = 15);
 	BAD("disk stands there twice", am->pools[0]->disks[1]->uuid.data[0] = 0);
 	BAD("id 0", am->volumes[0]->id = 0);

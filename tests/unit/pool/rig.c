@@ -12,10 +12,10 @@ static void record_task(void *arg)
 	struct rig *r = arg;
 	env_sleep_ns(sim_env(r->sim), 5 * NS_PER_MS);
 	if (!r->hold)
-		pool_recorded(r->p, pool_out_mask(r->p), r->record_err);
+		raid_recorded(r->p, raid_out_mask(r->p), r->record_err);
 }
 
-static void rig_lost(void *arg, struct pool *p)
+static void rig_lost(void *arg, struct raid *p)
 {
 	struct rig *r = arg;
 	r->lost_calls++;
@@ -39,7 +39,7 @@ void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk)
 		l.disk_uuid[0] = (uint8_t)(i + 1);
 		ck_assert_int_eq(disk_write_label(r->d[i], &l), 0);
 	}
-	struct pool_opts o = {.env = sim_env(r->sim),
+	struct raid_opts o = {.env = sim_env(r->sim),
 			      .name = "p",
 			      .level = level,
 			      .chunk = chunk,
@@ -50,13 +50,13 @@ void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk)
 			      .lost = rig_lost,
 			      .arg = r};
 	ck_assert_uint_gt(o.extents, 40);
-	ck_assert_int_eq(pool_new(&r->p, &o), 0);
+	ck_assert_int_eq(raid_new(&r->p, &o), 0);
 }
 
 void rig_close(struct rig *r)
 {
 	env_sleep_ns(sim_env(r->sim), NS_PER_S); /* a lost disk may be about to be recorded */
-	pool_free(r->p);
+	raid_free(r->p);
 	for (unsigned i = 0; i < r->n; i++)
 		disk_close(r->d[i]);
 }
@@ -78,7 +78,7 @@ static int cut(struct sim *s, uint8_t *buf, size_t len, struct iovec *iov, int m
 
 void history(struct rig *r, unsigned steps)
 {
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	size_t span = HISTORY_SPAN;
 	uint8_t *model = calloc(1, span), *buf = malloc(4 * MIB);
 	struct iovec iov[700];
@@ -113,7 +113,7 @@ void history(struct rig *r, unsigned steps)
 	for (unsigned copy = 0; copy < POOL_COPIES_MAX; copy++)
 		for (uint64_t off = 0; off < span; off += MIB) {
 			int rc = bdev_read_copy(b, buf, MIB, off, copy);
-			if (copy >= pool_copies(r->p)) {
+			if (copy >= raid_copies(r->p)) {
 				ck_assert_int_eq(rc, -ENOENT);
 			} else if (rc != -ENODEV) {
 				ck_assert_int_eq(rc, 0);

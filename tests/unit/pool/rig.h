@@ -16,7 +16,7 @@ struct rig {
 	struct sim *sim;
 	struct sim_disk *sd[NDISKS];
 	struct disk *d[NDISKS];
-	struct pool *p;
+	struct raid *p;
 	unsigned n;
 	unsigned lost_calls;
 	bool hold; /* lost disks are not recorded */

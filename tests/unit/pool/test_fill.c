@@ -31,7 +31,7 @@ struct user {
 static void user_task(void *arg)
 {
 	struct user *u = arg;
-	struct bdev *b = pool_bdev(u->r->p);
+	struct bdev *b = raid_bdev(u->r->p);
 	uint8_t *buf = malloc(256 * 1024);
 	while (!u->stop) {
 		uint64_t off = sim_random_below(u->r->sim, u->span / 512) * 512;
@@ -64,15 +64,15 @@ static void lose(struct rig *r, unsigned i)
 {
 	uint8_t buf[4096] = {0};
 	sim_disk_set_faults(r->sd[i], &(struct sim_disk_faults){.dead = true});
-	ck_assert_int_eq(bdev_discard(pool_bdev(r->p), 30 * MIB, 4 * MIB), 0);
-	ck_assert_int_eq(bdev_read(pool_bdev(r->p), buf, 4096, 0), 0);
-	ck_assert(!pool_disk_in(r->p, i));
+	ck_assert_int_eq(bdev_discard(raid_bdev(r->p), 30 * MIB, 4 * MIB), 0);
+	ck_assert_int_eq(bdev_read(raid_bdev(r->p), buf, 4096, 0), 0);
+	ck_assert(!raid_disk_in(r->p, i));
 }
 
 /* Space that comes into use while a fill is under way: zeroed, then written. */
 static void take_new_space(struct user *fresh)
 {
-	ck_assert_int_eq(bdev_discard(pool_bdev(fresh->r->p), fresh->first, fresh->span), 0);
+	ck_assert_int_eq(bdev_discard(raid_bdev(fresh->r->p), fresh->first, fresh->span), 0);
 	memset(fresh->model, 0, fresh->span);
 	ck_assert_int_eq(task_start(user_task, fresh), 0);
 }
@@ -80,14 +80,14 @@ static void take_new_space(struct user *fresh)
 static void check(struct user *u)
 {
 	uint8_t *buf = malloc(u->span);
-	for (unsigned copy = 0; copy < pool_copies(u->r->p); copy++) {
-		int rc = bdev_read_copy(pool_bdev(u->r->p), buf, u->span, u->first, copy);
+	for (unsigned copy = 0; copy < raid_copies(u->r->p); copy++) {
+		int rc = bdev_read_copy(raid_bdev(u->r->p), buf, u->span, u->first, copy);
 		if (rc == -ENODEV)
 			continue;
 		ck_assert_int_eq(rc, 0);
 		ck_assert_mem_eq(buf, u->model, u->span);
 	}
-	ck_assert_int_eq(bdev_read(pool_bdev(u->r->p), buf, u->span, u->first), 0);
+	ck_assert_int_eq(bdev_read(raid_bdev(u->r->p), buf, u->span, u->first), 0);
 	ck_assert_mem_eq(buf, u->model, u->span);
 	free(buf);
 }
@@ -111,22 +111,22 @@ static void fill_task(void *arg)
 	uint64_t done, total;
 	rig_junk = true;
 	rig_open(r, shapes[shape].level, shapes[shape].n, shapes[shape].chunk);
-	ck_assert_int_eq(bdev_discard(pool_bdev(r->p), 0, SPAN), 0);
+	ck_assert_int_eq(bdev_discard(raid_bdev(r->p), 0, SPAN), 0);
 	u.span = 5 * MIB; /* of the used extents; 5 and 6 are nobody's, 7 holds zeros */
 	lose(r, shapes[shape].lost);
 	ck_assert_int_eq(task_start(user_task, &u), 0);
 	struct disk *d = spare_disk(r, "spare", DISK_SIZE);
-	ck_assert_int_eq(pool_fill_begin(r->p, shapes[shape].other, d), -EBUSY);
-	ck_assert_int_eq(pool_fill_begin(r->p, shapes[shape].lost, d), 0);
-	ck_assert_int_eq(pool_fill_begin(r->p, shapes[shape].lost, d), -EBUSY);
-	ck_assert(pool_filling(r->p, shapes[shape].lost));
-	ck_assert_int_eq(pool_state(r->p), POOL_DEGRADED);
+	ck_assert_int_eq(raid_fill_begin(r->p, shapes[shape].other, d), -EBUSY);
+	ck_assert_int_eq(raid_fill_begin(r->p, shapes[shape].lost, d), 0);
+	ck_assert_int_eq(raid_fill_begin(r->p, shapes[shape].lost, d), -EBUSY);
+	ck_assert(raid_filling(r->p, shapes[shape].lost));
+	ck_assert_int_eq(raid_state(r->p), POOL_DEGRADED);
 	take_new_space(&fresh);
-	ck_assert_int_eq(pool_fill(r->p, shapes[shape].lost, used, 2, false), 0);
-	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_fill(r->p, shapes[shape].lost, used, 2, false), 0);
+	ck_assert_int_eq(raid_state(r->p), POOL_ONLINE);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.filled, 1);
-	pool_fill_progress(r->p, &done, &total);
+	raid_fill_progress(r->p, &done, &total);
 	ck_assert_uint_gt(total, 0);
 	end_user(&u);
 	end_user(&fresh);
@@ -167,27 +167,27 @@ static void refused(struct rig *r, const char *level, unsigned n)
 	struct disk *small = spare_disk(r, "small", DISK_SIZE - 3 * MIB);
 	struct disk *dying = spare_disk(r, "dying", DISK_SIZE);
 	struct disk *good = spare_disk(r, "good", DISK_SIZE);
-	ck_assert_int_eq(pool_fill_begin(r->p, 1, small), -ENOSPC);
+	ck_assert_int_eq(raid_fill_begin(r->p, 1, small), -ENOSPC);
 	sim_disk_set_faults(sim_disk_find(r->sim, "dying"),
 			    &(struct sim_disk_faults){.dead = true});
-	ck_assert_int_eq(pool_fill_begin(r->p, 1, dying), 0);
-	ck_assert_int_ne(pool_fill(r->p, 1, used, 1, false), 0);
-	ck_assert(!pool_filling(r->p, 1));
+	ck_assert_int_eq(raid_fill_begin(r->p, 1, dying), 0);
+	ck_assert_int_ne(raid_fill(r->p, 1, used, 1, false), 0);
+	ck_assert(!raid_filling(r->p, 1));
 	ck_assert_int_eq(disk_state(dying), DISK_FAILED);
-	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 4096, 0, 0), 0);
+	ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, 4096, 0, 0), 0);
 	/* The first disk has a bad block that the lost one would have mended. */
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + MIB, 4096);
-	ck_assert_int_eq(pool_fill_begin(r->p, 1, good), 0);
-	ck_assert_int_eq(pool_fill(r->p, 1, used, 1, false), -ERR_MEDIUM);
-	ck_assert(!pool_filling(r->p, 1) && !pool_disk_in(r->p, 1));
+	ck_assert_int_eq(raid_fill_begin(r->p, 1, good), 0);
+	ck_assert_int_eq(raid_fill(r->p, 1, used, 1, false), -ERR_MEDIUM);
+	ck_assert(!raid_filling(r->p, 1) && !raid_disk_in(r->p, 1));
 	/* Written over, it is well. */
 	for (unsigned i = 0; i < 8; i++) {
 		static uint8_t zeros[MIB];
-		ck_assert_int_eq(bdev_write(pool_bdev(r->p), zeros, MIB, i * MIB, 0), 0);
+		ck_assert_int_eq(bdev_write(raid_bdev(r->p), zeros, MIB, i * MIB, 0), 0);
 	}
-	ck_assert_int_eq(pool_fill_begin(r->p, 1, good), 0);
-	pool_resync_stop(r->p);
-	ck_assert_int_eq(pool_fill(r->p, 1, used, 1, false), -ERR_SHUTDOWN);
+	ck_assert_int_eq(raid_fill_begin(r->p, 1, good), 0);
+	raid_resync_stop(r->p);
+	ck_assert_int_eq(raid_fill(r->p, 1, used, 1, false), -ERR_SHUTDOWN);
 	rig_close(r);
 	disk_close(small);
 	disk_close(dying);

@@ -12,7 +12,7 @@ static const struct extent_run used[] = {{0, 40}};
 static uint32_t in_map(struct rig *r)
 {
 	struct pool_stats st;
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	return st.intent;
 }
 
@@ -20,13 +20,13 @@ static void put(struct rig *r, uint64_t off, uint8_t byte)
 {
 	uint8_t buf[4096];
 	memset(buf, byte, sizeof(buf));
-	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, sizeof(buf), off, 0), 0);
+	ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, sizeof(buf), off, 0), 0);
 }
 
 static void is(struct rig *r, uint64_t off, uint8_t byte)
 {
 	uint8_t buf[4096];
-	ck_assert_int_eq(bdev_read(pool_bdev(r->p), buf, sizeof(buf), off), 0);
+	ck_assert_int_eq(bdev_read(raid_bdev(r->p), buf, sizeof(buf), off), 0);
 	for (unsigned i = 0; i < sizeof(buf); i++)
 		ck_assert_uint_eq(buf[i], byte);
 }
@@ -46,12 +46,12 @@ static uint64_t bytes_read(struct rig *r)
 static void again(struct rig *r, const char *level, bool closed, unsigned out)
 {
 	bool is_out[NDISKS] = {0};
-	struct pool_opts o = {.env = sim_env(r->sim),
+	struct raid_opts o = {.env = sim_env(r->sim),
 			      .name = "p",
 			      .level = level,
 			      .chunk = 65536,
 			      .extent_size = EXTENT,
-			      .extents = pool_extents(r->p),
+			      .extents = raid_extents(r->p),
 			      .disks = r->d,
 			      .out = is_out,
 			      .ndisks = r->n,
@@ -59,9 +59,9 @@ static void again(struct rig *r, const char *level, bool closed, unsigned out)
 			      .arg = r};
 	if (out < r->n)
 		is_out[out] = true;
-	pool_free(r->p);
-	ck_assert_int_eq(pool_new(&r->p, &o), 0);
-	ck_assert_int_eq(pool_load(r->p, closed), 0);
+	raid_free(r->p);
+	ck_assert_int_eq(raid_new(&r->p, &o), 0);
+	ck_assert_int_eq(raid_load(r->p, closed), 0);
 }
 
 static void only_what_is_in_the_map(struct rig *r, const char *level)
@@ -76,15 +76,15 @@ static void only_what_is_in_the_map(struct rig *r, const char *level)
 	again(r, level, false, 9);
 	ck_assert_uint_eq(in_map(r), 2);
 	uint64_t before = bytes_read(r);
-	pool_resync_need(r->p);
-	pool_sweep_intent(r->p); /* nothing leaves before the resync */
-	pool_sweep_intent(r->p);
+	raid_resync_need(r->p);
+	raid_sweep_intent(r->p); /* nothing leaves before the resync */
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 2);
-	ck_assert_int_eq(pool_resync(r->p, used, 1), 0);
+	ck_assert_int_eq(raid_resync(r->p, used, 1), 0);
 	uint64_t took = bytes_read(r) - before;
 	ck_assert_uint_ge(took, 8 * MIB);
 	ck_assert_uint_le(took, 2 * 8 * MIB + MIB); /* of 40 MiB and their copies */
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 0);
 	again(r, level, false, 9);
 	ck_assert_uint_eq(in_map(r), 0);
@@ -109,12 +109,12 @@ RIG_TEST(sweeps)
 	rig_junk = false;
 	rig_open(r, "raid1", 2, 65536);
 	put(r, 0, 1);
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 1);
 	put(r, 4096, 1);
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 1);
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 0);
 	put(r, 4096, 3);
 	ck_assert_uint_eq(in_map(r), 1);
@@ -156,14 +156,14 @@ static void sweeps_under_writers(struct rig *r, const char *level)
 	for (unsigned i = 0; i < 6; i++)
 		ck_assert_int_eq(task_start(writer_task, &w), 0);
 	for (unsigned i = 0; i < 300; i++) {
-		pool_sweep_intent(r->p);
+		raid_sweep_intent(r->p);
 		env_sleep_ns(sim_env(r->sim), sim_random_below(r->sim, 300000));
 	}
 	w.stop = true;
 	while (w.left)
 		env_sleep_ns(sim_env(r->sim), NS_PER_MS);
-	pool_resync_need(r->p);
-	ck_assert_int_eq(pool_resync(r->p, all, 1), 0);
+	raid_resync_need(r->p);
+	ck_assert_int_eq(raid_resync(r->p, all, 1), 0);
 	rig_close(r);
 }
 
@@ -185,27 +185,27 @@ static void returned(struct rig *r, const char *level)
 	rig_open(r, level, 4, 65536);
 	for (uint64_t off = 0; off < 40 * MIB; off += MIB)
 		put(r, off, 4);
-	pool_sweep_intent(r->p);
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 0);
 	again(r, level, true, 1); /* without disk 1 */
 	put(r, 9 * MIB, 5);
 	put(r, 30 * MIB, 6);
-	pool_sweep_intent(r->p);
-	pool_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
+	raid_sweep_intent(r->p);
 	ck_assert_uint_eq(in_map(r), 2); /* stays while a disk is out */
 	again(r, level, true, 1);
 	ck_assert_uint_eq(in_map(r), 2);
 	disk_stats(r->d[1], &st);
 	uint64_t before = st.write_bytes;
-	ck_assert_int_eq(pool_fill_begin(r->p, 1, r->d[1]), 0);
-	ck_assert_int_eq(pool_fill(r->p, 1, used, 1, true), 0);
+	ck_assert_int_eq(raid_fill_begin(r->p, 1, r->d[1]), 0);
+	ck_assert_int_eq(raid_fill(r->p, 1, used, 1, true), 0);
 	disk_stats(r->d[1], &st);
 	ck_assert_uint_le(st.write_bytes - before, 9 * MIB);
-	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
+	ck_assert_int_eq(raid_state(r->p), POOL_ONLINE);
 	uint8_t buf[4096] = {0};
 	sim_disk_set_faults(r->sd[0], &(struct sim_disk_faults){.dead = true});
-	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 4096, 39 * MIB + 8192, 0), 0);
+	ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, 4096, 39 * MIB + 8192, 0), 0);
 	for (uint64_t off = 0; off < 40 * MIB; off += MIB)
 		is(r, off, off == 9 * MIB ? 5 : off == 30 * MIB ? 6 : 4);
 	rig_close(r);
@@ -243,7 +243,7 @@ RIG_TEST(damaged_maps)
 	flip(r, 1, 0);
 	flip(r, 1, 1);
 	again(r, "raid1", false, 9);
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.intent, st.regions);
 	rig_close(r);
 }
@@ -257,10 +257,10 @@ RIG_TEST(no_map_no_write)
 	rig_open(r, "raid1", 2, 65536);
 	for (unsigned i = 0; i < 2; i++)
 		sim_disk_set_faults(r->sd[i], &(struct sim_disk_faults){.dead = true});
-	ck_assert_int_ne(bdev_write(pool_bdev(r->p), buf, 4096, 0, 0), 0);
+	ck_assert_int_ne(bdev_write(raid_bdev(r->p), buf, 4096, 0, 0), 0);
 	for (unsigned i = 0; i < 2; i++)
 		sim_disk_set_faults(r->sd[i], &(struct sim_disk_faults){0});
-	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 4096, 0, 0), 0);
+	ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, 4096, 0, 0), 0);
 	ck_assert_uint_eq(in_map(r), 1);
 	rig_close(r);
 }

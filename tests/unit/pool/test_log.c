@@ -12,14 +12,14 @@
 static uint64_t entries(struct rig *r)
 {
 	struct pool_stats st;
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	return st.log_entries;
 }
 
 static uint64_t replayed(struct rig *r)
 {
 	struct pool_stats st;
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	return st.log_replayed;
 }
 
@@ -27,14 +27,14 @@ static void put(struct rig *r, uint64_t off, size_t len, uint8_t byte)
 {
 	uint8_t *buf = malloc(len);
 	memset(buf, byte, len);
-	ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, len, off, 0), 0);
+	ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, len, off, 0), 0);
 	free(buf);
 }
 
 static void is(struct rig *r, uint64_t off, size_t len, uint8_t byte)
 {
 	uint8_t *buf = malloc(len);
-	ck_assert_int_eq(bdev_read(pool_bdev(r->p), buf, len, off), 0);
+	ck_assert_int_eq(bdev_read(raid_bdev(r->p), buf, len, off), 0);
 	for (size_t i = 0; i < len; i++)
 		ck_assert_uint_eq(buf[i], byte);
 	free(buf);
@@ -43,12 +43,12 @@ static void is(struct rig *r, uint64_t off, size_t len, uint8_t byte)
 static int again(struct rig *r, const char *level, uint64_t out, bool always)
 {
 	bool is_out[NDISKS] = {0};
-	struct pool_opts o = {.env = sim_env(r->sim),
+	struct raid_opts o = {.env = sim_env(r->sim),
 			      .name = "p",
 			      .level = level,
 			      .chunk = r->p->chunk,
 			      .extent_size = EXTENT,
-			      .extents = pool_extents(r->p),
+			      .extents = raid_extents(r->p),
 			      .disks = r->d,
 			      .out = is_out,
 			      .ndisks = r->n,
@@ -57,9 +57,9 @@ static int again(struct rig *r, const char *level, uint64_t out, bool always)
 			      .arg = r};
 	for (unsigned i = 0; i < r->n; i++)
 		is_out[i] = out >> i & 1;
-	pool_free(r->p);
-	ck_assert_int_eq(pool_new(&r->p, &o), 0);
-	return pool_load(r->p, false);
+	raid_free(r->p);
+	ck_assert_int_eq(raid_new(&r->p, &o), 0);
+	return raid_load(r->p, false);
 }
 
 static uint8_t *elem_bytes(struct rig *r, uint64_t row, unsigned elem)
@@ -85,7 +85,7 @@ RIG_TEST(only_what_lacks_a_disk)
 	put(r, 0, MIB, 1);
 	ck_assert_uint_eq(entries(r), 0);
 	unsigned lost = stripe_position(r->p, 0, 1);
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	put(r, 0, 4096, 2);
 	ck_assert_uint_eq(entries(r), 1);
 	uint64_t row = 0; /* whose parity the disk had */
@@ -96,13 +96,13 @@ RIG_TEST(only_what_lacks_a_disk)
 	disk_close(r->d[lost]);
 	ck_assert_int_eq(
 	    disk_open(&r->d[lost], sim_env(r->sim), "again", sim_disk_open(r->sd[lost]), NULL), 0);
-	ck_assert_int_eq(pool_fill_begin(r->p, lost, r->d[lost]), 0);
+	ck_assert_int_eq(raid_fill_begin(r->p, lost, r->d[lost]), 0);
 	put(r, 8192, 4096, 4);
 	ck_assert_uint_eq(entries(r), 2);
-	ck_assert_int_eq(pool_fill(r->p, lost, used, 1, false), 0);
+	ck_assert_int_eq(raid_fill(r->p, lost, used, 1, false), 0);
 	put(r, 8192, 4096, 5); /* a restart now would find the disk out */
 	ck_assert_uint_eq(entries(r), 3);
-	ck_assert_int_eq(pool_fill_recorded(r->p, lost), 0);
+	ck_assert_int_eq(raid_fill_recorded(r->p, lost), 0);
 	put(r, 8192, 4096, 6);
 	ck_assert_uint_eq(entries(r), 3);
 	ck_assert_int_eq(again(r, "raid5", 0, false), 0);
@@ -120,11 +120,11 @@ static void cut_off(struct rig *r, const char *level, unsigned n, uint64_t lose)
 	put(r, 0, 2 * MIB, 1);
 	unsigned lost = stripe_position(r->p, 0, 1);
 	uint64_t out = 1ull << lost;
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	if (lose) {
 		unsigned more = stripe_position(r->p, 0, 2);
 		out |= 1ull << more;
-		ck_assert_int_eq(pool_drop(r->p, r->d[more], "test"), 0);
+		ck_assert_int_eq(raid_drop(r->p, r->d[more], "test"), 0);
 	}
 	put(r, 0, 8192, 7);
 	damage(r, 0, 0, 4096);
@@ -163,7 +163,7 @@ static void crash_and_loss(struct rig *r, const char *level, unsigned n)
 	rig_junk = false;
 	rig_open(r, level, n, 65536);
 	put(r, 0, MIB, 1);
-	ck_assert_int_eq(pool_set_log_always(r->p, true), 0);
+	ck_assert_int_eq(raid_set_log_always(r->p, true), 0);
 	put(r, 0, 4096, 2);
 	ck_assert_uint_eq(entries(r), 1);
 	for (unsigned lost = 0; lost < n; lost++) {
@@ -193,23 +193,23 @@ static void filled_and_lost(struct rig *r, const char *level, unsigned n)
 	rig_junk = false;
 	rig_open(r, level, n, 65536);
 	put(r, 0, MIB, 1);
-	ck_assert_int_eq(pool_set_log_always(r->p, true), 0);
+	ck_assert_int_eq(raid_set_log_always(r->p, true), 0);
 	unsigned gone = stripe_position(r->p, 0, 1);
 	for (unsigned lost = 1; lost < 1u << n; lost++) {
 		uint8_t byte = (uint8_t)(2 + lost);
 		if ((lost >> gone & 1) || __builtin_popcount(lost) != (int)r->p->parity)
 			continue;
-		ck_assert_int_eq(pool_drop(r->p, r->d[gone], "test"), 0);
+		ck_assert_int_eq(raid_drop(r->p, r->d[gone], "test"), 0);
 		for (unsigned i = 0; i < 8; i++)
 			put(r, 0, 4096, (uint8_t)(100 + i));
 		disk_close(r->d[gone]);
 		ck_assert_int_eq(disk_open(&r->d[gone], sim_env(r->sim), "again",
 					   sim_disk_open(r->sd[gone]), NULL),
 				 0);
-		ck_assert_int_eq(pool_fill_begin(r->p, gone, r->d[gone]), 0);
+		ck_assert_int_eq(raid_fill_begin(r->p, gone, r->d[gone]), 0);
 		put(r, 0, 4096, byte);
-		ck_assert_int_eq(pool_fill(r->p, gone, used, 1, false), 0);
-		ck_assert_int_eq(bdev_flush(pool_bdev(r->p)), 0);
+		ck_assert_int_eq(raid_fill(r->p, gone, used, 1, false), 0);
+		ck_assert_int_eq(bdev_flush(raid_bdev(r->p)), 0);
 		ck_assert_int_eq(again(r, level, lost, true), 0);
 		is(r, 0, 4096, byte);
 		is(r, 65536, 65536, 1);
@@ -238,10 +238,10 @@ RIG_TEST(it_is_emptied_when_full)
 	rig_open(r, "raid6", 6, 131072);
 	put(r, 0, 8 * MIB, 1);
 	unsigned lost = stripe_position(r->p, 0, 0);
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	put(r, 0, 9 * MIB, 0);
 	history(r, 150);
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	ck_assert_uint_gt(st.log_emptied, 5);
 	put(r, 0, 2 * MIB, 0x41);
 	put(r, 4096, 4096, 0x42);
@@ -265,9 +265,9 @@ RIG_TEST(zeros)
 	rig_open(r, "raid5", 4, 65536);
 	put(r, 0, 4 * MIB, 1);
 	unsigned lost = stripe_position(r->p, 0, 1);
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	uint64_t row = stripe_row_bytes(r->p), before = entries(r);
-	ck_assert_int_eq(bdev_discard(pool_bdev(r->p), row, 8 * row), 0);
+	ck_assert_int_eq(bdev_discard(raid_bdev(r->p), row, 8 * row), 0);
 	ck_assert_uint_eq(entries(r), before + 1);
 	for (unsigned i = 0; i < 4; i++)
 		damage(r, 3, i, 65536);
@@ -308,7 +308,7 @@ RIG_TEST(damaged_entries_do_not_count)
 	rig_open(r, "raid5", 4, 65536);
 	put(r, 0, MIB, 1);
 	unsigned lost = stripe_position(r->p, 0, 1);
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	for (unsigned i = 0; i < ARRAY_LEN(at); i++) {
 		put(r, 0, 4096, (uint8_t)(2 + i));
 		unsigned d = holder(r, &e);
@@ -343,7 +343,7 @@ RIG_TEST(another_key_does_not_count)
 	rig_junk = false;
 	rig_open(r, "raid5", 4, 65536);
 	unsigned lost = stripe_position(r->p, 0, 1);
-	ck_assert_int_eq(pool_drop(r->p, r->d[lost], "test"), 0);
+	ck_assert_int_eq(raid_drop(r->p, r->d[lost], "test"), 0);
 	put(r, 0, 4096, 2);
 	unsigned d = holder(r, &e);
 	uint8_t old[2 * LOG_BLOCK];

@@ -122,7 +122,7 @@ END_TEST
 
 START_TEST(bands_cover_a_write_once)
 {
-	struct pool p = {.ndisks = 6, .data = 5, .parity = 1, .chunk = 16};
+	struct raid p = {.ndisks = 6, .data = 5, .parity = 1, .chunk = 16};
 	for (uint64_t off = 0; off < 80; off++)
 		for (uint64_t len = 1; off + len <= 80; len++) {
 			struct stripe_band b[3];
@@ -147,7 +147,7 @@ START_TEST(a_row_uses_every_disk_once)
 {
 	for (unsigned n = 3; n <= 8; n++)
 		for (unsigned m = 1; m <= 2 && m + 2 <= n; m++) {
-			struct pool p = {.ndisks = n, .data = n - m, .parity = m, .chunk = 16384};
+			struct raid p = {.ndisks = n, .data = n - m, .parity = m, .chunk = 16384};
 			unsigned parity_at[8] = {0};
 			for (uint64_t row = 0; row < n; row++) {
 				uint64_t seen = 0;
@@ -173,7 +173,7 @@ static uint8_t *elem_bytes(struct rig *r, uint64_t row, unsigned elem)
 /* Rows of the history's span whose parity does not belong to their data. */
 static unsigned wrong_rows(struct rig *r)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	unsigned wrong = 0;
 	uint8_t *fresh[PARITY_MAX], *e[PARITY_ELEMS];
 	for (unsigned j = 0; j < PARITY_MAX; j++)
@@ -203,7 +203,7 @@ static unsigned loss;
 
 static void zero_all(struct rig *r)
 {
-	ck_assert_int_eq(bdev_discard(pool_bdev(r->p), 0, HISTORY_SPAN), 0);
+	ck_assert_int_eq(bdev_discard(raid_bdev(r->p), 0, HISTORY_SPAN), 0);
 }
 
 /* Disks die under use: nothing is noticed, up to what parity covers; beyond that nothing is
@@ -215,14 +215,14 @@ static void loss_task(void *arg)
 	rig_junk = true;
 	rig_open(r, losses[loss].level, losses[loss].n, losses[loss].chunk);
 	zero_all(r);
-	ck_assert_uint_eq(pool_copies(r->p), 1 + r->p->parity);
+	ck_assert_uint_eq(raid_copies(r->p), 1 + r->p->parity);
 	history(r, 60);
 	ck_assert_uint_eq(wrong_rows(r), 0);
 	for (unsigned i = 0; i < losses[loss].nlose; i++) {
 		sim_disk_set_faults(r->sd[losses[loss].lose[i]],
 				    &(struct sim_disk_faults){.dead = true});
 		zero_all(r);
-		ck_assert_int_eq(pool_state(r->p), POOL_DEGRADED);
+		ck_assert_int_eq(raid_state(r->p), POOL_DEGRADED);
 		history(r, 80);
 	}
 	ck_assert_uint_eq(r->lost_calls, losses[loss].nlose);
@@ -230,9 +230,9 @@ static void loss_task(void *arg)
 		unsigned more = losses[loss].lose[0] == 2 ? 3 : 2;
 		memset(buf, 0x11, MIB);
 		sim_disk_set_faults(r->sd[more], &(struct sim_disk_faults){.dead = true});
-		ck_assert_int_ne(bdev_write(pool_bdev(r->p), buf, MIB, 0, 0), 0);
-		ck_assert_int_eq(bdev_read(pool_bdev(r->p), buf, MIB, 0), -ERR_MEDIUM);
-		ck_assert_int_ne(bdev_flush(pool_bdev(r->p)), 0);
+		ck_assert_int_ne(bdev_write(raid_bdev(r->p), buf, MIB, 0, 0), 0);
+		ck_assert_int_eq(bdev_read(raid_bdev(r->p), buf, MIB, 0), -ERR_MEDIUM);
+		ck_assert_int_ne(bdev_flush(raid_bdev(r->p)), 0);
 	}
 	free(buf);
 	rig_close(r);
@@ -255,7 +255,7 @@ RIG_TEST(bad_ranges)
 	struct pool_stats st;
 	uint8_t *buf = malloc(MIB), *want = malloc(MIB);
 	rig_open(r, "raid5", 4, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	for (size_t i = 0; i < MIB; i++)
 		want[i] = (uint8_t)(i * 13 + (i >> 12));
 	ck_assert_int_eq(bdev_write(b, want, MIB, 0, 0), 0);
@@ -264,11 +264,11 @@ RIG_TEST(bad_ranges)
 	sim_disk_bad_range(r->sd[c], DISK_DATA_OFF + 16384, 4096);
 	ck_assert_int_eq(bdev_read(b, buf, MIB, 0), 0);
 	ck_assert_mem_eq(buf, want, MIB);
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.read_repairs, 2);
 	ck_assert_int_eq(bdev_read_copy(b, buf, MIB, 0, 0), 0);
 	ck_assert_mem_eq(buf, want, MIB);
-	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
+	ck_assert_int_eq(raid_state(r->p), POOL_ONLINE);
 	sim_disk_bad_range(r->sd[a], DISK_DATA_OFF + 8192, 4096);
 	sim_disk_bad_range(r->sd[c], DISK_DATA_OFF + 8192, 4096);
 	ck_assert_int_eq(bdev_read(b, buf, 65536, 0), -ERR_MEDIUM);
@@ -290,7 +290,7 @@ static void silent_damage(struct rig *r, const char *level)
 {
 	uint8_t buf[4096], want[4096];
 	rig_open(r, level, 5, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	memset(want, 0x3c, sizeof(want));
 	ck_assert_int_eq(bdev_write(b, want, 4096, 65536, BDEV_FUA), 0);
 	memset(elem_bytes(r, 0, 1), 0x77, 4096);
@@ -332,18 +332,18 @@ RIG_TEST(resync_makes_parity_right)
 				       8 * MIB);
 	}
 	ck_assert_uint_gt(wrong_rows(r), 0);
-	pool_resync_need(r->p);
+	raid_resync_need(r->p);
 	/* Written before the resync gets there: not by an update of wrong parity. */
 	uint8_t buf[4096] = {0};
 	for (unsigned i = 0; i < 100; i++)
-		ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 4096,
+		ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, 4096,
 					    sim_random_below(r->sim, 9 * MIB / 4096) * 4096, 0),
 				 0);
-	ck_assert_int_eq(pool_resync(r->p, used, 1), 0);
+	ck_assert_int_eq(raid_resync(r->p, used, 1), 0);
 	ck_assert_uint_eq(wrong_rows(r), 0);
-	pool_resync_progress(r->p, &done, &total);
+	raid_resync_progress(r->p, &done, &total);
 	ck_assert_uint_eq(done, total);
-	ck_assert(!pool_resync_needed(r->p));
+	ck_assert(!raid_resync_needed(r->p));
 	rig_close(r);
 }
 
@@ -357,14 +357,14 @@ static void scrubbed(struct rig *r, const char *level)
 	history(r, 60);
 	for (unsigned i = 0; i < 4; i++)
 		sim_disk_bad_range(r->sd[i], DISK_DATA_OFF + (i * 5 + 1) * 65536 + 4096, 4096);
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	uint64_t before = st.resync_fixed;
-	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
+	raid_stats(r->p, &st);
 	ck_assert_uint_ge(st.resync_fixed, before + 4);
 	before = st.resync_fixed;
-	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.resync_fixed, before);
 	if (r->p->parity) {
 		ck_assert_uint_eq(wrong_rows(r), 0);
@@ -372,7 +372,7 @@ static void scrubbed(struct rig *r, const char *level)
 		sim_disk_bytes_changed(r->sd[stripe_position(r->p, 3, r->p->data)], DISK_DATA_OFF,
 				       MIB);
 		ck_assert_uint_eq(wrong_rows(r), 1);
-		ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
+		ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
 		ck_assert_uint_eq(wrong_rows(r), 0);
 	}
 	rig_close(r);
@@ -403,7 +403,7 @@ RIG_TEST(scrub_finds_the_wrong_data)
 	uint8_t *want = malloc(MIB), *buf = malloc(MIB);
 	rig_junk = false;
 	rig_open(r, "raid6", 6, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	for (size_t i = 0; i < MIB; i++)
 		want[i] = (uint8_t)(i * 7 + (i >> 11));
 	ck_assert_int_eq(bdev_write(b, want, MIB, 0, 0), 0);
@@ -415,8 +415,8 @@ RIG_TEST(scrub_finds_the_wrong_data)
 	elem_bytes(r, 2, 5)[9] ^= 1;
 	for (unsigned i = 0; i < r->n; i++)
 		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
-	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.wrong_data, 4);
 	ck_assert_uint_eq(wrong_rows(r), 0);
 	ck_assert_int_eq(bdev_read(b, buf, MIB, 0), 0);
@@ -425,8 +425,8 @@ RIG_TEST(scrub_finds_the_wrong_data)
 	memset(elem_bytes(r, 1, 2), 0x22, 4096);
 	for (unsigned i = 0; i < r->n; i++)
 		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
-	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.wrong_data, 4);
 	ck_assert_uint_eq(wrong_rows(r), 0);
 	free(want);
@@ -443,7 +443,7 @@ RIG_TEST(scrub_votes)
 	uint8_t buf[4096], want[4096];
 	rig_junk = false;
 	rig_open(r, "raid1", 3, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	memset(want, 0x3c, sizeof(want));
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_int_eq(bdev_write(b, want, 4096, i * 40960, 0), 0);
@@ -451,8 +451,8 @@ RIG_TEST(scrub_votes)
 		memset(sim_disk_bytes(r->sd[i]) + DISK_DATA_OFF + i * 40960 + 512, 0x77, 64);
 		sim_disk_bytes_changed(r->sd[i], DISK_DATA_OFF, MIB);
 	}
-	ck_assert_int_eq(pool_scrub(r->p, used, 1), 0);
-	pool_stats(r->p, &st);
+	ck_assert_int_eq(raid_scrub(r->p, used, 1), 0);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.wrong_data, 1); /* the others are not the first, which is right */
 	ck_assert_uint_ge(st.resync_fixed, 3);
 	for (unsigned i = 0; i < 3; i++)
@@ -473,7 +473,7 @@ RIG_TEST(full_rows_read_nothing)
 	disk_stats(r->d[0], &st);
 	uint64_t before = st.reads;
 	for (unsigned i = 0; i < 8; i++)
-		ck_assert_int_eq(bdev_write(pool_bdev(r->p), buf, 6 * 65536, i * 6 * 65536ull, 0),
+		ck_assert_int_eq(bdev_write(raid_bdev(r->p), buf, 6 * 65536, i * 6 * 65536ull, 0),
 				 0);
 	for (unsigned d = 0; d < 4; d++) {
 		disk_stats(r->d[d], &st);

@@ -23,7 +23,7 @@ static const struct {
 START_TEST(mapping)
 {
 	for (unsigned columns = 1; columns <= 5; columns++) {
-		struct pool p = {.columns = columns, .chunk = 16384, .copies = 1};
+		struct raid p = {.columns = columns, .chunk = 16384, .copies = 1};
 		for (uint64_t off = 0; off < 40 * 16384ull; off += 512) {
 			struct column_range r = pool_map_piece(&p, off, 512);
 			ck_assert_uint_eq(r.len, 512);
@@ -62,7 +62,7 @@ static void shape_task(void *arg)
 {
 	struct rig *r = arg;
 	rig_open(r, shapes[shape].level, shapes[shape].n, shapes[shape].chunk);
-	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
+	ck_assert_int_eq(raid_state(r->p), POOL_ONLINE);
 	history(r, 150);
 	rig_close(r);
 }
@@ -83,7 +83,7 @@ RIG_TEST(read_repair)
 	uint8_t *buf = malloc(MIB), *want = malloc(MIB);
 	struct pool_stats st;
 	rig_open(r, "raid10", 4, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	memset(want, 0x5a, MIB);
 	ck_assert_int_eq(bdev_write(b, want, MIB, 0, 0), 0);
 	/* One place on each disk that the first megabyte is read from, never both copies of one. */
@@ -93,11 +93,11 @@ RIG_TEST(read_repair)
 	memset(buf, 0, MIB);
 	ck_assert_int_eq(bdev_read(b, buf, MIB, 0), 0);
 	ck_assert_mem_eq(buf, want, MIB);
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	ck_assert_uint_eq(st.read_repairs, 2); /* the ones that were asked */
 	ck_assert_int_eq(bdev_read_copy(b, buf, MIB, 0, 0), 0);
 	ck_assert_mem_eq(buf, want, MIB);
-	ck_assert_int_eq(pool_state(r->p), POOL_ONLINE);
+	ck_assert_int_eq(raid_state(r->p), POOL_ONLINE);
 	ck_assert_uint_eq(r->lost_calls, 0);
 	/* Both copies of one place bad: told, not invented. */
 	sim_disk_bad_range(r->sd[2], DISK_DATA_OFF + 4096, 512);
@@ -116,9 +116,9 @@ RIG_TEST(disk_lost)
 	rig_open(r, "raid10", 4, 65536);
 	history(r, 40);
 	sim_disk_set_faults(r->sd[1], &(struct sim_disk_faults){.dead = true});
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	ck_assert_int_eq(bdev_discard(b, 0, 9 * MIB), 0); /* as the model of a new history */
-	ck_assert_int_eq(pool_state(r->p), POOL_DEGRADED);
+	ck_assert_int_eq(raid_state(r->p), POOL_DEGRADED);
 	ck_assert_int_eq(disk_state(r->d[1]), DISK_FAILED);
 	history(r, 80);
 	ck_assert_uint_eq(r->lost_calls, 1);
@@ -141,7 +141,7 @@ RIG_TEST(flush_waits_for_record)
 	struct rig *r = arg;
 	uint8_t buf[4096] = {1};
 	rig_open(r, "raid1", 2, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	sim_disk_set_faults(r->sd[0], &(struct sim_disk_faults){.dead = true});
 	r->record_err = -EIO;
 	uint64_t before = env_now_ns(sim_env(r->sim));
@@ -161,11 +161,11 @@ RIG_TEST(assembly)
 {
 	struct rig *r = arg;
 	uint8_t buf[4096];
-	struct pool *p;
+	struct raid *p;
 	rig_open(r, "raid10", 4, 65536);
 	struct disk *d[4] = {r->d[0], NULL, r->d[2], r->d[3]};
 	bool out[4] = {false, false, true, false};
-	struct pool_opts o = {.env = sim_env(r->sim),
+	struct raid_opts o = {.env = sim_env(r->sim),
 			      .name = "q",
 			      .level = "raid10",
 			      .chunk = 65536,
@@ -174,25 +174,25 @@ RIG_TEST(assembly)
 			      .disks = d,
 			      .out = out,
 			      .ndisks = 4};
-	ck_assert_int_eq(pool_new(&p, &o), 0);
-	ck_assert_int_eq(pool_state(p), POOL_DEGRADED);
-	ck_assert_uint_eq(pool_out_mask(p), 6);
-	pool_free(p);
+	ck_assert_int_eq(raid_new(&p, &o), 0);
+	ck_assert_int_eq(raid_state(p), POOL_DEGRADED);
+	ck_assert_uint_eq(raid_out_mask(p), 6);
+	raid_free(p);
 	out[3] = true;
-	ck_assert_int_eq(pool_new(&p, &o), 0);
-	ck_assert_int_eq(pool_state(p), POOL_OFFLINE);
-	ck_assert_int_ne(bdev_read(pool_bdev(p), buf, 4096, 65536), 0);
-	ck_assert_int_ne(bdev_write(pool_bdev(p), buf, 4096, 65536, 0), 0);
-	ck_assert_int_ne(bdev_flush(pool_bdev(p)), 0);
-	pool_free(p);
+	ck_assert_int_eq(raid_new(&p, &o), 0);
+	ck_assert_int_eq(raid_state(p), POOL_OFFLINE);
+	ck_assert_int_ne(bdev_read(raid_bdev(p), buf, 4096, 65536), 0);
+	ck_assert_int_ne(bdev_write(raid_bdev(p), buf, 4096, 65536, 0), 0);
+	ck_assert_int_ne(bdev_flush(raid_bdev(p)), 0);
+	raid_free(p);
 	o.level = "raid4";
-	ck_assert_int_eq(pool_new(&p, &o), -EINVAL);
+	ck_assert_int_eq(raid_new(&p, &o), -EINVAL);
 	o.level = "raid10";
 	o.extents = 1000;
-	ck_assert_int_eq(pool_new(&p, &o), -EINVAL);
+	ck_assert_int_eq(raid_new(&p, &o), -EINVAL);
 	o.extents = 50;
 	o.ndisks = 3;
-	ck_assert_int_eq(pool_new(&p, &o), -EINVAL);
+	ck_assert_int_eq(raid_new(&p, &o), -EINVAL);
 	rig_close(r);
 }
 
@@ -213,8 +213,8 @@ static void writer_task(void *arg)
 		len = MIN(len, 8 * MIB - off);
 		memset(buf, (int)(i % 255 + 1), len);
 		memcpy(w->model + off, buf, len);
-		ck_assert_int_eq(bdev_write(pool_bdev(w->r->p), buf, len, off, 0), 0);
-		ck_assert_int_eq(bdev_read(pool_bdev(w->r->p), back, len, off), 0);
+		ck_assert_int_eq(bdev_write(raid_bdev(w->r->p), buf, len, off, 0), 0);
+		ck_assert_int_eq(bdev_read(raid_bdev(w->r->p), back, len, off), 0);
 		ck_assert_mem_eq(back, buf, len);
 	}
 	free(buf);
@@ -231,7 +231,7 @@ static void resync_under_writes(struct rig *r, const char *level, unsigned n)
 	rig_open(r, level, n, 65536);
 	memset(w.model, 0, 8 * MIB);
 	for (unsigned d = 0; d < n; d++) {
-		if (d % pool_copies(r->p) == 0)
+		if (d % raid_copies(r->p) == 0)
 			continue;
 		for (unsigned k = 0; k < 50; k++) {
 			uint64_t at = DISK_DATA_OFF + sim_random_below(r->sim, 4 * MIB / 512) * 512;
@@ -239,22 +239,22 @@ static void resync_under_writes(struct rig *r, const char *level, unsigned n)
 		}
 		sim_disk_bytes_changed(r->sd[d], DISK_DATA_OFF, 8 * MIB);
 	}
-	ck_assert_int_eq(pool_load(r->p, false), 0);
-	pool_resync_need(r->p);
+	ck_assert_int_eq(raid_load(r->p, false), 0);
+	raid_resync_need(r->p);
 	ck_assert_int_eq(task_start(writer_task, &w), 0);
-	ck_assert_int_eq(pool_resync(r->p, used, 1), 0);
-	ck_assert(!pool_resync_needed(r->p));
-	pool_resync_progress(r->p, &done, &total);
+	ck_assert_int_eq(raid_resync(r->p, used, 1), 0);
+	ck_assert(!raid_resync_needed(r->p));
+	raid_resync_progress(r->p, &done, &total);
 	ck_assert_uint_eq(done, total);
 	while (!w.done)
 		env_sleep_ns(sim_env(r->sim), NS_PER_MS);
 	uint8_t *buf = malloc(8 * MIB);
-	for (unsigned copy = 0; copy < pool_copies(r->p); copy++) {
-		ck_assert_int_eq(bdev_read_copy(pool_bdev(r->p), buf, 8 * MIB, 0, copy), 0);
+	for (unsigned copy = 0; copy < raid_copies(r->p); copy++) {
+		ck_assert_int_eq(bdev_read_copy(raid_bdev(r->p), buf, 8 * MIB, 0, copy), 0);
 		ck_assert_mem_eq(buf, w.model, 8 * MIB);
 	}
 	struct pool_stats st;
-	pool_stats(r->p, &st);
+	raid_stats(r->p, &st);
 	ck_assert_uint_gt(st.resync_fixed, 0);
 	free(buf);
 	free(w.model);
@@ -285,16 +285,16 @@ RIG_TEST(resync_with_bad_blocks)
 	struct extent_run used[] = {{0, 2}};
 	uint8_t *buf = malloc(MIB);
 	rig_open(r, "raid1", 2, 65536);
-	struct bdev *b = pool_bdev(r->p);
+	struct bdev *b = raid_bdev(r->p);
 	memset(sim_disk_bytes(r->sd[1]) + DISK_DATA_OFF, 0x77, 2 * MIB);
 	sim_disk_bytes_changed(r->sd[1], DISK_DATA_OFF, 2 * MIB);
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + 8192, 4096);
 	sim_disk_bad_range(r->sd[0], DISK_DATA_OFF + MIB + 12288, 4096);
-	ck_assert_int_eq(pool_load(r->p, false), 0);
-	pool_resync_need(r->p);
+	ck_assert_int_eq(raid_load(r->p, false), 0);
+	raid_resync_need(r->p);
 	ck_assert_int_eq(bdev_read(b, buf, 65536, 0), 0); /* mended by a read */
 	check_bad_block(buf, 65536, 8192);
-	ck_assert_int_eq(pool_resync(r->p, used, 1), 0); /* mended by the resync */
+	ck_assert_int_eq(raid_resync(r->p, used, 1), 0); /* mended by the resync */
 	for (unsigned copy = 0; copy < 2; copy++) {
 		ck_assert_int_eq(bdev_read_copy(b, buf, MIB, 0, copy), 0);
 		check_bad_block(buf, MIB, 8192);
@@ -310,11 +310,11 @@ RIG_TEST(resync_stops)
 	struct rig *r = arg;
 	struct extent_run used[] = {{0, 40}};
 	rig_open(r, "raid1", 2, 65536);
-	ck_assert_int_eq(pool_load(r->p, false), 0);
-	pool_resync_need(r->p);
-	pool_resync_stop(r->p);
-	ck_assert_int_eq(pool_resync(r->p, used, 1), -ERR_SHUTDOWN);
-	ck_assert(pool_resync_needed(r->p));
+	ck_assert_int_eq(raid_load(r->p, false), 0);
+	raid_resync_need(r->p);
+	raid_resync_stop(r->p);
+	ck_assert_int_eq(raid_resync(r->p, used, 1), -ERR_SHUTDOWN);
+	ck_assert(raid_resync_needed(r->p));
 	rig_close(r);
 }
 

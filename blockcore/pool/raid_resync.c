@@ -19,28 +19,28 @@
 #define RESYNC_PAUSE (2 * NS_PER_MS)
 
 struct resync {
-	struct pool *p;
+	struct raid *p;
 	bool scrub;			/* all of it, and blocks that cannot be read are mended */
 	uint8_t *truth, *other, *third; /* POOL_REGION each */
 	uint64_t since;
 };
 
-void pool_resync_need(struct pool *p)
+void raid_resync_need(struct raid *p)
 {
-	atomic_store(&p->resync_needed, pool_copies(p) > 1);
+	atomic_store(&p->resync_needed, raid_copies(p) > 1);
 }
 
-bool pool_resync_needed(const struct pool *p)
+bool raid_resync_needed(const struct raid *p)
 {
 	return atomic_load(&p->resync_needed);
 }
 
-void pool_resync_stop(struct pool *p)
+void raid_resync_stop(struct raid *p)
 {
 	atomic_store(&p->resync_stop, true);
 }
 
-void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total)
+void raid_resync_progress(const struct raid *p, uint64_t *ret_done, uint64_t *ret_total)
 {
 	*ret_done = atomic_load(&p->resync_done);
 	*ret_total = atomic_load(&p->resync_total);
@@ -50,7 +50,7 @@ void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *re
 static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint64_t off,
 		      bool first_only, unsigned *ret_good)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	int rc = -EIO;
 	for (unsigned c = 0; c < p->copies; c++) {
 		unsigned pos = pool_position(p, column, c);
@@ -69,7 +69,7 @@ static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint
 static int sync_range(struct resync *r, unsigned column, uint64_t off, uint64_t len,
 		      bool first_only)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	struct iovec truth = {r->truth, len}, other = {r->other, len};
 	unsigned good;
 	int rc = read_truth(r, column, &truth, off, first_only, &good);
@@ -113,7 +113,7 @@ static bool vote(struct resync *r, uint64_t len)
  * against it; what differs from it then is written by sync_range(). */
 static int sync_first(struct resync *r, unsigned column, uint64_t off, uint64_t len)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	struct iovec iov[3] = {{r->truth, len}, {r->other, len}, {r->third, len}};
 	unsigned pos = pool_position(p, column, 0);
 	for (unsigned c = 0; c < 3; c++)
@@ -151,7 +151,7 @@ static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t
 	return rc;
 }
 
-static bool busy(const struct pool *p)
+static bool busy(const struct raid *p)
 {
 	for (unsigned i = 0; i < p->ndisks; i++) {
 		const struct disk *d = atomic_load(&p->disks[i]);
@@ -161,12 +161,12 @@ static bool busy(const struct pool *p)
 	return false;
 }
 
-void pool_set_rate(struct pool *p, uint64_t bytes_per_s)
+void raid_set_rate(struct raid *p, uint64_t bytes_per_s)
 {
 	atomic_store(&p->rate, bytes_per_s);
 }
 
-void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since)
+void pool_pace(struct raid *p, uint64_t bytes, uint64_t *since)
 {
 	uint64_t rate = atomic_load(&p->rate), now = env_now_ns(p->env), pause = 0;
 	if (busy(p))
@@ -184,7 +184,7 @@ void pool_pace(struct pool *p, uint64_t bytes, uint64_t *since)
 
 static int sync_column(struct resync *r, struct column_range c)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	for (uint64_t off = c.off, end = c.off + c.len; off < end;) {
 		uint64_t n = MIN(end, ROUND_DOWN(off, POOL_REGION) + POOL_REGION) - off;
 		if (atomic_load(&p->resync_stop))
@@ -204,7 +204,7 @@ static int sync_column(struct resync *r, struct column_range c)
 /* The rows that hold [off, off + len). */
 static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
 {
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	uint64_t bytes = stripe_row_bytes(p), fixed = 0;
 	int rc = 0;
 	for (uint64_t at = off, n; at < off + len && rc == 0; at += n) {
@@ -222,7 +222,7 @@ static int sync_rows(struct resync *r, uint64_t off, uint64_t len)
 static int sync_part(void *arg, uint64_t off, uint64_t len)
 {
 	struct resync *r = arg;
-	struct pool *p = r->p;
+	struct raid *p = r->p;
 	if (p->parity)
 		return sync_rows(r, off, len);
 	for (unsigned col = 0; col < p->columns; col++) {
@@ -240,9 +240,9 @@ static int count_part(void *arg, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int look_through(struct pool *p, const struct extent_run *used, size_t nused, bool scrub)
+static int look_through(struct raid *p, const struct extent_run *used, size_t nused, bool scrub)
 {
-	CHECK(p, POOL_MAGIC);
+	CHECK(p, RAID_MAGIC);
 	struct resync r = {.p = p, .scrub = scrub, .since = env_now_ns(p->env)};
 	int rc = 0;
 	if (!p->intent)
@@ -264,7 +264,7 @@ static int look_through(struct pool *p, const struct extent_run *used, size_t nu
 	return rc;
 }
 
-int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
+int raid_resync(struct raid *p, const struct extent_run *used, size_t nused)
 {
 	int rc = look_through(p, used, nused, false);
 	if (rc == 0)
@@ -272,7 +272,7 @@ int pool_resync(struct pool *p, const struct extent_run *used, size_t nused)
 	return rc;
 }
 
-int pool_scrub(struct pool *p, const struct extent_run *used, size_t nused)
+int raid_scrub(struct raid *p, const struct extent_run *used, size_t nused)
 {
 	return look_through(p, used, nused, true);
 }

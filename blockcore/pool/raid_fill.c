@@ -1,7 +1,7 @@
 /*
  * Rebuilding a position onto a disk that takes its place (pool.h).
  *
- * From pool_fill_begin() on the disk gets every write, so what is behind the mark `filled` stays
+ * From raid_fill_begin() on the disk gets every write, so what is behind the mark `filled` stays
  * right. The mark goes through the used space once, alone in each region or row: a write that began
  * before the disk was there has ended when its region is reached. Space that comes into use
  * meanwhile is zeroed on all disks first, this one too. At the end the disk is flushed, the stripe
@@ -17,17 +17,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
-bool pool_disk_fits(const struct pool *p, const struct disk *d)
+bool raid_disk_fits(const struct raid *p, const struct disk *d)
 {
 	uint64_t size = p->extents * p->extent_size;
 	return disk_data_size(d) >= ROUND_UP((size + p->data - 1) / p->data, p->chunk) &&
 	       disk_bdev((struct disk *)d)->block_size <= p->io.block_size;
 }
 
-int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
+int raid_fill_begin(struct raid *p, unsigned position, struct disk *d)
 {
-	CHECK(p, POOL_MAGIC);
-	if (!pool_disk_fits(p, d))
+	CHECK(p, RAID_MAGIC);
+	if (!raid_disk_fits(p, d))
 		return -ENOSPC;
 	pthread_mutex_lock(&p->lock);
 	bool free = position < p->ndisks && !pool_writable(p, position);
@@ -42,24 +42,24 @@ int pool_fill_begin(struct pool *p, unsigned position, struct disk *d)
 	return free ? 0 : -EBUSY;
 }
 
-void pool_fill_cancel(struct pool *p, unsigned position)
+void raid_fill_cancel(struct raid *p, unsigned position)
 {
 	atomic_store(&p->filling[position], false);
 }
 
-bool pool_filling(const struct pool *p, unsigned position)
+bool raid_filling(const struct raid *p, unsigned position)
 {
 	return position < p->ndisks && atomic_load(&p->filling[position]);
 }
 
-void pool_fill_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total)
+void raid_fill_progress(const struct raid *p, uint64_t *ret_done, uint64_t *ret_total)
 {
 	*ret_done = atomic_load(&p->fill_done);
 	*ret_total = atomic_load(&p->fill_total);
 }
 
 struct fill {
-	struct pool *p;
+	struct raid *p;
 	unsigned position;
 	bool missed;  /* only what stands in the write-intent map */
 	uint8_t *buf; /* POOL_REGION */
@@ -77,7 +77,7 @@ static int write_region(struct fill *f, uint64_t off, uint64_t len)
 
 static int fill_region(struct fill *f, unsigned column, uint64_t off, uint64_t len)
 {
-	struct pool *p = f->p;
+	struct raid *p = f->p;
 	pool_lock_alone(&p->locks, column, off);
 	int rc = pool_column_read(p, column, f->buf, off, len);
 	if (rc == 0)
@@ -90,7 +90,7 @@ static int fill_region(struct fill *f, unsigned column, uint64_t off, uint64_t l
 
 static int fill_row(struct fill *f, uint64_t row)
 {
-	struct pool *p = f->p;
+	struct raid *p = f->p;
 	int rc = pool_fill_row(p, row, f->position);
 	if (rc == 0)
 		atomic_store(&p->filled[f->position], (row + 1) * p->chunk);
@@ -106,7 +106,7 @@ static bool stopped(const struct fill *f)
 static int fill_run(void *arg, uint64_t off, uint64_t len)
 {
 	struct fill *f = arg;
-	struct pool *p = f->p;
+	struct raid *p = f->p;
 	unsigned column = f->position / p->copies;
 	struct column_range r = pool_map_column(p, column, off, len);
 	uint64_t first = p->parity ? off / stripe_row_bytes(p) * p->chunk : r.off;
@@ -118,7 +118,7 @@ static int fill_run(void *arg, uint64_t off, uint64_t len)
 		n = MIN(end, ROUND_DOWN(at, step) + step) - at;
 		if (stopped(f))
 			return -ERR_SHUTDOWN;
-		if (!pool_filling(p, f->position))
+		if (!raid_filling(p, f->position))
 			return -EIO; /* a write to it failed */
 		int rc = p->parity ? fill_row(f, at / p->chunk) : fill_region(f, column, at, n);
 		if (rc)
@@ -138,7 +138,7 @@ static int count_part(void *arg, uint64_t off, uint64_t len)
 
 static int fill_used(struct fill *f, const struct extent_run *used, size_t nused)
 {
-	struct pool *p = f->p;
+	struct raid *p = f->p;
 	atomic_store(&p->fill_total, 0);
 	atomic_store(&p->fill_done, 0);
 	pool_each_part(p, used, nused, !f->missed, count_part, f);
@@ -151,7 +151,7 @@ static int fill_used(struct fill *f, const struct extent_run *used, size_t nused
 }
 
 /* The position is IN, and its next loss will have to be recorded again. */
-static int fill_end(struct pool *p, unsigned position)
+static int fill_end(struct raid *p, unsigned position)
 {
 	int rc = 0;
 	pthread_mutex_lock(&p->lock);
@@ -166,10 +166,10 @@ static int fill_end(struct pool *p, unsigned position)
 	return rc;
 }
 
-int pool_fill(struct pool *p, unsigned position, const struct extent_run *used, size_t nused,
+int raid_fill(struct raid *p, unsigned position, const struct extent_run *used, size_t nused,
 	      bool missed)
 {
-	CHECK(p, POOL_MAGIC);
+	CHECK(p, RAID_MAGIC);
 	struct fill f = {
 	    .p = p, .position = position, .missed = missed, .since = env_now_ns(p->env)};
 	int rc = posix_memalign((void **)&f.buf, 4096, POOL_REGION) ? -ENOMEM : 0;
