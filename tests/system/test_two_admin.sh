@@ -182,6 +182,18 @@ at a disk wipe "$dir/disks/d0" --force
 within 5 bash -c "'$build/isthmus' --socket '$dir/run/controller-b.sock' disk list | grep -q '^$dir/disks/d0 *blank'" ||
 	fail "the wipe is not seen"
 
+echo "a pool that grows, and goes to the other"
+refused "space\|free" at a volume create wg --pool pa --size 600M
+at a pool grow pa "$dir/disks/d0" "$dir/disks/d4"
+at a volume create wg --pool pa --size 600M
+for c in a b; do
+	at $c pool show pa | grep -q '^groups *2$' || fail "$c does not know of the second group"
+done
+at b pool move pa a
+[ "$(owner_of pa)" = a ] && whole || fail "pa is $(owner_of pa)'s, and $(state_of pa)"
+at b volume remove wg
+at a pool move pa b
+
 echo "without one of them"
 kill -9 "$(sed -n '1s/ .*//p' "$dir/run/controller-a.pid")"
 cli pool list | grep -q '^pa' || fail "nobody lists pools"
