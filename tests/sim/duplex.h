@@ -40,6 +40,7 @@ struct duplex {
 	bool stop, failed, verbose, power_off;
 	struct user *users[USERS];
 	unsigned users_left;
+	uint64_t changes; /* of the metadata, by an admin */
 	uint64_t signature, busy_until;
 	struct scenario_result *result;
 };

@@ -125,14 +125,41 @@ static int change_rate(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return 0;
 }
 
+struct change {
+	struct duplex *d;
+	struct sim_ctl *ctl;
+};
+
+/* The session of the link, while both ends are in it; 0: they are not. */
+static uint64_t joint_session(struct duplex *d)
+{
+	struct sim_ctl *a = &d->cluster.ctl[0], *b = &d->cluster.ctl[1];
+	if (!a->up || !b->up || !link_is_up(a->link) || !link_is_up(b->link))
+		return 0;
+	return link_session(a->link);
+}
+
+/* A change is known to a partner that was there all the time before it is reported done. */
 static void change_task(void *arg)
 {
-	struct sim_ctl *ctl = arg;
+	struct change *x = arg;
+	struct duplex *d = x->d;
+	struct sim_ctl *ctl = x->ctl, *partner = &d->cluster.ctl[ctl == &d->cluster.ctl[0]];
 	char why[CORE_WHY_LEN];
-	uint64_t rate = sim_random_below(ctl->cluster->sim, 1000) << 20;
-	if (ctl->core)
-		meta_update(core_meta(ctl->core), change_rate, &rate, why);
+	uint64_t rate = duplex_below(d, 1000) << 20;
+	uint64_t session = joint_session(d), changes = ++d->changes;
+	int rc = ctl->core ? meta_update(core_meta(ctl->core), change_rate, &rate, why) : -EIO;
+	if (rc == 0 && !sim_node_dead(ctl->node) && session && session == joint_session(d) &&
+	    changes == d->changes) {
+		const Isthmus__ArrayMeta *am = meta_get(core_meta(partner->core));
+		for (size_t i = 0; i < am->n_pools; i++)
+			if (am->pools[i]->rebuild_rate != rate)
+				duplex_fail(d,
+					    "a change made at %s is done, and %s does not know it",
+					    ctl->name, partner->name);
+	}
 	ctl->calls--;
+	free(x);
 }
 
 static void fault_meta(struct duplex *d)
@@ -140,8 +167,12 @@ static void fault_meta(struct duplex *d)
 	struct sim_ctl *ctl = some_ctl(d);
 	if (sim_node_dead(ctl->node) || !ctl->up)
 		return;
+	struct change *x = malloc(sizeof(*x));
+	ASSERT(x);
+	*x = (struct change){d, ctl};
+	duplex_say(d, "%s changes the metadata", ctl->name);
 	ctl->calls++;
-	sim_node_start(ctl->node, change_task, ctl);
+	sim_node_start(ctl->node, change_task, x);
 }
 
 /* Pools keep a log only while they lack a disk (`pools`); messages copy only where asked for. */
@@ -206,8 +237,8 @@ static bool wait_end(struct duplex *d, struct sim_ctl *ctl, uint64_t ns)
 	return false;
 }
 
-/* One dies, the other goes on alone and is stopped in order; then the first one starts alone, and
- * what it finds in its memory is of long ago. */
+/* One dies, the other goes on alone and is stopped in order, or killed too; then the first one
+ * starts alone, and what it finds in its memory may be of long ago. */
 static void fault_changing_guard(struct duplex *d)
 {
 	struct sim_ctl *first = some_ctl(d), *last = &d->cluster.ctl[first == &d->cluster.ctl[0]];
@@ -219,8 +250,13 @@ static void fault_changing_guard(struct duplex *d)
 	sim_run_for(d->sim, duplex_below(d, 200 * NS_PER_MS));
 	if (!last->up || !wait_end(d, first, NS_PER_S))
 		return;
-	duplex_say(d, "%s is stopped in order", last->name);
-	sim_ctl_stop(last);
+	if (duplex_below(d, 2)) {
+		duplex_say(d, "%s is stopped in order", last->name);
+		sim_ctl_stop(last);
+	} else {
+		duplex_say(d, "%s is killed", last->name);
+		sim_node_kill(last->node);
+	}
 	if (!wait_end(d, last, 10 * NS_PER_S))
 		return;
 	duplex_say(d, "%s starts alone", first->name);
@@ -237,9 +273,9 @@ static void fault_revive(struct duplex *d)
 void duplex_fault(struct duplex *d)
 {
 	static void (*const faults[])(struct duplex * d) = {
-	    fault_kill,	   kill_at_point, kill_at_point,    fault_stop_awhile,
-	    fault_restart, fault_route,	  fault_all_routes, fault_give,
-	    fault_disk,	   fault_revive,  fault_revive,	    fault_changing_guard};
+	    fault_kill,	  kill_at_point,	kill_at_point, fault_stop_awhile, fault_restart,
+	    fault_route,  fault_all_routes,	fault_give,    fault_disk,	  fault_revive,
+	    fault_revive, fault_changing_guard, fault_meta};
 	d->busy_until = env_now_ns(sim_env(d->sim)) + BUSY_NS;
 	faults[duplex_below(d, ARRAY_LEN(faults))](d);
 	d->result->crashes++;

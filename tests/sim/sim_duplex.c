@@ -122,6 +122,9 @@ static void quiet_checks(struct duplex *d)
 	int rc = sim_run(d->sim, duplex_verify_task, d);
 	if (rc)
 		duplex_fail(d, "verifying: no end");
+	/* A cut of before may be noticed only now: the link comes up anew. */
+	if (!d->failed && !duplex_run_until(d, duplex_settled, 60 * NS_PER_S))
+		duplex_fail(d, "not whole while it was quiet");
 	if (!d->failed)
 		compare_mirrors(d);
 	for (unsigned i = 0; i < 2 && !d->failed; i++) {
