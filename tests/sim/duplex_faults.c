@@ -206,26 +206,6 @@ static void kill_at_point(struct duplex *d)
 	sim_run_for(d->sim, own ? 2 * NS_PER_S : 20 * NS_PER_MS);
 }
 
-static void fault_disk(struct duplex *d)
-{
-	struct pool_spec *p = &d->pools[duplex_below(d, 2)];
-	struct sim_disk *disk = sim_disk_find(d->sim, p->paths[duplex_below(d, p->ndisks)]);
-	if (duplex_below(d, 2)) {
-		struct sim_disk_faults f;
-		sim_disk_get_faults(disk, &f);
-		f.latency_max_ns = (duplex_below(d, 2) ? 1 : 50) * 200000ull;
-		sim_disk_set_faults(disk, &f);
-		duplex_say(d, "a disk of %s answers within %llu us", p->name,
-			   (unsigned long long)(f.latency_max_ns / 1000));
-	} else if (p->redundant) {
-		/* The first disk only: two in one row are more than the pool promises to bear. */
-		disk = sim_disk_find(d->sim, p->paths[0]);
-		sim_disk_bad_range(disk, DISK_DATA_OFF + duplex_below(d, VOLUME_SIZE / 8192) * 4096,
-				   4096);
-		duplex_say(d, "a block of %s goes bad", p->name);
-	}
-}
-
 /* False: it has not ended within `ns`. */
 static bool wait_end(struct duplex *d, struct sim_ctl *ctl, uint64_t ns)
 {
@@ -237,13 +217,88 @@ static bool wait_end(struct duplex *d, struct sim_ctl *ctl, uint64_t ns)
 	return false;
 }
 
+static bool both_up(const struct duplex *d)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (!d->cluster.ctl[i].up || sim_node_stopped(d->cluster.ctl[i].node))
+			return false;
+	return true;
+}
+
+static bool joining(const struct duplex *d)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct sim_ctl *ctl = &d->cluster.ctl[i];
+		if (ctl->up && cache_mirror_state(core_cache(ctl->core)) == MIRROR_JOINING)
+			return true;
+	}
+	return false;
+}
+
+/* Slow ones keep what is dirty in memory, and writes of the dead on their way. */
+static void slow_disks(struct duplex *d, struct pool_spec *p)
+{
+	static const unsigned us[] = {200, 10000, 100000};
+	uint64_t latency_us = us[duplex_below(d, ARRAY_LEN(us))];
+	unsigned from = (unsigned)duplex_below(d, p->ndisks),
+		 n = duplex_below(d, 2) ? p->ndisks : 1;
+	for (unsigned i = 0; i < n; i++) {
+		struct sim_disk *disk = sim_disk_find(d->sim, p->paths[(from + i) % p->ndisks]);
+		struct sim_disk_faults f;
+		sim_disk_get_faults(disk, &f);
+		f.latency_max_ns = latency_us * 1000;
+		sim_disk_set_faults(disk, &f);
+	}
+	duplex_say(d, "%u disks of %s answer within %llu us", n, p->name,
+		   (unsigned long long)latency_us);
+}
+
+static void fault_disk(struct duplex *d)
+{
+	struct pool_spec *p = &d->pools[duplex_below(d, 2)];
+	if (duplex_below(d, 2)) {
+		slow_disks(d, p);
+	} else if (p->redundant) {
+		/* The first disk only: two in one row are more than the pool promises to bear. */
+		struct sim_disk *disk = sim_disk_find(d->sim, p->paths[0]);
+		sim_disk_bad_range(disk, DISK_DATA_OFF + duplex_below(d, VOLUME_SIZE / 8192) * 4096,
+				   4096);
+		duplex_say(d, "a block of %s goes bad", p->name);
+	}
+}
+
+/* One dies, its disks are slow; it comes back at once, and one dies again while the other begins to
+ * mirror to it. */
+static void fault_joining(struct duplex *d)
+{
+	struct sim_ctl *one = some_ctl(d);
+	if (!both_up(d))
+		return;
+	slow_disks(d, &d->pools[duplex_below(d, 2)]);
+	sim_run_for(d->sim, duplex_below(d, 20 * NS_PER_MS));
+	if (sim_node_dead(one->node))
+		return;
+	duplex_say(d, "%s is killed, and comes back at once", one->name);
+	sim_node_kill(one->node);
+	if (!wait_end(d, one, NS_PER_S))
+		return;
+	sim_ctl_start(one);
+	for (unsigned i = 0; i < 2000 && !d->failed && !joining(d); i++)
+		sim_run_for(d->sim, NS_PER_MS);
+	sim_run_for(d->sim, duplex_below(d, 10 * NS_PER_MS));
+	one = some_ctl(d);
+	if (sim_node_dead(one->node))
+		return;
+	duplex_say(d, "%s is killed while it joins", one->name);
+	sim_node_kill(one->node);
+}
+
 /* One dies, the other goes on alone and is stopped in order, or killed too; then the first one
  * starts alone, and what it finds in its memory may be of long ago. */
 static void fault_changing_guard(struct duplex *d)
 {
 	struct sim_ctl *first = some_ctl(d), *last = &d->cluster.ctl[first == &d->cluster.ctl[0]];
-	if (!first->up || !last->up || sim_node_stopped(first->node) ||
-	    sim_node_stopped(last->node))
+	if (!both_up(d))
 		return;
 	duplex_say(d, "%s is killed, %s goes on alone", first->name, last->name);
 	sim_node_kill(first->node);
@@ -275,7 +330,7 @@ void duplex_fault(struct duplex *d)
 	static void (*const faults[])(struct duplex * d) = {
 	    fault_kill,	  kill_at_point,	kill_at_point, fault_stop_awhile, fault_restart,
 	    fault_route,  fault_all_routes,	fault_give,    fault_disk,	  fault_revive,
-	    fault_revive, fault_changing_guard, fault_meta};
+	    fault_revive, fault_changing_guard, fault_meta,    fault_joining};
 	d->busy_until = env_now_ns(sim_env(d->sim)) + BUSY_NS;
 	faults[duplex_below(d, ARRAY_LEN(faults))](d);
 	d->result->crashes++;
