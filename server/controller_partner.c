@@ -233,12 +233,13 @@ static void link_down(void *arg, struct link *l, bool died)
 {
 	struct partner *p = arg;
 	bool serving = begin(p);
+	/* First: what the partner forwarded and had no answer for is sent again by hosts, here. */
+	if (serving)
+		scsi_partner_down(p->registry);
 	/* Also when this one is being stopped: writes wait for the partner's answers. */
 	int rc = core_partner_down(p->core, l, died);
 	if (rc && serving)
 		log_error("partner: it is gone, and not all is taken over err=%s", err_name(rc));
-	if (serving)
-		scsi_partner_down(p->registry);
 	end(p);
 }
 

@@ -48,9 +48,9 @@ static void partner_down(void *arg, struct link *l, bool died)
 {
 	struct sim_ctl *ctl = arg;
 	bool serving = begin(ctl);
-	core_partner_down(ctl->core, l, died);
 	if (serving)
 		scsi_partner_down(ctl->registry);
+	core_partner_down(ctl->core, l, died);
 	ctl->busy = false;
 }
 
