@@ -6,6 +6,7 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +23,28 @@ static const struct {
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
+static struct {
+	const char *scenario;
+	uint64_t seed;
+} now;
+
+/* An assertion, or worse: which seed it was. The process ends at once, so that what stdio has at
+ * this moment does not matter. */
+static void crashed(int sig)
+{
+	signal(sig, SIG_DFL);
+	printf("%s seed %" PRIu64 " FAILED: signal %d\n", now.scenario, now.seed, sig);
+	fflush(stdout);
+	_Exit(1);
+}
+
 static int run_seeds(unsigned s, uint64_t first, uint64_t count, bool verbose)
 {
 	struct scenario_result sum = {0};
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		struct scenario_result r = {0};
+		now.scenario = scenarios[s].name;
+		now.seed = seed;
 		if (verbose)
 			printf("%s seed %" PRIu64 "\n", scenarios[s].name, seed);
 		int rc = scenarios[s].run(seed, verbose, &r);
@@ -73,6 +91,8 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	signal(SIGABRT, crashed);
+	signal(SIGSEGV, crashed);
 	/* A crash makes every disk fail: what the dying core says of it is noise. */
 	if (!verbose && !freopen("/dev/null", "w", stderr))
 		return 1;
