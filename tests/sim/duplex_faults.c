@@ -240,6 +240,7 @@ static void slow_disks(struct duplex *d, struct pool_spec *p)
 {
 	static const unsigned us[] = {200, 10000, 100000};
 	uint64_t latency_us = us[duplex_below(d, ARRAY_LEN(us))];
+	bool late = duplex_below(d, 2);
 	unsigned from = (unsigned)duplex_below(d, p->ndisks),
 		 n = duplex_below(d, 2) ? p->ndisks : 1;
 	for (unsigned i = 0; i < n; i++) {
@@ -247,10 +248,12 @@ static void slow_disks(struct duplex *d, struct pool_spec *p)
 		struct sim_disk_faults f;
 		sim_disk_get_faults(disk, &f);
 		f.latency_max_ns = latency_us * 1000;
+		f.late_ppm = late ? 100000 : 0;
+		f.late_max_ns = 500 * NS_PER_MS;
 		sim_disk_set_faults(disk, &f);
 	}
-	duplex_say(d, "%u disks of %s answer within %llu us", n, p->name,
-		   (unsigned long long)latency_us);
+	duplex_say(d, "%u disks of %s answer within %llu us%s", n, p->name,
+		   (unsigned long long)latency_us, late ? ", some much later" : "");
 }
 
 static void fault_disk(struct duplex *d)

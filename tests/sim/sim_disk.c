@@ -95,8 +95,10 @@ static int disk_wait(struct sim_disk *d, const struct sim_bdev *h)
 	if (p->off || d->faults.dead || handle_dead(h))
 		return -EIO;
 	uint64_t span = d->faults.latency_max_ns - d->faults.latency_min_ns;
-	env_sleep_ns(sim_env(d->sim),
-		     d->faults.latency_min_ns + sim_random_below(d->sim, span + 1));
+	uint64_t ns = d->faults.latency_min_ns + sim_random_below(d->sim, span + 1);
+	if (chance(d, d->faults.late_ppm))
+		ns += sim_random_below(d->sim, d->faults.late_max_ns);
+	env_sleep_ns(sim_env(d->sim), ns);
 	while (d->faults.stuck && !p->off && !handle_dead(h))
 		waitq_wait(&d->stuck);
 	return p->off || d->faults.dead || handle_dead(h) ? -EIO : 0;

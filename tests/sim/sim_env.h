@@ -64,6 +64,8 @@ void sim_disk_memory_known(struct sim_disk *d);
 
 struct sim_disk_faults {
 	uint64_t latency_min_ns, latency_max_ns; /* default 10 us .. 200 us */
+	unsigned late_ppm;			 /* so many calls take up to late_max_ns more */
+	uint64_t late_max_ns;
 	unsigned read_error_ppm, write_error_ppm, flush_error_ppm;
 	bool dead;  /* every call -EIO */
 	bool stuck; /* no call ever returns until cleared */
