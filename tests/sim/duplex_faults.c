@@ -306,7 +306,7 @@ static void fault_changing_guard(struct duplex *d)
 	duplex_say(d, "%s is killed, %s goes on alone", first->name, last->name);
 	sim_node_kill(first->node);
 	sim_run_for(d->sim, duplex_below(d, 200 * NS_PER_MS));
-	if (!last->up || !wait_end(d, first, NS_PER_S))
+	if (!wait_end(d, first, NS_PER_S) || !last->up) /* it may have met a crash point */
 		return;
 	if (duplex_below(d, 2)) {
 		duplex_say(d, "%s is stopped in order", last->name);
