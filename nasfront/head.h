@@ -34,8 +34,9 @@ struct head_fs {
 	char name[64];
 	bool formatted, wanted;
 	struct bdev *bdev;
-	struct fs *fs; /* NULL: not mounted */
-	int code;      /* why not, or why it does not grow */
+	struct fs *fs;	/* NULL: not mounted */
+	int code;	/* why not, or why it does not grow */
+	int mount_code; /* how its last mount ended: events have told why */
 	char text[160];
 	uint64_t since_ns; /* mounted, real time */
 };
@@ -61,6 +62,7 @@ struct head {
 
 	struct channel *channel;
 	struct nfs *nfs;
+	struct groups *groups; /* NULL: clients say them */
 	struct nlm *nlm;
 	struct nfs4 *nfs4; /* NULL: not served */
 	char nfs4_name[64];
@@ -80,6 +82,7 @@ struct head {
 	struct head_fs_list filesystems;
 	struct env_timer retry;
 	bool retrying;
+	uint64_t retry_ns; /* until the next */
 
 	struct task_mutex piv_lock; /* over piv and its volumes, across waits */
 	struct piv *piv;

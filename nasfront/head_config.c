@@ -4,7 +4,8 @@
  * follow.
  *
  * The controller is told for each file system how it went. What could not be mounted is tried
- * again every RETRY_NS; clients are answered "ask again" meanwhile.
+ * again, first after RETRY_NS, then twice as long after each time, up to RETRY_MAX_NS; clients are
+ * answered "ask again" meanwhile. Events tell why once, until it is for another reason.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,8 +20,9 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 
-#define RETRY_NS    (2 * NS_PER_S)
-#define BLANK_BYTES (64 * 1024)
+#define RETRY_NS     (2 * NS_PER_S)
+#define RETRY_MAX_NS (60 * NS_PER_S)
+#define BLANK_BYTES  (64 * 1024)
 
 static struct head_fs *fs_find(struct head *h, uint64_t id)
 {
@@ -129,14 +131,27 @@ static bool is_blank(struct head_fs *f)
 	return blank;
 }
 
+/* What events told of is not told again; another failure is. */
+static int fs_mount_tell(struct head *h, struct head_fs *f)
+{
+	struct fs_opts o = {.metadata_memory = h->config->metadata_memory_bytes,
+			    .quiet = f->mount_code != 0};
+	int rc = fs_mount(&f->fs, h->env, f->bdev, &o);
+	if (rc && o.quiet && rc != f->mount_code) {
+		o.quiet = false;
+		rc = fs_mount(&f->fs, h->env, f->bdev, &o);
+	}
+	f->mount_code = rc;
+	return rc;
+}
+
 static int fs_mount_any(struct head *h, struct head_fs *f)
 {
-	struct fs_opts o = {.metadata_memory = h->config->metadata_memory_bytes};
 	if (!f->formatted && is_blank(f)) {
 		int made = fs_make(h, f);
-		return made ? made : fs_mount(&f->fs, h->env, f->bdev, &o);
+		return made ? made : fs_mount_tell(h, f);
 	}
-	int rc = fs_mount(&f->fs, h->env, f->bdev, &o);
+	int rc = fs_mount_tell(h, f);
 	if (f->formatted)
 		return rc;
 	if (rc == 0 && is_ours(f->fs, f->id))
@@ -147,7 +162,7 @@ static int fs_mount_any(struct head *h, struct head_fs *f)
 	if (rc == -ERR_EPOCH_STALE || rc == -ERR_SHUTDOWN)
 		return rc;
 	rc = fs_make(h, f);
-	return rc ? rc : fs_mount(&f->fs, h->env, f->bdev, &o);
+	return rc ? rc : fs_mount_tell(h, f);
 }
 
 static void fs_open(struct head *h, struct head_fs *f)
@@ -283,7 +298,8 @@ static void retry_task(void *arg)
 	h->retrying = false;
 	if (h->wanted && !h->stopping && !h->fenced && !apply_locked(h, h->wanted)) {
 		h->retrying = true;
-		env_timer_start(h->env, &h->retry, RETRY_NS);
+		h->retry_ns = MIN(2 * h->retry_ns, RETRY_MAX_NS);
+		env_timer_start(h->env, &h->retry, h->retry_ns);
 	}
 	task_mutex_unlock(&h->config_lock);
 }
@@ -297,6 +313,7 @@ static void retry_fire(void *arg)
 
 static void retry_later(struct head *h)
 {
+	h->retry_ns = RETRY_NS; /* something has changed: it may help */
 	if (h->retrying)
 		return;
 	h->retrying = true;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
+#include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nlm.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/rpc/rpc.h"
@@ -120,7 +121,12 @@ static int start_listeners(struct head *h)
 			      .arg = h};
 	if (gethostname(host, sizeof(host) - 1))
 		strcpy(host, "localhost");
-	int rc = nfs_new(&h->nfs, &no);
+	struct groups_opts go = {
+	    .reactor = h->reactor, .env = h->env, .ttl_ns = c->groups_time * NS_PER_S};
+	int rc = config_head_groups(c) ? groups_new(&h->groups, &go) : 0;
+	no.groups = h->groups;
+	if (rc == 0)
+		rc = nfs_new(&h->nfs, &no);
 	lo.nfs = h->nfs;
 	if (rc == 0)
 		rc = nlm_new(&h->nlm, &lo);
@@ -315,6 +321,7 @@ static void stop_task(void *arg)
 	nlm_free(h->nlm);
 	rpc_server_free(h->rpc);
 	nfs_free(h->nfs);
+	groups_free(h->groups);
 	env_timer_stop(h->env, &late);
 	head_end(h, EXIT_SUCCESS);
 }

@@ -115,6 +115,8 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		h->mount_port = 20048;
 	if (!config_node_key(l, node, "lock_grace"))
 		h->lock_grace = 45;
+	if (!config_node_key(l, node, "groups_time"))
+		h->groups_time = 300;
 	int rc = set_default(&h->group, "default");
 	rc = rc
 		 ?: set_default(&h->controller,
@@ -122,6 +124,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
 	rc = rc ?: set_default(&h->nfs4, "off");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
+	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
 	return rc ?: set_default(&h->user, "");
 }
@@ -480,6 +483,11 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
+	check_word(l, map, "groups", h->groups, (const char *[]){"client", "server", NULL},
+		   "write `client` or `server`");
+	if (h->groups_time < 1 || h->groups_time > 86400)
+		config_problem(l, at(l, map, "groups_time"), "write 1 to 86400 seconds",
+			       "groups_time of %u seconds is out of range", h->groups_time);
 	check_size(l, map, "metadata_memory", h->metadata_memory, METADATA_MIN, METADATA_MAX,
 		   &h->metadata_memory_bytes);
 	if (h->user[0] && !getpwnam(h->user))

@@ -292,6 +292,11 @@ const struct config_head *config_head(const struct config_file *c, const char *n
 	return NULL;
 }
 
+bool config_head_groups(const struct config_head *h)
+{
+	return strcmp(h->groups, "server") == 0;
+}
+
 bool config_watchdog_restart(const struct config_file *c)
 {
 	return strcmp(c->array.watchdog_restart, "yes") == 0;

@@ -107,6 +107,8 @@ struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
 	char *nfs4, *rpcbind, *metadata_memory, *user;
+	char *groups;	      /* client or server */
+	unsigned groups_time; /* s a user's groups are kept */
 	uint64_t metadata_memory_bytes;
 	int *pin;
 	unsigned pin_count;
@@ -137,6 +139,7 @@ bool config_link_unix(const struct config_link *k); /* else TCP */
 bool config_lone_write_through(const struct config_controller *c);
 bool config_give_back(const struct config_controller *c);
 bool config_battery(const struct config_file *c);
+bool config_head_groups(const struct config_head *h); /* looked up by the server */
 bool config_watchdog_restart(const struct config_file *c);
 
 /* Paths every process agrees on, made from run_dir and memory_dir; ret is at least 108 bytes

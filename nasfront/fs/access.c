@@ -7,10 +7,25 @@ bool cred_root(const struct fs_cred *c)
 	return !c || c->uid == 0;
 }
 
+static bool list_has(const struct fs_cred *c, uint32_t gid)
+{
+	uint32_t lo = 0, hi = c->nlist;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (c->list[mid] < gid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < c->nlist && c->list[lo] == gid && (gid || !c->no_gid0);
+}
+
 bool cred_in_group(const struct fs_cred *c, uint32_t gid)
 {
 	if (!c || c->gid == gid)
 		return true;
+	if (c->list)
+		return list_has(c, gid);
 	for (uint32_t i = 0; i < c->ngroups && i < FS_GROUPS_MAX; i++)
 		if (c->groups[i] == gid)
 			return true;

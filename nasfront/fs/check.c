@@ -181,7 +181,7 @@ static int super_copies(struct checker *c)
 	struct fs *fs = c->fs;
 	uint8_t *good = c->nodes[0], *d = c->nodes[1];
 	const uint64_t places[] = {0, SB_COPY_BLOCK, fs->blocks - 1};
-	int rc = super_read(fs->env, fs->dev, good);
+	int rc = super_read(fs->dev, good, false);
 	for (unsigned i = 0; i < ARRAY_LEN(places) && !rc; i++) {
 		const struct buf *b = meta_find(fs, places[i]);
 		if (b && b->dirty)

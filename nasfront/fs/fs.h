@@ -39,6 +39,11 @@ struct fs_cred {
 	uint32_t uid, gid;
 	uint32_t ngroups;
 	uint32_t groups[FS_GROUPS_MAX];
+	/* Instead of groups[] where not NULL: any number of them, sorted; the caller's as long as
+	 * the call lasts. */
+	const uint32_t *list;
+	uint32_t nlist;
+	bool no_gid0; /* group 0 in the list does not count (squashed) */
 };
 
 struct fs_time {
@@ -81,6 +86,8 @@ int fs_mkfs(struct env *env, struct bdev *dev, const struct fs_mkfs_opts *o);
 struct fs_opts {
 	uint64_t metadata_memory; /* bytes of metadata kept in memory, 0: 256 MiB */
 	bool read_only;
+	bool quiet; /* no events of why it cannot be mounted: they were written when it was tried
+		       before */
 };
 /* Replays the journal. -ERR_VERSION, -ERR_CORRUPT (an event says which block). The bdev stays the
  * caller's and must outlive the mount. */

@@ -86,7 +86,7 @@ static int write_last_copy(struct grow *g)
 {
 	struct fs *fs = g->fs;
 	uint8_t *d = g->buf;
-	int rc = super_read(fs->env, fs->dev, d);
+	int rc = super_read(fs->dev, d, false);
 	if (rc)
 		return rc;
 	le64_put(d + H_BLOCK, g->to->blocks - 1);

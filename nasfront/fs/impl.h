@@ -455,6 +455,7 @@ struct fs {
 	struct env *env;
 	struct bdev *dev;
 	bool read_only, dead, abandoned, stopping;
+	bool quiet; /* until it is mounted */
 	/* Inode blocks that could not be read since the mount (a ring): no new inode goes there. */
 	uint64_t bad_inodes[BAD_INODE_BLOCKS];
 	unsigned nbad_inodes;
@@ -543,7 +544,8 @@ void watch_inode(struct fs *fs, uint64_t ino);
 /* A mount that fs_check() drives: no reaper. */
 int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct fs_opts *o,
 	      bool reap);
-int super_read(struct env *env, struct bdev *dev, uint8_t *sb);
+/* quiet: without events. */
+int super_read(struct bdev *dev, uint8_t *sb, bool quiet);
 bool super_sound(const uint8_t *sb, uint64_t dev_blocks);
 void super_take(struct fs *fs, const uint8_t *d);
 /* upgrade.c: to this program's format. The mount's last step; changes nothing when read-only. */

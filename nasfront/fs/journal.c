@@ -88,7 +88,7 @@ void fs_fail(struct fs *fs, int err)
 {
 	if (!fs->error) {
 		fs->error = err;
-		if (!fs->abandoned)
+		if (!fs->abandoned && !fs->quiet)
 			event_write(LOG_L_ERROR, "fs.failed", "%s: no more changes are taken: %s",
 				    fs->dev->name, err_text(err));
 	}

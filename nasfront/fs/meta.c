@@ -103,6 +103,8 @@ static void find_ahead(struct fs *fs, uint64_t block)
 
 void corrupt_note(struct fs *fs, uint64_t block, uint64_t owner, const char *what)
 {
+	if (fs->quiet)
+		return;
 	event_write(LOG_L_ERROR, "fs.corrupt",
 		    "%s: metadata block %" PRIu64 " of inode %" PRIu64 ": %s", fs->dev->name, block,
 		    owner, what);

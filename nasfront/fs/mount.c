@@ -25,7 +25,7 @@ bool super_sound(const uint8_t *d, uint64_t dev_blocks)
 	       le64_get(d + SB_ROOT_BLOCK) == as + AG_META;
 }
 
-static int super_at(struct bdev *dev, uint64_t block, uint8_t *d)
+static int super_at(struct bdev *dev, uint64_t block, uint8_t *d, bool quiet)
 {
 	const char *why = NULL;
 	int rc = bdev_read(dev, d, BS, block * BS);
@@ -42,7 +42,9 @@ static int super_at(struct bdev *dev, uint64_t block, uint8_t *d)
 		return rc;
 	uint32_t version = le32_get(d + SB_VERSION);
 	if (!why && (version < FORMAT_OLDEST || version > FORMAT_VERSION)) {
-		event_write(LOG_L_ERROR, "fs.version",
+		if (!quiet)
+			event_write(
+			    LOG_L_ERROR, "fs.version",
 			    "%s: made in format %u, this program reads formats %u to %u: copy the "
 			    "data with the program that made it, or make a new file system",
 			    dev->name, version, FORMAT_OLDEST, FORMAT_VERSION);
@@ -53,7 +55,7 @@ static int super_at(struct bdev *dev, uint64_t block, uint8_t *d)
 	return why ? -ERR_CORRUPT : 0;
 }
 
-int super_read(struct env *env, struct bdev *dev, uint8_t *d)
+int super_read(struct bdev *dev, uint8_t *d, bool quiet)
 {
 	uint64_t n = dev->size / BS;
 	if (n < AG_MIN)
@@ -62,15 +64,16 @@ int super_read(struct env *env, struct bdev *dev, uint8_t *d)
 	/* The last copy is in the device's last block, or before what is too little for a group. */
 	for (unsigned i = 0; i < 2 + AG_MIN; i++) {
 		uint64_t at = i < 2 ? i * SB_COPY_BLOCK : n - (i - 1);
-		rc = super_at(dev, at, d);
-		if (!rc && i)
+		rc = super_at(dev, at, d, quiet);
+		if (!rc && i && !quiet)
 			event_write(LOG_L_WARN, "fs.superblock",
 				    "%s: superblock damaged, copy in block %" PRIu64 " used",
 				    dev->name, at);
 		if (!rc || rc == -ERR_VERSION)
 			return rc;
 	}
-	event_write(LOG_L_ERROR, "fs.corrupt", "%s: block 0: no superblock", dev->name);
+	if (!quiet)
+		event_write(LOG_L_ERROR, "fs.corrupt", "%s: block 0: no superblock", dev->name);
 	return rc;
 }
 
@@ -135,6 +138,7 @@ static int fs_new(struct fs **ret, struct env *env, struct bdev *dev, const stru
 	fs->env = env;
 	fs->dev = dev;
 	fs->read_only = o && o->read_only;
+	fs->quiet = o && o->quiet;
 	STAILQ_INIT(&fs->quarantine);
 	TAILQ_INIT(&fs->ios);
 	TAILQ_INIT(&fs->run.bufs);
@@ -214,7 +218,7 @@ static int mount_steps(struct fs *fs, struct bdev *dev, const struct fs_opts *o)
 	bool clean = false;
 	if (posix_memalign((void **)&sb, BS, BS))
 		return -ENOMEM;
-	int rc = super_read(fs->env, dev, sb);
+	int rc = super_read(dev, sb, fs->quiet);
 	if (!rc)
 		super_take(fs, sb);
 	free(sb);
@@ -251,6 +255,7 @@ int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct f
 		fs_abandon(fs);
 		return rc;
 	}
+	fs->quiet = false;
 	if (reap)
 		orphan_reap_kick(fs);
 	*ret = fs;

@@ -18,7 +18,7 @@ static int last_copy(struct fs *fs)
 	uint8_t *d;
 	if (posix_memalign((void **)&d, BS, BS))
 		return -ENOMEM;
-	int rc = super_read(fs->env, fs->dev, d);
+	int rc = super_read(fs->dev, d, false);
 	if (!rc) {
 		le64_put(d + H_BLOCK, fs->blocks - 1);
 		le32_put(d + SB_VERSION, FORMAT_VERSION);

@@ -278,6 +278,9 @@ const struct export_rule *export_match_rule(const struct export *e,
 
 void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to)
 {
+	to->list = NULL;
+	to->nlist = 0;
+	to->no_gid0 = r->squash == SQUASH_ROOT;
 	if (r->squash == SQUASH_ALL || from->flavor != RPC_FLAVOR_SYS) {
 		to->uid = r->anon_uid;
 		to->gid = r->anon_gid;

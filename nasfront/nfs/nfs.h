@@ -13,6 +13,7 @@
 
 struct env;
 struct fs;
+struct groups;
 struct nfs;
 struct reactor;
 struct rpc_server;
@@ -27,6 +28,9 @@ struct nfs_opts {
 	/* A client used an export; at most once a second a client. May be NULL. */
 	void (*client_seen)(void *arg, const char *address, const char *export_path);
 	void *arg;
+	/* Where the groups of AUTH_SYS callers come from; NULL: from their calls (16 at most). The
+	 * caller's, and must outlive the service. */
+	struct groups *groups;
 };
 
 int nfs_new(struct nfs **ret, const struct nfs_opts *o);

@@ -212,6 +212,31 @@ enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
 	return nfs3_status(nfs_export_find(m, c->exp, &c->fid));
 }
 
+/*
+ * The server's own word on the caller's groups. A user it does not know keeps those of the call,
+ * as has always been the custom; when it cannot say, the client is to ask again. May wait in a
+ * task: c->peer may have gone then.
+ */
+static enum nfsstat3 groups_find(struct nfs_call *c)
+{
+	struct groups *g = c->nfs->o.groups;
+	if (!g || c->req->cred.flavor != RPC_FLAVOR_SYS || c->cred.uid != c->req->cred.uid ||
+	    c->rule->squash == SQUASH_ALL || !c->cred.uid)
+		return NFS3_OK;
+	int rc = groups_try(g, c->cred.uid, &c->groups);
+	if (rc == -EAGAIN) {
+		if (!task_self())
+			return NFS_AGAIN;
+		c->peer = NULL;
+		rc = groups_get(g, c->cred.uid, &c->groups);
+	}
+	if (rc)
+		return rc == -ENOENT ? NFS3_OK : NFS3ERR_JUKEBOX;
+	c->cred.list = c->groups->gids;
+	c->cred.nlist = c->groups->count;
+	return NFS3_OK;
+}
+
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
 				  uint32_t len, unsigned flags)
 {
@@ -221,6 +246,11 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	if (!c->status) {
+		c->status = groups_find(c);
+		if (c->status)
+			nfs_let_go(c);
+	}
 	return c;
 }
 
@@ -338,6 +368,8 @@ void nfs_let_go(struct nfs_call *c)
 		nfs_mount_release(c->mount);
 	c->mount = NULL;
 	export_table_put(c->table);
+	group_list_put(c->groups);
+	c->groups = NULL;
 	c->table = NULL;
 	c->exp = NULL;
 	c->rule = NULL;
@@ -345,6 +377,8 @@ void nfs_let_go(struct nfs_call *c)
 
 int nfs_end(struct nfs_call *c)
 {
+	if (c->status == NFS_AGAIN)
+		return nfs_again(c);
 	bool fenced = c->status == NFS_FENCED;
 	if (!c->reading)
 		nfs_let_go(c);

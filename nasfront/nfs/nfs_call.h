@@ -10,6 +10,7 @@
 #include "nasfront/fs/fs.h"
 #include "nasfront/nfs/export.h"
 #include "nasfront/nfs/fh.h"
+#include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nfs.h"
 #include "nasfront/rpc/rpc.h"
 #include "runtime/task.h"
@@ -87,6 +88,7 @@ struct nfs_call {
 	const struct export *exp;
 	const struct export_rule *rule;
 	struct fs_cred cred;
+	struct group_list *groups; /* held: cred's */
 	struct fs_fid fid;
 	uint64_t read_bytes, write_bytes;
 	bool reading;

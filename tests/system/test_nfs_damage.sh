@@ -56,3 +56,15 @@ cp -r "$DEMO_DIR.src" "$DEMO_DIR.more"
 "$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$DEMO_DIR.more"
 "$build/tests/tools/nfs_tree" verify "$(demo_nfs_url)" "$DEMO_DIR.more"
 [ "$(demo_pid head-head1)" = "$pid" ] || wrong "the head was restarted"
+demo_stop
+
+# All of it on all disks: it cannot be mounted. That is told once, however often it is tried.
+for i in 0 1 2 3; do "$tool" flip "$DEMO_DISK_DIR/disk$i" IFSM; done
+before=$(wc -l <"$DEMO_DIR/isthmus.log")
+demo_start
+sleep 8
+demo_stop
+for event in fs.unavailable fs.corrupt; do
+	n=$(tail -n "+$((before + 1))" "$DEMO_DIR/isthmus.log" | grep -c "event $event:") || true
+	[ "$n" = 1 ] || wrong "$n events $event"
+done

@@ -128,6 +128,13 @@ static void up_step(struct nas *n)
 	struct rpc_server_opts so = {.reactor = n->reactor,
 				     .env = env_real(),
 				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
+	if (n->groups_want) {
+		struct groups_opts go = *n->groups_want;
+		go.reactor = n->reactor;
+		go.env = env_real();
+		ASSERT(groups_new(&n->groups, &go) == 0);
+		no.groups = n->groups;
+	}
 	n->bdev = mem_bdev_new(NAS_FS_SIZE);
 	ASSERT(fs_mkfs(env_real(), n->bdev, &mkfs) == 0);
 	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &fso) == 0);
@@ -141,8 +148,14 @@ static void up_step(struct nas *n)
 
 void nas_up(struct nas *n)
 {
+	nas_up_groups(n, NULL);
+}
+
+void nas_up_groups(struct nas *n, const struct groups_opts *groups)
+{
 	struct reactor_opts o = {.name = "nas", .cpu = -1};
 	memset(n, 0, sizeof(*n));
+	n->groups_want = groups;
 	ASSERT(reactor_new(&n->reactor, &o) == 0);
 	ASSERT(reactor_start_thread(n->reactor) == 0);
 	nas_run(n, up_step);
@@ -184,6 +197,7 @@ static void down_step(struct nas *n)
 		ASSERT(fs_unmount(fs) == 0);
 	rpc_server_free(n->server);
 	nfs_free(n->nfs);
+	groups_free(n->groups);
 	bdev_close(n->bdev);
 }
 

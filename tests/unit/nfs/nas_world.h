@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include "nasfront/fs/fs.h"
+#include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nfs.h"
 #include "nasfront/rpc/rpc.h"
 
@@ -26,6 +27,8 @@ struct nas {
 	int (*keep)(void *arg, const char *name, bool gone);
 	struct bdev *bdev;
 	struct fs *fs;
+	const struct groups_opts *groups_want;
+	struct groups *groups; /* NULL: as clients say */
 	uint16_t port;
 	_Atomic bool busy; /* a step runs on the reactor */
 	void (*step)(struct nas *n);
@@ -33,6 +36,8 @@ struct nas {
 
 /* Makes, mounts and serves it, with the exports of nas_exports(). */
 void nas_up(struct nas *n);
+/* The same with groups looked up as these say (their reactor and env are filled in). */
+void nas_up_groups(struct nas *n, const struct groups_opts *groups);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);

@@ -84,6 +84,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(h->nfs_port, 2049);
 	ck_assert_uint_eq(h->mount_port, 20048);
 	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
+	ck_assert(!config_head_groups(h) && h->groups_time == 300);
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -325,6 +326,8 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    user: no-such-user-here\n", 7,
      "does not exist"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    metadata_memory: 1M\n", 7, "out of bounds"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups: both\n", 7, "client"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups_time: 0\n", 7, "out of range"},
     {"array: {}\n" CONTROLLER "heads: &x\n  - name: h\n  - *x\n", 7, "aliases"},
     {"array: {}\n" CONTROLLER "---\narray: {}\n", 5, "second document"},
     {"array: {}\n\tcontrollers: x\n", 2, "not YAML"},
