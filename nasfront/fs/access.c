@@ -1,5 +1,10 @@
-/* Who may do what: POSIX mode bits with groups; uid 0 may all but execute what nobody may. */
-#include "nasfront/fs/impl.h"
+/*
+ * Who may do what: the access control list where there is one, else POSIX mode bits with groups;
+ * uid 0 may all but execute what nobody may.
+ */
+#include "nasfront/fs/acl.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
 #include <errno.h>
 
 bool cred_root(const struct fs_cred *c)
@@ -67,29 +72,95 @@ bool inode_drop_setid(const struct fs_cred *c, struct inode *in)
 	return true;
 }
 
+static uint32_t rights_of(unsigned want)
+{
+	static const uint32_t masks[] = {FS_ACE_WRITE,	   FS_ACE_APPEND,      FS_ACE_DELETE_CHILD,
+					 FS_ACE_WRITE_ACL, FS_ACE_WRITE_OWNER, FS_ACE_WRITE_ATTRS,
+					 FS_ACE_DELETE};
+	uint32_t m = acl_rights(want & 7, false);
+	for (unsigned i = 0; i < ARRAY_LEN(masks); i++)
+		if (want & (MAY_ADD_FILE << i))
+			m |= masks[i];
+	return m;
+}
+
+/* What the mode says of rights it has no bits for: all may look, owners may change. */
+#define RIGHTS_ALL   (FS_ACE_READ_XATTRS | FS_ACE_READ_ATTRS | FS_ACE_READ_ACL | FS_ACE_SYNCHRONIZE)
+#define RIGHTS_OWNER (RIGHTS_ALL | FS_ACE_WRITE_ATTRS | FS_ACE_WRITE_ACL)
+
+int inode_rights(const struct fs_cred *c, const struct inode *in, uint32_t want, uint32_t *ret)
+{
+	struct inode copy = *in;
+	struct fs_ace a[FS_ACL_ROOM];
+	bool dir = IN_TYPE(in) == FS_DIR;
+	unsigned n;
+	uint32_t own = cred_root(c) || c->uid == IN32(in, I_UID) ? RIGHTS_OWNER : 0;
+	if (cred_root(c)) {
+		*ret = want & (inode_have(c, in) & 1 ? FS_ACE_MASK : FS_ACE_MASK & ~FS_ACE_EXECUTE);
+		return 0;
+	}
+	if (!acl_has(in)) {
+		*ret = want & (acl_rights(inode_have(c, in), dir) | RIGHTS_ALL | own);
+		return 0;
+	}
+	int rc = acl_load(&copy, a, &n);
+	if (rc)
+		return rc == -ENODATA ? -ERR_CORRUPT : rc;
+	*ret = want & (own | acl_grants(a, n, c, IN32(in, I_UID), IN32(in, I_GID), want));
+	return 0;
+}
+
 int inode_may(const struct fs_cred *c, const struct inode *in, unsigned want)
 {
-	return (want & ~inode_have(c, in)) ? -EACCES : 0;
+	uint32_t rights, have;
+	if (!acl_has(in) && want <= 7)
+		return (want & ~inode_have(c, in)) ? -EACCES : 0;
+	rights = rights_of(want);
+	int rc = inode_rights(c, in, rights, &have);
+	return rc ? rc : (rights & ~have) ? -EACCES : 0;
 }
 
 /* NFSv3 has no open: the owner of a file keeps what an open gave (RFC 1813 4.4), and who may
  * execute a file must be able to read it over the wire. */
 int inode_may_data(const struct fs_cred *c, const struct inode *in, unsigned want)
 {
-	unsigned h = inode_have(c, in);
 	if (cred_root(c) || c->uid == IN32(in, I_UID))
 		return 0;
-	if (want == 4 && h & 5)
-		return 0;
-	return (want & ~h) ? -EACCES : 0;
+	int rc = inode_may(c, in, want);
+	return rc == -EACCES && want == 4 ? inode_may(c, in, 1) : rc;
+}
+
+struct access_args {
+	const struct fs_cred *cred;
+	const struct fs_fid *f;
+	unsigned want, *ret_have;
+};
+
+static int access_body(struct fs *fs, const struct access_args *a)
+{
+	struct inode in;
+	int rc = inode_get_fid(fs, a->f, &in);
+	unsigned have = 0;
+	for (unsigned bit = 1; bit <= 4 && !rc; bit <<= 1) {
+		rc = a->want & bit ? inode_may(a->cred, &in, bit) : -EACCES;
+		if (!rc)
+			have |= bit;
+		if (rc == -EACCES)
+			rc = 0;
+	}
+	if (!rc)
+		*a->ret_have = have;
+	return rc;
 }
 
 int fs_access(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, unsigned want,
 	      unsigned *ret_have)
 {
-	struct fs_attr a;
-	int rc = fs_getattr(fs, f, &a);
-	if (!rc)
-		*ret_have = fs_access_attr(cred, &a, want);
+	struct access_args a = {cred, f, want, ret_have};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, access_body(fs, &a));
+	op_end(&op);
 	return rc;
 }

@@ -91,6 +91,7 @@ int check_inode_bytes(struct checker *c, uint64_t ino, uint8_t *to);
 int check_inodes(struct checker *c); /* check_inodes.c */
 int check_rebuild(struct checker *c);
 int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p); /* check_xattr.c */
+int check_acl(struct checker *c, struct rec *r, const uint8_t *p);
 /* Of an inode's bytes: those in it are sound. */
 bool check_xattrs_inline(const struct fs *fs, const uint8_t *p);
 int check_dirs(struct checker *c);		      /* check_dirs.c */

@@ -250,7 +250,8 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 	r->blocks = c->report->blocks_used - before;
 	if (r->damaged)
 		return c->repair ? rebuild_later(c, r) : 0;
-	return counts_check(c, r, p, r->blocks);
+	rc = counts_check(c, r, p, r->blocks);
+	return rc ? rc : check_acl(c, r, p);
 }
 
 static int inode_block_check(struct checker *c, uint64_t block)

@@ -2,6 +2,7 @@
  * The attributes' part of the inodes' pass: those in the inode, and the tree of them, whose pieces
  * must make whole attributes under the cookies their names have. A repair keeps the whole ones.
  */
+#include "nasfront/fs/acl.h"
 #include "nasfront/fs/check.h"
 #include "nasfront/fs/xattr.h"
 #include "runtime/err.h"
@@ -60,6 +61,59 @@ static int piece_entry(struct checker *c, uint64_t key, const uint8_t *v, unsign
 	}
 	c->xattr.next = key + 1;
 	return check_keep(c, key, v, len);
+}
+
+struct acl_look {
+	bool flag, list, sound;
+};
+
+static int acl_look_body(struct fs *fs, uint64_t ino, struct acl_look *l)
+{
+	struct fs_ace a[FS_ACL_ROOM];
+	struct inode in;
+	unsigned n;
+	int rc = inode_get(fs, ino, &in);
+	if (rc)
+		return rc;
+	l->flag = acl_has(&in);
+	rc = acl_load(&in, a, &n);
+	l->list = rc != -ENODATA;
+	l->sound = !rc;
+	return rc == -ENODATA || rc == -ERR_CORRUPT ? 0 : rc;
+}
+
+static int acl_mend_body(struct fs *fs, uint64_t ino)
+{
+	struct inode in;
+	int rc = inode_get(fs, ino, &in);
+	return rc ? rc : acl_mend(&in);
+}
+
+/* After the attributes were found whole: the list makes sense, and the flag says that it is there.
+ */
+int check_acl(struct checker *c, struct rec *r, const uint8_t *p)
+{
+	struct acl_look l = {0};
+	struct op op;
+	int rc;
+	if (!(p[I_FLAGS] & IF_ACL) && !le32_get(p + I_XINLINE) && !le64_get(p + I_XROOT))
+		return 0;
+	op_begin(&op, c->fs, false);
+	OP_LOOP(&op, rc, acl_look_body(c->fs, r->ino, &l));
+	op_end(&op);
+	if (rc)
+		return rc == -ESTALE && c->online ? 0 : rc;
+	if (l.list ? l.sound && l.flag : !l.flag)
+		return 0;
+	if (!check_error(c, r->ino, "%s",
+			 l.sound ? "has an access control list and says it has none"
+				 : "its access control list is lost: its mode counts") ||
+	    !c->repair)
+		return 0;
+	op_begin(&op, c->fs, true);
+	OP_LOOP(&op, rc, acl_mend_body(c->fs, r->ino));
+	check_fixed(c, op_commit(&op, rc), r->ino);
+	return 0;
 }
 
 int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p)

@@ -33,6 +33,8 @@ struct fs;
 #define FS_IO_MAX	  (1024 * 1024)
 #define FS_SIZE_MAX	  (1ull << 62) /* of a file */
 #define FS_QUOTA_PATH_MAX 200
+#define FS_ACL_MAX	  256	/* entries that can be set */
+#define FS_ACL_ROOM	  264	/* that there may be: a mode set later adds some */
 #define FS_XATTR_MAX	  65536 /* bytes of a value */
 
 struct fs_cred {
@@ -65,6 +67,7 @@ struct fs_attr {
 	uint32_t rdev_major, rdev_minor;
 	struct fs_time atime, mtime, ctime, btime;
 	uint64_t change; /* strictly increases with every change of data or attributes */
+	bool acl;	 /* rights are not what the mode says alone: fs_access_rights() */
 };
 
 /* What names an object for ever: the body of an NFS file handle. */
@@ -147,7 +150,7 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f
 /* Which of want (R=4 W=2 X=1) this caller has; never an error for lacking rights. */
 int fs_access(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, unsigned want,
 	      unsigned *ret_have);
-/* The same from attributes already at hand. Pure. */
+/* The same from attributes already at hand, of an object without a list (fs_attr.acl). Pure. */
 unsigned fs_access_attr(const struct fs_cred *cred, const struct fs_attr *a, unsigned want);
 
 /* "." and ".." work. -ENOENT, -ENOTDIR, -EACCES, -ENAMETOOLONG. dir_post may be NULL. */
@@ -275,6 +278,57 @@ typedef bool fs_xattr_emit(void *arg, const char *name, uint32_t namelen, uint32
 			   uint64_t cookie);
 int fs_xattr_list(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
 		  uint64_t cookie, fs_xattr_emit *emit, void *arg, bool *ret_eof);
+
+/* ---- access control lists: NFSv4's (RFC 8881 6) ---- */
+
+enum fs_ace_type { FS_ACE_ALLOW, FS_ACE_DENY };
+enum fs_ace_who { FS_WHO_USER, FS_WHO_GROUP, FS_WHO_OWNER, FS_WHO_OWNER_GROUP, FS_WHO_EVERYONE };
+enum fs_ace_flags { /* as on the wire; of directories only */
+		    FS_ACE_FILE_INHERIT = 1,
+		    FS_ACE_DIR_INHERIT = 2,
+		    FS_ACE_NO_PROPAGATE = 4,
+		    FS_ACE_INHERIT_ONLY = 8,
+		    FS_ACE_INHERIT = FS_ACE_FILE_INHERIT | FS_ACE_DIR_INHERIT,
+		    FS_ACE_FLAGS = 15,
+};
+enum fs_ace_mask { /* as on the wire; of directories: list, add file, add directory, ... search */
+		   FS_ACE_READ = 1,
+		   FS_ACE_WRITE = 2,
+		   FS_ACE_APPEND = 4,
+		   FS_ACE_READ_XATTRS = 8,
+		   FS_ACE_WRITE_XATTRS = 0x10,
+		   FS_ACE_EXECUTE = 0x20,
+		   FS_ACE_DELETE_CHILD = 0x40,
+		   FS_ACE_READ_ATTRS = 0x80,
+		   FS_ACE_WRITE_ATTRS = 0x100,
+		   FS_ACE_DELETE = 0x10000,
+		   FS_ACE_READ_ACL = 0x20000,
+		   FS_ACE_WRITE_ACL = 0x40000,
+		   FS_ACE_WRITE_OWNER = 0x80000,
+		   FS_ACE_SYNCHRONIZE = 0x100000,
+		   FS_ACE_MASK = 0x1f01ff,
+};
+struct fs_ace {
+	uint8_t type, who;
+	uint16_t flags;
+	uint32_t mask;
+	uint32_t id; /* of a user or group */
+};
+/* The list; of an object without one what its mode says (*ret_stored false). Anybody may ask. */
+int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_ROOM],
+	       unsigned *ret_count, bool *ret_stored);
+/*
+ * Sets the list, and the mode's nine bits to what it says (6.3.2). Setting the mode later changes
+ * the list (6.4.1.1); when it says no more than the mode it goes. What is made in a directory takes
+ * the entries that are passed on, under the mode it is made with. -EPERM, -E2BIG, -EINVAL: an entry
+ * makes no sense, -EOPNOTSUPP: a symbolic link.
+ */
+int fs_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+	       const struct fs_ace *aces, unsigned count, struct fs_wcc *wcc);
+/* Which of `want` (enum fs_ace_mask) this caller has, by list or mode; never an error for lacking
+ * rights. */
+int fs_access_rights(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		     uint32_t want, uint32_t *ret_have);
 
 /* ---- quotas: use is always counted, limits hold where they are set ---- */
 

@@ -356,7 +356,20 @@ uint64_t dir_hash(const struct fs *fs, const char *name, uint32_t len);
 
 bool cred_root(const struct fs_cred *c);
 bool cred_in_group(const struct fs_cred *c, uint32_t gid);
+/* Rights beside R=4 W=2 X=1; without a list the first three are W, the others the owner's. */
+enum may {
+	MAY_ADD_FILE = 8,
+	MAY_ADD_DIR = 16,
+	MAY_DELETE_CHILD = 32,
+	MAY_SET_ACL = 64,
+	MAY_SET_OWNER = 128,
+	MAY_SET_TIMES = 256,
+	MAY_DELETE = 512, /* whatever its directory says; only lists give it */
+};
+/* In a body, by list or mode: 0, -EACCES, or as reading the list failed. */
 int inode_may(const struct fs_cred *c, const struct inode *in, unsigned want);
+/* The same of enum fs_ace_mask: those it has. */
+int inode_rights(const struct fs_cred *c, const struct inode *in, uint32_t want, uint32_t *ret);
 /* The same where the owner may always (data of files NFS clients hold open). */
 /* What is left of a mode when the file was written or given away by who is not root. */
 uint32_t mode_without_setid(uint32_t mode);

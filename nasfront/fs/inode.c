@@ -145,6 +145,7 @@ void inode_attr(const struct inode *in, struct fs_attr *a)
 	    .rdev_major = IN32(in, I_RMAJOR),
 	    .rdev_minor = IN32(in, I_RMINOR),
 	    .change = IN64(in, I_CHANGE),
+	    .acl = in->p[I_FLAGS] & IF_ACL,
 	};
 	if (a->type == FS_DIR)
 		a->size = MAX(a->used, (uint64_t)BS);

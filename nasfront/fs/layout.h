@@ -182,6 +182,7 @@ enum block_type {
 #define EXT_INLINE_MAX	 (I_AREA_SIZE / EXT_INLINE_SIZE)
 
 #define IF_VERIFIER 1 /* the verifier is of an exclusive create */
+#define IF_ACL	    4 /* an access control list is among the attributes of the system */
 #define IF_CUT	    2 /* extents past the size wait to be freed; the inode is in the orphan tree */
 
 #define ORPHAN_INO  1

@@ -1,7 +1,7 @@
 EXTRA_DIST += nasfront/fs/README.md
 
 libnasfront_a_SOURCES += \
-	nasfront/fs/access.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
+	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
 	nasfront/fs/checkpoint.c \
 	nasfront/fs/dir.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
@@ -38,6 +38,11 @@ check_PROGRAMS += tests/unit/fs/test_fs_xattr
 tests_unit_fs_test_fs_xattr_SOURCES = tests/unit/fs/test_fs_xattr.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_xattr_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_xattr_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_acl
+tests_unit_fs_test_fs_acl_SOURCES = tests/unit/fs/test_fs_acl.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_acl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_acl_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_space
 tests_unit_fs_test_fs_space_SOURCES = tests/unit/fs/test_fs_space.c tests/unit/fs/fs_world.h

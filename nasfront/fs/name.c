@@ -1,5 +1,5 @@
 /* Names: looking up and making. Each is one body; what it changes is one transaction. */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/acl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -207,7 +207,7 @@ static int make_body(struct fs *fs, struct make_args *a)
 		return a->how == FS_CREATE_GUARDED ? -EEXIST : make_existing(fs, a, &e);
 	if (rc != -ENOENT)
 		return rc;
-	rc = inode_may(a->cred, &dir, 3);
+	rc = inode_may(a->cred, &dir, 1 | (a->type == FS_DIR ? MAY_ADD_DIR : MAY_ADD_FILE));
 	if (rc)
 		return rc;
 	if (a->type == FS_DIR && IN32(&dir, I_NLINK) >= FS_LINK_MAX)
@@ -218,6 +218,8 @@ static int make_body(struct fs *fs, struct make_args *a)
 		       IN32(&dir, I_TREE), &in);
 	if (!rc)
 		rc = make_fill(a, &in, &dir);
+	if (!rc)
+		rc = acl_new(&in, &dir);
 	if (!rc)
 		rc = dir_add_new(&dir, e.key, a->name, a->len, in.ino, a->type);
 	if (rc)

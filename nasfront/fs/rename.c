@@ -1,5 +1,5 @@
 /* Names: removing, moving, linking. Each is one body; what it changes is one transaction. */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/acl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -36,6 +36,23 @@ static int entry_get(struct inode *dir, const char *name, uint32_t len, struct d
 		return -ERR_CORRUPT;
 	}
 	return rc;
+}
+
+/* An entry goes: its directory's right, or the object's own. */
+static int delete_may(const struct fs_cred *c, const struct inode *dir, const struct inode *in)
+{
+	int rc = inode_may(c, dir, 1 | MAY_DELETE_CHILD);
+	if (rc != -EACCES || !acl_has(in))
+		return rc;
+	rc = inode_may(c, dir, 1);
+	return rc ? rc : inode_may(c, in, MAY_DELETE);
+}
+
+/* Before its entries are looked at: what would be refused whatever is found. */
+static int dir_may(const struct fs_cred *c, const struct inode *dir)
+{
+	int rc = inode_may(c, dir, 1);
+	return rc || acl_has(dir) ? rc : inode_may(c, dir, 3);
 }
 
 static int nlink_drop(struct inode *in)
@@ -75,11 +92,17 @@ static int remove_body(struct fs *fs, const struct remove_args *a)
 	wcc_pre(a->wcc, &dir);
 	wcc_post(a->wcc, &dir);
 	fs->tx.last_blocks = true;
-	rc = inode_may(a->cred, &dir, 3);
+	/* Who lacks the right may have it of the object itself. */
+	int denied = inode_may(a->cred, &dir, 1 | MAY_DELETE_CHILD);
+	rc = denied == -EACCES ? inode_may(a->cred, &dir, 1) : denied;
 	if (!rc)
 		rc = name_real(a->name, a->len);
 	if (!rc)
 		rc = entry_get(&dir, a->name, a->len, &e, &in);
+	if (!rc && denied)
+		rc = delete_may(a->cred, &dir, &in);
+	if (rc == -ENOENT && denied)
+		rc = denied;
 	if (!rc)
 		rc = sticky_check(a->cred, &dir, &in);
 	if (rc)
@@ -172,11 +195,16 @@ static int rename_find(struct fs *fs, const struct rename_args *a, struct renami
 	if (!rc)
 		rc = name_real(a->to, a->tolen);
 	if (!rc)
-		rc = inode_may(a->cred, &r->fd, 3);
+		rc = dir_may(a->cred, &r->fd);
 	if (!rc)
-		rc = inode_may(a->cred, &r->td, 3);
+		rc = dir_may(a->cred, &r->td);
 	if (!rc)
 		rc = entry_get(&r->fd, a->from, a->fromlen, &r->fe, &r->src);
+	if (!rc)
+		rc = delete_may(a->cred, &r->fd, &r->src);
+	if (!rc)
+		rc = inode_may(a->cred, &r->td,
+			       1 | (IN_TYPE(&r->src) == FS_DIR ? MAY_ADD_DIR : MAY_ADD_FILE));
 	if (!rc)
 		rc = sticky_check(a->cred, &r->fd, &r->src);
 	if (rc)
@@ -196,14 +224,16 @@ static int rename_check(struct fs *fs, const struct rename_args *a, struct renam
 		return -EXDEV;
 	if (is_dir && r->fd.ino != r->td.ino) {
 		rc = not_below(fs, &r->td, r->src.ino);
-		if (!rc) /* its ".." changes */
+		if (!rc && !acl_has(&r->src)) /* its ".." changes */
 			rc = inode_may(a->cred, &r->src, 2);
 		if (!rc && !r->have_dst && IN32(&r->td, I_NLINK) >= FS_LINK_MAX)
 			rc = -EMLINK;
 	}
 	if (rc || !r->have_dst)
 		return rc;
-	rc = sticky_check(a->cred, &r->td, &r->dst);
+	rc = delete_may(a->cred, &r->td, &r->dst);
+	if (!rc)
+		rc = sticky_check(a->cred, &r->td, &r->dst);
 	if (rc)
 		return rc;
 	if ((IN_TYPE(&r->dst) == FS_DIR) != is_dir)
@@ -296,7 +326,7 @@ static int link_body(struct fs *fs, const struct link_args *a)
 	wcc_post(a->wcc, &dir);
 	if (a->post)
 		inode_attr(&in, a->post);
-	rc = inode_may(a->cred, &dir, 3);
+	rc = inode_may(a->cred, &dir, 1 | MAY_ADD_FILE);
 	if (!rc)
 		rc = name_real(a->name, a->len);
 	if (rc)

@@ -1,5 +1,5 @@
 /* Attributes: reading them, changing them, and the size, which frees and zeroes blocks. */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/acl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -52,18 +52,29 @@ int attr_check(const struct fs_cred *c, const struct inode *in, const struct fs_
 {
 	bool owner = cred_root(c) || c->uid == IN32(in, I_UID);
 	unsigned w = set->which;
-	if (w & FS_SET_MODE && !owner)
+	int rc = 0;
+	if (w & FS_SET_UID && !cred_root(c) && set->uid != c->uid)
 		return -EPERM;
-	if (w & FS_SET_UID && !cred_root(c) && (!owner || set->uid != c->uid))
+	if (w & FS_SET_GID && !cred_root(c) && (!owner || set->gid != IN32(in, I_GID)) &&
+	    !cred_in_group(c, set->gid))
 		return -EPERM;
-	if (w & FS_SET_GID && !cred_root(c) &&
-	    (!owner || (set->gid != IN32(in, I_GID) && !cred_in_group(c, set->gid))))
-		return -EPERM;
-	if (w & (FS_SET_ATIME | FS_SET_MTIME) && !owner)
-		return -EPERM;
-	if (w & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW) && !owner)
-		return inode_may(c, in, 2);
-	return 0;
+	if (owner)
+		return 0;
+	/* Others need an entry of the list that says so. */
+	if (w & FS_SET_MODE)
+		rc = inode_may(c, in, MAY_SET_ACL);
+	if (!rc && w & (FS_SET_UID | FS_SET_GID))
+		rc = inode_may(c, in, MAY_SET_OWNER);
+	if (!rc && w & (FS_SET_ATIME | FS_SET_MTIME))
+		rc = inode_may(c, in, MAY_SET_TIMES);
+	if (rc)
+		return rc == -EACCES ? -EPERM : rc;
+	if (w & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW)) {
+		rc = inode_may(c, in, 2);
+		if (rc == -EACCES)
+			rc = inode_may(c, in, MAY_SET_TIMES);
+	}
+	return rc;
 }
 
 static void set_time(struct inode *in, const struct fs_time *t, unsigned sec, unsigned nsec)
@@ -261,8 +272,9 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 		inode_drop_setid(a->cred, &in);
 	}
 	attr_apply(a->cred, &in, a->set);
+	rc = a->set->which & FS_SET_MODE ? acl_follow_mode(&in) : 0;
 	wcc_post(a->wcc, &in);
-	return 0;
+	return rc;
 }
 
 static int setattr_run(struct fs *fs, struct setattr_args *a)

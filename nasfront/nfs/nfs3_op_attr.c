@@ -78,9 +78,9 @@ enum {
 };
 
 /* LOOKUP and DELETE speak of directories, EXECUTE of the others. */
-static uint32_t access_bits(const struct nfs_call *c, const struct fs_attr *a, uint32_t want)
+static uint32_t access_bits(const struct nfs_call *c, const struct fs_attr *a, unsigned have,
+			    uint32_t want)
 {
-	unsigned have = fs_access_attr(&c->cred, a, 7);
 	uint32_t bits = 0;
 	if (have & 4)
 		bits |= ACCESS_READ;
@@ -91,19 +91,20 @@ static uint32_t access_bits(const struct nfs_call *c, const struct fs_attr *a, u
 	return bits & want;
 }
 
-static int access_reply(struct nfs_call *c, const struct fs_attr *a, uint32_t want)
+static int access_reply(struct nfs_call *c, const struct fs_attr *a, unsigned have, uint32_t want)
 {
 	struct xdr_out *x = &c->req->out;
 	xdr_put_u32(x, c->status);
 	nfs3_put_post_op(x, c->status ? NULL : a, c->mount ? c->mount->id : 0);
 	if (!c->status)
-		xdr_put_u32(x, access_bits(c, a, want));
+		xdr_put_u32(x, access_bits(c, a, have, want));
 	return nfs_end(c);
 }
 
 int nfs3_access_fast(struct rpc_req *req, void *arg)
 {
 	struct fs_attr a;
+	unsigned have = 0;
 	uint32_t want;
 	struct nfs_call *c = nfs_begin(req, arg, 0);
 	if (!c)
@@ -112,16 +113,19 @@ int nfs3_access_fast(struct rpc_req *req, void *arg)
 		return nfs_garbage(c);
 	if (!c->status) {
 		int rc = fs_getattr_try(c->mount->fs, &c->fid, &a);
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN || (!rc && a.acl))
 			return nfs_again(c);
 		nfs_result(c, rc);
+		if (!rc)
+			have = fs_access_attr(&c->cred, &a, 7);
 	}
-	return access_reply(c, &a, want);
+	return access_reply(c, &a, have, want);
 }
 
 int nfs3_access(struct rpc_req *req, void *arg)
 {
 	struct fs_attr a;
+	unsigned have = 0;
 	uint32_t want;
 	struct nfs_call *c = nfs_begin(req, arg, 0);
 	if (!c)
@@ -130,5 +134,7 @@ int nfs3_access(struct rpc_req *req, void *arg)
 		return nfs_garbage(c);
 	if (!c->status)
 		nfs_result(c, fs_getattr(c->mount->fs, &c->fid, &a));
-	return access_reply(c, &a, want);
+	if (!c->status)
+		nfs_result(c, fs_access(c->mount->fs, &c->cred, &c->fid, 7, &have));
+	return access_reply(c, &a, have, want);
 }

@@ -44,10 +44,12 @@ static enum nlm_stat stat_of_nfs(enum nfsstat3 st)
 static void may_lock(struct nfs_call *c)
 {
 	struct fs_attr at;
+	unsigned have = 0;
 	int rc = fs_getattr(c->mount->fs, &c->fid, &at);
+	if (rc == 0)
+		rc = fs_access(c->mount->fs, &c->cred, &c->fid, 6, &have);
 	nfs_result(c, rc);
-	if (rc == 0 &&
-	    (at.type != FS_REG || (at.uid != c->cred.uid && !fs_access_attr(&c->cred, &at, 6))))
+	if (rc == 0 && (at.type != FS_REG || (at.uid != c->cred.uid && !have)))
 		c->status = at.type == FS_REG ? NFS3ERR_ACCES : NFS3ERR_INVAL;
 }
 

@@ -28,6 +28,11 @@ static unsigned nmeta;
 static struct fs_fid fids[64];
 static unsigned nfids;
 
+static const struct fs_ace aces[] = {
+    {.type = FS_ACE_ALLOW, .who = FS_WHO_OWNER, .mask = FS_ACE_READ},
+    {.type = FS_ACE_ALLOW, .who = FS_WHO_USER, .id = 7, .mask = FS_ACE_READ | FS_ACE_WRITE},
+    {.type = FS_ACE_DENY, .who = FS_WHO_EVERYONE, .mask = FS_ACE_READ}};
+
 static void make_all(struct fs *fs)
 {
 	struct fs_attr a;
@@ -55,6 +60,8 @@ static void make_all(struct fs *fs)
 	}
 	if (fs_allocate(fs, NULL, &fids[0], 10 * 4096, 20 * 4096, NULL) ||
 	    fs_allocate(fs, NULL, &fids[2], 0, 65536, NULL) ||
+	    fs_acl_set(fs, NULL, &fids[6], aces, 3, NULL) ||
+	    fs_acl_set(fs, NULL, &fids[60], aces, 3, NULL) ||
 	    fs_xattr_set(fs, NULL, &fids[4], "small", 5, target, 100, FS_XATTR_CREATE, NULL) ||
 	    fs_xattr_set(fs, NULL, &fids[5], "long", 4, target, 1500, FS_XATTR_CREATE, NULL) ||
 	    fs_xattr_set(fs, NULL, &fids[5], "other", 5, target, 700, FS_XATTR_CREATE, NULL))
@@ -107,6 +114,8 @@ static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64
 	return ++*(int *)arg < 1000;
 }
 
+static const struct fs_cred named = {.uid = 7, .gid = 7};
+
 static bool xattr_emit(void *arg, const char *name, uint32_t n, uint32_t len, uint64_t cookie)
 {
 	return ++*(int *)arg < 1000;
@@ -126,6 +135,11 @@ static void walk(struct fs *fs)
 		fs_getattr(fs, &fids[i], &a);
 		if (!fs_read(fs, NULL, &fids[i], 0, 65536, &r, &a))
 			fs_read_done(fs, &r);
+		unsigned have;
+		bool stored;
+		struct fs_ace got[FS_ACL_ROOM];
+		fs_access(fs, &named, &fids[i], 7, &have);
+		fs_acl_get(fs, &fids[i], got, &have, &stored);
 		fs_xattr_list(fs, NULL, &fids[i], 0, xattr_emit, &count, &eof);
 		fs_xattr_get(fs, NULL, &fids[i], i == 4 ? "small" : "other", 5, value,
 			     sizeof(value), &n);
@@ -140,11 +154,14 @@ static void change(struct fs *fs)
 {
 	struct fs_attr a;
 	struct fs_setattr s = {.which = FS_SET_SIZE, .size = 5000};
+	struct fs_setattr mode = {.which = FS_SET_MODE, .mode = 0640};
 	struct iovec iov = {"data", 4};
 	uint64_t at;
 	fs_xattr_set(fs, NULL, &fids[4], "more", 4, text, 3000, FS_XATTR_EITHER, NULL);
 	fs_xattr_set(fs, NULL, &fids[5], "long", 4, text, 20, FS_XATTR_EITHER, NULL);
 	fs_xattr_remove(fs, NULL, &fids[5], "other", 5, NULL);
+	fs_create(fs, NULL, &fids[60], "passed on", 9, FS_CREATE_UNCHECKED, NULL, 0, &a, NULL);
+	fs_setattr(fs, NULL, &fids[6], &mode, NULL, NULL);
 	fs_seek(fs, NULL, &fids[0], 0, FS_SEEK_HOLE, &at);
 	fs_write(fs, NULL, &fids[0], 11 * 4096, &iov, 1, FS_WRITE_UNSTABLE, NULL);
 	fs_write(fs, NULL, &fids[2], 5000, &iov, 1, FS_WRITE_UNSTABLE, NULL);

@@ -96,11 +96,11 @@ bool m_is_data(enum m_kind k)
 void model_plan(struct model *m, struct m_op *op)
 {
 	static const uint8_t weights[M_KINDS] = {
-	    [M_CREATE] = 20,  [M_MKDIR] = 6,   [M_SYMLINK] = 3,	   [M_REMOVE] = 12,
-	    [M_RMDIR] = 4,    [M_RENAME] = 12, [M_LINK] = 5,	   [M_WRITE] = 30,
-	    [M_RESIZE] = 6,   [M_CHMOD] = 4,   [M_CHOWN] = 6,	   [M_LIMIT] = 2,
-	    [M_ALLOCATE] = 6, [M_PUNCH] = 6,   [M_XATTR_SET] = 14, [M_XATTR_DEL] = 5};
-	uint64_t w = rnd(m, 141);
+	    [M_CREATE] = 20,   [M_MKDIR] = 6, [M_SYMLINK] = 3,	[M_REMOVE] = 12, [M_RMDIR] = 4,
+	    [M_RENAME] = 12,   [M_LINK] = 5,  [M_WRITE] = 30,	[M_RESIZE] = 6,	 [M_CHMOD] = 4,
+	    [M_CHOWN] = 6,     [M_LIMIT] = 2, [M_ALLOCATE] = 6, [M_PUNCH] = 6,	 [M_XATTR_SET] = 14,
+	    [M_XATTR_DEL] = 5, [M_ACL] = 5};
+	uint64_t w = rnd(m, 146);
 	memset(op, 0, sizeof(*op));
 	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
 		op->kind = (enum m_kind)k;
@@ -142,7 +142,8 @@ void model_plan(struct model *m, struct m_op *op)
 	}
 	op->how = rnd(m, 3) ? FS_XATTR_EITHER : rnd(m, 2) ? FS_XATTR_CREATE : FS_XATTR_REPLACE;
 	op->xattr = (int)rnd(m, M_XATTRS);
-	if ((op->kind == M_CHOWN || op->kind == M_XATTR_SET || op->kind == M_XATTR_DEL) &&
+	if ((op->kind == M_CHOWN || op->kind == M_XATTR_SET || op->kind == M_XATTR_DEL ||
+	     op->kind == M_ACL || (op->kind == M_CHMOD && rnd(m, 2))) &&
 	    op->node >= 0 && rnd(m, 4))
 		op->dir = op->node; /* mostly of files */
 	m->ops++;
@@ -333,6 +334,12 @@ int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *mad
 		return name_new(m, op->dir, op->name, op->node);
 	case M_CHMOD:
 		m->nodes[op->dir].mode = op->mode;
+		m->nodes[op->dir].named &= op->mode >> 3;
+		return 0;
+	case M_ACL:
+		m->nodes[op->dir].mode = op->mode;
+		m->nodes[op->dir].named = op->uid + 1;
+		m->nodes[op->dir].acl = true;
 		return 0;
 	case M_CHOWN:
 		m->nodes[op->dir].uid = op->uid;
@@ -415,6 +422,29 @@ static int run_xattr(const struct model *m, struct fs *fs, const struct m_op *op
 	return rc;
 }
 
+static struct fs_ace ace(unsigned type, unsigned who, unsigned rwx)
+{
+	return (struct fs_ace){.type = (uint8_t)type,
+			       .who = (uint8_t)who,
+			       .id = who == FS_WHO_USER ? M_NAMED : 0,
+			       .mask = (rwx & 4 ? FS_ACE_READ : 0) |
+				       (rwx & 2 ? FS_ACE_WRITE | FS_ACE_APPEND : 0) |
+				       (rwx & 1 ? FS_ACE_EXECUTE : 0)};
+}
+
+/* No entry of a directory's is passed on. */
+static int run_acl(const struct model *m, struct fs *fs, const struct m_op *op)
+{
+	unsigned u = op->mode >> 6, g = op->mode >> 3 & 7;
+	const struct fs_ace a[] = {ace(FS_ACE_ALLOW, FS_WHO_OWNER, u),
+				   ace(FS_ACE_DENY, FS_WHO_OWNER, 7 & ~u),
+				   ace(FS_ACE_ALLOW, FS_WHO_USER, op->uid + 1),
+				   ace(FS_ACE_ALLOW, FS_WHO_OWNER_GROUP, g),
+				   ace(FS_ACE_DENY, FS_WHO_OWNER_GROUP, 7 & ~g),
+				   ace(FS_ACE_ALLOW, FS_WHO_EVERYONE, op->mode & 7)};
+	return fs_acl_set(fs, NULL, &m->nodes[op->dir].fid, a, 6, NULL);
+}
+
 int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made)
 {
 	const struct fs_fid *d = &m->nodes[op->dir].fid, *d2 = &m->nodes[op->dir2].fid;
@@ -440,6 +470,8 @@ int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struc
 		s = (struct fs_setattr){
 		    .which = FS_SET_UID | FS_SET_GID, .uid = op->uid, .gid = op->gid};
 		return fs_setattr(fs, NULL, d, &s, NULL, NULL);
+	case M_ACL:
+		return run_acl(m, fs, op);
 	case M_XATTR_SET:
 	case M_XATTR_DEL:
 		return run_xattr(m, fs, op);
@@ -528,6 +560,13 @@ static const char *node_differs(const struct m_node *x, struct fs *fs, int n, bo
 		 rc ? 0 : a.mode, x->mode);
 	if (rc || (int)a.nlink != x->nlink || (!x->is_dir && !x->loose && !size_right(x, a.size)) ||
 	    a.mode != x->mode || a.uid != x->uid || a.gid != x->gid)
+		return why;
+	const struct fs_cred named = {.uid = M_NAMED, .gid = 99};
+	unsigned have = 0, want = (x->mode | (x->acl ? x->named : 0)) & 7;
+	rc = fs_access(fs, &named, &x->fid, 7, &have);
+	snprintf(why, sizeof(why), "node %d: rc %d, user %d has %u not %u, list %d/%d", n, rc,
+		 M_NAMED, have, want, a.acl, x->acl);
+	if (rc || have != want || a.acl != x->acl)
 		return why;
 	if (data && !x->is_link && xattrs_differ(x, fs, n))
 		return why;

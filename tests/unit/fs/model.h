@@ -16,6 +16,7 @@
 #define M_NEVER 0xee /* a byte no operation writes */
 
 #define M_BLOCKS (M_SIZE / FS_BLOCK_SIZE)
+#define M_NAMED	 7
 #define M_XATTRS 6
 struct m_xattr {
 	bool used;
@@ -33,6 +34,8 @@ struct m_node {
 	uint8_t *data;			 /* M_SIZE, files */
 	uint8_t blocks[M_BLOCKS];	 /* enum m_block */
 	struct m_xattr xattrs[M_XATTRS]; /* named by their number */
+	bool acl;
+	uint32_t named; /* rwx of M_NAMED in the list */
 	struct fs_fid fid;
 	bool loose;	   /* its last data was not promised: any byte ever written may stand */
 	uint32_t fills[8]; /* bytes ever written: a bit a value */
@@ -75,6 +78,7 @@ enum m_kind {
 	M_PUNCH,
 	M_XATTR_SET,
 	M_XATTR_DEL,
+	M_ACL, /* the mode, and what user M_NAMED has */
 	M_CHMOD,
 	M_CHOWN,
 	M_LIMIT, /* a quota of an owner no other model has */

@@ -1,0 +1,205 @@
+/*
+ * Access control lists of inodes: kept as the extended attribute "acl" of the file system's own
+ * space, and a flag in the inode (IF_ACL), so that who has none pays nothing. A list that cannot be
+ * read grants nothing (-ERR_CORRUPT) until a check takes it out. The mode is always what
+ * acl_mode() says of the list; who sets one of them changes the other in the same body.
+ */
+#include "nasfront/fs/acl.h"
+#include "nasfront/fs/xattr.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
+#include <errno.h>
+
+#define NAME	 "acl"
+#define NAME_LEN 3
+
+int acl_load(struct inode *in, struct fs_ace *to, unsigned *ret_n)
+{
+	uint8_t bytes[ACL_BYTES];
+	struct xattr x;
+	int rc = xattr_find(in, X_SYSTEM, NAME, NAME_LEN, &x);
+	if (rc)
+		return rc == -ENOENT ? -ENODATA : rc;
+	rc = x.len <= sizeof(bytes) ? xattr_value(in, &x, bytes) : -ERR_CORRUPT;
+	if (!rc)
+		rc = acl_decode(bytes, x.len, IN_TYPE(in) == FS_DIR, to, ret_n);
+	if (rc == -ERR_CORRUPT)
+		corrupt_note(in->fs, in->b->block, in->ino, "access control list makes no sense");
+	return rc;
+}
+
+static int store(struct inode *in, const struct fs_ace *a, unsigned n)
+{
+	uint8_t bytes[ACL_BYTES];
+	unsigned len = acl_encode(a, n, bytes);
+	int rc = xattr_put(in, X_SYSTEM, NAME, NAME_LEN, bytes, len, FS_XATTR_EITHER);
+	if (rc)
+		return rc;
+	inode_touch(in);
+	in->p[I_FLAGS] |= IF_ACL;
+	return 0;
+}
+
+static int drop(struct inode *in)
+{
+	int rc = xattr_drop(in, X_SYSTEM, NAME, NAME_LEN);
+	if (rc && rc != -ENODATA)
+		return rc;
+	inode_touch(in);
+	in->p[I_FLAGS] &= (uint8_t)~IF_ACL;
+	return 0;
+}
+
+/* The list the mode asks for; none when the mode says it all. */
+static int set_with_mode(struct inode *in, const struct fs_ace *a, unsigned n)
+{
+	struct fs_ace to[ACL_WORK];
+	unsigned k = acl_chmod(a, n, IN32(in, I_MODE), IN_TYPE(in) == FS_DIR, to);
+	if (acl_is_mode(to, k))
+		return acl_has(in) ? drop(in) : 0;
+	return k > FS_ACL_ROOM ? -ENOSPC : store(in, to, k);
+}
+
+int acl_follow_mode(struct inode *in)
+{
+	struct fs_ace a[FS_ACL_ROOM];
+	unsigned n;
+	if (!acl_has(in))
+		return 0;
+	int rc = acl_load(in, a, &n);
+	if (rc == -ENODATA)
+		return drop(in);
+	return rc ? rc : set_with_mode(in, a, n);
+}
+
+int acl_new(struct inode *in, struct inode *dir)
+{
+	struct fs_ace a[FS_ACL_ROOM], to[FS_ACL_ROOM];
+	unsigned n, k;
+	if (!acl_has(dir) || IN_TYPE(in) == FS_LNK)
+		return 0;
+	int rc = acl_load(dir, a, &n);
+	if (rc)
+		return rc == -ENODATA ? -ERR_CORRUPT : rc;
+	k = acl_inherit(a, n, IN_TYPE(in) == FS_DIR, to);
+	return k ? set_with_mode(in, to, k) : 0;
+}
+
+int acl_mend(struct inode *in)
+{
+	struct fs_ace a[FS_ACL_ROOM];
+	unsigned n;
+	int rc = acl_load(in, a, &n);
+	if (rc == -ENODATA || rc == -ERR_CORRUPT)
+		return drop(in);
+	if (rc)
+		return rc;
+	inode_touch(in);
+	in->p[I_FLAGS] |= IF_ACL;
+	return 0;
+}
+
+/* ---- calls ---- */
+
+struct acl_args {
+	const struct fs_cred *cred;
+	const struct fs_fid *f;
+	struct fs_ace *to;
+	const struct fs_ace *from;
+	unsigned n;
+	unsigned *ret_n;
+	bool *ret_stored;
+	uint32_t want;
+	uint32_t *ret_have;
+	struct fs_wcc *wcc;
+};
+
+static int get_body(struct fs *fs, const struct acl_args *a)
+{
+	struct inode in;
+	int rc = inode_get_fid(fs, a->f, &in);
+	if (rc)
+		return rc;
+	*a->ret_stored = acl_has(&in);
+	if (acl_has(&in)) {
+		rc = acl_load(&in, a->to, a->ret_n);
+		return rc == -ENODATA ? -ERR_CORRUPT : rc;
+	}
+	*a->ret_n = acl_chmod(NULL, 0, IN32(&in, I_MODE), IN_TYPE(&in) == FS_DIR, a->to);
+	return 0;
+}
+
+int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_ROOM],
+	       unsigned *ret_count, bool *ret_stored)
+{
+	struct acl_args a = {.f = f, .to = to, .ret_n = ret_count, .ret_stored = ret_stored};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, get_body(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
+static int set_body(struct fs *fs, const struct acl_args *a)
+{
+	struct inode in;
+	int rc = inode_get_fid(fs, a->f, &in);
+	if (rc)
+		return rc;
+	wcc_pre(a->wcc, &in);
+	wcc_post(a->wcc, &in);
+	fs->tx.unlimited = cred_root(a->cred);
+	if (IN_TYPE(&in) == FS_LNK)
+		return -EOPNOTSUPP;
+	if (!cred_root(a->cred) && a->cred->uid != IN32(&in, I_UID)) {
+		rc = inode_may(a->cred, &in, MAY_SET_ACL);
+		if (rc)
+			return rc == -EACCES ? -EPERM : rc;
+	}
+	if (!acl_sound(a->from, a->n, IN_TYPE(&in) == FS_DIR))
+		return -EINVAL;
+	uint32_t mode = (IN32(&in, I_MODE) & ~0777u) | acl_mode(a->from, a->n);
+	inode_stamp(&in, STAMP_CTIME);
+	if (!cred_root(a->cred) && IN_TYPE(&in) != FS_DIR &&
+	    !cred_in_group(a->cred, IN32(&in, I_GID)))
+		mode &= ~02000u;
+	IN_SET32(&in, I_MODE, mode);
+	rc = store(&in, a->from, a->n);
+	wcc_post(a->wcc, &in);
+	return rc;
+}
+
+int fs_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+	       const struct fs_ace *aces, unsigned count, struct fs_wcc *wcc)
+{
+	struct acl_args a = {.cred = cred, .f = f, .from = aces, .n = count, .wcc = wcc};
+	struct op op;
+	int rc;
+	if (wcc)
+		wcc->have_pre = wcc->have_post = false;
+	if (count > FS_ACL_MAX)
+		return -E2BIG;
+	op_begin(&op, fs, true);
+	OP_LOOP(&op, rc, set_body(fs, &a));
+	return op_commit(&op, rc);
+}
+
+static int rights_body(struct fs *fs, const struct acl_args *a)
+{
+	struct inode in;
+	int rc = inode_get_fid(fs, a->f, &in);
+	return rc ? rc : inode_rights(a->cred, &in, a->want, a->ret_have);
+}
+
+int fs_access_rights(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		     uint32_t want, uint32_t *ret_have)
+{
+	struct acl_args a = {.cred = cred, .f = f, .want = want, .ret_have = ret_have};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, rights_body(fs, &a));
+	op_end(&op);
+	return rc;
+}
