@@ -86,7 +86,7 @@ static int can_read(struct nfs_context *c, int gid)
 	char path[32], buf[4];
 	struct nfsfh *fh;
 	snprintf(path, sizeof(path), "/g%d", gid);
-	int rc = nfs_open(c, path, O_RDONLY, &fh);
+	int rc = nfs_open2(c, path, O_RDONLY, 0, &fh); /* nfs_open() is ours */
 	if (rc)
 		return rc;
 	rc = nfs_read(c, fh, sizeof(buf), buf);
