@@ -179,39 +179,6 @@ static void call_hold(struct nfs_call *c, struct nfs_mount *m)
 	export_table_get(c->table);
 }
 
-enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags)
-{
-	struct nfs_mount *m;
-	struct fh fh;
-	if (nfs_fenced(c->nfs))
-		return NFS_FENCED;
-	enum nfsstat3 st = handle_find(c, data, len, &fh, &m);
-	if (st)
-		return st;
-	if (!peer_find(c, fh.export_id) || strcmp(c->exp->fs, m->name))
-		return NFS3ERR_STALE;
-	if (!c->rule)
-		return NFS3ERR_ACCES;
-	if ((flags & NFS_MODIFIES) && !c->rule->read_write)
-		return NFS3ERR_ROFS;
-	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
-	call_hold(c, m);
-	return NFS3_OK;
-}
-
-enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
-{
-	if (nfs_fenced(c->nfs))
-		return NFS_FENCED;
-	if (!peer_find(c, e->id) || !c->rule)
-		return NFS3ERR_ACCES;
-	struct nfs_mount *m = nfs_mount_by_name(c->nfs, c->exp->fs);
-	if (!m || !m->fs || m->leaving)
-		return NFS3ERR_JUKEBOX;
-	call_hold(c, m);
-	return nfs3_status(nfs_export_find(m, c->exp, &c->fid));
-}
-
 /*
  * The server's own word on the caller's groups. A user it does not know keeps those of the call,
  * as has always been the custom; when it cannot say, the client is to ask again. May wait in a
@@ -237,6 +204,39 @@ static enum nfsstat3 groups_find(struct nfs_call *c)
 	return NFS3_OK;
 }
 
+enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags)
+{
+	struct nfs_mount *m;
+	struct fh fh;
+	if (nfs_fenced(c->nfs))
+		return NFS_FENCED;
+	enum nfsstat3 st = handle_find(c, data, len, &fh, &m);
+	if (st)
+		return st;
+	if (!peer_find(c, fh.export_id) || strcmp(c->exp->fs, m->name))
+		return NFS3ERR_STALE;
+	if (!c->rule)
+		return NFS3ERR_ACCES;
+	if ((flags & NFS_MODIFIES) && !c->rule->read_write)
+		return NFS3ERR_ROFS;
+	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
+	call_hold(c, m);
+	return groups_find(c);
+}
+
+enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
+{
+	if (nfs_fenced(c->nfs))
+		return NFS_FENCED;
+	if (!peer_find(c, e->id) || !c->rule)
+		return NFS3ERR_ACCES;
+	struct nfs_mount *m = nfs_mount_by_name(c->nfs, c->exp->fs);
+	if (!m || !m->fs || m->leaving)
+		return NFS3ERR_JUKEBOX;
+	call_hold(c, m);
+	return nfs3_status(nfs_export_find(m, c->exp, &c->fid));
+}
+
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
 				  uint32_t len, unsigned flags)
 {
@@ -246,11 +246,8 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
-	if (!c->status) {
-		c->status = groups_find(c);
-		if (c->status)
-			nfs_let_go(c);
-	}
+	if (c->status)
+		nfs_let_go(c);
 	return c;
 }
 

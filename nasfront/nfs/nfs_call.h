@@ -135,7 +135,7 @@ int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top
 /* Lets go of what the call holds of its object; it holds none then. */
 void nfs_let_go(struct nfs_call *c);
 /* Finds what a handle means, as nfs_begin_handle() does, into a call that holds nothing. After an
- * error nfs_let_go() too. */
+ * error nfs_let_go() too. NFS_AGAIN: not without waiting (a task). */
 enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags);
 /* The same for the place where an export begins. Waits. NFS3ERR_ACCES: it is not this peer's. */
 enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e);

@@ -159,6 +159,7 @@ struct nfs4_saved {
 	const struct export *exp;
 	const struct export_rule *rule;
 	struct fs_cred cred;
+	struct group_list *groups; /* held: cred's */
 	struct fs_fid fid;
 	struct stateid sid;
 	bool have_sid;

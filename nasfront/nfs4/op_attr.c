@@ -168,11 +168,22 @@ enum {
 	ACCESS4_XATTRS = 448,
 };
 
-static uint32_t access_bits(const struct nfs4_call *k, const struct fs_attr *a)
+/* R=4 W=2 X=1, as fs_access() has it. */
+static enum nfs4_status rights(struct nfs4_call *k, const struct fs_attr *a, unsigned *ret)
 {
 	static const struct fs_cred nobody = {.uid = 65534, .gid = 65534};
+	if (k->kind != FH_FILE || !a->acl) {
+		*ret = fs_access_attr(k->kind == FH_FILE ? &k->c.cred : &nobody, a, 7);
+		return NFS4_OK;
+	}
+	if (!k->may_wait)
+		return NFS4_AGAIN;
+	return nfs4_status_of(k, fs_access(k->c.mount->fs, &k->c.cred, &k->c.fid, 7, ret));
+}
+
+static uint32_t access_bits(const struct nfs4_call *k, const struct fs_attr *a, unsigned have)
+{
 	bool file = k->kind == FH_FILE;
-	unsigned have = fs_access_attr(file ? &k->c.cred : &nobody, a, 7);
 	uint32_t bits = 0;
 	if (have & 4)
 		bits |= ACCESS4_READ | ACCESS4_XAREAD | ACCESS4_XALIST;
@@ -194,12 +205,16 @@ enum nfs4_status nfs4_op_access(struct nfs4_call *k)
 	enum nfs4_status st = nfs4_object(k, &none, &o);
 	if (st)
 		return st;
+	unsigned have = 0;
+	st = rights(k, &o.a, &have);
+	if (st)
+		return st;
 	want &= k->minor < 2 ? ACCESS4_ALL : ACCESS4_ALL | ACCESS4_XATTRS;
 	/* What does not apply to the kind of object is not judged. */
 	uint32_t known = o.a.type == FS_DIR ? want & ~(uint32_t)ACCESS4_EXECUTE
 					    : want & ~(uint32_t)(ACCESS4_LOOKUP | ACCESS4_DELETE);
 	xdr_put_u32(k->out, known);
-	xdr_put_u32(k->out, access_bits(k, &o.a) & known);
+	xdr_put_u32(k->out, access_bits(k, &o.a, have) & known);
 	return NFS4_OK;
 }
 

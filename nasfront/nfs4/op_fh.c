@@ -29,6 +29,7 @@ void nfs4_saved_drop(struct nfs4_call *k)
 	if (s->kind == FH_FILE) {
 		nfs_mount_release(s->mount);
 		export_table_put(s->table);
+		group_list_put(s->groups);
 	}
 	s->kind = FH_NONE;
 }
@@ -135,6 +136,8 @@ static void hold_more(struct nfs4_call *k)
 {
 	nfs_mount_hold(k->c.mount);
 	export_table_get(k->c.table);
+	if (k->c.groups)
+		k->c.groups->refs++;
 }
 
 enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
@@ -147,6 +150,7 @@ enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
 				       .exp = k->c.exp,
 				       .rule = k->c.rule,
 				       .cred = k->c.cred,
+				       .groups = k->c.groups,
 				       .fid = k->c.fid,
 				       .sid = k->sid,
 				       .have_sid = k->have_sid};
@@ -172,6 +176,7 @@ enum nfs4_status nfs4_op_restorefh(struct nfs4_call *k)
 	k->c.exp = s->exp;
 	k->c.rule = s->rule;
 	k->c.cred = s->cred;
+	k->c.groups = s->groups;
 	k->c.fid = s->fid;
 	hold_more(k);
 	return NFS4_OK;

@@ -153,7 +153,7 @@ static enum nfs4_status in_pseudo(struct nfs4_call *k, const struct open_args *o
 	return o->create ? NFS4ERR_ROFS : NFS4ERR_NOENT;
 }
 
-static enum nfs4_status check_target(const struct nfs4_call *k, const struct open_args *o,
+static enum nfs4_status check_target(struct nfs4_call *k, const struct open_args *o,
 				     const struct target *t)
 {
 	if (t->a.type != FS_REG)
@@ -165,7 +165,12 @@ static enum nfs4_status check_target(const struct nfs4_call *k, const struct ope
 	/* Who made it may use it, whatever mode it was given. */
 	if (t->made)
 		return NFS4_OK;
-	unsigned have = fs_access_attr(&k->c.cred, &t->a, 7);
+	struct fs_fid f = {.ino = t->a.ino, .generation = t->a.generation};
+	unsigned have = 0;
+	enum nfs4_status st =
+	    nfs4_status_of(k, fs_access(k->c.mount->fs, &k->c.cred, &f, 7, &have));
+	if (st)
+		return st;
 	/* To execute is to read (version 3 has it so as well). */
 	if ((o->access & OPEN4_SHARE_ACCESS_READ) && !(have & 5))
 		return NFS4ERR_ACCESS;
