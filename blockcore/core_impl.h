@@ -43,6 +43,8 @@ struct core_pool {
 	uint64_t waits_since;  /* that its owner is not there */
 	uint64_t retry_own_ns; /* taking it failed: not before */
 	uint64_t retry_ns; /* when its resync or a fill that failed is tried again; 0: none is */
+	_Atomic unsigned recordings; /* of lost disks, under way */
+	bool record_failed;	     /* the last one did, and that was told */
 	TAILQ_ENTRY(core_pool) link;
 };
 TAILQ_HEAD(core_pools, core_pool);

@@ -146,10 +146,12 @@ static void record_lost(void *arg)
 		snprintf(why, sizeof(why), "its other disks cannot be flushed: %s", err_text(rc));
 	else
 		rc = meta_update(c->meta, change_lost, &r, why);
-	if (rc)
+	if (rc && !cp->record_failed)
 		event_write(LOG_L_ERROR, "pool.not_recorded",
 			    "pool %s: its failed disks could not be recorded, flushes fail: %s",
 			    cp->name, why);
+	cp->record_failed = rc != 0;
+	atomic_fetch_sub(&cp->recordings, 1);
 	pool_recorded(cp->pool, r.mask, rc);
 	if (rc == 0)
 		core_fill_resume(cp);
@@ -163,7 +165,9 @@ void core_pool_lost(void *arg, struct pool *p)
 	struct core_pool *cp = arg;
 	atomic_fetch_add(&cp->core->background, 1); /* closing waits for it */
 	atomic_fetch_add(&cp->users, 1);
+	atomic_fetch_add(&cp->recordings, 1);
 	if (task_start_on(cp->core->owner, record_lost, cp)) {
+		atomic_fetch_sub(&cp->recordings, 1);
 		atomic_fetch_sub(&cp->users, 1);
 		atomic_fetch_sub(&cp->core->background, 1);
 		pool_recorded(p, 0, -ENOMEM);

@@ -112,12 +112,22 @@ void core_pool_retry(struct core_pool *cp)
 	cp->retry_ns = env_now_ns(cp->core->env) + RETRY_NS;
 }
 
+/* A disk lost while another was being recorded, or a record that failed: writes ask for it too,
+ * but there may be none. */
+static void record_again(struct core_pool *cp)
+{
+	if (cp->pool && pool_unrecorded(cp->pool) && !atomic_load(&cp->recordings))
+		core_pool_lost(cp, cp->pool);
+}
+
 static void retry_work(struct core *c)
 {
 	struct core_pool *cp;
 	TAILQ_FOREACH (cp, &c->pools, link) {
-		if (!cp->retry_ns || env_now_ns(c->env) < cp->retry_ns || cp->removing ||
-		    c->closing)
+		if (cp->removing || c->closing)
+			continue;
+		record_again(cp);
+		if (!cp->retry_ns || env_now_ns(c->env) < cp->retry_ns)
 			continue;
 		cp->retry_ns = 0;
 		atomic_fetch_add(&cp->users, 1); /* it stays meanwhile */

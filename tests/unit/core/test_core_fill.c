@@ -195,6 +195,38 @@ RIG_TEST(two_lost_at_once)
 	close_and_check(r, v, 2);
 }
 
+static unsigned recorded_lost(struct rig *r)
+{
+	const Isthmus__Pool *mp = meta_pool_find(meta_get(r->core->meta), "p");
+	unsigned n = 0;
+	for (size_t i = 0; i < mp->n_disks; i++)
+		n += mp->disks[i]->failed;
+	return n;
+}
+
+/* The second while the first is being recorded, and nothing is written after. */
+RIG_TEST(lost_while_one_is_recorded)
+{
+	struct rig *r = arg;
+	rig_open_ok(r);
+	ck_assert_int_eq(core_watch_start(r->core), 0);
+	rig_pool(r, "p", "raid6", 0, 4);
+	struct volume *v = rig_volume(r, "p", "v", 24 * MIB);
+	write_all(v, 1);
+	ck_assert_int_eq(volume_flush(v, 0, 24 * MIB), 0);
+	struct core_pool *cp = core_pool_find(r->core, "p");
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[1], "test"), 0);
+	env_sleep_ns(sim_env(r->sim), NS_PER_MS / 5);
+	ck_assert_uint_eq(atomic_load(&cp->recordings), 1);
+	ck_assert_int_eq(pool_drop(cp->pool, r->core->disks[0], "test"), 0);
+	env_sleep_ns(sim_env(r->sim), 3 * NS_PER_S);
+	ck_assert_uint_eq(recorded_lost(r), 2);
+	ck_assert(!pool_unrecorded(cp->pool));
+	check_all(r, v, 1);
+	core_volume_put(v);
+	rig_close(r);
+}
+
 /* A disk is taken out for another one, while a spare waits for a place. */
 RIG_TEST(replaced_beside_a_spare)
 {
@@ -507,6 +539,7 @@ int main(void)
 	tcase_add_test(tc, spares_raid5);
 	tcase_add_test(tc, spares_raid6);
 	tcase_add_test(tc, two_lost_at_once);
+	tcase_add_test(tc, lost_while_one_is_recorded);
 	tcase_add_test(tc, replaced_beside_a_spare);
 	tcase_add_test(tc, one_disk_one_place);
 	tcase_add_test(tc, two_pools_of_the_same_disks);
