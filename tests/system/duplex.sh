@@ -1,11 +1,15 @@
 # Functions that run an array of two controllers, a and b, on four file-backed disks: pool pa, that
 # a is to own, with LUN 0, and pb of b with LUN 1. Sourced by tests of two controllers.
-# With DUO_TCP_PORT set their links are of TCP alone (that port and the next three). With DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
+# With DUO_TCP_PORT set their links are of TCP alone (that port and the next three). With
+# DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
 #
 # Set before: DUO_DIR, DUO_PORT (that and the next are the portals), build.
 
 : "${DUO_MEM:=/dev/shm/isthmus${DUO_DIR//\//-}}"
 : "${DUO_LUN_SIZE:=64MiB}"
+: "${DUO_CACHE:=64MiB}"
+: "${DUO_DISK_SIZE:=256M}"
+: "${DUO_REACTORS:=2}"
 : "${DUO_LEVEL:=raid1}"
 DUO_IQN=iqn.2026-01.org.isthmus:duo
 
@@ -15,8 +19,8 @@ duo_pid() { cut -d' ' -f1 "$DUO_DIR/run/controller-$1.pid"; }
 duo_controller() { # NAME PARTNER PORT
 	cat <<-YAML
 	  - name: $1
-	    cache: 64MiB
-	    reactors: 2
+	    cache: $DUO_CACHE
+	    reactors: $DUO_REACTORS
 	    disks: [$DUO_DIR/disk0, $DUO_DIR/disk1, $DUO_DIR/disk2, $DUO_DIR/disk3]
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
@@ -49,7 +53,7 @@ duo_head() {
 
 duo_configure() {
 	mkdir -p "$DUO_DIR"/{run,state} "$DUO_MEM"
-	for i in 0 1 2 3; do truncate -s 256M "$DUO_DIR/disk$i"; done
+	for i in 0 1 2 3; do truncate -s "$DUO_DISK_SIZE" "$DUO_DIR/disk$i"; done
 	{
 		cat <<-YAML
 		array:
