@@ -329,7 +329,7 @@ END_TEST
 /* ---- leases, and what outlives the head ---- */
 
 static char kept[NFS4_KEEP_MAX + 1];
-static unsigned nkept, nforgotten;
+static _Atomic unsigned nkept, nforgotten; /* counted after kept is written, read before it */
 
 static int on_keep(void *arg, const char *name, bool gone)
 {
