@@ -320,21 +320,22 @@ static int wait_up(struct channel *c)
 
 /*
  * At every controller that is there; those that come back open it by themselves. One that has it
- * is enough: the other may not have the newest metadata yet.
+ * is enough: the other may not have the newest metadata yet. It has grown when all that have it
+ * say so: the owner may be the last.
  */
 static int open_once(struct channel *c, struct channel_route *route, struct bdev **ret)
 {
 	char name[96] = "", one_name[96];
 	uint64_t size = 0, one_size;
 	struct channel_vol *v;
-	int rc = -ERR_DISCONNECTED;
+	int rc = -ERR_DISCONNECTED; /* 0: one has it */
 	for (unsigned i = 0; i < c->nends; i++) {
 		struct channel_end *e = &c->ends[i];
 		uint64_t serial = e->serial;
 		int one = channel_end_open(e, route, &one_size, one_name, sizeof(one_name));
 		if (one == 0 && (!e->up || e->serial != serial))
 			one = -ERR_DISCONNECTED;
-		if (one == 0 && one_size >= size) {
+		if (one == 0 && (rc || one_size < size)) {
 			memcpy(name, one_name, sizeof(name));
 			size = one_size;
 		}

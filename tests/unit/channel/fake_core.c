@@ -183,6 +183,7 @@ struct volume {
 	uint8_t uuid[16];
 	_Atomic int refs, uses, place;
 	_Atomic uint64_t owner_epoch;
+	_Atomic uint64_t unheard; /* bytes it has grown by, which this side has not heard of */
 };
 
 struct meta_watch {
@@ -607,7 +608,12 @@ const uint8_t *volume_uuid(const struct volume *v)
 
 uint64_t volume_size(const struct volume *v)
 {
-	return v->dev.b.size;
+	return v->dev.b.size - v->unheard;
+}
+
+void fake_size(struct fake_server *s, uint32_t volume, uint64_t size)
+{
+	s->core.volumes[volume - 1].unheard = FAKE_VOL_SIZE - size;
 }
 
 int volume_read_try(struct volume *v, uint64_t off, uint32_t len, struct cache_read *r)

@@ -59,6 +59,9 @@ void fake_server_kill(pid_t pid);
 void fake_move(struct fake_world *w, uint32_t volume, unsigned to, bool back_out);
 void fake_takeover(struct fake_world *w, unsigned dead, bool lose);
 unsigned fake_owner(struct fake_world *w, uint32_t volume);
+/* What that side takes for the volume's size, FAKE_VOL_SIZE at most: it has not heard of the rest.
+ */
+void fake_size(struct fake_server *s, uint32_t volume, uint64_t size);
 /* As recorded for a head; 0: it is not. */
 uint64_t fake_head_epoch(struct fake_world *w, const char *head);
 

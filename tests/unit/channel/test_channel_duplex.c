@@ -559,6 +559,34 @@ START_TEST(backups_are_made_by_the_owners)
 }
 END_TEST
 
+/* ---- growing ---- */
+
+/* While a controller does not know of a volume's growth, it has not grown: it may be the owner. */
+static void grown(void *arg)
+{
+	static const uint64_t half = FAKE_VOL_SIZE / 2;
+	struct channel *c = open_two();
+	for (unsigned late = 0; late < 2; late++) {
+		struct bdev *b, *again;
+		fake_size(both[late], 1, half);
+		ck_assert_int_eq(channel_volume_open(c, 1, &b), 0);
+		ck_assert_uint_eq(b->size, half);
+		fake_size(both[late], 1, FAKE_VOL_SIZE);
+		ck_assert_int_eq(channel_volume_open(c, 1, &again), 0);
+		ck_assert_uint_eq(again->size, FAKE_VOL_SIZE);
+		bdev_close(again);
+		bdev_close(b);
+	}
+	channel_close(c);
+	reactor_stop(client);
+}
+
+START_TEST(a_volume_has_grown_when_both_know)
+{
+	run_two(grown);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, volumes_move_under_load, 0, 3);
@@ -573,6 +601,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, instances_are_recorded_with_the_first_pool);
 	tcase_add_test(tc, a_head_starts_with_one_controller_away);
 	tcase_add_test(tc, backups_are_made_by_the_owners);
+	tcase_add_test(tc, a_volume_has_grown_when_both_know);
 }
 
 int main(void)
