@@ -12,7 +12,11 @@ DEMO_HEAD_EXTRA="    nfs4: on
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
 rpcinfo=$(command -v rpcinfo || echo /usr/sbin/rpcinfo)
-served() { "$rpcinfo" -n "$(demo_nfs_port)" -t 127.0.0.1 100003 4 >/dev/null 2>&1; }
+served() { # asked at its port, not at rpcbind's
+	local port
+	port=$(demo_nfs_port)
+	"$rpcinfo" -a 127.0.0.1.$((port / 256)).$((port % 256)) -T tcp 100003 4 >/dev/null 2>&1
+}
 wrong() { echo "wrong: $*"; tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT held host "$1" 1 "$2" 10; }
 demo_start
