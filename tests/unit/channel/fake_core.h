@@ -42,7 +42,7 @@ void fake_server_stop(struct fake_server *s);
 /* Runs fn(server, arg) in a task of its home reactor, and waits for the end. */
 void fake_server_call(struct fake_server *s, void (*fn)(struct channel_server *, void *),
 		      void *arg);
-/* In such a task: changes the metadata (new sequence number is returned). */
+/* In such a task, before it waits: changes the metadata (new sequence number is returned). */
 uint64_t fake_meta_touch(void);
 
 /* A controller in a process of its own; ready when it returns. */
