@@ -123,6 +123,9 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 		x->p = x->base + k->op_out;
 		return st;
 	}
+	/* The results are those of the first time, whole: nothing of this time goes into them. */
+	if (st == NFS4_REPLAY)
+		return st;
 	/* x may have moved to a larger buffer meanwhile. */
 	if (st && !k->keep_body) {
 		x->p = x->base + k->op_out + 8;

@@ -184,11 +184,17 @@ END_TEST
 START_TEST(a_request_that_comes_again_is_not_done_again)
 {
 	struct v4_fh demo = at(&a, "/demo");
+	uint8_t first[1024];
 	a.cache = true;
 	ck_assert_uint_eq(make_dir(&a, &demo, "d"), 0);
+	size_t len = a.reply_len;
+	ck_assert_uint_le(len, sizeof(first));
+	memcpy(first, a.reply, len);
 	for (int i = 0; i < 3; i++) {
 		ck_assert_uint_eq(v4_again(&a), 0);
 		ck_assert_uint_eq(a.nres, 3);
+		ck_assert_uint_eq(a.reply_len, len);
+		ck_assert_mem_eq(a.reply, first, len);
 	}
 	/* From another connection too. */
 	struct v4 other;
