@@ -62,10 +62,20 @@ static void put_number_text(struct xdr_out *x, uint32_t id)
 
 static void supported(struct nfs4_bitmap *ret);
 
+/* Version 4.0 ends with mounted_on_fileid. */
+static void only_of_minor(const struct nfs4_call *k, struct nfs4_bitmap *b)
+{
+	if (k->minor)
+		return;
+	b->w[1] &= (1u << (NFS4_ATTRS_V40 - 32)) - 1;
+	b->w[2] = 0;
+}
+
 static void put_supported(const struct put *p)
 {
 	struct nfs4_bitmap b;
 	supported(&b);
+	only_of_minor(p->k, &b);
 	nfs4_put_bitmap(p->x, &b);
 }
 
@@ -234,6 +244,7 @@ void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct n
 {
 	const struct put p = {.k = k, .x = x, .o = o};
 	struct nfs4_bitmap got = *want;
+	only_of_minor(k, &got);
 	for (unsigned w = 0; w < NFS4_ATTR_WORDS; w++)
 		for (uint32_t left = got.w[w]; left; left &= left - 1) {
 			unsigned i = w * 32 + (unsigned)__builtin_ctz(left);

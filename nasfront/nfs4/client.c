@@ -1,12 +1,14 @@
 /*
- * Clients: records made by EXCHANGE_ID and confirmed by CREATE_SESSION (RFC 8881 18.35, 18.36),
- * their leases, and what is kept of them for the next incarnation of the head.
+ * Clients: records made by EXCHANGE_ID and confirmed by CREATE_SESSION (RFC 8881 18.35, 18.36), or
+ * by SETCLIENTID and SETCLIENTID_CONFIRM (RFC 7530 16.33, 16.34), their leases, and what is kept of
+ * them for the next incarnation of the head.
  *
  * An owner (what a client calls itself) has at most one confirmed record and one that is not: a
  * client that was restarted has the old one until it confirms the new.
  *
  * What is kept is the SHA-256 of the owner. A client is kept, stable, when it says that it has
- * reclaimed what there was to reclaim: before that it is granted nothing new. It is forgotten when
+ * reclaimed what there was to reclaim: before that it is granted nothing new. (In version 4.0,
+ * where nobody says so, before its first open is granted.) It is forgotten when
  * its lease ran out, when it says good-bye, or when it did not come back in the grace period.
  */
 #include <errno.h>
@@ -31,33 +33,71 @@ static unsigned owner_bucket(const struct nfs4 *n, const uint8_t *owner, uint32_
 	return (unsigned)(siphash(n->hash_key, owner, len) % NFS4_BUCKETS);
 }
 
-struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id)
+struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id, bool v40)
 {
 	struct nfs4_client *c;
 	LIST_FOREACH (c, &n->clients_by_id[id_bucket(id)], by_id)
-		if (c->id == id)
+		if (c->id == id && c->v40 == v40)
 			return c;
 	return NULL;
 }
 
-struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const uint8_t *owner, uint32_t len,
-					 bool confirmed)
+struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const struct nfs4_who *w, bool confirmed)
 {
 	struct nfs4_client *c;
-	LIST_FOREACH (c, &n->clients_by_owner[owner_bucket(n, owner, len)], by_owner)
-		if (c->confirmed == confirmed && c->owner_len == len &&
-		    memcmp(c->owner, owner, len) == 0)
+	LIST_FOREACH (c, &n->clients_by_owner[owner_bucket(n, w->owner, w->len)], by_owner)
+		if (c->confirmed == confirmed && c->v40 == w->v40 && c->owner_len == w->len &&
+		    memcmp(c->owner, w->owner, w->len) == 0)
 			return c;
 	return NULL;
+}
+
+bool nfs4_client_is_of(const struct nfs4_client *c, const struct rpc_req *req)
+{
+	return c->flavor == req->cred.flavor && c->uid == req->cred.uid;
+}
+
+bool nfs4_client_replaceable(const struct nfs4_client *c)
+{
+	if (c->busy)
+		return false;
+	return !(c->nopens || c->nlocks || c->nsessions) ||
+	       nfs4_client_expired(c, env_now_ns(c->nfs4->o.env));
+}
+
+void nfs4_client_use(struct nfs4_call *k, struct nfs4_client *c)
+{
+	if (k->client != c) {
+		if (k->client)
+			k->client->busy--;
+		k->client = c;
+		c->busy++;
+	}
+	nfs4_client_renew(c, k->req->start_ns);
+}
+
+enum nfs4_status nfs4_client_of(struct nfs4_call *k, uint64_t id)
+{
+	struct nfs4_client *c = nfs4_client_find(k->n, id, true);
+	if (c && c->confirmed) {
+		nfs4_client_use(k, c);
+		return NFS4_OK;
+	}
+	/* One of ours that is no more was let go of: nothing of it is to be reclaimed. */
+	bool ours = !c && !nfs4_client_find(k->n, id, false) && id >> 32 == k->n->boot &&
+		    (uint32_t)id < k->n->next_client;
+	return ours ? NFS4ERR_EXPIRED : NFS4ERR_STALE_CLIENTID;
 }
 
 /* ---- coming and going ---- */
 
+/* In version 4.0 a zero stands before what is digested: who reclaims is of the same version. */
 static bool kept_name(const struct nfs4_client *c, char ret[NFS4_KEEP_MAX + 1])
 {
-	uint8_t digest[EVP_MAX_MD_SIZE];
+	uint8_t name[NFS4_OPAQUE_LIMIT + 1] = {0}, digest[EVP_MAX_MD_SIZE];
 	unsigned len;
-	if (!EVP_Digest(c->owner, c->owner_len, digest, &len, EVP_sha256(), NULL) || len != 32)
+	memcpy(name + c->v40, c->owner, c->owner_len);
+	if (!EVP_Digest(name, c->owner_len + c->v40, digest, &len, EVP_sha256(), NULL) || len != 32)
 		return false;
 	for (unsigned i = 0; i < len; i++)
 		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
@@ -79,19 +119,20 @@ static bool make_room(struct nfs4 *n)
 	return n->nclients < NFS4_CLIENTS_MAX;
 }
 
-int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const uint8_t *owner, uint32_t len,
-		    const uint8_t *verifier, const struct rpc_req *req)
+int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
+		    const struct rpc_req *req)
 {
 	if (!make_room(n))
 		return -ENOSPC;
-	struct nfs4_client *c = calloc(1, sizeof(*c) + len);
+	struct nfs4_client *c = calloc(1, sizeof(*c) + w->len);
 	if (!c)
 		return -ENOMEM;
 	c->nfs4 = n;
 	c->id = (uint64_t)n->boot << 32 | n->next_client++;
-	memcpy(c->verifier, verifier, NFS4_VERIFIER);
-	memcpy(c->owner, owner, len);
-	c->owner_len = len;
+	c->v40 = w->v40;
+	memcpy(c->verifier, w->verifier, NFS4_VERIFIER);
+	memcpy(c->owner, w->owner, w->len);
+	c->owner_len = w->len;
 	c->flavor = req->cred.flavor;
 	c->uid = req->cred.uid;
 	c->create_seq = 1;
@@ -104,7 +145,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const uint8_t *own
 		return -ENOMEM;
 	}
 	LIST_INSERT_HEAD(&n->clients_by_id[id_bucket(c->id)], c, by_id);
-	LIST_INSERT_HEAD(&n->clients_by_owner[owner_bucket(n, owner, len)], c, by_owner);
+	LIST_INSERT_HEAD(&n->clients_by_owner[owner_bucket(n, w->owner, w->len)], c, by_owner);
 	TAILQ_INSERT_TAIL(&n->clients, c, link);
 	n->nclients++;
 	*ret = c;
@@ -117,9 +158,8 @@ void nfs4_client_clear(struct nfs4_client *c)
 	struct nfs4_owner *o;
 	while ((s = LIST_FIRST(&c->sessions)))
 		nfs4_session_free(s);
-	/* An owner ends with its last state. */
 	while ((o = TAILQ_FIRST(&c->owners)))
-		nfs4_state_free(LIST_FIRST(&o->states));
+		nfs4_owner_free(o);
 	lock_client_release(c->locks);
 }
 
@@ -134,6 +174,22 @@ void nfs4_client_free(struct nfs4_client *c)
 	TAILQ_REMOVE(&n->clients, c, link);
 	n->nclients--;
 	free(c);
+}
+
+enum nfs4_status nfs4_client_confirm(struct nfs4_client *c)
+{
+	const struct nfs4_who w = {.owner = c->owner, .len = c->owner_len, .v40 = c->v40};
+	struct nfs4_client *old = nfs4_client_by_owner(c->nfs4, &w, true);
+	if (c->confirmed)
+		return NFS4_OK;
+	if (old && old->busy)
+		return NFS4ERR_DELAY;
+	if (old) {
+		nfs4_client_forget(old);
+		nfs4_client_free(old);
+	}
+	c->confirmed = true;
+	return NFS4_OK;
 }
 
 /* ---- leases ---- */
@@ -207,7 +263,7 @@ enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim)
 	if (phase == NLM_STARTING)
 		return NFS4ERR_GRACE;
 	if (!reclaim)
-		return phase == NLM_GRACE || !c->reclaim_done ? NFS4ERR_GRACE : NFS4_OK;
+		return phase == NLM_GRACE || !(c->reclaim_done || c->v40) ? NFS4ERR_GRACE : NFS4_OK;
 	if (phase != NLM_GRACE || c->reclaim_done || !kept_find(c->nfs4, c->kept_name))
 		return NFS4ERR_NO_GRACE;
 	return NFS4_OK;
@@ -269,6 +325,7 @@ void nfs4_tick(void *arg)
 {
 	struct nfs4 *n = arg;
 	expire(n, env_now_ns(n->o.env));
+	nfs4_idle_reap(n, false);
 	if (!LIST_EMPTY(&n->kept) && nlm_phase(n->o.nlm) == NLM_GRANTING && !n->forgetting) {
 		n->forgetting = true;
 		if (task_start(forget_task, n))

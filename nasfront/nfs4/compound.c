@@ -46,6 +46,10 @@ static void patch_u32(struct nfs4_call *k, size_t at, uint32_t v)
 
 static enum nfs4_status check_place(const struct nfs4_call *k, const struct nfs4_op_row *op)
 {
+	if (k->minor == 0)
+		return NFS4_OK;
+	if (op->flags & OP_V40)
+		return NFS4ERR_NOTSUPP;
 	if (op->flags & OP_ALONE) {
 		if (k->session || k->nops == 1)
 			return NFS4_OK;
@@ -80,12 +84,23 @@ static enum nfs4_status check_cache(const struct nfs4_call *k, const struct nfs4
 	return NFS4_OK;
 }
 
+/* Version 4.0 has no slots: what must not be done twice goes through the cache of duplicates. */
+static enum nfs4_status check_once(struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	if (k->minor || k->once || !(op->flags & OP_ONCE))
+		return NFS4_OK;
+	k->once = true;
+	int rc = rpc_once(k->req);
+	return rc == RPC_AGAIN ? NFS4_OK : rc == RPC_SUCCESS ? NFS4_REPLAY : NFS4_TAKEN;
+}
+
 static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *op)
 {
 	enum nfs4_status st = k->uncached && k->index ? NFS4ERR_RETRY_UNCACHED_REP : NFS4_OK;
 	st = st ?: check_place(k, op);
 	st = st ?: check_object(k, op);
 	st = st ?: check_cache(k, op);
+	st = st ?: check_once(k, op);
 	if (st)
 		return st;
 	if (!k->may_wait && (op->flags & OP_WAITS))
@@ -102,7 +117,41 @@ static const struct nfs4_op_row *row_of(const struct nfs4_call *k)
 	return &nfs4_ops[k->op];
 }
 
+/* Errors that version 4.0 does not know. */
+static enum nfs4_status status_of_minor(const struct nfs4_call *k, enum nfs4_status st)
+{
+	if (k->minor)
+		return st;
+	switch (st) {
+	case NFS4ERR_WRONG_TYPE:
+		return NFS4ERR_INVAL;
+	case NFS4ERR_REP_TOO_BIG:
+	case NFS4ERR_TOO_MANY_OPS:
+		return NFS4ERR_RESOURCE;
+	default:
+		return st;
+	}
+}
+
 /* ---- one after the other ---- */
+
+/* The end of one: its status, and no body behind an error's. */
+static enum nfs4_status op_end(struct nfs4_call *k, enum nfs4_status st)
+{
+	struct xdr_out *x = k->out;
+	st = status_of_minor(k, st);
+	/* x may have moved to a larger buffer meanwhile. */
+	if (st && !k->keep_body) {
+		x->p = x->base + k->op_out + 8;
+		x->full = false;
+	}
+	if (k->seq_owner)
+		nfs4_seq_end(k, st);
+	if (st == NFS4_REPLAYED)
+		st = k->replayed;
+	patch_u32(k, k->op_out + 4, st);
+	return st;
+}
 
 static enum nfs4_status run_one(struct nfs4_call *k)
 {
@@ -124,14 +173,9 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 		return st;
 	}
 	/* The results are those of the first time, whole: nothing of this time goes into them. */
-	if (st == NFS4_REPLAY)
+	if (st == NFS4_REPLAY || st == NFS4_TAKEN)
 		return st;
-	/* x may have moved to a larger buffer meanwhile. */
-	if (st && !k->keep_body) {
-		x->p = x->base + k->op_out + 8;
-		x->full = false;
-	}
-	patch_u32(k, k->op_out + 4, st);
+	st = op_end(k, st);
 	if (op) {
 		k->n->ops[k->op].count++;
 		k->n->ops[k->op].errors += st != NFS4_OK;
@@ -161,8 +205,12 @@ static int compound_run(struct nfs4_call *k)
 		st = run_one(k);
 		if (st == NFS4_AGAIN)
 			return RPC_AGAIN;
-		if (st == NFS4_FENCED || st == NFS4_REPLAY)
+		if (st == NFS4_FENCED || st == NFS4_REPLAY || st == NFS4_TAKEN)
 			break;
+	}
+	if (st == NFS4_TAKEN) {
+		compound_end(k, false);
+		return RPC_TAKEN;
 	}
 	if (st == NFS4_FENCED) {
 		compound_end(k, false);
@@ -181,9 +229,9 @@ static int compound_run(struct nfs4_call *k)
 
 static enum nfs4_status check_head(const struct nfs4_call *k)
 {
-	if (k->minor < 1 || k->minor > 2)
+	if (k->minor > 2)
 		return NFS4ERR_MINOR_VERS_MISMATCH;
-	return k->nops > NFS4_OPS_MAX ? NFS4ERR_TOO_MANY_OPS : NFS4_OK;
+	return k->nops > NFS4_OPS_MAX ? status_of_minor(k, NFS4ERR_TOO_MANY_OPS) : NFS4_OK;
 }
 
 /* Reads the head. False: garbage. */
@@ -261,7 +309,7 @@ void nfs4_finished(void *arg, struct rpc_req *req, int result)
 
 const struct rpc_proc nfs4_procs[NFS4_PROCS] = {
     [0] = {"v4 NULL", null_proc, NULL, 0},
-    /* Sessions keep the answers, not the cache of duplicates. */
+    /* Sessions keep the answers, not the cache of duplicates; version 4.0: check_once(). */
     [1] = {"COMPOUND", compound_fast, compound_slow, 0},
 };
 
@@ -277,37 +325,46 @@ enum nfs4_status nfs4_op_notsupp(struct nfs4_call *k)
 
 const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_ACCESS] = {"ACCESS", nfs4_op_access, OP_NEEDS_FH, 0, ROOM_SMALL},
-    [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE | OP_ONCE, 0, ROOM_SMALL},
     [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
-    [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_DELEGPURGE] = {"DELEGPURGE", nfs4_op_notsupp, 0, 0, 0},
     [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_notsupp, 0, 0, 0},
     [OP_GETATTR] = {"GETATTR", nfs4_op_getattr, OP_NEEDS_FH, 0, 0},
     [OP_GETFH] = {"GETFH", nfs4_op_getfh, OP_NEEDS_FH, 0, 4 + FH_SIZE},
-    [OP_LINK] = {"LINK", nfs4_op_link, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
-    [OP_LOCK] = {"LOCK", nfs4_op_lock, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
+    [OP_LINK] = {"LINK", nfs4_op_link, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
+    [OP_LOCK] = {"LOCK", nfs4_op_lock, OP_NEEDS_FILE | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
     [OP_LOCKT] = {"LOCKT", nfs4_op_lockt, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
-    [OP_LOCKU] = {"LOCKU", nfs4_op_locku, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_LOCKU] = {"LOCKU", nfs4_op_locku, OP_NEEDS_FILE | OP_ONCE, 0, ROOM_SMALL},
     [OP_LOOKUP] = {"LOOKUP", nfs4_op_lookup, OP_NEEDS_FH, 0, 0},
     [OP_LOOKUPP] = {"LOOKUPP", nfs4_op_lookupp, OP_NEEDS_FH, 0, 0},
     [OP_NVERIFY] = {"NVERIFY", nfs4_op_nverify, OP_NEEDS_FH, 0, 0},
-    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS, 0, 128},
+    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS | OP_ONCE, 0, 128},
     [OP_OPENATTR] = {"OPENATTR", nfs4_op_notsupp, 0, 0, 0},
-    [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade, OP_NEEDS_FILE, 0, ROOM_SMALL},
+    [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade, OP_NEEDS_FILE | OP_ONCE, 0,
+			   ROOM_SMALL},
     [OP_PUTFH] = {"PUTFH", nfs4_op_putfh, 0, 0, 0},
     [OP_PUTPUBFH] = {"PUTPUBFH", nfs4_op_putrootfh, 0, 0, 0},
     [OP_PUTROOTFH] = {"PUTROOTFH", nfs4_op_putrootfh, 0, 0, 0},
     [OP_READ] = {"READ", nfs4_op_read, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, ROOM_SMALL},
     [OP_READDIR] = {"READDIR", nfs4_op_readdir, OP_NEEDS_FH | OP_WAITS | OP_BULKY, 0, 0},
     [OP_READLINK] = {"READLINK", nfs4_op_readlink, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, 0},
-    [OP_REMOVE] = {"REMOVE", nfs4_op_remove, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
-    [OP_RENAME] = {"RENAME", nfs4_op_rename, OP_MODIFIES | OP_WAITS, 0, ROOM_CINFO},
+    [OP_REMOVE] = {"REMOVE", nfs4_op_remove, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
+    [OP_RENAME] = {"RENAME", nfs4_op_rename, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_RESTOREFH] = {"RESTOREFH", nfs4_op_restorefh, 0, 0, 0},
     [OP_SAVEFH] = {"SAVEFH", nfs4_op_savefh, OP_NEEDS_FH, 0, 0},
     [OP_SECINFO] = {"SECINFO", nfs4_op_secinfo, OP_NEEDS_FH, 0, ROOM_SMALL},
-    [OP_SETATTR] = {"SETATTR", nfs4_op_setattr, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_SETATTR] = {"SETATTR", nfs4_op_setattr, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
     [OP_VERIFY] = {"VERIFY", nfs4_op_verify, OP_NEEDS_FH, 0, 0},
-    [OP_WRITE] = {"WRITE", nfs4_op_write, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_WRITE] = {"WRITE", nfs4_op_write, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
+    [OP_SETCLIENTID] = {"SETCLIENTID", nfs4_op_setclientid, OP_V40 | OP_ONCE, 0, 256},
+    [OP_SETCLIENTID_CONFIRM] = {"SETCLIENTID_CONFIRM", nfs4_op_setclientid_confirm,
+				OP_V40 | OP_ONCE, 0, 0},
+    [OP_RENEW] = {"RENEW", nfs4_op_renew, OP_V40, 0, 0},
+    [OP_OPEN_CONFIRM] = {"OPEN_CONFIRM", nfs4_op_open_confirm, OP_V40 | OP_NEEDS_FILE | OP_ONCE, 0,
+			 ROOM_SMALL},
+    [OP_RELEASE_LOCKOWNER] = {"RELEASE_LOCKOWNER", nfs4_op_release_lockowner, OP_V40 | OP_ONCE, 0,
+			      0},
     [OP_BIND_CONN_TO_SESSION] = {"BIND_CONN_TO_SESSION", nfs4_op_bind_conn, OP_ALONE, 1,
 				 ROOM_SMALL},
     [OP_EXCHANGE_ID] = {"EXCHANGE_ID", nfs4_op_exchange_id, OP_ALONE, 1, 256},

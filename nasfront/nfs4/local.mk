@@ -2,8 +2,8 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
-	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_xattr.c nasfront/nfs4/pseudo.c \
-	nasfront/nfs4/session.c nasfront/nfs4/state.c
+	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/pseudo.c \
+	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
 V4_WORLD = $(NAS_WORLD) tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
 check_PROGRAMS += tests/unit/nfs4/test_nfs4
@@ -20,3 +20,13 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs42
 tests_unit_nfs4_test_nfs42_SOURCES = tests/unit/nfs4/test_nfs42.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs42_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs42_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs40
+tests_unit_nfs4_test_nfs40_SOURCES = tests/unit/nfs4/test_nfs40.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs40_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs40_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs40_client
+tests_unit_nfs4_test_nfs40_client_SOURCES = tests/unit/nfs4/test_nfs40_client.c $(NAS_WORLD)
+tests_unit_nfs4_test_nfs40_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)
+tests_unit_nfs4_test_nfs40_client_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS) $(NFS_LIBS)

@@ -22,6 +22,7 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	n->next_client = n->next_session = 1;
 	n->slots_free = UINT32_MAX;
 	TAILQ_INIT(&n->clients);
+	TAILQ_INIT(&n->idle);
 	waitq_init(&n->forgotten);
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		n->ops[i].name = nfs4_ops[i].name;

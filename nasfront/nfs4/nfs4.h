@@ -1,6 +1,6 @@
 /*
- * NFS version 4, minor versions 1 (RFC 8881) and 2 (RFC 7862), over the file systems and exports
- * of nasfront/nfs; see nasfront/nfs4/README.md. Everything on one reactor.
+ * NFS version 4, minor versions 0 (RFC 7530), 1 (RFC 8881) and 2 (RFC 7862), over the file systems
+ * and exports of nasfront/nfs; see nasfront/nfs4/README.md. Everything on one reactor.
  */
 #ifndef ISTHMUS_NASFRONT_NFS4_H
 #define ISTHMUS_NASFRONT_NFS4_H

@@ -29,6 +29,8 @@
 #define NFS4_STATE_BUCKETS 16384
 #define NFS4_PSEUDO_FS	   0 /* the file system id of pseudo directories in handles */
 #define NFS4_PSEUDO_MAX	   1024
+#define NFS4_ATTRS_V40	   56 /* version 4.0 has the attributes below this one */
+#define NFS4_SEQ_REPLY	   80 /* bytes of a result kept with an owner; longer ones beside it */
 
 /* ---- clients and sessions ---- */
 
@@ -42,19 +44,21 @@ struct nfs4_kept_client {
 	bool again; /* it is here and kept anew */
 };
 
-/* One client owner's record (RFC 8881 18.35.4). */
+/* One client owner's record (RFC 8881 18.35.4; RFC 7530 16.33.5). */
 struct nfs4_client {
 	LIST_ENTRY(nfs4_client) by_id;
 	LIST_ENTRY(nfs4_client) by_owner;
 	TAILQ_ENTRY(nfs4_client) link; /* least lately renewed first */
 	struct nfs4 *nfs4;
 	uint64_t id;
+	bool v40; /* made by SETCLIENTID: has no sessions, its owners have sequence numbers */
 	bool confirmed, reclaim_done, kept;
 	unsigned keeping;
 	uint8_t verifier[NFS4_VERIFIER];
-	uint32_t flavor, uid; /* who made it */
-	uint32_t create_seq;  /* of the next CREATE_SESSION */
-	bool created;	      /* the last one's reply follows: it is answered again */
+	uint8_t confirm[NFS4_VERIFIER]; /* what SETCLIENTID_CONFIRM has to say */
+	uint32_t flavor, uid;		/* who made it */
+	uint32_t create_seq;		/* of the next CREATE_SESSION */
+	bool created;			/* the last one's reply follows: it is answered again */
 	uint32_t create_len;
 	uint8_t create_reply[NFS4_CREATE_REPLY];
 	uint64_t renewed_ns;
@@ -96,13 +100,37 @@ struct stateid {
 
 enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2 };
 
+/*
+ * What an owner of version 4.0 did last, and the answer (RFC 7530 9.1.7 to 9.1.9). An open-owner
+ * goes on without states for a lease, and is idle then, as it is while it is not confirmed.
+ */
+struct nfs4_seqid {
+	uint32_t seq, op; /* op 0: nothing yet, any number is the next */
+	uint64_t args;	  /* hash of what the operation was given */
+	enum nfs4_status status;
+	uint64_t fs; /* OPEN: what became the current file */
+	struct fs_fid fid;
+	bool confirmed;
+	bool busy;	/* an operation that waits is under way */
+	unsigned waits; /* others wait for its end */
+	struct waitq done;
+	struct nfs4_state *closed; /* by the last operation: answers a CLOSE that comes again */
+	bool idle;
+	TAILQ_ENTRY(nfs4_owner) link;
+	uint64_t idle_ns; /* since */
+	uint32_t len;
+	uint8_t *more; /* in place of reply, when it is longer */
+	uint8_t reply[NFS4_SEQ_REPLY];
+};
+
 /* Somebody who opens (or locks) at a client; lives while it has states. */
 struct nfs4_owner {
 	LIST_ENTRY(nfs4_owner) chain;
 	TAILQ_ENTRY(nfs4_owner) link;
 	struct nfs4_client *client;
 	LIST_HEAD(, nfs4_state) states;
-	uint32_t len; /* of name: its kind in one byte, then what the client gave */
+	struct nfs4_seqid *seq; /* of version 4.0 */
+	uint32_t len;		/* of name: its kind in one byte, then what the client gave */
 	uint8_t name[];
 };
 
@@ -112,6 +140,7 @@ struct nfs4_state {
 	LIST_ENTRY(nfs4_state) owned;
 	LIST_ENTRY(nfs4_state) under; /* of locks: their open's list */
 	enum nfs4_owner_kind kind;
+	bool closed; /* nothing is left but the stateid, for an answer to be given again */
 	struct nfs4_owner *owner;
 	struct lock_file_key file;
 	uint32_t index, number, seq;
@@ -181,10 +210,15 @@ struct nfs4_call {
 	bool keep_body; /* an error's result has a body */
 	enum nfs4_status status;
 	struct nfs4_session *session;
-	struct nfs4_client *client; /* of the session; held */
+	struct nfs4_client *client; /* of the session, or whom the operation is about; held */
 	struct nfs4_slot *slot;
 	bool cache_this;
-	bool uncached; /* a retry of a request whose reply was not kept */
+	bool uncached;		      /* a retry of a request whose reply was not kept */
+	bool once;		      /* version 4.0: it is in the cache of duplicates */
+	struct nfs4_owner *seq_owner; /* whose sequence number the operation takes */
+	uint32_t seqid;
+	uint64_t seq_args;
+	enum nfs4_status replayed; /* the status of what is NFS4_REPLAYED */
 	enum nfs4_fh_kind kind;
 	uint64_t pseudo;
 	struct stateid sid; /* the current stateid */
@@ -202,6 +236,8 @@ enum nfs4_op_flags {
 	OP_WAITS = 8,	   /* only in a task */
 	OP_ALONE = 16,	   /* without a session, then as the only operation */
 	OP_BULKY = 32,	   /* its result can be large: not for slots that keep replies */
+	OP_V40 = 64,	   /* in version 4.0 only */
+	OP_ONCE = 128,	   /* version 4.0: must not be done twice */
 };
 
 struct nfs4_op_row {
@@ -227,6 +263,7 @@ struct nfs4 {
 	LIST_HEAD(, nfs4_session) sessions[NFS4_BUCKETS];
 	LIST_HEAD(, nfs4_owner) owners[NFS4_BUCKETS];
 	unsigned nowners;
+	TAILQ_HEAD(, nfs4_owner) idle; /* open-owners of version 4.0, idle longest first */
 	LIST_HEAD(, nfs4_state) states[NFS4_STATE_BUCKETS];
 	struct nfs4_state_slot *slots;
 	uint32_t nslots, slots_cap, slots_free, nstates;
@@ -319,12 +356,26 @@ enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want
 			     struct nfs4_object *ret);
 
 /* client.c */
-struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id);
-/* Of an owner the record that is confirmed, or the one that is not. */
-struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const uint8_t *owner, uint32_t len,
-					 bool confirmed);
-int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const uint8_t *owner, uint32_t len,
-		    const uint8_t *verifier, const struct rpc_req *req);
+struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id, bool v40);
+/* Of a client owner: who it is. */
+struct nfs4_who {
+	const uint8_t *owner, *verifier;
+	uint32_t len;
+	bool v40;
+};
+/* The owner's record that is confirmed, or the one that is not. */
+struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const struct nfs4_who *w, bool confirmed);
+int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
+		    const struct rpc_req *req);
+/* The caller is who made it. */
+bool nfs4_client_is_of(const struct nfs4_client *c, const struct rpc_req *req);
+/* Another may have the name: it has nothing, or its lease ran out. */
+bool nfs4_client_replaceable(const struct nfs4_client *c);
+/* It is confirmed now, and replaces what it was before a restart. */
+enum nfs4_status nfs4_client_confirm(struct nfs4_client *c);
+/* Version 4.0: a client's id in an operation, and whom it is about from now on. */
+enum nfs4_status nfs4_client_of(struct nfs4_call *k, uint64_t id);
+void nfs4_client_use(struct nfs4_call *k, struct nfs4_client *c);
 /* With all its sessions and state; nothing may be busy. */
 void nfs4_client_free(struct nfs4_client *c);
 /* Its sessions and state; it stays. */
@@ -351,8 +402,13 @@ bool nfs4_get_stateid(struct xdr_in *x, struct stateid *ret);
 void nfs4_put_stateid(struct xdr_out *x, const struct stateid *s);
 struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind kind,
 				  const uint8_t *name, uint32_t len);
-/* Frees it when it has nothing. */
+/* NULL: there is none. */
+struct nfs4_owner *nfs4_owner_find(struct nfs4_client *c, enum nfs4_owner_kind kind,
+				   const uint8_t *name, uint32_t len);
+/* Frees it when it has nothing; an open-owner of version 4.0 is idle then. */
 void nfs4_owner_check(struct nfs4_owner *o);
+/* With all it has. */
+void nfs4_owner_free(struct nfs4_owner *o);
 /* Of this owner in this file; NULL: none. */
 struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_key *file);
 /* NULL: too many or no memory. */
@@ -360,10 +416,18 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 				  struct nfs4_state *open);
 /* With its locks or its reservation, and of an open with the locks under it. */
 void nfs4_state_free(struct nfs4_state *s);
+/* The same, but its stateid goes on until the owner's next operation. */
+void nfs4_state_close(struct nfs4_state *s);
 struct stateid nfs4_stateid_of(const struct nfs4_state *s);
 /* The state a stateid of this client's means now. */
 enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
 				 struct nfs4_state **ret);
+/* The same where its number is not looked at, nor whether it is closed or confirmed. */
+enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id,
+				   struct nfs4_state **ret);
+/* What nfs4_state_find() looks at beyond that. */
+enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stateid *id,
+				    const struct nfs4_state *s);
 /* Reads a stateid; the current one is put in its place. */
 enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret);
 /* May data of the current file be read (or written) under it? READ, WRITE, SETATTR of the size. */
@@ -378,6 +442,29 @@ struct lock_file_key nfs4_file_key(const struct nfs4_call *k);
 /* A state changed: its sequence number. Becomes the current stateid. */
 void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s);
 
+/* seqid.c */
+struct nfs4_seqid *nfs4_seqid_new(enum nfs4_owner_kind kind);
+void nfs4_seqid_free(struct nfs4_seqid *q);
+/*
+ * The operation takes this number of the owner; version 4.0. NFS4_OK: it is to be done.
+ * NFS4_REPLAYED: it was. Nothing of the owner may be under way: nfs4_seq_wait() before.
+ */
+enum nfs4_status nfs4_seq_begin(struct nfs4_call *k, struct nfs4_owner *o, uint32_t seqid);
+/* The end of an operation: what it said is kept with the owner. */
+void nfs4_seq_end(struct nfs4_call *k, enum nfs4_status st);
+/* Waits for the end of what the owner has under way; it may be gone then. NFS4_AGAIN. */
+enum nfs4_status nfs4_seq_wait(struct nfs4_call *k, struct nfs4_owner *o);
+/* The state a stateid means, of an operation that has a number; every version. NFS4_REPLAYED. */
+enum nfs4_status nfs4_seq_state(struct nfs4_call *k, const struct stateid *id, uint32_t seqid,
+				struct nfs4_state **ret);
+/* The owner of an OPEN; no longer one that was never confirmed. NFS4_REPLAYED. */
+enum nfs4_status nfs4_seq_open(struct nfs4_call *k, const uint8_t *name, uint32_t len,
+			       uint32_t seqid);
+/* Frees owners that were idle for a lease; one, however short, when `one`. */
+void nfs4_idle_reap(struct nfs4 *n, bool one);
+/* Puts an owner among the idle ones, or takes it out. */
+void nfs4_idle_check(struct nfs4_owner *o);
+
 /* op_*.c */
 nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_op_getattr,
     nfs4_op_getfh, nfs4_op_link, nfs4_op_lock, nfs4_op_lockt, nfs4_op_locku, nfs4_op_lookup,
@@ -388,6 +475,8 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid, nfs4_op_sequence,
     nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp,
     nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise, nfs4_op_copy,
-    nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs, nfs4_op_removexattr;
+    nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew, nfs4_op_open_confirm,
+    nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs,
+    nfs4_op_removexattr;
 
 #endif

@@ -118,6 +118,7 @@ enum nfs4_status {
 	NFS4ERR_STALE_STATEID = 10023,
 	NFS4ERR_OLD_STATEID = 10024,
 	NFS4ERR_BAD_STATEID = 10025,
+	NFS4ERR_BAD_SEQID = 10026,
 	NFS4ERR_NOT_SAME = 10027,
 	NFS4ERR_LOCK_RANGE = 10028,
 	NFS4ERR_SYMLINK = 10029,
@@ -153,9 +154,11 @@ enum nfs4_status {
 	NFS4ERR_NOXATTR = 10095,
 	NFS4ERR_XATTR2BIG = 10096,
 	/* Not on the wire: */
-	NFS4_AGAIN = 20001,  /* cannot say without waiting; nothing has changed */
-	NFS4_FENCED = 20002, /* answer nothing */
-	NFS4_REPLAY = 20003, /* SEQUENCE: the answer is the one kept */
+	NFS4_AGAIN = 20001,    /* cannot say without waiting; nothing has changed */
+	NFS4_FENCED = 20002,   /* answer nothing */
+	NFS4_REPLAY = 20003,   /* of the whole compound: the answer is the one kept */
+	NFS4_REPLAYED = 20004, /* of one operation: its result is the one kept */
+	NFS4_TAKEN = 20005,    /* the same call is running: it is the one that is answered */
 };
 
 enum nfs4_attr {
@@ -229,6 +232,7 @@ enum nfs4_open_bits {
 	CLAIM_FH = 4,
 	CLAIM_DELEG_CUR_FH = 5,
 	CLAIM_DELEG_PREV_FH = 6,
+	OPEN4_RESULT_CONFIRM = 2,
 	OPEN4_RESULT_LOCKTYPE_POSIX = 4,
 	OPEN_DELEGATE_NONE = 0,
 };

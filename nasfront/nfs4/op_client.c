@@ -28,21 +28,22 @@ static bool skip_impl(struct xdr_in *x)
 		      xdr_fixed(x, 12, &p));
 }
 
-static bool same_principal(const struct nfs4_client *c, const struct rpc_req *req)
+static struct nfs4_who who_of(const struct exchange *e)
 {
-	return c->flavor == req->cred.flavor && c->uid == req->cred.uid;
+	return (struct nfs4_who){.owner = e->owner, .len = e->len, .verifier = e->verifier};
 }
 
 /* 18.35.4, cases 6 to 9. */
 static enum nfs4_status update(struct nfs4_call *k, const struct exchange *e,
 			       struct nfs4_client **ret)
 {
-	struct nfs4_client *c = nfs4_client_by_owner(k->n, e->owner, e->len, true);
+	const struct nfs4_who w = who_of(e);
+	struct nfs4_client *c = nfs4_client_by_owner(k->n, &w, true);
 	if (!c)
 		return NFS4ERR_NOENT;
 	if (memcmp(c->verifier, e->verifier, NFS4_VERIFIER))
 		return NFS4ERR_NOT_SAME;
-	if (!same_principal(c, k->req))
+	if (!nfs4_client_is_of(c, k->req))
 		return NFS4ERR_PERM;
 	*ret = c;
 	return NFS4_OK;
@@ -52,10 +53,10 @@ static enum nfs4_status update(struct nfs4_call *k, const struct exchange *e,
 static enum nfs4_status make(struct nfs4_call *k, const struct exchange *e,
 			     struct nfs4_client **ret)
 {
-	struct nfs4_client *c = nfs4_client_by_owner(k->n, e->owner, e->len, true), *old;
-	if (c && !same_principal(c, k->req)) {
-		if (c->busy || ((c->nopens || c->nlocks || c->nsessions) &&
-				!nfs4_client_expired(c, env_now_ns(k->n->o.env))))
+	const struct nfs4_who w = who_of(e);
+	struct nfs4_client *c = nfs4_client_by_owner(k->n, &w, true), *old;
+	if (c && !nfs4_client_is_of(c, k->req)) {
+		if (!nfs4_client_replaceable(c))
 			return NFS4ERR_CLID_INUSE;
 		nfs4_client_forget(c);
 		nfs4_client_free(c);
@@ -63,11 +64,10 @@ static enum nfs4_status make(struct nfs4_call *k, const struct exchange *e,
 		*ret = c;
 		return NFS4_OK;
 	}
-	old = nfs4_client_by_owner(k->n, e->owner, e->len, false);
+	old = nfs4_client_by_owner(k->n, &w, false);
 	if (old)
 		nfs4_client_free(old);
-	return nfs4_client_new(ret, k->n, e->owner, e->len, e->verifier, k->req) ? NFS4ERR_DELAY
-										 : NFS4_OK;
+	return nfs4_client_new(ret, k->n, &w, k->req) ? NFS4ERR_DELAY : NFS4_OK;
 }
 
 static void put_result(struct nfs4_call *k, const struct nfs4_client *c)
@@ -112,7 +112,7 @@ enum nfs4_status nfs4_op_destroy_clientid(struct nfs4_call *k)
 	uint64_t id;
 	if (!xdr_u64(k->in, &id))
 		return NFS4ERR_BADXDR;
-	struct nfs4_client *c = nfs4_client_find(k->n, id);
+	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
 	if (c->busy || c->nsessions || c->nopens || c->nlocks)

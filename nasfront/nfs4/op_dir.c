@@ -157,7 +157,9 @@ enum nfs4_status nfs4_op_readdir(struct nfs4_call *k)
 	mine = k->kind == FH_PSEUDO ? k->n->born_s : k->c.mount->dir_verifier;
 	if (cookie == 1 || cookie == 2)
 		return NFS4ERR_BAD_COOKIE;
-	if (cookie && verifier != mine && k->kind != FH_PSEUDO)
+	/* Cookies never go stale, so none is refused for want of a verifier: some clients of
+	 * version 4.0 do not keep it. */
+	if (cookie && verifier && verifier != mine && k->kind != FH_PSEUDO)
 		return NFS4ERR_BAD_COOKIE;
 	/* maxcount is of all of the result. */
 	max = MIN(max, (uint32_t)NFS4_DIR_MAX);

@@ -369,13 +369,31 @@ static void put_flavors(struct nfs4_call *k)
 {
 	xdr_put_u32(k->out, 1);
 	xdr_put_u32(k->out, RPC_FLAVOR_SYS);
-	nfs4_fh_drop(k); /* RFC 8881 18.29.3: it is used up */
+	if (k->minor)
+		nfs4_fh_drop(k); /* RFC 8881 18.29.3: it is used up */
+}
+
+/* Version 4.0: the directory stays the current object, whatever is found. */
+static enum nfs4_status secinfo_v40(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	struct nfs4_saved saved = k->saved;
+	k->saved.kind = FH_NONE;
+	nfs4_op_savefh(k);
+	enum nfs4_status st = k->kind == FH_PSEUDO ? lookup_pseudo(k, name) : lookup_file(k, name);
+	nfs4_op_restorefh(k);
+	nfs4_saved_drop(k);
+	k->saved = saved;
+	if (!st)
+		put_flavors(k);
+	return st;
 }
 
 enum nfs4_status nfs4_op_secinfo(struct nfs4_call *k)
 {
 	struct nfs4_name name;
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	if (!st && k->minor == 0)
+		return secinfo_v40(k, &name);
 	st = st ?: k->kind == FH_PSEUDO ? lookup_pseudo(k, &name) : lookup_file(k, &name);
 	if (!st)
 		put_flavors(k);

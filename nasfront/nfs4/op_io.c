@@ -88,7 +88,7 @@ enum nfs4_status nfs4_op_read(struct nfs4_call *k)
 		return nfs4_io_status(k, rc);
 	k->c.read_bytes += k->c.read.len;
 	/* A kept reply is one piece of memory. */
-	if (k->index + 1 == k->nops && !k->cache_this)
+	if (k->index + 1 == k->nops && !k->cache_this && !rpc_is_once(k->req))
 		return read_body(k);
 	return read_copy(k);
 }

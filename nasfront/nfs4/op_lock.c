@@ -1,5 +1,6 @@
 /*
- * LOCK, LOCKT, LOCKU, TEST_STATEID, FREE_STATEID (RFC 8881 18.10 to 18.12, 18.48, 18.38).
+ * LOCK, LOCKT, LOCKU, TEST_STATEID, FREE_STATEID (RFC 8881 18.10 to 18.12, 18.48, 18.38; RFC
+ * 7530 16.10 to 16.12).
  *
  * The locks are in the table that NLM's are in. A request that would have to wait is denied, also
  * the blocking kinds: the client asks again.
@@ -14,6 +15,9 @@ struct lock_args {
 	struct lock_range range;
 	enum nfs4_status bad;
 	struct stateid sid; /* of the open when fresh, else of the locks */
+	uint32_t seqid;	    /* of whom sid is of */
+	uint32_t lock_seqid;
+	uint64_t client;
 	const uint8_t *owner;
 	uint32_t owner_len;
 };
@@ -39,23 +43,23 @@ static bool get_type(struct xdr_in *x, struct lock_args *l)
 
 static bool get_owner(struct xdr_in *x, struct lock_args *l)
 {
-	uint64_t client;
-	return xdr_u64(x, &client) && xdr_opaque(x, NFS4_OPAQUE_LIMIT, &l->owner, &l->owner_len);
+	return xdr_u64(x, &l->client) && xdr_opaque(x, NFS4_OPAQUE_LIMIT, &l->owner, &l->owner_len);
 }
 
 static enum nfs4_status get_lock(struct nfs4_call *k, struct lock_args *l)
 {
 	struct xdr_in *x = k->in;
-	uint32_t seqid;
 	enum nfs4_status st;
 	memset(l, 0, sizeof(*l));
 	if (!get_type(x, l) || !xdr_bool(x, &l->reclaim) || !get_range(x, l) ||
-	    !xdr_bool(x, &l->fresh) || (l->fresh && !xdr_u32(x, &seqid)))
+	    !xdr_bool(x, &l->fresh) || (l->fresh && !xdr_u32(x, &l->seqid)))
 		return NFS4ERR_BADXDR;
 	st = nfs4_arg_stateid(k, &l->sid);
-	if (st == NFS4ERR_BADXDR || !xdr_u32(x, &seqid) || (l->fresh && !get_owner(x, l)))
+	if (st == NFS4ERR_BADXDR || !xdr_u32(x, &l->lock_seqid) || (l->fresh && !get_owner(x, l)))
 		return NFS4ERR_BADXDR;
-	return st ?: l->bad;
+	if (!l->fresh)
+		l->seqid = l->lock_seqid;
+	return st;
 }
 
 static bool writes(const struct lock_args *l)
@@ -100,29 +104,35 @@ static bool of_this_file(const struct nfs4_call *k, const struct nfs4_state *s)
 	return s->file.ino == f.ino && s->file.fs == f.fs && s->file.generation == f.generation;
 }
 
-/* The state the locks are to be under; *ret_new: it did not exist. */
-static enum nfs4_status lock_state(struct nfs4_call *k, const struct lock_args *l,
-				   struct nfs4_state **ret, bool *ret_new)
+/* Version 4.0: a lock-owner that exists has counted. */
+static enum nfs4_status check_counted(const struct nfs4_call *k, const struct lock_args *l)
 {
-	struct nfs4_state *s;
-	enum nfs4_status st = nfs4_state_find(k, &l->sid, &s);
-	*ret_new = false;
+	const struct nfs4_owner *o = nfs4_owner_find(k->client, OWNER_LOCK, l->owner, l->owner_len);
+	if (l->client != k->client->id)
+		return NFS4ERR_STALE_CLIENTID;
+	return o && l->lock_seqid != o->seq->seq + 1 ? NFS4ERR_BAD_SEQID : NFS4_OK;
+}
+
+/* The state of a lock-owner under an open. *ret_new: it did not exist. */
+static enum nfs4_status lock_state(struct nfs4_call *k, const struct lock_args *l,
+				   struct nfs4_state *open, struct nfs4_state **ret, bool *ret_new)
+{
+	enum nfs4_status st = k->minor ? NFS4_OK : check_counted(k, l);
 	if (st)
 		return st;
-	if (!of_this_file(k, s) || s->kind != (l->fresh ? OWNER_OPEN : OWNER_LOCK))
-		return NFS4ERR_BAD_STATEID;
-	*ret = s;
-	if (!l->fresh)
-		return NFS4_OK;
 	struct nfs4_owner *o = nfs4_owner_get(k->client, OWNER_LOCK, l->owner, l->owner_len);
-	struct nfs4_state *have = o ? nfs4_state_of(o, &s->file) : NULL;
+	struct nfs4_state *have = o ? nfs4_state_of(o, &open->file) : NULL;
 	if (o && !have) {
-		have = nfs4_state_new(o, &s->file, s);
+		have = nfs4_state_new(o, &open->file, open);
 		*ret_new = have;
 	}
 	if (!have) {
 		nfs4_owner_check(o);
 		return NFS4ERR_DELAY;
+	}
+	if (o->seq) {
+		o->seq->seq = l->lock_seqid;
+		o->seq->op = OP_ILLEGAL; /* what is said again is with the open-owner */
 	}
 	*ret = have;
 	return NFS4_OK;
@@ -152,10 +162,15 @@ enum nfs4_status nfs4_op_lock(struct nfs4_call *k)
 {
 	struct lock_args l;
 	struct nfs4_state *s;
-	bool new;
+	bool new = false;
 	enum nfs4_status st = get_lock(k, &l);
+	st = st ?: nfs4_seq_state(k, &l.sid, l.seqid, &s);
+	st = st ?: l.bad;
 	st = st ?: nfs4_reclaim_check(k->client, l.reclaim);
-	st = st ?: lock_state(k, &l, &s, &new);
+	if (!st && (!of_this_file(k, s) || s->kind != (l.fresh ? OWNER_OPEN : OWNER_LOCK)))
+		st = NFS4ERR_BAD_STATEID;
+	if (!st && l.fresh)
+		st = lock_state(k, &l, s, &s, &new);
 	if (st)
 		return st;
 	st = take(k, &l, s);
@@ -181,7 +196,8 @@ enum nfs4_status nfs4_op_lockt(struct nfs4_call *k)
 		return NFS4ERR_BADXDR;
 	if (l.bad)
 		return l.bad;
-	enum nfs4_status st = nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &a));
+	enum nfs4_status st = k->minor ? NFS4_OK : nfs4_client_of(k, l.client);
+	st = st ?: nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &a));
 	if (st)
 		return st;
 	if (a.type != FS_REG)
@@ -209,8 +225,8 @@ enum nfs4_status nfs4_op_locku(struct nfs4_call *k)
 	enum nfs4_status st = nfs4_arg_stateid(k, &l.sid);
 	if (st == NFS4ERR_BADXDR || !get_range(k->in, &l))
 		return NFS4ERR_BADXDR;
+	st = st ?: nfs4_seq_state(k, &l.sid, seqid, &s);
 	st = st ?: l.bad;
-	st = st ?: nfs4_state_find(k, &l.sid, &s);
 	if (st)
 		return st;
 	if (s->kind != OWNER_LOCK || !of_this_file(k, s))

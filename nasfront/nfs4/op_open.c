@@ -1,5 +1,5 @@
 /*
- * OPEN, CLOSE, OPEN_DOWNGRADE (RFC 8881 18.16, 18.2, 18.18).
+ * OPEN, CLOSE, OPEN_DOWNGRADE (RFC 8881 18.16, 18.2, 18.18; RFC 7530 16.16, 16.2, 16.19).
  *
  * An OPEN finds or makes its file (which waits), then takes its share reservation and state in one
  * go (which does not). An existing file that is to be emptied is so after the reservation.
@@ -10,6 +10,8 @@
 #include "nasfront/nfs4/nfs4_impl.h"
 
 struct open_args {
+	uint32_t seqid;
+	uint64_t client;
 	uint32_t access, deny, create, mode, claim;
 	const uint8_t *owner;
 	uint32_t owner_len;
@@ -30,14 +32,16 @@ struct target {
 
 /* ---- arguments ---- */
 
-static bool get_how(struct xdr_in *x, struct open_args *o)
+static bool get_how(const struct nfs4_call *k, struct open_args *o)
 {
+	struct xdr_in *x = k->in;
 	const uint8_t *v;
 	if (!xdr_u32(x, &o->create) || o->create > OPEN4_CREATE)
 		return false;
 	if (!o->create)
 		return true;
-	if (!xdr_u32(x, &o->mode) || o->mode > CREATE4_EXCLUSIVE4_1)
+	if (!xdr_u32(x, &o->mode) ||
+	    o->mode > (k->minor ? CREATE4_EXCLUSIVE4_1 : CREATE4_EXCLUSIVE))
 		return false;
 	if (o->mode >= CREATE4_EXCLUSIVE) {
 		if (!xdr_fixed(x, NFS4_VERIFIER, &v))
@@ -50,12 +54,14 @@ static bool get_how(struct xdr_in *x, struct open_args *o)
 	return o->bad != NFS4ERR_BADXDR;
 }
 
-static bool get_claim(struct xdr_in *x, struct open_args *o)
+static bool get_claim(const struct nfs4_call *k, struct open_args *o)
 {
+	struct xdr_in *x = k->in;
 	struct stateid sid;
 	uint32_t type;
 	enum nfs4_status st = NFS4_OK;
-	if (!xdr_u32(x, &o->claim) || o->claim > CLAIM_DELEG_PREV_FH)
+	if (!xdr_u32(x, &o->claim) ||
+	    o->claim > (k->minor ? CLAIM_DELEG_PREV_FH : CLAIM_DELEGATE_PREV))
 		return false;
 	if (o->claim == CLAIM_PREVIOUS && !xdr_u32(x, &type))
 		return false;
@@ -69,17 +75,22 @@ static bool get_claim(struct xdr_in *x, struct open_args *o)
 	return st != NFS4ERR_BADXDR;
 }
 
-static enum nfs4_status get_open(struct nfs4_call *k, struct open_args *o)
+/* What is wrong with them comes second, in check_open(): in version 4.0 the owner has counted. */
+static bool get_open(const struct nfs4_call *k, struct open_args *o)
 {
-	uint32_t seqid;
-	uint64_t client;
 	memset(o, 0, sizeof(*o));
-	if (!xdr_u32(k->in, &seqid) || !xdr_u32(k->in, &o->access) || !xdr_u32(k->in, &o->deny) ||
-	    !xdr_u64(k->in, &client) ||
-	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &o->owner, &o->owner_len) || !get_how(k->in, o) ||
-	    !get_claim(k->in, o))
-		return NFS4ERR_BADXDR;
-	o->access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	if (!xdr_u32(k->in, &o->seqid) || !xdr_u32(k->in, &o->access) ||
+	    !xdr_u32(k->in, &o->deny) || !xdr_u64(k->in, &o->client) ||
+	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &o->owner, &o->owner_len) || !get_how(k, o) ||
+	    !get_claim(k, o))
+		return false;
+	if (k->minor)
+		o->access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	return true;
+}
+
+static enum nfs4_status check_open(const struct open_args *o)
+{
 	if (o->access < 1 || o->access > 3 || o->deny > 3)
 		return NFS4ERR_INVAL;
 	if (o->bad)
@@ -233,13 +244,49 @@ static void put_open(struct nfs4_call *k, const struct open_args *o, const struc
 	static const struct nfs4_bitmap none, size = {{1u << FATTR4_SIZE}};
 	struct xdr_out *x = k->out;
 	bool whole = t->dir.have_pre && t->dir.have_post;
+	bool confirm = k->seq_owner && !k->seq_owner->seq->confirmed;
 	nfs4_put_stateid(x, &k->sid);
 	xdr_put_bool(x, true);
 	xdr_put_u64(x, whole ? t->dir.pre.change : t->dir_post.change);
 	xdr_put_u64(x, whole ? t->dir.post.change : t->dir_post.change);
-	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX);
+	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX | (confirm ? OPEN4_RESULT_CONFIRM : 0));
 	nfs4_put_bitmap(x, t->made ? &o->got : (o->set.which & FS_SET_SIZE) ? &size : &none);
 	xdr_put_u32(x, OPEN_DELEGATE_NONE);
+}
+
+/* Version 4.0: whose OPEN it is, and that it was not done before. */
+static enum nfs4_status begin_v40(struct nfs4_call *k, const struct open_args *o)
+{
+	enum nfs4_status st = nfs4_client_of(k, o->client);
+	return st ?: nfs4_seq_open(k, o->owner, o->owner_len, o->seqid);
+}
+
+/* Version 4.0: it is kept before it has its first open. A reclaim needs no confirmation. */
+static enum nfs4_status ready_v40(struct nfs4_call *k, const struct open_args *o)
+{
+	if (nfs4_client_keep(k->client))
+		return NFS4ERR_DELAY;
+	k->seq_owner->seq->confirmed |= o->claim == CLAIM_PREVIOUS;
+	return NFS4_OK;
+}
+
+/* The file, and that it may be opened; it is the current one then. */
+static enum nfs4_status open_target(struct nfs4_call *k, const struct open_args *o,
+				    struct target *t)
+{
+	enum nfs4_status st;
+	if (k->kind == FH_PSEUDO)
+		return in_pseudo(k, o);
+	if (o->claim == CLAIM_NULL) {
+		st = find_or_make(k, o, t);
+	} else {
+		st = nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &t->a));
+		t->dir_post = t->a;
+	}
+	st = st ?: check_target(k, o, t);
+	if (!st)
+		nfs4_fh_file(k, &t->a);
+	return st;
 }
 
 enum nfs4_status nfs4_op_open(struct nfs4_call *k)
@@ -247,22 +294,14 @@ enum nfs4_status nfs4_op_open(struct nfs4_call *k)
 	struct open_args o;
 	struct target t = {.made = false};
 	bool new;
-	enum nfs4_status st = get_open(k, &o);
+	if (!get_open(k, &o))
+		return NFS4ERR_BADXDR;
+	enum nfs4_status st = k->minor ? NFS4_OK : begin_v40(k, &o);
+	st = st ?: check_open(&o);
 	st = st ?: nfs4_reclaim_check(k->client, o.claim == CLAIM_PREVIOUS);
-	st = st ?: k->kind == FH_PSEUDO ? in_pseudo(k, &o) : NFS4_OK;
-	if (st)
-		return st;
-	if (o.claim == CLAIM_NULL) {
-		st = find_or_make(k, &o, &t);
-	} else {
-		st = nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &t.a));
-		t.dir_post = t.a;
-	}
-	st = st ?: check_target(k, &o, &t);
-	if (st)
-		return st;
-	nfs4_fh_file(k, &t.a);
-	st = share(k, &o, &new);
+	st = st ?: open_target(k, &o, &t);
+	st = st ?: k->minor ? NFS4_OK : ready_v40(k, &o);
+	st = st ?: share(k, &o, &new);
 	if (!st && !t.made && (o.set.which & FS_SET_SIZE))
 		st = truncate_open(k, &o, new);
 	if (!st)
@@ -273,10 +312,10 @@ enum nfs4_status nfs4_op_open(struct nfs4_call *k)
 /* ---- CLOSE, OPEN_DOWNGRADE ---- */
 
 /* The open a stateid means, of the current file. */
-static enum nfs4_status find_open(struct nfs4_call *k, const struct stateid *sid,
+static enum nfs4_status find_open(struct nfs4_call *k, const struct stateid *sid, uint32_t seqid,
 				  struct nfs4_state **ret)
 {
-	enum nfs4_status st = nfs4_state_find(k, sid, ret);
+	enum nfs4_status st = nfs4_seq_state(k, sid, seqid, ret);
 	struct lock_file_key f = nfs4_file_key(k);
 	if (st)
 		return st;
@@ -294,9 +333,15 @@ enum nfs4_status nfs4_op_close(struct nfs4_call *k)
 	if (!xdr_u32(k->in, &seqid))
 		return NFS4ERR_BADXDR;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
-	st = st ?: find_open(k, &sid, &s);
+	st = st ?: find_open(k, &sid, seqid, &s);
 	if (st)
 		return st;
+	if (k->minor == 0) {
+		nfs4_state_step(k, s);
+		nfs4_put_stateid(k->out, &k->sid);
+		nfs4_state_close(s);
+		return NFS4_OK;
+	}
 	nfs4_state_free(s);
 	/* RFC 8881 18.2.4: one that is never valid. */
 	k->sid = closed;
@@ -329,8 +374,9 @@ enum nfs4_status nfs4_op_open_downgrade(struct nfs4_call *k)
 	if (st == NFS4ERR_BADXDR || !xdr_u32(k->in, &seqid) || !xdr_u32(k->in, &access) ||
 	    !xdr_u32(k->in, &deny))
 		return NFS4ERR_BADXDR;
-	access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
-	st = st ?: find_open(k, &sid, &s);
+	if (k->minor)
+		access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	st = st ?: find_open(k, &sid, seqid, &s);
 	if (st)
 		return st;
 	if (access < 1 || access > 3 || deny > 3 || !was_opened(s, access, deny, &opened))

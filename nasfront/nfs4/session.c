@@ -110,22 +110,6 @@ static struct nfs4_session *session_new(struct nfs4_client *c, const struct chan
 	return s;
 }
 
-/* A client that is confirmed now replaces what it was before a restart. */
-static enum nfs4_status confirm(struct nfs4_client *c)
-{
-	struct nfs4_client *old = nfs4_client_by_owner(c->nfs4, c->owner, c->owner_len, true);
-	if (c->confirmed)
-		return NFS4_OK;
-	if (old && old->busy)
-		return NFS4ERR_DELAY;
-	if (old) {
-		nfs4_client_forget(old);
-		nfs4_client_free(old);
-	}
-	c->confirmed = true;
-	return NFS4_OK;
-}
-
 /* Room for at least a SEQUENCE and something behind it. */
 static bool channel_fits(struct channel *f)
 {
@@ -140,7 +124,7 @@ static bool channel_fits(struct channel *f)
 static enum nfs4_status create(struct nfs4_call *k, struct nfs4_client *c, struct channel *fore,
 			       struct channel *back)
 {
-	if (c->flavor != k->req->cred.flavor || c->uid != k->req->cred.uid)
+	if (!nfs4_client_is_of(c, k->req))
 		return c->confirmed ? NFS4_OK : NFS4ERR_CLID_INUSE;
 	return channel_fits(fore) && back->requests ? NFS4_OK : NFS4ERR_TOOSMALL;
 }
@@ -154,7 +138,7 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	    !get_channel(k->in, &fore) || !get_channel(k->in, &back) || !xdr_u32(k->in, &program) ||
 	    !skip_callback_sec(k->in))
 		return NFS4ERR_BADXDR;
-	struct nfs4_client *c = nfs4_client_find(k->n, id);
+	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
 	if (c->created && seq == c->create_seq - 1) {
@@ -168,7 +152,7 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	enum nfs4_status st = create(k, c, &fore, &back);
 	if (!st && c->nsessions >= NFS4_SESSIONS_MAX)
 		st = NFS4ERR_DELAY;
-	st = st ?: confirm(c);
+	st = st ?: nfs4_client_confirm(c);
 	if (st)
 		return st;
 	struct nfs4_session *s = session_new(c, &fore);

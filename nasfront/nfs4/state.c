@@ -26,42 +26,100 @@ static unsigned owner_bucket(const struct nfs4_client *c, const uint8_t *name, u
 	return (unsigned)((h ^ c->id) % NFS4_BUCKETS);
 }
 
+/* The name as the table of locks has it. */
+static uint32_t tag_name(uint8_t to[NFS4_OPAQUE_LIMIT + 1], enum nfs4_owner_kind kind,
+			 const uint8_t *name, uint32_t len)
+{
+	to[0] = kind;
+	memcpy(to + 1, name, len);
+	return len + 1;
+}
+
+static struct nfs4_owner *find_tagged(struct nfs4_client *c, const uint8_t *tagged, uint32_t len)
+{
+	struct nfs4_owner *o;
+	LIST_FOREACH (o, &c->nfs4->owners[owner_bucket(c, tagged, len)], chain)
+		if (o->client == c && o->len == len && memcmp(o->name, tagged, len) == 0)
+			return o;
+	return NULL;
+}
+
+struct nfs4_owner *nfs4_owner_find(struct nfs4_client *c, enum nfs4_owner_kind kind,
+				   const uint8_t *name, uint32_t len)
+{
+	uint8_t tagged[NFS4_OPAQUE_LIMIT + 1];
+	len = tag_name(tagged, kind, name, len);
+	return find_tagged(c, tagged, len);
+}
+
 struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind kind,
 				  const uint8_t *name, uint32_t len)
 {
 	struct nfs4 *n = c->nfs4;
 	uint8_t tagged[NFS4_OPAQUE_LIMIT + 1];
-	struct nfs4_owner *o;
-	tagged[0] = kind;
-	memcpy(tagged + 1, name, len);
-	len++;
-	unsigned b = owner_bucket(c, tagged, len);
-	LIST_FOREACH (o, &n->owners[b], chain)
-		if (o->client == c && o->len == len && memcmp(o->name, tagged, len) == 0)
-			return o;
+	len = tag_name(tagged, kind, name, len);
+	struct nfs4_owner *o = find_tagged(c, tagged, len);
+	if (o)
+		return o;
+	if (n->nowners >= NFS4_OWNERS_MAX)
+		nfs4_idle_reap(n, true);
 	if (n->nowners >= NFS4_OWNERS_MAX)
 		return NULL;
 	o = calloc(1, sizeof(*o) + len);
-	if (!o)
+	if (o && c->v40)
+		o->seq = nfs4_seqid_new(kind);
+	if (!o || (c->v40 && !o->seq)) {
+		free(o);
 		return NULL;
+	}
 	o->client = c;
 	o->len = len;
 	memcpy(o->name, tagged, len);
 	LIST_INIT(&o->states);
-	LIST_INSERT_HEAD(&n->owners[b], o, chain);
+	LIST_INSERT_HEAD(&n->owners[owner_bucket(c, tagged, len)], o, chain);
 	TAILQ_INSERT_TAIL(&c->owners, o, link);
 	n->nowners++;
 	return o;
+}
+
+static void owner_end(struct nfs4_owner *o)
+{
+	struct nfs4 *n = o->client->nfs4;
+	if (o->seq) {
+		if (o->seq->idle)
+			TAILQ_REMOVE(&n->idle, o, seq->link);
+		if (o->seq->closed)
+			nfs4_state_free(o->seq->closed);
+		nfs4_seqid_free(o->seq);
+	}
+	LIST_REMOVE(o, chain);
+	TAILQ_REMOVE(&o->client->owners, o, link);
+	n->nowners--;
+	free(o);
 }
 
 void nfs4_owner_check(struct nfs4_owner *o)
 {
 	if (!o || !LIST_EMPTY(&o->states))
 		return;
-	LIST_REMOVE(o, chain);
-	TAILQ_REMOVE(&o->client->owners, o, link);
-	o->client->nfs4->nowners--;
-	free(o);
+	if (o->seq && o->name[0] == OWNER_OPEN)
+		nfs4_idle_check(o);
+	else
+		owner_end(o);
+}
+
+void nfs4_owner_free(struct nfs4_owner *o)
+{
+	struct nfs4_state *s, *next;
+	bool stays = o->seq && o->name[0] == OWNER_OPEN;
+	ASSERT(!o->seq || (!o->seq->busy && !o->seq->waits));
+	LIST_FOREACH_SAFE (s, &o->states, owned, next) {
+		bool last = !next;
+		nfs4_state_free(s);
+		if (last && !stays)
+			return; /* it ended with its last state */
+	}
+	owner_end(o);
 }
 
 /* ---- states ---- */
@@ -148,7 +206,8 @@ struct lock_ask nfs4_ask(const struct nfs4_state *s)
 				 .range = {.first = 0, .last = UINT64_MAX}};
 }
 
-void nfs4_state_free(struct nfs4_state *s)
+/* Nothing of it is left but the stateid. */
+static void state_end(struct nfs4_state *s)
 {
 	struct nfs4_owner *o = s->owner;
 	struct nfs4 *n = o->client->nfs4;
@@ -167,6 +226,16 @@ void nfs4_state_free(struct nfs4_state *s)
 	}
 	LIST_REMOVE(s, chain);
 	LIST_REMOVE(s, owned);
+	s->closed = true;
+}
+
+void nfs4_state_free(struct nfs4_state *s)
+{
+	struct nfs4_owner *o = s->owner;
+	struct nfs4 *n = o->client->nfs4;
+	bool was_closed = s->closed;
+	if (!was_closed)
+		state_end(s);
 	struct nfs4_state_slot *slot = &n->slots[s->index];
 	slot->state = NULL;
 	slot->number++;
@@ -174,7 +243,17 @@ void nfs4_state_free(struct nfs4_state *s)
 	n->slots_free = s->index;
 	n->nstates--;
 	free(s);
-	nfs4_owner_check(o);
+	if (!was_closed)
+		nfs4_owner_check(o);
+}
+
+void nfs4_state_close(struct nfs4_state *s)
+{
+	struct nfs4_seqid *q = s->owner->seq;
+	if (q->closed)
+		nfs4_state_free(q->closed);
+	state_end(s);
+	q->closed = s;
 }
 
 /* ---- stateids ---- */
@@ -221,7 +300,7 @@ enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret)
 {
 	if (!nfs4_get_stateid(k->in, ret))
 		return NFS4ERR_BADXDR;
-	if (ret->seq != 1 || !is_filled(ret, 0))
+	if (k->minor == 0 || ret->seq != 1 || !is_filled(ret, 0))
 		return NFS4_OK;
 	if (!k->have_sid)
 		return NFS4ERR_BAD_STATEID;
@@ -229,21 +308,49 @@ enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret)
 	return NFS4_OK;
 }
 
-enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
-				 struct nfs4_state **ret)
+enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id,
+				   struct nfs4_state **ret)
 {
 	struct nfs4 *n = k->n;
 	uint32_t i = be32_get(id->other + 4);
-	if (be32_get(id->other) != n->boot || i >= n->nslots)
+	if (be32_get(id->other) != n->boot)
+		return k->minor || is_special(id) ? NFS4ERR_BAD_STATEID : NFS4ERR_STALE_STATEID;
+	if (i >= n->nslots)
 		return NFS4ERR_BAD_STATEID;
 	struct nfs4_state *s = n->slots[i].state;
-	if (!s || s->number != be32_get(id->other + 8) || s->owner->client != k->client)
+	if (!s || s->number != be32_get(id->other + 8))
 		return NFS4ERR_BAD_STATEID;
-	/* Zero: whatever it is now (RFC 8881 8.2.2). */
-	if (id->seq && id->seq != s->seq)
-		return id->seq < s->seq ? NFS4ERR_OLD_STATEID : NFS4ERR_BAD_STATEID;
+	struct nfs4_client *c = s->owner->client;
+	if (k->minor ? c != k->client : !c->v40)
+		return NFS4ERR_BAD_STATEID;
+	if (k->minor == 0)
+		nfs4_client_use(k, c); /* RFC 7530 9.5: it shows that its client lives */
 	*ret = s;
 	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stateid *id,
+				    const struct nfs4_state *s)
+{
+	if (s->closed)
+		return NFS4ERR_BAD_STATEID;
+	if (s->owner->seq && !s->owner->seq->confirmed && k->op != OP_OPEN_CONFIRM)
+		return NFS4ERR_BAD_STATEID;
+	/* Zero: whatever it is now (RFC 8881 8.2.2). */
+	if (id->seq == s->seq || (id->seq == 0 && k->minor))
+		return NFS4_OK;
+	return id->seq < s->seq ? NFS4ERR_OLD_STATEID : NFS4ERR_BAD_STATEID;
+}
+
+enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
+				 struct nfs4_state **ret)
+{
+	struct nfs4_state *s;
+	enum nfs4_status st = nfs4_state_locate(k, id, &s);
+	st = st ?: nfs4_state_current(k, id, s);
+	if (!st)
+		*ret = s;
+	return st;
 }
 
 void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s)

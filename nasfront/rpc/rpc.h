@@ -41,6 +41,7 @@ enum rpc_result {
 	RPC_SYSTEM_ERR = 5,
 	RPC_AGAIN = 100, /* fast handlers: cannot say without waiting; the slow one is run */
 	RPC_DROP = 101,	 /* no reply at all (fenced) */
+	RPC_TAKEN = 102, /* only when rpc_once() said so: the call is running already */
 };
 
 enum rpc_auth_stat {
@@ -170,6 +171,16 @@ void rpc_server_stats(const struct rpc_server *s, struct rpc_stats *ret);
 /* Replies larger than RPC_REPLY_INLINE: makes room for size bytes of results. False: no memory.
  * What was encoded so far is kept. */
 bool rpc_reply_reserve(struct rpc_req *req, size_t size);
+
+/*
+ * For a handler whose procedure is not RPC_CACHED, when it comes to what must not be done twice:
+ * the call goes through the duplicate request cache from here on. RPC_AGAIN: it is new, go on.
+ * Else what the handler has to return, changing nothing: the call was answered before and its
+ * results are in place (RPC_SUCCESS), or it is running (RPC_TAKEN). At most once in a call.
+ */
+int rpc_once(struct rpc_req *req);
+/* rpc_once() was called: the reply must not have a body. */
+bool rpc_is_once(const struct rpc_req *req);
 
 /* The peer of a connection. */
 const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c);

@@ -26,8 +26,10 @@ static void call_end_wait(struct rpc_req *w, int result, const void *reply, size
 	if (result == RPC_DROP || c->server->mute) {
 		rpc_conn_drop(c, w);
 	} else {
-		if (result == RPC_SUCCESS)
+		if (result == RPC_SUCCESS && rpc_reply_reserve(w, len))
 			xdr_put_fixed(&w->out, reply, (uint32_t)len);
+		else if (result == RPC_SUCCESS)
+			w->out.full = true;
 		if (w->out.full)
 			result = RPC_SYSTEM_ERR;
 		if (result == RPC_SUCCESS)
@@ -75,12 +77,38 @@ static void call_finish(struct rpc_req *req, int result)
 	rpc_conn_reply(c, req);
 }
 
+/*
+ * A duplicate of a call that runs. On the same connection the answer comes anyway. From a new one,
+ * the answer to the old one would reach nobody and the client would wait for its own time-out: so
+ * the last such duplicate waits here, and is answered with the call.
+ */
+static void call_wait(struct rpc_conn *c, struct rpc_req *req)
+{
+	struct drc_entry *e = req->drc;
+	const struct rpc_req *run = drc_runner(e);
+	req->drc = NULL;
+	req->out.p = req->out.base;
+	req->out.full = false;
+	c->server->stats.drc_busy++;
+	call_drop_buf(c->server, req);
+	if (run->conn == c) {
+		rpc_conn_drop(c, req);
+		return;
+	}
+	rpc_conn_get(c);
+	call_end_wait(drc_swap_waiter(e, req), RPC_DROP, NULL, 0);
+}
+
 static void call_task(void *arg)
 {
 	struct rpc_req *req = arg;
 	CHECK(req, RPC_REQ_MAGIC);
 	struct rpc_conn *c = req->conn;
-	call_finish(req, req->procedure->slow(req, req->program->arg));
+	int result = req->procedure->slow(req, req->program->arg);
+	if (result == RPC_TAKEN)
+		call_wait(c, req);
+	else
+		call_finish(req, result);
 	rpc_conn_put(c);
 }
 
@@ -100,7 +128,10 @@ static void call_run(struct rpc_conn *c, struct rpc_req *req)
 		result = p->fast(req, req->program->arg);
 	if (result != RPC_AGAIN) {
 		req->expect = 0;
-		call_finish(req, result);
+		if (result == RPC_TAKEN)
+			call_wait(c, req);
+		else
+			call_finish(req, result);
 		return;
 	}
 	ASSERT(p->slow);
@@ -114,38 +145,34 @@ static void call_run(struct rpc_conn *c, struct rpc_req *req)
 	rpc_conn_put(c);
 }
 
-/*
- * A duplicate of a call that runs. On the same connection the answer comes anyway. From a new one,
- * the answer to the old one would reach nobody and the client would wait for its own time-out: so
- * the last such duplicate waits here, and is answered with the call.
- */
-static void call_wait(struct rpc_conn *c, struct rpc_req *req)
+/* Looks the call up by its arguments from the first on; puts the results of one answered before. */
+static enum drc_found call_look_up(struct rpc_req *req)
 {
-	struct drc_entry *e = req->drc;
-	const struct rpc_req *run = drc_runner(e);
+	struct rpc_conn *c = req->conn;
+	struct rpc_server *s = c->server;
+	struct drc_key key;
+	size_t len;
+	drc_key_fill(&key, &c->peer, req->xid, req->prog, req->proc, req->args_begin.p,
+		     xdr_left(&req->args_begin));
+	enum drc_found found = drc_begin(s->drc, &key, &req->drc);
+	if (found == DRC_NEW && req->drc)
+		drc_set_runner(req->drc, req);
+	if (found != DRC_REPLAY)
+		return found;
+	const void *reply = drc_reply(req->drc, &len);
+	s->stats.drc_hits++;
+	req->out.p = req->out.base;
+	req->out.full = false;
+	xdr_put_fixed(&req->out, reply, (uint32_t)len);
 	req->drc = NULL;
-	c->server->stats.drc_busy++;
-	call_drop_buf(c->server, req);
-	if (run->conn == c) {
-		rpc_conn_drop(c, req);
-		return;
-	}
-	rpc_conn_get(c);
-	call_end_wait(drc_swap_waiter(e, req), RPC_DROP, NULL, 0);
+	return found;
 }
 
 /* True when the request is to be run. */
 static bool call_check_duplicate(struct rpc_conn *c, struct rpc_req *req)
 {
-	struct rpc_server *s = c->server;
-	struct drc_key key;
-	size_t len;
-	drc_key_fill(&key, &c->peer, req->xid, req->prog, req->proc, req->args.p,
-		     xdr_left(&req->args));
-	switch (drc_begin(s->drc, &key, &req->drc)) {
+	switch (call_look_up(req)) {
 	case DRC_NEW:
-		if (req->drc)
-			drc_set_runner(req->drc, req);
 		return true;
 	case DRC_BUSY:
 		call_wait(c, req);
@@ -153,14 +180,29 @@ static bool call_check_duplicate(struct rpc_conn *c, struct rpc_req *req)
 	case DRC_REPLAY:
 		break;
 	}
-	const void *reply = drc_reply(req->drc, &len);
-	s->stats.drc_hits++;
-	xdr_put_fixed(&req->out, reply, (uint32_t)len);
-	req->drc = NULL;
-	call_drop_buf(s, req);
+	call_drop_buf(c->server, req);
 	rpc_msg_accept(req);
 	rpc_conn_reply(c, req);
 	return false;
+}
+
+int rpc_once(struct rpc_req *req)
+{
+	ASSERT(!req->drc && !req->body_n);
+	switch (call_look_up(req)) {
+	case DRC_NEW:
+		return RPC_AGAIN;
+	case DRC_BUSY:
+		return RPC_TAKEN;
+	case DRC_REPLAY:
+		break;
+	}
+	return RPC_SUCCESS;
+}
+
+bool rpc_is_once(const struct rpc_req *req)
+{
+	return req->drc;
 }
 
 static void call_refuse(struct rpc_conn *c, struct rpc_req *req, enum rpc_result why, uint32_t low,

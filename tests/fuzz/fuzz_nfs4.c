@@ -1,11 +1,12 @@
 /*
- * Compounds of NFSv4.1 and 4.2 into the whole service, down to a real file system in memory. What
- * comes back must be a well-formed COMPOUND reply, whatever was sent.
+ * Compounds of NFSv4.0, 4.1 and 4.2 into the whole service, down to a real file system in memory.
+ * What comes back must be a well-formed COMPOUND reply, whatever was sent.
  *
  * Input: { how u8, { op u8, len u8, bytes }* in how's low 3 bits + 1 }*. how & 8: minor version 2;
  * how & 48: the current handle at first (root of all, export, file, symbolic link); how & 64:
- * without a session; how & 128: the reply is kept, and the call is sent again. len & 63: words of
- * arguments; len & 64: an open's stateid before them, len & 128: a lock's behind the first.
+ * without a session, and with how & 8 version 4.0; how & 128: the reply is kept, and the call is
+ * sent again. len & 63: words of arguments; len & 64: an open's stateid before them, len & 128: a
+ * lock's behind the first.
  */
 #include <signal.h>
 #include <string.h>
@@ -19,7 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct nas nas;
 static struct v4 c;
 static struct v4_fh handles[4];
-static struct v4_stateid opened, locked;
+static struct v4_stateid opened, locked, opened0;
+static struct v4 old; /* a client of 4.0, on a connection of its own */
+static uint32_t old_seq;
 
 static void make_link(void)
 {
@@ -42,9 +45,31 @@ static void init(void)
 	nas_serve4(&nas);
 	v4_open(&c, nas.port);
 	v4_client(&c, "fuzz");
+	v4_open(&old, nas.port);
+	v4_client0(&old, "old");
 	ASSERT(v4_lookup(&c, "/", &handles[0]) == 0 && v4_lookup(&c, "/demo", &handles[1]) == 0);
 	make_link();
 	ASSERT(v4_lookup(&c, "/demo/l", &handles[3]) == 0);
+}
+
+/* Of version 4.0, with the number that the input may go on from. */
+static void prepare0(void)
+{
+	v4_begin(&old);
+	v4_putfh(&old, &handles[1]);
+	v4_op(&old, OP_OPEN);
+	xdr_put_u32(&old.x, ++old_seq);
+	xdr_put_u32(&old.x, 3);
+	xdr_put_u32(&old.x, 0);
+	xdr_put_u64(&old.x, old.client);
+	xdr_put_string(&old.x, "o");
+	xdr_put_u32(&old.x, OPEN4_NOCREATE);
+	xdr_put_u32(&old.x, CLAIM_NULL);
+	xdr_put_string(&old.x, "f");
+	if (v4_send(&old) == 0 && v4_res(&old, OP_PUTFH) == 0 && v4_res(&old, OP_OPEN) == 0)
+		v4_get_stateid(&old, &opened0);
+	else if (old.status == NFS4ERR_BAD_SEQID || old.status == NFS4ERR_EXPIRED)
+		v4_client0(&old, "old");
 }
 
 /* A file that is open and locked, also when the input before closed or removed it. */
@@ -61,7 +86,7 @@ static void put_op(const uint8_t **p, size_t *left)
 	const uint8_t *arg = *p + 2;
 	v4_op(&c, op);
 	if (len & 64)
-		v4_stateid(&c, &opened);
+		v4_stateid(&c, c.minor ? &opened : &opened0);
 	for (size_t i = 0; i < words; i++) {
 		xdr_put_fixed(&c.x, arg + 4 * i, 4);
 		if (i == 0 && (len & 128))
@@ -85,12 +110,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!nas.server)
 		init();
 	prepare();
+	prepare0();
 	while (size >= 3) {
 		uint8_t how = *data++;
 		size--;
-		c.minor = how & 8 ? 2 : 1;
+		c.minor = !(how & 8) ? 1 : how & 64 ? 0 : 2;
 		c.cache = how & 128;
-		if (how & 64) {
+		if (c.minor == 0) {
+			v4_begin(&c);
+			v4_putfh(&c, &handles[how >> 4 & 3]);
+		} else if (how & 64) {
 			v4_begin(&c);
 		} else {
 			v4_seq(&c);

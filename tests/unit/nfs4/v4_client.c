@@ -65,6 +65,8 @@ void v4_op(struct v4 *c, uint32_t op)
 void v4_seq(struct v4 *c)
 {
 	v4_begin(c);
+	if (c->minor == 0)
+		return;
 	v4_op(c, OP_SEQUENCE);
 	xdr_put_fixed(&c->x, c->session, NFS4_SESSIONID);
 	xdr_put_u32(&c->x, ++c->seq);
@@ -101,14 +103,24 @@ static void receive(struct v4 *c)
 	}
 }
 
-uint32_t v4_again(struct v4 *c)
+void v4_put(struct v4 *c)
 {
 	size_t len = xdr_out_len(&c->x);
-	const uint8_t *p;
-	uint32_t n;
 	ASSERT(!c->x.full);
 	be32_put(c->buf, 0x80000000u | (uint32_t)len);
 	all(c->fd, c->buf, len + 4, true);
+}
+
+uint32_t v4_again(struct v4 *c)
+{
+	v4_put(c);
+	return v4_get(c);
+}
+
+uint32_t v4_get(struct v4 *c)
+{
+	const uint8_t *p;
+	uint32_t n;
 	receive(c);
 	c->r = xdr_in_of(c->reply, c->reply_len);
 	ASSERT(v4_u32(c) == be32_get(c->buf + 4)); /* xid */
@@ -222,6 +234,40 @@ void v4_client(struct v4 *c, const char *owner)
 	v4_op(c, OP_RECLAIM_COMPLETE);
 	xdr_put_bool(&c->x, false);
 	ASSERT(v4_send(c) == 0);
+}
+
+uint32_t v4_set_client(struct v4 *c, const char *owner, uint64_t verifier)
+{
+	c->minor = 0;
+	v4_begin(c);
+	v4_op(c, OP_SETCLIENTID);
+	xdr_put_u64(&c->x, verifier);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, 0x40000000);
+	xdr_put_string(&c->x, "tcp");
+	xdr_put_string(&c->x, "127.0.0.1.8.1");
+	xdr_put_u32(&c->x, 1);
+	if (v4_send(c))
+		return c->status;
+	v4_res(c, OP_SETCLIENTID);
+	c->client = v4_u64(c);
+	v4_take(c, c->confirm, NFS4_VERIFIER);
+	return 0;
+}
+
+uint32_t v4_confirm_client(struct v4 *c)
+{
+	v4_begin(c);
+	v4_op(c, OP_SETCLIENTID_CONFIRM);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_fixed(&c->x, c->confirm, NFS4_VERIFIER);
+	return v4_send(c);
+}
+
+void v4_client0(struct v4 *c, const char *owner)
+{
+	ASSERT(v4_set_client(c, owner, 1) == 0);
+	ASSERT(v4_confirm_client(c) == 0);
 }
 
 /* ---- arguments ---- */

@@ -1,4 +1,4 @@
-/* A small NFSv4.1 client for tests: compounds put together by hand, sent and taken apart. */
+/* A small NFSv4 client for tests: compounds put together by hand, sent and taken apart. */
 #ifndef ISTHMUS_TESTS_V4_CLIENT_H
 #define ISTHMUS_TESTS_V4_CLIENT_H
 
@@ -19,6 +19,7 @@ struct v4 {
 	uint64_t client;
 	uint32_t client_seq, flags;
 	uint8_t session[NFS4_SESSIONID];
+	uint8_t confirm[NFS4_VERIFIER];
 	bool cache;
 	struct xdr_out x; /* the call */
 	struct xdr_in r;  /* what is left of the reply */
@@ -34,6 +35,10 @@ void v4_close(struct v4 *c);
 uint32_t v4_exchange(struct v4 *c, const char *owner, uint64_t verifier, uint32_t flags);
 uint32_t v4_session(struct v4 *c);
 void v4_client(struct v4 *c, const char *owner);
+/* Version 4.0: SETCLIENTID and its confirmation; compounds have no SEQUENCE then. */
+uint32_t v4_set_client(struct v4 *c, const char *owner, uint64_t verifier);
+uint32_t v4_confirm_client(struct v4 *c);
+void v4_client0(struct v4 *c, const char *owner);
 
 /* A compound: v4_begin (with SEQUENCE: v4_seq), v4_op and arguments, v4_send, v4_res for each. */
 void v4_begin(struct v4 *c);
@@ -41,6 +46,9 @@ void v4_seq(struct v4 *c);
 void v4_op(struct v4 *c, uint32_t op);
 /* Sends; the status of the whole. With SEQUENCE its result is taken. */
 uint32_t v4_send(struct v4 *c);
+/* The two halves of it. */
+void v4_put(struct v4 *c);
+uint32_t v4_get(struct v4 *c);
 /* The same bytes again. */
 uint32_t v4_again(struct v4 *c);
 /* The next result's head: its status; fails the test when it is another operation's. */

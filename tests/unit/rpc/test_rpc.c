@@ -64,6 +64,25 @@ static int toy_count(struct rpc_req *req, void *arg)
 	return RPC_SUCCESS;
 }
 
+/* Finds out while it runs that it must not run twice: inline, or in its task. What was read and
+ * written before does not matter. */
+static int toy_once(struct rpc_req *req, void *arg)
+{
+	uint32_t n;
+	xdr_u32(&req->args, &n);
+	xdr_put_u32(&req->out, 4711);
+	return rpc_once(req);
+}
+
+static int toy_count_once(struct rpc_req *req, void *arg)
+{
+	int rc = toy_once(req, arg);
+	if (rc != RPC_AGAIN)
+		return rc;
+	req->out.p = req->out.base;
+	return toy_count(req, arg);
+}
+
 static void toy_release(struct rpc_req *req)
 {
 	releases++;
@@ -88,8 +107,11 @@ static int toy_body(struct rpc_req *req, void *arg)
 static const struct rpc_proc toy_procs[] = {
     {"NULL", toy_null, NULL, 0},       {"SUM", toy_sum, NULL, 0},
     {"SUM2", toy_decline, toy_sum, 0}, {"COUNT", NULL, toy_count, RPC_CACHED},
-    {"BODY", toy_body, NULL, 0},
+    {"BODY", toy_body, NULL, 0},       {"ONCE", toy_once, toy_count, 0},
+    {"LATE", NULL, toy_count_once, 0},
 };
+/* That must not run twice. */
+static const uint32_t counted[] = {3, 5, 6};
 static const struct rpc_program toy = {
     .prog = PROG, .vers = 3, .procs = toy_procs, .nprocs = ARRAY_LEN(toy_procs)};
 
@@ -391,7 +413,7 @@ START_TEST(errors_of_the_protocol)
 	expect_stat(fd, RPC_PROG_MISMATCH);
 	ck_assert_uint_eq(be32_get(reply + 24), 3);
 	ck_assert_uint_eq(be32_get(reply + 28), 3);
-	send_record(fd, msg, call_make(msg, sizeof(msg), 1, PROG, 3, 5, NULL, 0));
+	send_record(fd, msg, call_make(msg, sizeof(msg), 1, PROG, 3, 7, NULL, 0));
 	expect_stat(fd, RPC_PROC_UNAVAIL);
 	send_record(fd, msg, call_make(msg, sizeof(msg), 1, PROG, 3, 1, NULL, 1000));
 	expect_stat(fd, RPC_GARBAGE_ARGS);
@@ -460,7 +482,7 @@ static uint16_t hang_up(int fd)
 START_TEST(duplicates_run_once)
 {
 	uint8_t msg[128];
-	size_t n = call_make(msg, sizeof(msg), 42, PROG, 3, 3, "x", 1);
+	size_t n = call_make(msg, sizeof(msg), 42, PROG, 3, counted[_i], "x", 1);
 	int fd = dial_own();
 	/* Two at once: the second is dropped while the first runs. */
 	send_record(fd, msg, n);
@@ -477,7 +499,7 @@ START_TEST(duplicates_run_once)
 	send_record(fd, msg, n);
 	ck_assert_uint_eq(read_reply(fd), 28);
 	ck_assert_uint_eq(runs, 1);
-	n = call_make(msg, sizeof(msg), 43, PROG, 3, 3, "x", 1);
+	n = call_make(msg, sizeof(msg), 43, PROG, 3, counted[_i], "x", 1);
 	send_record(fd, msg, n);
 	ck_assert_uint_eq(read_reply(fd), 28);
 	ck_assert_uint_eq(be32_get(reply + 24), 2);
@@ -490,7 +512,7 @@ START_TEST(a_duplicate_after_reconnecting_is_answered)
 {
 	uint8_t msg[128];
 	for (unsigned i = 1; i <= 10; i++) {
-		size_t n = call_make(msg, sizeof(msg), 100 + i, PROG, 3, 3, "x", 1);
+		size_t n = call_make(msg, sizeof(msg), 100 + i, PROG, 3, counted[_i], "x", 1);
 		unsigned before = starts;
 		int fd = dial_own();
 		send_record(fd, msg, n);
@@ -591,8 +613,8 @@ int main(void)
 	tcase_add_test(tc, errors_of_the_protocol);
 	tcase_add_test(tc, bad_marks_end_the_connection);
 	tcase_add_test(tc, half_a_record_times_out);
-	tcase_add_test(tc, duplicates_run_once);
-	tcase_add_test(tc, a_duplicate_after_reconnecting_is_answered);
+	tcase_add_loop_test(tc, duplicates_run_once, 0, ARRAY_LEN(counted));
+	tcase_add_loop_test(tc, a_duplicate_after_reconnecting_is_answered, 0, ARRAY_LEN(counted));
 	tcase_add_test(tc, bodies_arrive_whole_however_slowly_read);
 	tcase_add_test(tc, without_buffers_connections_wait);
 	tcase_add_test(tc, more_calls_than_the_limit_of_a_connection);
