@@ -82,11 +82,11 @@ static void put_supported(const struct put *p)
 /* What EXCLUSIVE4_1 may set: all that can be set. */
 static void put_exclcreat(const struct put *p)
 {
-	static const struct nfs4_bitmap b = {
-	    {1u << FATTR4_SIZE, 1u << (FATTR4_MODE - 32) | 1u << (FATTR4_OWNER - 32) |
-				    1u << (FATTR4_OWNER_GROUP - 32) |
-				    1u << (FATTR4_TIME_ACCESS_SET - 32) |
-				    1u << (FATTR4_TIME_MODIFY_SET - 32)}};
+	static const struct nfs4_bitmap b = {{1u << FATTR4_SIZE | 1u << FATTR4_ACL,
+					      1u << (FATTR4_MODE - 32) | 1u << (FATTR4_OWNER - 32) |
+						  1u << (FATTR4_OWNER_GROUP - 32) |
+						  1u << (FATTR4_TIME_ACCESS_SET - 32) |
+						  1u << (FATTR4_TIME_MODIFY_SET - 32)}};
 	nfs4_put_bitmap(p->x, &b);
 }
 
@@ -127,6 +127,8 @@ static void put_rawdev(const struct put *p)
 		const struct fs_statfs *s __attribute__((unused)) = &p->o->space;                  \
 		statement;                                                                         \
 	}
+PUT(acl, nfs4_put_acl(p->x, p->o->acl))
+PUT(aclsupport, xdr_put_u32(p->x, 3)) /* ACL4_SUPPORT_ALLOW_ACL, _DENY_ACL */
 PUT(type, xdr_put_u32(p->x, a->type))
 PUT(zero, xdr_put_u32(p->x, 0))
 PUT(true, xdr_put_bool(p->x, true))
@@ -173,7 +175,8 @@ static const struct attr_row {
     [FATTR4_UNIQUE_HANDLES] = {put_true, ATTR_READ},
     [FATTR4_LEASE_TIME] = {put_lease, ATTR_READ},
     [FATTR4_RDATTR_ERROR] = {put_error, ATTR_READ},
-    [FATTR4_ACLSUPPORT] = {put_zero, ATTR_READ},
+    [FATTR4_ACL] = {put_acl, ATTR_READ | ATTR_SET},
+    [FATTR4_ACLSUPPORT] = {put_aclsupport, ATTR_READ},
     [FATTR4_CANSETTIME] = {put_true, ATTR_READ},
     [FATTR4_CASE_INSENSITIVE] = {put_zero, ATTR_READ},
     [FATTR4_CASE_PRESERVING] = {put_true, ATTR_READ},
@@ -245,6 +248,8 @@ void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct n
 	const struct put p = {.k = k, .x = x, .o = o};
 	struct nfs4_bitmap got = *want;
 	only_of_minor(k, &got);
+	if (!o->acl) /* READDIR does not ask for it */
+		got.w[0] &= ~(1u << FATTR4_ACL);
 	for (unsigned w = 0; w < NFS4_ATTR_WORDS; w++)
 		for (uint32_t left = got.w[w]; left; left &= left - 1) {
 			unsigned i = w * 32 + (unsigned)__builtin_ctz(left);
@@ -284,7 +289,7 @@ static enum nfs4_status get_set_time(struct xdr_in *x, struct fs_setattr *s, uns
 	return how && ret->nsec >= NS_PER_S ? NFS4ERR_INVAL : NFS4_OK;
 }
 
-static enum nfs4_status get_id(struct xdr_in *x, uint32_t *ret)
+enum nfs4_status nfs4_get_id(struct xdr_in *x, uint32_t *ret)
 {
 	const uint8_t *p;
 	uint32_t len, v = 0;
@@ -302,12 +307,16 @@ static enum nfs4_status get_id(struct xdr_in *x, uint32_t *ret)
 	return NFS4_OK;
 }
 
-static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct fs_setattr *s)
+static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct nfs4_sattr *to)
 {
+	struct fs_setattr *s = &to->set;
 	switch (attr) {
 	case FATTR4_SIZE:
 		s->which |= FS_SET_SIZE;
 		return xdr_u64(x, &s->size) ? NFS4_OK : NFS4ERR_BADXDR;
+	case FATTR4_ACL:
+		to->have_acl = true;
+		return nfs4_get_acl(x, &to->acl);
 	case FATTR4_MODE:
 		s->which |= FS_SET_MODE;
 		if (!xdr_u32(x, &s->mode))
@@ -315,10 +324,10 @@ static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct fs_setat
 		return s->mode > 07777 ? NFS4ERR_INVAL : NFS4_OK;
 	case FATTR4_OWNER:
 		s->which |= FS_SET_UID;
-		return get_id(x, &s->uid);
+		return nfs4_get_id(x, &s->uid);
 	case FATTR4_OWNER_GROUP:
 		s->which |= FS_SET_GID;
-		return get_id(x, &s->gid);
+		return nfs4_get_id(x, &s->gid);
 	case FATTR4_TIME_ACCESS_SET:
 		return get_set_time(x, s, FS_SET_ATIME_NOW, FS_SET_ATIME, &s->atime);
 	case FATTR4_TIME_MODIFY_SET:
@@ -346,14 +355,15 @@ static enum nfs4_status get_words(struct xdr_in *x, struct nfs4_bitmap *ret)
 	return more ? NFS4ERR_ATTRNOTSUPP : NFS4_OK;
 }
 
-enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct fs_setattr *ret,
+enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct nfs4_sattr *ret,
 				struct nfs4_bitmap *ret_got)
 {
 	struct nfs4_bitmap got;
 	const uint8_t *p;
 	uint32_t len;
 	enum nfs4_status st = get_words(x, &got);
-	memset(ret, 0, sizeof(*ret));
+	memset(&ret->set, 0, sizeof(ret->set));
+	ret->have_acl = false;
 	if (st == NFS4ERR_BADXDR || !xdr_opaque(x, UINT32_MAX, &p, &len))
 		return NFS4ERR_BADXDR;
 	struct xdr_in v = xdr_in_of(p, len);

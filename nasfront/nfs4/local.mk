@@ -1,5 +1,5 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/nfs4.c \
+	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
 	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/pseudo.c \
@@ -30,3 +30,8 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs40_client
 tests_unit_nfs4_test_nfs40_client_SOURCES = tests/unit/nfs4/test_nfs40_client.c $(NAS_WORLD)
 tests_unit_nfs4_test_nfs40_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)
 tests_unit_nfs4_test_nfs40_client_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS) $(NFS_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_acl
+tests_unit_nfs4_test_nfs4_acl_SOURCES = tests/unit/nfs4/test_nfs4_acl.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_acl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_acl_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

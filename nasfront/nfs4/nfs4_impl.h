@@ -322,6 +322,23 @@ void nfs4_tree_put(struct nfs4_tree *t);
 struct nfs4_bitmap {
 	uint32_t w[NFS4_ATTR_WORDS];
 };
+/* acl4.c */
+struct nfs4_acl {
+	unsigned n;
+	struct fs_ace aces[FS_ACL_ROOM];
+};
+#define NFS4_ACL_BYTES (4 + FS_ACL_ROOM * 28) /* on the wire, at most */
+void nfs4_put_acl(struct xdr_out *x, const struct nfs4_acl *acl);
+/* BADXDR; BADOWNER, FBIG, ATTRNOTSUPP: it was not read to its end. */
+enum nfs4_status nfs4_get_acl(struct xdr_in *x, struct nfs4_acl *ret);
+/* What pseudo directories have. */
+void nfs4_acl_pseudo(struct nfs4_acl *ret);
+/* Of the current file. Waits. */
+enum nfs4_status nfs4_acl_load(struct nfs4_call *k, struct nfs4_acl *ret);
+/* Of a file of the current file's system. Waits. */
+enum nfs4_status nfs4_acl_store(struct nfs4_call *k, const struct fs_fid *f,
+				const struct nfs4_acl *acl);
+
 /* Whose attributes: a file's or pseudo directory's. */
 struct nfs4_object {
 	struct fs_attr a;
@@ -329,7 +346,8 @@ struct nfs4_object {
 	const struct export *exp;
 	uint64_t mounted_on; /* 0: its own number */
 	struct fs_statfs space;
-	uint32_t error; /* rdattr_error */
+	uint32_t error;	      /* rdattr_error */
+	struct nfs4_acl *acl; /* when it is wanted: who asked frees it */
 };
 static inline bool bitmap_has(const struct nfs4_bitmap *b, unsigned bit)
 {
@@ -348,9 +366,16 @@ void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct n
 		    const struct nfs4_object *o);
 /* Attributes that can be asked for; without those that are only set. */
 void nfs4_attrs_readable(struct nfs4_bitmap *ret);
+struct nfs4_sattr {
+	struct fs_setattr set;
+	bool have_acl; /* set behind the others: RFC 8881 6.4.1.3 */
+	struct nfs4_acl acl;
+};
 /* What a SETATTR or a creation is given. *ret_got: which of them. */
-enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct fs_setattr *ret,
+enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct nfs4_sattr *ret,
 				struct nfs4_bitmap *ret_got);
+/* An owner: a number in text. */
+enum nfs4_status nfs4_get_id(struct xdr_in *x, uint32_t *ret);
 /* The current object with what `want` needs of it. NFS4_AGAIN. */
 enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
 			     struct nfs4_object *ret);

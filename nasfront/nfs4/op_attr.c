@@ -1,10 +1,11 @@
 /* GETATTR, SETATTR, ACCESS, VERIFY, NVERIFY, READLINK (RFC 8881 18.7, 18.30, 18.1, 18.31, 18.15,
  * 18.24). */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 
-#define ATTRS_MAX 4096 /* what all attributes of one object take, at most */
+#define ATTRS_MAX (4096 + NFS4_ACL_BYTES) /* what all attributes of one object take, at most */
 
 /* ---- the object ---- */
 
@@ -14,6 +15,8 @@ static enum nfs4_status object_pseudo(struct nfs4_call *k, struct nfs4_object *r
 	if (!p)
 		return NFS4ERR_STALE;
 	nfs4_pseudo_attr(k->n, p, &ret->a);
+	if (ret->acl)
+		nfs4_acl_pseudo(ret->acl);
 	return NFS4_OK;
 }
 
@@ -28,31 +31,45 @@ static uint64_t mounted_on(struct nfs4_call *k, const struct fs_attr *a)
 	return p ? p->id : 0;
 }
 
-enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
-			     struct nfs4_object *ret)
+static enum nfs4_status object_file(struct nfs4_call *k, const struct nfs4_bitmap *want,
+				    struct nfs4_object *ret)
 {
-	bool space = nfs4_attrs_need_space(want);
-	ret->mount = NULL;
-	ret->exp = NULL;
-	ret->mounted_on = 0;
-	ret->error = 0;
-	memset(&ret->space, 0, sizeof(ret->space));
-	if (k->kind == FH_PSEUDO)
-		return object_pseudo(k, ret);
-	if (space && !k->may_wait)
-		return NFS4_AGAIN;
 	struct fs *fs = k->c.mount->fs;
 	int rc = k->may_wait ? fs_getattr(fs, &k->c.fid, &ret->a)
 			     : fs_getattr_try(fs, &k->c.fid, &ret->a);
 	if (rc == -EAGAIN && !k->may_wait)
 		return NFS4_AGAIN;
-	if (rc == 0 && space)
+	if (rc == 0 && nfs4_attrs_need_space(want))
 		rc = fs_statfs_at(fs, &k->c.fid, &ret->space);
 	ret->mount = k->c.mount;
 	ret->exp = k->c.exp;
 	if (rc == 0 && bitmap_has(want, FATTR4_MOUNTED_ON_FILEID))
 		ret->mounted_on = mounted_on(k, &ret->a);
-	return nfs4_status_of(k, rc);
+	enum nfs4_status st = nfs4_status_of(k, rc);
+	return st ?: ret->acl ? nfs4_acl_load(k, ret->acl) : NFS4_OK;
+}
+
+enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
+			     struct nfs4_object *ret)
+{
+	bool acl = bitmap_has(want, FATTR4_ACL);
+	ret->mount = NULL;
+	ret->exp = NULL;
+	ret->mounted_on = 0;
+	ret->error = 0;
+	ret->acl = NULL;
+	memset(&ret->space, 0, sizeof(ret->space));
+	if ((acl || (k->kind == FH_FILE && nfs4_attrs_need_space(want))) && !k->may_wait)
+		return NFS4_AGAIN;
+	if (acl && !(ret->acl = malloc(sizeof(*ret->acl))))
+		return NFS4ERR_DELAY;
+	enum nfs4_status st =
+	    k->kind == FH_PSEUDO ? object_pseudo(k, ret) : object_file(k, want, ret);
+	if (st) {
+		free(ret->acl);
+		ret->acl = NULL;
+	}
+	return st;
 }
 
 /* ---- GETATTR ---- */
@@ -70,24 +87,49 @@ enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 		return st;
 	size_t have = xdr_out_len(k->out);
 	nfs4_put_fattr(k, k->out, &want, &o);
-	if (!k->out->full)
-		return NFS4_OK;
-	/* Once more, with room for all there is. */
-	k->out->p = k->out->base + have;
-	k->out->full = false;
-	if (!nfs4_room(k, ATTRS_MAX))
-		return NFS4ERR_REP_TOO_BIG;
-	nfs4_put_fattr(k, k->out, &want, &o);
-	return NFS4_OK;
+	if (k->out->full) {
+		/* Once more, with room for all there is. */
+		k->out->p = k->out->base + have;
+		k->out->full = false;
+		if (nfs4_room(k, o.acl ? ATTRS_MAX : ATTRS_MAX - NFS4_ACL_BYTES))
+			nfs4_put_fattr(k, k->out, &want, &o);
+		else
+			st = NFS4ERR_REP_TOO_BIG;
+	}
+	free(o.acl);
+	return st;
 }
 
 /* ---- VERIFY, NVERIFY ---- */
 
+/* The values alone: the client's bitmap may end with zero words. */
+static enum nfs4_status same_values(const struct nfs4_call *k, const struct nfs4_bitmap *want,
+				    const struct nfs4_object *o, const uint8_t *vals, uint32_t len,
+				    bool *ret_same)
+{
+	size_t size = o->acl ? ATTRS_MAX : ATTRS_MAX - NFS4_ACL_BYTES;
+	enum nfs4_status st = NFS4ERR_SERVERFAULT;
+	uint8_t *buf = malloc(size);
+	struct xdr_out x = xdr_out_of(buf, size);
+	struct nfs4_bitmap got;
+	const uint8_t *have;
+	uint32_t have_len;
+	if (!buf)
+		return NFS4ERR_DELAY;
+	nfs4_put_fattr(k, &x, want, o);
+	struct xdr_in mine = xdr_in_of(buf, xdr_out_len(&x));
+	if (!x.full && nfs4_get_bitmap(&mine, &got) &&
+	    xdr_opaque(&mine, UINT32_MAX, &have, &have_len)) {
+		*ret_same = have_len == len && memcmp(have, vals, len) == 0;
+		st = NFS4_OK;
+	}
+	free(buf);
+	return st;
+}
+
 /* Are the attributes given those of the object? */
 static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 {
-	uint8_t buf[ATTRS_MAX];
-	struct xdr_out x = xdr_out_of(buf, sizeof(buf));
 	struct nfs4_bitmap want, readable;
 	struct nfs4_object o;
 	const uint8_t *vals;
@@ -104,17 +146,9 @@ static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 	enum nfs4_status st = nfs4_object(k, &want, &o);
 	if (st)
 		return st;
-	nfs4_put_fattr(k, &x, &want, &o);
-	if (x.full)
-		return NFS4ERR_SERVERFAULT;
-	/* The values alone: the client's bitmap may end with zero words. */
-	struct xdr_in mine = xdr_in_of(buf, xdr_out_len(&x));
-	const uint8_t *have;
-	uint32_t have_len;
-	if (!nfs4_get_bitmap(&mine, &want) || !xdr_opaque(&mine, UINT32_MAX, &have, &have_len))
-		return NFS4ERR_SERVERFAULT;
-	*ret_same = have_len == len && memcmp(have, vals, len) == 0;
-	return NFS4_OK;
+	st = same_values(k, &want, &o, vals, len, ret_same);
+	free(o.acl);
+	return st;
 }
 
 enum nfs4_status nfs4_op_verify(struct nfs4_call *k)
@@ -136,18 +170,24 @@ enum nfs4_status nfs4_op_nverify(struct nfs4_call *k)
 enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
 {
 	static const struct nfs4_bitmap none;
-	struct nfs4_bitmap got;
-	struct fs_setattr set;
+	struct nfs4_bitmap got, done = none;
+	struct nfs4_sattr s;
 	struct stateid sid;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
-	st = st ?: nfs4_get_sattr(k->in, &set, &got);
-	if (!st && (set.which & FS_SET_SIZE))
+	st = st ?: nfs4_get_sattr(k->in, &s, &got);
+	if (!st && (s.set.which & FS_SET_SIZE))
 		st = nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
-	if (!st && set.which)
+	if (!st && s.set.which)
 		st = nfs4_status_of(
-		    k, fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &set, NULL, NULL));
+		    k, fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &s.set, NULL, NULL));
+	if (!st) {
+		done = got;
+		done.w[0] &= ~(1u << FATTR4_ACL);
+		if (s.have_acl)
+			st = nfs4_acl_store(k, &k->c.fid, &s.acl);
+	}
 	/* RFC 8881 18.30.2: the bitmap follows whatever the status is. */
-	nfs4_put_bitmap(k->out, st ? &none : &got);
+	nfs4_put_bitmap(k->out, st ? &done : &got);
 	k->keep_body = true;
 	return st;
 }

@@ -19,13 +19,13 @@ struct create_args {
 	const uint8_t *target;
 	uint32_t target_len;
 	struct nfs4_name name;
-	struct fs_setattr set;
+	struct nfs4_sattr attr;
 	struct nfs4_bitmap got;
 };
 
 static enum nfs4_status get_create(struct xdr_in *x, struct create_args *c)
 {
-	memset(c, 0, sizeof(*c));
+	memset(c, 0, offsetof(struct create_args, attr));
 	if (!xdr_u32(x, &c->type) ||
 	    (c->type == FS_LNK && !xdr_opaque(x, UINT32_MAX, &c->target, &c->target_len)) ||
 	    ((c->type == FS_BLK || c->type == FS_CHR) &&
@@ -34,7 +34,7 @@ static enum nfs4_status get_create(struct xdr_in *x, struct create_args *c)
 	enum nfs4_status st = nfs4_get_name(x, &c->name);
 	if (st == NFS4ERR_BADXDR)
 		return st;
-	enum nfs4_status at = nfs4_get_sattr(x, &c->set, &c->got);
+	enum nfs4_status at = nfs4_get_sattr(x, &c->attr, &c->got);
 	return at == NFS4ERR_BADXDR ? at : st ? st : at;
 }
 
@@ -64,13 +64,13 @@ static int create(struct nfs4_call *k, const struct create_args *c, struct fs_at
 	const struct fs_cred *cred = &k->c.cred;
 	switch (c->type) {
 	case FS_DIR:
-		return fs_mkdir(fs, cred, &k->c.fid, c->name.p, c->name.len, &c->set, a, dir);
+		return fs_mkdir(fs, cred, &k->c.fid, c->name.p, c->name.len, &c->attr.set, a, dir);
 	case FS_LNK:
 		return fs_symlink(fs, cred, &k->c.fid, c->name.p, c->name.len,
-				  (const char *)c->target, c->target_len, &c->set, a, dir);
+				  (const char *)c->target, c->target_len, &c->attr.set, a, dir);
 	default:
 		return fs_mknod(fs, cred, &k->c.fid, c->name.p, c->name.len, c->type, c->major,
-				c->minor, &c->set, a, dir);
+				c->minor, &c->attr.set, a, dir);
 	}
 }
 
@@ -81,11 +81,17 @@ enum nfs4_status nfs4_op_create(struct nfs4_call *k)
 	struct fs_attr a;
 	enum nfs4_status st = get_create(k->in, &c);
 	st = st ?: check_create(k, &c);
-	if (!st && (c.set.which & FS_SET_SIZE))
+	if (!st && (c.attr.set.which & FS_SET_SIZE))
 		st = NFS4ERR_INVAL; /* none of these has one to be set */
 	st = st ?: nfs4_status_of(k, create(k, &c, &a, &dir));
 	if (st)
 		return st;
+	const struct fs_fid made = {.ino = a.ino, .generation = a.generation};
+	if (c.attr.have_acl)
+		st = nfs4_acl_store(k, &made, &c.attr.acl);
+	if (st)
+		return st; /* what is there has the mode it was given, and is not said to have more
+			    */
 	put_change(k->out, &dir);
 	nfs4_put_bitmap(k->out, &c.got);
 	nfs4_fh_file(k, &a);

@@ -16,10 +16,10 @@ struct open_args {
 	const uint8_t *owner;
 	uint32_t owner_len;
 	uint64_t verifier;
-	struct fs_setattr set;
-	struct nfs4_bitmap got;
 	struct nfs4_name name;
 	enum nfs4_status bad; /* of a name or attributes that were read over */
+	struct nfs4_bitmap got;
+	struct nfs4_sattr attr; /* last: it is large */
 };
 
 /* What was found. */
@@ -50,7 +50,7 @@ static bool get_how(const struct nfs4_call *k, struct open_args *o)
 	}
 	if (o->mode == CREATE4_EXCLUSIVE)
 		return true;
-	o->bad = nfs4_get_sattr(x, &o->set, &o->got);
+	o->bad = nfs4_get_sattr(x, &o->attr, &o->got);
 	return o->bad != NFS4ERR_BADXDR;
 }
 
@@ -78,7 +78,7 @@ static bool get_claim(const struct nfs4_call *k, struct open_args *o)
 /* What is wrong with them comes second, in check_open(): in version 4.0 the owner has counted. */
 static bool get_open(const struct nfs4_call *k, struct open_args *o)
 {
-	memset(o, 0, sizeof(*o));
+	memset(o, 0, offsetof(struct open_args, attr.acl));
 	if (!xdr_u32(k->in, &o->seqid) || !xdr_u32(k->in, &o->access) ||
 	    !xdr_u32(k->in, &o->deny) || !xdr_u64(k->in, &o->client) ||
 	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &o->owner, &o->owner_len) || !get_how(k, o) ||
@@ -117,11 +117,11 @@ static enum nfs4_status make_exclusive(struct nfs4_call *k, const struct open_ar
 {
 	struct fs *fs = k->c.mount->fs;
 	int rc = fs_create(fs, &k->c.cred, &k->c.fid, o->name.p, o->name.len, FS_CREATE_EXCLUSIVE,
-			   &o->set, o->verifier, &t->a, &t->dir);
+			   &o->attr.set, o->verifier, &t->a, &t->dir);
 	t->made = rc == 0;
-	if (rc == 0 && o->set.which) {
+	if (rc == 0 && o->attr.set.which) {
 		struct fs_fid f = {.ino = t->a.ino, .generation = t->a.generation};
-		rc = fs_setattr(fs, &k->c.cred, &f, &o->set, NULL, NULL);
+		rc = fs_setattr(fs, &k->c.cred, &f, &o->attr.set, NULL, NULL);
 	}
 	return nfs4_status_of(k, rc);
 }
@@ -145,7 +145,7 @@ static enum nfs4_status find_or_make(struct nfs4_call *k, const struct open_args
 		if (!k->c.rule->read_write)
 			return NFS4ERR_ROFS;
 		rc = fs_create(fs, cred, &k->c.fid, o->name.p, o->name.len, FS_CREATE_GUARDED,
-			       &o->set, 0, &t->a, &t->dir);
+			       &o->attr.set, 0, &t->a, &t->dir);
 		t->made = rc == 0;
 		/* Somebody else made it between the two: the next round finds it. */
 		if (rc != -EEXIST || o->mode == CREATE4_GUARDED)
@@ -225,7 +225,7 @@ static enum nfs4_status share(struct nfs4_call *k, const struct open_args *o, bo
 /* Empties an existing file; when that fails a new open is taken back. */
 static enum nfs4_status truncate_open(struct nfs4_call *k, const struct open_args *o, bool new)
 {
-	const struct fs_setattr set = {.which = FS_SET_SIZE, .size = o->set.size};
+	const struct fs_setattr set = {.which = FS_SET_SIZE, .size = o->attr.set.size};
 	struct stateid sid = k->sid;
 	struct nfs4_state *s;
 	if (!k->c.rule->read_write)
@@ -250,7 +250,7 @@ static void put_open(struct nfs4_call *k, const struct open_args *o, const struc
 	xdr_put_u64(x, whole ? t->dir.pre.change : t->dir_post.change);
 	xdr_put_u64(x, whole ? t->dir.post.change : t->dir_post.change);
 	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX | (confirm ? OPEN4_RESULT_CONFIRM : 0));
-	nfs4_put_bitmap(x, t->made ? &o->got : (o->set.which & FS_SET_SIZE) ? &size : &none);
+	nfs4_put_bitmap(x, t->made ? &o->got : (o->attr.set.which & FS_SET_SIZE) ? &size : &none);
 	xdr_put_u32(x, OPEN_DELEGATE_NONE);
 }
 
@@ -284,6 +284,10 @@ static enum nfs4_status open_target(struct nfs4_call *k, const struct open_args 
 		t->dir_post = t->a;
 	}
 	st = st ?: check_target(k, o, t);
+	if (!st && t->made && o->attr.have_acl) {
+		const struct fs_fid made = {.ino = t->a.ino, .generation = t->a.generation};
+		st = nfs4_acl_store(k, &made, &o->attr.acl);
+	}
 	if (!st)
 		nfs4_fh_file(k, &t->a);
 	return st;
@@ -302,7 +306,7 @@ enum nfs4_status nfs4_op_open(struct nfs4_call *k)
 	st = st ?: open_target(k, &o, &t);
 	st = st ?: k->minor ? NFS4_OK : ready_v40(k, &o);
 	st = st ?: share(k, &o, &new);
-	if (!st && !t.made && (o.set.which & FS_SET_SIZE))
+	if (!st && !t.made && (o.attr.set.which & FS_SET_SIZE))
 		st = truncate_open(k, &o, new);
 	if (!st)
 		put_open(k, &o, &t);
