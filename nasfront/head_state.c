@@ -160,7 +160,7 @@ static void monitored_take(struct head *h)
 	bool kept = piv_sync(h->piv) == 0;
 	h->locking = h->kept = true;
 	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
-	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept || nfs4);
+	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept, nfs4);
 	free(list);
 }
 
@@ -177,7 +177,7 @@ static void locking_begin(struct head *h, bool configured)
 	    LOG_L_WARN, "nlm.not_kept",
 	    "head %s keeps no list of clients with locks: after a restart they are not told%s",
 	    h->config->name, configured ? "" : "; make a head group: isthmus group create");
-	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true);
+	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true, false);
 }
 
 int head_state_monitor(void *arg, const char *name, const char *address, bool gone)

@@ -79,7 +79,7 @@ int nlm_serve(struct nlm *n, struct rpc_server *s)
 }
 
 void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, unsigned count,
-	       bool unsure)
+	       bool unsure, bool others)
 {
 	CHECK(n, NLM_MAGIC);
 	uint64_t now = env_now_ns(n->o.env);
@@ -88,8 +88,9 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
 	TAILQ_FOREACH (c, &n->clients, link)
 		c->monitored = false;
 	n->state = state;
-	if (!n->ready || count || unsure)
-		n->grace_end = count || unsure ? now + n->o.grace_ns : now;
+	if (!n->ready || count || unsure || others)
+		n->grace_end = count || unsure || others ? now + n->o.grace_ns : now;
+	n->grace_whole |= count || unsure;
 	n->ready = true;
 	for (unsigned i = 0; i < count; i++) {
 		struct nsm_peer *p = calloc(1, sizeof(*p));
@@ -103,6 +104,14 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
 	log_info("nlm: state=%u clients_to_tell=%u grace_s=%llu", state, n->npeers,
 		 (unsigned long long)((n->grace_end - now) / NS_PER_S));
 	nsm_start(n);
+}
+
+void nlm_reclaimed(struct nlm *n)
+{
+	if (n->grace_whole || nlm_phase(n) != NLM_GRACE)
+		return;
+	log_info("nlm: all have reclaimed, the grace period ends");
+	n->grace_end = env_now_ns(n->o.env);
 }
 
 void nlm_task_end(struct nlm *n)

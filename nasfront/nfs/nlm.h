@@ -45,13 +45,17 @@ int nlm_serve(struct nlm *n, struct rpc_server *s);
 /*
  * What was kept is known now: the state number of this incarnation (odd) and whom to tell. Until
  * then every lock is answered with "grace period". Without anybody to tell the period ends at once,
- * unless `unsure`: what was kept could not be read. May be called again, when it was found late.
+ * unless `unsure`: what was kept could not be read; or `others`: clients of another protocol may
+ * reclaim, and nlm_reclaimed() ends it. May be called again, when it was found late.
  */
 struct nlm_monitored {
 	char name[NLM_NAME_MAX + 1], address[64];
 };
 void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, unsigned count,
-	       bool unsure);
+	       bool unsure, bool others);
+/* All of the other protocol's have reclaimed. The period ends, unless somebody else may be about
+ * to: clients of this one do not say when they have. */
+void nlm_reclaimed(struct nlm *n);
 /* Ends calls to clients. Waits. The server has stopped. */
 void nlm_free(struct nlm *n);
 

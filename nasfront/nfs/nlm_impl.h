@@ -108,6 +108,7 @@ struct nlm {
 	struct nlm_clients clients;
 	unsigned nclients;
 	bool ready, stopping, full_told;
+	bool grace_whole; /* nobody can know when all have reclaimed */
 	uint32_t state;
 	uint64_t grace_end;
 	uint64_t cookie;

@@ -269,6 +269,20 @@ enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim)
 	return NFS4_OK;
 }
 
+void nfs4_client_reclaimed(struct nfs4_client *c)
+{
+	struct nfs4 *n = c->nfs4;
+	struct nfs4_kept_client *k = kept_find(n, c->kept_name);
+	c->reclaim_done = true;
+	if (!k || nlm_phase(n->o.nlm) != NLM_GRACE)
+		return;
+	k->done = true;
+	LIST_FOREACH (k, &n->kept, link)
+		if (!k->done)
+			return;
+	nlm_reclaimed(n->o.nlm);
+}
+
 /* ---- as time goes by ---- */
 
 /* A client of this name is here and kept. */

@@ -42,6 +42,7 @@ struct nfs4_kept_client {
 	LIST_ENTRY(nfs4_kept_client) link;
 	char name[NFS4_KEEP_MAX + 1];
 	bool again; /* it is here and kept anew */
+	bool done;  /* and has reclaimed what it had */
 };
 
 /* One client owner's record (RFC 8881 18.35.4; RFC 7530 16.33.5). */
@@ -413,6 +414,8 @@ int nfs4_client_keep(struct nfs4_client *c);
 void nfs4_client_forget(struct nfs4_client *c);
 /* Whether a reclaim (or what is new) is to be granted now. */
 enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim);
+/* It has reclaimed all; when all have that were kept, the grace period ends. */
+void nfs4_client_reclaimed(struct nfs4_client *c);
 void nfs4_tick(void *arg);
 void nfs4_kept_free(struct nfs4 *n);
 

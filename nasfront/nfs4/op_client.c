@@ -134,6 +134,6 @@ enum nfs4_status nfs4_op_reclaim_complete(struct nfs4_call *k)
 	/* From now on it may get state: the next incarnation has to know it. */
 	if (nfs4_client_keep(k->client))
 		return NFS4ERR_DELAY;
-	k->client->reclaim_done = true;
+	nfs4_client_reclaimed(k->client);
 	return NFS4_OK;
 }

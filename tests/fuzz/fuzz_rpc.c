@@ -48,7 +48,7 @@ static void lock_step(struct nas *n)
 			     .name = "server",
 			     .pmap_port = 1};
 	ASSERT(nlm_new(&m, &o) == 0 && nlm_serve(m, n->server) == 0);
-	nlm_begin(m, 1, NULL, 0, false);
+	nlm_begin(m, 1, NULL, 0, false, false);
 }
 
 /* A root with a directory of some names, a file and a link. */

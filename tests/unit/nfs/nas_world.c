@@ -179,7 +179,7 @@ static void serve4_step(struct nas *n)
 	ASSERT(nfs4_new(&n->nfs4, &o) == 0 && nfs4_serve(n->nfs4, n->server) == 0);
 	if (n->kept_name)
 		ASSERT(nfs4_kept(n->nfs4, n->kept_name) == 0);
-	nlm_begin(n->nlm, 1, NULL, 0, n->kept_name);
+	nlm_begin(n->nlm, 1, NULL, 0, n->unsure, n->kept_name);
 }
 
 void nas_serve4(struct nas *n)

@@ -23,6 +23,7 @@ struct nas {
 	struct nfs4 *nfs4;
 	/* For nas_serve4(), to be set before: 0 and NULL as the service has it. */
 	uint64_t lease_ns, grace_ns;
+	bool unsure;	       /* others may have been kept: the grace period is whole */
 	const char *kept_name; /* a client that was kept: there is a grace period */
 	int (*keep)(void *arg, const char *name, bool gone);
 	struct bdev *bdev;

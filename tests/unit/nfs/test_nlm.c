@@ -82,7 +82,7 @@ static void make_file(struct nas *n)
 static void begin(struct nas *n)
 {
 	static const struct nlm_monitored old[] = {{"old", "127.0.0.1"}};
-	nlm_begin(nlm, 7, old, begin_count, false);
+	nlm_begin(nlm, 7, old, begin_count, false, false);
 }
 
 static void up(void)
