@@ -105,5 +105,35 @@ for vers in 4.1 4.2; do
 	fi
 	umount /mnt/b && umount /mnt/a || fail "last umount"
 done
+
+step "version 4.0, beside a client of 4.1: write, compare, rename"
+mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.0,$o" || fail "mount of version 4.0"
+grep " /mnt/a nfs4 .*vers=4.0" /proc/mounts >/dev/null || fail "not version 4.0"
+mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=4.1,$o,actimeo=0" || fail "mount of 4.1 beside it"
+mkdir /mnt/a/d && cp /bin/busybox /mnt/a/d/one || fail "a file of version 4.0"
+cmp /bin/busybox /mnt/b/d/one || fail "what version 4.0 wrote"
+mv /mnt/a/d/one /mnt/a/two && [ -e /mnt/b/two ] && [ ! -e /mnt/b/d/one ] || fail "rename by version 4.0"
+(set -C; echo z >/mnt/a/new) && ! (set -C; echo z >/mnt/a/new) 2>/dev/null || fail "exclusive creation by version 4.0"
+chown 12:34 /mnt/a/new && chmod 640 /mnt/a/new && [ "$(stat -c %a:%u:%g /mnt/b/new)" = 640:12:34 ] ||
+	fail "attributes by version 4.0"
+rm /mnt/a/two /mnt/a/new /mnt/a/f && rmdir /mnt/a/d || fail "remove by version 4.0"
+step "version 4.0: locks against the other client, the host's, and after the head was killed"
+exec 5>>/mnt/b/f
+flock -n 5 || fail "a free lock of 4.1"
+free /mnt/a/f && fail "4.0 was granted what 4.1 holds"
+exec 5>&-
+exec 5>>/mnt/a/f
+flock -n 5 || fail "a lock that was given up"
+free /mnt/b/f && fail "4.1 was granted what 4.0 holds"
+host seen40
+echo before >&5
+host killed40
+free /mnt/b/f && fail "the reclaimed lock of 4.0 was granted to another"
+echo after >&5
+exec 5>&-
+[ "$(cat /mnt/b/f)" = "before
+after" ] || fail "what 4.0 wrote around the restart: $(cat /mnt/b/f)"
+free /mnt/b/f || fail "the lock of 4.0 was not given up"
+umount /mnt/b && umount /mnt/a || fail "umount of version 4.0"
 echo "all passed"
 exit 0

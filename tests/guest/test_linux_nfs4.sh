@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Linux kernel's client of NFSv4.1 and 4.2 in a QEMU guest against a real array: the root of all exports,
+# The Linux kernel's client of NFSv4.0, 4.1 and 4.2 in a QEMU guest against a real array: the root of all exports,
 # files, names, locks that a client of version 3 on the host sees, reclaim after the head was killed.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -14,14 +14,17 @@ DEMO_HEAD_EXTRA="    nfs4: on
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv4"
 GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io)"
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" "$DEMO_EXPORT" "$1" host "$2" 1 0 0; }
-marker() { until tr -d "\r" 2>/dev/null <"$guest_console" | grep -qx "HOST $1"; do sleep 0.5; done; }
-host_part() { # what a line on the guest's console asks for
-	local i got
-	marker seen
+marker() { until grep -aqx "HOST $1"$'\r*' "$guest_console" 2>/dev/null; do sleep 0.5; done; }
+held() { # MARKER: the guest holds the lock on f
+	local got
+	marker "$1"
 	got=$(lock f try)
 	[ "$got" = denied ] || { echo "WRONG: the guest's lock did not hold off version 3: $got"; return 1; }
-	lock seen test >/dev/null
-	marker killed
+	lock "$1" test >/dev/null
+}
+reclaimed() { # MARKER: the guest holds it, and again after the head was killed
+	local i got
+	marker "$1"
 	kill -9 "$(demo_pid head-head1)"
 	sleep 1
 	demo_wait_served 30
@@ -32,8 +35,10 @@ host_part() { # what a line on the guest's console asks for
 		sleep 0.2
 	done
 	[ "$got" = denied ] || { echo "WRONG: after the kill: $got"; return 1; }
-	lock killed test >/dev/null
+	lock "$1" test >/dev/null
 }
+# What lines on the guest's console ask for. Version 4.0 comes last: a fresh file, no lock of before.
+host_part() { held seen && reclaimed killed && held seen40 && reclaimed killed40; }
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start
 demo_prepare
