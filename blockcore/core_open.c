@@ -422,6 +422,7 @@ static int open_cache(struct core *c, const struct core_opts *o)
 	    .battery = o->battery,
 	    .dirty_low = 10,
 	    .dirty_high = 60,
+	    .sweep_ns = o->sweep_ns,
 	};
 	if (c->duplex) {
 		co.partner_pages = c->duplex->partner_pages;

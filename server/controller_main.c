@@ -35,6 +35,7 @@
 #define REACTORS_MAX 64 /* the configuration allows no more */
 #define HEADS_MAX    64
 #define CACHE_PAGE   4096
+#define SWEEP_NS     (5 * NS_PER_S) /* what is dirty is on the disks in two of these */
 
 struct controller {
 	struct config_file *config;
@@ -138,6 +139,7 @@ static int open_core(struct controller *c)
 	    .segment = c->segment,
 	    .segment_size = c->segment_size,
 	    .battery = config_battery(c->config),
+	    .sweep_ns = SWEEP_NS,
 	    .array_name = c->config->array.name,
 	    .duplex = partner_duplex(c->partner),
 	};

@@ -102,6 +102,7 @@ static int private_init(struct cache *c, const struct cache_opts *o)
 		return rc;
 	c->low_share = o->dirty_low ? o->dirty_low : 10;
 	c->high_share = o->dirty_high ? o->dirty_high : 60;
+	c->sweep_ns = o->sweep_ns ? o->sweep_ns : NS_PER_S;
 	cache_limits_set(c);
 	return mirror_init(c, o);
 }

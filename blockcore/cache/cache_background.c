@@ -5,8 +5,8 @@
  *             elevator over all volumes, for pages older than the last sweep; for all while much
  *             is dirty (`urgent`) or somebody waits for pages
  *   tick      while anything is dirty, says from time to time: all that is dirty now shall go to
- *             disk. Every second; above low water sooner the more there is. So a page that is
- *             written again and again goes to disk now and then, not each time.
+ *             disk. Every `sweep_ns`; above low water sooner the more there is. So a page that
+ *             is written again and again goes to disk now and then, not each time.
  *   ahead     read-ahead
  *   mirror    while the partner has joined and pages have no copy yet (blockcore/mirror)
  */
@@ -15,8 +15,8 @@
 
 #define DESTAGE_TASKS 8
 #define AHEAD_TASKS   4
-#define TICK_NS	      (1 * NS_PER_S)
-#define TICK_SLICES   16
+#define TICK_NS	      (NS_PER_S / 16) /* how often it is looked how much is dirty */
+#define RETRY_NS      (1 * NS_PER_S)
 
 void cache_background_init(struct cache *c)
 {
@@ -116,7 +116,7 @@ static void fail_partial(struct cache_vol *v, uint64_t page)
 	if (pg != CACHE_NO_PAGE)
 		c->page[pg].flags |= PG_FAILED;
 	pthread_mutex_unlock(&p.shard->lock);
-	atomic_store(&v->retry_at, env_now_ns(c->env) + TICK_NS);
+	atomic_store(&v->retry_at, env_now_ns(c->env) + RETRY_NS);
 }
 
 static void destage_step(struct cache *c, struct cache_run *run)
@@ -169,8 +169,8 @@ static uint64_t sweep_ns(struct cache *c)
 	uint32_t dirty = dirty_pages(c), low = atomic_load(&c->low),
 		 urgent = atomic_load(&c->urgent);
 	if (dirty <= low)
-		return TICK_NS;
-	return dirty < urgent ? TICK_NS * (urgent - dirty) / (urgent - low) : 0;
+		return c->sweep_ns;
+	return dirty < urgent ? c->sweep_ns * (urgent - dirty) / (urgent - low) : 0;
 }
 
 static void tick_task(void *arg)
@@ -187,7 +187,7 @@ static void tick_task(void *arg)
 		atomic_store(&bg->tick_idle, false);
 		uint64_t start = env_now_ns(c->env);
 		do {
-			cache_wait(c, &bg->lock, &bg->tick, TICK_NS / TICK_SLICES);
+			cache_wait(c, &bg->lock, &bg->tick, TICK_NS);
 		} while (!bg->stopping && env_now_ns(c->env) - start < sweep_ns(c));
 		bg->sweep_before = atomic_load(&bg->sweep);
 		atomic_store(&bg->sweep, atomic_load(&c->super->generation));

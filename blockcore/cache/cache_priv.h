@@ -288,6 +288,7 @@ struct cache {
 	 * slowed; and never more than budget. */
 	_Atomic uint32_t low, urgent, high, budget;
 	unsigned low_share, high_share; /* per cent */
+	uint64_t sweep_ns;
 	_Atomic uint64_t nthrottled;
 	struct mirror mirror;
 

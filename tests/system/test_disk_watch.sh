@@ -103,7 +103,7 @@ seconds=5
 case="metadata of the file system rots on one mirror"
 echo "== $case"
 repaired() { demo_cli fs check demo | sed -n 's/^repaired from copies *//p'; }
-sleep 3 # all is on the disks: nothing is being written while it is damaged
+sleep 8 # all is on the disks: nothing is being written while it is damaged
 for i in 1 3; do "$build/tests/tools/disk_damage" flip "$(disk $i)" IFSM >/dev/null; done
 [ "$(repaired)" -gt 0 ] || fail "the check did not find it"
 [ "$(repaired)" = 0 ] || fail "it was not mended"
