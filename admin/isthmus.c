@@ -15,6 +15,7 @@
 #define DEFAULT_CONFIG "/etc/isthmus/isthmus.yaml"
 #define DEFAULT_SOCKET "/run/isthmus/isthmusd.sock"
 #define TIMEOUT_NS     (60 * NS_PER_S)
+#define OUTPUT_BUFFER  (64 * 1024) /* what a pipe takes */
 
 /* ---- telling ---- */
 
@@ -327,6 +328,8 @@ int main(int argc, char **argv)
 {
 	static struct cli c;
 	signal(SIGPIPE, SIG_IGN);
+	if (!isatty(STDOUT_FILENO)) /* one write: a reader that leaves early has taken it */
+		setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
 	cli_init(&c);
 	int status = main_words(&c, argc - 1, argv + 1);
 	cli_release(&c);
