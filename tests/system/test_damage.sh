@@ -31,7 +31,7 @@ begin() { # NAME: the good array again
 	again
 }
 again() { from=$(($(wc -l <"$DEMO_DIR/isthmus.log") + 1)); }
-told() { log | grep -q "$1" || fail "not told: $1"; }
+told() { grep -q "$1" <(log) || fail "not told: $1"; }
 verify() {
 	timeout 60 "$build/tests/tools/iscsi_lun" verify "$(demo_iscsi_url)" 32 >/dev/null || fail "the data"
 }
@@ -61,7 +61,7 @@ told "label_repaired: disk $(disk 3)"
 stop
 again
 whole
-! log | grep -q label_damaged || fail "told again: not repaired"
+! grep -q label_damaged <(log) || fail "told again: not repaired"
 stop
 
 begin "a bit of the last labels, and a first one overwritten"

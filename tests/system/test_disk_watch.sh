@@ -32,7 +32,7 @@ within() { # SECONDS COMMAND...
 	done
 	return 1
 }
-told() { tail -n +"$from" "$DEMO_DIR/isthmus.log" | grep -q "$1"; }
+told() { grep -q "$1" <(tail -n +"$from" "$DEMO_DIR/isthmus.log"); }
 listed() { demo_cli disk list 2>/dev/null | grep -q "^$1 *$2 .*$3"; }
 noticed() { # DISK STATE WHY
 	within 5 listed "$(disk "$1")" "$2" "$3" || fail "disk list does not say that disk$1 is $2: $3"
