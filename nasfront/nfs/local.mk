@@ -1,6 +1,7 @@
 libnasfront_a_SOURCES += \
 	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
-	nasfront/nfs/groups.c nasfront/nfs/groups.h nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
+	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/groups.c nasfront/nfs/groups.h \
+	nasfront/nfs/host_cache.c nasfront/nfs/host_cache.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
 	nasfront/nfs/lock_table.c nasfront/nfs/lock_table.h nasfront/nfs/lock_wait.c nasfront/nfs/mount3.c \
 	nasfront/nfs/nlm.c nasfront/nfs/nlm.h nasfront/nfs/nlm_client.c nasfront/nfs/nlm_impl.h \
 	nasfront/nfs/nlm_proc.c nasfront/nfs/nlm_xdr.c nasfront/nfs/nsm.c \
@@ -22,7 +23,7 @@ tests_unit_nfs_test_nfs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_nfs_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs/test_groups
-tests_unit_nfs_test_groups_SOURCES = tests/unit/nfs/test_groups.c $(NAS_WORLD)
+tests_unit_nfs_test_groups_SOURCES = tests/unit/nfs/test_groups.c $(V4_WORLD)
 tests_unit_nfs_test_groups_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)
 tests_unit_nfs_test_groups_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS) $(NFS_LIBS)
 

@@ -137,7 +137,7 @@ static void hold_more(struct nfs4_call *k)
 	nfs_mount_hold(k->c.mount);
 	export_table_get(k->c.table);
 	if (k->c.groups)
-		k->c.groups->refs++;
+		k->c.groups->answer.refs++;
 }
 
 enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)

@@ -16,6 +16,7 @@
 #include "runtime/env.h"
 #include "runtime/task.h"
 #include "tests/unit/nfs/nas_world.h"
+#include "tests/unit/nfs4/v4_client.h"
 
 #define MANY 40
 
@@ -23,21 +24,20 @@ static struct nas nas;
 static _Atomic int lookups, slow_ms, answer; /* answer: 0 or an error */
 
 /* uid 1000 is in groups 500 ... 539 and in 0, downwards; 2000 is not known; 3000 fails. */
-static int fake_find(void *arg, uint32_t uid, uint32_t **ret, uint32_t *ret_count)
+static int fake_find(void *arg, const struct host_key *k, struct host_answer **ret)
 {
+	uint32_t gids[MANY + 1] = {0};
 	lookups++;
 	usleep((useconds_t)slow_ms * 1000);
 	if (answer)
 		return answer;
-	if (uid == 2000)
+	if (k->id == 2000)
 		return -ENOENT;
-	if (uid == 3000)
+	if (k->id == 3000)
 		return -EIO;
-	*ret = malloc((MANY + 1) * sizeof(**ret));
 	for (uint32_t i = 0; i < MANY; i++)
-		(*ret)[i] = 500 + MANY - 1 - i;
-	(*ret)[MANY] = 0;
-	*ret_count = MANY + 1;
+		gids[i] = 500 + MANY - 1 - i;
+	*ret = &group_list_new(gids, MANY + 1)->answer;
 	return 0;
 }
 
@@ -142,6 +142,26 @@ START_TEST(group_0_is_squashed_with_root)
 }
 END_TEST
 
+START_TEST(version_4_finds_them_too)
+{
+	struct v4 c;
+	struct v4_fh demo, fh;
+	struct v4_stateid st;
+	up(0);
+	files_of_groups();
+	nas_serve4(&nas);
+	v4_open(&c, nas.port);
+	v4_client(&c, "a caller");
+	c.uid = 1000;
+	ck_assert_uint_eq(v4_lookup(&c, "/demo", &demo), 0);
+	ck_assert_uint_eq(v4_open_file(&c, &demo, "g539", "o", 1, 0, 0, &st, &fh), 0);
+	ck_assert_uint_eq(v4_open_file(&c, &demo, "g540", "o", 1, 0, 0, &st, &fh), NFS4ERR_ACCESS);
+	ck_assert_int_eq(lookups, 1);
+	v4_close(&c);
+	nas_down(&nas);
+}
+END_TEST
+
 /* ---- the cache ---- */
 
 static int got[20];
@@ -213,14 +233,14 @@ END_TEST
 
 static void bounds_step(struct nas *n)
 {
-	struct groups_stats st;
+	struct host_cache_stats st;
 	struct group_list *l;
 	for (uint32_t uid = 10000; uid < 10100; uid++) {
 		ck_assert_int_eq(groups_get(n->groups, uid, &l), 0);
 		group_list_put(l);
 	}
 	groups_stats(n->groups, &st);
-	ck_assert_uint_le(st.users, 8);
+	ck_assert_uint_le(st.entries, 8);
 	ck_assert_uint_eq(st.lookups, 100);
 	ck_assert_int_eq(groups_try(n->groups, 10099, &l), 0);
 	group_list_put(l);
@@ -271,6 +291,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_caller_in_forty_groups);
 	tcase_add_test(t, group_0_is_squashed_with_root);
+	tcase_add_test(t, version_4_finds_them_too);
 	tcase_add_test(t, all_wait_for_one_look_up);
 	tcase_add_test(t, what_was_found_is_used_for_its_time);
 	tcase_add_test(t, the_cache_is_bounded);
