@@ -22,6 +22,7 @@
 #include "nasfront/head.h"
 #include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/names.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
@@ -86,14 +87,20 @@ static void staging_put(void *arg, void *buf)
 static int start_nfs4(struct head *h, const char *host)
 {
 	snprintf(h->nfs4_name, sizeof(h->nfs4_name), "%.40s/%.20s", host, h->config->name);
+	struct names_opts no = {.reactor = h->reactor,
+				.env = h->env,
+				.domain = h->config->nfs4_domain,
+				.ttl_ns = h->config->groups_time * NS_PER_S};
+	int rc = no.domain[0] ? names_new(&h->names, &no) : 0;
 	struct nfs4_opts o = {.env = h->env,
 			      .nfs = h->nfs,
 			      .nlm = h->nlm,
+			      .names = h->names,
 			      .name = h->nfs4_name,
 			      .lease_ns = h->config->lock_grace * NS_PER_S,
 			      .keep = head_state_keep,
 			      .arg = h};
-	return nfs4_new(&h->nfs4, &o);
+	return rc ? rc : nfs4_new(&h->nfs4, &o);
 }
 
 static int start_listeners(struct head *h)
@@ -322,6 +329,7 @@ static void stop_task(void *arg)
 	rpc_server_free(h->rpc);
 	nfs_free(h->nfs);
 	groups_free(h->groups);
+	names_free(h->names);
 	env_timer_stop(h->env, &late);
 	head_end(h, EXIT_SUCCESS);
 }

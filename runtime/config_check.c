@@ -6,6 +6,7 @@
 #include "runtime/admin.h"
 #include "runtime/check.h"
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <grp.h>
 #include <stddef.h>
@@ -123,6 +124,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 				c->controllers_count == 1 ? c->controllers[0].name : "");
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
 	rc = rc ?: set_default(&h->nfs4, "off");
+	rc = rc ?: set_default(&h->nfs4_domain, "");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
@@ -251,6 +253,19 @@ static bool address_ok(const char *a)
 {
 	struct in6_addr buf;
 	return inet_pton(AF_INET, a, &buf) == 1 || inet_pton(AF_INET6, a, &buf) == 1;
+}
+
+/* None, or labels of letters, digits, - and _ with dots between them; 255 bytes at most. */
+static bool domain_ok(const char *s)
+{
+	size_t len = strlen(s), label = 0;
+	for (const char *p = s; *p; p++) {
+		bool dot = *p == '.';
+		if (dot ? label == 0 : !isalnum((unsigned char)*p) && *p != '-' && *p != '_')
+			return false;
+		label = dot ? 0 : label + 1;
+	}
+	return len == 0 || (len <= 255 && label > 0);
 }
 
 /* The tag of a portal group: ",1" to ",65535" at the end. */
@@ -481,6 +496,10 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
 			       "lock_grace of %u seconds is out of range", h->lock_grace);
 	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
+	if (!domain_ok(h->nfs4_domain))
+		config_problem(l, at(l, map, "nfs4_domain"),
+			       "write a domain's name, as example.org, the same as on the clients",
+			       "nfs4_domain `%.64s` is not a domain", h->nfs4_domain);
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
 	check_word(l, map, "groups", h->groups, (const char *[]){"client", "server", NULL},

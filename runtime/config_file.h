@@ -47,7 +47,8 @@
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
- *       nfs4: off                 # on: NFS versions 4.1 and 4.2 are served beside 3
+ *       nfs4: off                 # on: NFS version 4 is served beside 3
+ *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       rpcbind: auto             # auto: register when rpcbind is there; off
  *       metadata_memory: 256MiB
  *       user: ""                  # run as this user when started as root
@@ -106,7 +107,7 @@ struct config_controller {
 struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
-	char *nfs4, *rpcbind, *metadata_memory, *user;
+	char *nfs4, *nfs4_domain, *rpcbind, *metadata_memory, *user;
 	char *groups;	      /* client or server */
 	unsigned groups_time; /* s a user's groups are kept */
 	uint64_t metadata_memory_bytes;

@@ -95,6 +95,7 @@ static const cyaml_schema_field_t head_fields[] = {
     NUMBER(config_head, mount_port),
     NUMBER(config_head, lock_grace),
     TEXT(config_head, nfs4),
+    TEXT(config_head, nfs4_domain),
     TEXT(config_head, rpcbind),
     TEXT(config_head, metadata_memory),
     TEXT(config_head, user),

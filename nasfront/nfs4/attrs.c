@@ -53,13 +53,6 @@ static void put_time(struct xdr_out *x, const struct fs_time *t)
 	xdr_put_u32(x, t->nsec);
 }
 
-static void put_number_text(struct xdr_out *x, uint32_t id)
-{
-	char text[16];
-	snprintf(text, sizeof(text), "%u", id);
-	xdr_put_string(x, text);
-}
-
 static void supported(struct nfs4_bitmap *ret);
 
 /* Version 4.0 ends with mounted_on_fileid. */
@@ -127,7 +120,7 @@ static void put_rawdev(const struct put *p)
 		const struct fs_statfs *s __attribute__((unused)) = &p->o->space;                  \
 		statement;                                                                         \
 	}
-PUT(acl, nfs4_put_acl(p->x, p->o->acl))
+PUT(acl, nfs4_put_acl(p->k, p->x, p->o->acl))
 PUT(aclsupport, xdr_put_u32(p->x, 3)) /* ACL4_SUPPORT_ALLOW_ACL, _DENY_ACL */
 PUT(type, xdr_put_u32(p->x, a->type))
 PUT(zero, xdr_put_u32(p->x, 0))
@@ -145,8 +138,8 @@ PUT(maxname, xdr_put_u32(p->x, FS_NAME_MAX))
 PUT(maxio, xdr_put_u64(p->x, FS_IO_MAX))
 PUT(mode, xdr_put_u32(p->x, a->mode & 07777))
 PUT(numlinks, xdr_put_u32(p->x, a->nlink))
-PUT(owner, put_number_text(p->x, a->uid))
-PUT(group, put_number_text(p->x, a->gid))
+PUT(owner, nfs4_put_owner(p->k, p->x, p->o->owner, a->uid))
+PUT(group, nfs4_put_owner(p->k, p->x, p->o->group, a->gid))
 PUT(space_avail, xdr_put_u64(p->x, s->avail_bytes))
 PUT(space_free, xdr_put_u64(p->x, s->free_bytes))
 PUT(space_total, xdr_put_u64(p->x, s->total_bytes))
@@ -289,25 +282,8 @@ static enum nfs4_status get_set_time(struct xdr_in *x, struct fs_setattr *s, uns
 	return how && ret->nsec >= NS_PER_S ? NFS4ERR_INVAL : NFS4_OK;
 }
 
-enum nfs4_status nfs4_get_id(struct xdr_in *x, uint32_t *ret)
-{
-	const uint8_t *p;
-	uint32_t len, v = 0;
-	if (!xdr_opaque(x, NFS4_OPAQUE_LIMIT, &p, &len))
-		return NFS4ERR_BADXDR;
-	if (len == 0 || len > 10 || (len > 1 && p[0] == '0'))
-		return NFS4ERR_BADOWNER;
-	for (uint32_t i = 0; i < len; i++) {
-		uint64_t next = (uint64_t)v * 10 + (p[i] - '0');
-		if (p[i] < '0' || p[i] > '9' || next > UINT32_MAX)
-			return NFS4ERR_BADOWNER;
-		v = (uint32_t)next;
-	}
-	*ret = v;
-	return NFS4_OK;
-}
-
-static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct nfs4_sattr *to)
+static enum nfs4_status get_one(struct nfs4_call *k, struct xdr_in *x, unsigned attr,
+				struct nfs4_sattr *to)
 {
 	struct fs_setattr *s = &to->set;
 	switch (attr) {
@@ -316,7 +292,7 @@ static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct nfs4_sat
 		return xdr_u64(x, &s->size) ? NFS4_OK : NFS4ERR_BADXDR;
 	case FATTR4_ACL:
 		to->have_acl = true;
-		return nfs4_get_acl(x, &to->acl);
+		return nfs4_get_acl(k, x, &to->acl);
 	case FATTR4_MODE:
 		s->which |= FS_SET_MODE;
 		if (!xdr_u32(x, &s->mode))
@@ -324,10 +300,10 @@ static enum nfs4_status get_one(struct xdr_in *x, unsigned attr, struct nfs4_sat
 		return s->mode > 07777 ? NFS4ERR_INVAL : NFS4_OK;
 	case FATTR4_OWNER:
 		s->which |= FS_SET_UID;
-		return nfs4_get_id(x, &s->uid);
+		return nfs4_get_owner(k, x, false, &s->uid);
 	case FATTR4_OWNER_GROUP:
 		s->which |= FS_SET_GID;
-		return nfs4_get_id(x, &s->gid);
+		return nfs4_get_owner(k, x, true, &s->gid);
 	case FATTR4_TIME_ACCESS_SET:
 		return get_set_time(x, s, FS_SET_ATIME_NOW, FS_SET_ATIME, &s->atime);
 	case FATTR4_TIME_MODIFY_SET:
@@ -355,7 +331,7 @@ static enum nfs4_status get_words(struct xdr_in *x, struct nfs4_bitmap *ret)
 	return more ? NFS4ERR_ATTRNOTSUPP : NFS4_OK;
 }
 
-enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct nfs4_sattr *ret,
+enum nfs4_status nfs4_get_sattr(struct nfs4_call *k, struct xdr_in *x, struct nfs4_sattr *ret,
 				struct nfs4_bitmap *ret_got)
 {
 	struct nfs4_bitmap got;
@@ -369,7 +345,7 @@ enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct nfs4_sattr *ret,
 	struct xdr_in v = xdr_in_of(p, len);
 	for (unsigned i = 0; i < NFS4_ATTR_WORDS * 32 && !st; i++)
 		if (bitmap_has(&got, i))
-			st = get_one(&v, i, ret);
+			st = get_one(k, &v, i, ret);
 	if (!st && xdr_left(&v))
 		st = NFS4ERR_BADXDR;
 	*ret_got = got;

@@ -1,8 +1,9 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/nfs4.c \
+	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c \
+	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
-	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/pseudo.c \
+	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
 	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
 V4_WORLD = $(NAS_WORLD) tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
@@ -35,3 +36,8 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_acl
 tests_unit_nfs4_test_nfs4_acl_SOURCES = tests/unit/nfs4/test_nfs4_acl.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_acl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_acl_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_names
+tests_unit_nfs4_test_nfs4_names_SOURCES = tests/unit/nfs4/test_nfs4_names.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_names_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_names_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -12,6 +12,7 @@
 struct env;
 struct nfs;
 struct nfs4;
+struct names;
 struct nlm;
 struct rpc_server;
 
@@ -20,10 +21,11 @@ struct rpc_server;
 
 struct nfs4_opts {
 	struct env *env;
-	struct nfs *nfs;   /* file systems and exports */
-	struct nlm *nlm;   /* the table of locks, and whether it is the grace period */
-	const char *name;  /* of this server among all: for clients that see several addresses */
-	uint64_t lease_ns; /* 0: 45 s. Whole seconds; not above the grace period */
+	struct nfs *nfs;     /* file systems and exports */
+	struct nlm *nlm;     /* the table of locks, and whether it is the grace period */
+	struct names *names; /* of users and groups; NULL: they are numbers in text */
+	const char *name;    /* of this server among all: for clients that see several addresses */
+	uint64_t lease_ns;   /* 0: 45 s. Whole seconds; not above the grace period */
 	/*
 	 * Keeps that a client may hold state, or no longer; durable when it returns 0. Waits. NULL:
 	 * nothing is kept.

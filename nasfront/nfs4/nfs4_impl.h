@@ -6,6 +6,7 @@
 #include "nasfront/nfs/lock_table.h"
 #include "nasfront/nfs/nfs_call.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/names.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/nfs4/nfs4_proto.h"
 #include "runtime/check.h"
@@ -328,14 +329,20 @@ struct nfs4_acl {
 	unsigned n;
 	struct fs_ace aces[FS_ACL_ROOM];
 };
-#define NFS4_ACL_BYTES (4 + FS_ACL_ROOM * 28) /* on the wire, at most */
-void nfs4_put_acl(struct xdr_out *x, const struct nfs4_acl *acl);
-/* BADXDR; BADOWNER, FBIG, ATTRNOTSUPP: it was not read to its end. */
-enum nfs4_status nfs4_get_acl(struct xdr_in *x, struct nfs4_acl *ret);
+/* With what those in it are called. */
+struct nfs4_named_acl {
+	struct nfs4_acl acl;
+	struct name *names[FS_ACL_ROOM]; /* held; NULL: a number, or nobody's */
+};
+size_t nfs4_acl_bytes(const struct nfs4_call *k, const struct nfs4_named_acl *acl);
+void nfs4_put_acl(const struct nfs4_call *k, struct xdr_out *x, const struct nfs4_named_acl *acl);
+/* BADXDR; BADOWNER, DELAY, FBIG, ATTRNOTSUPP: it was not read to its end. Waits. */
+enum nfs4_status nfs4_get_acl(struct nfs4_call *k, struct xdr_in *x, struct nfs4_acl *ret);
 /* What pseudo directories have. */
 void nfs4_acl_pseudo(struct nfs4_acl *ret);
-/* Of the current file. Waits. */
-enum nfs4_status nfs4_acl_load(struct nfs4_call *k, struct nfs4_acl *ret);
+/* Of the current file, with names. Waits. After an error too it is freed. */
+enum nfs4_status nfs4_acl_load(struct nfs4_call *k, struct nfs4_named_acl *ret);
+void nfs4_acl_free(struct nfs4_named_acl *acl); /* NULL is allowed */
 /* Of a file of the current file's system. Waits. */
 enum nfs4_status nfs4_acl_store(struct nfs4_call *k, const struct fs_fid *f,
 				const struct nfs4_acl *acl);
@@ -347,8 +354,9 @@ struct nfs4_object {
 	const struct export *exp;
 	uint64_t mounted_on; /* 0: its own number */
 	struct fs_statfs space;
-	uint32_t error;	      /* rdattr_error */
-	struct nfs4_acl *acl; /* when it is wanted: who asked frees it */
+	uint32_t error;		    /* rdattr_error */
+	struct nfs4_named_acl *acl; /* when it is wanted */
+	struct name *owner, *group; /* held; NULL: not wanted, or numbers */
 };
 static inline bool bitmap_has(const struct nfs4_bitmap *b, unsigned bit)
 {
@@ -372,14 +380,29 @@ struct nfs4_sattr {
 	bool have_acl; /* set behind the others: RFC 8881 6.4.1.3 */
 	struct nfs4_acl acl;
 };
-/* What a SETATTR or a creation is given. *ret_got: which of them. */
-enum nfs4_status nfs4_get_sattr(struct xdr_in *x, struct nfs4_sattr *ret,
+/* What a SETATTR or a creation is given. *ret_got: which of them. Waits. */
+enum nfs4_status nfs4_get_sattr(struct nfs4_call *k, struct xdr_in *x, struct nfs4_sattr *ret,
 				struct nfs4_bitmap *ret_got);
-/* An owner: a number in text. */
-enum nfs4_status nfs4_get_id(struct xdr_in *x, uint32_t *ret);
-/* The current object with what `want` needs of it. NFS4_AGAIN. */
+/* The current object with what `want` needs of it; nfs4_object_end() it. NFS4_AGAIN. */
 enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
 			     struct nfs4_object *ret);
+/* Lets go of what it holds; may be called again. */
+void nfs4_object_end(struct nfs4_object *o);
+/* The names of its owner and group, if `want` has them. Without `wait`: NFS4_AGAIN. */
+enum nfs4_status nfs4_object_names(struct nfs4_call *k, const struct nfs4_bitmap *want,
+				   struct nfs4_object *o, bool wait);
+
+/* owner4.c */
+/* What somebody is called; *ret NULL: he goes by his number. Without `wait`: NFS4_AGAIN. */
+enum nfs4_status nfs4_owner_name(const struct nfs4_call *k, bool group, uint32_t id, bool wait,
+				 struct name **ret);
+/* Bytes of it on the wire, at most. */
+uint32_t nfs4_owner_len(const struct nfs4_call *k, const struct name *name);
+void nfs4_put_owner(const struct nfs4_call *k, struct xdr_out *x, const struct name *name,
+		    uint32_t id);
+/* A number in text, or a name. BADOWNER, DELAY. Waits. */
+enum nfs4_status nfs4_get_owner(const struct nfs4_call *k, struct xdr_in *x, bool group,
+				uint32_t *ret);
 
 /* client.c */
 struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id, bool v40);

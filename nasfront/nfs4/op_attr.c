@@ -5,7 +5,7 @@
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 
-#define ATTRS_MAX (4096 + NFS4_ACL_BYTES) /* what all attributes of one object take, at most */
+#define ATTRS_MAX 4096 /* what all attributes of one object take, at most, but for a list */
 
 /* ---- the object ---- */
 
@@ -16,7 +16,7 @@ static enum nfs4_status object_pseudo(struct nfs4_call *k, struct nfs4_object *r
 		return NFS4ERR_STALE;
 	nfs4_pseudo_attr(k->n, p, &ret->a);
 	if (ret->acl)
-		nfs4_acl_pseudo(ret->acl);
+		nfs4_acl_pseudo(&ret->acl->acl);
 	return NFS4_OK;
 }
 
@@ -49,6 +49,29 @@ static enum nfs4_status object_file(struct nfs4_call *k, const struct nfs4_bitma
 	return st ?: ret->acl ? nfs4_acl_load(k, ret->acl) : NFS4_OK;
 }
 
+enum nfs4_status nfs4_object_names(struct nfs4_call *k, const struct nfs4_bitmap *want,
+				   struct nfs4_object *o, bool wait)
+{
+	enum nfs4_status st = NFS4_OK;
+	name_put(o->owner);
+	name_put(o->group);
+	o->owner = o->group = NULL;
+	if (bitmap_has(want, FATTR4_OWNER))
+		st = nfs4_owner_name(k, false, o->a.uid, wait, &o->owner);
+	if (!st && bitmap_has(want, FATTR4_OWNER_GROUP))
+		st = nfs4_owner_name(k, true, o->a.gid, wait, &o->group);
+	return st;
+}
+
+void nfs4_object_end(struct nfs4_object *o)
+{
+	name_put(o->owner);
+	name_put(o->group);
+	nfs4_acl_free(o->acl);
+	o->owner = o->group = NULL;
+	o->acl = NULL;
+}
+
 enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want,
 			     struct nfs4_object *ret)
 {
@@ -58,18 +81,23 @@ enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want
 	ret->mounted_on = 0;
 	ret->error = 0;
 	ret->acl = NULL;
+	ret->owner = ret->group = NULL;
 	memset(&ret->space, 0, sizeof(ret->space));
 	if ((acl || (k->kind == FH_FILE && nfs4_attrs_need_space(want))) && !k->may_wait)
 		return NFS4_AGAIN;
-	if (acl && !(ret->acl = malloc(sizeof(*ret->acl))))
+	if (acl && !(ret->acl = calloc(1, sizeof(*ret->acl))))
 		return NFS4ERR_DELAY;
 	enum nfs4_status st =
 	    k->kind == FH_PSEUDO ? object_pseudo(k, ret) : object_file(k, want, ret);
-	if (st) {
-		free(ret->acl);
-		ret->acl = NULL;
-	}
+	st = st ?: nfs4_object_names(k, want, ret, k->may_wait);
+	if (st)
+		nfs4_object_end(ret);
 	return st;
+}
+
+static size_t object_bytes(const struct nfs4_call *k, const struct nfs4_object *o)
+{
+	return ATTRS_MAX + (o->acl ? nfs4_acl_bytes(k, o->acl) : 0);
 }
 
 /* ---- GETATTR ---- */
@@ -91,12 +119,12 @@ enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 		/* Once more, with room for all there is. */
 		k->out->p = k->out->base + have;
 		k->out->full = false;
-		if (nfs4_room(k, o.acl ? ATTRS_MAX : ATTRS_MAX - NFS4_ACL_BYTES))
+		if (nfs4_room(k, object_bytes(k, &o)))
 			nfs4_put_fattr(k, k->out, &want, &o);
 		else
 			st = NFS4ERR_REP_TOO_BIG;
 	}
-	free(o.acl);
+	nfs4_object_end(&o);
 	return st;
 }
 
@@ -107,7 +135,7 @@ static enum nfs4_status same_values(const struct nfs4_call *k, const struct nfs4
 				    const struct nfs4_object *o, const uint8_t *vals, uint32_t len,
 				    bool *ret_same)
 {
-	size_t size = o->acl ? ATTRS_MAX : ATTRS_MAX - NFS4_ACL_BYTES;
+	size_t size = object_bytes(k, o);
 	enum nfs4_status st = NFS4ERR_SERVERFAULT;
 	uint8_t *buf = malloc(size);
 	struct xdr_out x = xdr_out_of(buf, size);
@@ -147,7 +175,7 @@ static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 	if (st)
 		return st;
 	st = same_values(k, &want, &o, vals, len, ret_same);
-	free(o.acl);
+	nfs4_object_end(&o);
 	return st;
 }
 
@@ -174,7 +202,7 @@ enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
 	struct nfs4_sattr s;
 	struct stateid sid;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
-	st = st ?: nfs4_get_sattr(k->in, &s, &got);
+	st = st ?: nfs4_get_sattr(k, k->in, &s, &got);
 	if (!st && (s.set.which & FS_SET_SIZE))
 		st = nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
 	if (!st && s.set.which)

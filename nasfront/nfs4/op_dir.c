@@ -13,13 +13,17 @@
 #define DIR_TAIL     8
 #define DIR_HEAD     8
 #define COOKIE_FIRST 3
+#define NAMES_ROUNDS 2
 
 struct fill {
 	struct nfs4_call *k;
 	struct xdr_out x;
 	struct nfs4_bitmap want;
-	struct nfs4_object o; /* what is the same for all entries */
+	struct nfs4_object o; /* what is the same for all entries; names of the last */
 	unsigned entries;
+	uint64_t last; /* entry's cookie */
+	bool ask;      /* it ended before one whose owner's or group's name is not known yet */
+	bool numbers;  /* such a one goes by his number */
 };
 
 /* False: no room; nothing is left of it. */
@@ -46,6 +50,12 @@ static bool put_entry(struct fill *f, const char *name, uint32_t len, uint64_t c
 
 /* ---- directories of an export ---- */
 
+/* Looks for them without waiting. False: somebody has to ask. */
+static bool names_known(struct fill *f)
+{
+	return nfs4_object_names(f->k, &f->want, &f->o, false) == NFS4_OK || f->numbers;
+}
+
 static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64_t cookie,
 		 const struct fs_attr *a)
 {
@@ -57,13 +67,41 @@ static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64
 		f->o.a = *a;
 	else if (!bitmap_has(&f->want, FATTR4_RDATTR_ERROR))
 		return false;
-	return put_entry(f, name, len, cookie);
+	f->ask = a && !names_known(f);
+	if (f->ask || !put_entry(f, name, len, cookie))
+		return false;
+	f->last = cookie;
+	return true;
+}
+
+/* The names of the entry it stopped at. When they cannot be had in time it goes on without. */
+static void names_ask(struct fill *f, unsigned *rounds, unsigned *entries)
+{
+	*rounds = f->entries == *entries ? *rounds + 1 : 0;
+	*entries = f->entries;
+	nfs4_object_names(f->k, &f->want, &f->o, true);
+	f->numbers = *rounds >= NAMES_ROUNDS;
+}
+
+static enum nfs4_status read_entries(struct fill *f, uint64_t cookie, bool *eof)
+{
+	struct nfs4_call *k = f->k;
+	unsigned rounds = 0, entries = 0;
+	struct fs_attr dir;
+	f->last = cookie;
+	for (;;) {
+		f->ask = false;
+		int rc = fs_readdir(k->c.mount->fs, &k->c.cred, &k->c.fid, f->last, true, emit, f,
+				    eof, &dir);
+		if (rc || !f->ask)
+			return nfs4_status_of(k, rc);
+		names_ask(f, &rounds, &entries);
+	}
 }
 
 static enum nfs4_status read_file_dir(struct fill *f, uint64_t cookie, bool *eof)
 {
 	struct nfs4_call *k = f->k;
-	struct fs_attr dir;
 	f->o.mount = k->c.mount;
 	f->o.exp = k->c.exp;
 	if (nfs4_attrs_need_space(&f->want)) {
@@ -71,8 +109,7 @@ static enum nfs4_status read_file_dir(struct fill *f, uint64_t cookie, bool *eof
 		if (rc)
 			return nfs4_status_of(k, rc);
 	}
-	return nfs4_status_of(
-	    k, fs_readdir(k->c.mount->fs, &k->c.cred, &k->c.fid, cookie, true, emit, f, eof, &dir));
+	return read_entries(f, cookie, eof);
 }
 
 /* ---- pseudo directories ---- */
@@ -83,6 +120,7 @@ static void child_object(struct fill *f, const struct nfs4_pseudo *p)
 {
 	struct nfs4_call *k = f->k;
 	struct fs_attr a;
+	nfs4_object_end(&f->o);
 	f->o = (struct nfs4_object){.mount = NULL};
 	nfs4_pseudo_attr(k->n, p, &f->o.a);
 	if (!p->exp || !nfs4_pseudo_mine(k, p->exp))
@@ -113,6 +151,7 @@ static enum nfs4_status read_children(struct fill *f, const struct nfs4_pseudo *
 		if (i <= cookie || !nfs4_pseudo_visible(k, p))
 			continue;
 		child_object(f, p);
+		nfs4_object_names(k, &f->want, &f->o, true);
 		enum nfs4_status st = f->o.error && !bitmap_has(&f->want, FATTR4_RDATTR_ERROR)
 					  ? (enum nfs4_status)f->o.error
 					  : NFS4_OK;
@@ -172,6 +211,7 @@ enum nfs4_status nfs4_op_readdir(struct nfs4_call *k)
 	xdr_put_u64(k->out, mine);
 	f.x = xdr_out_of(k->out->p, max - DIR_HEAD - DIR_TAIL);
 	enum nfs4_status st = read_dir(&f, cookie, &eof);
+	nfs4_object_end(&f.o);
 	if (st)
 		return st;
 	k->out->p = f.x.p;

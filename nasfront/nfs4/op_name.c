@@ -23,8 +23,9 @@ struct create_args {
 	struct nfs4_bitmap got;
 };
 
-static enum nfs4_status get_create(struct xdr_in *x, struct create_args *c)
+static enum nfs4_status get_create(struct nfs4_call *k, struct create_args *c)
 {
+	struct xdr_in *x = k->in;
 	memset(c, 0, offsetof(struct create_args, attr));
 	if (!xdr_u32(x, &c->type) ||
 	    (c->type == FS_LNK && !xdr_opaque(x, UINT32_MAX, &c->target, &c->target_len)) ||
@@ -34,7 +35,7 @@ static enum nfs4_status get_create(struct xdr_in *x, struct create_args *c)
 	enum nfs4_status st = nfs4_get_name(x, &c->name);
 	if (st == NFS4ERR_BADXDR)
 		return st;
-	enum nfs4_status at = nfs4_get_sattr(x, &c->attr, &c->got);
+	enum nfs4_status at = nfs4_get_sattr(k, x, &c->attr, &c->got);
 	return at == NFS4ERR_BADXDR ? at : st ? st : at;
 }
 
@@ -79,7 +80,7 @@ enum nfs4_status nfs4_op_create(struct nfs4_call *k)
 	struct create_args c;
 	struct fs_wcc dir = {0};
 	struct fs_attr a;
-	enum nfs4_status st = get_create(k->in, &c);
+	enum nfs4_status st = get_create(k, &c);
 	st = st ?: check_create(k, &c);
 	if (!st && (c.attr.set.which & FS_SET_SIZE))
 		st = NFS4ERR_INVAL; /* none of these has one to be set */

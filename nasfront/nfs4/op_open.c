@@ -32,7 +32,7 @@ struct target {
 
 /* ---- arguments ---- */
 
-static bool get_how(const struct nfs4_call *k, struct open_args *o)
+static bool get_how(struct nfs4_call *k, struct open_args *o)
 {
 	struct xdr_in *x = k->in;
 	const uint8_t *v;
@@ -50,7 +50,7 @@ static bool get_how(const struct nfs4_call *k, struct open_args *o)
 	}
 	if (o->mode == CREATE4_EXCLUSIVE)
 		return true;
-	o->bad = nfs4_get_sattr(x, &o->attr, &o->got);
+	o->bad = nfs4_get_sattr(k, x, &o->attr, &o->got);
 	return o->bad != NFS4ERR_BADXDR;
 }
 
@@ -76,7 +76,7 @@ static bool get_claim(const struct nfs4_call *k, struct open_args *o)
 }
 
 /* What is wrong with them comes second, in check_open(): in version 4.0 the owner has counted. */
-static bool get_open(const struct nfs4_call *k, struct open_args *o)
+static bool get_open(struct nfs4_call *k, struct open_args *o)
 {
 	memset(o, 0, offsetof(struct open_args, attr.acl));
 	if (!xdr_u32(k->in, &o->seqid) || !xdr_u32(k->in, &o->access) ||

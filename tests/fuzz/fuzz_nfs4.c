@@ -8,7 +8,9 @@
  * sent again. len & 63: words of arguments; len & 64: an open's stateid before them, len & 128: a
  * lock's behind the first.
  */
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -23,6 +25,24 @@ static struct v4_fh handles[4];
 static struct v4_stateid opened, locked, opened0;
 static struct v4 old; /* a client of 4.0, on a connection of its own */
 static uint32_t old_seq;
+
+/* Every user and group below 100 has a name. */
+static int find_name(void *arg, const struct host_key *k, struct host_answer **ret)
+{
+	char text[16];
+	unsigned id = k->id;
+	if (k->kind == NAMES_USER_OF_NAME || k->kind == NAMES_GROUP_OF_NAME)
+		id = k->len == 3 && k->name[0] == 'n' ? (k->name[1] - '0') * 10u + k->name[2] - '0'
+						      : 100;
+	if (id >= 100)
+		return -ENOENT;
+	snprintf(text, sizeof(text), "n%02u", id);
+	struct name *n = name_new(id, text);
+	if (!n)
+		return -ENOMEM;
+	*ret = &n->answer;
+	return 0;
+}
 
 static void make_link(void)
 {
@@ -39,9 +59,11 @@ static void make_link(void)
 
 static void init(void)
 {
+	static const struct names_opts names = {.domain = "d", .find = find_name};
 	signal(SIGPIPE, SIG_IGN);
 	log_set_level(LOG_L_ERROR);
 	nas_up(&nas);
+	nas.names_want = &names;
 	nas_serve4(&nas);
 	v4_open(&c, nas.port);
 	v4_client(&c, "fuzz");

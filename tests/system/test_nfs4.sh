@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # NFSv4.1 of a real array: served only when the configuration says so; opens and locks are reclaimed after the
-# head was killed, by who had them; a lock of version 3 is in the way of none but its own range.
+# head was killed, by who had them; owners have names; a lock of version 3 is in the way of none but its own range.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -8,6 +8,7 @@ DEMO_DIR=$(mktemp -d /tmp/isthmus-nfs4.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-17670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-17880}
 DEMO_HEAD_EXTRA="    nfs4: on
+    nfs4_domain: example.org
     lock_grace: 5"
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
@@ -23,7 +24,7 @@ demo_start
 demo_prepare
 demo_wait_served 20
 mkfifo "$DEMO_DIR/go"
-"$build/tests/tools/nfs4_restart" "$(demo_nfs_port)" $DEMO_EXPORT <"$DEMO_DIR/go" >"$DEMO_DIR/out" 2>&1 &
+"$build/tests/tools/nfs4_restart" "$(demo_nfs_port)" $DEMO_EXPORT root@example.org <"$DEMO_DIR/go" >"$DEMO_DIR/out" 2>&1 &
 client=$!
 exec 5>"$DEMO_DIR/go"
 for ((i = 0; i < 100; i++)); do

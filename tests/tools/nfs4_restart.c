@@ -1,9 +1,10 @@
 /*
- * nfs4_restart PORT EXPORT: what clients of NFSv4.1 live through when their server is restarted.
- * Opens and locks the file "held" of the export, says "held", and waits for a line on standard
- * input; by then the server is another one. It must not know the session, give the open and the
- * lock back to the client that had them and to no other, and nothing else before the grace period
- * is over. Says what is wrong and exits 1, or "reclaimed" and 0.
+ * nfs4_restart PORT EXPORT [OWNER]: what clients of NFSv4.1 live through when their server is
+ * restarted. Opens and locks the file "held" of the export, says "held", and waits for a line on
+ * standard input; by then the server is another one. It must not know the session, give the open
+ * and the lock back to the client that had them and to no other, and nothing else before the grace
+ * period is over. With OWNER that is what the file's owner, the superuser, has to be called. Says
+ * what is wrong and exits 1, or "reclaimed" and 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,27 @@ static void back(struct v4 *c, uint16_t port, const char *owner)
 	expect(v4_session(c), 0, "CREATE_SESSION");
 }
 
+/* Who owns the file, as it is told. */
+static void expect_owner(struct v4 *c, const struct v4_fh *fh, const char *want)
+{
+	const uint8_t *p;
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_GETATTR);
+	xdr_put_u32(&c->x, 2);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, 1u << (FATTR4_OWNER - 32));
+	expect(v4_send(c), 0, "GETATTR of the owner");
+	v4_res(c, OP_PUTFH);
+	v4_res(c, OP_GETATTR);
+	v4_take(c, (uint8_t[16]){0}, 16);
+	uint32_t len = v4_opaque(c, &p);
+	if (len == strlen(want) && memcmp(p, want, len) == 0)
+		return;
+	printf("wrong: the owner is %.*s instead of %s\n", (int)len, (const char *)p, want);
+	exit(1);
+}
+
 /* The grace period passes: until then a new open says GRACE. */
 static uint32_t open_later(struct v4 *c, const struct v4_fh *dir, uint32_t how,
 			   struct v4_stateid *s, struct v4_fh *fh)
@@ -46,8 +68,8 @@ int main(int argc, char **argv)
 	struct v4_fh dir, fh, f;
 	struct v4_stateid s, l, t;
 	char line[16];
-	if (argc != 3) {
-		fprintf(stderr, "usage: nfs4_restart PORT EXPORT\n");
+	if (argc < 3 || argc > 4) {
+		fprintf(stderr, "usage: nfs4_restart PORT EXPORT [OWNER]\n");
 		return 2;
 	}
 	uint16_t port = (uint16_t)atoi(argv[1]);
@@ -57,6 +79,8 @@ int main(int argc, char **argv)
 	/* A new array has a grace period too, while it cannot know of anybody. */
 	expect(open_later(&holder, &dir, 1, &s, &fh), 0, "OPEN");
 	expect(v4_lock(&holder, &fh, &s, "l", WRITE_LT, 0, 100, false, &l), 0, "LOCK");
+	if (argc == 4)
+		expect_owner(&holder, &fh, argv[3]);
 	puts("held");
 	fflush(stdout);
 	if (!fgets(line, sizeof(line), stdin))

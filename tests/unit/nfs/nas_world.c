@@ -174,6 +174,13 @@ static void serve4_step(struct nas *n)
 			      .name = "server",
 			      .lease_ns = n->lease_ns,
 			      .keep = n->keep};
+	if (n->names_want) {
+		struct names_opts no = *n->names_want;
+		no.reactor = n->reactor;
+		no.env = env_real();
+		ASSERT(names_new(&n->names, &no) == 0);
+		o.names = n->names;
+	}
 	ASSERT(nlm_new(&n->nlm, &lo) == 0 && nlm_serve(n->nlm, n->server) == 0);
 	o.nlm = n->nlm;
 	ASSERT(nfs4_new(&n->nfs4, &o) == 0 && nfs4_serve(n->nfs4, n->server) == 0);
@@ -198,6 +205,7 @@ static void down_step(struct nas *n)
 	rpc_server_free(n->server);
 	nfs_free(n->nfs);
 	groups_free(n->groups);
+	names_free(n->names);
 	bdev_close(n->bdev);
 }
 

@@ -9,6 +9,7 @@
 #include "nasfront/fs/fs.h"
 #include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nfs.h"
+#include "nasfront/nfs4/names.h"
 #include "nasfront/rpc/rpc.h"
 
 #define NAS_FS_ID     77
@@ -23,7 +24,9 @@ struct nas {
 	struct nfs4 *nfs4;
 	/* For nas_serve4(), to be set before: 0 and NULL as the service has it. */
 	uint64_t lease_ns, grace_ns;
-	bool unsure;	       /* others may have been kept: the grace period is whole */
+	bool unsure; /* others may have been kept: the grace period is whole */
+	const struct names_opts *names_want; /* NULL: owners are numbers */
+	struct names *names;
 	const char *kept_name; /* a client that was kept: there is a grace period */
 	int (*keep)(void *arg, const char *name, bool gone);
 	struct bdev *bdev;

@@ -85,6 +85,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(h->mount_port, 20048);
 	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
+	ck_assert_str_eq(h->nfs4_domain, "");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -112,7 +113,8 @@ START_TEST(all_values_are_read)
 	    "  - name: b\n    disks: [/d2]\n    portals: ['127.0.0.1:3261']\n"
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
-	    "     mount_port: 0, rpcbind: off, metadata_memory: 64M, pin: [1]}\n";
+	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
+	    "metadata_memory: 64M, pin: [1]}\n";
 	int rc = load(text, &c);
 	ck_assert_msg(rc == 0, "%s", told.text);
 	ck_assert(config_battery(c));
@@ -134,6 +136,7 @@ START_TEST(all_values_are_read)
 	ck_assert_uint_eq(c->controllers[1].iscsi.max_connections, 1024);
 	ck_assert_uint_eq(c->heads[0].mount_port, 0);
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
+	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
 	config_file_free(c);
 }
 END_TEST
@@ -326,6 +329,9 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    user: no-such-user-here\n", 7,
      "does not exist"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    metadata_memory: 1M\n", 7, "out of bounds"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups: both\n", 7, "client"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups_time: 0\n", 7, "out of range"},
     {"array: {}\n" CONTROLLER "heads: &x\n  - name: h\n  - *x\n", 7, "aliases"},
