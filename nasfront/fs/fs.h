@@ -362,6 +362,15 @@ int fs_quota_set(struct fs *fs, enum fs_quota_kind kind, uint32_t id,
 int fs_quota_grace(struct fs *fs, enum fs_quota_kind kind, uint64_t ret[FS_QUOTA_UNITS]);
 int fs_quota_grace_set(struct fs *fs, enum fs_quota_kind kind,
 		       const uint64_t grace[FS_QUOTA_UNITS]);
+/*
+ * What a file's owner, group and tree leave it: bytes that may be allocated to it before growth is
+ * refused, and before a soft limit is passed; and the use that counts against the limit that is
+ * nearest. Without limits what the file system has free, and the owner's use.
+ */
+struct fs_quota_room {
+	uint64_t hard, soft, used;
+};
+int fs_quota_at(struct fs *fs, const struct fs_fid *f, struct fs_quota_room *ret);
 /* The directory becomes the top of a new tree. `path` is kept for fs_quota_get(). -ENOTEMPTY;
  * -EEXIST: it is one already; -EINVAL: it is the root. */
 int fs_quota_tree(struct fs *fs, const struct fs_fid *dir, const char *path, uint32_t *ret_id);

@@ -254,12 +254,30 @@ int fs_quota_tree(struct fs *fs, const struct fs_fid *dir, const char *path, uin
 
 /* ---- what is free ---- */
 
-static int tree_of_body(struct fs *fs, const struct fs_fid *f, uint32_t *ret)
+/* Whose records a file counts in, by kind. */
+struct holders {
+	uint32_t id[FS_QUOTA_TREE + 1];
+};
+
+static int holders_body(struct fs *fs, const struct fs_fid *f, struct holders *ret)
 {
 	struct inode in;
 	int rc = inode_get_fid(fs, f, &in);
-	if (!rc)
-		*ret = IN32(&in, I_TREE);
+	if (rc)
+		return rc;
+	ret->id[FS_QUOTA_USER] = IN32(&in, I_UID);
+	ret->id[FS_QUOTA_GROUP] = IN32(&in, I_GID);
+	ret->id[FS_QUOTA_TREE] = IN32(&in, I_TREE);
+	return 0;
+}
+
+static int holders_get(struct fs *fs, const struct fs_fid *f, struct holders *ret)
+{
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, holders_body(fs, f, ret));
+	op_end(&op);
 	return rc;
 }
 
@@ -271,17 +289,14 @@ static uint64_t left(const struct fs_quota *q, unsigned unit, uint64_t limit)
 int fs_statfs_at(struct fs *fs, const struct fs_fid *f, struct fs_statfs *ret)
 {
 	struct fs_quota q;
-	struct op op;
-	uint32_t id = 0;
+	struct holders h;
 	int rc = fs_statfs(fs, ret);
 	if (rc)
 		return rc;
-	op_begin(&op, fs, false);
-	OP_LOOP(&op, rc, tree_of_body(fs, f, &id));
-	op_end(&op);
-	if (rc || !id || fs->quota_off)
+	rc = holders_get(fs, f, &h);
+	if (rc || !h.id[FS_QUOTA_TREE] || fs->quota_off)
 		return rc;
-	rc = fs_quota_get(fs, FS_QUOTA_TREE, id, &q);
+	rc = fs_quota_get(fs, FS_QUOTA_TREE, h.id[FS_QUOTA_TREE], &q);
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
 	uint64_t bytes = q.hard[FS_QUOTA_BYTES] ? q.hard[FS_QUOTA_BYTES] : q.soft[FS_QUOTA_BYTES];
@@ -294,6 +309,53 @@ int fs_statfs_at(struct fs *fs, const struct fs_fid *f, struct fs_statfs *ret)
 	if (files && files < ret->total_files) {
 		ret->total_files = files;
 		ret->free_files = MIN(ret->free_files, left(&q, FS_QUOTA_FILES, files));
+	}
+	return 0;
+}
+
+/* One record's part. *nearest: what the nearest limit so far leaves. */
+static void room_take(const struct fs *fs, const struct fs_quota *q, struct fs_quota_room *r,
+		      uint64_t *nearest)
+{
+	uint64_t hard = q->hard[FS_QUOTA_BYTES], soft = q->soft[FS_QUOTA_BYTES],
+		 until = q->until[FS_QUOTA_BYTES], now = env_realtime_ns(fs->env) / NS_PER_S,
+		 to_hard = hard ? left(q, FS_QUOTA_BYTES, hard) : UINT64_MAX,
+		 to_soft = soft ? left(q, FS_QUOTA_BYTES, soft) : UINT64_MAX;
+	/* A soft limit whose grace time is over holds as a hard one does. */
+	if (until && now >= until)
+		to_hard = 0;
+	r->hard = MIN(r->hard, to_hard);
+	r->soft = MIN(r->soft, MIN(to_soft, to_hard));
+	if (MIN(to_soft, to_hard) < *nearest) {
+		*nearest = MIN(to_soft, to_hard);
+		r->used = q->used[FS_QUOTA_BYTES];
+	}
+}
+
+int fs_quota_at(struct fs *fs, const struct fs_fid *f, struct fs_quota_room *ret)
+{
+	struct holders h;
+	struct fs_statfs s;
+	struct fs_quota q;
+	uint64_t nearest = UINT64_MAX;
+	CHECK(fs, FS_MAGIC);
+	int rc = fs_statfs(fs, &s);
+	if (!rc)
+		rc = holders_get(fs, f, &h);
+	if (rc)
+		return rc;
+	*ret = (struct fs_quota_room){.hard = s.avail_bytes, .soft = s.avail_bytes};
+	for (unsigned kind = FS_QUOTA_USER; kind <= FS_QUOTA_TREE && !fs->quota_off; kind++) {
+		if (kind == FS_QUOTA_TREE && !h.id[kind])
+			continue;
+		rc = fs_quota_get(fs, kind, h.id[kind], &q);
+		if (rc && rc != -ENOENT) /* a tree's that is neither used nor limited */
+			return rc;
+		if (rc)
+			continue;
+		if (kind == FS_QUOTA_USER)
+			ret->used = q.used[FS_QUOTA_BYTES];
+		room_take(fs, &q, ret, &nearest);
 	}
 	return 0;
 }

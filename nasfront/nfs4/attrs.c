@@ -140,6 +140,9 @@ PUT(mode, xdr_put_u32(p->x, a->mode & 07777))
 PUT(numlinks, xdr_put_u32(p->x, a->nlink))
 PUT(owner, nfs4_put_owner(p->k, p->x, p->o->owner, a->uid))
 PUT(group, nfs4_put_owner(p->k, p->x, p->o->group, a->gid))
+PUT(quota_hard, xdr_put_u64(p->x, p->o->quota.hard))
+PUT(quota_soft, xdr_put_u64(p->x, p->o->quota.soft))
+PUT(quota_used, xdr_put_u64(p->x, p->o->quota.used))
 PUT(space_avail, xdr_put_u64(p->x, s->avail_bytes))
 PUT(space_free, xdr_put_u64(p->x, s->free_bytes))
 PUT(space_total, xdr_put_u64(p->x, s->total_bytes))
@@ -150,7 +153,7 @@ PUT(btime, put_time(p->x, &a->btime))
 PUT(ctime, put_time(p->x, &a->ctime))
 PUT(mtime, put_time(p->x, &a->mtime))
 
-enum attr_kind { ATTR_NONE, ATTR_READ = 1, ATTR_SET = 2, ATTR_SPACE = 4 };
+enum attr_kind { ATTR_NONE, ATTR_READ = 1, ATTR_SET = 2, ATTR_SPACE = 4, ATTR_QUOTA = 8 };
 
 static const struct attr_row {
 	void (*put)(const struct put *p);
@@ -190,6 +193,9 @@ static const struct attr_row {
     [FATTR4_NUMLINKS] = {put_numlinks, ATTR_READ},
     [FATTR4_OWNER] = {put_owner, ATTR_READ | ATTR_SET},
     [FATTR4_OWNER_GROUP] = {put_group, ATTR_READ | ATTR_SET},
+    [FATTR4_QUOTA_AVAIL_HARD] = {put_quota_hard, ATTR_READ | ATTR_QUOTA},
+    [FATTR4_QUOTA_AVAIL_SOFT] = {put_quota_soft, ATTR_READ | ATTR_QUOTA},
+    [FATTR4_QUOTA_USED] = {put_quota_used, ATTR_READ | ATTR_QUOTA},
     [FATTR4_RAWDEV] = {put_rawdev, ATTR_READ},
     [FATTR4_SPACE_AVAIL] = {put_space_avail, ATTR_READ | ATTR_SPACE},
     [FATTR4_SPACE_FREE] = {put_space_free, ATTR_READ | ATTR_SPACE},
@@ -235,6 +241,12 @@ bool nfs4_attrs_need_space(const struct nfs4_bitmap *want)
 	return false;
 }
 
+bool nfs4_attrs_need_quota(const struct nfs4_bitmap *want)
+{
+	return bitmap_has(want, FATTR4_QUOTA_AVAIL_HARD) ||
+	       bitmap_has(want, FATTR4_QUOTA_AVAIL_SOFT) || bitmap_has(want, FATTR4_QUOTA_USED);
+}
+
 void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct nfs4_bitmap *want,
 		    const struct nfs4_object *o)
 {
@@ -246,7 +258,8 @@ void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct n
 	for (unsigned w = 0; w < NFS4_ATTR_WORDS; w++)
 		for (uint32_t left = got.w[w]; left; left &= left - 1) {
 			unsigned i = w * 32 + (unsigned)__builtin_ctz(left);
-			if (!(rows[i].kind & ATTR_READ))
+			if (!(rows[i].kind & ATTR_READ) ||
+			    ((rows[i].kind & ATTR_QUOTA) && !o->have_quota))
 				got.w[w] &= ~(left & -left);
 		}
 	nfs4_put_bitmap(x, &got);

@@ -41,3 +41,8 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_names
 tests_unit_nfs4_test_nfs4_names_SOURCES = tests/unit/nfs4/test_nfs4_names.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_names_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_names_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_quota
+tests_unit_nfs4_test_nfs4_quota_SOURCES = tests/unit/nfs4/test_nfs4_quota.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_quota_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_quota_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -354,6 +354,8 @@ struct nfs4_object {
 	const struct export *exp;
 	uint64_t mounted_on; /* 0: its own number */
 	struct fs_statfs space;
+	struct fs_quota_room quota;
+	bool have_quota;
 	uint32_t error;		    /* rdattr_error */
 	struct nfs4_named_acl *acl; /* when it is wanted */
 	struct name *owner, *group; /* held; NULL: not wanted, or numbers */
@@ -370,6 +372,8 @@ bool nfs4_get_bitmap(struct xdr_in *x, struct nfs4_bitmap *ret);
 void nfs4_put_bitmap(struct xdr_out *x, const struct nfs4_bitmap *b);
 /* Attributes that need fs_statfs_at(). */
 bool nfs4_attrs_need_space(const struct nfs4_bitmap *want);
+/* Those that need fs_quota_at(). */
+bool nfs4_attrs_need_quota(const struct nfs4_bitmap *want);
 /* fattr4 with what is wanted and exists. */
 void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct nfs4_bitmap *want,
 		    const struct nfs4_object *o);

@@ -41,6 +41,9 @@ static enum nfs4_status object_file(struct nfs4_call *k, const struct nfs4_bitma
 		return NFS4_AGAIN;
 	if (rc == 0 && nfs4_attrs_need_space(want))
 		rc = fs_statfs_at(fs, &k->c.fid, &ret->space);
+	ret->have_quota = nfs4_attrs_need_quota(want);
+	if (rc == 0 && ret->have_quota)
+		rc = fs_quota_at(fs, &k->c.fid, &ret->quota);
 	ret->mount = k->c.mount;
 	ret->exp = k->c.exp;
 	if (rc == 0 && bitmap_has(want, FATTR4_MOUNTED_ON_FILEID))
@@ -76,14 +79,16 @@ enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want
 			     struct nfs4_object *ret)
 {
 	bool acl = bitmap_has(want, FATTR4_ACL);
+	bool room = nfs4_attrs_need_space(want) || nfs4_attrs_need_quota(want);
 	ret->mount = NULL;
 	ret->exp = NULL;
 	ret->mounted_on = 0;
 	ret->error = 0;
 	ret->acl = NULL;
 	ret->owner = ret->group = NULL;
+	ret->have_quota = false;
 	memset(&ret->space, 0, sizeof(ret->space));
-	if ((acl || (k->kind == FH_FILE && nfs4_attrs_need_space(want))) && !k->may_wait)
+	if ((acl || (k->kind == FH_FILE && room)) && !k->may_wait)
 		return NFS4_AGAIN;
 	if (acl && !(ret->acl = calloc(1, sizeof(*ret->acl))))
 		return NFS4ERR_DELAY;
