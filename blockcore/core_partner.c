@@ -263,10 +263,25 @@ void core_partner_watch(struct core *c)
 }
 
 /*
+ * Two that cannot hear each other would end each other: who has the right ends the other, which
+ * waits for that. -ECANCELED: it need not be ended any more, or not by this one.
+ */
+static int may_fence(struct core *c, const struct link *l)
+{
+	while (!c->closing && !c->leaving && !c->partner_up && c->link == l) {
+		int rc = gcm_end_lock(c->duplex->gcm, BEAT_NS);
+		if (rc != -EBUSY)
+			return rc;
+		env_sleep_ns(c->env, NS_PER_MS);
+	}
+	return -ECANCELED;
+}
+
+/*
  * Ends the partner's process and waits until it is gone. A link of unix sockets knows it; one of
  * TCP alone does not, but the control memory of this host does.
  */
-static int fence(struct core *c, struct link *l)
+static int end_process(struct core *c, struct link *l)
 {
 	int rc = l ? link_fence(l) : -EHOSTUNREACH;
 	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
@@ -274,6 +289,17 @@ static int fence(struct core *c, struct link *l)
 		return rc;
 	while ((rc = gcm_end(c->duplex->gcm, (uint8_t)i, c->partner_incarnation)) == -EAGAIN)
 		env_sleep_ns(c->env, NS_PER_MS);
+	return rc;
+}
+
+static int fence(struct core *c, struct link *l, bool died)
+{
+	int rc = died ? 0 : may_fence(c, l);
+	if (rc)
+		return rc;
+	rc = end_process(c, l);
+	if (!died)
+		gcm_end_unlock(c->duplex->gcm);
 	return rc;
 }
 
@@ -288,7 +314,12 @@ static int partner_gone(struct core *c, struct link *l, bool died)
 		wait_leaving(c);
 	if (c->link != l) /* closed meanwhile: this controller is being stopped */
 		return -ERR_SHUTDOWN;
-	int rc = died && !l ? 0 : fence(c, l);
+	int rc = died && !l ? 0 : fence(c, l, died);
+	if (rc == -ECANCELED) {
+		if (c->leaving)
+			(void)part(c); /* it cannot fail */
+		return rc;
+	}
 	if (rc && !died) {
 		event_write(LOG_L_ERROR, "partner.not_fenced",
 			    "controller '%s' is silent and cannot be ended from here: its pools "

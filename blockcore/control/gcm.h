@@ -79,7 +79,7 @@ bool gcm_owns(struct gcm *g, const uint8_t pool[16]);
 /* ---- on one host ---- */
 
 #define GCM_MAGIC   "ISTHCTRL"
-#define GCM_VERSION 4
+#define GCM_VERSION 5
 
 /* Bytes of the segment. A segment of zeros is formatted by whoever opens it first. */
 size_t gcm_shared_size(void);
@@ -128,6 +128,14 @@ void gcm_beat(struct gcm *g);
  * ended for certain; -EAGAIN: it was killed and is still to be asked for; other errors: it cannot
  * be. */
 int gcm_end(struct gcm *g, uint8_t index, uint64_t incarnation);
+/*
+ * Never waits. The right to end another controller: of two that cannot hear each other and both
+ * live, one has it. 0: it is this one's until gcm_end_unlock(); -EBUSY: a living one's, which has
+ * beaten within silent_ns (from one that has not it is taken).
+ */
+int gcm_end_lock(struct gcm *g, uint64_t silent_ns);
+/* Nothing when it is not this one's any more. */
+void gcm_end_unlock(struct gcm *g);
 /* The partner was fenced or has left: what it held (the right to the metadata) is free. What a
  * successor that has joined since under its name holds, stays. */
 void gcm_forget(struct gcm *g, uint8_t index);

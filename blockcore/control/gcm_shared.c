@@ -5,7 +5,8 @@
  * empty map, so formatting is one store of version and magic:
  *
  *   0     magic, version, size
- *   64    right to the metadata: holder, sequence of the last change; 16 random bytes
+ *   64    right to the metadata: holder, sequence of the last change; 16 random bytes; right to
+ *         end another controller: holder
  *   128   struct controller_slot[GCM_CONTROLLERS]
  *         struct pool_slot[GCM_POOLS]
  *
@@ -17,7 +18,8 @@
  * A process is one word (number and start), so that joining is one compare-and-swap.
  *
  * The right to the metadata: 0 free; FREE_UNKNOWN free, but its last holder died with it, so what
- * the sequence says is not to be trusted; else index + 1 and the holder's incarnation.
+ * the sequence says is not to be trusted; else index + 1 and the holder's incarnation. The right to
+ * end another: 0 or the same.
  *
  * Nothing that is read is trusted to be in range: another process can write here.
  */
@@ -68,7 +70,8 @@ struct segment {
 	uint64_t reserved0[5];
 	_Atomic uint64_t meta_holder, meta_seq;
 	_Atomic uint64_t id[2];
-	uint64_t reserved1[4];
+	_Atomic uint64_t end_holder;
+	uint64_t reserved1[3];
 	struct controller_slot controllers[GCM_CONTROLLERS];
 	struct pool_slot pools[GCM_POOLS];
 };
@@ -283,6 +286,13 @@ static bool holder_lives(struct gcm_shared *m, uint64_t holder)
 	       alive(m, atomic_load(&c->process));
 }
 
+/* Of one that lives. */
+static bool holder_beats(struct gcm_shared *m, uint64_t holder, uint64_t silent_ns)
+{
+	const struct controller_slot *c = &m->s->controllers[(holder >> 56) - 1];
+	return env_now_ns(m->env) < atomic_load(&c->beat_ns) + silent_ns;
+}
+
 static int shared_meta_lock(struct gcm *g, uint64_t *ret_seq)
 {
 	struct gcm_shared *m = shared_of(g);
@@ -394,6 +404,28 @@ int gcm_end(struct gcm *g, uint8_t index, uint64_t incarnation)
 	return rc ? rc : alive(m, process) ? -EAGAIN : 0;
 }
 
+int gcm_end_lock(struct gcm *g, uint64_t silent_ns)
+{
+	struct gcm_shared *m = shared_of(g);
+	uint64_t mine = holder_word(g->self, m->incarnation);
+	uint64_t was = atomic_load(&m->s->end_holder);
+	for (;;) {
+		if (was == mine)
+			return 0;
+		if (holder_lives(m, was) && holder_beats(m, was, silent_ns))
+			return -EBUSY;
+		if (atomic_compare_exchange_strong(&m->s->end_holder, &was, mine))
+			return 0;
+	}
+}
+
+void gcm_end_unlock(struct gcm *g)
+{
+	struct gcm_shared *m = shared_of(g);
+	uint64_t mine = holder_word(g->self, m->incarnation);
+	atomic_compare_exchange_strong(&m->s->end_holder, &mine, 0);
+}
+
 void gcm_forget(struct gcm *g, uint8_t index)
 {
 	struct gcm_shared *m = shared_of(g);
@@ -484,9 +516,14 @@ static int check_controllers(const struct segment *s)
 	return 0;
 }
 
+static bool is_holder(uint64_t w)
+{
+	return w >> 56 != 0 && w >> 56 <= GCM_CONTROLLERS;
+}
+
 static int check_segment(const struct segment *s)
 {
-	uint64_t holder = atomic_load(&s->meta_holder);
+	uint64_t holder = atomic_load(&s->meta_holder), ends = atomic_load(&s->end_holder);
 	if (atomic_load(&s->version) != GCM_VERSION) {
 		event_write(LOG_L_ERROR, "control.version",
 			    "the control segment has version %llu, this program knows %d; stop "
@@ -497,9 +534,10 @@ static int check_segment(const struct segment *s)
 	}
 	if (atomic_load(&s->size) != gcm_shared_size())
 		return refuse("size", 0);
-	if (holder != FREE_UNKNOWN && holder != 0 &&
-	    (holder >> 56 == 0 || holder >> 56 > GCM_CONTROLLERS))
+	if (holder != FREE_UNKNOWN && holder != 0 && !is_holder(holder))
 		return refuse("holder of the metadata", (unsigned)(holder >> 56));
+	if (ends != 0 && !is_holder(ends))
+		return refuse("who ends another,", (unsigned)(ends >> 56));
 	int rc = check_controllers(s);
 	return rc ? rc : check_pools(s);
 }

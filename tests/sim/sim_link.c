@@ -67,7 +67,8 @@ struct link_process {
 	struct sim_port *port, *watcher;
 	link_ended_fn *fn;
 	void *arg;
-	bool freed;
+	bool freed, killed;
+	struct env_timer kill; /* on its way */
 };
 
 struct cut {
@@ -78,7 +79,7 @@ struct cut {
 struct sim_net {
 	struct sim *sim;
 	bool same_host;
-	uint64_t delay_min, delay_max;
+	uint64_t delay_min, delay_max, kill_delay;
 	TAILQ_HEAD(, sim_port) ports;
 	TAILQ_HEAD(, wire) wires;
 	TAILQ_HEAD(, link_listener) listeners;
@@ -445,13 +446,27 @@ static bool sim_process_ended(struct link_process *p)
 	return gone(p->port);
 }
 
+static void kill_lands(void *arg)
+{
+	struct link_process *p = arg;
+	if (!gone(p->port))
+		sim_node_kill(p->port->node);
+}
+
 static int sim_process_kill(struct link_process *p)
 {
+	struct sim_net *n = p->port->net;
 	if (gone(p->port))
 		return -ESRCH;
 	if (gone(p->watcher)) /* the dead kill nobody */
 		return -EPERM;
-	sim_node_kill(p->port->node);
+	if (n->kill_delay == 0) {
+		sim_node_kill(p->port->node);
+	} else if (!p->killed) {
+		p->killed = true;
+		p->kill = (struct env_timer){.fn = kill_lands, .arg = p};
+		env_timer_start(sim_env(n->sim), &p->kill, n->kill_delay);
+	}
 	return 0;
 }
 
@@ -514,6 +529,11 @@ void sim_net_delay(struct sim_net *n, uint64_t min_ns, uint64_t max_ns)
 	ASSERT(min_ns <= max_ns);
 	n->delay_min = min_ns;
 	n->delay_max = max_ns;
+}
+
+void sim_net_kill_delay(struct sim_net *n, uint64_t ns)
+{
+	n->kill_delay = ns;
 }
 
 void *sim_net_port(struct sim_net *n, struct sim_node *node)

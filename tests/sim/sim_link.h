@@ -19,6 +19,9 @@ void sim_net_free(struct sim_net *n);
 /* Default 10 to 100 us. */
 void sim_net_delay(struct sim_net *n, uint64_t min_ns, uint64_t max_ns);
 
+/* A kill lands so long after it was sent, as a signal to another CPU does. Default: at once. */
+void sim_net_kill_delay(struct sim_net *n, uint64_t ns);
+
 /* link_opts.ops and .ops_arg of a link that runs in this life of the node; routes are of the
  * transport LINK_SIM and any names. */
 extern const struct link_ops sim_link_ops;

@@ -100,6 +100,43 @@ START_TEST(ended_by_number_and_start)
 }
 END_TEST
 
+/* Of two one has it, until it gives it back, dies, or beats no more. */
+START_TEST(one_ends_the_other)
+{
+	void *seg = segment();
+	struct gcm *a, *b, *again;
+	ck_assert_int_eq(join(&a, seg, "a", 1, 100), 0);
+	ck_assert_int_eq(join(&b, seg, "b", 2, 200), 0);
+	ck_assert_int_eq(gcm_end_lock(a, 60 * NS_PER_S), 0);
+	ck_assert_int_eq(gcm_end_lock(a, 60 * NS_PER_S), 0);
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), -EBUSY);
+	gcm_end_unlock(b); /* is not its own to give */
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), -EBUSY);
+	gcm_end_unlock(a);
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), 0);
+	ck_assert_int_eq(gcm_end_lock(a, 60 * NS_PER_S), -EBUSY);
+	die(2);
+	ck_assert_int_eq(gcm_end_lock(a, 60 * NS_PER_S), 0);
+	/* a successor is not who had it */
+	die(1);
+	b->ops->close(b);
+	ck_assert_int_eq(join(&b, seg, "b", 2, 201), 0);
+	ck_assert_int_eq(join(&again, seg, "a", 3, 101), 0);
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), 0);
+	/* one that hangs does not keep it, and is told so */
+	usleep(20000);
+	ck_assert_int_eq(gcm_end_lock(again, 10 * NS_PER_MS), 0);
+	gcm_beat(again);
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), -EBUSY);
+	gcm_end_unlock(b);
+	ck_assert_int_eq(gcm_end_lock(b, 60 * NS_PER_S), -EBUSY);
+	a->ops->close(a);
+	b->ops->close(b);
+	again->ops->close(again);
+	free(seg);
+}
+END_TEST
+
 START_TEST(joining)
 {
 	void *seg = segment();
@@ -508,6 +545,7 @@ int main(void)
 	TCase *tc = tcase_create("gcm");
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, joining);
+	tcase_add_test(tc, one_ends_the_other);
 	tcase_add_test(tc, ended_by_number_and_start);
 	tcase_add_test(tc, owners);
 	tcase_add_test(tc, full_map);

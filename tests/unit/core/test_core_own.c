@@ -349,6 +349,24 @@ START_TEST(a_link_that_stays_lost_ends_one)
 }
 END_TEST
 
+/* Both have waited as long and want to end the other before either is gone: one is let. */
+START_TEST(two_that_cannot_hear_each_other_do_not_both_end)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	world_with_pool(20 + (uint64_t)_i);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	sim_net_kill_delay(w.net, 200 * NS_PER_MS); /* longer than the two look apart */
+	cut_link(_i % 2 ? SIM_CUT_SILENT : SIM_CUT_RESET);
+	sim_run_for(w.sim, 2 * NS_PER_S);
+	ck_assert_int_eq(io(a, true, 0, 50, 2), 0);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert_int_eq(sim_node_dead(a->node) + sim_node_dead(b->node), 1);
+	sim_net_restore_all(w.net);
+	all_is_back(sim_node_dead(a->node) ? a : b);
+	world_fini();
+}
+END_TEST
+
 /* It is waited for only while it beats. */
 START_TEST(who_is_not_heard_and_stops_is_ended_at_once)
 {
@@ -383,6 +401,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, power_loss);
 	tcase_add_loop_test(tc, a_link_lost_awhile_ends_nobody, 0, 2);
 	tcase_add_test(tc, a_link_that_stays_lost_ends_one);
+	tcase_add_loop_test(tc, two_that_cannot_hear_each_other_do_not_both_end, 0, 6);
 	tcase_add_test(tc, who_is_not_heard_and_stops_is_ended_at_once);
 }
 
