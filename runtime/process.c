@@ -2,6 +2,7 @@
 #include "runtime/process.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,16 @@ uint64_t process_started(int32_t pid)
 		p++;
 	}
 	return strtoull(p, NULL, 10);
+}
+
+bool process_has_ended(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	int n;
+	do
+		n = poll(&p, 1, 0);
+	while (n < 0 && errno == EINTR);
+	return n == 1 && (p.revents & POLLIN);
 }
 
 int process_kill(int32_t pid, uint64_t started)

@@ -2,11 +2,14 @@
 #ifndef ISTHMUS_RUNTIME_PROCESS_H
 #define ISTHMUS_RUNTIME_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* When a process started, in clock ticks since boot (proc(5), field 22 of stat); 0: it has ended,
  * also when its parent has not yet asked for its end. Short system calls. */
 uint64_t process_started(int32_t pid);
+/* Has the process of a pidfd ended (perhaps not asked for yet)? Never waits; any thread. */
+bool process_has_ended(int pidfd);
 int32_t process_self(void);
 /* SIGKILL to the process of that number that started then, and to no other: it is held on to before
  * it is looked at. Never waits. 0: sent, or it has ended; -errno. */

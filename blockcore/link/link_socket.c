@@ -11,12 +11,12 @@
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/process.h"
 #include "runtime/reactor.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -475,13 +475,14 @@ static struct link_process *socket_process(struct link_pipe *p)
 
 static bool process_ended(struct link_process *p)
 {
-	struct pollfd pfd = {.fd = p->fd, .events = POLLIN};
-	return poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLIN);
+	return process_has_ended(p->fd);
 }
 
 static void on_process(void *arg, int status, int events)
 {
 	struct link_process *p = arg;
+	if (!process_ended(p)) /* a call that says so wrongly would end the fence too early */
+		return;
 	watch_set(p->watch, 0);
 	p->fn(p->arg);
 }
@@ -498,7 +499,7 @@ static void process_watch(struct link_process *p, link_ended_fn *fn, void *arg)
 		watch_set(p->watch, UV_READABLE);
 }
 
-static int process_kill(struct link_process *p)
+static int kill_process(struct link_process *p)
 {
 	return pidfd_send_signal(p->fd, SIGKILL, NULL, 0) ? -errno : 0;
 }
@@ -521,6 +522,6 @@ const struct link_ops link_socket_ops = {
     .process = socket_process,
     .process_watch = process_watch,
     .process_ended = process_ended,
-    .process_kill = process_kill,
+    .process_kill = kill_process,
     .process_free = process_free,
 };

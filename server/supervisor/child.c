@@ -4,6 +4,7 @@
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/process.h"
 #include "runtime/reactor.h"
 #include "server/supervisor/pid_file.h"
 #include "server/supervisor/supervisor.h"
@@ -77,13 +78,21 @@ static void pid_path(const struct child *c, char ret[256])
 
 /* ---- watching one process ---- */
 
+void child_look(struct child *c)
+{
+	CHECK(c, CHILD_MAGIC);
+	if (!process_has_ended(c->pidfd))
+		return;
+	c->dead = true;
+	waitq_wake_all(&c->wake);
+}
+
 static void on_pidfd(void *arg, int status, int events)
 {
 	struct child *c = arg;
-	CHECK(c, CHILD_MAGIC);
-	c->dead = true;
-	watch_set(c->watch, 0);
-	waitq_wake_all(&c->wake);
+	child_look(c);
+	if (c->dead)
+		watch_set(c->watch, 0);
 }
 
 static int watch_process(struct child *c, pid_t pid, bool ours)

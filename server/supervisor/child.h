@@ -59,6 +59,8 @@ void child_stop(struct child *c);
 void child_restart(struct child *c);
 /* Waits until its task has ended. */
 void child_join(struct child *c);
+/* A call about its process: c->dead when that has ended, whatever the call said. */
+void child_look(struct child *c);
 /* Tries a refused or waiting one now. */
 void child_kick(struct child *c);
 const char *child_state_name(enum child_state s);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "blockcore/control/gcm.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
+#include "server/supervisor/child.h"
 #include "server/supervisor/pid_file.h"
 #include "server/supervisor/supervisor.h"
 
@@ -111,6 +113,34 @@ START_TEST(pid_files_find_the_living)
 	waitpid(child, NULL, 0);
 	close(fds[0]);
 	close(fds[1]);
+}
+END_TEST
+
+/* A watch's call is not yet a death: a second controller would be started beside the first. */
+START_TEST(only_an_end_is_taken_for_death)
+{
+	struct child *c;
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(child_new(&c, NULL, "controller", "a", ""), 0);
+	c->pidfd = pidfd_open(pid, 0);
+	ck_assert_int_ge(c->pidfd, 0);
+	child_look(c);
+	ck_assert(!c->dead);
+	kill(pid, SIGSTOP);
+	child_look(c);
+	ck_assert(!c->dead);
+	kill(pid, SIGKILL);
+	siginfo_t si;
+	waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT);
+	child_look(c);
+	ck_assert(c->dead);
+	waitpid(pid, NULL, 0);
+	close(c->pidfd);
+	child_free(c);
 }
 END_TEST
 
@@ -263,6 +293,7 @@ int main(void)
 	tcase_add_test(t, backoff_doubles_and_is_bounded);
 	tcase_add_test(t, pid_files_are_checked);
 	tcase_add_test(t, pid_files_find_the_living);
+	tcase_add_test(t, only_an_end_is_taken_for_death);
 	tcase_add_test(t, segments_are_made_and_kept);
 	tcase_add_test(t, segments_of_other_versions_are_kept);
 	tcase_add_test(t, what_is_no_segment_is_told);
