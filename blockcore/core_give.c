@@ -441,13 +441,26 @@ static bool is_partners(const struct core_pool *cp)
 	       strcmp(mp->owner, cp->core->duplex->partner) == 0 && !(core_word(cp, &w) && w.held);
 }
 
+/* Hosts find their paths to a controller some time after it has returned. Given before that, a pool
+ * would be used by the other one's paths, and moved again when its own are there. */
+static bool is_back(struct core *c)
+{
+	uint64_t now = env_now_ns(c->env);
+	if (!core_mirrored(c)) {
+		c->returned_ns = 0;
+		return false;
+	}
+	if (!c->returned_ns)
+		c->returned_ns = now;
+	return now - c->returned_ns >= c->duplex->give_back_delay_ns;
+}
+
 void core_give_back(struct core *c)
 {
 	char why[CORE_WHY_LEN];
 	struct core_pool *cp, *next;
-	uint64_t now = env_now_ns(c->env);
-	if (!c->duplex->give_back || !c->partner_up || c->leaving || now < c->give_again_ns ||
-	    cache_mirror_state(c->cache) != MIRROR_ON)
+	if (!c->duplex->give_back || !is_back(c) || c->leaving ||
+	    env_now_ns(c->env) < c->give_again_ns)
 		return;
 	for (cp = TAILQ_FIRST(&c->pools); cp && !c->closing; cp = next) {
 		cp->pins++;

@@ -89,6 +89,7 @@ struct core {
 	void *partner_segment;
 	uint64_t partner_segment_size;
 	uint64_t give_again_ns;
+	uint64_t returned_ns;	      /* since when the partner is mirrored to; 0: it is not */
 	uint64_t partner_incarnation; /* of the last session */
 	uint64_t partner_lost_ns;     /* since when its link is lost while it beats; 0: it is not */
 	struct waitq own_wake;

@@ -26,8 +26,10 @@ struct core_duplex {
 	const char *partner; /* its name */
 	unsigned mirror_share;
 	bool lone_write_through; /* without the partner: acknowledge when it is on the disks */
-	bool give_back;		 /* hand pools back to a partner that has returned */
-	uint32_t partner_pages;	 /* of its cache, as configured (cache_segment_pages()) */
+	bool give_back;		 /* hand pools back to a partner that has returned ... */
+	/* ... and has been mirrored to for so long: hosts have their paths to it again */
+	uint64_t give_back_delay_ns;
+	uint32_t partner_pages; /* of its cache, as configured (cache_segment_pages()) */
 	/* Its cache segment on this host, as its hello names it, mapped read-write; not called
 	 * where the hello names none. */
 	int (*map)(void *arg, const struct link_hello *h, void **ret, uint64_t *ret_size);

@@ -148,7 +148,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	}
 	c->link = l;
 	c->partner_up = true;
-	c->partner_lost_ns = 0;
+	c->partner_lost_ns = c->returned_ns = 0;
 	c->partner_pages = h->pages;
 	c->partner_incarnation = h->incarnation;
 	core_own_serve(c, l);

@@ -39,6 +39,7 @@
  *       mirror_share: 30          # per cent of the partner's cache that its mirror area here has
  *       lone: write-back          # or write-through (default with memory: battery)
  *       give_back: yes            # pools go back to a partner that returned
+ *       give_back_delay: 5        # seconds after its return: hosts find their paths to it first
  *   heads:
  *     - name: head1
  *       group: g1
@@ -102,6 +103,7 @@ struct config_controller {
 	unsigned link_heartbeat_ms, link_dead_ms;
 	unsigned mirror_share; /* per cent */
 	char *lone, *give_back;
+	unsigned give_back_delay; /* seconds */
 };
 
 struct config_head {

@@ -17,7 +17,9 @@
 #define SHARE_MAX	  80
 
 static const char *const paths[] = {"control", "data"};
-#define ROUTES_DEFAULT 2 /* of each path */
+#define GIVE_BACK_DEFAULT 5 /* s: multipathd looks at paths as often */
+#define GIVE_BACK_MAX	  3600
+#define ROUTES_DEFAULT	  2 /* of each path */
 
 static yaml_node_t *section(struct config_load *l, unsigned i)
 {
@@ -107,6 +109,8 @@ int config_link_defaults(struct config_load *l, struct config_file *f, unsigned 
 		c->link_heartbeat_ms = HEARTBEAT_DEFAULT;
 	if (!config_node_key(l, map, "link_dead_ms"))
 		c->link_dead_ms = DEAD_DEFAULT;
+	if (!config_node_key(l, map, "give_back_delay"))
+		c->give_back_delay = GIVE_BACK_DEFAULT;
 	bool battery = strcmp(f->array.memory, "battery") == 0;
 	int rc = set_word(&c->lone, battery ? "write-through" : "write-back");
 	rc = rc ?: set_word(&c->give_back, "yes");
@@ -292,9 +296,10 @@ static void check_times(struct config_load *l, yaml_node_t *map, const struct co
 static void check_no_partner(struct config_load *l, yaml_node_t *map,
 			     const struct config_controller *c)
 {
-	static const char *const keys[] = {
-	    "links",	    "link_psk",	    "link_cert", "link_key", "link_ca", "link_heartbeat_ms",
-	    "link_dead_ms", "mirror_share", "lone",	 "give_back"};
+	static const char *const keys[] = {"links",	   "link_psk",	     "link_cert",
+					   "link_key",	   "link_ca",	     "link_heartbeat_ms",
+					   "link_dead_ms", "mirror_share",   "lone",
+					   "give_back",	   "give_back_delay"};
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		yaml_node_t *node = config_node_key(l, map, keys[i]);
 		if (node)
@@ -323,6 +328,9 @@ void config_link_check(struct config_load *l, struct config_file *f, unsigned i,
 	if (strcmp(c->give_back, "yes") != 0 && strcmp(c->give_back, "no") != 0)
 		config_problem(l, at(l, map, "give_back"), "write `yes` or `no`",
 			       "give_back cannot be `%.64s`", c->give_back);
+	if (c->give_back_delay > GIVE_BACK_MAX)
+		config_problem(l, at(l, map, "give_back_delay"), "choose from 0 to 3600 seconds",
+			       "give_back_delay cannot be %u", c->give_back_delay);
 }
 
 /* ---- what others ask ---- */

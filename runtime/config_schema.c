@@ -80,6 +80,7 @@ static const cyaml_schema_field_t controller_fields[] = {
     NUMBER(config_controller, mirror_share),
     TEXT(config_controller, lone),
     TEXT(config_controller, give_back),
+    NUMBER(config_controller, give_back_delay),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t controller_entry = {

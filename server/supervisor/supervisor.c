@@ -110,9 +110,10 @@ static void put_pin(FILE *f, const int *pin, unsigned n)
 
 static void put_duplex(FILE *f, const struct config_controller *k)
 {
-	fprintf(f, "partner=%s %s %s %s %s %u %u %u %s %s ", k->partner, k->link_psk ?: "",
+	fprintf(f, "partner=%s %s %s %s %s %u %u %u %s %s %u ", k->partner, k->link_psk ?: "",
 		k->link_cert ?: "", k->link_key ?: "", k->link_ca ?: "", k->link_heartbeat_ms,
-		k->link_dead_ms, k->mirror_share, k->lone ?: "", k->give_back ?: "");
+		k->link_dead_ms, k->mirror_share, k->lone ?: "", k->give_back ?: "",
+		k->give_back_delay);
 	for (unsigned i = 0; i < k->links_count; i++)
 		fprintf(f, "%s,%s,%s ", k->links[i].path, k->links[i].local, k->links[i].remote);
 }

@@ -24,6 +24,7 @@ duo_controller() { # NAME PARTNER PORT
 	    disks: [$DUO_DIR/disk0, $DUO_DIR/disk1, $DUO_DIR/disk2, $DUO_DIR/disk3]
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
+	    give_back_delay: ${DUO_GIVE_BACK_DELAY:-0}
 	YAML
 	[ -z "${DUO_TCP_PORT:-}" ] || duo_tcp "$1"
 }

@@ -32,6 +32,7 @@ controller() { # NAME PARTNER PORT
 	    disks: [$DIR/disk0, $DIR/disk1, $DIR/disk2, $DIR/disk3]
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
+	    give_back_delay: 0
 	YAML
 }
 mkdir -p "$DIR"/{run,state} "$MEM"

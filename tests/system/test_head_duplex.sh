@@ -46,6 +46,7 @@ controller() { # NAME PARTNER PORT
 	    disks: [$dir/disk0, $dir/disk1, $dir/disk2, $dir/disk3]
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
+	    give_back_delay: 0
 	YAML
 }
 mkdir -p "$dir"/{run,state} "$mem"

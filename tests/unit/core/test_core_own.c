@@ -32,6 +32,28 @@ START_TEST(takeover_and_return)
 }
 END_TEST
 
+/* Its pools are given back some time after its last return. */
+START_TEST(given_back_when_hosts_have_their_paths)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	world_with_pool(62);
+	b->duplex.give_back_delay_ns = 5 * NS_PER_S;
+	for (unsigned i = 0; i < 2; i++) {
+		sim_node_kill(a->node);
+		sim_run_for(w.sim, 500 * NS_PER_MS);
+		ck_assert_int_eq(place(b), CORE_HERE);
+		restart(a);
+		sim_run_for(w.sim, 4 * NS_PER_S);
+		ck_assert(word(b).mirrored);
+		ck_assert_int_eq(place(b), CORE_HERE);
+	}
+	sim_run_for(w.sim, 3 * NS_PER_S);
+	ck_assert_int_eq(place(a), CORE_HERE);
+	ck_assert_int_eq(place(b), CORE_PARTNER);
+	world_fini();
+}
+END_TEST
+
 /* Silent, and not dead: it is ended, and does not go on. */
 START_TEST(stopped_one_is_fenced)
 {
@@ -390,6 +412,7 @@ END_TEST
 static void add_tests(TCase *tc)
 {
 	tcase_add_test(tc, takeover_and_return);
+	tcase_add_test(tc, given_back_when_hosts_have_their_paths);
 	tcase_add_test(tc, stopped_one_is_fenced);
 	tcase_add_test(tc, back_before_takeover);
 	tcase_add_test(tc, not_mirrored_waits);

@@ -148,7 +148,8 @@ START_TEST(partners)
 	    load("array: {memory: battery, run_dir: /r}\ncontrollers:\n"
 		 "  - {name: a, disks: [/d0, /d1], portals: [], partner: b}\n"
 		 "  - {name: b, disks: [/d1, /d0], portals: [], partner: a, lone: write-back,\n"
-		 "     mirror_share: 12, give_back: no, link_dead_ms: 700}\n",
+		 "     mirror_share: 12, give_back: no, give_back_delay: 0,\n"
+		 "     link_dead_ms: 700}\n",
 		 &c);
 	ck_assert_msg(rc == 0, "%s", told.text);
 	const struct config_controller *a = &c->controllers[0], *b = &c->controllers[1];
@@ -156,6 +157,8 @@ START_TEST(partners)
 	ck_assert_ptr_eq(config_partner(c, b), a);
 	ck_assert(config_lone_write_through(a) && !config_lone_write_through(b));
 	ck_assert(config_give_back(a) && !config_give_back(b));
+	ck_assert_uint_eq(a->give_back_delay, 5);
+	ck_assert_uint_eq(b->give_back_delay, 0);
 	ck_assert_uint_eq(a->mirror_share, 30);
 	ck_assert_uint_eq(b->mirror_share, 12);
 	ck_assert_uint_eq(a->link_heartbeat_ms, 100);
@@ -241,6 +244,8 @@ static const struct {
     {PAIR(", partner: b, mirror_share: 81", ", partner: a"), 3, "mirror_share cannot be 81"},
     {PAIR(", partner: b, lone: maybe", ", partner: a"), 3, "lone cannot be `maybe`"},
     {PAIR(", partner: b, give_back: maybe", ", partner: a"), 3, "give_back cannot be `maybe`"},
+    {PAIR(", partner: b, give_back_delay: 3601", ", partner: a"), 3,
+     "give_back_delay cannot be 3601"},
     {PAIR(", partner: b, link_dead_ms: 9999999999", ", partner: a"), 3,
      "link_dead_ms `9999999999` is too large"},
     {PAIR(", partner: b", ", partner: a") "  - {name: c, disks: [/d9], portals: [], partner: a}\n",
