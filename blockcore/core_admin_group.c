@@ -67,12 +67,26 @@ static int check_group(struct core *c, const char *name, uint64_t size, char *wh
 	return 0;
 }
 
+/* Both volumes are made, and removed, by the owner of their pools. */
+static int check_owner(struct core *c, const char *here, const char *pool, char *why)
+{
+	const struct core_pool *cp = core_pool_find(c, pool);
+	if (!cp || cp->place == CORE_HERE)
+		return 0;
+	snprintf(why, CORE_WHY_LEN,
+		 "pools '%.40s' and '%.40s' are of two controllers; `isthmus pool move %.40s "
+		 "%.40s` first, and back afterwards",
+		 here, pool, pool, c->controller);
+	return -ERR_NOT_OWNER;
+}
+
 static int group_create(struct core *c, const char *name, const char *pool, const char *backup_pool,
 			uint64_t size, struct core_progress *p, char *why)
 {
 	char piv[64], backup[64], ignore[CORE_WHY_LEN];
 	struct group_add a = {.name = name};
 	int rc = check_group(c, name, size, why);
+	rc = rc ? rc : check_owner(c, pool, backup_pool, why);
 	if (rc)
 		return rc;
 	snprintf(piv, sizeof(piv), "%.40s.piv", name);
@@ -159,6 +173,15 @@ static int change_remove_group(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return -ENOENT;
 }
 
+/* Before anything is changed. */
+static int check_removal(struct core *c, const Isthmus__HeadGroup *g, char *why)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const Isthmus__Volume *piv = meta_volume_by_id(am, g->piv_volume);
+	const Isthmus__Volume *backup = meta_volume_by_id(am, g->backup_volume);
+	return piv && backup ? check_owner(c, piv->pool, backup->pool, why) : 0;
+}
+
 static int drop_by_id(struct core *c, uint32_t id, char *why)
 {
 	const Isthmus__Volume *mv = meta_volume_by_id(meta_get(c->meta), id);
@@ -178,7 +201,9 @@ static int verb_remove(struct admin_call *call, void *arg)
 	if (!g)
 		return no_group(call, name);
 	uint32_t piv = g->piv_volume, backup = g->backup_volume;
-	int rc = meta_update(c->meta, change_remove_group, (void *)name, why);
+	int rc = check_removal(c, g, why);
+	if (rc == 0)
+		rc = meta_update(c->meta, change_remove_group, (void *)name, why);
 	if (rc == 0)
 		rc = drop_by_id(c, backup, why); /* first: it names the other */
 	if (rc == 0)

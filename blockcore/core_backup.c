@@ -3,6 +3,7 @@
  * and what the metadata remembers about it.
  */
 #include "blockcore/core_impl.h"
+#include "blockcore/far.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -31,8 +32,56 @@ static int change_backup(Isthmus__ArrayMeta *am, void *arg, char *why)
 	return 0;
 }
 
+/* ---- a backup in a pool of the partner's ---- */
+
+struct far_backup {
+	struct core *c;
+	uint32_t volume;
+};
+
+/* -ERR_DISCONNECTED says something else of a backup. */
+static int far_rc(int rc)
+{
+	return rc == -ERR_DISCONNECTED ? -ENOTCONN : rc;
+}
+
+static int backup_read(void *arg, uint64_t off, void *buf, uint32_t len)
+{
+	struct far_backup *f = arg;
+	return far_rc(far_read(f->c->link, f->volume, off, buf, len));
+}
+
+static int backup_write(void *arg, uint64_t off, const void *buf, uint32_t len)
+{
+	struct far_backup *f = arg;
+	return far_rc(far_write(f->c->link, f->volume, off, buf, len));
+}
+
+static int backup_flush(void *arg)
+{
+	struct far_backup *f = arg;
+	return far_rc(far_flush(f->c->link, f->volume));
+}
+
+static bool is_far(const struct volume *v)
+{
+	return core_volume_place(v) == CORE_PARTNER;
+}
+
+/* volume_written(), wherever it is. */
+static int written(struct core *c, struct volume *v, bool *ret)
+{
+	if (is_far(v))
+		return far_rc(far_written(c->link, volume_id(v), ret));
+	*ret = volume_written(v);
+	return 0;
+}
+
+/* ---- who writes where ---- */
+
 /* A head writes its heartbeat every half second: after this long it is known who writes where. */
 #define SETTLE_NS (1500 * NS_PER_MS)
+#define HERE	  1 /* asked of this controller; else of one of that incarnation */
 
 /*
  * Heads that cannot use their volume keep their state on the backup, which is the truth then and
@@ -46,20 +95,25 @@ static int who_writes(struct core *c, struct volume *from, struct volume *to)
 	const Isthmus__Volume *mf = meta_volume_by_id(meta_get(c->meta), volume_id(from));
 	const Isthmus__Volume *mt = meta_volume_by_id(meta_get(c->meta), volume_id(to));
 	bool state = mf && strcmp(mf->purpose, "piv") == 0; /* of heads: it has heartbeats */
-	bool first = !to->backup.asked && mt && mt->backup_seq > 0;
-	bool written = volume_written(to);
-	to->backup.asked = true;
-	if (!written && !(first && state))
+	/* The partner may have started anew since, or been the one that asked. */
+	uint64_t asked = is_far(to) ? c->partner_incarnation : HERE;
+	bool known = to->backup.asked == asked && (!is_far(to) || from->backup.known), used;
+	bool first = !known && mt && mt->backup_seq > 0;
+	int rc = written(c, to, &used);
+	if (rc)
+		return rc;
+	to->backup.asked = asked;
+	if (!used && !(first && state))
 		return 0;
 	volume_written(from);
 	env_sleep_ns(c->env, SETTLE_NS);
-	int rc = 0;
-	if (volume_written(to))
+	rc = written(c, to, &used);
+	if (rc == 0 && used)
 		rc = -ERR_DEGRADED;
-	else if (state && !volume_written(from))
+	else if (rc == 0 && state && !volume_written(from))
 		rc = -ERR_DISCONNECTED;
 	if (rc) /* asked again next time, whoever is gone by then */
-		to->backup.asked = false;
+		to->backup.asked = 0;
 	return rc;
 }
 
@@ -75,8 +129,13 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
 	int rc = from && to ? 0 : -ENOENT;
 	if (rc == 0 && !(rc = who_writes(c, from, to))) {
-		rc = volume_backup_run(from, to, progress, arg, &vr);
-		volume_written(to); /* that was the copying; a head on it writes again at once */
+		struct far_backup f = {.c = c, .volume = to_vol};
+		struct volume_far far = {backup_read, backup_write, backup_flush, &f};
+		bool ours;
+		rc = volume_backup_run(from, to, is_far(to) ? &far : NULL, progress, arg, &vr);
+		/* that was the copying; a head on it writes again at once */
+		if (written(c, to, &ours))
+			to->backup.asked = 0;
 	}
 	if (rc == 0) {
 		r.duration_ns = env_now_ns(c->env) - start;
@@ -113,7 +172,8 @@ int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc)
 	struct volume *to = core_volume_get(c, to_vol);
 	if (!to)
 		return -ENOENT;
-	int rc = volume_checksum(to, &got);
+	int rc =
+	    is_far(to) ? far_rc(far_checksum(c->link, to_vol, &got)) : volume_checksum(to, &got);
 	if (rc == 0 && got != crc) {
 		event_write(LOG_L_ERROR, "backup.damaged",
 			    "backup volume %s: checksum %08x, recorded is %08x", volume_name(to),
@@ -144,6 +204,9 @@ int core_backup_group(struct core *c, const char *group,
 			    : rc == -ERR_DISCONNECTED
 				? "no head of it is up, so nothing tells whether its volume or "
 				  "the backup is newer; start a head"
+			    : rc == -ENOTCONN
+				? "the controller that owns the pool of its backup is "
+				  "not connected; see `isthmus controller list`"
 				: err_text(rc));
 		return rc;
 	}

@@ -6,6 +6,7 @@
 #include "blockcore/core_own.h"
 #include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
+#include "blockcore/far.h"
 #include "blockcore/link/link.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -115,6 +116,7 @@ void core_set_link(struct core *c, struct link *l)
 	if (c->link && !l && c->duplex) {
 		meta_link_serve(c->meta_link, c->link, NULL);
 		link_serve(c->link, LINK_SVC_OWNER, NULL, NULL);
+		core_far_serve(NULL, c->link);
 		c->partner_up = false;
 		core_partner_unlink(c);
 	}

@@ -12,6 +12,7 @@
 #include "blockcore/cache/cache_layout.h"
 #include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
+#include "blockcore/far.h"
 #include "blockcore/link/link.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -152,6 +153,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	c->partner_pages = h->pages;
 	c->partner_incarnation = h->incarnation;
 	core_own_serve(c, l);
+	core_far_serve(c, l);
 	cache_mirror_serve(c->cache, l);
 	meta_link_serve(c->meta_link, l, c->meta);
 	int rc = meta_refresh(c->meta, why);

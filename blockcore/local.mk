@@ -4,7 +4,7 @@ libblockcore_a_SOURCES = blockcore/core.c blockcore/core.h blockcore/core_admin.
 	blockcore/core_admin_fs.c blockcore/core_admin_group.c blockcore/core_admin_pass.c blockcore/core_admin_pool.c \
 	blockcore/core_admin_status.c blockcore/core_admin_volume.c blockcore/core_backup.c \
 	blockcore/export_rule.c blockcore/export_rule.h blockcore/core_fill.c blockcore/core_follow.c blockcore/core_impl.h blockcore/core_open.c blockcore/core_pool.c blockcore/core_pool_make.c blockcore/core_pool_set.c blockcore/core_stall.c blockcore/core_volume.c \
-	blockcore/core_admin_move.c blockcore/core_give.c blockcore/core_own.c blockcore/core_own.h \
+	blockcore/core_admin_move.c blockcore/core_far.c blockcore/far.h blockcore/core_give.c blockcore/core_own.c blockcore/core_own.h \
 	blockcore/core_own_look.c blockcore/core_partner.c blockcore/core_take.c blockcore/core_watch.c
 
 check_PROGRAMS += tests/unit/core/test_core
@@ -41,6 +41,12 @@ tests_unit_core_test_core_own_SOURCES = tests/unit/core/core_rig.h tests/unit/co
 	tests/unit/core/own_rig.h tests/unit/core/test_core_own.c
 tests_unit_core_test_core_own_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_core_test_core_own_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/core/test_core_far
+tests_unit_core_test_core_far_SOURCES = tests/unit/core/core_rig.h tests/unit/core/own_rig.c \
+	tests/unit/core/own_rig.h tests/unit/core/test_core_far.c
+tests_unit_core_test_core_far_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_core_test_core_far_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/core/test_core_own_death
 tests_unit_core_test_core_own_death_SOURCES = tests/unit/core/core_rig.h tests/unit/core/own_rig.c \

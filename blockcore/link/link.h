@@ -39,6 +39,7 @@ enum link_service {
 	LINK_SVC_MIRROR, /* mirrored writes between hosts */
 	LINK_SVC_SCSI,	 /* forwarded commands, task management, unit attentions */
 	LINK_SVC_ADMIN,	 /* verbs of the CLI for the owner */
+	LINK_SVC_VOLUME, /* volumes of the partner's: blockcore/far.h */
 	LINK_SVC_MAX = 16
 };
 

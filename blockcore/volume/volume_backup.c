@@ -175,10 +175,36 @@ static int chunk_write(struct volume *to, uint64_t off, uint32_t len, struct chu
 	return volume_write_commit(to, &io->w, false);
 }
 
+/* As chunk_copy(), to a backup elsewhere. */
+static int chunk_copy_far(struct volume *v, uint64_t i, uint32_t *ret_crc, bool *ret_wrote)
+{
+	const struct volume_backup *b = &v->backup;
+	uint64_t off = i * CHUNK;
+	uint32_t len = (uint32_t)chunk_len(v, i);
+	struct chunk_io *io = malloc(sizeof(*io));
+	char *buf = malloc(2ul * CHUNK);
+	int rc = io && buf ? cache_read(v->cv, off, len, &io->from) : -ENOMEM;
+	if (rc == 0) {
+		struct iovec to = {.iov_base = buf, .iov_len = len};
+		*ret_crc = crc_of(&io->from);
+		walk(&to, io->from.iov, len, piece_copy);
+		cache_read_done(v->cv, &io->from);
+		/* an unreadable chunk of the backup is written anew */
+		*ret_wrote = !b->compare || b->far->read(b->far->arg, off, buf + CHUNK, len) ||
+			     memcmp(buf, buf + CHUNK, len) != 0;
+		rc = *ret_wrote ? b->far->write(b->far->arg, off, buf, len) : 0;
+	}
+	free(buf);
+	free(io);
+	return rc;
+}
+
 /* Reads past volume_read(): users' counters are not for backups, and the use is counted already. */
 static int chunk_copy(struct volume *v, uint64_t i, uint32_t *ret_crc, bool *ret_wrote)
 {
 	struct volume_backup *b = &v->backup;
+	if (b->far)
+		return chunk_copy_far(v, i, ret_crc, ret_wrote);
 	uint64_t off = i * CHUNK;
 	uint32_t len = (uint32_t)chunk_len(v, i);
 	struct chunk_io *io = malloc(sizeof(*io));
@@ -276,7 +302,7 @@ static int bitmaps_new(struct volume *v)
 }
 
 /* Under the closed gate, `lock` held: fixes what this run is about. */
-static int take_instant(struct volume *v, struct volume *to)
+static int take_instant(struct volume *v, struct volume *to, const struct volume_far *far)
 {
 	struct volume_backup *b = &v->backup;
 	int rc = bitmaps_new(v);
@@ -285,6 +311,7 @@ static int take_instant(struct volume *v, struct volume *to)
 	if (b->to_id != to->id)
 		b->known = false;
 	b->to = to;
+	b->far = far;
 	b->to_id = to->id;
 	b->compare = !b->known;
 	b->known = false; /* until the run has come through */
@@ -362,7 +389,12 @@ static uint32_t join_all(struct volume *v)
 	return crc;
 }
 
-static int run(struct volume *from, struct volume *to,
+static int flush(struct volume *to, const struct volume_far *far)
+{
+	return far ? far->flush(far->arg) : volume_flush(to, 0, volume_size(to));
+}
+
+static int run(struct volume *from, struct volume *to, const struct volume_far *far,
 	       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 	       struct volume_backup_result *ret)
 {
@@ -370,7 +402,7 @@ static int run(struct volume *from, struct volume *to,
 	int rc = close_gate(from);
 	if (rc == 0) {
 		pthread_mutex_lock(&b->lock);
-		rc = take_instant(from, to);
+		rc = take_instant(from, to, far);
 		pthread_mutex_unlock(&b->lock);
 	}
 	open_gate(from);
@@ -378,7 +410,7 @@ static int run(struct volume *from, struct volume *to,
 		return rc;
 	rc = copy_all(from, progress, arg);
 	if (rc == 0)
-		rc = volume_flush(to, 0, volume_size(to));
+		rc = flush(to, far);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&b->lock);
@@ -389,7 +421,7 @@ static int run(struct volume *from, struct volume *to,
 	return 0;
 }
 
-int volume_backup_run(struct volume *from, struct volume *to,
+int volume_backup_run(struct volume *from, struct volume *to, const struct volume_far *far,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct volume_backup_result *ret)
 {
@@ -404,7 +436,7 @@ int volume_backup_run(struct volume *from, struct volume *to,
 		return -EBUSY;
 	int rc = volume_use(from);
 	if (rc == 0) {
-		rc = run(from, to, progress, arg, ret);
+		rc = run(from, to, far, progress, arg, ret);
 		volume_unuse(from);
 	}
 	pthread_mutex_lock(&b->lock);

@@ -47,7 +47,7 @@ struct volume_backup {
 	atomic_bool active;   /* chunks of `todo` are saved before they are written */
 	atomic_bool tracking; /* `changed` is there */
 	atomic_bool written;  /* by a user of the volume, since it was last asked */
-	bool asked;	      /* by a backup, since the volume was attached */
+	uint64_t asked;	      /* whoever has it, by a backup, since it was attached there; 0: not */
 	uint64_t nchunks;
 	_Atomic uint64_t *changed; /* bitmaps: since the last instant */
 	/* Under `lock`: */
@@ -60,6 +60,7 @@ struct volume_backup {
 	uint64_t copied, done, total; /* bytes */
 	uint32_t *crc;		      /* of each chunk of the backup */
 	struct volume *to;
+	const struct volume_far *far; /* NULL: `to` is here */
 	bool compare;
 };
 
@@ -145,8 +146,16 @@ struct volume_backup_result {
 	uint64_t bytes_copied, bytes_total;
 	uint32_t crc;
 };
-/* Waits. -EBUSY: one is running; -EINVAL: the sizes differ; -ETIMEDOUT: a write never ended. */
-int volume_backup_run(struct volume *from, struct volume *to,
+/* A backup that is not here: how it is reached. All wait. */
+struct volume_far {
+	int (*read)(void *arg, uint64_t off, void *buf, uint32_t len);
+	int (*write)(void *arg, uint64_t off, const void *buf, uint32_t len);
+	int (*flush)(void *arg);
+	void *arg;
+};
+/* Waits. far: NULL, `to` is here. -EBUSY: one is running; -EINVAL: the sizes differ; -ETIMEDOUT: a
+ * write never ended. */
+int volume_backup_run(struct volume *from, struct volume *to, const struct volume_far *far,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct volume_backup_result *ret);
 /* True when a user wrote to the volume since this was last asked. */

@@ -164,6 +164,19 @@ at a backup policy g1 --manual >/dev/null
 at b backup policy g1 | grep -q manual || fail "policy"
 at a group remove g2
 at b group remove g1
+refused "pool move pb b" at a group create g3 --pool pa --backup-pool pb --size 16MiB
+at a pool move pb b
+at a group create g3 --pool pa --backup-pool pb --size 16MiB
+at a pool move pb a
+for c in a b; do
+	at $c backup run g3 | grep -q '^g3' || fail "backup run at $c between two controllers"
+	at $c backup verify g3 | grep -q 'ok' || fail "backup verify at $c between two controllers"
+done
+refused "pool move pb b" at a group remove g3
+at b group list | grep -q '^g3 ' || fail "a group that was not removed is gone"
+at a pool move pb b
+at a group remove g3
+at a pool move pb a
 
 echo "disks: spares, scrub, replace, wipe"
 at a disk spare "$dir/disks/d4"
