@@ -12,7 +12,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "blockcore/far.h"
 #include "runtime/err.h"
+#include "server/scsi/forward.h"
 #include "server/scsi/xcopy.h"
 
 #define PIECE (256u * 1024)
@@ -232,21 +234,57 @@ static int copy_out(struct xcopy *x, struct volume *v, uint64_t off, uint32_t le
 	return volume_write_commit(v, &x->write, false);
 }
 
+/*
+ * A unit that the partner owns is read and written there (blockcore/far.h), within what commands
+ * may take of the link; one that moves is waited for as with commands. What a call of a controller
+ * that owns it no more said -ERR_NOT_OWNER to has not been done, or is done again with the same
+ * data.
+ */
+static int copy_far(struct xcopy *x, struct scsi_lu *lu, bool in, uint64_t off, uint32_t len)
+{
+	struct forward *f = x->c->nexus->registry->forward;
+	if (!window_enter(&f->window, FORWARD_COST + len, &x->c->aborted))
+		return -ECANCELED;
+	int err = in ? far_read(f->link, lu->volume_id, off, x->data, len)
+		     : far_write(f->link, lu->volume_id, off, x->data, len);
+	window_leave(&f->window, FORWARD_COST + len);
+	return err;
+}
+
+static int copy_piece(struct xcopy *x, struct scsi_lu *lu, bool in, uint64_t off, uint32_t len)
+{
+	struct forward *f = x->c->nexus->registry->forward;
+	uint64_t by_ns = 0;
+	for (;;) {
+		struct volume *v = lu_volume(lu);
+		int at = f ? forward_where(f, lu, &by_ns, &x->c->aborted) : CORE_HERE;
+		if (at < 0)
+			return at;
+		int err = at != CORE_HERE ? copy_far(x, lu, in, off, len)
+			  : in		  ? copy_in(x, v, off, len)
+					  : copy_out(x, v, off, len);
+		if (err != -ERR_NOT_OWNER || !f)
+			return err;
+		if (!by_ns)
+			by_ns = env_now_ns(f->env) + FORWARD_HOLD_NS;
+		env_sleep_ns(f->env, NS_PER_MS); /* the two do not see it alike yet */
+	}
+}
+
 /* Onto a later place of its own medium it goes from the end, as overlapping data must. */
 static bool copy_segment(struct xcopy *x, const struct segment *s)
 {
-	struct volume *from = lu_volume(s->from), *to = lu_volume(s->to);
 	bool back = s->from == s->to && s->to_off > s->from_off;
-	if (!from || !to)
+	if (!lu_volume(s->from) || !lu_volume(s->to))
 		return copy_aborted(x, s, NOT_REACHABLE);
 	for (uint64_t done = 0; done < s->len;) {
 		uint32_t n = (uint32_t)MIN(s->len - done, PIECE);
 		uint64_t at = back ? s->len - done - n : done;
 		if (!allowed(x->c->nexus, s))
 			return copy_aborted(x, s, THIRD_PARTY_FAILURE);
-		int err = copy_in(x, from, s->from_off + at, n);
+		int err = copy_piece(x, s->from, true, s->from_off + at, n);
 		if (!err)
-			err = copy_out(x, to, s->to_off + at, n);
+			err = copy_piece(x, s->to, false, s->to_off + at, n);
 		if (err)
 			return copy_aborted(x, s, THIRD_PARTY_FAILURE);
 		done += n;

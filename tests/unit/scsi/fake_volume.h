@@ -28,6 +28,7 @@ struct volume {
 	_Atomic int place;		    /* enum core_place */
 	unsigned refusals, commit_refusals; /* so many times: not the owner, whatever place says */
 	bool slow;			    /* discards take a millisecond */
+	unsigned far;			    /* calls of the partner's */
 	struct core *core;
 };
 
