@@ -13,7 +13,7 @@ GUEST_MODULES="crc32c_generic virtio_pci virtio_net iscsi_tcp sd_mod sg dm_multi
 GUEST_PROGRAMS="/usr/sbin/iscsid /usr/bin/iscsiadm /usr/sbin/dmsetup
 	/usr/sbin/multipathd /usr/sbin/multipath /lib/multipath/libchecktur.so /lib/multipath/libprioalua.so
 	/lib/multipath/libprioconst.so /lib/udev/scsi_id /usr/bin/udevadm
-	$(/sbin/ldconfig -p | awk '/libgcc_s.so.1/ { print $NF; exit }')" # which threads that are ended load
+	$(/sbin/ldconfig -p | awk '/libgcc_s.so.1/ && !p { p = $NF } END { print p }')" # which threads that are ended load
 GUEST_FILES="/lib/udev/rules.d/55-dm.rules /lib/udev/rules.d/56-dm-mpath.rules /lib/udev/rules.d/60-multipath.rules
 	/lib/udev/rules.d/60-persistent-storage.rules /lib/udev/rules.d/95-dm-notify.rules"
 trap 'duo_stop; duo_remove' EXIT
