@@ -70,6 +70,7 @@ struct lock_client {
 	struct lock_table *table;
 	void *user;
 	unsigned nlocks, nwaits;
+	bool in_way; /* somebody was refused for what it holds */
 	TAILQ_HEAD(, lock_owner) owners;
 };
 

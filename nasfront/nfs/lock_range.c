@@ -54,8 +54,10 @@ struct lock *lock_conflict(struct lock_file *f, const struct lock_owner *owner, 
 		if (l->range.first > r->last)
 			break;
 		if (l->owner != owner && lock_kinds_conflict(l->kind, kind) &&
-		    lock_overlap(&l->range, r))
+		    lock_overlap(&l->range, r)) {
+			l->owner->client->in_way = true;
 			return l;
+		}
 	}
 	return NULL;
 }
@@ -167,7 +169,7 @@ int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *
 
 static bool lock_too_many(struct lock_table *t, const struct lock_client *c)
 {
-	if (t->stats.locks + t->stats.shares < t->o.max_locks && c->nlocks < t->o.max_client_locks)
+	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks)
 		return false;
 	t->stats.refused++;
 	return true;
@@ -240,8 +242,10 @@ int lock_share(struct lock_table *t, const struct lock_ask *a, unsigned access, 
 	int rc = o ? 0 : -ENOLCK;
 	if (rc == 0)
 		LIST_FOREACH (s, &f->shares, link)
-			if (s->owner != o && ((s->access & deny) || (s->deny & access)))
+			if (s->owner != o && ((s->access & deny) || (s->deny & access))) {
+				s->owner->client->in_way = true;
 				rc = -EAGAIN;
+			}
 	if (rc == 0) {
 		s = share_find(f, o);
 		if (!s && !lock_too_many(t, a->client))
@@ -277,8 +281,10 @@ bool lock_share_denied(struct lock_table *t, const struct lock_file_key *file, u
 	const struct lock_file *f = t->stats.shares ? lock_file_find(t, file) : NULL;
 	if (f)
 		LIST_FOREACH (s, &f->shares, link)
-			if (s->deny & access)
+			if (s->deny & access) {
+				s->owner->client->in_way = true;
 				return true;
+			}
 	return false;
 }
 

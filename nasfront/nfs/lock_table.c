@@ -196,6 +196,26 @@ unsigned lock_client_waits(const struct lock_client *c)
 	return c->nwaits;
 }
 
+void lock_client_yield(struct lock_client *c)
+{
+	CHECK(c, LOCK_CLIENT_MAGIC);
+	c->in_way = false;
+}
+
+bool lock_client_in_way(const struct lock_client *c)
+{
+	const struct lock_owner *o;
+	const struct lock *l;
+	CHECK(c, LOCK_CLIENT_MAGIC);
+	if (c->in_way)
+		return true;
+	TAILQ_FOREACH (o, &c->owners, link)
+		TAILQ_FOREACH (l, &o->locks, owned)
+			if (!TAILQ_EMPTY(&l->file->waits))
+				return true;
+	return false;
+}
+
 void lock_client_each(const struct lock_client *c, bool (*fn)(void *arg, const struct lock_info *l),
 		      void *arg)
 {
@@ -253,6 +273,11 @@ void lock_table_free(struct lock_table *t)
 	ASSERT(!t->nclients && !t->stats.files && !t->stats.owners);
 	t->magic = 0;
 	free(t);
+}
+
+bool lock_table_full(const struct lock_table *t)
+{
+	return t->stats.locks + t->stats.shares >= t->o.max_locks;
 }
 
 void lock_stats(const struct lock_table *t, struct lock_stats *ret)

@@ -88,6 +88,10 @@ void lock_client_free(struct lock_client *c);
 void *lock_client_user(const struct lock_client *c);
 unsigned lock_client_locks(const struct lock_client *c); /* with share reservations */
 unsigned lock_client_waits(const struct lock_client *c);
+/* Whether what a client holds is in the way of others is asked from now on. */
+void lock_client_yield(struct lock_client *c);
+/* It is: another was refused for it since, or waits in a file it has locks in. */
+bool lock_client_in_way(const struct lock_client *c);
 
 /* Would the lock be granted now? 0, or -EAGAIN and in *ret_by one that is in the way. */
 int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *ret_by);
@@ -128,6 +132,7 @@ struct lock_stats {
 	uint64_t grants, denials, deadlocks, refused; /* refused: too many */
 };
 void lock_stats(const struct lock_table *t, struct lock_stats *ret);
+bool lock_table_full(const struct lock_table *t); /* of locks: what -ENOLCK may mean */
 /* Tells every lock held and waited for of a client until fn says false. fn must not call the table.
  */
 void lock_client_each(const struct lock_client *c, bool (*fn)(void *arg, const struct lock_info *l),

@@ -9,7 +9,12 @@
  * What is kept is the SHA-256 of the owner. A client is kept, stable, when it says that it has
  * reclaimed what there was to reclaim: before that it is granted nothing new. (In version 4.0,
  * where nobody says so, before its first open is granted.) It is forgotten when
- * its lease ran out, when it says good-bye, or when it did not come back in the grace period.
+ * it ends, when it says good-bye, or when it did not come back in the grace period.
+ *
+ * When its lease runs out a client that has nothing ends. One that has opens or locks keeps them,
+ * as a courtesy (RFC 8881 8.4.3; it may only have been away), until somebody asks for what they
+ * are in the way of, there is no room, or a day has passed; a request of its own before that makes
+ * all good again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +25,8 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/siphash.h"
+
+#define COURTESY_NS (24 * 3600 * NS_PER_S) /* behind the end of a lease; then it goes anyway */
 
 /* ---- finding ---- */
 
@@ -109,14 +116,14 @@ static bool make_room(struct nfs4 *n)
 {
 	struct nfs4_client *c, *next;
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
-		if (n->nclients < NFS4_CLIENTS_MAX)
+		if (n->nclients < n->o.max_clients)
 			break;
 		if (c->busy || c->nopens || c->nlocks || c->nsessions)
 			continue;
 		nfs4_client_forget(c);
 		nfs4_client_free(c);
 	}
-	return n->nclients < NFS4_CLIENTS_MAX;
+	return n->nclients < n->o.max_clients || nfs4_client_make_way(n, true);
 }
 
 int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
@@ -196,6 +203,9 @@ enum nfs4_status nfs4_client_confirm(struct nfs4_client *c)
 
 void nfs4_client_renew(struct nfs4_client *c, uint64_t now)
 {
+	if (c->courtesy)
+		log_info("nfs4: back after its lease ran out client=%s", c->address);
+	c->courtesy = false;
 	c->renewed_ns = now;
 	if (TAILQ_NEXT(c, link)) {
 		TAILQ_REMOVE(&c->nfs4->clients, c, link);
@@ -320,6 +330,32 @@ void nfs4_client_forget(struct nfs4_client *c)
 	c->kept = false;
 }
 
+static void forget_begin(struct nfs4 *n)
+{
+	if (LIST_EMPTY(&n->kept) || nlm_phase(n->o.nlm) != NLM_GRANTING || n->forgetting)
+		return;
+	n->forgetting = true;
+	if (task_start(forget_task, n))
+		n->forgetting = false;
+}
+
+static void end(struct nfs4_client *c, const char *why)
+{
+	log_info("nfs4: %s client=%s opens=%u locks=%u", why, c->address, c->nopens, c->nlocks);
+	nfs4_client_forget(c);
+	nfs4_client_free(c);
+}
+
+/* Its lease ran out. True: it was not known before, and in whose way it is counts from now on. */
+static bool courtesy_begin(struct nfs4_client *c)
+{
+	if (c->courtesy)
+		return false;
+	c->courtesy = true;
+	lock_client_yield(c->locks);
+	return true;
+}
+
 static void expire(struct nfs4 *n, uint64_t now)
 {
 	struct nfs4_client *c, *next;
@@ -328,11 +364,50 @@ static void expire(struct nfs4 *n, uint64_t now)
 			break; /* in order of renewal */
 		if (c->busy)
 			continue;
-		log_info("nfs4: lease ran out client=%s opens=%u locks=%u", c->address, c->nopens,
-			 c->nlocks);
-		nfs4_client_forget(c);
-		nfs4_client_free(c);
+		if (!c->nopens && !c->nlocks) {
+			end(c, "lease ran out");
+			continue;
+		}
+		if (courtesy_begin(c))
+			log_info("nfs4: lease ran out, what it has stays until it is in the way "
+				 "client=%s opens=%u locks=%u",
+				 c->address, c->nopens, c->nlocks);
+		if (lock_client_in_way(c->locks))
+			end(c, "lease ran out, what it had was asked for");
+		else if (now > c->renewed_ns + n->o.lease_ns + COURTESY_NS)
+			end(c, "lease ran out a day ago");
 	}
+}
+
+bool nfs4_client_make_way(struct nfs4 *n, bool full)
+{
+	uint64_t now = env_now_ns(n->o.env);
+	struct nfs4_client *c, *next;
+	bool again = false;
+	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
+		if (!nfs4_client_expired(c, now) || (full && again))
+			break;
+		if (c->busy)
+			continue;
+		if (full) {
+			end(c, "lease ran out, its room is needed");
+			again = true;
+		} else if (courtesy_begin(c)) {
+			again = true;
+		} else if (lock_client_in_way(c->locks)) {
+			end(c, "lease ran out, what it had is asked for");
+			again = true;
+		}
+	}
+	forget_begin(n);
+	return again;
+}
+
+bool nfs4_lock_again(struct nfs4 *n, int rc)
+{
+	if (rc == -EAGAIN)
+		return nfs4_client_make_way(n, false);
+	return rc == -ENOLCK && lock_table_full(n->locks) && nfs4_client_make_way(n, true);
 }
 
 void nfs4_tick(void *arg)
@@ -340,10 +415,6 @@ void nfs4_tick(void *arg)
 	struct nfs4 *n = arg;
 	expire(n, env_now_ns(n->o.env));
 	nfs4_idle_reap(n, false);
-	if (!LIST_EMPTY(&n->kept) && nlm_phase(n->o.nlm) == NLM_GRANTING && !n->forgetting) {
-		n->forgetting = true;
-		if (task_start(forget_task, n))
-			n->forgetting = false;
-	}
+	forget_begin(n);
 	env_timer_start(n->o.env, &n->tick, NS_PER_S);
 }

@@ -46,3 +46,8 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_quota
 tests_unit_nfs4_test_nfs4_quota_SOURCES = tests/unit/nfs4/test_nfs4_quota.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_quota_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_quota_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_courtesy
+tests_unit_nfs4_test_nfs4_courtesy_SOURCES = tests/unit/nfs4/test_nfs4_courtesy.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_courtesy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_courtesy_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

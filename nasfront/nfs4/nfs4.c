@@ -15,6 +15,10 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	n->o = *o;
 	if (!n->o.lease_ns)
 		n->o.lease_ns = LEASE_NS;
+	if (!n->o.max_clients)
+		n->o.max_clients = NFS4_CLIENTS_MAX;
+	if (!n->o.max_states)
+		n->o.max_states = NFS4_STATES_MAX;
 	n->locks = nlm_locks(o->nlm);
 	env_random(o->env, &n->boot, sizeof(n->boot));
 	env_random(o->env, n->hash_key, sizeof(n->hash_key));

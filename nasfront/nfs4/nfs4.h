@@ -17,7 +17,8 @@ struct nlm;
 struct rpc_server;
 
 #define NFS4_CLIENTS_MAX 1024
-#define NFS4_KEEP_MAX	 64 /* a kept client's name: SHA-256 in hexadecimal */
+#define NFS4_STATES_MAX	 1000000 /* opens and locks of all clients */
+#define NFS4_KEEP_MAX	 64	 /* a kept client's name: SHA-256 in hexadecimal */
 
 struct nfs4_opts {
 	struct env *env;
@@ -26,6 +27,7 @@ struct nfs4_opts {
 	struct names *names; /* of users and groups; NULL: they are numbers in text */
 	const char *name;    /* of this server among all: for clients that see several addresses */
 	uint64_t lease_ns;   /* 0: 45 s. Whole seconds; not above the grace period */
+	unsigned max_clients, max_states; /* 0: NFS4_CLIENTS_MAX, NFS4_STATES_MAX */
 	/*
 	 * Keeps that a client may hold state, or no longer; durable when it returns 0. Waits. NULL:
 	 * nothing is kept.

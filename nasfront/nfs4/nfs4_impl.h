@@ -23,7 +23,6 @@
 #define NFS4_REPLY_MAX	   (FS_IO_MAX + 4096)
 #define NFS4_REQUEST_MAX   (FS_IO_MAX + 4096)
 #define NFS4_DIR_MAX	   (64 * 1024)
-#define NFS4_STATES_MAX	   1000000 /* opens and locks of all clients */
 #define NFS4_OWNERS_MAX	   262144
 #define NFS4_BUCKETS	   1024
 #define NFS4_CREATE_REPLY  128
@@ -64,6 +63,7 @@ struct nfs4_client {
 	uint32_t create_len;
 	uint8_t create_reply[NFS4_CREATE_REPLY];
 	uint64_t renewed_ns;
+	bool courtesy; /* its lease ran out; what it has is left to it until it is in the way */
 	unsigned busy; /* compounds that use it */
 	struct lock_client *locks;
 	LIST_HEAD(, nfs4_session) sessions;
@@ -435,6 +435,14 @@ void nfs4_client_free(struct nfs4_client *c);
 void nfs4_client_clear(struct nfs4_client *c);
 void nfs4_client_renew(struct nfs4_client *c, uint64_t now);
 bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now);
+/*
+ * Somebody was refused, for what another has: those go whose lease ran out and who are in the way.
+ * `full`: there is no room, and of them the one goes that was not heard of longest. True: one went,
+ * and it is to be tried again. Whoever is busy stays, so the caller's client does.
+ */
+bool nfs4_client_make_way(struct nfs4 *n, bool full);
+/* What the table of locks said, and whether it is to be asked again for what has gone since. */
+bool nfs4_lock_again(struct nfs4 *n, int rc);
 /* Keeps it for the next incarnation. Waits. */
 int nfs4_client_keep(struct nfs4_client *c);
 /* It is kept no longer, by and by. */

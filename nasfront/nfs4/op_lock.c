@@ -146,7 +146,11 @@ static enum nfs4_status take(struct nfs4_call *k, const struct lock_args *l, str
 	a.range = l->range;
 	if (!(s->open->access & (writes(l) ? OPEN4_SHARE_ACCESS_WRITE : OPEN4_SHARE_ACCESS_READ)))
 		return NFS4ERR_OPENMODE;
-	switch (lock_set(k->n->locks, &a)) {
+	int rc;
+	do
+		rc = lock_set(k->n->locks, &a);
+	while (nfs4_lock_again(k->n, rc));
+	switch (rc) {
 	case 0:
 		return NFS4_OK;
 	case -EAGAIN:
@@ -212,7 +216,10 @@ enum nfs4_status nfs4_op_lockt(struct nfs4_call *k)
 			       .owner_len = l.owner_len + 1,
 			       .kind = writes(&l) ? LOCK_EXCLUSIVE : LOCK_SHARED,
 			       .range = l.range};
-	return lock_test(k->n->locks, &ask, &by) ? denied(k, &by) : NFS4_OK;
+	while (lock_test(k->n->locks, &ask, &by))
+		if (!nfs4_client_make_way(k->n, false))
+			return denied(k, &by);
+	return NFS4_OK;
 }
 
 enum nfs4_status nfs4_op_locku(struct nfs4_call *k)

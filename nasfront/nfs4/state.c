@@ -63,8 +63,9 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind ki
 		return o;
 	if (n->nowners >= NFS4_OWNERS_MAX)
 		nfs4_idle_reap(n, true);
-	if (n->nowners >= NFS4_OWNERS_MAX)
-		return NULL;
+	while (n->nowners >= NFS4_OWNERS_MAX)
+		if (!nfs4_client_make_way(n, true))
+			return NULL;
 	o = calloc(1, sizeof(*o) + len);
 	if (o && c->v40)
 		o->seq = nfs4_seqid_new(kind);
@@ -168,8 +169,9 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 				  struct nfs4_state *open)
 {
 	struct nfs4 *n = o->client->nfs4;
-	if (n->nstates >= NFS4_STATES_MAX)
-		return NULL;
+	while (n->nstates >= n->o.max_states)
+		if (!nfs4_client_make_way(n, true))
+			return NULL;
 	struct nfs4_state *s = calloc(1, sizeof(*s));
 	uint32_t i = s ? slot_take(n) : NO_SLOT;
 	if (i == NO_SLOT) {
@@ -386,7 +388,10 @@ enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_
 		/* "Read bypass" goes past reservations, to read. */
 		if (id->seq && access == LOCK_SHARE_READ)
 			return NFS4_OK;
-		return lock_share_denied(k->n->locks, file, access) ? NFS4ERR_LOCKED : NFS4_OK;
+		while (lock_share_denied(k->n->locks, file, access))
+			if (!nfs4_client_make_way(k->n, false))
+				return NFS4ERR_LOCKED;
+		return NFS4_OK;
 	}
 	enum nfs4_status st = nfs4_state_find(k, id, &s);
 	if (st)

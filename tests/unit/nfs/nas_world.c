@@ -173,6 +173,8 @@ static void serve4_step(struct nas *n)
 			      .nfs = n->nfs,
 			      .name = "server",
 			      .lease_ns = n->lease_ns,
+			      .max_clients = n->max_clients,
+			      .max_states = n->max_states,
 			      .keep = n->keep};
 	if (n->names_want) {
 		struct names_opts no = *n->names_want;

@@ -481,6 +481,63 @@ START_TEST(share_reservations)
 }
 END_TEST
 
+START_TEST(who_is_in_the_way)
+{
+	up(0, 0);
+	struct lock_ask a = ask_of(&(struct want){.owner = 0}),
+			b = ask_of(&(struct want){.owner = 4});
+	struct lock_client *holder = a.client, *other = b.client;
+	struct lock_info by;
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 0, 5), 0);
+	ck_assert_int_eq(set(4, LOCK_EXCLUSIVE, 6, 7), 0);
+	ck_assert(!lock_client_in_way(holder));
+	/* Each way to be refused; of the asker nothing is. */
+	ck_assert_int_eq(set(4, LOCK_SHARED, 5, 6), -EAGAIN);
+	ck_assert(lock_client_in_way(holder) && !lock_client_in_way(other));
+	lock_client_yield(holder);
+	ck_assert(!lock_client_in_way(holder));
+	b.range = (struct lock_range){0, 0};
+	ck_assert_int_eq(lock_test(m.table, &b, &by), -EAGAIN);
+	ck_assert(lock_client_in_way(holder));
+	lock_client_yield(holder);
+	ck_assert_int_eq(lock_share(m.table, &a, LOCK_SHARE_READ, LOCK_SHARE_WRITE), 0);
+	ck_assert_int_eq(lock_share(m.table, &b, LOCK_SHARE_READ, 0), 0);
+	ck_assert(!lock_share_denied(m.table, &a.file, LOCK_SHARE_READ));
+	ck_assert(!lock_client_in_way(holder) && !lock_client_in_way(other));
+	ck_assert_int_eq(lock_share(m.table, &b, LOCK_SHARE_WRITE, 0), -EAGAIN);
+	ck_assert(lock_client_in_way(holder));
+	lock_client_yield(holder);
+	ck_assert(lock_share_denied(m.table, &a.file, LOCK_SHARE_WRITE));
+	ck_assert(lock_client_in_way(holder));
+	/* Who waits does not ask again. */
+	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 5, 5), -EINPROGRESS);
+	lock_client_yield(holder);
+	ck_assert(lock_client_in_way(holder));
+	down();
+}
+END_TEST
+
+START_TEST(full)
+{
+	up(0, 0);
+	ck_assert(!lock_table_full(m.table));
+	down();
+	struct lock_table_opts o = {.max_locks = 1, .granted = on_granted, .dropped = on_dropped};
+	struct lock_table *t;
+	struct lock_client *c;
+	ck_assert_int_eq(lock_table_new(&t, &o), 0);
+	ck_assert_int_eq(lock_client_new(&c, t, NULL), 0);
+	struct lock_ask a = {.client = c, .owner = "", .range = {0, 1}};
+	ck_assert_int_eq(lock_set(t, &a), 0);
+	ck_assert(lock_table_full(t));
+	a.range = (struct lock_range){5, 6};
+	ck_assert_int_eq(lock_set(t, &a), -ENOLCK);
+	lock_client_free(c);
+	ck_assert(!lock_table_full(t));
+	lock_table_free(t);
+}
+END_TEST
+
 /* ---- anything ---- */
 
 static unsigned rnd(unsigned n)
@@ -596,6 +653,8 @@ int main(void)
 	tcase_add_test(c, cancelled_requests_let_others_by);
 	tcase_add_test(c, limits_hold);
 	tcase_add_test(c, share_reservations);
+	tcase_add_test(c, who_is_in_the_way);
+	tcase_add_test(c, full);
 	tcase_add_loop_test(r, random_operations_agree_with_the_model, 0, 5);
 	tcase_set_timeout(r, 120);
 	suite_add_tcase(s, c);
