@@ -1,4 +1,4 @@
-# Runs inside the guest (busybox sh). nfs_port and export are set above it. Lines "HOST …" on the console
+# Runs inside the guest (busybox sh). nfs_port, export and daemon (its numbers on the host) are set above it. Lines "HOST …" on the console
 # are for the host, which answers by making the file of that name in the export.
 fail() { echo "FAILED: $*"; dmesg | tail -20; exit 1; }
 step() { echo "-- $*"; }
@@ -14,6 +14,10 @@ host() { # NAME: the host does its part
 free() { flock -n "$1" true; }
 o=proto=tcp,port=$nfs_port,nosharecache
 mkdir -p /mnt/root /mnt/a /mnt/b
+# For names of owners, at the end: "daemon" has other numbers here than on the host.
+printf 'root:x:0:0::/:/bin/sh\ndaemon:x:501:502::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >/etc/passwd
+printf 'root:x:0:\ndaemon:x:502:\nnogroup:x:65534:\n' >/etc/group
+printf '[General]\nDomain = guest.test\n[Mapping]\nNobody-User = nobody\nNobody-Group = nogroup\n' >/etc/idmapd.conf
 
 for vers in 4.1 4.2; do
 	step "version $vers: all exports under one root"
@@ -135,5 +139,17 @@ exec 5>&-
 after" ] || fail "what 4.0 wrote around the restart: $(cat /mnt/b/f)"
 free /mnt/b/f || fail "the lock of 4.0 was not given up"
 umount /mnt/b && umount /mnt/a || fail "umount of version 4.0"
+step "owners by name"
+echo 0 >/sys/module/nfs/parameters/nfs4_disable_idmapping
+mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.2,$o,actimeo=0" || fail "mount with names"
+mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=3,$o,actimeo=0,nolock,mountproto=tcp,mountport=$nfs_port" ||
+	fail "mount of version 3"
+: >/mnt/a/mine && chown 501:502 /mnt/a/mine || fail "chown by name"
+[ "$(stat -c %u:%g /mnt/a/mine)" = 501:502 ] || fail "owner by name: $(stat -c %u:%g /mnt/a/mine)"
+[ "$(stat -c %u:%g /mnt/b/mine)" = "$daemon" ] || fail "by version 3 it is $(stat -c %u:%g /mnt/b/mine), not $daemon"
+chown 4711:4712 /mnt/b/mine || fail "chown by version 3"
+[ "$(stat -c %u:%g /mnt/a/mine)" = 4711:4712 ] || fail "owner without a name: $(stat -c %u:%g /mnt/a/mine)"
+[ "$(ls -ln /mnt/a | awk '/ f$/ {print $3 ":" $4}')" = 0:0 ] || fail "root's: $(ls -ln /mnt/a)"
+umount /mnt/b && umount /mnt/a || fail "umount with names"
 echo "all passed"
 exit 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The Linux kernel's client of NFSv4.0, 4.1 and 4.2 in a QEMU guest against a real array: the root of all exports,
-# files, names, locks that a client of version 3 on the host sees, reclaim after the head was killed.
+# files, names, locks that a client of version 3 on the host sees, reclaim after the head was killed, owners by name.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -11,8 +11,9 @@ DEMO_HEAD_EXTRA="    nfs4: on
     lock_grace: 15"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
-GUEST_MODULES="virtio_pci virtio_net nfs nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io)"
+GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io) /usr/sbin/nfsidmap /sbin/request-key"
+GUEST_FILES="/etc/request-key.conf /etc/request-key.d/id_resolver.conf $(echo /usr/lib/*/libnfsidmap/nsswitch.so)"
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" "$DEMO_EXPORT" "$1" host "$2" 1 0 0; }
 marker() { until grep -aqx "HOST $1"$'\r*' "$guest_console" 2>/dev/null; do sleep 0.5; done; }
 held() { # MARKER: the guest holds the lock on f
@@ -37,8 +38,12 @@ reclaimed() { # MARKER: the guest holds it, and again after the head was killed
 	[ "$got" = denied ] || { echo "WRONG: after the kill: $got"; return 1; }
 	lock "$1" test >/dev/null
 }
+name_owners() { # from the next start of the head on
+	sed -i 's/^    nfs4: on/&\n    nfs4_domain: guest.test/' "$DEMO_DIR/isthmus.yaml"
+	grep -q nfs4_domain "$DEMO_DIR/isthmus.yaml"
+}
 # What lines on the guest's console ask for. Version 4.0 comes last: a fresh file, no lock of before.
-host_part() { held seen && reclaimed killed && held seen40 && reclaimed killed40; }
+host_part() { held seen && reclaimed killed && held seen40 && name_owners && reclaimed killed40; }
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start
 demo_prepare
@@ -48,7 +53,7 @@ echo here >"$DEMO_DIR/src/sub/file"
 (cd "$DEMO_DIR/src" && "$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" sub)
 demo_cli export add /sub --fs demo --subdir /sub --client '*:rw,no_root_squash'
 script=$DEMO_DIR/script
-echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT" >"$script"
+echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT daemon=$(id -u daemon):$(id -g daemon)" >"$script"
 cat "$top/tests/guest/linux_nfs4.sh" >>"$script"
 host_part &
 part=$!
