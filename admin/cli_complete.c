@@ -62,9 +62,13 @@ static void offer_values(struct cli *c, const struct verb *v, const struct admin
 {
 	static const char *const levels[] = {"single", "raid0", "raid1", "raid10",
 					     "raid5",  "raid6", NULL};
-	if (strcmp(a->name, "level") == 0)
-		for (const char *const *l = levels; *l; l++)
-			offer(*l, prefix);
+	static const char *const whats[] = {"super", "journal", "groups", "inodes", "trees",
+					    "all",   "inode=",	"block=", NULL};
+	const char *const *of = strcmp(a->name, "level") == 0  ? levels
+				: strcmp(a->name, "what") == 0 ? whats
+							       : NULL;
+	for (; of && *of; of++)
+		offer(*of, prefix);
 	if (strcmp(a->name, "shell") == 0)
 		offer("bash", prefix);
 	/* A list's rows are named by the noun ("pool"), targets and initiators by their iqn. */

@@ -199,8 +199,9 @@ static int version(struct cli *c)
 	return EXIT_OK;
 }
 
-/* A file system that no head has mounted is checked by a program of its own. */
-static int check_device(struct cli *c, const char *device)
+/* A file system that no head has mounted is the matter of a program of its own. Returns only when
+ * that cannot be run. */
+static int fsck(struct cli *c, const char *const options[4], const char *device)
 {
 	char self[PATH_MAX], program[PATH_MAX + 32];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -211,11 +212,33 @@ static int check_device(struct cli *c, const char *device)
 	snprintf(program, sizeof(program), "%s/isthmus-fsck", self);
 	if (access(program, X_OK) < 0)
 		snprintf(program, sizeof(program), "%s/isthmus-fsck", SBINDIR);
-	bool repair = cli_arg(c, "repair");
+	const char *argv[8] = {program};
+	unsigned argc = 1;
+	for (unsigned i = 0; i < 4 && options[i]; i++)
+		argv[argc++] = options[i];
+	argv[argc++] = "--";
+	argv[argc] = device;
 	fflush(stdout);
-	execl(program, program, device, repair ? "--repair" : NULL, (char *)NULL);
+	execv(program, (char *const *)argv);
 	return cli_fail(c, EXIT_FAILED, -errno, "install it", "%s cannot be run: %s", program,
 			strerror(errno));
+}
+
+static int check_device(struct cli *c)
+{
+	const char *const options[4] = {cli_arg(c, "repair") ? "--repair" : NULL};
+	return fsck(c, options, cli_arg(c, "device"));
+}
+
+static int dump_device(struct cli *c)
+{
+	const char *lines = cli_arg(c, "lines");
+	const char *const options[4] = {"--dump", cli_arg(c, "what"), lines ? "--lines" : NULL,
+					lines};
+	if (c->json)
+		return cli_fail(c, EXIT_USAGE, -EINVAL, "leave --json out",
+				"a dump is text for people");
+	return fsck(c, options, cli_arg(c, "device"));
 }
 
 static int run(struct cli *c)
@@ -232,7 +255,9 @@ static int run(struct cli *c)
 	if (strcmp(name, "event.list") == 0 && cli_arg(c, "follow"))
 		return cli_follow_events(c);
 	if (strcmp(name, "fs.check") == 0 && cli_arg(c, "device"))
-		return check_device(c, cli_arg(c, "device"));
+		return check_device(c);
+	if (strcmp(name, "fs.dump") == 0)
+		return dump_device(c);
 	return call_and_show(c);
 }
 

@@ -211,6 +211,12 @@ static const struct admin_arg fs_check_args[] = {
     {"repair", ADMIN_FLAG, "with --device: write what can be repaired"},
     END,
 };
+static const struct admin_arg fs_dump_args[] = {
+    {"what", POS, "super, journal, groups, inodes, trees, all, inode=N or block=N"},
+    {"device", REQ, "the file or block device it is on; nobody may have it mounted"},
+    {"lines", ADMIN_NUMBER, "print at most this many lines (default: 100000)"},
+    END,
+};
 static const struct admin_arg fs_verify_args[] = {
     {"name", POS, "the file system"},
     END,
@@ -425,6 +431,8 @@ const struct verb verb_table[] = {
      "grow a file system and its volume while it is in use", NULL},
     {"fs.remove", VERB_CONTROLLER, 0, name_force, "remove a file system; its files are lost", NULL},
     {"fs.check", VERB_SUPERVISOR, VERB_LONG, fs_check_args, "verify a file system", NULL},
+    {"fs.dump", VERB_LOCAL, 0, fs_dump_args,
+     "print structures of an unmounted file system for debugging", NULL},
     {"fs.verify", VERB_HEAD, VERB_LONG | VERB_HIDDEN, fs_verify_args,
      "verify a mounted file system in its head", NULL},
     {"quota.list", VERB_SUPERVISOR, 0, quota_list_args, "list what is used, with its limits", NULL},

@@ -103,13 +103,8 @@ static int walk(struct checker *c, uint64_t block, unsigned level, struct span s
 int check_tree(struct checker *c, struct rec *r, const uint8_t *p, bool claim_nodes,
 	       check_entry *entry)
 {
-	static const uint8_t types[16] = {[FS_REG] = BT_EXTENTS,
-					  [FS_DIR] = BT_DIR,
-					  [FS_LNK] = BT_SYMLINK,
-					  [ORPHAN_TYPE] = BT_ORPHANS,
-					  [QUOTA_TYPE] = BT_QUOTAS};
 	uint64_t root = le64_get(p + I_ROOT);
-	struct span s = {0, UINT64_MAX, types[r->type & 15], claim_nodes, entry};
+	struct span s = {0, UINT64_MAX, tree_type(r->type), claim_nodes, entry};
 	c->cur = r;
 	return root ? walk(c, root, le32_get(p + I_LEVEL), s) : 0;
 }

@@ -391,6 +391,35 @@ int fs_check(struct env *env, struct bdev *dev, bool repair,
 int fs_verify(struct fs *fs, void (*say)(void *arg, const char *line), void *arg,
 	      struct fs_check_report *ret);
 
+/* ---- dump ---- */
+
+enum fs_dump_what {
+	FS_DUMP_SUPER = 1,
+	FS_DUMP_JOURNAL = 2, /* headers and records */
+	FS_DUMP_GROUPS = 4,  /* summary and maps */
+	FS_DUMP_INODES = 8,  /* all of them, without what hangs from them */
+	FS_DUMP_TREES = 16,  /* the same with extents, entries, attributes, access control lists */
+	FS_DUMP_INODE = 32,  /* one, with its trees */
+	FS_DUMP_BLOCK = 64,
+};
+#define FS_DUMP_LINES 100000
+struct fs_dump_opts {
+	unsigned what;	       /* enum fs_dump_what */
+	uint64_t inode, block; /* that FS_DUMP_INODE and FS_DUMP_BLOCK mean */
+	uint64_t lines;	       /* at most this many; 0: FS_DUMP_LINES */
+};
+/*
+ * Prints structures of an unmounted file system for debugging, one line a call of say(). Writes
+ * nothing. The journal counts as at a mount; when there can be none blocks are shown as they lie on
+ * the device. What does not hold is named and not followed. 0, -ERR_CORRUPT when something shown
+ * does not hold, -ENOMEM.
+ */
+int fs_dump(struct env *env, struct bdev *dev, const struct fs_dump_opts *o,
+	    void (*say)(void *arg, const char *line), void *arg);
+/* super, journal, groups, inodes, trees, all, inode=N, block=N; sets what, inode and block of
+ * *ret. -EINVAL. */
+int fs_dump_parse(const char *word, struct fs_dump_opts *ret);
+
 struct fs_stats {
 	uint64_t ops, commits, journal_bytes, commit_ops; /* commit_ops: operations per commits */
 	uint64_t journal_images;			  /* blocks logged whole */

@@ -192,6 +192,8 @@ int journal_flush(struct fs *fs);
 void journal_give_up(struct fs *fs, int err);
 int journal_head_read(struct fs *fs, bool *ret_clean);
 int journal_replay(struct fs *fs, uint64_t *ret_batches);
+/* Reads the record at `pos` into fs->log. Blocks it takes, 0 when there is none, or an error. */
+int64_t journal_record_read(struct fs *fs, uint64_t pos);
 /* Much of the log or of the memory is in use. */
 bool checkpoint_due(const struct fs *fs);
 void checkpoint_kick(struct fs *fs);
@@ -302,6 +304,8 @@ void inner_insert(struct fs *fs, struct buf *b, unsigned i, uint64_t key, uint64
 void inner_delete(struct fs *fs, struct buf *b, unsigned i);
 void inner_move(struct fs *fs, struct buf *b, unsigned from, struct buf *to);
 
+/* Of the nodes of an inode of that type; 0: it has no tree. */
+unsigned tree_type(unsigned inode_type);
 struct tree tree_of(struct inode *in);
 /* To the first entry with a key >= key. -ENOENT when there is none. */
 int tree_seek(struct tree *t, uint64_t key, struct tree_pos *ret);

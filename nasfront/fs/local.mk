@@ -4,7 +4,7 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
 	nasfront/fs/checkpoint.c \
-	nasfront/fs/dir.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
+	nasfront/fs/dir.c nasfront/fs/dump.c nasfront/fs/dump.h nasfront/fs/dump_inode.c nasfront/fs/dump_journal.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
 	nasfront/fs/grow.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
 	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
@@ -33,6 +33,13 @@ check_PROGRAMS += tests/unit/fs/test_fs_holes
 tests_unit_fs_test_fs_holes_SOURCES = tests/unit/fs/test_fs_holes.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_holes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_holes_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_dump
+tests_unit_fs_test_fs_dump_SOURCES = tests/unit/fs/test_fs_dump.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_dump_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_dump_CPPFLAGS = $(AM_CPPFLAGS) -DTOP='"$(abs_top_builddir)"'
+EXTRA_tests_unit_fs_test_fs_dump_DEPENDENCIES = isthmus isthmus-fsck
+tests_unit_fs_test_fs_dump_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_xattr
 tests_unit_fs_test_fs_xattr_SOURCES = tests/unit/fs/test_fs_xattr.c tests/unit/fs/fs_world.h

@@ -29,8 +29,7 @@ static int log_read(struct fs *fs, uint64_t pos, uint64_t n, uint8_t *to)
 	return rc;
 }
 
-/* Reads the record at `pos` into fs->log. Blocks it takes, 0 when there is none, or an error. */
-static int64_t record_read(struct fs *fs, uint64_t pos)
+int64_t journal_record_read(struct fs *fs, uint64_t pos)
 {
 	int rc = log_read(fs, pos, 1, fs->log);
 	if (rc)
@@ -178,7 +177,7 @@ static int log_end(struct fs *fs, uint64_t *ret)
 	uint64_t pos = fs->tail;
 	*ret = pos;
 	while (pos - fs->tail < fs->log_blocks) {
-		int64_t blocks = record_read(fs, pos);
+		int64_t blocks = journal_record_read(fs, pos);
 		if (blocks < 0)
 			return (int)blocks;
 		if (!blocks || pos + (uint64_t)blocks - fs->tail > fs->log_blocks)
@@ -208,7 +207,7 @@ int journal_replay(struct fs *fs, uint64_t *ret_batches)
 	uint64_t n = 0, end;
 	int rc = log_end(fs, &end);
 	for (fs->head = fs->tail; !rc && fs->head < end; n++) {
-		int64_t blocks = record_read(fs, fs->head);
+		int64_t blocks = journal_record_read(fs, fs->head);
 		if (blocks <= 0)
 			return blocks ? (int)blocks : -ERR_CORRUPT;
 		rc = record_apply(fs, fs->head);

@@ -18,15 +18,20 @@
 #define JOIN_BELOW (NODE_ROOM / 4)
 #define JOIN_MAX   (NODE_ROOM * 3 / 4)
 
-struct tree tree_of(struct inode *in)
+unsigned tree_type(unsigned inode_type)
 {
 	static const uint8_t types[16] = {
 	    [FS_REG] = BT_EXTENTS,	[FS_DIR] = BT_DIR,	  [FS_LNK] = BT_SYMLINK,
 	    [ORPHAN_TYPE] = BT_ORPHANS, [QUOTA_TYPE] = BT_QUOTAS,
 	};
+	return types[inode_type & 15];
+}
+
+struct tree tree_of(struct inode *in)
+{
 	return (struct tree){.fs = in->fs,
 			     .in = in,
-			     .type = types[IN_TYPE(in) & 15],
+			     .type = tree_type(IN_TYPE(in)),
 			     .root = I_ROOT,
 			     .level = I_LEVEL,
 			     .goal = ino_block(in->fs, in->ino)};

@@ -1,7 +1,7 @@
 /*
  * A small valid file system whose metadata blocks are changed as the input says, in most runs
  * under right checksums, so that the code behind them is reached: mount, walk, change, verify,
- * check and repair it. Nothing may crash, hang or leak.
+ * check and repair it, print it. Nothing may crash, hang or leak.
  *
  * Input: byte 0 bit 0: leave checksums wrong. Then records of
  * { which block u16, offset u16, length u8, bytes }.
@@ -185,10 +185,22 @@ struct run {
 	struct bdev *b;
 };
 
+static void count_line(void *arg, const char *line)
+{
+	++*(int *)arg;
+}
+
 static void run_task(void *arg)
 {
 	struct run *r = arg;
 	struct fs_check_report rep;
+	struct fs_dump_opts all = {.lines = 5000};
+	int lines = 0;
+	if (fs_dump_parse("all", &all))
+		abort();
+	fs_dump(sim_env(r->s), r->b, &all, count_line, &lines);
+	if (lines > 5001)
+		abort();
 	struct fs_opts o = {.read_only = true};
 	struct fs *fs;
 	if (!fs_mount(&fs, sim_env(r->s), r->b, &o)) {
