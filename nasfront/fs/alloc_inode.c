@@ -223,3 +223,8 @@ uint64_t alloc_dir_ag(struct fs *fs)
 	}
 	return 0;
 }
+
+void alloc_holder(struct fs *fs)
+{
+	summary_inodes(fs, 0, 1, 0);
+}

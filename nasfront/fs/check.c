@@ -3,6 +3,7 @@
  *
  *   inodes  every inode block the maps know; every inode's tree; each block they lead to has one
  *           owner (check_inodes.c)
+ *   shares  blocks that several extents lead to have the owners that are counted (check_share.c)
  *   names   every entry leads to an inode of its type, every inode has its number of names,
  *           directories hang together (check_dirs.c)
  *   maps    bitmaps and summary say the same as the above (check_maps.c)
@@ -107,6 +108,7 @@ static void round_free(struct checker *c)
 		free(r->kept);
 		free(r);
 	}
+	check_shares_free(c);
 	free(c->owned);
 	free(c->inode_blocks);
 	free(c->recs);
@@ -123,6 +125,8 @@ static int check_round(struct checker *c)
 	c->owned = calloc(words, sizeof(uint64_t));
 	c->inode_blocks = calloc(words, sizeof(uint64_t));
 	int rc = c->owned && c->inode_blocks ? check_inodes(c) : -ENOMEM;
+	if (!rc && !c->online && !(c->repair && c->rebuilds)) /* else in the next round */
+		rc = check_shares(c);
 	bool damaged = c->rebuilds != NULL;
 	if (!rc && c->repair && damaged) { /* nothing reached may be allocated to what is rebuilt */
 		rc = check_maps(c, true);

@@ -38,6 +38,16 @@ struct bad_entry {
 	struct bad_entry *next;
 };
 
+/* Blocks and how many own them. */
+struct share_rec {
+	uint64_t start, len;
+	uint32_t owners;
+};
+struct share_list {
+	struct share_rec *v;
+	size_t n, room;
+};
+
 struct checker {
 	struct fs *fs;
 	bool repair, online;
@@ -46,7 +56,10 @@ struct checker {
 	struct fs_check_report *report;
 	uint64_t errors, fixed; /* of this round */
 
-	uint64_t *owned; /* a bit a block: something leads to it */
+	uint64_t *owned;  /* a bit a block: something leads to it */
+	uint64_t *shared; /* a bit a block: an extent marked shared does; NULL: none yet */
+	struct share_list shares, records; /* extents marked shared; what the tree says */
+	uint64_t claimed;		   /* blocks, those that others have too among them */
 	uint64_t *inode_blocks;
 	struct rec *recs; /* by inode number */
 	size_t nrecs, room;
@@ -89,6 +102,14 @@ void check_damaged(struct checker *c, struct rec *r, const char *what, uint64_t 
 int check_inode_bytes(struct checker *c, uint64_t ino, uint8_t *to);
 
 int check_inodes(struct checker *c); /* check_inodes.c */
+/* An inode's tree is built anew from what check_keep() noted. */
+int check_rebuild_later(struct checker *c, const struct rec *r);
+/* check_share.c: enters blocks of a shared extent as owned; false: they are another's alone. */
+int check_share_claim(struct checker *c, uint64_t start, uint64_t len, bool *ret_good);
+int check_share_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len);
+/* After all inodes: the records against the extents. */
+int check_shares(struct checker *c);
+void check_shares_free(struct checker *c);
 int check_rebuild(struct checker *c);
 int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p); /* check_xattr.c */
 int check_acl(struct checker *c, struct rec *r, const uint8_t *p);

@@ -81,7 +81,7 @@ static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigne
 	    (dir_hash(c->fs, e.name, e.namelen) ^ key) >> 8) {
 		if (!check_error(c, dir->ino, "an entry's name makes no sense"))
 			return 0;
-	} else if (!r || r->type >= QUOTA_TYPE) {
+	} else if (!r || r->type >= HOLDER_TYPE) {
 		if (!check_error(c, dir->ino, "entry %.*s leads to no inode (%" PRIu64 ")",
 				 (int)e.namelen, e.name, e.ino))
 			return 0;
@@ -110,7 +110,7 @@ static int name_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigne
 static int orphan_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	struct rec *r = check_rec(c, key);
-	if (r && r->type < QUOTA_TYPE && key != FS_ROOT_INO)
+	if (r && r->type < HOLDER_TYPE && key != FS_ROOT_INO)
 		r->orphan = true;
 	else if (check_error(c, ORPHAN_INO, "an orphan that is no inode: %" PRIu64, key) &&
 		 c->repair)
@@ -252,7 +252,7 @@ static void links_check(struct checker *c, struct rec *r)
 	bool root = r->ino == FS_ROOT_INO, is_dir = r->type == FS_DIR, bad = false;
 	uint32_t want = is_dir ? 2 + r->subdirs : r->refs;
 	uint64_t parent = !is_dir ? r->parent : root ? FS_ROOT_INO : r->entry_dir;
-	if (r->type >= QUOTA_TYPE || (r->orphan && !r->refs && !root))
+	if (r->type >= HOLDER_TYPE || (r->orphan && !r->refs && !root))
 		return;
 	if (!r->refs && !root) {
 		if (check_error(c, r->ino, "has no name") && c->repair)

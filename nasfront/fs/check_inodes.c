@@ -19,6 +19,7 @@ static bool claim(struct checker *c, uint64_t start, uint64_t len)
 	for (uint64_t i = start; i < start + len; i++)
 		c->owned[i / 64] |= 1ull << (i % 64);
 	c->report->blocks_used += len;
+	c->claimed += len;
 	return true;
 }
 
@@ -120,13 +121,20 @@ int check_tree_at(struct checker *c, struct rec *r, uint64_t root, unsigned leve
 static int extent_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
 {
 	uint64_t phys = le64_get(v), n = le32_get(v + 8);
-	if (le32_get(v + 12) & ~EXT_FLAGS)
+	uint32_t flags = le32_get(v + 12);
+	bool good = false;
+	if (flags & ~EXT_FLAGS || flags == EXT_FLAGS)
 		check_damaged(c, c->cur, "extent of unknown kind", phys);
 	else if (!n || key < c->cur_end || key >= FILE_BLOCKS_MAX)
 		check_damaged(c, c->cur, "extents overlap in the file", phys);
-	else if (!claim(c, phys, n))
-		check_damaged(c, c->cur, "extent has another owner too, or is none", phys);
 	else {
+		int rc = flags & EXT_SHARED ? check_share_claim(c, phys, n, &good) : 0;
+		if (rc)
+			return rc;
+		if (flags & EXT_SHARED ? !good : !claim(c, phys, n)) {
+			check_damaged(c, c->cur, "extent has another owner too, or is none", phys);
+			return 0;
+		}
 		c->cur_end = key + n;
 		return check_keep(c, key, v, len);
 	}
@@ -151,7 +159,7 @@ static int inline_extents(struct checker *c, const uint8_t *p)
 
 /* ---- inodes ---- */
 
-static int rebuild_later(struct checker *c, const struct rec *r)
+int check_rebuild_later(struct checker *c, const struct rec *r)
 {
 	struct rebuild *b = calloc(1, sizeof(*b));
 	if (!b)
@@ -229,7 +237,7 @@ static int counts_check(struct checker *c, struct rec *r, const uint8_t *p, uint
 static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 {
 	struct rec *r = rec_add(c, ino, p);
-	uint64_t before = c->report->blocks_used;
+	uint64_t before = c->claimed;
 	if (!r)
 		return -ENOMEM;
 	c->kept_size = 0;
@@ -237,14 +245,17 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 	c->cur = r;
 	int rc = r->type == FS_REG ? inline_extents(c, p) : 0;
 	if (!rc)
-		rc = check_tree(c, r, p, true, r->type == FS_REG ? extent_entry : any_entry);
+		rc = check_tree(c, r, p, true,
+				r->type == FS_REG	? extent_entry
+				: r->type == SHARE_TYPE ? check_share_entry
+							: any_entry);
 	if (!rc)
 		rc = check_xattrs(c, r, p);
 	if (rc)
 		return rc;
-	r->blocks = c->report->blocks_used - before;
+	r->blocks = c->claimed - before;
 	if (r->damaged)
-		return c->repair ? rebuild_later(c, r) : 0;
+		return c->repair ? check_rebuild_later(c, r) : 0;
 	rc = counts_check(c, r, p, r->blocks);
 	return rc ? rc : check_acl(c, r, p);
 }

@@ -78,7 +78,7 @@ const char *dump_type(unsigned type)
 	    [BT_INODES] = "inodes",	   [BT_EXTENTS] = "extents",
 	    [BT_DIR] = "directory",	   [BT_SYMLINK] = "symbolic link",
 	    [BT_ORPHANS] = "orphans",	   [BT_QUOTAS] = "quotas",
-	    [BT_XATTRS] = "attributes",
+	    [BT_XATTRS] = "attributes",	   [BT_SHARES] = "shares",
 	};
 	return type < BT_LAST && names[type] ? names[type] : "unknown type";
 }

@@ -13,7 +13,7 @@ static const char *type_name(unsigned type)
 	    [FS_BLK] = "block device",	[FS_CHR] = "character device",
 	    [FS_LNK] = "symbolic link", [FS_SOCK] = "socket",
 	    [FS_FIFO] = "fifo",		[ORPHAN_TYPE] = "orphans",
-	    [QUOTA_TYPE] = "quotas",
+	    [QUOTA_TYPE] = "quotas",	[SHARE_TYPE] = "shares",
 	};
 	return type < 16 && names[type] ? names[type] : "of unknown type";
 }
@@ -119,14 +119,17 @@ static void extent_line(struct dumper *d, unsigned depth, uint64_t key, const ui
 {
 	uint64_t at = le64_get(v);
 	uint32_t len = le32_get(v + 8), flags = le32_get(v + 12);
-	if ((d->shape && !extent_is_data(d->shape, at, len)) || flags & ~EXT_FLAGS)
+	if ((d->shape && !extent_is_data(d->shape, at, len)) || flags & ~EXT_FLAGS ||
+	    flags == EXT_FLAGS)
 		dump_bad(d, depth,
 			 "file block %" PRIu64 " +%u at %" PRIu64
 			 ", flags %x: no blocks for data, or of unknown kind",
 			 key, len, at, flags);
 	else
 		dump_say(d, depth, "file block %" PRIu64 " +%u at %" PRIu64 "%s", key, len, at,
-			 flags & EXT_UNWRITTEN ? ", unwritten" : "");
+			 flags & EXT_UNWRITTEN ? ", unwritten"
+			 : flags & EXT_SHARED  ? ", shared"
+					       : "");
 }
 
 static void name_line(struct dumper *d, unsigned depth, uint64_t key, const uint8_t *v,
@@ -173,6 +176,10 @@ static void entry_dump(struct dumper *d, unsigned depth, unsigned type, uint64_t
 	case BT_ORPHANS:
 		dump_say(d, depth, "inode %" PRIu64 " is to be %s", key,
 			 v[0] == ORPHAN_CUT ? "cut to its size" : "freed");
+		break;
+	case BT_SHARES:
+		dump_say(d, depth, "blocks %" PRIu64 " +%u have %u owners", key, le32_get(v),
+			 le32_get(v + 4));
 		break;
 	case BT_QUOTAS:
 		quota_line(d, depth, key, v, len);

@@ -5,13 +5,17 @@
  * An unwritten extent holds blocks that are the file's and were never written: they read as
  * zeros. ext_written() turns a part of one into data, after the data is there. Neighbours of the
  * same kind that lie one behind the other are one extent.
+ *
+ * A shared extent's blocks may be led to by others too: share.c knows how many. What is not marked
+ * so is this file's alone.
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
 
-#define CUT_STEP 6 /* extents freed in one body: bounds its size */
+#define CUT_STEP   6 /* extents freed in one body: bounds its size */
+#define SHARE_COST 3 /* as many is one that is shared */
 
 struct ext {
 	uint64_t fblk, phys, len;
@@ -21,7 +25,7 @@ struct ext {
 static bool ext_sound(struct inode *in, const struct ext *e)
 {
 	if (extent_is_data(in->fs, e->phys, e->len) && e->fblk < FILE_BLOCKS_MAX &&
-	    !(e->flags & ~EXT_FLAGS))
+	    !(e->flags & ~EXT_FLAGS) && e->flags != EXT_FLAGS)
 		return true;
 	corrupt_note(in->fs, in->b->block, in->ino, "extent outside the allocation groups");
 	return false;
@@ -115,6 +119,7 @@ int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret)
 		ret->phys = le.phys + (fblk - le.fblk);
 		ret->len = MIN(max, le.fblk + le.len - fblk);
 		ret->unwritten = le.flags & EXT_UNWRITTEN;
+		ret->shared = le.flags & EXT_SHARED;
 	} else if (gt.len && gt.fblk > fblk) {
 		ret->len = MIN(max, gt.fblk - fblk);
 	}
@@ -320,25 +325,62 @@ static int ext_join(struct inode *in, const struct ext *e)
 	return rc || all.len == e->len ? rc : ext_replace(in, &all);
 }
 
-int ext_written(struct inode *in, uint64_t fblk, uint64_t len)
+/* The extent with that mark that covers len blocks from fblk on. */
+static int ext_covering(struct inode *in, uint64_t fblk, uint64_t len, uint32_t mark,
+			struct ext *ret)
 {
-	struct ext e, mid, right;
-	int rc = ext_le(in, fblk, &e);
+	int rc = ext_le(in, fblk, ret);
 	if (rc)
 		return rc == -ENOENT ? -ERR_CORRUPT : rc;
-	if (!(e.flags & EXT_UNWRITTEN) || fblk + len > e.fblk + e.len)
-		return -ERR_CORRUPT;
-	mid = (struct ext){fblk, e.phys + (fblk - e.fblk), len, e.flags & ~EXT_UNWRITTEN};
+	return ret->flags & mark && fblk + len <= ret->fblk + ret->len ? 0 : -ERR_CORRUPT;
+}
+
+/* A part of e is `mid` from now on. */
+static int ext_change(struct inode *in, const struct ext *e, const struct ext *mid)
+{
+	uint64_t fblk = mid->fblk, len = mid->len;
+	struct ext right = {fblk + len, e->phys + len, e->len - len, e->flags};
+	int rc;
 	inode_touch(in);
-	if (fblk > e.fblk) {
-		rc = ext_carve(in, &e, fblk, fblk + len);
-		return rc ? rc : ext_store(in, &mid);
+	if (fblk > e->fblk) {
+		rc = ext_carve(in, e, fblk, fblk + len);
+		return rc ? rc : ext_store(in, mid);
 	}
-	right = (struct ext){fblk + len, e.phys + len, e.len - len, e.flags};
-	rc = ext_replace(in, &mid);
+	rc = ext_replace(in, mid);
 	if (!rc && right.len)
 		rc = ext_add(in, &right);
-	return rc ? rc : ext_join(in, &mid);
+	return rc ? rc : ext_join(in, mid);
+}
+
+int ext_written(struct inode *in, uint64_t fblk, uint64_t len)
+{
+	struct ext e, mid;
+	int rc = ext_covering(in, fblk, len, EXT_UNWRITTEN, &e);
+	if (rc)
+		return rc;
+	mid = (struct ext){fblk, e.phys + (fblk - e.fblk), len, 0};
+	return ext_change(in, &e, &mid);
+}
+
+int ext_alone(struct inode *in, uint64_t fblk, uint64_t len, uint64_t phys)
+{
+	struct ext e, mid = {fblk, phys, len, 0};
+	int rc = ext_covering(in, fblk, len, EXT_SHARED, &e);
+	return rc ? rc : ext_change(in, &e, &mid);
+}
+
+int ext_share(struct inode *in, uint64_t fblk)
+{
+	struct ext e;
+	int rc = ext_le(in, fblk, &e);
+	if (rc || fblk >= e.fblk + e.len || e.flags & EXT_UNWRITTEN)
+		return rc && rc != -ENOENT ? rc : -ERR_CORRUPT;
+	if (e.flags & EXT_SHARED)
+		return 0;
+	e.flags = EXT_SHARED;
+	inode_touch(in);
+	rc = ext_replace(in, &e);
+	return rc ? rc : ext_join(in, &e);
 }
 
 int ext_punch(struct inode *in, uint64_t from, uint64_t to)
@@ -350,8 +392,14 @@ int ext_punch(struct inode *in, uint64_t from, uint64_t to)
 			return 0;
 		if (rc)
 			return rc;
-		uint64_t a = MAX(e.fblk, from), b = MIN(e.fblk + e.len, to);
-		rc = alloc_free(in->fs, e.phys + (a - e.fblk), b - a);
+		uint64_t a = MAX(e.fblk, from), b = MIN(e.fblk + e.len, to), n = b - a;
+		if (e.flags & EXT_SHARED) {
+			rc = share_drop_last(in->fs, e.phys + (a - e.fblk), n, &n);
+			a = b - n;
+			i += SHARE_COST - 1;
+		} else {
+			rc = alloc_free(in->fs, e.phys + (a - e.fblk), n);
+		}
 		if (rc)
 			return rc;
 		inode_touch(in);

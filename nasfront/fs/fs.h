@@ -247,6 +247,19 @@ enum fs_seek_what { FS_SEEK_DATA, FS_SEEK_HOLE };
 int fs_seek(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
 	    enum fs_seek_what what, uint64_t *ret);
 
+/*
+ * Bytes of one file become those of another (or of another place in it) without being copied: both
+ * lead to the same blocks until one is written to. Offsets and len are multiples of 4096; len may
+ * also end at the source's end, if that is not before the end of the destination; 0: all up to
+ * there. The destination's owner, group and tree are charged for all of it, as for a copy. Stable
+ * when it returns, and so is then what was written to that part of the source. On an error, or a
+ * crash before, a part at the beginning may be done; each block is the old one or the new one.
+ * -EINVAL: not aligned, overlapping, or past the source's end; -EMLINK: too many share them.
+ */
+int fs_clone_range(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *from,
+		   uint64_t from_off, const struct fs_fid *to, uint64_t to_off, uint64_t len,
+		   struct fs_wcc *to_wcc);
+
 /* Changes when unstable writes may have been lost since it was last seen: the NFS write verifier.
  * With data in the block core's cache it survives a restart of the head; it changes when the
  * volume lost unflushed data. Never waits. */

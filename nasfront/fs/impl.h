@@ -221,6 +221,8 @@ void alloc_unreserve(struct fs *fs, uint64_t start, uint64_t len);
 int alloc_free(struct fs *fs, uint64_t start, uint64_t len);
 int alloc_inode(struct fs *fs, uint64_t ag_goal, uint64_t *ret_ino, uint32_t *ret_gen);
 int alloc_free_inode(struct fs *fs, uint64_t ino);
+/* In a body: one more inode of the root block is in use. */
+void alloc_holder(struct fs *fs);
 /* A block that a new inode was to go to cannot be read. */
 void alloc_inode_block_bad(struct fs *fs, uint64_t block);
 bool alloc_is_inode_block(struct fs *fs, uint64_t block, int *rc);
@@ -323,6 +325,7 @@ int tree_delete(struct tree *t, uint64_t key);				     /* -ENOENT */
 struct map {
 	uint64_t fblk, phys, len; /* phys 0: a hole */
 	bool unwritten;		  /* blocks that read as zeros */
+	bool shared;		  /* others may lead to them too: not to be written in place */
 };
 /* What is at fblk: at most `max` blocks of one extent or hole. */
 int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret);
@@ -330,12 +333,36 @@ int ext_map(struct inode *in, uint64_t fblk, uint64_t max, struct map *ret);
 int ext_insert(struct inode *in, uint64_t fblk, uint64_t phys, uint64_t len, uint32_t flags);
 /* A part of an unwritten extent is data now. */
 int ext_written(struct inode *in, uint64_t fblk, uint64_t len);
+/* The extent that covers fblk may be shared from now on. */
+int ext_share(struct inode *in, uint64_t fblk);
+/* A part of a shared extent is data of this file alone from now on, at phys. */
+int ext_alone(struct inode *in, uint64_t fblk, uint64_t len, uint64_t phys);
 /* Frees blocks from ... to - 1, from the end, a bounded number of extents. 1: there is more. */
 int ext_punch(struct inode *in, uint64_t from, uint64_t to);
 /* The same from fblk on. */
 int ext_cut(struct inode *in, uint64_t fblk);
 /* Where to allocate for fblk. */
 uint64_t ext_goal(struct inode *in, uint64_t fblk);
+
+/* ---- share.c: in a body ---- */
+
+/* How many own the blocks from start on: for how many of len that holds. */
+int share_run(struct fs *fs, uint64_t start, uint64_t len, uint64_t *ret_len, uint32_t *ret_owners);
+/* One owner more of blocks that share_run() gave as one run. -EMLINK. */
+int share_add(struct fs *fs, uint64_t start, uint64_t len);
+/* One owner less of the first (last) run of these blocks; it is freed with the last one. */
+int share_drop(struct fs *fs, uint64_t start, uint64_t len, uint64_t *ret_len);
+int share_drop_last(struct fs *fs, uint64_t start, uint64_t len, uint64_t *ret_len);
+/* Waits until no crash brings back an owner that went, and none of its reads is under way: then
+ * what has one owner left may be written in place. The caller holds no io_hold. */
+int share_settle(struct fs *fs);
+/* Makes the holder of the records when there is none. */
+int share_holder(struct fs *fs, struct inode *ret);
+
+/* ---- clone.c ---- */
+
+/* Blocks from ... to - 1 of a file are no other's afterwards. The caller holds their range. */
+int file_unshare(struct fs *fs, const struct fs_fid *f, uint64_t from, uint64_t to);
 
 /* ---- dir.c ---- */
 
@@ -508,6 +535,10 @@ struct fs {
 	struct waitq quarantine_q;
 	struct io_holds ios;
 	uint64_t io_seq;
+	/* The last time an owner of shared blocks went and others stayed: its batch, reads and
+	 * writes begun until then. */
+	uint64_t share_seq, share_io;
+	unsigned share_waiters;
 
 	/* journal */
 	struct txn tx;

@@ -38,7 +38,8 @@ const char *inode_block_verify(const uint8_t *d)
 		unsigned type = p[I_TYPE];
 		if (le16_get(p + I_MAGIC) != INODE_MAGIC)
 			return "inode without its magic number";
-		if (type > FS_FIFO && type != ORPHAN_TYPE && type != QUOTA_TYPE)
+		if (type > FS_FIFO && type != ORPHAN_TYPE && type != QUOTA_TYPE &&
+		    type != SHARE_TYPE)
 			return "inode of no known type";
 		if (type && !area_sound(p, type))
 			return "inode with a wrong inline area";
@@ -85,7 +86,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode *ret)
 
 int inode_get_fid(struct fs *fs, const struct fs_fid *f, struct inode *ret)
 {
-	if (f->ino == ORPHAN_INO || f->ino == QUOTA_INO)
+	if (f->ino == ORPHAN_INO || f->ino == QUOTA_INO || f->ino == SHARE_INO)
 		return -ESTALE;
 	int rc = inode_get(fs, f->ino, ret);
 	if (rc)

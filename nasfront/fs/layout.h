@@ -24,7 +24,8 @@
  * Summary entry: 0 free blocks u32 | 4 inodes in use u32 | 8 free slots in inode blocks u32 | 12 0
  *
  * Inode number = inode block * 8 + slot, but the inodes of the root inode block are 0..7: 1 holds
- * the orphan tree, 2 is the root directory, 3 holds the quota records. Slots of 504 bytes from
+ * the orphan tree, 2 is the root directory, 3 holds the quota records, 4 the shares (made with the
+ * first one). Slots of 504 bytes from
  * offset 64 of the block: 0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8
  * mode u32 | 12 nlink u32 16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) |
  * 40 change u64 48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime
@@ -42,19 +43,19 @@
  * offset of an entry { key u64, length u16, value } in the heap, which grows down from the end to
  * `heap`; `garbage` bytes of the heap are unused. An inner node has `count` pairs { key u64,
  * child block u64 } from offset 64; child i holds keys >= key i (the first: also all below).
- *   extents:   key file block; value { block u64, length u32, flags u32 (1: unwritten) }
- *   directory: key (hash of the name, 55 bits) << 8 | collision number; this is the cookie.
- *              value { inode u64, type u8, name }
- *   symlink:   key chunk number; value up to 256 bytes of the target
- *   orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
- *   quotas:    key kind (1 user, 2 group, 3 directory tree) << 32 | id; value { used blocks u64,
- *              used inodes u64, s the grace time of blocks ends u64 (0: it does not run), of
- *              inodes, soft limit of blocks u64 (0: none), of inodes, hard limit of blocks u64,
- *              of inodes }; a tree's goes on with the path it had when it was made.
- *              Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes }
- *   xattrs:    key cookie << 16 | piece; cookie: (hash of the name, 39 bits, not 0) << 8 |
- * collision number; value of piece 0 { value length u32, space u8 (0 user, 1 system), name length
- * u8, name, value }, of the others the value going on; all pieces but the last are full (272 bytes)
+ *   extents:   key file block; value { block u64, length u32, flags u32 (1: unwritten, 2: others
+ * may share it) } directory: key (hash of the name, 55 bits) << 8 | collision number; this is the
+ * cookie. value { inode u64, type u8, name } symlink:   key chunk number; value up to 256 bytes of
+ * the target orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
+ *   shares:    key block; value { length u32, owners u32 (2 or more) }: of data that several
+ * extents lead to. They do not overlap; what is in none has one owner quotas:    key kind (1 user,
+ * 2 group, 3 directory tree) << 32 | id; value { used blocks u64, used inodes u64, s the grace time
+ * of blocks ends u64 (0: it does not run), of inodes, soft limit of blocks u64 (0: none), of
+ * inodes, hard limit of blocks u64, of inodes }; a tree's goes on with the path it had when it was
+ * made. Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes } xattrs:    key cookie <<
+ * 16 | piece; cookie: (hash of the name, 39 bits, not 0) << 8 | collision number; value of piece 0
+ * { value length u32, space u8 (0 user, 1 system), name length u8, name, value }, of the others the
+ * value going on; all pieces but the last are full (272 bytes)
  *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
  *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
@@ -74,7 +75,7 @@
 #include "nasfront/fs/fs.h"
 
 #define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 4u /* 4: unwritten extents, extended attributes */
+#define FORMAT_VERSION 5u /* 4: unwritten extents, extended attributes; 5: shared extents */
 #define FORMAT_OLDEST  3u /* is brought up to date by a mount; 3: quotas */
 
 /* Block header. */
@@ -106,6 +107,7 @@ enum block_type {
 	BT_ORPHANS,
 	BT_QUOTAS,
 	BT_XATTRS,
+	BT_SHARES,
 	BT_LAST
 };
 
@@ -189,6 +191,9 @@ enum block_type {
 #define ORPHAN_TYPE 15 /* inode type of the orphan tree's holder */
 #define QUOTA_INO   3
 #define QUOTA_TYPE  14 /* of the quota records' holder */
+#define SHARE_INO   4
+#define SHARE_TYPE  13 /* of the shares' holder */
+#define HOLDER_TYPE 13 /* types from here on are no files */
 #define LOWEST_INO  (SUMMARY_START * INODES_PER_BLOCK)
 
 #define ORPHAN_FREE 0
@@ -202,7 +207,9 @@ enum block_type {
 #define INNER_MAX      ((BS - H_SIZE) / INNER_PAIR)
 #define EXT_VALUE      16
 #define EXT_UNWRITTEN  1u
-#define EXT_FLAGS      EXT_UNWRITTEN
+#define EXT_SHARED     2u
+#define EXT_FLAGS      (EXT_UNWRITTEN | EXT_SHARED) /* one of them at most */
+#define SHARE_VALUE    8
 #define DIR_VALUE      9 /* bytes before the name */
 #define DIR_KEY_END    (1ull << 63)
 #define SYMLINK_CHUNK  256

@@ -3,13 +3,13 @@ EXTRA_DIST += nasfront/fs/README.md
 libnasfront_a_SOURCES += \
 	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
-	nasfront/fs/checkpoint.c \
+	nasfront/fs/checkpoint.c nasfront/fs/clone.c \
 	nasfront/fs/dir.c nasfront/fs/dump.c nasfront/fs/dump.h nasfront/fs/dump_inode.c nasfront/fs/dump_journal.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
 	nasfront/fs/grow.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
 	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
-	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
-	nasfront/fs/space.c nasfront/fs/txn.c nasfront/fs/upgrade.c nasfront/fs/check_xattr.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c \
+	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/share.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
+	nasfront/fs/space.c nasfront/fs/txn.c nasfront/fs/upgrade.c nasfront/fs/check_share.c nasfront/fs/check_xattr.c nasfront/fs/watch.c nasfront/fs/watch.h nasfront/fs/write.c \
 	nasfront/fs/xattr.c nasfront/fs/xattr.h
 
 check_PROGRAMS += tests/unit/fs/test_fs
@@ -40,6 +40,11 @@ tests_unit_fs_test_fs_dump_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_dump_CPPFLAGS = $(AM_CPPFLAGS) -DTOP='"$(abs_top_builddir)"'
 EXTRA_tests_unit_fs_test_fs_dump_DEPENDENCIES = isthmus isthmus-fsck
 tests_unit_fs_test_fs_dump_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_clone
+tests_unit_fs_test_fs_clone_SOURCES = tests/unit/fs/test_fs_clone.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_clone_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_clone_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_xattr
 tests_unit_fs_test_fs_xattr_SOURCES = tests/unit/fs/test_fs_xattr.c tests/unit/fs/fs_world.h

@@ -1,6 +1,7 @@
 /*
  * Range locks: writes and resizes of one file that touch the same blocks take turns, in order of
- * arrival. Reads take none. A task holds at most one.
+ * arrival. Reads take none. A task holds at most one, or two, taken in order of inode numbers
+ * (clone.c).
  */
 #include "nasfront/fs/impl.h"
 

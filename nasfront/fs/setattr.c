@@ -172,6 +172,13 @@ int file_zero(struct fs *fs, const struct fs_fid *f, uint64_t from, uint64_t to)
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, map_body(fs, f, from / BS, &m));
 	op_end(&op);
+	if (!rc && m.shared) {
+		rc = file_unshare(fs, f, from / BS, from / BS + 1);
+		op_begin(&op, fs, false);
+		if (!rc)
+			OP_LOOP(&op, rc, map_body(fs, f, from / BS, &m));
+		op_end(&op);
+	}
 	if (rc || !m.phys || m.unwritten)
 		return rc;
 	if (posix_memalign((void **)&d, BS, BS))

@@ -193,6 +193,8 @@ static int allocate_locked(struct fs *fs, struct space *s, uint64_t size)
 		if (!rc)
 			rc = file_zero_tail(fs, s->f, size);
 	}
+	if (!rc)
+		rc = file_unshare(fs, s->f, s->blk, s->last);
 	while (!rc && s->blk < s->last) {
 		rc = allocate_round(fs, s);
 		if (rc == -ENOSPC && tries++ < SPACE_TRIES && space_wait(fs))

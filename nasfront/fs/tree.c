@@ -1,7 +1,7 @@
 /*
  * B+trees hanging from an inode (root block, level): extents, directory entries, long symbolic
- * links, orphans, quotas, extended attributes. Unique 64-bit keys, values up to TREE_VALUE_MAX
- * bytes.
+ * links, orphans, quotas, extended attributes, shares. Unique 64-bit keys, values up to
+ * TREE_VALUE_MAX bytes.
  *
  * All functions run in a body. Insertion splits one node at a time, the highest that must be, and
  * descends anew; an insertion past the last key leaves the full leaf full (files grow, cookies do
@@ -22,7 +22,7 @@ unsigned tree_type(unsigned inode_type)
 {
 	static const uint8_t types[16] = {
 	    [FS_REG] = BT_EXTENTS,	[FS_DIR] = BT_DIR,	  [FS_LNK] = BT_SYMLINK,
-	    [ORPHAN_TYPE] = BT_ORPHANS, [QUOTA_TYPE] = BT_QUOTAS,
+	    [ORPHAN_TYPE] = BT_ORPHANS, [QUOTA_TYPE] = BT_QUOTAS, [SHARE_TYPE] = BT_SHARES,
 	};
 	return types[inode_type & 15];
 }

@@ -102,6 +102,8 @@ static bool value_sound(unsigned type, unsigned len)
 		return len == 1;
 	case BT_QUOTAS:
 		return len >= Q_SIZE && len <= Q_SIZE + FS_QUOTA_PATH_MAX;
+	case BT_SHARES:
+		return len == SHARE_VALUE;
 	case BT_XATTRS:
 		return len && len <= TREE_VALUE_MAX;
 	}

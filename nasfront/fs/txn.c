@@ -288,6 +288,6 @@ void io_hold_begin(struct fs *fs, struct io_hold *h)
 void io_hold_end(struct fs *fs, struct io_hold *h)
 {
 	TAILQ_REMOVE(&fs->ios, h, link);
-	if (!STAILQ_EMPTY(&fs->quarantine))
+	if (!STAILQ_EMPTY(&fs->quarantine) || fs->share_waiters)
 		quarantine_reap(fs);
 }

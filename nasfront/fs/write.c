@@ -7,7 +7,8 @@
  *   3. one body maps the new blocks, moves the size and the times. Its batch flushes the device
  *      before its record is written, so no crash shows blocks without their data.
  *
- * Blocks that are there are overwritten in place. Those of unwritten extents become data in round
+ * Blocks that are there are overwritten in place; those that others share are copied first
+ * (clone.c). Those of unwritten extents become data in round
  * 3, as new ones do.
  *
  * Unstable data waits until what round 3 changed (times apart) is in the device's memory as a soft
@@ -37,6 +38,7 @@ struct write_ctx {
 	uint64_t size;
 	struct fs_wcc *wcc;
 	bool stable;
+	bool shared;	/* what comes next belongs to others too */
 	bool mapped;	/* the last round changed more than times */
 	uint64_t batch; /* the last one that holds such a change */
 	int n;
@@ -114,6 +116,10 @@ static int plan_body(struct fs *fs, struct write_ctx *w)
 		rc = ext_map(&in, blk, w->last - blk, &p->m);
 		if (rc)
 			return rc;
+		if (p->m.shared) { /* not in place: first it is copied */
+			w->shared = true;
+			return 0;
+		}
 		p->fresh = !p->m.phys;
 		if (p->fresh) {
 			struct extent e;
@@ -252,6 +258,7 @@ static int write_round(struct fs *fs, struct write_ctx *w)
 	struct io_hold hold;
 	int rc;
 	w->n = 0;
+	w->shared = false;
 	op_begin(&plan, fs, false);
 	io_hold_begin(fs, &hold);
 	OP_LOOP(&plan, rc, plan_body(fs, w));
@@ -261,6 +268,11 @@ static int write_round(struct fs *fs, struct write_ctx *w)
 		rc = piece_write(fs, w, &w->pieces[i]);
 	io_hold_end(fs, &hold);
 	op_end(&plan);
+	if (!rc && !w->n && w->shared) {
+		rc = file_unshare(fs, w->f, w->blk, w->last);
+		w->batch = fs->run.seq; /* what is written goes where that put it */
+		return rc;
+	}
 	if (!rc) {
 		op_begin(&map, fs, true);
 		OP_LOOP(&map, rc, map_body(fs, w));

@@ -60,6 +60,8 @@ static void make_all(struct fs *fs)
 	}
 	if (fs_allocate(fs, NULL, &fids[0], 10 * 4096, 20 * 4096, NULL) ||
 	    fs_allocate(fs, NULL, &fids[2], 0, 65536, NULL) ||
+	    fs_clone_range(fs, NULL, &fids[0], 0, &fids[7], 0, 30 * 4096, NULL) ||
+	    fs_clone_range(fs, NULL, &fids[0], 0, &fids[8], 4096, 10 * 4096, NULL) ||
 	    fs_acl_set(fs, NULL, &fids[6], aces, 3, NULL) ||
 	    fs_acl_set(fs, NULL, &fids[60], aces, 3, NULL) ||
 	    fs_xattr_set(fs, NULL, &fids[4], "small", 5, target, 100, FS_XATTR_CREATE, NULL) ||
@@ -165,6 +167,9 @@ static void change(struct fs *fs)
 	fs_seek(fs, NULL, &fids[0], 0, FS_SEEK_HOLE, &at);
 	fs_write(fs, NULL, &fids[0], 11 * 4096, &iov, 1, FS_WRITE_UNSTABLE, NULL);
 	fs_write(fs, NULL, &fids[2], 5000, &iov, 1, FS_WRITE_UNSTABLE, NULL);
+	fs_clone_range(fs, NULL, &fids[7], 0, &fids[9], 0, 20 * 4096, NULL);
+	fs_write(fs, NULL, &fids[7], 4096 * 2 + 100, &iov, 1, FS_WRITE_UNSTABLE, NULL);
+	fs_deallocate(fs, NULL, &fids[8], 3 * 4096, 10000, NULL);
 	fs_deallocate(fs, NULL, &fids[0], 3 * 4096, 100000, NULL);
 	fs_allocate(fs, NULL, &fids[3], 0, 100000, NULL);
 	fs_setattr(fs, NULL, &fids[0], &s, NULL, NULL);

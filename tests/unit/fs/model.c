@@ -90,7 +90,35 @@ static bool nearly_full(const struct model *m)
 
 bool m_is_data(enum m_kind k)
 {
-	return k == M_WRITE || k == M_RESIZE || k == M_ALLOCATE || k == M_PUNCH;
+	return k == M_WRITE || k == M_RESIZE || k == M_ALLOCATE || k == M_PUNCH || k == M_CLONE;
+}
+
+/* Mostly one that can be done. */
+static void plan_clone(struct model *m, struct m_op *op)
+{
+	op->node2 = any_node(m, false);
+	if (op->node2 < 0)
+		op->node2 = op->node;
+	const struct m_node *x = &m->nodes[op->node], *from = &m->nodes[op->node2];
+	op->off &= ~4095ull;
+	op->off2 = from->size ? rnd(m, from->size) & ~4095ull : 0;
+	uint64_t most = from->size - op->off2;
+	op->size = (op->size + 4095) & ~4095ull;
+	if (op->size > most)
+		op->size = most;
+	if (op->off + op->size > M_SIZE)
+		op->off = (M_SIZE - op->size) & ~4095ull;
+	if (op->off + op->size < x->size && rnd(m, 8))
+		op->size &= ~4095ull;
+}
+
+void m_fills(struct model *m, const struct m_op *op)
+{
+	struct m_node *x = &m->nodes[op->node];
+	if (op->kind == M_WRITE)
+		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
+	for (int i = 0; i < 8 && op->kind == M_CLONE; i++)
+		x->fills[i] |= m->nodes[op->node2].fills[i];
 }
 
 void model_plan(struct model *m, struct m_op *op)
@@ -99,8 +127,8 @@ void model_plan(struct model *m, struct m_op *op)
 	    [M_CREATE] = 20,   [M_MKDIR] = 6, [M_SYMLINK] = 3,	[M_REMOVE] = 12, [M_RMDIR] = 4,
 	    [M_RENAME] = 12,   [M_LINK] = 5,  [M_WRITE] = 30,	[M_RESIZE] = 6,	 [M_CHMOD] = 4,
 	    [M_CHOWN] = 6,     [M_LIMIT] = 2, [M_ALLOCATE] = 6, [M_PUNCH] = 6,	 [M_XATTR_SET] = 14,
-	    [M_XATTR_DEL] = 5, [M_ACL] = 5};
-	uint64_t w = rnd(m, 146);
+	    [M_XATTR_DEL] = 5, [M_ACL] = 5,   [M_CLONE] = 14};
+	uint64_t w = rnd(m, 160);
 	memset(op, 0, sizeof(*op));
 	for (int k = 0; k < M_KINDS; w -= weights[k++]) {
 		op->kind = (enum m_kind)k;
@@ -135,6 +163,8 @@ void model_plan(struct model *m, struct m_op *op)
 		op->size = M_SIZE - op->off;
 	if (op->kind == M_RESIZE)
 		op->size = rnd(m, M_SIZE);
+	if (op->kind == M_CLONE)
+		plan_clone(m, op);
 	if (op->kind == M_XATTR_SET) {
 		static const uint32_t most[] = {60,  60,  60,  60,  60,	 60,  60,   60,
 						200, 200, 200, 200, 400, 400, 6000, 65536};
@@ -282,14 +312,39 @@ static void apply_space(struct m_node *x, const struct m_op *op)
 	blocks_set(x, (op->off + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE, end / FS_BLOCK_SIZE, M_HOLE);
 }
 
+static int apply_clone(struct model *m, const struct m_op *op)
+{
+	struct m_node *x = &m->nodes[op->node];
+	const struct m_node *from = &m->nodes[op->node2];
+	uint64_t size = op->size ? op->size : from->size - op->off2, end = op->off + size;
+	uint64_t blocks = (size + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE,
+		 gap = op->off > op->off2 ? op->off - op->off2 : op->off2 - op->off;
+	if (end > M_SIZE)
+		abort(); /* not planned */
+	if (size % FS_BLOCK_SIZE && (op->off2 + size != from->size || end < x->size))
+		return -EINVAL;
+	if (x == from && gap < blocks * FS_BLOCK_SIZE)
+		return -EINVAL;
+	memcpy(x->data + op->off, from->data + op->off2, size);
+	for (uint64_t i = 0; i < blocks; i++)
+		x->blocks[op->off / FS_BLOCK_SIZE + i] =
+		    from->blocks[op->off2 / FS_BLOCK_SIZE + i] == M_DATA ? M_DATA : M_HOLE;
+	if (size && end > x->size)
+		x->size = end;
+	m_fills(m, op);
+	return 0;
+}
+
 static int apply_file(struct model *m, const struct m_op *op)
 {
 	struct m_node *x = &m->nodes[op->node];
+	if (op->kind == M_CLONE)
+		return apply_clone(m, op);
 	if (op->kind == M_ALLOCATE || op->kind == M_PUNCH) {
 		apply_space(x, op);
 	} else if (op->kind == M_WRITE) {
 		memset(x->data + op->off, op->fill, op->size);
-		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
+		m_fills(m, op);
 		blocks_set(x, op->off / FS_BLOCK_SIZE,
 			   (op->off + op->size + FS_BLOCK_SIZE - 1) / FS_BLOCK_SIZE, M_DATA);
 		if (op->off + op->size > x->size)
@@ -389,6 +444,9 @@ static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
 		return fs_allocate(fs, NULL, f, op->off, op->size, NULL);
 	if (op->kind == M_PUNCH)
 		return fs_deallocate(fs, NULL, f, op->off, op->size, NULL);
+	if (op->kind == M_CLONE)
+		return fs_clone_range(fs, NULL, &m->nodes[op->node2].fid, op->off2, f, op->off,
+				      op->size, NULL);
 	uint8_t *p = malloc(op->size);
 	memset(p, op->fill, op->size);
 	int rc = put(fs, f, op->off, p, op->size, op->stable ? FS_WRITE_FILE_SYNC : 0);

@@ -76,6 +76,7 @@ enum m_kind {
 	M_RESIZE,
 	M_ALLOCATE,
 	M_PUNCH,
+	M_CLONE, /* of node2's bytes from off2 on, to node's from off on */
 	M_XATTR_SET,
 	M_XATTR_DEL,
 	M_ACL, /* the mode, and what user M_NAMED has */
@@ -86,9 +87,9 @@ enum m_kind {
 };
 struct m_op {
 	enum m_kind kind;
-	int dir, dir2, node;
+	int dir, dir2, node, node2;
 	char name[32], name2[32];
-	uint64_t off, size;
+	uint64_t off, off2, size;
 	uint8_t fill;
 	uint32_t mode, uid, gid;
 	bool stable; /* writes */
@@ -96,6 +97,8 @@ struct m_op {
 	int xattr;
 };
 bool m_is_data(enum m_kind k);
+/* Bytes the operation may bring to its file are noted as written there. */
+void m_fills(struct model *m, const struct m_op *op);
 void model_plan(struct model *m, struct m_op *op);
 /* What it should return; changes the model when that is 0. */
 int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made);

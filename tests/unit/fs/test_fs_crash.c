@@ -49,12 +49,11 @@ static void flying(struct worker *w, const struct m_op *op)
 		x->fly_off = op->off;
 		x->fly_end = op->off + op->size;
 		x->fly_fill = op->fill;
-		x->fills[op->fill / 32] |= 1u << (op->fill % 32);
+		m_fills(w->m, op);
 	} else if (m_is_data(op->kind)) {
 		struct m_node *x = &w->m->nodes[op->node];
 		x->loose = true;
-		if (op->kind == M_WRITE)
-			x->fills[op->fill / 32] |= 1u << (op->fill % 32);
+		m_fills(w->m, op);
 	}
 }
 

@@ -35,6 +35,9 @@ static void fill_task(void *arg)
 	for (uint64_t i = 0; i < 400; i++)
 		ck_assert_int_eq(put(w.fs, &f, i * 8192, "x", 1, 0), 0);
 	ck_assert_int_eq(fs_allocate(w.fs, NULL, &f, 100 * 4096, 300 * 4096, NULL), 0);
+	struct fs_fid twin; /* that shares all of it */
+	ck_assert_int_eq(make_file(w.fs, &d, "twin", &twin), 0);
+	ck_assert_int_eq(fs_clone_range(w.fs, NULL, &f, 0, &twin, 0, 0, NULL), 0);
 	world_unmount(&w);
 }
 

@@ -352,9 +352,10 @@ START_TEST(format_before_is_brought_up_to_date)
 	world_new(&w, 6, 32 << 20);
 	ck_assert_int_eq(sim_run(w.sim, make_task, &w), 0);
 	sim_run_for(w.sim, 60 * NS_PER_S);
-	for (uint64_t nth = 0; nth < 12; nth++) {
-		version_put(&w, FORMAT_OLDEST);
-		ck_assert_uint_eq(versions(&w, FORMAT_OLDEST), 3);
+	for (uint64_t nth = 0; nth < 16; nth++) {
+		uint32_t from = FORMAT_OLDEST + nth % (FORMAT_VERSION - FORMAT_OLDEST);
+		version_put(&w, from);
+		ck_assert_uint_eq(versions(&w, from), 3);
 		if (nth) {
 			sim_power_off_at_write(w.sim, nth);
 			ck_assert_int_eq(sim_run(w.sim, cut_off_task, &w), 0);
