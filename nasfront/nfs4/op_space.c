@@ -1,8 +1,9 @@
 /*
  * ALLOCATE, DEALLOCATE, SEEK, IO_ADVISE, COPY (RFC 7862 15.1, 15.4, 15.11, 15.5, 15.2).
  *
- * A COPY is done before it is answered, at most COPY_MAX of it: a client asks for the rest. The
- * data goes from pages to pages in the head; nothing is shared between the files.
+ * A COPY is done before it is answered, at most SHARE_MAX or COPY_MAX of it: a client asks for the
+ * rest. Whole blocks of one file system are shared by both files where both offsets allow it
+ * (fs_clone_range()); the rest goes from pages to pages in the head.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #define COPY_MAX  (16u << 20)
 #define COPY_STEP (256u << 10)
+#define SHARE_MAX (1u << 30)
 
 /* ---- blocks ---- */
 
@@ -136,6 +138,24 @@ static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
 	return NFS4_OK;
 }
 
+static bool same_caller(const struct fs_cred *a, const struct fs_cred *b)
+{
+	return a->uid == b->uid && a->gid == b->gid && a->no_gid0 == b->no_gid0;
+}
+
+/* How many bytes from the start on the files share now; whatever is refused is copied. */
+static uint64_t copy_share(struct nfs4_call *k, const struct copy *c)
+{
+	const struct nfs4_saved *s = &k->saved;
+	uint64_t n = ROUND_DOWN(MIN(c->count, (uint64_t)SHARE_MAX), (uint64_t)FS_BLOCK_SIZE);
+	if (s->mount->fs != k->c.mount->fs || !same_caller(&s->cred, &k->c.cred) || !n ||
+	    (c->from | c->to) % FS_BLOCK_SIZE)
+		return 0;
+	return fs_clone_range(s->mount->fs, &k->c.cred, &s->fid, c->from, &k->c.fid, c->to, n, NULL)
+		   ? 0
+		   : n;
+}
+
 /* One piece; how much, 0 when the source has ended, or an error. */
 static int copy_piece(struct nfs4_call *k, const struct copy *c, uint64_t done, uint32_t len)
 {
@@ -160,7 +180,7 @@ enum nfs4_status nfs4_op_copy(struct nfs4_call *k)
 	st = st ?: check_copy(k, &c);
 	if (st)
 		return st;
-	uint64_t done = 0, want = MIN(c.count, (uint64_t)COPY_MAX);
+	uint64_t done = copy_share(k, &c), want = MIN(c.count, done + COPY_MAX);
 	int rc = 1;
 	while (done < want && rc > 0) {
 		rc = copy_piece(k, &c, done, (uint32_t)MIN(want - done, (uint64_t)COPY_STEP));

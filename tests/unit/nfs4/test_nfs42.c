@@ -172,6 +172,31 @@ START_TEST(files_are_copied_by_the_server)
 }
 END_TEST
 
+/* Whole blocks are shared: more than is ever copied for one answer, and the files part when
+ * written. */
+START_TEST(aligned_copies_share_their_blocks)
+{
+	const uint64_t size = (20 << 20) + 100; /* mostly a hole */
+	struct v4_fh g;
+	struct v4_stateid t;
+	uint64_t n;
+	uint32_t len;
+	bool eof;
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, size - 200, out, 200, 0), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	ck_assert_uint_eq(copy(&fh, &s, 0, &g, &t, 4096, 0, &n), 0);
+	ck_assert_uint_eq(n, size); /* and the part of a block at its end */
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 8192, out, 5000, 0), 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 4096, 1 << 19, in, &len, &eof), 0);
+	ck_assert(len == 1 << 19 && memcmp(in, out, len) == 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 8192, 5000, in, &len, &eof), 0);
+	ck_assert(len == 5000 && memcmp(in, out, len) == 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, size - 200 + 4096, 1000, in, &len, &eof), 0);
+	ck_assert(len == 200 && eof && memcmp(in, out, len) == 0);
+}
+END_TEST
+
 START_TEST(hints_are_heard)
 {
 	v4_seq(&a);
@@ -280,6 +305,7 @@ int main(void)
 	tcase_add_test(t, holes_are_made_and_found);
 	tcase_add_test(t, space_is_changed_by_who_may_write);
 	tcase_add_test(t, files_are_copied_by_the_server);
+	tcase_add_test(t, aligned_copies_share_their_blocks);
 	tcase_add_test(t, hints_are_heard);
 	tcase_add_test(t, extended_attributes);
 	suite_add_tcase(suite, t);
