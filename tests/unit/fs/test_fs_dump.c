@@ -76,6 +76,9 @@ static void fill(void)
 	ck_assert_int_eq(fs_xattr_set(w.fs, NULL, &file, "long", 4, value, sizeof(value), 0, NULL),
 			 0);
 	ck_assert_int_eq(fs_acl_set(w.fs, NULL, &file, aces, 2, NULL), 0);
+	struct fs_fid twin;
+	ck_assert_int_eq(make_file(w.fs, &root_fid, "twin", &twin), 0);
+	ck_assert_int_eq(fs_clone_range(w.fs, NULL, &file, 0, &twin, 0, 8192, NULL), 0);
 	ck_assert_int_eq(fs_symlink(w.fs, NULL, &dir, "link", 4, "to there", 8, NULL, &a, NULL), 0);
 }
 
@@ -146,6 +149,8 @@ static void sound_task(void *arg)
 	says("\"odd\\x0a\\x22name\\xff\": inode ");
 	says("target \"to there\"");
 	says("kind 1, id 0: used ");
+	says(" +1 have 2 owners");
+	says(", shared\n");
 	says("attribute of users \"small\", 1 bytes");
 	says("attribute of users \"long\", 3000 bytes");
 	says("file block 768 +16 at ");
