@@ -25,11 +25,11 @@
  *
  * Inode number = inode block * 8 + slot, but the inodes of the root inode block are 0..7: 1 holds
  * the orphan tree, 2 is the root directory, 3 holds the quota records, 4 the shares (made with the
- * first one). Slots of 504 bytes from
- * offset 64 of the block: 0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8
- * mode u32 | 12 nlink u32 16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) |
- * 40 change u64 48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime
- * s 88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
+ * first one). Slots of 504 bytes from offset 64 of the block:
+ *   0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8 mode u32 | 12 nlink u32
+ *   16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) | 40 change u64
+ *   48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime s
+ *   88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
  *   112 parent inode u64 (directories) | 120 tree root block u64 (0: none) | 128 inline count u32
  *   132 tree level u32 | 136 directory entries u64 | 144 quota tree u32 (0: none)
  *   148 bytes of attributes in the inode u32 | 152 attribute tree root block u64 (0: none)
@@ -44,18 +44,22 @@
  * `heap`; `garbage` bytes of the heap are unused. An inner node has `count` pairs { key u64,
  * child block u64 } from offset 64; child i holds keys >= key i (the first: also all below).
  *   extents:   key file block; value { block u64, length u32, flags u32 (1: unwritten, 2: others
- * may share it) } directory: key (hash of the name, 55 bits) << 8 | collision number; this is the
- * cookie. value { inode u64, type u8, name } symlink:   key chunk number; value up to 256 bytes of
- * the target orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
+ *              may share it) }
+ *   directory: key (hash of the name, 55 bits) << 8 | collision number; this is the cookie.
+ *              value { inode u64, type u8, name }
+ *   symlink:   key chunk number; value up to 256 bytes of the target
+ *   orphans:   key inode number; value 1 byte: 0 to be freed, 1 to be cut to its size
  *   shares:    key block; value { length u32, owners u32 (2 or more) }: of data that several
- * extents lead to. They do not overlap; what is in none has one owner quotas:    key kind (1 user,
- * 2 group, 3 directory tree) << 32 | id; value { used blocks u64, used inodes u64, s the grace time
- * of blocks ends u64 (0: it does not run), of inodes, soft limit of blocks u64 (0: none), of
- * inodes, hard limit of blocks u64, of inodes }; a tree's goes on with the path it had when it was
- * made. Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes } xattrs:    key cookie <<
- * 16 | piece; cookie: (hash of the name, 39 bits, not 0) << 8 | collision number; value of piece 0
- * { value length u32, space u8 (0 user, 1 system), name length u8, name, value }, of the others the
- * value going on; all pieces but the last are full (272 bytes)
+ *              extents lead to. They do not overlap; what is in none has one owner
+ *   quotas:    key kind (1 user, 2 group, 3 directory tree) << 32 | id; value { used blocks u64,
+ *              used inodes u64, s the grace time of blocks ends u64 (0: it does not run), of
+ *              inodes, soft limit of blocks u64 (0: none), of inodes, hard limit of blocks u64,
+ *              of inodes }; a tree's goes on with the path it had when it was made.
+ *              Key 0 << 32 | kind: { grace time of blocks in s u64, of inodes }
+ *   xattrs:    key cookie << 16 | piece; cookie: (hash of the name, 39 bits, not 0) << 8 |
+ *              collision number; value of piece 0 { value length u32, space u8 (0 user,
+ *              1 system), name length u8, name, value }, of the others the value going on; all
+ *              pieces but the last are full (272 bytes)
  *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
  *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
