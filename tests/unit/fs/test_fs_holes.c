@@ -372,6 +372,57 @@ START_TEST(format_before_is_brought_up_to_date)
 }
 END_TEST
 
+static void before_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_fid f;
+	static uint8_t data[3 * BS];
+	world_mkfs(w);
+	world_mount(w);
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "f", &f), 0);
+	memset(data, 'f', sizeof(data));
+	ck_assert_int_eq(put(w->fs, &f, 0, data, sizeof(data), FS_WRITE_FILE_SYNC), 0);
+	ck_assert_int_eq(fs_allocate(w->fs, NULL, &f, 4 * BS, 2 * BS, NULL), 0);
+	world_unmount(w);
+}
+
+static void share_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_attr a;
+	struct fs_fid g;
+	static uint8_t data[3 * BS], got[6 * BS];
+	world_mount(w);
+	ck_assert_int_eq(find(w->fs, &root_fid, "f", &a), 0);
+	ck_assert_uint_eq(a.size, 6 * BS);
+	struct fs_fid f = fid_of(&a);
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "g", &g), 0);
+	ck_assert_int_eq(fs_clone_range(w->fs, NULL, &f, 0, &g, 0, 0, NULL), 0);
+	memset(data, 'x', sizeof(data));
+	ck_assert_int_eq(put(w->fs, &f, 0, data, BS, FS_WRITE_FILE_SYNC), 0);
+	ck_assert_int_eq(get(w->fs, &g, 0, got, sizeof(got)), sizeof(got));
+	for (unsigned i = 0; i < sizeof(got); i++)
+		ck_assert_uint_eq(got[i], i < 3 * BS ? 'f' : 0);
+	ck_assert_int_eq(get(w->fs, &f, 0, got, BS), BS);
+	ck_assert_mem_eq(got, data, BS);
+	world_unmount(w);
+	world_check(w);
+	ck_assert_uint_eq(versions(w, FORMAT_VERSION), 3);
+}
+
+/* Format 4 knew no shared blocks: its files share them once it has been brought up to date. */
+START_TEST(files_of_the_format_before_share_blocks)
+{
+	struct world w;
+	world_new(&w, 8, 32 << 20);
+	ck_assert_int_eq(sim_run(w.sim, before_task, &w), 0);
+	sim_run_for(w.sim, 60 * NS_PER_S);
+	version_put(&w, 4);
+	ck_assert_int_eq(sim_run(w.sim, share_task, &w), 0);
+	world_free(&w);
+}
+END_TEST
+
 static void refuse_task(void *arg)
 {
 	struct world *w = arg;
@@ -409,6 +460,7 @@ int main(void)
 	tcase_add_test(t, too_much_is_refused_whole);
 	tcase_add_test(t, rights_and_limits_hold);
 	tcase_add_test(t, format_before_is_brought_up_to_date);
+	tcase_add_test(t, files_of_the_format_before_share_blocks);
 	tcase_add_test(t, other_formats_are_refused);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
