@@ -16,7 +16,7 @@ iscsi_fixture = tests/unit/iscsi/target.c tests/unit/iscsi/target.h \
 check_PROGRAMS += tests/unit/iscsi/test_text tests/unit/iscsi/test_login \
 	tests/unit/iscsi/test_login_table \
 	tests/unit/iscsi/test_data tests/unit/iscsi/test_parts tests/unit/iscsi/test_tmf tests/unit/iscsi/test_conn \
-	tests/unit/iscsi/test_sequence tests/unit/iscsi/test_session tests/unit/iscsi/test_portals tests/unit/iscsi/test_hostile
+	tests/unit/iscsi/test_order tests/unit/iscsi/test_sequence tests/unit/iscsi/test_session tests/unit/iscsi/test_portals tests/unit/iscsi/test_hostile
 tests_unit_iscsi_test_text_SOURCES = tests/unit/iscsi/test_text.c $(iscsi_fixture)
 tests_unit_iscsi_test_text_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
@@ -46,6 +46,10 @@ tests_unit_iscsi_test_conn_SOURCES = tests/unit/iscsi/test_conn.c $(iscsi_peer)
 tests_unit_iscsi_test_conn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_conn_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
 tests_unit_iscsi_test_conn_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_iscsi_test_order_SOURCES = tests/unit/iscsi/test_order.c $(iscsi_peer)
+tests_unit_iscsi_test_order_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_iscsi_test_order_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait
+tests_unit_iscsi_test_order_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 tests_unit_iscsi_test_sequence_SOURCES = tests/unit/iscsi/test_sequence.c $(iscsi_peer)
 tests_unit_iscsi_test_sequence_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_iscsi_test_sequence_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scsi_start_wait

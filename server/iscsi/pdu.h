@@ -44,6 +44,7 @@ enum pdu_opcode {
 #define PDU_CONTINUE	   0x40 /* text, login */
 #define CMD_READ	   0x40
 #define CMD_WRITE	   0x20
+#define CMD_ATTR	   0x07 /* task attribute */
 #define RSP_BIDI_OVERFLOW  0x10
 #define RSP_BIDI_UNDERFLOW 0x08
 #define RSP_OVERFLOW	   0x04

@@ -377,6 +377,11 @@ void task_progress(struct itask *t)
 
 /* ---- a SCSI command PDU ---- */
 
+/* RFC 7143 11.3.1: untagged, simple, ordered, head of queue, ACA; the rest is reserved. */
+static const uint8_t attrs[CMD_ATTR + 1] = {SCSI_SIMPLE,     SCSI_SIMPLE,     SCSI_ORDERED,
+					    SCSI_HEAD,	     SCSI_ATTR_OTHER, SCSI_ATTR_OTHER,
+					    SCSI_ATTR_OTHER, SCSI_ATTR_OTHER};
+
 static void fill_command(struct itask *t, const struct bhs *b, unsigned cdb_len)
 {
 	struct scsi_cmd *cmd = &t->cmd;
@@ -384,6 +389,7 @@ static void fill_command(struct itask *t, const struct bhs *b, unsigned cdb_len)
 	cmd->trace.received_ns = t->conn->rx.at_ns;
 	memcpy(cmd->lun, b->lun, 8);
 	cmd->cdb_len = (uint16_t)cdb_len;
+	cmd->attr = attrs[b->flags & CMD_ATTR];
 	cmd->out_expected = t->write ? t->edtl : 0;
 	cmd->transport = t;
 	cmd->status = SCSI_GOOD;

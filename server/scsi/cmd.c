@@ -1,8 +1,8 @@
 /*
- * The life of a command: which logical unit, which operation, the checks every
- * operation needs, then the operation. The order of the checks is SAM-5 5.3.3's:
- * incorrect logical unit, unit attention, operation code, CDB fields, reservations,
- * access state, write protection, medium.
+ * The life of a command: which logical unit, when it is its turn, which operation, the
+ * checks every operation needs, then the operation. The order of the checks is SAM-5 5.3.3's:
+ * incorrect logical unit, unit attention, task attribute; then it waits where others go before it
+ * (task_set.h); operation code, CDB fields, reservations, access state, write protection, medium.
  *
  * Nothing here allocates, logs or waits; a command holds the view of its nexus
  * until scsi_release().
@@ -300,10 +300,13 @@ static void cmd_reset(struct scsi_cmd *c)
 	c->holds_read = c->holds_write = c->fua = false;
 	c->aborted = false;
 	c->in_more = false;
+	c->turn.in = TURN_NONE;
+	c->turn.waits = false;
 	c->part_at = c->rest = 0;
 	c->hold.held = false;
 	c->fwd.not_owner = c->fwd.calling = false;
 	c->fwd.out = 0;
+	c->fwd.since_ns = 0;
 	c->fwd.blocks = NULL;
 }
 
@@ -361,19 +364,47 @@ static uint64_t cmd_bytes(const struct scsi_cmd *c)
 	return MIN(bytes, SCSI_TRANSFER_MAX);
 }
 
+/* Its turn has come. */
+static enum scsi_next cmd_go(struct scsi_cmd *c, const struct scsi_op *row)
+{
+	enum scsi_next next;
+	if (__builtin_expect(c->nexus->registry->forward != NULL, 0) && c->lu &&
+	    forward_takes(c, row, &next))
+		return next;
+	return cmd_begin(c);
+}
+
 static enum scsi_next cmd_start(struct scsi_cmd *c)
 {
-	const struct scsi_op *op = op_find(c->cdb[0]);
+	const struct scsi_op *op = op_find(c->cdb[0]), *row;
 	if (!c->lu &&
 	    (!op || !(op->flags & OP_NO_LU) || ((op->flags & OP_LUN_ZERO) && !cmd_lun_zero(c))))
 		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x25, 0x00);
-	if (c->lu && cmd_attention(c, cmd_row(c, op)))
+	row = cmd_row(c, op);
+	if (c->lu && cmd_attention(c, row))
 		return SCSI_DONE;
-	enum scsi_next next;
-	if (__builtin_expect(c->nexus->registry->forward != NULL, 0) && c->lu &&
-	    forward_takes(c, cmd_row(c, op), &next))
-		return next;
-	return cmd_begin(c);
+	if (__builtin_expect(c->attr >= SCSI_ATTR_OTHER, 0)) /* invalid message error */
+		return cmd_sense(c, KEY_ILLEGAL_REQUEST, 0x49, 0x00);
+	if (c->lu && !(row && (row->flags & OP_NO_ORDER)) && !task_set_enter(&c->lu->set, c))
+		return SCSI_WAIT;
+	return cmd_go(c, row);
+}
+
+static enum scsi_next cmd_take_turn(struct scsi_cmd *c)
+{
+	if (!turn_wait(c))
+		return SCSI_DONE;
+	enum scsi_next next = cmd_go(c, cmd_row(c, op_find(c->cdb[0])));
+	stats_mark(c, STAGE_CACHE);
+	return next;
+}
+
+/* It has ended, or goes on in scsi_finish(). */
+static inline enum scsi_next cmd_ended(struct scsi_cmd *c, enum scsi_next next)
+{
+	if (next == SCSI_DONE && !c->in_more)
+		cmd_leave(c);
+	return next;
 }
 
 enum scsi_next cmd_begin(struct scsi_cmd *c)
@@ -407,7 +438,7 @@ enum scsi_next scsi_start(struct scsi_cmd *c)
 	if (__builtin_expect(c->fwd.not_owner, 0) && !c->nexus->proxy)
 		next = forward_again(c);
 	stats_mark(c, STAGE_CACHE);
-	return next;
+	return cmd_ended(c, next);
 }
 
 /* False: aborted meanwhile, or its unit was taken from its nexus. */
@@ -426,6 +457,9 @@ static bool cmd_half_done(const struct scsi_cmd *c)
 
 static enum scsi_next cmd_start_wait(struct scsi_cmd *c)
 {
+	enum scsi_next next = SCSI_WAIT;
+	if (c->turn.waits && (next = cmd_take_turn(c)) != SCSI_WAIT)
+		return next;
 	bool held = c->hold.held;
 	if (held && !cmd_wait_turn(c))
 		return atomic_load(&c->aborted) ? cmd_status(c, SCSI_TASK_ABORTED)
@@ -434,7 +468,6 @@ static enum scsi_next cmd_start_wait(struct scsi_cmd *c)
 		return cmd_status(c, SCSI_RESERVATION_CONFLICT);
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
 		return SCSI_DONE;
-	enum scsi_next next = SCSI_WAIT;
 	if (held) {
 		next = c->op->start(c);
 		stats_mark(c, STAGE_CACHE);
@@ -456,12 +489,14 @@ enum scsi_next scsi_start_wait(struct scsi_cmd *c)
 		if (next == SCSI_WAIT)
 			next = forward_start_wait(c);
 	}
-	return next;
+	return cmd_ended(c, next);
 }
 
 void *scsi_hold_data(struct scsi_cmd *c, uint32_t len)
 {
-	bool plain = c->hold.held && c->op->start == op_write; /* which never uses it itself */
+	/* a plain write never uses it itself; one for the partner would have its data there */
+	const struct scsi_op *op = c->hold.held ? c->op : c->turn.waits ? op_find(c->cdb[0]) : NULL;
+	bool plain = op && op->start == op_write && (c->hold.held || !c->nexus->registry->forward);
 	return plain && len <= sizeof(c->data) ? c->data : NULL;
 }
 
@@ -479,23 +514,23 @@ static bool cmd_unwanted(struct scsi_cmd *c)
 enum scsi_next scsi_finish(struct scsi_cmd *c)
 {
 	if (cmd_unwanted(c))
-		return SCSI_DONE;
+		return cmd_ended(c, SCSI_DONE);
 	/* what came since is not written to a medium that is being wiped */
 	if (c->lu && cmd_in_condition(c) && !cmd_condition_ok(c))
-		return SCSI_DONE;
+		return cmd_ended(c, SCSI_DONE);
 	stats_mark(c, STAGE_DATA);
 	enum scsi_next next = c->op->finish(c);
 	stats_mark(c, STAGE_CACHE);
-	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
+	return cmd_ended(c, __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next);
 }
 
 enum scsi_next scsi_finish_wait(struct scsi_cmd *c)
 {
 	if (cmd_unwanted(c))
-		return SCSI_DONE;
+		return cmd_ended(c, SCSI_DONE);
 	enum scsi_next next = c->op->finish_wait(c);
 	stats_mark(c, STAGE_DISK);
-	return __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next;
+	return cmd_ended(c, __builtin_expect(c->fwd.not_owner, 0) ? forward_lost(c) : next);
 }
 
 int cmd_carry_out(struct scsi_cmd *c, enum scsi_next next, int (*fill)(struct scsi_cmd *c))
@@ -522,6 +557,7 @@ void scsi_abort(struct scsi_cmd *c)
 		return;
 	if (c->nexus->registry->forward)
 		forward_abort(c);
+	task_set_cancel(&lu->set, c);
 	qos_cancel(&lu->qos, c);
 	pthread_mutex_lock(&lu->wipe_lock);
 	waitq_wake_all(&lu->wipe_wait);
@@ -533,6 +569,7 @@ void scsi_release(struct scsi_cmd *c)
 	if (c->lu && c->hold.held)
 		qos_forget(&c->lu->qos, c);
 	cmd_drop_io(c);
+	cmd_leave(c);
 	if (__builtin_expect(c->fwd.blocks != NULL, 0))
 		forward_release(c);
 	free(c->heap);

@@ -283,11 +283,21 @@ static int run_here(struct forward *f, struct scsi_cmd *c)
 
 /* ---- the command's life ---- */
 
+/* Those that waited for others before are not held once more for the whole time: where nobody has
+ * the volume, a row of ORDERED ones ends with the first. */
+static uint64_t hold_until(struct forward *f, const struct scsi_cmd *c, uint64_t at_least_ns)
+{
+	uint64_t now = env_now_ns(f->env), since = c->fwd.since_ns ? c->fwd.since_ns : now;
+	return MAX(since + FORWARD_HOLD_NS, now + at_least_ns);
+}
+
 static enum scsi_next forward_run(struct scsi_cmd *c)
 {
 	struct forward *f = forward_of(c);
 	uint64_t by_ns = 0;
 	unsigned unknown = 0;
+	if (c->fwd.since_ns && !settled(f, core_volume_place(lu_volume(c->lu))))
+		by_ns = hold_until(f, c, 0);
 	for (;;) {
 		int rc = forward_where(f, c->lu, &by_ns, &c->aborted);
 		if (rc == CORE_HERE)
@@ -304,7 +314,7 @@ static enum scsi_next forward_run(struct scsi_cmd *c)
 		if (rc != -ERR_NOT_OWNER && rc != -EOPNOTSUPP) /* it is being started, or stopped */
 			return failed(c, rc);
 		if (!by_ns)
-			by_ns = env_now_ns(f->env) + FORWARD_HOLD_NS;
+			by_ns = hold_until(f, c, NS_PER_S);
 		wait_a_while(f, NS_PER_MS); /* the two do not see it alike yet */
 	}
 }

@@ -234,6 +234,7 @@ static int call(struct forward *f, struct scsi_cmd *c, uint32_t room)
 			    .out_bytes = c->fwd.out,
 			    .room = room,
 			    .pulled = pulled,
+			    .attr = c->attr,
 			    .cdb_len = c->cdb_len,
 			    .cdb = c->cdb};
 	memcpy(x.lun, c->lun, 8);

@@ -242,6 +242,7 @@ void serve_command(struct forward *f, struct link_msg *m)
 	memcpy(c->lun, x.lun, 8);
 	memcpy(c->cdb, x.cdb, x.cdb_len);
 	c->cdb_len = x.cdb_len;
+	c->attr = x.attr;
 	c->out_expected = x.out_expected;
 	c->transport = &from;
 	c->trace.received_ns = 0; /* its front counts it */
@@ -253,6 +254,8 @@ void serve_command(struct forward *f, struct link_msg *m)
 		served_put(s);
 		return;
 	}
+	if (!c->in_more)
+		cmd_leave(c);
 	answer(s, m, x.room);
 }
 

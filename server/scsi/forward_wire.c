@@ -82,7 +82,7 @@ int fwd_nexus_get(const void *from, uint32_t len, struct fwd_nexus *ret)
 }
 
 /*
- * ---- 2 CDB length (2), 4 flags (1: pulled), 8 nexus (8), 16 id (8), 24 lun (8),
+ * ---- 2 CDB length (2), 4 flags (1: pulled), 5 task attribute, 8 nexus (8), 16 id (8), 24 lun (8),
  * 32 out_expected (4), 36 out_bytes (4), 40 room (4), 44 CDB ----
  */
 
@@ -91,6 +91,7 @@ uint32_t fwd_cmd_put(uint8_t b[FWD_CMD_LEN_MAX], const struct fwd_cmd *x)
 	head_put(b, FWD_CMD_LEN);
 	le16_put(b + 2, x->cdb_len);
 	b[4] = x->pulled;
+	b[5] = x->attr;
 	le64_put(b + 8, x->nexus);
 	le64_put(b + 16, x->id);
 	memcpy(b + 24, x->lun, 8);
@@ -111,6 +112,7 @@ int fwd_cmd_get(const void *from, uint32_t len, uint32_t data_len, struct fwd_cm
 		return err;
 	*ret = (struct fwd_cmd){.cdb_len = le16_get(b + 2),
 				.pulled = b[4] & 1,
+				.attr = b[5],
 				.nexus = le64_get(b + 8),
 				.id = le64_get(b + 16),
 				.out_expected = le32_get(b + 32),
@@ -118,7 +120,8 @@ int fwd_cmd_get(const void *from, uint32_t len, uint32_t data_len, struct fwd_cm
 				.room = le32_get(b + 40),
 				.cdb = b + FWD_CMD_LEN};
 	memcpy(ret->lun, b + 24, 8);
-	if (ret->cdb_len < 6 || ret->cdb_len > 260 || ret->room > FWD_PIECE_MAX ||
+	if (ret->cdb_len < 6 || ret->cdb_len > 260 || ret->attr >= SCSI_ATTR_OTHER ||
+	    ret->room > FWD_PIECE_MAX ||
 	    ret->out_bytes != MIN(ret->out_expected, SCSI_TRANSFER_MAX) ||
 	    data_len != (ret->pulled ? 0 : ret->out_bytes) || data_len > FWD_PIECE_MAX)
 		return -ERR_PROTO;

@@ -31,7 +31,7 @@
 #include <stdint.h>
 #include "server/scsi/scsi.h"
 
-#define FWD_VERSION   1
+#define FWD_VERSION   2
 #define FWD_PIECE_MAX (1024u * 1024) /* data of one message */
 
 enum fwd_type {
@@ -75,6 +75,7 @@ struct fwd_cmd {
 	uint32_t out_bytes;    /* of data-out that there are */
 	uint32_t room;	       /* for data-in of this reply */
 	bool pulled;	       /* the data-out is asked for piece by piece */
+	uint8_t attr;	       /* enum scsi_attr */
 	uint8_t lun[8];
 	uint16_t cdb_len;
 	const uint8_t *cdb; /* in the message */

@@ -13,7 +13,7 @@ libserver_a_SOURCES += \
 	server/scsi/transport_id.c \
 	server/scsi/op_table.c server/scsi/provision.c server/scsi/registry.c \
 	server/scsi/qos.c server/scsi/qos.h server/scsi/report_luns.c server/scsi/report_ops.c server/scsi/rw.c server/scsi/sense.c \
-	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/tmf.c server/scsi/unit.c \
+	server/scsi/stats.c server/scsi/stats.h server/scsi/sync.c server/scsi/target.c server/scsi/task_set.c server/scsi/task_set.h server/scsi/tmf.c server/scsi/turn.c server/scsi/unit.c \
 	server/scsi/removal.c server/scsi/wipe.c \
 	server/scsi/buffer.c server/scsi/groups.c server/scsi/identify.c server/scsi/log.c server/scsi/part.c \
 	server/scsi/xcopy.c server/scsi/xcopy.h server/scsi/xcopy_results.c \
@@ -93,6 +93,13 @@ tests_unit_scsi_test_qos_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 
 scsi_pair = tests/unit/scsi/fake_volume.c tests/unit/scsi/fake_volume.h tests/unit/scsi/fake_link.c \
 	tests/unit/scsi/fake_link.h tests/unit/scsi/pair.c tests/unit/scsi/pair.h tests/unit/scsi/fixture.h
+check_PROGRAMS += tests/unit/scsi/test_task_set tests/unit/scsi/test_order
+tests_unit_scsi_test_task_set_SOURCES = tests/unit/scsi/test_task_set.c
+tests_unit_scsi_test_task_set_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_task_set_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
+tests_unit_scsi_test_order_SOURCES = tests/unit/scsi/test_order.c $(scsi_partner)
+tests_unit_scsi_test_order_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_scsi_test_order_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/scsi/test_forward tests/unit/scsi/test_partner
 scsi_partner = $(scsi_pair) tests/unit/scsi/partner_rig.c tests/unit/scsi/partner_rig.h
 tests_unit_scsi_test_partner_SOURCES = tests/unit/scsi/test_partner.c $(scsi_partner)

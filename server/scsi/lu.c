@@ -27,6 +27,7 @@ int lu_new(struct scsi_lu **ret, struct core *core, const struct lu_config *cfg)
 	text_copy(lu->serial, cfg->serial, sizeof(lu->serial));
 	lu->volume = core_volume_get(core, cfg->volume_id);
 	lu->made_ns = env_now_ns(core_env(core));
+	task_set_init(&lu->set);
 	qos_init(&lu->qos, core_env(core));
 	*ret = lu;
 	return 0;
@@ -60,6 +61,7 @@ void lu_put(struct scsi_lu *lu)
 	lu_stats_free(&lu->stats);
 	pthread_mutex_destroy(&lu->wipe_lock);
 	qos_fini(&lu->qos);
+	task_set_fini(&lu->set);
 	lu->magic = 0;
 	free(lu);
 }

@@ -24,7 +24,7 @@ static const struct scsi_op maintenance_in[] = {
     {ACT("REPORT TIMESTAMP", 12, DIR_IN, OP_WIPE_OK | OP_RES_FREE | OP_STANDBY, 0x0f),
      .usage = {0xa3, 0x0f, 0, 0, 0, 0, FF4, 0, 0}, .start = op_report_timestamp},
     {ACT("REPORT TARGET PORT GROUPS", 12, DIR_IN,
-	 OP_FRONT | OP_WIPE_OK | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION, 0x0a),
+	 OP_FRONT | OP_NO_ORDER | OP_WIPE_OK | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION, 0x0a),
      .usage = {0xa3, 0x2a, 0, 0, 0, 0, FF4, 0, 0}, .start = op_report_groups},
     {ACT("REPORT SUPPORTED OPERATION CODES", 12, DIR_IN, OP_WIPE_OK | OP_RES_READ, 0x0c),
      .usage = {0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, FF4, 0, 0}, .start = op_report_opcodes},
@@ -112,7 +112,8 @@ static const struct scsi_op ops[256] = {
     [0x00] = {ROW("TEST UNIT READY", 6, DIR_NONE, OP_MEDIUM | OP_RES_FREE), .usage = {0x00},
 	      .start = op_test_unit_ready},
     [0x03] = {ROW("REQUEST SENSE", 6, DIR_IN,
-		  OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION),
+		  OP_NO_ORDER | OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK |
+		      OP_TRANSITION),
 	      .usage = {0x03, 0x01, 0, 0, 0xff, 0}, .start = op_request_sense},
     [0x04] = {ROW("FORMAT UNIT", 6, DIR_OUT, WRITES | OP_WIPES), .usage = {0x04, 0x3f, 0, 0, 0, 0},
 	      .start = op_format, .start_wait = op_format_wait, .finish = op_format_finish,
@@ -124,8 +125,8 @@ static const struct scsi_op ops[256] = {
 	      .start = op_write, .start_wait = op_write_wait, .finish = op_write_finish,
 	      .finish_wait = op_write_finish_wait},
     [0x12] = {ROW("INQUIRY", 6, DIR_IN,
-		  OP_FRONT | OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE | OP_LEGACY_OK |
-		      OP_TRANSITION),
+		  OP_FRONT | OP_NO_ORDER | OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_RES_FREE |
+		      OP_LEGACY_OK | OP_TRANSITION),
 	      .usage = {0x12, 0x01, 0xff, 0xff, 0xff, 0}, .start = op_inquiry},
     [0x15] = {ROW("MODE SELECT(6)", 6, DIR_OUT, OP_STANDBY), .usage = {0x15, 0x11, 0, 0, 0xff, 0},
 	      .start = op_mode_select, .finish = op_mode_select_finish},
@@ -238,8 +239,8 @@ static const struct scsi_op ops[256] = {
 	      .actions = service_in_16,
 	      .nactions = ARRAY_LEN(service_in_16)},
     [0xa0] = {ROW("REPORT LUNS", 12, DIR_IN,
-		  OP_FRONT | OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_LUN_ZERO | OP_RES_FREE |
-		      OP_LEGACY_OK | OP_TRANSITION),
+		  OP_FRONT | OP_NO_ORDER | OP_WIPE_OK | OP_UA_OK | OP_NO_LU | OP_LUN_ZERO |
+		      OP_RES_FREE | OP_LEGACY_OK | OP_TRANSITION),
 	      .usage = {0xa0, 0, 0xff, 0, 0, 0, FF4, 0, 0}, .start = op_report_luns},
     [0xa3] = {.name = "MAINTENANCE IN",
 	      .actions = maintenance_in,

@@ -29,6 +29,7 @@ static void unit_moved(struct forward *f, struct scsi_lu *lu)
 	struct scsi_registry *r = f->registry;
 	struct volume *v = lu_volume(lu);
 	alua_follow(r, lu);
+	lu_drop_stranded(lu);
 	const Isthmus__Volume *pb = meta_volume(meta_get(core_meta(r->core)), lu->volume_id);
 	if (pb && v && core_volume_place(v) == CORE_HERE)
 		wipe_resume(r, lu, pb);

@@ -117,9 +117,13 @@ bool qos_hold(struct qos *q, struct scsi_cmd *c, uint64_t bytes)
 	c->hold.bytes = bytes;
 	c->hold.task = NULL;
 	c->hold.since_ns = now;
-	c->hold.held = !TAILQ_EMPTY(&q->waiting) || due(q, c) > now;
+	bool head = c->attr == SCSI_HEAD; /* goes before all that wait */
+	c->hold.held = (!TAILQ_EMPTY(&q->waiting) && !head) || due(q, c) > now;
 	if (c->hold.held) {
-		TAILQ_INSERT_TAIL(&q->waiting, c, hold.link);
+		if (head)
+			TAILQ_INSERT_HEAD(&q->waiting, c, hold.link);
+		else
+			TAILQ_INSERT_TAIL(&q->waiting, c, hold.link);
 		q->nwaiting++;
 	} else {
 		take(q, c, now);

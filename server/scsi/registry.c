@@ -280,18 +280,12 @@ static bool targets_same(struct scsi_registry *r, const Isthmus__ArrayMeta *am)
 	return same;
 }
 
-/* Does its nexus no longer see its unit? Registry lock, under which views change. */
-static bool command_stranded(const struct scsi_cmd *c)
-{
-	return !view_find_lu(c->nexus->view, c->lu);
-}
-
-/* What waits for the limit of a unit that was taken away has nothing to wait for. */
+/* What waits for its turn, or the limit, of a unit that was taken away has nothing to wait for. */
 static void drop_stranded(struct scsi_target *const *targets, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned k = 0; k < targets[i]->nluns; k++)
-			qos_drop(&targets[i]->luns[k].lu->qos, command_stranded);
+			lu_drop_stranded(targets[i]->luns[k].lu);
 }
 
 static int targets_follow(struct scsi_registry *r, const Isthmus__ArrayMeta *am)

@@ -58,6 +58,7 @@ enum scsi_next { SCSI_DONE, SCSI_DATA_OUT, SCSI_WAIT };
 /* Stages of a command's life (stats.h): where its time goes. */
 enum scsi_stage {
 	STAGE_START,
+	STAGE_ORDER,
 	STAGE_LIMIT,
 	STAGE_CACHE,
 	STAGE_DISK,
@@ -73,8 +74,22 @@ struct scsi_trace {
 	uint64_t stage_ns[SCSI_STAGES];
 };
 
-/* A command's place in the queue of its unit's QoS limit (qos.h). */
+/* Task attributes (SAM-5 8.6). Whatever is SCSI_ATTR_OTHER is refused: ACA, as there is no NACA. */
+enum scsi_attr { SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD, SCSI_ATTR_OTHER };
+
+/* A command's place in the task set of its unit (task_set.h). */
 struct task;
+enum scsi_in_set { TURN_NONE, TURN_COUNTED, TURN_LISTED };
+struct scsi_turn {
+	uint8_t in;		/* enum scsi_in_set; the command's thread's, as `waits` */
+	bool waits;		/* it has to wait before it may run */
+	bool runs, cancelled;	/* under the set's lock, with TURN_LISTED, as task and link */
+	_Atomic uint32_t *cell; /* with TURN_COUNTED: where it is counted */
+	struct task *task;
+	TAILQ_ENTRY(scsi_cmd) link;
+};
+
+/* A command's place in the queue of its unit's QoS limit (qos.h). */
 struct scsi_hold {
 	bool held,
 	    cancelled; /* under the limit's lock, but on the command's thread; cancelled: any */
@@ -91,7 +106,8 @@ struct scsi_forward {
 	uint32_t out;	/* bytes of data-out held for it */
 	struct forward_block *blocks;
 	uint64_t id, told;
-	unsigned users; /* pieces of its data-out on their way */
+	uint64_t since_ns; /* when it came, where others had their turn before it; 0: now */
+	unsigned users;	   /* pieces of its data-out on their way */
 	struct task *task;
 	TAILQ_ENTRY(scsi_cmd) link;
 };
@@ -102,6 +118,7 @@ struct scsi_cmd {
 	uint8_t lun[8]; /* as on the wire (SAM-5 4.6) */
 	uint8_t cdb[260];
 	uint16_t cdb_len;      /* 6..260 */
+	uint8_t attr;	       /* enum scsi_attr */
 	uint32_t out_expected; /* bytes the initiator will send (0 for none) */
 	void *transport;       /* its own */
 
@@ -120,6 +137,7 @@ struct scsi_cmd {
 
 	/* The SCSI layer's own. */
 	struct scsi_trace trace;
+	struct scsi_turn turn;
 	struct scsi_hold hold;
 	struct scsi_lu *lu;
 	const struct scsi_op *op;
@@ -158,9 +176,9 @@ enum scsi_next scsi_finish_wait(struct scsi_cmd *c);
  * In this order, before scsi_release(); on the thread that started the command. */
 void scsi_responding(struct scsi_cmd *c);
 void scsi_sent(struct scsi_cmd *c, uint64_t now_ns, uint64_t bytes);
-/* Memory for len bytes of data that come while the command waits for its unit's limit; NULL: none
- * that is part of the command. What it holds is lost when scsi_start_wait() has returned and
- * out_iov is filled from it. */
+/* Memory for len bytes of data that come while the command waits for its turn or its unit's limit;
+ * NULL: none that is part of the command. What it holds is lost when scsi_start_wait() has returned
+ * and out_iov is filled from it. */
 void *scsi_hold_data(struct scsi_cmd *c, uint32_t len);
 /* Gives back pages; also of a command that is abandoned before its data came. Never waits. */
 void scsi_release(struct scsi_cmd *c);

@@ -16,6 +16,7 @@
 #include "server/scsi/qos.h"
 #include "server/scsi/scsi.h"
 #include "server/scsi/stats.h"
+#include "server/scsi/task_set.h"
 
 /* Copies text into a buffer of size bytes; what does not fit is cut. */
 static inline void text_copy(char *to, const char *from, size_t size)
@@ -94,6 +95,7 @@ struct scsi_lu {
 	_Atomic bool tas;		/* ... commands others abort end with TASK ABORTED */
 	_Atomic uint8_t ua_intlck;	/* ... UA_INTLCK_CTRL */
 	struct scsi_nexus *reserved_by; /* RESERVE (SPC-2); registry lock */
+	struct task_set set;
 	struct qos qos;
 	struct qos_limits limits;   /* as the metadata has them; its reactor's */
 	_Atomic uint16_t owner;	    /* the target port group of the controller that owns it */
@@ -117,6 +119,9 @@ struct volume *lu_volume(struct scsi_lu *lu);
 uint64_t lu_blocks(struct scsi_lu *lu);	  /* 0 without a volume */
 unsigned lu_features(struct scsi_lu *lu); /* enum lu_features */
 void lu_reset(struct scsi_lu *lu);
+/* Registry lock. Commands that wait for others or the limit end, when their nexus does not see it
+ * any more; and those of the partner that wait for others, when its volume is not here. */
+void lu_drop_stranded(struct scsi_lu *lu);
 
 /* Unit attentions, a bit each (attention.c); those of UA_RESETS go first, by their bits. */
 enum scsi_ua {
@@ -415,7 +420,8 @@ enum op_flags {
 	OP_WIPES = 1024,      /* answered after it failed */
 	OP_EJECTED_OK = 2048, /* although it needs the volume, not the medium */
 
-	OP_FRONT = 1 << 14, /* answered where the session is, whoever owns the volume */
+	OP_FRONT = 1 << 14,    /* answered where the session is, whoever owns the volume */
+	OP_NO_ORDER = 1 << 15, /* takes no part in the task set: answered at once */
 
 	/* Allowed in these access states of the target port group, each with those before (alua.c)
 	 */
@@ -530,8 +536,13 @@ unsigned sense_build(uint8_t *buf, bool descriptor, const struct sense *s);
 
 /* From the operation on: it was found to be for this controller, without unit attentions. */
 enum scsi_next cmd_begin(struct scsi_cmd *c);
-/* What was begun of it is undone, but for the memory of fwd. */
+/* What was begun of it is undone, but for the memory of fwd and its place in the task set. */
 void cmd_restart(struct scsi_cmd *c);
+/* Waits, where it entered its unit's task set and did not run. False: it has ended, or goes back to
+ * the partner. */
+bool turn_wait(struct scsi_cmd *c);
+/* It keeps nobody waiting any more: it has ended, or does nothing that others could meet. */
+void cmd_leave(struct scsi_cmd *c);
 /* Waits. Carries on what cmd_begin() or scsi_start() gave to its end; fill() puts data-out (of
  * each part) where out_iov says, waits, and returns 0 or why there is none: then the command has
  * ended so. Of data-in in parts the first is there. */

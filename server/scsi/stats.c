@@ -182,6 +182,7 @@ static const struct {
 	const char *name, *help;
 } stages[SCSI_STAGES] = {
     [STAGE_START] = {"start", "received, behind others of the same wake-up"},
+    [STAGE_ORDER] = {"order", "waiting for ORDERED or HEAD OF QUEUE commands, or as one"},
     [STAGE_LIMIT] = {"limit", "held back by the QoS limit"},
     [STAGE_CACHE] = {"cache", "checks, and work in the cache"},
     [STAGE_DISK] = {"disk", "waiting for disks, flushes or room in the cache"},

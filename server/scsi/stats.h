@@ -5,6 +5,7 @@
  *   received   the transport has the whole header
  *     STAGE_START    until it is the command's turn: what came before it in the same wake-up
  *   started
+ *     STAGE_ORDER    kept back by the task attributes of others, or by its own
  *     STAGE_LIMIT    held back by the unit's QoS limit
  *     STAGE_CACHE    at work without waiting: checks, look-up in the cache, commit
  *     STAGE_DISK     waiting in the block core: misses, flushes, room in the cache

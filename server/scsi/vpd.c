@@ -133,7 +133,7 @@ static unsigned page_serial(struct scsi_cmd *c, uint8_t *b)
 static unsigned page_extended(struct scsi_cmd *c, uint8_t *b)
 {
 	memset(b, 0, 60);
-	b[1] = 0x01;	       /* SIMPSUP */
+	b[1] = 0x07;	       /* HEADSUP, ORDSUP, SIMPSUP */
 	b[2] = 0x01;	       /* V_SUP: there is a volatile cache */
 	b[3] = 0x01;	       /* LUICLR: nexus loss clears unit attentions */
 	b[9] = SCSI_SENSE_MAX; /* MAXIMUM SUPPORTED SENSE DATA LENGTH */

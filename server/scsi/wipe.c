@@ -273,6 +273,7 @@ static enum scsi_next wipe_run(struct scsi_cmd *c, const struct wipe_plan *plan,
 	}
 	if (immediate)
 		return cmd_good(c);
+	cmd_leave(c); /* it may take hours, and others are told of it: they need not wait */
 	wipe_await(c);
 	if (core_volume_place(lu_volume(lu)) != CORE_HERE) /* it goes on at the partner */
 		return forward_lost(c);

@@ -133,6 +133,7 @@ static void one(void *arg)
 	c->lun[1] = rec[0] & 3;
 	world_disturb(w, control, c->lun);
 	c->nexus = w->nexus[rec[0] >> 7];
+	c->attr = rec[0] >> 2 & 3;
 	memcpy(c->cdb, rec + 2, 16);
 	c->cdb_len = 16;
 	c->out_expected = control & 0x10 ? 0 : be16_get(rec + 18) * 16u;

@@ -19,6 +19,7 @@ struct sim_host {
 	char iqn[64];
 	struct sim_portal *portals;
 	unsigned nportals;
+	uint32_t commands;
 	struct path paths[SIM_PORTALS_MAX];
 };
 
@@ -33,7 +34,7 @@ struct attempt {
 	bool done;
 	int rc;
 	struct waitq q;
-	uint8_t lun, cdb[16];
+	uint8_t lun, attr, cdb[16];
 	uint8_t *out, *in;
 	uint32_t out_len, in_len;
 	uint8_t status;
@@ -124,6 +125,7 @@ static void execute(struct attempt *a)
 	c->lun[1] = a->lun;
 	memcpy(c->cdb, a->cdb, 16);
 	c->cdb_len = 16;
+	c->attr = a->attr;
 	c->out_expected = a->out_len;
 	enum scsi_next next = scsi_start(c);
 	if (next == SCSI_WAIT)
@@ -170,6 +172,13 @@ static void *copy(const void *p, uint32_t len)
 	return b;
 }
 
+/* Most are SIMPLE, one in 16 each ORDERED and HEAD OF QUEUE. */
+static uint8_t next_attr(struct sim_host *h)
+{
+	uint32_t n = h->commands++ * 2654435769u >> 28;
+	return n == 0 ? SCSI_ORDERED : n == 1 ? SCSI_HEAD : SCSI_SIMPLE;
+}
+
 /* 0: answered; -ENOTCONN: the path is lost; -ETIMEDOUT. */
 static int try_path(struct sim_host *h, struct sim_io *io, unsigned portal, uint64_t until)
 {
@@ -184,6 +193,7 @@ static int try_path(struct sim_host *h, struct sim_io *io, unsigned portal, uint
 			      .refs = 2,
 			      .life = sim_node_life(p->node),
 			      .lun = io->lun,
+			      .attr = next_attr(h),
 			      .out_len = io->out_len,
 			      .in_len = io->in_len};
 	memcpy(a->cdb, io->cdb, 16);

@@ -124,6 +124,7 @@ uint8_t run_wire(struct scsi_nexus *n, const uint8_t lun[8], const uint8_t *cdb,
 	memset(c->cdb, 0, sizeof(c->cdb));
 	memcpy(c->cdb, cdb, 16);
 	c->cdb_len = 16;
+	c->attr = fx->attr;
 	c->out_expected = out ? edtl : 0;
 	c->trace.received_ns = env_now_ns(&fx->env);
 	fx->waited = false;

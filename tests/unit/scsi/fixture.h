@@ -17,6 +17,7 @@ struct fixture {
 	struct volume *v1, *v2, *v3;
 	Isthmus__Target *target;
 	struct scsi_cmd *cmd; /* the last one; released by the next */
+	uint8_t attr;	      /* of commands to come: enum scsi_attr */
 	bool held, waited;    /* it is not yet released; it needed a task */
 	unsigned parts;	      /* times its data went on */
 	uint8_t in[1 << 22];  /* its data-in */

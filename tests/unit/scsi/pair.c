@@ -247,6 +247,8 @@ static void job_run(void *arg)
 	j->done = true;
 }
 
+uint8_t job_attr;
+
 struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const void *out,
 		      uint32_t edtl)
 {
@@ -261,6 +263,7 @@ struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, co
 	memset(j->c.cdb, 0, sizeof(j->c.cdb));
 	memcpy(j->c.cdb, cdb, 16);
 	j->c.cdb_len = 16;
+	j->c.attr = job_attr;
 	j->c.out_expected = out ? edtl : 0;
 	j->c.trace.received_ns = 0;
 	ASSERT(task_start(job_run, j) == 0);

@@ -50,6 +50,8 @@ struct job {
 	unsigned in_iovcnt;
 	LIST_ENTRY(job) link;
 };
+/* Task attribute of commands to come: enum scsi_attr. */
+extern uint8_t job_attr;
 /* Starts it; it runs as the simulation does. in: room for edtl bytes of data-in. */
 struct job *job_start(struct scsi_nexus *n, uint32_t lun, const uint8_t *cdb, const void *out,
 		      uint32_t edtl);

@@ -76,14 +76,25 @@ struct job *stuck(struct scsi_nexus *n, const uint8_t *cdb, const void *out)
 	return j;
 }
 
-int partner_suite(const char *name, const TTest *const *tests)
+TCase *partner_case(const char *name)
 {
-	Suite *suite = suite_create(name);
 	TCase *tc = tcase_create(name);
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
+	return tc;
+}
+
+int partner_suite(const char *name, const TTest *const *tests)
+{
+	TCase *tc = partner_case(name);
 	for (; *tests; tests++)
 		tcase_add_test(tc, *tests);
+	return partner_run(name, tc);
+}
+
+int partner_run(const char *name, TCase *tc)
+{
+	Suite *suite = suite_create(name);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);

@@ -33,6 +33,9 @@ void limit(unsigned iops);
 /* A command of n that waits at the owner for longer than any test. */
 struct job *stuck(struct scsi_nexus *n, const uint8_t *cdb, const void *out);
 
+/* A case of tests with this fixture; runs it: main()'s result. */
+TCase *partner_case(const char *name);
+int partner_run(const char *name, TCase *tc);
 /* main() of a test program. */
 int partner_suite(const char *name, const TTest *const *tests);
 #define PARTNER_SUITE(name, ...)                                                                   \

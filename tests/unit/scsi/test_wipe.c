@@ -216,6 +216,12 @@ START_TEST(an_abort_ends_the_wait_only)
 	ck_assert_int_eq(task_start(wait_for_wipe, c), 0);
 	sched_run_some(sched, 1);
 	ck_assert_ptr_nonnull(c->transport);
+	/* nor does one that is to come after it wait for hours */
+	fx->attr = SCSI_ORDERED;
+	ck_assert_int_eq(run(fx->b, 0, CDB(0), NULL, 0), 2);
+	ck_assert_uint_eq(sense_of(), IN_PROGRESS);
+	ck_assert(!fx->waited);
+	fx->attr = SCSI_SIMPLE;
 	scsi_abort(c);
 	sched_run(sched);
 	ck_assert_ptr_null(c->transport);
