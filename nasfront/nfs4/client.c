@@ -44,7 +44,7 @@ struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id, bool v40)
 {
 	struct nfs4_client *c;
 	LIST_FOREACH (c, &n->clients_by_id[id_bucket(id)], by_id)
-		if (c->id == id && c->v40 == v40)
+		if (c->id == id && c->v40 == v40 && !c->ending)
 			return c;
 	return NULL;
 }
@@ -123,7 +123,9 @@ static bool make_room(struct nfs4 *n)
 		nfs4_client_forget(c);
 		nfs4_client_free(c);
 	}
-	return n->nclients < n->o.max_clients || nfs4_client_make_way(n, true);
+	if (n->nclients >= n->o.max_clients)
+		nfs4_client_make_way(n, true); /* there is room when it is tried again */
+	return n->nclients < n->o.max_clients;
 }
 
 int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
@@ -339,11 +341,62 @@ static void forget_begin(struct nfs4 *n)
 		n->forgetting = false;
 }
 
+/* ---- leases that ran out ---- */
+
+static struct nfs4_client *ending_first(struct nfs4 *n)
+{
+	struct nfs4_client *c;
+	TAILQ_FOREACH (c, &n->clients, link)
+		if (c->ending)
+			return c;
+	return NULL;
+}
+
+/* Waits. Nobody gets what one had before it is forgotten: else both could reclaim it. */
+static void end_task(void *arg)
+{
+	struct nfs4 *n = arg;
+	struct nfs4_client *c;
+	while ((c = ending_first(n))) {
+		bool forget = n->ending && c->kept && n->o.keep;
+		int rc = forget ? n->o.keep(n->o.arg, c->kept_name, true) : 0;
+		c->ending = false;
+		c->busy--;
+		if (rc) { /* it stays; who asks again finds it in the way again */
+			log_warn("nfs4: client=%s cannot be forgotten: %s", c->address,
+				 err_text(rc));
+			lock_client_yield(c->locks);
+		} else if (n->ending) {
+			c->kept = false;
+			nfs4_client_free(c);
+		}
+	}
+	n->ending = false;
+	waitq_wake_all(&n->ended);
+}
+
+static void end_begin(struct nfs4 *n)
+{
+	if (n->ending)
+		return;
+	n->ending = true;
+	if (task_start(end_task, n)) {
+		n->ending = false;
+		log_warn("nfs4: no memory to end clients whose lease ran out");
+	}
+}
+
+/* From now on it is as if it were not there. One that is kept the task frees. */
 static void end(struct nfs4_client *c, const char *why)
 {
-	log_info("nfs4: %s client=%s opens=%u locks=%u", why, c->address, c->nopens, c->nlocks);
-	nfs4_client_forget(c);
-	nfs4_client_free(c);
+	log_info("nfs4: lease ran out, %s client=%s opens=%u locks=%u", why, c->address, c->nopens,
+		 c->nlocks);
+	if (!c->kept) {
+		nfs4_client_free(c);
+		return;
+	}
+	c->ending = true;
+	c->busy++;
 }
 
 /* Its lease ran out. True: it was not known before, and in whose way it is counts from now on. */
@@ -364,50 +417,53 @@ static void expire(struct nfs4 *n, uint64_t now)
 			break; /* in order of renewal */
 		if (c->busy)
 			continue;
-		if (!c->nopens && !c->nlocks) {
-			end(c, "lease ran out");
-			continue;
-		}
-		if (courtesy_begin(c))
+		if (courtesy_begin(c) && (c->nopens || c->nlocks))
 			log_info("nfs4: lease ran out, what it has stays until it is in the way "
 				 "client=%s opens=%u locks=%u",
 				 c->address, c->nopens, c->nlocks);
-		if (lock_client_in_way(c->locks))
-			end(c, "lease ran out, what it had was asked for");
+		if (!c->nopens && !c->nlocks)
+			end(c, "it has nothing");
+		else if (lock_client_in_way(c->locks))
+			end(c, "what it had was asked for");
 		else if (now > c->renewed_ns + n->o.lease_ns + COURTESY_NS)
-			end(c, "lease ran out a day ago");
+			end(c, "a day ago");
 	}
+	if (ending_first(n))
+		end_begin(n);
 }
 
 bool nfs4_client_make_way(struct nfs4 *n, bool full)
 {
 	uint64_t now = env_now_ns(n->o.env);
 	struct nfs4_client *c, *next;
-	bool again = false;
+	bool later = false;
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
-		if (!nfs4_client_expired(c, now) || (full && again))
+		if (!nfs4_client_expired(c, now) || (full && later))
 			break;
-		if (c->busy)
-			continue;
-		if (full) {
-			end(c, "lease ran out, its room is needed");
-			again = true;
-		} else if (courtesy_begin(c)) {
-			again = true;
-		} else if (lock_client_in_way(c->locks)) {
-			end(c, "lease ran out, what it had is asked for");
-			again = true;
+		if (c->ending) {
+			later = true;
+		} else if (!c->busy && full) {
+			end(c, "its room is needed");
+			later = true;
+		} else if (!c->busy && courtesy_begin(c)) {
+			later = true;
+		} else if (!c->busy && lock_client_in_way(c->locks)) {
+			end(c, "what it had is asked for");
+			later = true;
 		}
 	}
-	forget_begin(n);
-	return again;
+	if (ending_first(n))
+		end_begin(n);
+	return later;
 }
 
-bool nfs4_lock_again(struct nfs4 *n, int rc)
+bool nfs4_lock_later(struct nfs4 *n, int rc)
 {
 	if (rc == -EAGAIN)
 		return nfs4_client_make_way(n, false);
-	return rc == -ENOLCK && lock_table_full(n->locks) && nfs4_client_make_way(n, true);
+	if (lock_table_full(n->locks))
+		nfs4_client_make_way(n, true);
+	return true;
 }
 
 void nfs4_tick(void *arg)

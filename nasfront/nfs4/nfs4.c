@@ -28,6 +28,7 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	TAILQ_INIT(&n->clients);
 	TAILQ_INIT(&n->idle);
 	waitq_init(&n->forgotten);
+	waitq_init(&n->ended);
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		n->ops[i].name = nfs4_ops[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
@@ -52,6 +53,10 @@ void nfs4_free(struct nfs4 *n)
 	if (n->forgetting) {
 		n->forgetting = false;
 		waitq_wait(&n->forgotten);
+	}
+	if (n->ending) {
+		n->ending = false;
+		waitq_wait(&n->ended);
 	}
 	while ((c = TAILQ_FIRST(&n->clients)))
 		nfs4_client_free(c);

@@ -63,6 +63,7 @@ struct nfs4_client {
 	uint32_t create_len;
 	uint8_t create_reply[NFS4_CREATE_REPLY];
 	uint64_t renewed_ns;
+	bool ending;   /* its lease ran out and it goes: it is found no more */
 	bool courtesy; /* its lease ran out; what it has is left to it until it is in the way */
 	unsigned busy; /* compounds that use it */
 	struct lock_client *locks;
@@ -272,6 +273,8 @@ struct nfs4 {
 	LIST_HEAD(, nfs4_kept_client) kept;
 	bool forgetting; /* a task gives up those who did not come back */
 	struct waitq forgotten;
+	bool ending; /* a task ends clients whose lease ran out */
+	struct waitq ended;
 	struct nfs4_tree *tree;
 	struct rpc_program program;
 	struct nfs4_op_stats ops[NFS4_OPS];
@@ -436,13 +439,14 @@ void nfs4_client_clear(struct nfs4_client *c);
 void nfs4_client_renew(struct nfs4_client *c, uint64_t now);
 bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now);
 /*
- * Somebody was refused, for what another has: those go whose lease ran out and who are in the way.
- * `full`: there is no room, and of them the one goes that was not heard of longest. True: one went,
- * and it is to be tried again. Whoever is busy stays, so the caller's client does.
+ * Somebody was refused, for what another has: those whose lease ran out and who are in the way
+ * begin to go. `full`: there is no room, and of them the one goes that was not heard of longest.
+ * True: there is something to wait for, it is to be tried again later. Does not wait: they have
+ * gone when it is stable that they cannot reclaim.
  */
 bool nfs4_client_make_way(struct nfs4 *n, bool full);
-/* What the table of locks said, and whether it is to be asked again for what has gone since. */
-bool nfs4_lock_again(struct nfs4 *n, int rc);
+/* What the table of locks said no with: is it DELAY, or who is in the way goes on? */
+bool nfs4_lock_later(struct nfs4 *n, int rc);
 /* Keeps it for the next incarnation. Waits. */
 int nfs4_client_keep(struct nfs4_client *c);
 /* It is kept no longer, by and by. */

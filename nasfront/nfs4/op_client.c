@@ -41,6 +41,8 @@ static enum nfs4_status update(struct nfs4_call *k, const struct exchange *e,
 	struct nfs4_client *c = nfs4_client_by_owner(k->n, &w, true);
 	if (!c)
 		return NFS4ERR_NOENT;
+	if (c->ending)
+		return NFS4ERR_DELAY;
 	if (memcmp(c->verifier, e->verifier, NFS4_VERIFIER))
 		return NFS4ERR_NOT_SAME;
 	if (!nfs4_client_is_of(c, k->req))
@@ -55,6 +57,8 @@ static enum nfs4_status make(struct nfs4_call *k, const struct exchange *e,
 {
 	const struct nfs4_who w = who_of(e);
 	struct nfs4_client *c = nfs4_client_by_owner(k->n, &w, true), *old;
+	if (c && c->ending)
+		return NFS4ERR_DELAY;
 	if (c && !nfs4_client_is_of(c, k->req)) {
 		if (!nfs4_client_replaceable(c))
 			return NFS4ERR_CLID_INUSE;

@@ -146,20 +146,12 @@ static enum nfs4_status take(struct nfs4_call *k, const struct lock_args *l, str
 	a.range = l->range;
 	if (!(s->open->access & (writes(l) ? OPEN4_SHARE_ACCESS_WRITE : OPEN4_SHARE_ACCESS_READ)))
 		return NFS4ERR_OPENMODE;
-	int rc;
-	do
-		rc = lock_set(k->n->locks, &a);
-	while (nfs4_lock_again(k->n, rc));
-	switch (rc) {
-	case 0:
+	int rc = lock_set(k->n->locks, &a);
+	if (rc == 0)
 		return NFS4_OK;
-	case -EAGAIN:
-		if (lock_test(k->n->locks, &a, &by))
-			return denied(k, &by);
+	if (nfs4_lock_later(k->n, rc) || !lock_test(k->n->locks, &a, &by))
 		return NFS4ERR_DELAY;
-	default:
-		return NFS4ERR_DELAY;
-	}
+	return denied(k, &by);
 }
 
 enum nfs4_status nfs4_op_lock(struct nfs4_call *k)
@@ -216,10 +208,9 @@ enum nfs4_status nfs4_op_lockt(struct nfs4_call *k)
 			       .owner_len = l.owner_len + 1,
 			       .kind = writes(&l) ? LOCK_EXCLUSIVE : LOCK_SHARED,
 			       .range = l.range};
-	while (lock_test(k->n->locks, &ask, &by))
-		if (!nfs4_client_make_way(k->n, false))
-			return denied(k, &by);
-	return NFS4_OK;
+	if (!lock_test(k->n->locks, &ask, &by))
+		return NFS4_OK;
+	return nfs4_client_make_way(k->n, false) ? NFS4ERR_DELAY : denied(k, &by);
 }
 
 enum nfs4_status nfs4_op_locku(struct nfs4_call *k)

@@ -209,14 +209,11 @@ static enum nfs4_status share(struct nfs4_call *k, const struct open_args *o, bo
 		return NFS4ERR_DELAY;
 	}
 	struct lock_ask a = nfs4_ask(s);
-	int rc;
-	do
-		rc = lock_share(k->n->locks, &a, s->access | o->access, s->deny | o->deny);
-	while (nfs4_lock_again(k->n, rc));
+	int rc = lock_share(k->n->locks, &a, s->access | o->access, s->deny | o->deny);
 	if (rc) {
 		if (*ret_new)
 			nfs4_state_free(s);
-		return rc == -EAGAIN ? NFS4ERR_SHARE_DENIED : NFS4ERR_DELAY;
+		return nfs4_lock_later(k->n, rc) ? NFS4ERR_DELAY : NFS4ERR_SHARE_DENIED;
 	}
 	s->access |= o->access;
 	s->deny |= o->deny;

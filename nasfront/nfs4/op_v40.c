@@ -32,6 +32,8 @@ static enum nfs4_status set_client(struct nfs4_call *k, const struct nfs4_who *w
 				   struct nfs4_client **ret)
 {
 	struct nfs4_client *c = nfs4_client_by_owner(k->n, w, true), *old;
+	if (c && c->ending)
+		return NFS4ERR_DELAY;
 	if (c && !nfs4_client_is_of(c, k->req)) {
 		if (!nfs4_client_replaceable(c))
 			return in_use(k, c);

@@ -22,7 +22,7 @@ struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id)
 {
 	struct nfs4_session *s;
 	LIST_FOREACH (s, &n->sessions[bucket(id)], by_id)
-		if (memcmp(s->id, id, NFS4_SESSIONID) == 0)
+		if (memcmp(s->id, id, NFS4_SESSIONID) == 0 && !s->client->ending)
 			return s;
 	return NULL;
 }

@@ -63,9 +63,10 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind ki
 		return o;
 	if (n->nowners >= NFS4_OWNERS_MAX)
 		nfs4_idle_reap(n, true);
-	while (n->nowners >= NFS4_OWNERS_MAX)
-		if (!nfs4_client_make_way(n, true))
-			return NULL;
+	if (n->nowners >= NFS4_OWNERS_MAX) {
+		nfs4_client_make_way(n, true);
+		return NULL;
+	}
 	o = calloc(1, sizeof(*o) + len);
 	if (o && c->v40)
 		o->seq = nfs4_seqid_new(kind);
@@ -169,9 +170,10 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 				  struct nfs4_state *open)
 {
 	struct nfs4 *n = o->client->nfs4;
-	while (n->nstates >= n->o.max_states)
-		if (!nfs4_client_make_way(n, true))
-			return NULL;
+	if (n->nstates >= n->o.max_states) {
+		nfs4_client_make_way(n, true);
+		return NULL;
+	}
 	struct nfs4_state *s = calloc(1, sizeof(*s));
 	uint32_t i = s ? slot_take(n) : NO_SLOT;
 	if (i == NO_SLOT) {
@@ -323,7 +325,7 @@ enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id
 	if (!s || s->number != be32_get(id->other + 8))
 		return NFS4ERR_BAD_STATEID;
 	struct nfs4_client *c = s->owner->client;
-	if (k->minor ? c != k->client : !c->v40)
+	if (c->ending || (k->minor ? c != k->client : !c->v40))
 		return NFS4ERR_BAD_STATEID;
 	if (k->minor == 0)
 		nfs4_client_use(k, c); /* RFC 7530 9.5: it shows that its client lives */
@@ -388,10 +390,9 @@ enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_
 		/* "Read bypass" goes past reservations, to read. */
 		if (id->seq && access == LOCK_SHARE_READ)
 			return NFS4_OK;
-		while (lock_share_denied(k->n->locks, file, access))
-			if (!nfs4_client_make_way(k->n, false))
-				return NFS4ERR_LOCKED;
-		return NFS4_OK;
+		if (!lock_share_denied(k->n->locks, file, access))
+			return NFS4_OK;
+		return nfs4_client_make_way(k->n, false) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
 	}
 	enum nfs4_status st = nfs4_state_find(k, id, &s);
 	if (st)

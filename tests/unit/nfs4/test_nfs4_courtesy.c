@@ -18,10 +18,17 @@
 static struct nas nas;
 static struct v4 a, b, c; /* a and c go to sleep, b stays awake */
 static struct v4_fh demo, fh;
-static _Atomic unsigned nforgotten;
+static _Atomic unsigned nforgotten, asked;
+static _Atomic int hold;   /* ms in which who is to be forgotten is not yet */
+static _Atomic int answer; /* 0 or an error */
 
 static int on_keep(void *arg, const char *name, bool gone)
 {
+	asked += gone;
+	for (; gone && hold > 0; hold--)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	if (gone && answer)
+		return answer;
 	nforgotten += gone;
 	return 0;
 }
@@ -29,7 +36,8 @@ static int on_keep(void *arg, const char *name, bool gone)
 static void up(void)
 {
 	nas.keep = on_keep;
-	nforgotten = 0;
+	nforgotten = asked = 0;
+	hold = answer = 0;
 	nas_serve4(&nas);
 	v4_open(&a, nas.port);
 	v4_open(&b, nas.port);
@@ -71,10 +79,15 @@ static uint32_t open_f(struct v4 *by, const char *name, uint32_t access, uint32_
 	return v4_open_file(by, &demo, name, "o", access, deny, 1, ret, &fh);
 }
 
+/* Of a SEQUENCE; one that is refused does not count. */
 static uint32_t status_of(struct v4 *by)
 {
+	uint32_t seq = by->seq;
 	v4_seq(by);
-	return v4_send(by);
+	uint32_t st = v4_send(by);
+	if (st)
+		by->seq = seq;
+	return st;
 }
 
 static void expect_forgotten(unsigned n)
@@ -139,6 +152,16 @@ static uint32_t ask(int way)
 	}
 }
 
+static uint32_t ask_until_told(int way)
+{
+	uint32_t st = NFS4ERR_DELAY;
+	for (int i = 0; i < 100 && st == NFS4ERR_DELAY; i++) {
+		st = ask(way);
+		usleep(20000);
+	}
+	return st;
+}
+
 START_TEST(a_conflict_ends_it)
 {
 	static const uint32_t refused[] = {NFS4ERR_SHARE_DENIED, NFS4ERR_LOCKED, NFS4ERR_DENIED,
@@ -154,8 +177,10 @@ START_TEST(a_conflict_ends_it)
 	fh = f;
 	leases_run_out();
 	ck_assert_uint_eq(nforgotten, 0);
-	ck_assert_uint_eq(ask(_i), 0);
+	ck_assert_uint_eq(ask(_i), NFS4ERR_DELAY);
 	expect_forgotten(1);
+	ck_assert_uint_eq(ask_until_told(_i), 0);
+	ck_assert_uint_eq(nforgotten, 1);
 	ck_assert_uint_eq(status_of(&a), NFS4ERR_BADSESSION);
 	ck_assert_uint_eq(v4_write(&c, &g, &l, 0, "x", 1, 2), 0);
 	/* It begins anew. */
@@ -170,13 +195,74 @@ START_TEST(a_conflict_ends_it_at_once)
 	struct v4_stateid s, t;
 	ck_assert_uint_eq(open_f(&a, "f", 3, 3, &s), 0);
 	uint32_t st = NFS4ERR_SHARE_DENIED;
-	for (int i = 0; i < 60 && st == NFS4ERR_SHARE_DENIED; i++) {
+	for (int i = 0; i < 60 && (st == NFS4ERR_SHARE_DENIED || st == NFS4ERR_DELAY); i++) {
 		usleep(50000);
+		ck_assert_uint_eq(status_of(&c), 0);
 		st = open_f(&b, "f", 3, 0, &t);
 	}
 	ck_assert_uint_eq(st, 0);
 	ck_assert_uint_eq(status_of(&a), NFS4ERR_BADSESSION);
 	expect_forgotten(1);
+}
+END_TEST
+
+/* Nobody gets it before it is stable that the other cannot reclaim it. */
+START_TEST(it_is_forgotten_first)
+{
+	struct v4_stateid s, t;
+	struct v4 again;
+	ck_assert_uint_eq(open_f(&a, "f", 3, 2, &s), 0);
+	ck_assert_uint_eq(open_f(&c, "g", 3, 2, &t), 0);
+	leases_run_out();
+	hold = 1000000;
+	ck_assert_uint_eq(open_f(&b, "f", 3, 0, &t), NFS4ERR_DELAY);
+	for (int i = 0; i < 50 && !asked; i++)
+		usleep(100000);
+	ck_assert_uint_eq(asked, 1);
+	ck_assert_uint_eq(open_f(&b, "f", 3, 0, &t), NFS4ERR_DELAY);
+	/* Meanwhile there is no such client any more, nor another of its name. */
+	ck_assert_uint_eq(status_of(&a), NFS4ERR_BADSESSION);
+	v4_open(&again, nas.port);
+	ck_assert_uint_eq(v4_exchange(&again, "client a", 1, 0), NFS4ERR_DELAY);
+	ck_assert_uint_eq(v4_exchange(&again, "client a", 2, 0), NFS4ERR_DELAY);
+	again.client = a.client;
+	ck_assert_uint_eq(v4_session(&again), NFS4ERR_STALE_CLIENTID);
+	/* It could not be written down: all is as it was. */
+	answer = -EIO;
+	hold = 0;
+	for (int i = 0; i < 50 && status_of(&a); i++)
+		usleep(100000);
+	ck_assert_uint_eq(nforgotten, 0);
+	ck_assert_uint_eq(v4_lookup(&a, "/demo/f", &fh), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+	ck_assert_uint_eq(open_f(&b, "f", 3, 0, &t), NFS4ERR_SHARE_DENIED);
+	/* And then it can. */
+	answer = 0;
+	leases_run_out();
+	uint32_t st = NFS4ERR_DELAY;
+	for (int i = 0; i < 50 && st == NFS4ERR_DELAY; i++) {
+		st = open_f(&b, "f", 3, 0, &t);
+		usleep(20000);
+	}
+	ck_assert_uint_eq(st, 0);
+	ck_assert_uint_eq(nforgotten, 1);
+	ck_assert_uint_eq(v4_exchange(&again, "client a", 2, 0), 0);
+	v4_close(&again);
+}
+END_TEST
+
+/* The server ends while somebody is being forgotten. */
+START_TEST(the_end_meanwhile)
+{
+	struct v4_stateid s, t;
+	ck_assert_uint_eq(open_f(&a, "f", 3, 2, &s), 0);
+	ck_assert_uint_eq(open_f(&c, "f", 1, 0, &s), 0);
+	leases_run_out();
+	hold = 2000;
+	ck_assert_uint_eq(open_f(&b, "f", 3, 1, &t), NFS4ERR_DELAY);
+	for (int i = 0; i < 50 && !asked; i++)
+		usleep(10000);
+	ck_assert_int_gt(hold, 0);
 }
 END_TEST
 
@@ -244,7 +330,12 @@ START_TEST(room_for_clients)
 	ck_assert_uint_eq(status_of(&c), 0);
 	leases_run_out();
 	/* The one that slept longest, and only that one. */
-	ck_assert_uint_eq(v4_exchange(&d, "client d", 1, 0), 0);
+	uint32_t st = NFS4ERR_DELAY;
+	for (int i = 0; i < 50 && st == NFS4ERR_DELAY; i++) {
+		st = v4_exchange(&d, "client d", 1, 0);
+		usleep(20000);
+	}
+	ck_assert_uint_eq(st, 0);
 	ck_assert_uint_eq(v4_session(&d), 0);
 	ck_assert_uint_eq(status_of(&a), NFS4ERR_BADSESSION);
 	ck_assert_uint_eq(status_of(&c), 0);
@@ -261,7 +352,12 @@ START_TEST(room_for_states)
 	ck_assert_uint_eq(open_f(&b, "g", 3, 0, &s), 0);
 	ck_assert_uint_eq(open_f(&b, "h", 3, 0, &s), NFS4ERR_DELAY);
 	leases_run_out();
-	ck_assert_uint_eq(open_f(&b, "h", 3, 0, &s), 0);
+	uint32_t st = NFS4ERR_DELAY;
+	for (int i = 0; i < 50 && st == NFS4ERR_DELAY; i++) {
+		st = open_f(&b, "h", 3, 0, &s);
+		usleep(20000);
+	}
+	ck_assert_uint_eq(st, 0);
 	ck_assert_uint_eq(status_of(&a), NFS4ERR_BADSESSION);
 	ck_assert_uint_eq(open_f(&b, "i", 3, 0, &s), NFS4ERR_DELAY);
 }
@@ -278,6 +374,8 @@ int main(void)
 	tcase_add_test(t, who_comes_back_goes_on);
 	tcase_add_loop_test(t, a_conflict_ends_it, 0, 4);
 	tcase_add_test(t, a_conflict_ends_it_at_once);
+	tcase_add_test(t, it_is_forgotten_first);
+	tcase_add_test(t, the_end_meanwhile);
 	tcase_add_test(t, another_protocol_finds_it_gone_soon);
 	tcase_add_test(r, room_for_clients);
 	tcase_add_test(r, room_for_states);
