@@ -163,6 +163,7 @@ static uint32_t old_tag(struct peer *p)
 static void command(struct peer *p, struct bhs *b, uint32_t edtl, uint32_t len)
 {
 	b->opcode = OP_SCSI_CMD | (any(p, 20) ? 0 : PDU_IMMEDIATE);
+	b->flags |= (uint8_t)PICK(p, 0, 1, 1, 1, 1, 1, 2, 2, 3, 4, 7); /* task attribute */
 	be32_put(b->itt, any(p, 20) ? new_tag(p) : old_tag(p));
 	be32_put(b->edtl, edtl);
 	be32_put(b->cmdsn, p->cmdsn);
