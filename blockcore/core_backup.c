@@ -71,8 +71,10 @@ static bool is_far(const struct volume *v)
 /* volume_written(), wherever it is. */
 static int written(struct core *c, struct volume *v, bool *ret)
 {
-	if (is_far(v))
-		return far_rc(far_written(c->link, volume_id(v), ret));
+	if (is_far(v)) { /* what an earlier backup left there must not come after this one's */
+		int rc = far_over(c->link);
+		return far_rc(rc ? rc : far_written(c->link, volume_id(v), ret));
+	}
 	*ret = volume_written(v);
 	return 0;
 }

@@ -1,7 +1,11 @@
 /*
  * Volumes for the partner (far.h): LINK_SVC_VOLUME, calls on the data path. The head of each is a
  * struct far_head; a read is answered with data, FAR_WRITTEN and FAR_CHECKSUM with a head of four
- * bytes.
+ * bytes. FAR_OVER names no volume.
+ *
+ * A write may wait for long, and its session end meanwhile: then it looks at that before it changes
+ * anything. The writes of earlier sessions that have not come to that yet are counted, so that the
+ * partner can be told. All of this is the link's reactor's.
  */
 #include "blockcore/control/owner.h"
 #include "blockcore/core_impl.h"
@@ -15,7 +19,7 @@
 
 #define FAR_VERSION 1
 
-enum far_message { FAR_READ = 1, FAR_WRITE, FAR_FLUSH, FAR_WRITTEN, FAR_CHECKSUM };
+enum far_message { FAR_READ = 1, FAR_WRITE, FAR_FLUSH, FAR_WRITTEN, FAR_CHECKSUM, FAR_OVER };
 
 /* Little endian. */
 struct far_head {
@@ -81,15 +85,20 @@ int far_checksum(struct link *l, uint32_t volume, uint32_t *ret)
 	return far_number(l, FAR_CHECKSUM, volume, ret);
 }
 
+int far_over(struct link *l)
+{
+	struct link_answer none = {0};
+	int rc = far_call(l, FAR_OVER, &(struct far_head){0}, NULL, &none);
+	return rc == -EOPNOTSUPP ? 0 : rc; /* it carries out no such calls at all */
+}
+
 /* ---- the partner's ---- */
 
 struct served {
 	struct core *c;
-	struct link *l;
 	struct link_msg *m;
 	struct far_head h;
 	const void *data;
-	uint64_t session;
 	int rc;
 	uint32_t number; /* answer */
 	bool has_number;
@@ -125,7 +134,7 @@ static int serve_write(struct served *s, struct volume *v)
 {
 	struct far_io *io = malloc(sizeof(*io));
 	int rc = io ? volume_write_begin(v, s->h.off, s->h.len, &io->w) : -ENOMEM;
-	if (rc == 0 && link_session(s->l) != s->session) {
+	if (rc == 0 && !link_msg_wanted(s->m)) {
 		volume_write_abort(v, &io->w);
 		rc = -ERR_DISCONNECTED;
 	} else if (rc == 0) {
@@ -157,6 +166,8 @@ static int serve_volume(struct served *s, struct volume *v)
 	case FAR_CHECKSUM:
 		s->has_number = true;
 		return volume_checksum(v, &s->number);
+	case FAR_OVER:
+		break;
 	}
 	return -ERR_PROTO;
 }
@@ -188,20 +199,46 @@ static int take_head(struct served *s)
 	return 0;
 }
 
+/* A message of this session has come: what is at work of another is left of it. */
+static void session_begins(struct core *c, uint64_t session)
+{
+	if (c->far_session == session)
+		return;
+	c->far_session = session;
+	c->far_left += c->far_writes;
+	c->far_writes = 0;
+}
+
+static int serve_counted(struct served *s, uint64_t session)
+{
+	struct core *c = s->c;
+	bool writes = link_msg_type(s->m) == FAR_WRITE;
+	if (link_msg_type(s->m) == FAR_OVER)
+		return c->far_left ? -EBUSY : 0;
+	if (writes)
+		c->far_writes++;
+	int rc = owner_call(c->owner, serve_on_owner, s);
+	if (writes && c->far_session == session)
+		c->far_writes--;
+	else if (writes)
+		c->far_left--;
+	return rc ? rc : s->rc;
+}
+
 static void serve(void *arg, struct link_msg *m)
 {
 	struct core *c = arg;
-	struct served s = {.c = c, .l = c->link, .m = m};
+	struct served s = {.c = c, .m = m};
 	if (!link_msg_is_call(m)) {
 		link_done(m);
 		return;
 	}
-	int rc = s.l ? take_head(&s) : -ERR_SHUTDOWN;
+	uint64_t session = c->link ? link_session(c->link) : 0;
+	int rc = session && link_msg_wanted(m) ? take_head(&s) : -ERR_DISCONNECTED;
 	if (rc == 0) {
-		s.session = link_session(s.l);
-		rc = owner_call(c->owner, serve_on_owner, &s);
+		session_begins(c, session);
+		rc = serve_counted(&s, session);
 	}
-	rc = rc ? rc : s.rc;
 	struct iovec iov = {.iov_base = s.read, .iov_len = s.h.len};
 	link_reply(m, rc, &s.number, !rc && s.has_number ? sizeof(s.number) : 0, &iov,
 		   !rc && s.read ? 1 : 0, NULL, NULL);

@@ -92,6 +92,10 @@ struct core {
 	uint64_t returned_ns;	      /* since when the partner is mirrored to; 0: it is not */
 	uint64_t partner_incarnation; /* of the last session */
 	uint64_t partner_lost_ns;     /* since when its link is lost while it beats; 0: it is not */
+	/* Writes of the partner's at work, in the link's session and in those before (core_far.c).
+	 */
+	uint64_t far_session;
+	unsigned far_writes, far_left;
 	struct waitq own_wake;
 	TAILQ_HEAD(, core_own_watch) own_watches;
 	unsigned own_telling;
@@ -138,7 +142,6 @@ int core_own_start(struct core *c);
 void core_pool_look(struct core_pool *cp);
 /* Waits. fn for every pool, with its `change` held; not once the core closes. */
 void core_pools_each(struct core *c, void (*fn)(struct core_pool *cp, void *arg), void *arg);
-bool core_partner_alive(struct core *c);
 bool core_word_is_partner(struct core *c, const struct gcm_owner *w);
 
 /* core_take.c */

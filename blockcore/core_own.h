@@ -59,6 +59,10 @@ int core_own_watch(struct core *c, void (*fn)(void *arg, struct volume *v), void
 		   struct core_own_watch **ret);
 void core_own_unwatch(struct core *c, struct core_own_watch *w);
 
+/* Is there a process that is the partner? False: it has ended, and begins nothing any more. Any
+ * thread; it asks the system. */
+bool core_partner_alive(struct core *c);
+
 /* Waits until the volume is somewhere (not CORE_MOVING), at most timeout_ns. */
 int core_volume_settle(struct volume *v, uint64_t timeout_ns);
 

@@ -3,7 +3,8 @@
  * (backups, EXTENDED COPY). A host's commands do not go this way, they are forwarded whole.
  *
  * All wait, at any reactor, and end with -ERR_DISCONNECTED when the link goes down: then nobody
- * knows whether it was done. -ERR_NOT_OWNER: the partner does not have it, and nothing was done.
+ * knows whether it was done, or is about to be (far_over()). -ERR_NOT_OWNER: the partner does not
+ * have it, and nothing was done.
  */
 #ifndef ISTHMUS_BLOCKCORE_FAR_H
 #define ISTHMUS_BLOCKCORE_FAR_H
@@ -23,6 +24,10 @@ int far_flush(struct link *l, uint32_t volume);
 int far_written(struct link *l, uint32_t volume, bool *ret);
 /* As volume_checksum(). */
 int far_checksum(struct link *l, uint32_t volume, uint32_t *ret);
+
+/* 0: no write of an earlier session of the link is left at the partner; -EBUSY: one is, and is
+ * about to end. */
+int far_over(struct link *l);
 
 /* The partner's calls are served until the link is closed, or c is NULL. */
 void core_far_serve(struct core *c, struct link *l);

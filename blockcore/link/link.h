@@ -110,6 +110,9 @@ const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len);
 /* Does the peer wait for link_reply(), or is it link_done()'s? What a service does not expect it
  * refuses. */
 bool link_msg_is_call(const struct link_msg *m);
+/* Does the session in which it came last? Else nobody waits for what it asks for, who sent it has
+ * been told that nobody knows, and it must change nothing any more. Any thread. */
+bool link_msg_wanted(const struct link_msg *m);
 /* The data, valid until link_reply() or link_done(). */
 const void *link_msg_data(const struct link_msg *m, uint32_t *ret_len);
 /* rc: 0 or the negative error that link_call() returns there. Never waits; the memory of head

@@ -131,6 +131,12 @@ bool link_msg_is_call(const struct link_msg *m)
 	return m->f.kind == LINK_K_CALL;
 }
 
+bool link_msg_wanted(const struct link_msg *m)
+{
+	CHECK(m, LINK_MSG_MAGIC);
+	return atomic_load(&m->l->session) == m->session;
+}
+
 const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len)
 {
 	CHECK(m, LINK_MSG_MAGIC);

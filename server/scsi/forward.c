@@ -5,13 +5,16 @@
  *   started    data-out is received into memory of our own: up to 4 KiB into the command, else
  *              into blocks
  *   held       the volume moves, its owner cannot be reached: FORWARD_HOLD_NS at most
- *   called     the partner has it: an answer, or nobody knows (forward_lost())
+ *   called     the partner has it: an answer, or the link goes down
+ *   unknown    the link went down: until the partner surely does not carry it out any more
+ *              (forward_settle()); then it ends, as nobody knows what became of it (forward_lost())
  *   here       the volume has come here meanwhile: carried out as if it had just come
  *
  * What the partner has refused (-ERR_NOT_OWNER) was not begun there: it is held and goes again.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "blockcore/far.h"
 #include "runtime/bdev.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -219,6 +222,27 @@ int forward_where(struct forward *f, struct scsi_lu *lu, uint64_t *by_ns, const 
 	return rc;
 }
 
+static bool partner_has_ended(struct forward *f, struct scsi_nexus *n)
+{
+	if (link_is_up(f->link))
+		return !(n ? forward_announce(f, n) : far_over(f->link));
+	return !core_partner_alive(f->registry->core);
+}
+
+void forward_settle(struct forward *f, struct scsi_nexus *n)
+{
+	uint64_t by = env_now_ns(f->env) + FORWARD_HOLD_NS;
+	while (!partner_has_ended(f, n) && !atomic_load(&f->stopping)) {
+		if (env_now_ns(f->env) >= by) {
+			log_error(
+			    "scsi: what the partner has of an earlier session of the link has not "
+			    "ended: it is not waited for any longer");
+			return;
+		}
+		wait_a_while(f, link_is_up(f->link) ? FORWARD_LOOK_NS / 10 : FORWARD_LOOK_NS);
+	}
+}
+
 void forward_hear(struct forward *f, uint64_t told, uint64_t session)
 {
 	if (__builtin_expect(atomic_load(&f->heard) >= told, 1))
@@ -294,7 +318,7 @@ static uint64_t hold_until(struct forward *f, const struct scsi_cmd *c, uint64_t
 static enum scsi_next forward_run(struct scsi_cmd *c)
 {
 	struct forward *f = forward_of(c);
-	uint64_t by_ns = 0;
+	uint64_t by_ns = 0, pause_ns = NS_PER_MS;
 	unsigned unknown = 0;
 	if (c->fwd.since_ns && !settled(f, core_volume_place(lu_volume(c->lu))))
 		by_ns = hold_until(f, c, 0);
@@ -311,11 +335,16 @@ static enum scsi_next forward_run(struct scsi_cmd *c)
 			atomic_store(&c->nexus->known, 0);
 			continue;
 		}
+		/* Told sooner, its initiator could send it again by the partner itself, and the
+		 * first try could come after that, and after later writes. */
+		if (rc == -ERR_DISCONNECTED)
+			forward_settle(f, c->nexus);
 		if (rc != -ERR_NOT_OWNER && rc != -EOPNOTSUPP) /* it is being started, or stopped */
 			return failed(c, rc);
 		if (!by_ns)
 			by_ns = hold_until(f, c, NS_PER_S);
-		wait_a_while(f, NS_PER_MS); /* the two do not see it alike yet */
+		wait_a_while(f, pause_ns); /* the two do not see it alike yet */
+		pause_ns = MIN(2 * pause_ns, FORWARD_LOOK_NS / 10);
 	}
 }
 

@@ -159,6 +159,12 @@ enum scsi_next forward_lost(struct scsi_cmd *c);
  * enum core_place; -ETIMEDOUT, -ECANCELED when *stop. *by_ns: until when; 0: it is set when there
  * is something to wait for. */
 int forward_where(struct forward *f, struct scsi_lu *lu, uint64_t *by_ns, const _Atomic bool *stop);
+/*
+ * Waits, after a call that the end of the link's session ended: until the partner carries out
+ * nothing of that session any more, as it says in the next one, or as its process has ended;
+ * FORWARD_HOLD_NS at most. n: whose commands; NULL: calls that are no commands (blockcore/far.h).
+ */
+void forward_settle(struct forward *f, struct scsi_nexus *n);
 /* Waits. The command to the partner. 0: it is done, status and data are set. -ERR_NOT_OWNER: it
  * has done nothing; -ERR_DISCONNECTED: nobody knows. */
 int forward_call(struct forward *f, struct scsi_cmd *c);
@@ -174,7 +180,8 @@ void forward_wake(struct forward *f);
 /* A nexus begins, and is made known when this is a task; ends. */
 void forward_nexus_new(struct forward *f, struct scsi_nexus *n);
 void forward_nexus_gone(struct forward *f, struct scsi_nexus *n);
-/* Waits. 0: the partner has a proxy for it. */
+/* Waits. 0: the partner has a proxy for it, and nothing of it from earlier sessions of the link;
+ * -EBUSY: it has something, which is about to end. */
 int forward_announce(struct forward *f, struct scsi_nexus *n);
 /* All there are, in a new session of the link. */
 void forward_announce_all(struct forward *f);

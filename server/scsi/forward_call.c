@@ -259,8 +259,10 @@ int forward_call(struct forward *f, struct scsi_cmd *c)
 {
 	uint64_t session = link_session(f->link);
 	int err = forward_announce(f, c->nexus);
-	if (err) /* it was not sent */
-		return err == -ERR_DISCONNECTED ? -ERR_NOT_OWNER : err;
+	if (err == -ERR_DISCONNECTED || err == -EBUSY || err == -ETIMEDOUT) /* it was not sent */
+		return -ERR_NOT_OWNER;
+	if (err)
+		return err;
 	uint32_t room = c->fwd.out ? 0 : data_in_of(c);
 	if (room > sizeof(c->data) && !c->fwd.blocks && (err = forward_room(f, c, room)))
 		return err;

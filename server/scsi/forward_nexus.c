@@ -3,7 +3,8 @@
  *
  * A nexus is made known when it begins, when a session of the link begins, or at the latest
  * before its first command. Its proxy ends with it or with the link's session; commands it has then
- * are aborted, and it goes with the last of them.
+ * are aborted, and it goes with the last of them. Only then it is made known again: so who is told
+ * that it is known in a later session knows that no command of an earlier one is left.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -177,10 +178,22 @@ void proxies_gone(struct forward *f)
 		}
 }
 
+/* Its commands of an earlier session have not all ended. */
+static bool proxy_lingers(struct forward *f, uint64_t id)
+{
+	struct proxy *p;
+	LIST_FOREACH (p, &f->proxies[bucket(id)], hash)
+		if (p->id == id && p->gone)
+			return true;
+	return false;
+}
+
 static int make(struct forward *f, const struct fwd_nexus *x)
 {
 	if (proxy_find(f, x->nexus))
 		return 0;
+	if (proxy_lingers(f, x->nexus))
+		return -EBUSY;
 	if (f->nproxies >= PROXIES_MAX)
 		return -ENOSPC;
 	struct scsi_target *t = scsi_target_get(f->registry, x->target);

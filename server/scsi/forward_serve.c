@@ -15,8 +15,8 @@
 
 /* ---- the pool: made as needed, kept, bounded ---- */
 
-/* NULL: no memory, or no such nexus any more. */
-static struct served *served_get(struct forward *f, uint64_t nexus, uint64_t id)
+/* May wait. NULL: no memory, no such nexus any more, or it is not wanted any more. */
+static struct served *served_get(struct forward *f, struct link_msg *m, uint64_t nexus, uint64_t id)
 {
 	struct served *s;
 	struct proxy *p;
@@ -30,7 +30,7 @@ static struct served *served_get(struct forward *f, uint64_t nexus, uint64_t id)
 			return NULL;
 		waitq_wait(&f->spare_wait);
 	}
-	if (!(p = proxy_find(f, nexus)))
+	if (!link_msg_wanted(m) || !(p = proxy_find(f, nexus)))
 		return NULL;
 	LIST_REMOVE(s, link);
 	s->forward = f;
@@ -229,7 +229,7 @@ void serve_command(struct forward *f, struct link_msg *m)
 	const void *head = link_msg_head(m, &head_len);
 	const void *data = link_msg_data(m, &data_len);
 	int err = fwd_cmd_get(head, head_len, data_len, &x);
-	struct served *s = err ? NULL : served_get(f, x.nexus, x.id);
+	struct served *s = err ? NULL : served_get(f, m, x.nexus, x.id);
 	if (!s) {
 		if (!err)
 			err = proxy_find(f, x.nexus) ? -ENOMEM : -ENOENT;

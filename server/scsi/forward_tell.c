@@ -299,7 +299,7 @@ int forward_tmf(struct forward *f, struct scsi_nexus *n, struct scsi_lu *lu, con
 		rc = tmf_call(f, n, b);
 		/* once more does no harm: the tasks of an owner that is lost are gone with it */
 		if (rc != -ERR_NOT_OWNER && rc != -ERR_DISCONNECTED && rc != -ENXIO &&
-		    rc != -EOPNOTSUPP)
+		    rc != -EOPNOTSUPP && rc != -EBUSY)
 			return rc ? -EIO : 0;
 		if (!by_ns)
 			by_ns = env_now_ns(f->env) + FORWARD_HOLD_NS;
@@ -378,10 +378,23 @@ static bool sent_one_way(uint16_t type)
 	       type == FWD_UNIT;
 }
 
+/* Of a session that is over: proxies of the same numbers may be of the next one. */
+static void unwanted(struct link_msg *m)
+{
+	if (link_msg_is_call(m))
+		link_reply(m, -ERR_DISCONNECTED, NULL, 0, NULL, 0, NULL, NULL);
+	else
+		link_done(m);
+}
+
 static void handle(struct forward *f, struct link_msg *m)
 {
 	uint64_t session = link_session(f->link);
-	if (session && f->proxy_session != session) { /* of another life of the link */
+	if (!link_msg_wanted(m)) {
+		unwanted(m);
+		return;
+	}
+	if (f->proxy_session != session) { /* of another life of the link */
 		proxies_gone(f);
 		f->proxy_session = session;
 		atomic_store(&f->heard, 0);

@@ -248,6 +248,8 @@ static int copy_far(struct xcopy *x, struct scsi_lu *lu, bool in, uint64_t off, 
 	int err = in ? far_read(f->link, lu->volume_id, off, x->data, len)
 		     : far_write(f->link, lu->volume_id, off, x->data, len);
 	window_leave(&f->window, FORWARD_COST + len);
+	if (err == -ERR_DISCONNECTED && !in) /* it must not be written after the command's end */
+		forward_settle(f, NULL);
 	return err;
 }
 

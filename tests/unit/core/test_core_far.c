@@ -137,6 +137,50 @@ START_TEST(a_partner_that_goes_away_ends_it)
 }
 END_TEST
 
+/* ---- a write that outlives the session in which it came ---- */
+
+static void far_write_task(void *arg)
+{
+	struct run *r = arg;
+	static uint8_t data[BLOCK];
+	r->rc = far_write(r->e->link, r->to, 0, data, sizeof(data));
+}
+
+static void far_over_task(void *arg)
+{
+	struct run *r = arg;
+	r->rc = far_over(r->e->link);
+}
+
+START_TEST(a_write_left_of_an_earlier_session_is_told)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct run r = {0};
+	world_with_pool(73);
+	ck_assert_int_eq(run(&r, b, make_task), 0);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_int_eq(run(&r, a, far_over_task), 0);
+	ck_assert_int_eq(run(&r, a, far_write_task), 0);
+	ck_assert_uint_eq(b->core->far_writes + b->core->far_left, 0);
+	b->core->far_writes = 1; /* one that waits */
+	ck_assert_int_eq(run(&r, a, far_over_task), 0);
+	cut_link(SIM_CUT_RESET);
+	sim_run_for(w.sim, 1500 * NS_PER_MS);
+	sim_net_restore_all(w.net);
+	sim_run_for(w.sim, NS_PER_S);
+	run(&r, a, far_over_task);
+	ck_assert_int_eq(r.rc, -EBUSY);
+	run(&r, a, backup_task); /* which the other could undo */
+	ck_assert_int_eq(r.rc, -EBUSY);
+	ck_assert_int_eq(run(&r, a, far_write_task), 0);
+	ck_assert_uint_eq(b->core->far_left, 1);
+	b->core->far_left = 0;
+	ck_assert_int_eq(run(&r, a, far_over_task), 0);
+	ck_assert_int_eq(run(&r, a, backup_task), 0);
+	world_fini();
+}
+END_TEST
+
 /* ---- what a partner may say ---- */
 
 static void hostile_task(void *arg)
@@ -212,6 +256,7 @@ static void add_tests(TCase *tc)
 {
 	tcase_add_test(tc, backup_in_a_pool_of_the_partners);
 	tcase_add_test(tc, a_partner_that_goes_away_ends_it);
+	tcase_add_test(tc, a_write_left_of_an_earlier_session_is_told);
 	tcase_add_test(tc, bad_messages_are_refused);
 }
 

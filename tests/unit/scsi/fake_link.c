@@ -207,6 +207,11 @@ bool link_msg_is_call(const struct link_msg *m)
 	return m->is_call;
 }
 
+bool link_msg_wanted(const struct link_msg *m)
+{
+	return m->session == m->at->both->session;
+}
+
 const void *link_msg_head(const struct link_msg *m, uint32_t *ret_len)
 {
 	*ret_len = m->head_len;

@@ -6,6 +6,7 @@
 #include <time.h>
 #include "blockcore/control/meta_scsi.h"
 #include "blockcore/far.h"
+#include "blockcore/link/link.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -190,6 +191,8 @@ int volume_discard(struct volume *v, uint64_t off, uint64_t len)
 	v->discards++;
 	if (v->slow && task_self())
 		env_sleep_ns(v->core->env, NS_PER_MS);
+	while (v->stuck)
+		env_sleep_ns(v->core->env, NS_PER_MS);
 	if (not_here(v))
 		return -ERR_NOT_OWNER;
 	if (v->discard_err)
@@ -304,6 +307,11 @@ struct env *core_env(struct core *c)
 	return c->env;
 }
 
+bool core_partner_alive(struct core *c)
+{
+	return !c->partner_ended;
+}
+
 uint64_t core_memory_id(struct core *c)
 {
 	return c->memory_id;
@@ -406,11 +414,22 @@ int far_read(struct link *l, uint32_t id, uint64_t off, void *buf, uint32_t len)
 	return err;
 }
 
+int far_over(struct link *l)
+{
+	return 0;
+}
+
 int far_write(struct link *l, uint32_t id, uint64_t off, const void *buf, uint32_t len)
 {
 	struct volume *v = far_volume(id);
 	struct cache_write *w = malloc(sizeof(*w));
 	int err = v ? volume_write_begin(v, off, len, w) : -ERR_NOT_OWNER;
+	while (!err && v->far_hangs && link_is_up(l))
+		env_sleep_ns(v->core->env, NS_PER_MS);
+	if (!err && v->far_hangs) {
+		volume_write_abort(v, w);
+		err = -ERR_DISCONNECTED;
+	}
 	if (!err) {
 		memcpy(w->iov[0].iov_base, buf, len);
 		err = volume_write_commit(v, w, false);

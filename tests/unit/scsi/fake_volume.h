@@ -28,6 +28,8 @@ struct volume {
 	_Atomic int place;		    /* enum core_place */
 	unsigned refusals, commit_refusals; /* so many times: not the owner, whatever place says */
 	bool slow;			    /* discards take a millisecond */
+	bool stuck;			    /* they take until this is over */
+	bool far_hangs;			    /* the partner's writes end when the link goes down */
 	unsigned far;			    /* calls of the partner's */
 	struct core *core;
 };
@@ -59,6 +61,7 @@ struct core {
 	struct core_own_watch own_watches[2];
 	struct core *partner; /* shares metadata and the volumes' data */
 	bool second, duplex;
+	_Atomic bool partner_ended; /* its process */
 	int give_err;
 };
 

@@ -202,6 +202,7 @@ START_TEST(an_owner_that_dies_with_commands)
 	struct job *w = stuck(x, WRITE8, page);
 	struct job *big = job_start(y, 0, CDB(0x8a, 0, BE64(8), BE32(4096)), page, 2 << 20);
 	pair_run_for(NS_PER_MS);
+	pr->s[B].core->partner_ended = true;
 	pair_down();
 	pair_run_for(10 * NS_PER_MS);
 	ck_assert(w->done && big->done);
@@ -227,6 +228,7 @@ START_TEST(an_owner_that_dies_with_commands)
 	/* its nexuses, too, here; and those here, there */
 	ck_assert_uint_eq(pr->s[A].registry->forward->nproxies, 0);
 	ck_assert_uint_eq(pr->s[B].registry->forward->nproxies, 0);
+	pr->s[B].core->partner_ended = false;
 	pair_up();
 	ck_assert_uint_eq(pr->s[A].registry->forward->nproxies, 2);
 	ck_assert_uint_eq(pr->s[B].registry->forward->nproxies, 1);
@@ -255,6 +257,82 @@ START_TEST(a_partner_that_cannot_be_reached_is_waited_for)
 	pair_run_for(30 * NS_PER_S);
 	ck_assert_uint_eq(job_sense(w), 0x02040c);
 	job_free(w);
+}
+END_TEST
+
+/* The front knows that the link is down, the owner does not yet: it may still carry out what it
+ * has. Was the initiator told, it would send that again by the owner, and this could come after it.
+ */
+START_TEST(what_the_owner_may_still_do_is_waited_for)
+{
+	struct volume *v = &pr->s[A].core->volumes[0];
+	struct job *w = stuck(x, WRITE8, page);
+	struct job *aborted = job_start(y, 0, WRITE8, page, 4096);
+	pair_run_for(NS_PER_MS);
+	fake_link_down(pr->s[A].link);
+	pair_run_for(100 * NS_PER_MS);
+	ck_assert(!w->done);
+	/* who does not want it any more is not told sooner that it is gone */
+	scsi_abort(&aborted->c);
+	pair_run_for(100 * NS_PER_MS);
+	ck_assert(!w->done && !aborted->done);
+	unsigned commits = v->commits;
+	pair_up();
+	job_wait(w);
+	job_wait(aborted);
+	ck_assert_uint_eq(job_sense(w), ACCESS);
+	limit(0);
+	pair_run_for(5 * NS_PER_S);
+	ck_assert_uint_eq(v->commits, commits);
+	ck_assert_uint_eq(v->writes, 0);
+	job_free(w);
+	job_free(aborted);
+	/* its end is as good, and an end of waiting there is */
+	for (int i = 0; i < 2; i++) {
+		take_attentions();
+		w = stuck(x, WRITE8, page);
+		fake_link_down(pr->s[A].link);
+		pair_run_for(3 * NS_PER_S);
+		ck_assert(!w->done);
+		pr->s[B].core->partner_ended = i;
+		pair_run_for(i ? 200 * NS_PER_MS : 20 * NS_PER_S);
+		ck_assert(w->done);
+		ck_assert_uint_eq(job_sense(w), ACCESS);
+		job_free(w);
+		pr->s[B].core->partner_ended = false;
+		pair_down();
+		pair_up();
+	}
+}
+END_TEST
+
+/* It was aborted at the owner, and is in the middle of its work there. */
+START_TEST(what_the_owner_cannot_stop_is_waited_for)
+{
+	uint8_t zeros[512] = {0};
+	struct volume *v = &pr->s[A].core->volumes[0];
+	v->stuck = true;
+	struct job *w = job_start(x, 0, CDB(0x93, 0, BE64(0), BE32(8)), zeros, sizeof(zeros));
+	pair_run_for(NS_PER_MS);
+	pair_down();
+	pair_up();
+	struct job *r = job_start(x, 0, READ8, NULL, 4096);
+	pair_run_for(3 * NS_PER_S);
+	ck_assert(!w->done);
+	/* others go on */
+	while (TUR(y) != SCSI_GOOD)
+		;
+	ck_assert_int_eq(pair_cmd(y, 0, READ8, NULL, 4096), SCSI_GOOD);
+	ck_assert(!w->done);
+	v->stuck = false;
+	job_wait(w);
+	job_wait(r);
+	ck_assert_uint_eq(job_sense(w), ACCESS);
+	job_free(w);
+	job_free(r);
+	while (TUR(x) != SCSI_GOOD)
+		;
+	ck_assert_int_eq(pair_cmd(x, 0, WRITE8, page, 4096), SCSI_GOOD);
 }
 END_TEST
 
@@ -351,5 +429,6 @@ PARTNER_SUITE("partner_moves", commands_are_held_while_a_volume_moves,
 	      a_volume_that_leaves_between_the_look_and_the_use,
 	      set_target_port_groups_moves_the_pool, ports_are_told_apart,
 	      a_wipe_goes_on_where_the_volume_is, an_owner_that_dies_with_commands,
-	      a_partner_that_cannot_be_reached_is_waited_for, mode_pages_outlive_their_owner,
-	      whatever_the_partner_sends)
+	      a_partner_that_cannot_be_reached_is_waited_for,
+	      what_the_owner_may_still_do_is_waited_for, what_the_owner_cannot_stop_is_waited_for,
+	      mode_pages_outlive_their_owner, whatever_the_partner_sends)

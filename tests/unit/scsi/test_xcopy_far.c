@@ -149,5 +149,26 @@ START_TEST(a_unit_that_moves_is_waited_for)
 }
 END_TEST
 
+/* The link goes down under a write there: it may be carried out yet, so the command does not end.
+ */
+START_TEST(a_write_that_may_yet_be_carried_out_is_waited_for)
+{
+	split();
+	fill(5);
+	make_list(z, 0, 16, 0, 0);
+	vol(B, 2)->far_hangs = true;
+	struct job *j = job_start(z, 0, COPY, list, LIST);
+	pair_run_for(100 * NS_PER_MS);
+	fake_link_down(pr->s[A].link);
+	pair_run_for(3 * NS_PER_S);
+	ck_assert(!j->done);
+	pair_up();
+	job_wait(j);
+	ck_assert_uint_eq(job_sense(j), THIRD_PARTY_FAILURE);
+	job_free(j);
+	vol(B, 2)->far_hangs = false;
+}
+END_TEST
+
 PARTNER_SUITE("xcopy_far", copies_between_controllers, rights_are_checked_wherever_the_units_are,
-	      a_unit_that_moves_is_waited_for)
+	      a_unit_that_moves_is_waited_for, a_write_that_may_yet_be_carried_out_is_waited_for)
