@@ -30,7 +30,7 @@ tests_fuzz_fuzz_iscsi_text_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_iscsi_text_LDADD = $(SERVER_LIBS) $(UNIT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_fs_image
-tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c
+tests_fuzz_fuzz_fs_image_SOURCES = tests/fuzz/fuzz_fs_image.c tests/fuzz/fs_image.c tests/fuzz/fs_image.h
 tests_fuzz_fuzz_fs_image_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_fs_image_LDADD = $(SIM_LIBS) $(NASFRONT_LIBS)
 
