@@ -177,6 +177,7 @@ struct clone {
 	const struct fs_cred *cred;
 	const struct fs_fid *from, *to;
 	uint64_t from_off, to_off, len; /* bytes */
+	uint64_t from_size;
 	uint64_t done, blocks;
 	uint64_t step; /* blocks the last body did */
 	struct fs_wcc *wcc;
@@ -272,6 +273,9 @@ static int clone_run(struct fs *fs, struct clone *c, uint64_t size)
 	int rc = file_cut(fs, c->to);
 	if (!rc && c->to_off > size)
 		rc = file_zero_tail(fs, c->to, size);
+	/* What is behind the source's end will lie inside the destination. */
+	if (!rc && c->len % BS && c->to_off + c->len < size)
+		rc = file_zero_tail(fs, c->from, c->from_size);
 	while (!rc && c->done < c->blocks) {
 		struct op op;
 		op_begin(&op, fs, true);
@@ -284,7 +288,7 @@ static int clone_run(struct fs *fs, struct clone *c, uint64_t size)
 }
 
 /* With both ranges locked: their bounds against the sizes. */
-static int bounds(struct fs *fs, struct clone *c, uint64_t to_size)
+static int bounds(struct fs *fs, struct clone *c)
 {
 	struct fs_attr a;
 	int rc = fs_getattr(fs, c->from, &a);
@@ -296,8 +300,9 @@ static int bounds(struct fs *fs, struct clone *c, uint64_t to_size)
 		c->len = a.size - c->from_off;
 	if (c->to_off > FS_SIZE_MAX - c->len)
 		return -EFBIG;
-	if (c->len % BS && (c->from_off + c->len != a.size || c->to_off + c->len < to_size))
+	if (c->len % BS && c->from_off + c->len != a.size)
 		return -EINVAL;
+	c->from_size = a.size;
 	c->blocks = (c->len + BS - 1) / BS;
 	uint64_t gap = c->from_off > c->to_off ? c->from_off - c->to_off : c->to_off - c->from_off;
 	return c->from->ino == c->to->ino && gap < c->blocks * BS ? -EINVAL : 0;
@@ -310,7 +315,7 @@ static uint64_t range_end(uint64_t off, uint64_t len)
 
 static int bounded_run(struct fs *fs, struct clone *c, uint64_t to_size)
 {
-	int rc = bounds(fs, c, to_size);
+	int rc = bounds(fs, c);
 	return rc ? rc : clone_run(fs, c, to_size);
 }
 

@@ -2,7 +2,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
-	nasfront/nfs4/op_client.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
+	nasfront/nfs4/op_client.c nasfront/nfs4/op_copy.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
 	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
 	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 

@@ -542,8 +542,8 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid, nfs4_op_sequence,
     nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp,
     nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise, nfs4_op_copy,
-    nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew, nfs4_op_open_confirm,
-    nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs,
-    nfs4_op_removexattr;
+    nfs4_op_clone, nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew,
+    nfs4_op_open_confirm, nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr,
+    nfs4_op_listxattrs, nfs4_op_removexattr;
 
 #endif

@@ -98,7 +98,24 @@ for vers in 4.1 4.2; do
 		xfs_io -f -c "copy_range -s 1000 -l 3000000 /mnt/a/data" /mnt/a/copy || fail "a copy"
 		dd if=/tmp/data of=/tmp/copy bs=1000 skip=1 count=3000 2>/dev/null
 		cmp /mnt/b/copy /tmp/copy || fail "content of the copy"
-		rm /mnt/a/data /mnt/a/more /mnt/a/copy
+		step "clones: they part when either is written to"
+		head -c 100 /tmp/data >>/mnt/a/data && head -c 100 /tmp/data >/tmp/end && cat /tmp/end >>/tmp/data
+		left() { stat -f -c %f /mnt/b; }
+		sync && was=$(left)
+		/usr/bin/cp --reflink=always /mnt/a/data /mnt/a/clone || fail "a clone"
+		cmp /mnt/b/clone /tmp/data || fail "content of the clone"
+		[ $((was - $(left))) -lt 64 ] || fail "a clone takes blocks: $was, $(left)"
+		cp /tmp/data /tmp/clone
+		for f in /mnt/a/clone /tmp/clone; do dd if=/bin/busybox of=$f bs=1000 seek=3 count=9 conv=notrunc 2>/dev/null; done
+		for f in /mnt/a/data /tmp/data; do dd if=/bin/busybox of=$f bs=5000 seek=700 count=1 conv=notrunc 2>/dev/null; done
+		cmp /mnt/b/clone /tmp/clone || fail "the clone after a write"
+		cmp /mnt/b/data /tmp/data || fail "what was cloned after a write"
+		xfs_io -c "reflink /mnt/a/data 4096 8192 65536" /mnt/a/clone >/dev/null || fail "a part of it"
+		dd if=/tmp/data of=/tmp/clone bs=4096 skip=1 seek=2 count=16 conv=notrunc 2>/dev/null
+		cmp /mnt/b/clone /tmp/clone || fail "the part of it"
+		xfs_io -c "reflink /mnt/a/data 100 0 4096" /mnt/a/clone >/tmp/refused 2>&1
+		grep -q "Invalid argument" /tmp/refused || fail "a clone of parts of blocks: $(cat /tmp/refused)"
+		rm /mnt/a/data /mnt/a/more /mnt/a/copy /mnt/a/clone
 		step "locks and opens are reclaimed after the head was killed"
 		exec 5>>/mnt/a/f
 		flock -n 5 || fail "locked"

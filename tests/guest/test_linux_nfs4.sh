@@ -12,7 +12,7 @@ DEMO_HEAD_EXTRA="    nfs4: on
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io) /usr/sbin/nfsidmap /sbin/request-key"
+GUEST_PROGRAMS="/sbin/mount.nfs /usr/bin/cp $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io) /usr/sbin/nfsidmap /sbin/request-key"
 GUEST_FILES="/etc/request-key.conf /etc/request-key.d/id_resolver.conf $(echo /usr/lib/*/libnfsidmap/nsswitch.so)"
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" "$DEMO_EXPORT" "$1" host "$2" 1 0 0; }
 marker() { until grep -aqx "HOST $1"$'\r*' "$guest_console" 2>/dev/null; do sleep 0.5; done; }

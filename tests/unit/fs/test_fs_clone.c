@@ -190,9 +190,8 @@ static void refused_task(void *arg)
 	ck_assert_int_eq(clone(w->fs, &a, 0, &b, FS_SIZE_MAX, BS), -EFBIG);
 	ck_assert_int_eq(clone(w->fs, &d, 0, &b, 0, BS), -EISDIR);
 	ck_assert_int_eq(clone(w->fs, &a, 0, &d, 0, BS), -EISDIR);
-	/* an end inside a block must not cut what is behind it */
 	resize_to(w->fs, &a, 2 * BS + 10);
-	ck_assert_int_eq(clone(w->fs, &a, 0, &b, 0, 0), -EINVAL);
+	ck_assert_int_eq(clone(w->fs, &a, 0, &b, 0, 2 * BS + 9), -EINVAL);
 	ck_assert_int_eq(clone(w->fs, &a, 0, &b, 6 * BS, 0), 0);
 	ck_assert_uint_eq(size_of(w->fs, &b), 8 * BS + 10);
 	holds(w->fs, &b, 0, 6 * BS, 'b');
@@ -228,6 +227,41 @@ START_TEST(wrong_ones_are_refused)
 }
 END_TEST
 
+/* The source ends inside a block, the destination goes on behind it: up to the next block that is
+ * zeros, whatever lay behind the source's end. */
+static void inside_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_fid a, b, c;
+	two_files(w, &a, &b);
+	fill(w->fs, &b, 0, 8 * BS, 'b');
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "c", &c), 0);
+	ck_assert_int_eq(clone(w->fs, &a, 0, &c, 0, 0), 0);
+	for (int i = 0; i < 2; i++) { /* what it had shared, and what is its own */
+		if (i)
+			fill(w->fs, &a, 0, 3 * BS, 'a');
+		resize_to(w->fs, &a, (1 + (uint64_t)i) * BS + 10);
+		ck_assert_int_eq(clone(w->fs, &a, 0, &b, 0, 0), 0);
+		ck_assert_uint_eq(size_of(w->fs, &b), 8 * BS);
+		holds(w->fs, &b, 0, (1 + (uint64_t)i) * BS + 10, 'a');
+		holds(w->fs, &b, (1 + (uint64_t)i) * BS + 10, BS - 10, 0);
+		holds(w->fs, &b, (2 + (uint64_t)i) * BS, 3 * BS, 'b');
+	}
+	holds(w->fs, &c, 0, 512 * KIB, 'a');
+	/* within one file, its end to its begin */
+	ck_assert_int_eq(clone(w->fs, &a, 2 * BS, &a, 0, 0), 0);
+	holds(w->fs, &a, 10, BS - 10, 0);
+	holds(w->fs, &a, BS, BS + 10, 'a');
+	check_now(w);
+	world_unmount(w);
+}
+
+START_TEST(an_end_inside_a_block)
+{
+	run(inside_task, 13);
+}
+END_TEST
+
 static void quota_task(void *arg)
 {
 	struct world *w = arg;
@@ -260,6 +294,119 @@ static void quota_task(void *arg)
 START_TEST(each_owner_is_charged)
 {
 	run(quota_task, 4);
+}
+END_TEST
+
+static void uses(struct fs *fs, enum fs_quota_kind kind, uint32_t id, uint64_t blocks)
+{
+	struct fs_quota q;
+	ck_assert_int_eq(fs_quota_get(fs, kind, id, &q), 0);
+	ck_assert_uint_eq(q.used[FS_QUOTA_BYTES], blocks * BS);
+}
+
+/* What a check counts, online and offline: each shared block once. */
+static uint64_t blocks_counted(struct world *w)
+{
+	struct fs_check_report on, off;
+	ck_assert_int_eq(fs_verify(w->fs, say_stderr, NULL, &on), 0);
+	world_unmount(w);
+	ck_assert_int_eq(fs_check(sim_env(w->sim), w->dev, false, say_stderr, NULL, &off), 0);
+	ck_assert_uint_eq(off.errors, 0);
+	ck_assert_uint_eq(off.blocks_used, on.blocks_used);
+	world_mount(w);
+	return off.blocks_used;
+}
+
+static int use_of_owner(struct fs *fs, uint32_t id, uint64_t blocks)
+{
+	struct op op;
+	int rc;
+	op_begin(&op, fs, true);
+	OP_LOOP(&op, rc, ({
+		struct inode holder;
+		struct tree t;
+		struct tree_pos pos;
+		uint8_t *v;
+		int r = quota_records(fs, &holder, &t);
+		if (!r)
+			r = quota_find(&t, quota_key(FS_QUOTA_USER, id), &pos, &v);
+		if (!r) {
+			tree_touch_value(&t, &pos);
+			le64_put(v, blocks);
+		}
+		r;
+	}));
+	return op_commit(&op, rc);
+}
+
+/* Three owners of the same 128 blocks, one of them in a tree: the space is used once, each is
+ * charged for all of it, whoever writes, is given away or goes; and a check counts the same. */
+static void accounts_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_fid a, b, d, c;
+	struct fs_attr at;
+	struct fs_check_report r;
+	uint32_t id;
+	two_files(w, &a, &b);
+	ck_assert_int_eq(make_dir(w->fs, &root_fid, "d", &d), 0);
+	ck_assert_int_eq(fs_quota_tree(w->fs, &d, "/d", &id), 0);
+	ck_assert_int_eq(make_file(w->fs, &d, "c", &c), 0);
+	struct fs_setattr s = {.which = FS_SET_UID | FS_SET_GID, .uid = 100, .gid = 200};
+	ck_assert_int_eq(fs_setattr(w->fs, NULL, &b, &s, NULL, NULL), 0);
+	s = (struct fs_setattr){.which = FS_SET_UID | FS_SET_GID, .uid = 101, .gid = 201};
+	ck_assert_int_eq(fs_setattr(w->fs, NULL, &c, &s, NULL, NULL), 0);
+	uint64_t once = blocks_counted(w), left = free_bytes(w->fs);
+	ck_assert_int_eq(clone(w->fs, &a, 0, &b, 0, 0), 0);
+	ck_assert_int_eq(clone(w->fs, &b, 0, &c, 0, 0), 0);
+	ck_assert_uint_eq(blocks_counted(w), once + 1); /* the leaf of the owners' records */
+	ck_assert_uint_eq(free_bytes(w->fs), left - BS);
+	uses(w->fs, FS_QUOTA_USER, 100, 128);
+	uses(w->fs, FS_QUOTA_GROUP, 200, 128);
+	uses(w->fs, FS_QUOTA_USER, 101, 128);
+	uses(w->fs, FS_QUOTA_GROUP, 201, 128);
+	uses(w->fs, FS_QUOTA_TREE, id, 129); /* and the directory's own block */
+	ck_assert_int_eq(fs_getattr(w->fs, &b, &at), 0);
+	ck_assert_uint_eq(at.used, 128 * BS);
+	/* parted: more space, nobody is charged more */
+	fill(w->fs, &b, 0, 32 * BS, 'b');
+	ck_assert_uint_eq(blocks_counted(w), once + 1 + 32);
+	uses(w->fs, FS_QUOTA_USER, 100, 128);
+	uses(w->fs, FS_QUOTA_TREE, id, 129);
+	/* given away: all of it */
+	s = (struct fs_setattr){.which = FS_SET_UID, .uid = 101};
+	ck_assert_int_eq(fs_setattr(w->fs, NULL, &b, &s, NULL, NULL), 0);
+	uses(w->fs, FS_QUOTA_USER, 100, 0);
+	uses(w->fs, FS_QUOTA_USER, 101, 256);
+	/* cut and punched: charged less, though others keep the blocks */
+	resize_to(w->fs, &c, 100 * BS);
+	ck_assert_int_eq(fs_deallocate(w->fs, NULL, &c, 50 * BS, 10 * BS, NULL), 0);
+	uses(w->fs, FS_QUOTA_USER, 101, 128 + 90);
+	uses(w->fs, FS_QUOTA_TREE, id, 91);
+	ck_assert_uint_eq(blocks_counted(w), once + 1 + 32);
+	/* a wrong count is found and mended: to what each file leads to, not what it alone has */
+	ck_assert_int_eq(use_of_owner(w->fs, 101, 128 + 90 - 64), 0);
+	world_unmount(w);
+	ck_assert_int_eq(fs_check(sim_env(w->sim), w->dev, false, NULL, NULL, &r), -ERR_CORRUPT);
+	ck_assert_uint_eq(r.errors, 1);
+	ck_assert_int_eq(fs_check(sim_env(w->sim), w->dev, true, NULL, NULL, &r), 0);
+	world_mount(w);
+	uses(w->fs, FS_QUOTA_USER, 101, 128 + 90);
+	/* all go: nothing is left in use or charged, of the directory neither */
+	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "a", 1, NULL), 0);
+	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "b", 1, NULL), 0);
+	ck_assert_int_eq(fs_remove(w->fs, NULL, &d, "c", 1, NULL), 0);
+	space_wait(w->fs);
+	uses(w->fs, FS_QUOTA_USER, 101, 0);
+	uses(w->fs, FS_QUOTA_TREE, id, 0);
+	ck_assert_uint_eq(blocks_counted(w), once - 129);
+	ck_assert_uint_eq(free_bytes(w->fs), left + 129 * BS);
+	world_unmount(w);
+}
+
+START_TEST(space_is_used_once_and_charged_to_each)
+{
+	run(accounts_task, 14);
 }
 END_TEST
 
@@ -314,6 +461,14 @@ static void full_task(void *arg)
 		rc = put(w->fs, &big, (1ull << 32) + i * BS, buf, BS, FS_WRITE_UNSTABLE);
 	ck_assert_int_eq(put(w->fs, &b, 0, buf, 256 * KIB, FS_WRITE_FILE_SYNC), -ENOSPC);
 	holds(w->fs, &a, 0, 512 * KIB, 'a');
+	/* A clone needs no blocks but those of its extents' tree. */
+	rc = 0;
+	for (uint64_t i = 0; !rc; i++) {
+		ck_assert_uint_lt(i, 10000);
+		rc = clone(w->fs, &a, i % 128 * BS, &b, (1ull << 32) + 2 * i * BS, BS);
+	}
+	ck_assert_int_eq(rc, -ENOSPC);
+	holds(w->fs, &b, 1ull << 32, BS, 'a');
 	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "b", 1, NULL), 0);
 	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "big", 3, NULL), 0);
 	holds(w->fs, &a, 0, 512 * KIB, 'a');
@@ -595,7 +750,9 @@ int main(void)
 	tcase_add_test(t, clones_part_when_written);
 	tcase_add_test(t, every_change_parts_them);
 	tcase_add_test(t, wrong_ones_are_refused);
+	tcase_add_test(t, an_end_inside_a_block);
 	tcase_add_test(t, each_owner_is_charged);
+	tcase_add_test(t, space_is_used_once_and_charged_to_each);
 	tcase_add_test(t, many_runs);
 	tcase_add_test(t, a_full_disk);
 	tcase_add_test(t, both_ways_at_once_and_writes);

@@ -1,4 +1,5 @@
-/* What NFSv4.2 adds: blocks set aside and given back, SEEK, COPY, hints, extended attributes. */
+/* What NFSv4.2 adds: blocks set aside and given back, SEEK, COPY, CLONE, hints, extended
+ * attributes. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,150 @@ START_TEST(aligned_copies_share_their_blocks)
 }
 END_TEST
 
+static uint32_t clone(const struct v4_fh *from, const struct v4_stateid *from_id, uint64_t off,
+		      const struct v4_fh *to, const struct v4_stateid *to_id, uint64_t to_off,
+		      uint64_t count)
+{
+	v4_seq(&a);
+	if (from) {
+		v4_putfh(&a, from);
+		v4_op(&a, OP_SAVEFH);
+	}
+	v4_putfh(&a, to);
+	v4_op(&a, OP_CLONE);
+	v4_stateid(&a, from_id);
+	v4_stateid(&a, to_id);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u64(&a.x, to_off);
+	xdr_put_u64(&a.x, count);
+	return v4_send(&a);
+}
+
+/* One attribute of the third word. */
+static uint32_t attr_u32(const struct v4_fh *f, unsigned attr)
+{
+	v4_seq(&a);
+	v4_putfh(&a, f);
+	v4_op(&a, OP_GETATTR);
+	xdr_put_u32(&a.x, 3);
+	xdr_put_u32(&a.x, 0);
+	xdr_put_u32(&a.x, 0);
+	xdr_put_u32(&a.x, 1u << (attr - 64));
+	ck_assert_uint_eq(v4_send(&a), 0);
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_GETATTR);
+	ck_assert_uint_eq(v4_u32(&a), 3);
+	v4_u64(&a);
+	ck_assert_uint_eq(v4_u32(&a), 1u << (attr - 64));
+	ck_assert_uint_eq(v4_u32(&a), 4);
+	return v4_u32(&a);
+}
+
+START_TEST(files_are_cloned)
+{
+	const uint64_t size = (1 << 20) + 100;
+	struct v4_fh g;
+	struct v4_stateid t;
+	uint32_t len;
+	bool eof;
+	ck_assert_uint_eq(attr_u32(&fh, FATTR4_CLONE_BLKSIZE), 4096);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 1 << 20, out, 100, 0), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 0), 0); /* to the end */
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 0, 1 << 20, in, &len, &eof), 0);
+	ck_assert(len == 1 << 20 && !eof && memcmp(in, out, len) == 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 1 << 20, 1000, in, &len, &eof), 0);
+	ck_assert(len == 100 && eof && memcmp(in, out, len) == 0);
+	/* Either may be written to: the other stays. */
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 4096, out, 4096, 2), 0);
+	ck_assert_uint_eq(v4_write(&a, &g, &t, 8192, out, 100, 2), 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 4096, 4096, in, &len, &eof), 0);
+	ck_assert(len == 4096 && memcmp(in, out + 4096, len) == 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 8192, 4096, in, &len, &eof), 0);
+	ck_assert(len == 4096 && memcmp(in, out + 8192, len) == 0);
+	/* A part into the middle; the end of one into another: zeros to the end of its block. */
+	ck_assert_uint_eq(clone(&fh, &s, 65536, &g, &t, 131072, 65536), 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 131072, 65536, in, &len, &eof), 0);
+	ck_assert(len == 65536 && memcmp(in, out + 65536, len) == 0);
+	ck_assert_uint_eq(clone(&fh, &s, 1 << 20, &g, &t, 16384, 100), 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, 16384, 8192, in, &len, &eof), 0);
+	ck_assert(len == 8192 && memcmp(in, out, 100) == 0 &&
+		  memcmp(in + 4096, out + 20480, 4096) == 0);
+	for (unsigned i = 100; i < 4096; i++)
+		ck_assert_uint_eq(in[i], 0);
+	/* Within a file; past its end. */
+	ck_assert_uint_eq(clone(&fh, &s, 16384, &fh, &s, 2 << 20, 65536), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 2 << 20, 1 << 20, in, &len, &eof), 0);
+	ck_assert(len == 65536 && eof && memcmp(in, out + 16384, len) == 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, size, 4096, in, &len, &eof), 0);
+	for (unsigned i = 0; i < len; i++)
+		ck_assert_uint_eq(in[i], 0);
+}
+END_TEST
+
+START_TEST(clones_that_cannot_be_are_refused)
+{
+	const struct v4_stateid any = {{0}};
+	struct v4_fh g, root, all, ro;
+	struct v4_stateid t, reader;
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	/* ranges */
+	ck_assert_uint_eq(clone(&fh, &s, 1, &g, &t, 0, 4096), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 512, 4096), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 4097), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 2 << 20), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 2 << 20, &g, &t, 0, 0), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, UINT64_MAX - 4095, &g, &t, 0, 4096), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, UINT64_MAX - 4095, 4096), 27); /* FBIG */
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, UINT64_MAX), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &fh, &s, 4096, 8192), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 4096, &fh, &s, 0, 0), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &fh, &s, 0, 4096), NFS4ERR_INVAL);
+	/* objects */
+	ck_assert_uint_eq(clone(NULL, &s, 0, &g, &t, 0, 4096), NFS4ERR_NOFILEHANDLE);
+	ck_assert_uint_eq(clone(&demo, &any, 0, &g, &t, 0, 4096), NFS4ERR_WRONG_TYPE);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &demo, &any, 0, 4096), NFS4ERR_WRONG_TYPE);
+	ck_assert_uint_eq(v4_lookup(&a, "/", &root), 0);
+	ck_assert_uint_eq(clone(&root, &any, 0, &g, &t, 0, 4096), NFS4ERR_WRONG_TYPE);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &root, &any, 0, 4096), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_lookup(&a, "/ro/g", &ro), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &ro, &any, 0, 4096), NFS4ERR_ROFS);
+	ck_assert_uint_eq(v4_lookup(&a, "/all/g", &all), 0); /* somebody else there */
+	ck_assert_uint_eq(clone(&fh, &s, 0, &all, &any, 0, 4096), NFS4ERR_XDEV);
+	/* states */
+	ck_assert_uint_eq(clone(&fh, &t, 0, &g, &t, 0, 4096), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &s, 0, 4096), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "reader", 1, 0, 0, &reader, &g), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &reader, 0, 4096), NFS4ERR_OPENMODE);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 4096), 0);
+	/* The version before does not know it. */
+	a.minor = 1;
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 4096), NFS4ERR_OP_ILLEGAL);
+}
+END_TEST
+
+static void limit_user(struct nas *n)
+{
+	const struct fs_quota_limits l = {.hard = {300 << 10}, .set_hard = {true}};
+	ck_assert_int_eq(fs_quota_set(n->fs, FS_QUOTA_USER, 1000, &l), 0);
+}
+
+START_TEST(clones_count_for_their_owner)
+{
+	struct v4_fh g;
+	struct v4_stateid t;
+	nas_run(&nas, limit_user);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	a.uid = 1000;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 0), 69); /* DQUOT */
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 256 << 10), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 256 << 10, 256 << 10), 69);
+}
+END_TEST
+
 START_TEST(hints_are_heard)
 {
 	v4_seq(&a);
@@ -306,6 +451,9 @@ int main(void)
 	tcase_add_test(t, space_is_changed_by_who_may_write);
 	tcase_add_test(t, files_are_copied_by_the_server);
 	tcase_add_test(t, aligned_copies_share_their_blocks);
+	tcase_add_test(t, files_are_cloned);
+	tcase_add_test(t, clones_that_cannot_be_are_refused);
+	tcase_add_test(t, clones_count_for_their_owner);
 	tcase_add_test(t, hints_are_heard);
 	tcase_add_test(t, extended_attributes);
 	suite_add_tcase(suite, t);
