@@ -94,8 +94,9 @@ int inode_unlinked(struct inode *in)
 	return rc;
 }
 
-/* One body's worth of work on one orphan. -ENOENT: there are none after `*after`. */
-static int reap_step(struct fs *fs, uint64_t *after)
+/* One body's worth of work on one orphan, the first at or after `from`: it becomes *ret (else that
+ * stays). -ENOENT: there is none. */
+static int reap_step(struct fs *fs, uint64_t from, uint64_t *ret)
 {
 	struct inode holder, in;
 	struct tree t;
@@ -104,12 +105,12 @@ static int reap_step(struct fs *fs, uint64_t *after)
 	fs->tx.last_blocks = true;
 	int rc = orphan_tree(fs, &holder, &t);
 	if (!rc)
-		rc = tree_seek(&t, *after, &pos);
+		rc = tree_seek(&t, from, &pos);
 	if (rc)
 		return rc;
 	uint64_t ino = tree_key(&pos);
 	unsigned what = tree_value(&pos, &len)[0];
-	*after = ino;
+	*ret = ino;
 	rc = inode_get(fs, ino, &in);
 	if (rc == -ESTALE)
 		return tree_delete(&t, ino);
@@ -131,19 +132,19 @@ static int reap_step(struct fs *fs, uint64_t *after)
 /* A cut may be done at any time: between bodies no extent beyond the size is wanted. */
 int orphan_reap(struct fs *fs)
 {
-	uint64_t after = 0;
+	uint64_t from = 0;
 	int rc;
 	while (!fs->stopping && !fs->dead) {
 		struct op op;
-		uint64_t at = after;
+		uint64_t at = UINT64_MAX; /* the tree could not be read so far */
 		op_begin(&op, fs, true);
-		OP_LOOP(&op, rc, (at = after, reap_step(fs, &at)));
+		OP_LOOP(&op, rc, reap_step(fs, from, &at));
 		op_end(&op);
 		if (rc == -ENOENT)
 			return 0;
-		if (rc == -ERR_CORRUPT) {
+		if (rc == -ERR_CORRUPT && at < UINT64_MAX) {
 			log_warn("fs: orphan inode %" PRIu64 " cannot be freed: check needed", at);
-			after = at + 1;
+			from = at + 1;
 		} else if (rc) {
 			return rc;
 		}

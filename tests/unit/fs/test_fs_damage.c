@@ -184,6 +184,45 @@ START_TEST(a_second_copy_repairs)
 }
 END_TEST
 
+static void small_task(void *arg)
+{
+	world_mkfs(&w);
+	world_mount(&w);
+	ck_assert_int_eq(make_file(w.fs, &root_fid, "f", NULL), 0);
+	world_unmount(&w);
+}
+
+static void no_orphans_task(void *arg)
+{
+	struct fs_check_report r;
+	struct fs_attr a;
+	int lines = 0;
+	world_mount(&w);
+	env_sleep_ns(sim_env(w.sim), NS_PER_S);
+	ck_assert(!w.fs->reaping);
+	ck_assert_int_eq(find(w.fs, &root_fid, "f", &a), 0);
+	world_unmount(&w);
+	ck_assert_int_eq(fs_check(sim_env(w.sim), w.dev, true, say_nothing, &lines, &r), 0);
+	ck_assert_uint_gt(r.repaired, 0);
+	world_check(&w);
+}
+
+/* The tree of orphans cannot be read: who frees them gives up. */
+START_TEST(orphans_that_cannot_be_read)
+{
+	world_new(&w, 13, 32 << 20);
+	ck_assert_int_eq(sim_run(w.sim, small_task, NULL), 0);
+	sim_run_for(w.sim, 60 * NS_PER_S);
+	uint64_t block = le64_get(sim_disk_bytes(w.disk) + SB_ROOT_BLOCK);
+	uint8_t *d = sim_disk_bytes(w.disk) + block * BS;
+	le64_put(d + H_SIZE + ORPHAN_INO * INODE_SIZE + I_ROOT, UINT64_MAX);
+	block_seal(d, 1);
+	sim_disk_bytes_changed(w.disk, block * BS, BS);
+	ck_assert_int_eq(sim_run(w.sim, no_orphans_task, NULL), 0);
+	world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_damage");
@@ -192,6 +231,10 @@ int main(void)
 	tcase_add_test(t, flipped_bits_are_found);
 	tcase_add_test(t, wrong_bytes_under_a_right_checksum_do_no_harm);
 	tcase_add_test(t, a_second_copy_repairs);
+	suite_add_tcase(s, t);
+	t = tcase_create("orphans");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, orphans_that_cannot_be_read);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
