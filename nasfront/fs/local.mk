@@ -42,9 +42,14 @@ EXTRA_tests_unit_fs_test_fs_dump_DEPENDENCIES = isthmus isthmus-fsck
 tests_unit_fs_test_fs_dump_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_clone
-tests_unit_fs_test_fs_clone_SOURCES = tests/unit/fs/test_fs_clone.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_clone_SOURCES = tests/unit/fs/test_fs_clone.c tests/unit/fs/clone_world.h tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_clone_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_clone_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_share
+tests_unit_fs_test_fs_share_SOURCES = tests/unit/fs/test_fs_share.c tests/unit/fs/clone_world.h tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_share_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_share_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_xattr
 tests_unit_fs_test_fs_xattr_SOURCES = tests/unit/fs/test_fs_xattr.c tests/unit/fs/fs_world.h
