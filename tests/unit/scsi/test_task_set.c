@@ -169,7 +169,7 @@ START_TEST(random_ones)
 	struct model *m = calloc(1, sizeof(*m));
 	uint64_t came = 0;
 	srand((unsigned)_i);
-	for (unsigned step = 0; step < 100000; step++) {
+	for (unsigned step = 0; step < 10000; step++) {
 		unsigned i = (unsigned)rand() % MANY;
 		if (m->in[i]) {
 			task_set_leave(&set, &m->c[i]);
@@ -187,9 +187,9 @@ START_TEST(random_ones)
 		task_set_leave(&set, &m->c[i]); /* of none: nothing */
 	struct task_set_stats s;
 	task_set_stats(&set, &s);
-	ck_assert_uint_gt(s.ordered, 1000);
-	ck_assert_uint_gt(s.heads, 1000);
-	ck_assert_uint_gt(s.waited, 1000);
+	ck_assert_uint_gt(s.ordered, 100);
+	ck_assert_uint_gt(s.heads, 100);
+	ck_assert_uint_gt(s.waited, 100);
 	ck_assert_uint_eq(s.waiting, 0);
 	free(m);
 }
@@ -266,8 +266,8 @@ END_TEST
 /* ---- threads ---- */
 
 #define REACTORS 4
-#define SESSIONS 6 /* of each */
-#define ROUNDS	 6000
+#define SESSIONS 4 /* of each */
+#define ROUNDS	 1000
 static _Atomic int simple, ordered;
 static _Atomic unsigned left, strict_ones;
 
@@ -297,7 +297,7 @@ static void session_run(void *arg)
 	struct session *s = arg;
 	struct scsi_cmd *c = &s->c;
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		unsigned r = (unsigned)rand_r(&s->seed) >> 8, part = i / 1000 % 2 ? 256 : 16;
+		unsigned r = (unsigned)rand_r(&s->seed) >> 8, part = i / 200 % 2 ? 256 : 48;
 		c->attr = r % part == 0 ? SCSI_ORDERED : r % part == 1 ? SCSI_HEAD : SCSI_SIMPLE;
 		bool go = task_set_enter(&set, c);
 		if (!go && r % 7 == 0)
@@ -349,7 +349,7 @@ int main(void)
 {
 	Suite *suite = suite_create("task set");
 	TCase *tc = tcase_create("task set");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, scene, 0, ARRAY_LEN(scenes));
 	tcase_add_loop_test(tc, random_ones, 1, 4);
