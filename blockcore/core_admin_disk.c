@@ -122,6 +122,12 @@ static int wipe(struct admin_call *call, struct core *c)
 	if (core_disk_spare(c, d))
 		return admin_error(call, -EBUSY, "`isthmus disk spare --remove` frees it",
 				   "disk '%s' is a spare", path);
+	if (disk_left(d))
+		return admin_error(
+		    call, -EBUSY, "wait until it answers, or detach it",
+		    "disk '%s' was given up while it did not answer: %u calls are not "
+		    "back, and might yet write to it",
+		    path, disk_left(d));
 	disk_reason(d, why);
 	enum disk_state s = disk_state(d);
 	if (s == DISK_MISSING)

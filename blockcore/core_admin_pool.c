@@ -200,8 +200,15 @@ static int find_fresh(struct admin_call *call, struct core *c, const struct pool
 		return admin_error(call, -ENOENT,
 				   "add it to the configuration file and restart the controller",
 				   "disk '%s' is not configured", path);
+	struct disk *old = d;
 	if (disk_state(d) == DISK_FAILED || disk_state(d) == DISK_MISSING)
 		d = core_disk_reopen(c, d);
+	if (!d && disk_left(old))
+		return admin_error(
+		    call, -EBUSY, "wait until it answers, detach it, or name another disk",
+		    "disk '%s' was given up while it did not answer: %u calls are not "
+		    "back, and might yet write to it",
+		    path, disk_left(old));
 	if (!d)
 		return admin_error(call, -EIO, "attach it, or name another disk",
 				   "disk '%s' cannot be opened", path);

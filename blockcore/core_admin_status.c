@@ -107,16 +107,12 @@ static void explain_stalls(struct core *c, struct admin_call *call)
 		struct disk *d = c->disks[i];
 		size_t position;
 		const Isthmus__Pool *mp = core_disk_pool(c, d, &position);
-		const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
 		if (!core_disk_stalled(d, why, sizeof(why)))
 			continue;
+		bool held = mp && !disk_left(d);
 		admin_note(call, "disk %s %s%s%s%s", disk_path(d), why,
-			   mp ? ": commands to volumes of pool " : "", mp ? mp->name : "",
-			   !mp ? ""
-			   : cp && cp->pool && pool_state(cp->pool) == POOL_DEGRADED &&
-				   disk_state(d) == DISK_FAILED
-			       ? " that were sent to it are held up; others go on without it"
-			       : " may be held up");
+			   held ? ": commands to volumes of pool " : "", held ? mp->name : "",
+			   held ? " may be held up" : "");
 	}
 }
 

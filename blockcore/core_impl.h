@@ -65,6 +65,7 @@ struct core {
 	struct sched *owner;
 	char controller[64];
 	bool battery;
+	uint64_t stuck_ns; /* core_opts.disk_timeout_s */
 	uint8_t array_uuid[16];
 	struct disk **disks; /* as configured */
 	unsigned ndisks;

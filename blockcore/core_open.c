@@ -32,6 +32,8 @@
 
 /* ---- disks ---- */
 
+#define REOPEN_NS NS_PER_S
+
 static int open_disk(struct core *c, const char *path)
 {
 	struct bdev *b = NULL;
@@ -47,11 +49,22 @@ static int open_disk(struct core *c, const char *path)
 	return rc;
 }
 
+/* Calls of the old handle may be on their way yet, or were left behind. False: not back in time. */
+static bool calls_are_back(struct core *c, const struct disk *d)
+{
+	uint64_t end = env_now_ns(c->env) + REOPEN_NS;
+	while ((disk_left(d) || disk_in_flight(d)) && env_now_ns(c->env) < end)
+		env_sleep_ns(c->env, NS_PER_MS);
+	return !disk_left(d) && !disk_in_flight(d);
+}
+
 struct disk *core_disk_reopen(struct core *c, struct disk *d)
 {
 	struct bdev *b = NULL;
 	struct disk *fresh;
 	unsigned i = 0;
+	if (!calls_are_back(c, d))
+		return NULL;
 	while (i < c->ndisks && c->disks[i] != d)
 		i++;
 	struct disk **more = reallocarray(c->retired, c->nretired + 1, sizeof(*more));
@@ -442,6 +455,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 		return -ENOMEM;
 	c->magic = CORE_MAGIC;
 	c->env = o->env;
+	c->stuck_ns = (o->disk_timeout_s ? o->disk_timeout_s : 15) * NS_PER_S;
 	c->owner = sched_current();
 	c->battery = o->battery;
 	c->duplex = o->duplex;

@@ -1,10 +1,11 @@
 /*
  * Disks that do not answer, watched by a task of its own, which never calls a disk.
  *
- *   SLOW_NS   it is told, and status says what waits for it
- *   STUCK_NS  where its pool can spare it, it goes out as one that failed: commands that come go on
- *             from redundancy. Calls that it has already end when the system gives them back: their
- *             memory is the system's until then. Status says so, too.
+ *   SLOW_NS        it is told, and status says what waits for it
+ *   core.stuck_ns  where its pool can spare it, it goes out as one that failed: commands go on from
+ *                  redundancy, those too that it has calls of (disk_fail()). The calls are left
+ *                  behind; until the system has given them back the disk is not used again, and
+ *                  status says so.
  */
 #include "blockcore/core_impl.h"
 #include "runtime/check.h"
@@ -15,9 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_NS	 (NS_PER_S / 2)
-#define SLOW_NS	 (2 * NS_PER_S)
-#define STUCK_NS (30 * NS_PER_S)
+#define LOOK_NS (NS_PER_S / 2)
+#define SLOW_NS (2 * NS_PER_S)
 
 bool core_disk_stalled(const struct disk *d, char *why, size_t size)
 {
@@ -25,16 +25,28 @@ bool core_disk_stalled(const struct disk *d, char *why, size_t size)
 	why[0] = '\0';
 	if (ns < SLOW_NS)
 		return false;
-	snprintf(why, size, "has not answered for %llu s; %u calls wait for it",
-		 (unsigned long long)(ns / NS_PER_S), disk_in_flight(d));
+	if (disk_left(d))
+		snprintf(why, size,
+			 "has not answered for %llu s; %u calls were left behind, and it cannot be "
+			 "used before they are back",
+			 (unsigned long long)(ns / NS_PER_S), disk_left(d));
+	else
+		snprintf(why, size, "has not answered for %llu s; %u calls wait for it",
+			 (unsigned long long)(ns / NS_PER_S), disk_in_flight(d));
 	return true;
 }
 
 static void give_up(struct core *c, struct disk *d, const char *why)
 {
-	struct core_pool *cp = core_pool_by_uuid(c, disk_label(d)->pool_uuid);
-	if (cp && cp->pool && disk_state(d) == DISK_ONLINE && disk_waits_ns(d) >= STUCK_NS)
+	static const uint8_t none[16];
+	const uint8_t *pool = disk_label(d)->pool_uuid;
+	struct core_pool *cp = core_pool_by_uuid(c, pool);
+	if (disk_state(d) != DISK_ONLINE || disk_waits_ns(d) < c->stuck_ns)
+		return;
+	if (cp && cp->pool)
 		pool_drop(cp->pool, d, why); /* the last copy stays in use, and is waited for */
+	else if (!memcmp(pool, none, 16))
+		disk_fail(d, why); /* a spare: changes of the metadata go on without it */
 }
 
 static void look_at(struct core *c, struct disk *d, bool *told)

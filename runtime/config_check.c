@@ -16,15 +16,20 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define CACHE_MIN	 (4ull << 20)
-#define CACHE_MAX	 (1ull << 44)
-#define METADATA_MIN	 (16ull << 20)
-#define METADATA_MAX	 (1ull << 42)
-#define REACTORS_MAX	 64
-#define POLL_DEFAULT	 20 /* us */
-#define POLL_MAX	 1000
-#define WATCHDOG_DEFAULT 10
-#define WATCHDOG_MAX	 3600
+#define CACHE_MIN    (4ull << 20)
+#define CACHE_MAX    (1ull << 44)
+#define METADATA_MIN (16ull << 20)
+#define METADATA_MAX (1ull << 42)
+#define REACTORS_MAX 64
+#define POLL_DEFAULT 20 /* us */
+#define POLL_MAX     1000
+/* s: twice what a disk made for arrays takes to mend a block (7 s), and half of a host's patience
+ * (30 s). */
+#define DISK_TIMEOUT_DEFAULT 15
+#define DISK_TIMEOUT_MIN     3
+#define DISK_TIMEOUT_MAX     600
+#define WATCHDOG_DEFAULT     10
+#define WATCHDOG_MAX	     3600
 
 /* ---- defaults ---- */
 
@@ -92,6 +97,8 @@ static int controller_defaults(struct config_load *l, struct config_file *f, uns
 	struct config_controller *c = &f->controllers[i];
 	if (!config_node_key(l, section(l, "controllers", i), "poll_us"))
 		c->poll_us = POLL_DEFAULT;
+	if (!config_node_key(l, section(l, "controllers", i), "disk_timeout"))
+		c->disk_timeout = DISK_TIMEOUT_DEFAULT;
 	int rc = set_default(&c->cache, "256MiB");
 	rc = rc ?: set_default(&c->io, "uring");
 	iscsi_defaults(l, &c->iscsi, i);
@@ -442,6 +449,9 @@ static void check_controller(struct config_load *l, yaml_node_t *map, struct con
 	if (k->poll_us > POLL_MAX)
 		config_problem(l, at(l, map, "poll_us"), "choose at most 1000, or 0 for none",
 			       "poll_us %u is too long", k->poll_us);
+	if (k->disk_timeout < DISK_TIMEOUT_MIN || k->disk_timeout > DISK_TIMEOUT_MAX)
+		config_problem(l, at(l, map, "disk_timeout"), "choose from 3 to 600 seconds",
+			       "disk_timeout cannot be %u", k->disk_timeout);
 	check_pin(l, map, k->pin, k->pin_count);
 	check_disks(l, map, c, i);
 	check_portals(l, map, k, ps);

@@ -18,6 +18,7 @@
  *       reactors: 2               # 0 or absent: cores, at most 4
  *       pin: [0]                  # CPUs, optional
  *       io: uring                 # or threads
+ *       disk_timeout: 15          # s without an answer after which a disk is given up
  *       poll_us: 20               # longest look for work before a thread sleeps; 0: none
  *       disks: [/var/lib/isthmus/disk0.img, …]
  *       portals: ["0.0.0.0:3260", "10.0.0.1:3260,2"]  # perhaps with a portal group's tag
@@ -91,6 +92,7 @@ struct config_controller {
 	unsigned pin_count;
 	char *io;
 	unsigned poll_us;
+	unsigned disk_timeout; /* s */
 	char **disks;
 	unsigned disks_count;
 	char **portals;

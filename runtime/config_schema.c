@@ -65,6 +65,7 @@ static const cyaml_schema_field_t controller_fields[] = {
     LIST(config_controller, pin, cpu_entry, CONFIG_PIN_MAX),
     TEXT(config_controller, io),
     NUMBER(config_controller, poll_us),
+    NUMBER(config_controller, disk_timeout),
     LIST(config_controller, disks, text_entry, CONFIG_DISKS_MAX),
     LIST(config_controller, portals, text_entry, CONFIG_PORTALS_MAX),
     CYAML_FIELD_MAPPING("iscsi", CYAML_FLAG_OPTIONAL, struct config_controller, iscsi,

@@ -64,7 +64,8 @@ struct found {
 static void read_copy(struct disk *d, uint8_t *blk, unsigned copy, uint64_t off, struct found *f)
 {
 	f->off = off;
-	int rc = bdev_read(d->under, blk, DISK_LABEL_SIZE, off);
+	struct iovec iov = {.iov_base = blk, .iov_len = DISK_LABEL_SIZE};
+	int rc = disk_call_rw(d, DISK_CALL_READ, &iov, 1, off, 0);
 	if (rc) {
 		f->verdict = LABEL_DAMAGED;
 		snprintf(f->why, sizeof(f->why), "cannot be read: %s", err_text(rc));
@@ -199,6 +200,7 @@ int disk_open(struct disk **ret, struct env *env, const char *path, struct bdev 
 	pthread_mutex_init(&d->lock, NULL);
 	snprintf(d->path, sizeof(d->path), "%s", path);
 	disk_io_init(d);
+	disk_calls_init(d);
 	if (!bdev)
 		set_state(d, DISK_MISSING, "%s", why ? why : "not found");
 	else if (bdev->size < DISK_SIZE_MIN || DISK_LABEL_SIZE % bdev->block_size)
@@ -219,6 +221,7 @@ void disk_close(struct disk *d)
 	if (!d)
 		return;
 	CHECK(d, DISK_MAGIC);
+	disk_calls_fini(d);
 	bdev_close(d->under);
 	pthread_mutex_destroy(&d->lock);
 	d->magic = 0;
@@ -267,7 +270,11 @@ int disk_repair_label(struct disk *d)
 int disk_claim(struct disk *d, const uint8_t pool[16])
 {
 	CHECK(d, DISK_MAGIC);
-	int rc = d->claimed || !d->under ? 0 : bdev_claim(d->under, true);
+	pthread_mutex_lock(&d->calls.lock);
+	bool has = d->claimed || !d->under || d->calls.unclaim;
+	d->calls.unclaim = false;
+	int rc = has ? 0 : bdev_claim(d->under, true);
+	pthread_mutex_unlock(&d->calls.lock);
 	if (rc)
 		return rc;
 	d->claimed = true;
@@ -278,9 +285,13 @@ int disk_claim(struct disk *d, const uint8_t pool[16])
 void disk_unclaim(struct disk *d)
 {
 	CHECK(d, DISK_MAGIC);
-	if (d->claimed && d->under)
+	pthread_mutex_lock(&d->calls.lock);
+	if (d->claimed && d->under && !disk_calls_none(&d->calls))
+		d->calls.unclaim = true;
+	else if (d->claimed && d->under)
 		bdev_claim(d->under, false);
 	d->claimed = false;
+	pthread_mutex_unlock(&d->calls.lock);
 }
 
 int disk_pass_claim(struct disk *from, struct disk *to)
@@ -336,6 +347,8 @@ static int check_labels(struct disk *d, uint8_t *blk, char *why)
 		bool ok = copy_holds(d, blk, i, &f[i]);
 		if (d->relabels != before)
 			return 0; /* it was written meanwhile: the next look sees it */
+		if (disk_state(d) != DISK_ONLINE)
+			return 0; /* it was given up meanwhile */
 		if (ok || d->stale[i])
 			continue;
 		tell_damage(d, i, &f[i]);
@@ -411,6 +424,8 @@ int disk_wipe(struct disk *d)
 	CHECK(d, DISK_MAGIC);
 	if (!d->under)
 		return -ENODEV;
+	if (disk_left(d) || (disk_state(d) == DISK_FAILED && disk_in_flight(d)))
+		return -EBUSY;
 	/* Foreign and failed disks are wiped too, by an admin who knows: past the state. */
 	d->relabels += 2; /* who reads a label this moment reads another */
 	set_state(d, DISK_BLANK, "%s", "");
@@ -457,6 +472,7 @@ void disk_fail(struct disk *d, const char *why)
 {
 	CHECK(d, DISK_MAGIC);
 	set_state(d, DISK_FAILED, "%s", why);
+	disk_calls_give_up(d);
 	event_write(LOG_L_ERROR, "disk.failed", "disk %s failed: %s", d->path, why);
 }
 

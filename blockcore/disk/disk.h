@@ -51,6 +51,7 @@ struct disk_label {
  */
 int disk_open(struct disk **ret, struct env *env, const char *path, struct bdev *bdev,
 	      const char *why);
+/* Waits for calls that were left behind. */
 void disk_close(struct disk *d);
 /* Waits. Rewrites a label copy that was found damaged or old from the good one (event). */
 int disk_repair_label(struct disk *d);
@@ -62,20 +63,31 @@ void disk_set_foreign(struct disk *d, const char *why);
  * when it has it already or there is nothing underneath; -EBUSY: another process has it.
  */
 int disk_claim(struct disk *d, const uint8_t pool[16]);
+/* Once the last call that was left behind is back. */
 void disk_unclaim(struct disk *d);
 /* The same disk, opened anew as `to`, is claimed instead of `from`, if that is. */
 int disk_pass_claim(struct disk *from, struct disk *to);
 bool disk_claimed_for(const struct disk *d, const uint8_t pool[16]);
 /* Waits. Writes both label copies, flushed between; raises the epoch. */
 int disk_write_label(struct disk *d, const struct disk_label *l);
-/* Waits. Removes the label. */
+/* Waits. Removes the label. -EBUSY: calls were left behind. */
 int disk_wipe(struct disk *d);
 
 enum disk_state disk_state(const struct disk *d);
 const struct disk_label *disk_label(const struct disk *d);
 const char *disk_path(const struct disk *d);
-uint64_t disk_data_size(const struct disk *d);	 /* usable bytes after DISK_DATA_OFF */
-void disk_fail(struct disk *d, const char *why); /* event, state FAILED; any thread */
+uint64_t disk_data_size(const struct disk *d); /* usable bytes after DISK_DATA_OFF */
+/* Event, state FAILED. Calls that wait for the disk end with -EIO, in whatever it is stuck; what
+ * the system has of them is left behind, and with it no memory of the callers. Any thread. */
+void disk_fail(struct disk *d, const char *why);
+/*
+ * Calls that were left behind and are not back: until there are none, the disk may still be written
+ * as it was asked to before, and must not be used for anything. Any thread.
+ */
+unsigned disk_left(const struct disk *d);
+/* False: calls are never left behind, since nothing stands in for the disk; that spares reads a
+ * copy. True at first. */
+void disk_set_may_leave(struct disk *d, bool may);
 /*
  * Waits. Looks whether an online disk is still what was opened: its file, then both labels, which
  * are told and rewritten where they are damaged (events). 0, or an error and the clause that says

@@ -1,6 +1,6 @@
 /*
  * The bdev of a disk: passes calls on to what is underneath, counts them, and
- * refuses them once the disk has failed. Called from any reactor; holds no lock.
+ * refuses them once the disk has failed. Called from any reactor.
  */
 #include "blockcore/disk/disk_impl.h"
 #include "runtime/check.h"
@@ -21,8 +21,7 @@ static void count(_Atomic uint64_t *c, uint64_t n)
 	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
 }
 
-/* A slot with the time, so that calls which do not return are seen; DISK_CALLS: all are taken. */
-static unsigned call_begin(struct disk *d)
+unsigned disk_call_begin(struct disk *d)
 {
 	uint64_t now = MAX(env_now_ns(d->env), 1);
 	unsigned at = atomic_fetch_add_explicit(&d->next_call, 1, memory_order_relaxed);
@@ -36,7 +35,7 @@ static unsigned call_begin(struct disk *d)
 	return DISK_CALLS;
 }
 
-static void call_end(struct disk *d, unsigned slot)
+void disk_call_end(struct disk *d, unsigned slot)
 {
 	if (slot < DISK_CALLS)
 		atomic_store_explicit(&d->began[slot], 0, memory_order_relaxed);
@@ -78,9 +77,7 @@ static int io_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_
 		return rc;
 	count(&d->reads, 1);
 	count(&d->read_bytes, iov_bytes(iov, iovcnt));
-	unsigned slot = call_begin(d);
-	rc = bdev_readv(d->under, iov, iovcnt, off);
-	call_end(d, slot);
+	rc = disk_call_rw(d, DISK_CALL_READ, iov, iovcnt, off, 0);
 	return leave(d, rc, &d->read_errors);
 }
 
@@ -93,9 +90,7 @@ static int io_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 		return rc;
 	count(&d->writes, 1);
 	count(&d->write_bytes, iov_bytes(iov, iovcnt));
-	unsigned slot = call_begin(d);
-	rc = bdev_writev(d->under, iov, iovcnt, off, flags);
-	call_end(d, slot);
+	rc = disk_call_rw(d, DISK_CALL_WRITE, iov, iovcnt, off, flags);
 	return leave(d, rc, &d->write_errors);
 }
 
@@ -106,9 +101,7 @@ static int io_flush(struct bdev *b)
 	if (rc)
 		return rc;
 	count(&d->flushes, 1);
-	unsigned slot = call_begin(d);
-	rc = bdev_flush(d->under);
-	call_end(d, slot);
+	rc = disk_call_plain(d, DISK_CALL_FLUSH, 0, 0);
 	return leave(d, rc, &d->write_errors);
 }
 
@@ -118,7 +111,7 @@ static int io_discard(struct bdev *b, uint64_t off, uint64_t len)
 	int rc = enter(d);
 	if (rc)
 		return rc;
-	rc = bdev_discard(d->under, off, len);
+	rc = disk_call_plain(d, DISK_CALL_DISCARD, off, len);
 	atomic_fetch_sub_explicit(&d->in_flight, 1, memory_order_relaxed);
 	return rc;
 }

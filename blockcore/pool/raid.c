@@ -121,6 +121,8 @@ int raid_new(struct raid **ret, const struct raid_opts *o)
 	}
 	for (unsigned i = 0; i < p->ndisks; i++) {
 		p->disks[i] = o->disks[i];
+		if (p->disks[i])
+			disk_set_may_leave(p->disks[i], raid_copies(p) > 1);
 		bool in =
 		    p->disks[i] && !(o->out && o->out[i]) && disk_state(p->disks[i]) == DISK_ONLINE;
 		if (in && !large_enough(p, p->disks[i])) {

@@ -34,6 +34,7 @@ int raid_fill_begin(struct raid *p, unsigned position, struct disk *d)
 	for (unsigned i = 0; i < p->ndisks; i++) /* one disk, one place */
 		free = free && !(atomic_load(&p->disks[i]) == d && pool_writable(p, i));
 	if (free) {
+		disk_set_may_leave(d, true);
 		atomic_store(&p->disks[position], d);
 		atomic_store(&p->filled[position], 0);
 		atomic_store(&p->filling[position], true);

@@ -130,7 +130,8 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 	const struct config_controller *k = config_controller(c, name);
 	const struct config_head *h = config_head(c, name);
 	if (strcmp(kind, "controller") == 0 && k) {
-		fprintf(f, "%llu %u %s ", (unsigned long long)k->cache_bytes, k->reactors, k->io);
+		fprintf(f, "%llu %u %s %u %u ", (unsigned long long)k->cache_bytes, k->reactors,
+			k->io, k->poll_us, k->disk_timeout);
 		put_list(f, "disks", k->disks, k->disks_count);
 		put_list(f, "portals", k->portals, k->portals_count);
 		put_iscsi(f, &k->iscsi);

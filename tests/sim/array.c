@@ -10,6 +10,7 @@
 
 struct user {
 	struct array *a;
+	unsigned number;
 	uint8_t *buf;
 };
 
@@ -150,6 +151,7 @@ static void user_task(void *arg)
 	struct array *a = u->a;
 	while (!a->stop && !a->dead && !a->failed) {
 		uint64_t first, n, dice = sim_random_below(a->sim, 100);
+		a->began_ns[u->number] = env_now_ns(sim_env(a->sim)) + 1;
 		if (dice < 50) {
 			user_write(u);
 		} else if (dice < 95) {
@@ -158,6 +160,7 @@ static void user_task(void *arg)
 		} else {
 			user_flush(a);
 		}
+		a->began_ns[u->number] = 0;
 		if (sim_random_below(a->sim, 4) == 0)
 			env_sleep_ns(sim_env(a->sim), sim_random_below(a->sim, 300000));
 	}
@@ -169,12 +172,22 @@ static void user_task(void *arg)
 void array_users_start(struct array *a)
 {
 	a->stop = a->dead = false;
+	memset(a->began_ns, 0, sizeof(a->began_ns));
 	for (a->users_left = 0; a->users_left < USERS; a->users_left++) {
 		struct user *u = malloc(sizeof(*u));
 		ASSERT(u);
-		*u = (struct user){.a = a, .buf = malloc(IO_MAX)};
+		*u = (struct user){.a = a, .number = a->users_left, .buf = malloc(IO_MAX)};
 		ASSERT(u->buf && task_start(user_task, u) == 0);
 	}
+}
+
+uint64_t array_oldest_ns(const struct array *a)
+{
+	uint64_t oldest = env_now_ns(sim_env(a->sim));
+	for (unsigned i = 0; i < USERS; i++)
+		if (a->began_ns[i])
+			oldest = MIN(oldest, a->began_ns[i]);
+	return oldest;
 }
 
 /* ---- life of the array ---- */
@@ -183,6 +196,7 @@ void array_open(void *arg)
 {
 	struct array *a = arg;
 	struct core_opts o = {.env = sim_env(a->sim),
+			      .disk_timeout_s = ARRAY_DISK_TIMEOUT_S,
 			      .controller = "a",
 			      .disks = a->paths,
 			      .ndisks = a->ndisks,

@@ -34,6 +34,7 @@ struct array {
 	bool stop, dead, failed;
 	bool power_loss; /* what the next crash is */
 	unsigned users_left;
+	uint64_t began_ns[USERS]; /* requests under way; 0: none */
 	struct scenario_result *result;
 };
 
@@ -56,6 +57,10 @@ void array_close(void *a);
 
 void array_users_start(struct array *a);
 void array_users_stop(struct array *a);
+/* When the oldest request that is under way began; now, when none is. */
+uint64_t array_oldest_ns(const struct array *a);
+
+#define ARRAY_DISK_TIMEOUT_S 3
 /*
  * A crash in two steps: the process is killed, or (power_loss) memory and what was not flushed are
  * lost. From array_crash_now() on, which any task or hook may call, nothing reaches a disk or a

@@ -1,9 +1,10 @@
 /*
  * Scenario `pools`: a redundant pool of every level under load, while disks die, come back, are
- * replaced and filled, get slow or stuck, and have bad blocks; and crashes at any time of that, at
- * crash points too. Never more at once than the level promises to survive:
+ * replaced and filled, get slow or hang, for a moment or for good, and have bad blocks; and crashes
+ * at any time of that, at crash points too. Never more at once than the level promises to survive:
  *
- *   disks lost        as many as there is redundancy for; a disk with bad blocks counts as one
+ *   disks lost        as many as there is redundancy for; a disk with bad blocks counts as one, and
+ *                     so does one that hangs for good: what waits for it is answered without it
  *   a crash           of a pool in any state, once what was lost stands in the metadata
  *   a crash and a disk lost in it    mirrors; parity levels with the stripe log for every row
  *
@@ -174,17 +175,62 @@ static void fault(struct pools *w, const char *what, unsigned d)
 		printf("    %s of d%u\n", what, d);
 }
 
-static void disk_dies(struct pools *w)
+/* A disk of the pool that may be lost now; NOBODY. */
+static unsigned pick_victim(struct pools *w)
 {
 	struct pool *p = the_pool(w)->pool;
 	unsigned position = (unsigned)sim_random_below(w->a.sim, pool_ndisks(p));
 	/* A disk lost before the resync came to its rows is a second fault of the crash. */
 	if ((pool_resync_needed(p) && !(w->parity && w->log_always)) || !may_die(w, p, position))
+		return NOBODY;
+	return index_of(w, pool_disk(p, position));
+}
+
+static void disk_dies(struct pools *w)
+{
+	unsigned d = pick_victim(w);
+	if (d == NOBODY)
 		return;
-	unsigned d = index_of(w, pool_disk(p, position));
 	w->dead[d] = true;
 	sim_disk_set_faults(w->a.disks[d], &(struct sim_disk_faults){.dead = true});
 	fault(w, "death", d);
+}
+
+/*
+ * It answers no call any more, those neither that it has. Time is up a second after the disk is:
+ * then no request that began before may be left.
+ */
+static void disk_hangs(struct pools *w)
+{
+	struct array *a = &w->a;
+	unsigned d = pick_victim(w);
+	if (d == NOBODY)
+		return;
+	w->dead[d] = true;
+	sim_disk_set_faults(a->disks[d], &(struct sim_disk_faults){.stuck = true});
+	fault(w, "hanging for good", d);
+	uint64_t up = env_now_ns(sim_env(a->sim)) + (ARRAY_DISK_TIMEOUT_S + 2) * NS_PER_S;
+	while (!a->dead && !a->failed && env_now_ns(sim_env(a->sim)) < up) {
+		uint64_t began = array_oldest_ns(a);
+		sim_run_for(a->sim, 50 * NS_PER_MS);
+		/* Given up, and all that waited has been answered. */
+		if (disk_state(core_disk_find(a->core, a->paths[d])) != DISK_ONLINE &&
+		    array_oldest_ns(a) > began + NS_PER_S)
+			return;
+	}
+	if (!a->dead && up - MIN(up, array_oldest_ns(a)) > 2 * NS_PER_S)
+		array_fail(a, "a request waits for a disk that hangs");
+}
+
+/* Who hangs is detached: its calls come back as errors. */
+static void let_go(struct pools *w)
+{
+	struct sim_disk_faults f;
+	for (unsigned i = 0; i < w->a.ndisks; i++) {
+		sim_disk_get_faults(w->a.disks[i], &f);
+		if (f.stuck)
+			sim_disk_set_faults(w->a.disks[i], &(struct sim_disk_faults){.dead = true});
+	}
 }
 
 static void slow_or_stuck(struct pools *w)
@@ -242,8 +288,10 @@ static void replace_one(struct pools *w, const struct pool_place *at)
 	}
 	if (i >= w->a.ndisks)
 		return;
-	if (w->dead[i])
-		revive(w, i, sim_random_below(w->a.sim, 2));
+	struct sim_disk_faults f;
+	sim_disk_get_faults(w->a.disks[i], &f);
+	if (w->dead[i]) /* what the disk has yet goes to itself, never to another in its place */
+		revive(w, i, sim_random_below(w->a.sim, 2) && !f.stuck);
 	struct disk *d = core_disk_find(c, w->a.paths[i]);
 	size_t other;
 	if (disk_state(d) == DISK_FAILED || disk_state(d) == DISK_MISSING)
@@ -316,7 +364,10 @@ static void one_fault(struct pools *w)
 		disk_dies(w);
 		break;
 	case 2:
-		slow_or_stuck(w);
+		if (sim_random_below(w->a.sim, 3))
+			slow_or_stuck(w);
+		else
+			disk_hangs(w);
 		break;
 	case 3:
 		bad_block(w);
@@ -343,6 +394,7 @@ static void crash(struct pools *w)
 		       w->at_point ? " at a point" : "");
 	if (the_pool(w) && (!w->parity || w->log_always) && sim_random_below(w->a.sim, 4) == 0)
 		disk_dies(w);
+	let_go(w);
 	/* Some faults go with the power cycle: the disk is there again, with what it missed. */
 	for (unsigned i = 0; i < w->a.ndisks; i++)
 		if (w->dead[i] && sim_random_below(w->a.sim, 3) == 0)
@@ -402,6 +454,7 @@ static void one_round(struct pools *w, unsigned round)
 		sim_faults_disarm();
 		wait_noticed(w);
 		array_users_stop(a);
+		let_go(w);
 		array_run(a, array_close, "close");
 	} else if (!a->failed) {
 		crash(w);
@@ -523,6 +576,7 @@ int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret)
 	sim_faults_disarm();
 	if (w->a.failed)
 		return -1;
+	let_go(w);
 	array_run(&w->a, array_close, "close");
 	array_fini(&w->a);
 	int rc = w->a.failed ? -1 : 0;

@@ -107,6 +107,7 @@ START_TEST(all_values_are_read)
 	    "controllers:\n"
 	    "  - name: a\n    cache: 1.5GiB\n    reactors: 2\n    pin: [0, 3]\n    io: threads\n"
 	    "    poll_us: 0\n"
+	    "    disk_timeout: 9\n"
 	    "    disks: [/d0, /d1]\n    portals: ['127.0.0.1:3260', '[::1]:3260,7']\n"
 	    "    iscsi: {max_connections: 9, nop_interval: 5, nop_timeout: 6, chap: [sha256, "
 	    "md5]}\n"
@@ -124,6 +125,8 @@ START_TEST(all_values_are_read)
 	ck_assert_uint_eq(c->controllers[0].pin_count, 2);
 	ck_assert_uint_eq(c->controllers[0].poll_us, 0);
 	ck_assert_uint_eq(c->controllers[1].poll_us, 20);
+	ck_assert_uint_eq(c->controllers[0].disk_timeout, 9);
+	ck_assert_uint_eq(c->controllers[1].disk_timeout, 15);
 	ck_assert_int_eq(c->controllers[0].pin[1], 3);
 	ck_assert_uint_eq(c->controllers[0].portals_count, 2);
 	const struct config_iscsi *i = &c->controllers[0].iscsi;
@@ -294,6 +297,8 @@ static const struct {
     {"array: {}\n" CONTROLLER "    pin: [1, 1]\n", 5, "listed twice"},
     {"array: {}\n" CONTROLLER "    io: magic\n", 5, "io cannot be"},
     {"array: {}\n" CONTROLLER "    poll_us: 1001\n", 5, "too long"},
+    {"array: {}\n" CONTROLLER "    disk_timeout: 2\n", 5, "disk_timeout cannot be 2"},
+    {"array: {}\n" CONTROLLER "    disk_timeout: 601\n", 5, "disk_timeout cannot be 601"},
     {"array: {}\n" CONTROLLER "    portals: [3260]\n", 5, "not an address and a port"},
     {"array: {}\n" CONTROLLER "    portals: ['0.0.0.0:0']\n", 5, "not an address and a port"},
     {"array: {}\n" CONTROLLER "    portals: ['0.0.0.0:65536']\n", 5, "not an address and a port"},
