@@ -168,6 +168,20 @@ int core_disk_claim(struct core *c, struct disk *d, const uint8_t pool[16])
 	return claim(c, d, pool, NULL);
 }
 
+/* A disk that the pool has lost is not waited for: perhaps it hangs, with calls of whoever had it.
+ * It is claimed before it is filled (core_fill.c). */
+static int claim_lost(struct core *c, struct disk *d, const uint8_t pool[16])
+{
+	int rc = disk_claim(d, pool);
+	if (rc != -EBUSY)
+		return rc ? claim(c, d, pool, NULL) : 0;
+	event_write(LOG_L_WARN, "disk.claimed",
+		    "disk %s, which its pool has lost, has calls of another process yet; it is not "
+		    "used before they have ended",
+		    disk_path(d));
+	return 0;
+}
+
 static const char *claim_failure(int rc)
 {
 	if (rc == -EBUSY)
@@ -180,15 +194,18 @@ int core_pool_claim(struct core *c, const Isthmus__Pool *mp, const struct gcm_ow
 {
 	struct {
 		uint8_t disk[16];
+		bool lost;
 	} ids[POOL_DISKS_MAX];
 	uint8_t pool[16];
 	size_t n = MIN(mp->n_disks, (size_t)POOL_DISKS_MAX); /* mp goes when claiming waits */
 	memcpy(pool, mp->uuid.data, 16);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		memcpy(ids[i].disk, mp->disks[i]->uuid.data, 16);
+		ids[i].lost = mp->disks[i]->failed && !mp->disks[i]->filling;
+	}
 	for (size_t i = 0; i < n; i++) {
 		struct disk *d = core_disk_by_uuid(c, ids[i].disk);
-		int rc = d ? claim(c, d, pool, was) : 0;
+		int rc = !d ? 0 : ids[i].lost ? claim_lost(c, d, pool) : claim(c, d, pool, was);
 		if (rc == 0)
 			continue;
 		snprintf(why, size, "disk %.80s %s", disk_path(d), claim_failure(rc));
