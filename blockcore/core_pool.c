@@ -180,7 +180,7 @@ void core_meta_write_failed(void *arg, struct disk *d, int err)
 	char why[160];
 	struct core_pool *cp = core_pool_by_uuid(c, disk_label(d)->pool_uuid);
 	snprintf(why, sizeof(why), "array metadata could not be written: %s", err_text(err));
-	if (cp)
+	if (cp && cp->pool)
 		pool_drop(cp->pool, d, why); /* the last copy stays in use */
 }
 

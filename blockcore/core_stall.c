@@ -47,6 +47,8 @@ static void give_up(struct core *c, struct disk *d, const char *why)
 		pool_drop(cp->pool, d, why); /* the last copy stays in use, and is waited for */
 	else if (!memcmp(pool, none, 16))
 		disk_fail(d, why); /* a spare: changes of the metadata go on without it */
+	else
+		disk_leave_calls(d); /* the partner's: it was only looked at */
 }
 
 static void look_at(struct core *c, struct disk *d, bool *told)

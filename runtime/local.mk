@@ -5,7 +5,8 @@ libruntime_a_SOURCES = \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fan.c runtime/fan.h \
-	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h runtime/log.c runtime/log.h \
+	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h \
+	runtime/iov_cursor.c runtime/iov_cursor.h runtime/log.c runtime/log.h \
 	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
 	runtime/process.c runtime/process.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \

@@ -472,7 +472,7 @@ void disk_fail(struct disk *d, const char *why)
 {
 	CHECK(d, DISK_MAGIC);
 	set_state(d, DISK_FAILED, "%s", why);
-	disk_calls_give_up(d);
+	disk_leave_calls(d);
 	event_write(LOG_L_ERROR, "disk.failed", "disk %s failed: %s", d->path, why);
 }
 

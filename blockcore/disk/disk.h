@@ -85,6 +85,8 @@ void disk_fail(struct disk *d, const char *why);
  * as it was asked to before, and must not be used for anything. Any thread.
  */
 unsigned disk_left(const struct disk *d);
+/* Whoever waits for a call leaves, as with disk_fail(), but the state stays. Any thread. */
+void disk_leave_calls(struct disk *d);
 /* False: calls are never left behind, since nothing stands in for the disk; that spares reads a
  * copy. True at first. */
 void disk_set_may_leave(struct disk *d, bool may);

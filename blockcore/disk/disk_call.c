@@ -24,7 +24,7 @@
  * Where no stack is to be had for a carrier, the caller makes the call itself, and cannot leave.
  */
 #include "blockcore/disk/disk_impl.h"
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include <errno.h>
@@ -372,7 +372,7 @@ int disk_call_plain(struct disk *d, enum disk_call_op op, uint64_t off, uint64_t
 	return send_as_it_is(d, like, NULL, 0);
 }
 
-void disk_calls_give_up(struct disk *d)
+void disk_leave_calls(struct disk *d)
 {
 	struct disk_calls *k = &d->calls;
 	struct disk_call *c;

@@ -28,7 +28,7 @@ struct disk_calls {
 	size_t mem_bytes;		    /* free and in use */
 	struct waitq mem_wait, returned;
 	_Atomic unsigned left;	/* left behind and not back */
-	_Atomic unsigned fails; /* counts disk_calls_give_up() */
+	_Atomic unsigned fails; /* counts disk_leave_calls() */
 	atomic_bool may_leave;
 	bool unclaim; /* when none is left */
 };
@@ -71,8 +71,6 @@ enum disk_call_op { DISK_CALL_READ, DISK_CALL_WRITE, DISK_CALL_FLUSH, DISK_CALL_
 int disk_call_rw(struct disk *d, enum disk_call_op op, const struct iovec *iov, int iovcnt,
 		 uint64_t off, unsigned flags);
 int disk_call_plain(struct disk *d, enum disk_call_op op, uint64_t off, uint64_t len);
-/* Who waits for a call leaves. Any thread. */
-void disk_calls_give_up(struct disk *d);
 void disk_calls_init(struct disk *d);
 /* Waits for calls that were left behind. */
 void disk_calls_fini(struct disk *d);

@@ -1,5 +1,4 @@
 libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.h \
-	blockcore/pool/iov_cursor.c blockcore/pool/iov_cursor.h \
 	blockcore/pool/parity.c blockcore/pool/parity.h \
 	blockcore/pool/pool_parity_io.c blockcore/pool/pool_parity_sync.c \
 	blockcore/pool/pool_stripe.c blockcore/pool/pool_stripe.h \

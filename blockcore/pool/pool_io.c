@@ -5,7 +5,7 @@
  * tasks. A write holds its range of the column shared (pool_lock.h).
  */
 #include "blockcore/pool/pool_impl.h"
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "blockcore/pool/pool_intent.h"
 #include "runtime/err.h"
 #include "runtime/log.h"

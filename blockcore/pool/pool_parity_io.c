@@ -19,7 +19,7 @@
  * Called from any reactor. Allocates nothing: slices have memory made with the pool, and who waits
  * for it holds no memory yet.
  */
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
 #include "runtime/err.h"

@@ -2,7 +2,7 @@
  * The logical space of a pool: requests go to the group they lie in; one that crosses from a group
  * to the next is cut there. Called from any reactor; allocates nothing.
  */
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "blockcore/pool/pool_groups.h"
 #include "runtime/fan.h"
 #include <errno.h>

@@ -14,7 +14,7 @@
 #ifndef ISTHMUS_BLOCKCORE_POOL_STRIPE_H
 #define ISTHMUS_BLOCKCORE_POOL_STRIPE_H
 
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "blockcore/pool/parity.h"
 #include "blockcore/pool/pool_impl.h"
 

@@ -3,7 +3,7 @@
  * that of its extents (the cache reads whole pages), at least the volume's.
  */
 #include "blockcore/volume/volume_impl.h"
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include "runtime/check.h"
 #include <errno.h>
 #include <stdio.h>

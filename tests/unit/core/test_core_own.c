@@ -409,6 +409,60 @@ START_TEST(who_is_not_heard_and_stops_is_ended_at_once)
 }
 END_TEST
 
+static void drop_task(void *arg)
+{
+	struct end *e = arg;
+	struct pool *p = core_pool_find(e->core, "p")->pool;
+	ck_assert_int_eq(pool_drop(p, pool_disk(p, 0), "it hangs"), 0);
+}
+
+static void watch_start_task(void *arg)
+{
+	struct end *e = arg;
+	ck_assert_int_eq(core_watch_start(e->core), 0);
+}
+
+/* The lost disk has calls of its old owner: the pool goes to the partner without it, and nobody has
+ * it before they have come back. */
+START_TEST(given_without_a_disk_that_hangs)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	static const uint8_t pool[16] = {1};
+	struct sim_disk_faults usual, stuck;
+	world_with_pool(61);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	sim_disk_get_faults(w.disk[0], &usual);
+	stuck = usual;
+	stuck.stuck = true;
+	sim_disk_set_faults(w.disk[0], &stuck);
+	sim_node_start(a->node, flush_task, a);
+	sim_run_for(w.sim, 10 * NS_PER_MS);
+	ck_assert_int_eq(sim_node_run(a->node, drop_task, a), 0);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_uint_gt(disk_left(a->core->disks[0]), 0);
+	/* The partner looked at it, and hangs no longer than it has to. */
+	ck_assert_int_eq(sim_node_run(b->node, watch_start_task, b), 0);
+	sim_run_for(w.sim, 20 * NS_PER_S);
+	ck_assert_int_eq(give(a), 0);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_int_eq(place(a), CORE_PARTNER);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	ck_assert_int_eq(io(b, false, 0, 100, 1), 0);
+	ck_assert_int_eq(io(b, true, 0, 50, 2), 0);
+	struct disk *d = b->core->disks[0];
+	ck_assert(!disk_claimed(d));
+	ck_assert_int_eq(disk_claim(d, pool), -EBUSY);
+	sim_disk_set_faults(w.disk[0], &usual);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_uint_eq(disk_left(a->core->disks[0]), 0);
+	ck_assert_int_eq(disk_claim(d, pool), 0);
+	disk_unclaim(d);
+	ck_assert_int_eq(io(b, false, 0, 50, 2), 0);
+	ck_assert_int_eq(io(b, false, 50, 50, 1), 0);
+	world_fini();
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
 	tcase_add_test(tc, takeover_and_return);
@@ -419,6 +473,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, left_in_order);
 	tcase_add_test(tc, forced);
 	tcase_add_test(tc, given_and_given_back);
+	tcase_add_test(tc, given_without_a_disk_that_hangs);
 	tcase_add_test(tc, not_given);
 	tcase_add_loop_test(tc, held_where_a_host_wants_it, 0, 2);
 	tcase_add_test(tc, power_loss);

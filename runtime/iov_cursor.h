@@ -1,6 +1,6 @@
 /* Walking through a scattered buffer and cutting pieces from it. */
-#ifndef ISTHMUS_BLOCKCORE_IOV_CURSOR_H
-#define ISTHMUS_BLOCKCORE_IOV_CURSOR_H
+#ifndef ISTHMUS_RUNTIME_IOV_CURSOR_H
+#define ISTHMUS_RUNTIME_IOV_CURSOR_H
 
 #include <stddef.h>
 #include <stdint.h>

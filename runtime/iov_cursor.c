@@ -1,5 +1,5 @@
 /* See iov_cursor.h. */
-#include "blockcore/pool/iov_cursor.h"
+#include "runtime/iov_cursor.h"
 #include <string.h>
 #include "runtime/check.h"
 
