@@ -310,14 +310,28 @@ static void core_free(struct core *c)
 	free(c);
 }
 
+/* What the disks have of reads into the cache comes back when it is gone. */
+static int close_cache(struct core *c, bool abandon)
+{
+	if (!c->cache)
+		return 0;
+	cache_stop(c->cache);
+	for (unsigned i = 0; i < c->ndisks; i++)
+		disk_set_lender(c->disks[i], NULL);
+	for (unsigned i = 0; i < c->nretired; i++)
+		disk_set_lender(c->retired[i], NULL);
+	int rc = cache_close(c->cache, abandon);
+	c->cache = NULL;
+	return rc;
+}
+
 int core_close(struct core *c)
 {
 	CHECK(c, CORE_MAGIC);
 	char why[CORE_WHY_LEN];
 	stop_background(c);
 	int rc = detach_all(c);
-	int e = c->cache ? cache_close(c->cache, rc != 0) : 0;
-	c->cache = NULL;
+	int e = close_cache(c, rc != 0);
 	rc = rc ? rc : e;
 	if (rc == 0)
 		rc = flush_pools(c);
@@ -338,9 +352,7 @@ void core_abandon(struct core *c)
 	stop_background(c);
 	RB_FOREACH (v, volume_tree, &c->volumes)
 		volume_shut(v);
-	if (c->cache)
-		cache_close(c->cache, true);
-	c->cache = NULL;
+	close_cache(c, true);
 	RB_FOREACH (v, volume_tree, &c->volumes)
 		volume_forget_cache(v);
 	core_free(c);

@@ -73,7 +73,9 @@ struct core {
 	unsigned nretired;
 	struct meta *meta;
 	struct cache *cache;
-	uint32_t adopted; /* cache pages */
+	struct disk_lender lender; /* the cache's pages */
+	uint32_t adopted;	   /* cache pages */
+	uint64_t opened_ns;
 	struct core_pools pools;
 	struct reservations reserved;
 	struct task_mutex attaching; /* a volume is looked for and attached by one */

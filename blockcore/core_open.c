@@ -80,6 +80,7 @@ struct disk *core_disk_reopen(struct core *c, struct disk *d)
 		return NULL;
 	}
 	meta_disk_remove(c->meta, d);
+	disk_set_lender(fresh, &c->lender);
 	if (disk_state(d) == DISK_ONLINE) /* nobody is to use it from here on */
 		disk_fail(d, "opened anew");
 	c->retired[c->nretired++] = d;
@@ -424,6 +425,27 @@ static int attach_volumes(struct core *c)
 	return rc;
 }
 
+static void read_left(void *arg, const struct iovec *iov, int iovcnt)
+{
+	struct core *c = arg;
+	cache_read_left(c->cache, iov, iovcnt);
+}
+
+static void read_back(void *arg, const struct iovec *iov, int iovcnt)
+{
+	struct core *c = arg;
+	cache_read_back(c->cache, iov, iovcnt);
+}
+
+/* What is read into the cache goes there without a copy. */
+static void lend_cache(struct core *c)
+{
+	c->lender = (struct disk_lender){.left = read_left, .back = read_back, .arg = c};
+	cache_memory(c->cache, &c->lender.from, &c->lender.to);
+	for (unsigned i = 0; i < c->ndisks; i++)
+		disk_set_lender(c->disks[i], &c->lender);
+}
+
 static int open_cache(struct core *c, const struct core_opts *o)
 {
 	struct cache_opts co = {
@@ -444,7 +466,10 @@ static int open_cache(struct core *c, const struct core_opts *o)
 		co.lone_write_through = c->duplex->lone_write_through;
 	}
 	memcpy(co.array_uuid, c->array_uuid, 16);
-	return cache_open(&c->cache, &co, &c->adopted);
+	int rc = cache_open(&c->cache, &co, &c->adopted);
+	if (rc == 0)
+		lend_cache(c);
+	return rc;
 }
 
 int core_open(struct core **ret, const struct core_opts *o)
@@ -455,6 +480,7 @@ int core_open(struct core **ret, const struct core_opts *o)
 		return -ENOMEM;
 	c->magic = CORE_MAGIC;
 	c->env = o->env;
+	c->opened_ns = env_now_ns(c->env);
 	c->stuck_ns = (o->disk_timeout_s ? o->disk_timeout_s : 15) * NS_PER_S;
 	c->owner = sched_current();
 	c->battery = o->battery;

@@ -21,6 +21,7 @@
 #define SWEEP_EVERY 5
 #define ERRORS_NS   (600 * NS_PER_S)
 #define RETRY_NS    (10 * NS_PER_S)
+#define REST_NS	    (10 * NS_PER_S)
 
 /* What is remembered of a disk between looks. */
 struct seen {
@@ -137,6 +138,36 @@ static void retry_work(struct core *c)
 	}
 }
 
+/* May a process that died have calls on the disk yet? One of a pool that the partner has, with the
+ * disk, was claimed there: they were back by then. */
+static bool may_have_calls(struct core *c, struct disk *d)
+{
+	static const uint8_t nobody[16];
+	size_t at;
+	const Isthmus__Pool *mp = core_disk_pool(c, d, &at);
+	const struct core_pool *cp = mp ? core_pool_find(c, mp->name) : NULL;
+	if (!cp || disk_claimed(d))
+		return false;
+	bool lost = mp->disks[at]->failed && !mp->disks[at]->filling;
+	if (!lost && cp->place == CORE_PARTNER)
+		return false;
+	if (disk_claim(d, nobody) == -EBUSY)
+		return true;
+	disk_unclaim(d);
+	return false;
+}
+
+/* Pages of the cache that the process before was reading: once no read of its can be under way. */
+static void end_quarantine(struct core *c)
+{
+	if (!cache_quarantined(c->cache) || env_now_ns(c->env) - c->opened_ns < REST_NS)
+		return;
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (may_have_calls(c, c->disks[i]))
+			return;
+	cache_quarantine_end(c->cache);
+}
+
 static void watch_task(void *arg)
 {
 	struct core *c = arg;
@@ -150,6 +181,8 @@ static void watch_task(void *arg)
 		if (n % SWEEP_EVERY == 0 && !c->closing)
 			sweep_intents(c);
 		retry_work(c);
+		if (!c->closing)
+			end_quarantine(c);
 	}
 	free(seen);
 	core_background_done(c);

@@ -23,6 +23,7 @@ static const struct {
     [ERR_DEGRADED - ERR_PROTO] = {"DEGRADED", "refused: redundancy is not whole", EIO},
     [ERR_MISCOMPARE - ERR_PROTO] = {"MISCOMPARE", "the data compared and differed", EILSEQ},
     [ERR_NOT_OWNER - ERR_PROTO] = {"NOT_OWNER", "another controller is in charge of it", EREMOTE},
+    [ERR_LEFT - ERR_PROTO] = {"LEFT", "a read was left behind with its memory", EIO},
 };
 
 _Static_assert(sizeof(private_errors) / sizeof(private_errors[0]) == ERR_LAST - ERR_PROTO,

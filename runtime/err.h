@@ -21,6 +21,7 @@ enum {
 	ERR_DEGRADED,	   /* refused because redundancy is not whole */
 	ERR_MISCOMPARE,	   /* data compared and differed */
 	ERR_NOT_OWNER,	   /* another controller is in charge of the volume: ask there */
+	ERR_LEFT,	   /* a read was left behind, and the memory that was lent for it */
 	ERR_LAST
 };
 

@@ -140,6 +140,12 @@ int cache_open(struct cache **ret, const struct cache_opts *o, uint32_t *ret_ado
 	return 0;
 }
 
+void cache_stop(struct cache *c)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	cache_background_stop(c);
+}
+
 int cache_close(struct cache *c, bool abandon)
 {
 	CHECK(c, CACHE_PRIV_MAGIC);

@@ -45,12 +45,14 @@ uint32_t cache_segment_pages(uint64_t size, uint32_t page_size);
 
 /*
  * Adopts a valid segment of the same array, controller and geometry (all CLEAN and DIRTY own pages
- * live on, FILLING ones are dropped) or formats it. ret_adopted: pages adopted. What the partner
- * left in the mirror area stays as it is (cache_mirror_adopt). With a partner configured the state
- * is MIRROR_LONE (blockcore/mirror/mirror.h): the caller has recorded that before a volume is
- * attached.
+ * live on; FILLING ones stay out of use until cache_quarantine_end()) or formats it. ret_adopted:
+ * pages adopted. What the partner left in the mirror area stays as it is (cache_mirror_adopt). With
+ * a partner configured the state is MIRROR_LONE (blockcore/mirror/mirror.h): the caller has
+ * recorded that before a volume is attached.
  */
 int cache_open(struct cache **ret, const struct cache_opts *opts, uint32_t *ret_adopted);
+/* Waits. Ends the background tasks: no read is under way then but those that callers wait for. */
+void cache_stop(struct cache *c);
 /* Waits. Destages everything (unless abandon), then frees private memory. The segment stays. */
 int cache_close(struct cache *c, bool abandon);
 
@@ -71,6 +73,18 @@ int cache_vol_attach(struct cache *c, uint32_t id, struct bdev *backing, struct 
 /* Waits. Flushes (0 or the error that kept pages dirty: they stay as orphans); drop: discards its
  * pages instead. In any case the volume is detached, and its clean pages are gone. */
 int cache_vol_detach(struct cache_vol *v, bool drop);
+
+/*
+ * Reads of the cache's that are left behind (struct disk_lender). The memory that they go to,
+ * [from, to); a read into these pieces was left, and came back. Neither waits. Left: called before
+ * the read returns; the cache reads again, into other pages.
+ */
+void cache_memory(const struct cache *c, const void **ret_from, const void **ret_to);
+void cache_read_left(struct cache *c, const struct iovec *iov, int iovcnt);
+void cache_read_back(struct cache *c, const struct iovec *iov, int iovcnt);
+/* Pages to which reads of the process that died may yet write; all of them are back. */
+uint32_t cache_quarantined(struct cache *c);
+void cache_quarantine_end(struct cache *c);
 
 /* A read in place: pages pinned until cache_read_done(). Embed or pool it; no init needed. */
 struct cache_read {

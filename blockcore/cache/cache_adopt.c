@@ -6,8 +6,8 @@
  * copy of acknowledged data is never overwritten. Format writes the magic last.
  *
  * A CBE is believed when its fields are possible. Adopted are CLEAN and DIRTY ones; of two for
- * one page the higher generation. FILLING ones are freed, but their pages rest for a while: a
- * disk read of the process that died may still be landing in them.
+ * one page the higher generation. FILLING ones stay as they are, out of use: a disk read of the
+ * process that died may still be landing in them, until cache_quarantine_end() says that none is.
  *
  * The own pages are adopted here; the mirror area is left as the partner wrote it. Another split
  * between the two is applied when nothing valid stands where it would change hands.
@@ -363,15 +363,14 @@ static int adopt_page(struct cache *c, uint32_t pg)
 	return 0;
 }
 
-static void free_pages(struct cache *c, const bool *filling)
+static void free_pages(struct cache *c)
 {
 	struct cache_pool *p = &c->pool;
 	for (uint32_t pg = c->nown; pg-- > 0;) {
-		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE)
-			continue;
-		if (filling[pg])
+		uint32_t state = CBE_GET(&c->cbe[pg], state);
+		if (state == CBE_FILLING)
 			p->quarantine[p->nquarantine++] = pg;
-		else
+		else if (state == CBE_FREE)
 			p->free[p->nfree++] = pg;
 	}
 }
@@ -380,32 +379,29 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 {
 	uint32_t adopted = 0, bad = 0;
 	int rc = 0;
-	bool *filling = calloc(c->nown, sizeof(*filling));
-	if (!filling)
-		return -ENOMEM;
 	buckets_close(c);
 	cache_staged_settle(c->cbe, c->nown, &c->super->staged_true);
 	for (uint32_t pg = 0; pg < c->nown; pg++) {
 		uint32_t state = CBE_GET(&c->cbe[pg], state);
-		if (state == CBE_FREE)
+		if (state == CBE_FREE || state == CBE_FILLING)
 			continue;
-		filling[pg] = state == CBE_FILLING;
 		bool ok = cache_cbe_possible(c, &c->cbe[pg]) &&
 			  c->cbe[pg].generation <= atomic_load(&c->super->generation);
-		bad += !ok && !filling[pg];
+		bad += !ok;
 		if (ok)
 			adopt_index(c, pg);
 		else
 			drop_cbe(c, pg);
 	}
 	buckets_open(c);
-	for (uint32_t pg = 0; rc == 0 && pg < c->nown; pg++)
-		if (CBE_GET(&c->cbe[pg], state) != CBE_FREE) {
-			rc = adopt_page(c, pg);
-			adopted++;
-		}
-	free_pages(c, filling);
-	free(filling);
+	for (uint32_t pg = 0; rc == 0 && pg < c->nown; pg++) {
+		uint32_t state = CBE_GET(&c->cbe[pg], state);
+		if (state == CBE_FREE || state == CBE_FILLING)
+			continue;
+		rc = adopt_page(c, pg);
+		adopted++;
+	}
+	free_pages(c);
 	if (bad) { /* some may have been dirty */
 		memory_renew(c);
 		event_write(LOG_L_ERROR, "cache.dropped",

@@ -12,8 +12,14 @@
  *
  * So what is published is the disk's content of a moment at which no newer version had come and
  * gone, under the newest version there is.
+ *
+ * A read that a disk does not answer is left behind in the end (-ERR_LEFT; blockcore/disk), and
+ * may yet write to its pages. Those are PG_LEFT: never published, and FILLING, for whoever finds
+ * the segment, until the read is back. Each such read has a reference of them. What was asked for
+ * is read into other pages.
  */
 #include "blockcore/cache/cache_priv.h"
+#include "runtime/err.h"
 #include <errno.h>
 
 void cache_fill_start(struct cache *c, struct cache_place p, struct cache_vol *v, uint64_t page,
@@ -98,14 +104,16 @@ static int end_one(struct cache_fill *f, struct fill_end *end, uint32_t i, int r
 	end->s = cache_shard_move(end->s, p.shard);
 	struct cache_found found = cache_index_find(c, p.bucket, f->v->id, page);
 	bool whole = found.cur != CACHE_NO_PAGE && CBE_GET(&c->cbe[found.cur], valid) == c->full;
+	if (rc == 0 && (c->page[pg].flags & PG_LEFT))
+		rc = -ERR_LEFT;
 	if (rc == 0 && !whole && (c->page[pg].flags & PG_STALE)) {
 		c->page[pg].flags &= ~PG_STALE;
 		return -EAGAIN;
 	}
 	if (rc || whole) {
 		cache_index_remove(c, p.bucket, pg);
-		CBE_PUT(&c->cbe[pg], state, CBE_FREE);
-		end->give[end->ngive++] = pg;
+		if (atomic_fetch_sub(&c->page[pg].refs, 1) == 1)
+			end->give[end->ngive++] = pg;
 		pg = found.cur;
 	} else if (found.cur == CACHE_NO_PAGE) {
 		publish_alone(f, p.shard, page, pg);
@@ -131,10 +139,20 @@ static void end_flush(struct cache *c, struct fill_end *end)
 	end->ngive = 0;
 }
 
+static bool page_left(struct cache_fill *f, uint32_t i)
+{
+	struct cache *c = f->v->c;
+	struct cache_place p = cache_place_of(c, f->v->id, f->first + i);
+	pthread_mutex_lock(&p.shard->lock);
+	bool left = c->page[f->pages[i]].flags & PG_LEFT;
+	pthread_mutex_unlock(&p.shard->lock);
+	return left;
+}
+
 static int fill_single(struct cache_fill *f, struct fill_end *end, uint32_t i, uint32_t *pins)
 {
 	for (;;) {
-		int rc = read_pages(f, i, 1);
+		int rc = page_left(f, i) ? -ERR_LEFT : read_pages(f, i, 1);
 		rc = end_one(f, end, i, rc, pins);
 		end_flush(f->v->c, end);
 		if (rc != -EAGAIN)
@@ -238,4 +256,42 @@ int cache_fill_range(struct cache_vol *v, uint64_t first, uint32_t n, bool mark,
 	uint32_t used = place_fills(&f, spare, want);
 	cache_pages_give(c, want - used, spare + used);
 	return used ? cache_fill_run(&f, NULL) : 0;
+}
+
+static uint32_t page_at(const struct cache *c, const void *at)
+{
+	return (uint32_t)((size_t)((const char *)at - c->data) >> c->page_shift);
+}
+
+void cache_memory(const struct cache *c, const void **ret_from, const void **ret_to)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	*ret_from = c->data;
+	*ret_to = c->data + ((size_t)c->npages << c->page_shift);
+}
+
+void cache_read_left(struct cache *c, const struct iovec *iov, int iovcnt)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	for (int i = 0; i < iovcnt; i++) {
+		uint32_t pg = page_at(c, iov[i].iov_base);
+		struct cbe *e = &c->cbe[pg];
+		ASSERT(CBE_GET(e, state) == CBE_FILLING);
+		struct cache_shard *s =
+		    cache_place_of(c, CBE_GET(e, volume), CBE_GET(e, page)).shard;
+		pthread_mutex_lock(&s->lock);
+		c->page[pg].flags |= PG_LEFT;
+		pthread_mutex_unlock(&s->lock);
+		atomic_fetch_add(&c->page[pg].refs, 1);
+	}
+}
+
+void cache_read_back(struct cache *c, const struct iovec *iov, int iovcnt)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	for (int i = 0; i < iovcnt; i++) {
+		uint32_t pg = page_at(c, iov[i].iov_base);
+		if (atomic_fetch_sub(&c->page[pg].refs, 1) == 1)
+			cache_pages_give(c, 1, &pg);
+	}
 }

@@ -7,6 +7,7 @@
  * destage tasks.
  */
 #include "blockcore/cache/cache_priv.h"
+#include "runtime/err.h"
 #include <errno.h>
 
 /* A page that must be read before it can be written (blocks larger than sectors). */
@@ -17,7 +18,7 @@ static int complete_page(struct cache_vol *v, uint64_t page)
 		env_sleep_ns(v->c->env, NS_PER_MS);
 	else if (rc == 0)
 		cache_fill_wait(v, page);
-	return rc == -EAGAIN ? 0 : rc;
+	return rc == -EAGAIN || rc == -ERR_LEFT ? 0 : rc;
 }
 
 int cache_run_finish(struct cache_run *run)

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define QUARANTINE_NS (10 * NS_PER_S)
 #define LIMBO_BATCH   64
 #define PATIENCE_NS   (5 * NS_PER_S)
 #define FAILING_SHARE 4 /* one in so many pages for a volume that cannot be written */
@@ -33,7 +32,6 @@ int cache_pool_init(struct cache *c)
 		return -ENOMEM;
 	p->reserve = MIN(8, c->nown / 16);
 	p->limbo_next = LIMBO_BATCH;
-	p->quarantine_end = env_now_ns(c->env) + QUARANTINE_NS;
 	pthread_mutex_init(&p->lock, NULL);
 	for (int i = 0; i < TAKE_CLASSES; i++)
 		TAILQ_INIT(&p->waiters[i]);
@@ -202,10 +200,28 @@ void cache_pool_rescan(struct cache *c)
 	pthread_mutex_lock(&p->lock);
 	if (p->nlimbo)
 		limbo_scan(c);
-	if (p->nquarantine && env_now_ns(c->env) >= p->quarantine_end) {
-		memcpy(p->free + p->nfree, p->quarantine, p->nquarantine * sizeof(uint32_t));
-		p->nfree += p->nquarantine;
-		p->nquarantine = 0;
+	pool_serve(c);
+	pthread_mutex_unlock(&p->lock);
+}
+
+uint32_t cache_quarantined(struct cache *c)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	pthread_mutex_lock(&c->pool.lock);
+	uint32_t n = c->pool.nquarantine;
+	pthread_mutex_unlock(&c->pool.lock);
+	return n;
+}
+
+void cache_quarantine_end(struct cache *c)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	struct cache_pool *p = &c->pool;
+	pthread_mutex_lock(&p->lock);
+	while (p->nquarantine) {
+		uint32_t pg = p->quarantine[--p->nquarantine];
+		CBE_PUT(&c->cbe[pg], state, CBE_FREE);
+		p->free[p->nfree++] = pg;
 	}
 	pool_serve(c);
 	pthread_mutex_unlock(&p->lock);

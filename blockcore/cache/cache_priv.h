@@ -51,6 +51,7 @@ enum {
 	PG_STALE = 8,	  /* FILLING: what is being read may be older than the disk */
 	PG_FAILED = 16,	  /* the last write to disk failed: back off */
 	PG_MARK = 32,	  /* reaching it starts the next read-ahead */
+	PG_LEFT = 64,	  /* FILLING: a read of it was left behind, and may yet write to it */
 };
 
 enum page_queue { QUEUE_NONE, QUEUE_SMALL, QUEUE_MAIN, QUEUES };
@@ -187,7 +188,6 @@ struct cache_pool {
 	uint32_t scan;
 	uint32_t *quarantine; /* found FILLING at adoption: a dead process's read may land there */
 	uint32_t nquarantine;
-	uint64_t quarantine_end;
 	uint32_t reserve; /* last pages, for destage alone */
 	struct page_waiters waiters[TAKE_CLASSES];
 	_Atomic unsigned nwaiting;

@@ -5,6 +5,7 @@
  * (its own reads or another's) may hold pins, since the disk needs none of them.
  */
 #include "blockcore/cache/cache_priv.h"
+#include "runtime/err.h"
 #include <errno.h>
 
 /* Bytes of a page: the processor sees where they lead and goes on itself. */
@@ -226,6 +227,7 @@ static int read_slow(struct slow_read *q)
 		slow_pass(q);
 		if (q->started) {
 			rc = cache_fill_run(&q->fill, q->r->pages);
+			rc = rc == -ERR_LEFT ? 0 : rc; /* once more, into other pages */
 			continue;
 		}
 		cache_pages_give(c, q->nspare, q->spare);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct bdev;
 struct disk;
@@ -87,9 +88,23 @@ void disk_fail(struct disk *d, const char *why);
 unsigned disk_left(const struct disk *d);
 /* Whoever waits for a call leaves, as with disk_fail(), but the state stays. Any thread. */
 void disk_leave_calls(struct disk *d);
-/* False: calls are never left behind, since nothing stands in for the disk; that spares reads a
- * copy. True at first. */
+/* False: calls are never left behind, since nothing stands in for the disk. True at first. */
 void disk_set_may_leave(struct disk *d, bool may);
+/*
+ * Memory that may be left behind: what is read into [from, to) goes there straight, without a copy.
+ * When such a read is given up it ends with -ERR_LEFT, left() having been called in the reader's
+ * task; until back() is called, for the same pieces, anything may yet be written there. Neither
+ * waits; back() on any thread, with a lock held.
+ */
+struct disk_lender {
+	const void *from, *to;
+	void (*left)(void *arg, const struct iovec *iov, int iovcnt);
+	void (*back)(void *arg, const struct iovec *iov, int iovcnt);
+	void *arg;
+};
+/* Kept as it is; NULL: no more, also of what was left behind before. Then no read into the memory
+ * may be under way. */
+void disk_set_lender(struct disk *d, const struct disk_lender *l);
 /*
  * Waits. Looks whether an online disk is still what was opened: its file, then both labels, which
  * are told and rewritten where they are damaged (events). 0, or an error and the clause that says

@@ -10,12 +10,14 @@
  *                            -> left: the caller has gone; the carrier frees the call when it is
  * back
  *
- *   reads    go to memory of the call, and from there to the caller's who still waits. So nothing
- *            but the call's memory is written late, and that is out of use until the call is back.
- *   writes   are sent from the caller's memory, where it suits the device (else from the call's).
- *            What is sent late from memory that is another's by then lands on a disk that was
- *            given up, inside the range that was being written: it holds old data there anyway, and
- *            is not labelled or filled before it has given all calls back (disk_left()).
+ *   reads    go straight to memory of a lender (struct disk_lender: pages of the cache), who is
+ * told when it is left behind and does not use it until the call is back. What is anybody else's is
+ * read into memory of the call, and from there goes to the caller who still waits. So nothing but
+ * that is written late, and it is out of use until then. writes   are sent from the caller's
+ * memory, where it suits the device (else from the call's). What is sent late from memory that is
+ * another's by then lands on a disk that was given up, inside the range that was being written: it
+ * holds old data there anyway, and is not labelled or filled before it has given all calls back
+ * (disk_left()).
  *
  * Caller and carrier are tasks of one scheduler, so that what only they touch needs no lock. The
  * lock is of the lists, which disk_fail() walks from any thread, and of the memory. That is made
@@ -27,6 +29,7 @@
 #include "runtime/iov_cursor.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -44,6 +47,7 @@ struct disk_call {
 	unsigned fails; /* of the disk, when it began */
 	struct task *waiter;
 	bool done, left;
+	bool lent; /* the memory is the lender's */
 	int rc;
 	struct call_mem *mem; /* NULL: none is needed */
 	int iovcnt;
@@ -212,6 +216,9 @@ static void came_back(struct disk_call *c)
 	struct disk *d = c->disk;
 	struct disk_calls *k = &d->calls;
 	pthread_mutex_lock(&k->lock);
+	const struct disk_lender *l = atomic_load(&k->lender);
+	if (c->lent && l)
+		l->back(l->arg, c->iov, c->iovcnt);
 	call_put(k, c);
 	atomic_fetch_sub(&k->left, 1);
 	one_less(d);
@@ -239,6 +246,9 @@ static bool call_wait(struct disk *d, struct disk_call *c)
 	struct disk_calls *k = &d->calls;
 	while (!c->done && !given_up(d, c->fails))
 		task_park();
+	const struct disk_lender *l = atomic_load(&k->lender);
+	if (!c->done && c->lent)
+		l->left(l->arg, c->iov, c->iovcnt);
 	pthread_mutex_lock(&k->lock);
 	TAILQ_REMOVE(&k->waited, c, link);
 	if (!c->done) {
@@ -271,8 +281,9 @@ static int call_run(struct disk *d, struct disk_call *c, struct iov_cursor *from
 		c->rc = call_send(d, c->op, c->iov, c->iovcnt, c->off, c->len, c->flags);
 		c->done = true;
 	}
+	bool lent = c->lent;
 	if (!call_wait(d, c))
-		return -EIO;
+		return lent ? -ERR_LEFT : -EIO;
 	int rc = c->rc;
 	if (rc == 0 && c->mem && c->op == DISK_CALL_READ)
 		iov_scatter(from, c->mem->bytes, c->len);
@@ -294,6 +305,7 @@ static int call_new(struct disk *d, struct disk_call like, struct disk_call **re
 	c->off = like.off;
 	c->len = like.len;
 	c->fails = like.fails;
+	c->lent = like.lent;
 	c->mem = NULL;
 	c->iovcnt = 0;
 	*ret = c;
@@ -306,6 +318,16 @@ static bool suits(const struct disk *d, const struct iovec *iov, int iovcnt)
 	for (int i = 0; i < iovcnt; i++)
 		all |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
 	return iovcnt <= CALL_IOV && all % d->under->mem_align == 0;
+}
+
+static bool is_lent(const struct disk *d, const struct iovec *iov, int iovcnt)
+{
+	const struct disk_lender *l = atomic_load_explicit(&d->calls.lender, memory_order_acquire);
+	bool all = l != NULL;
+	for (int i = 0; all && i < iovcnt; i++)
+		all = (uintptr_t)iov[i].iov_base >= (uintptr_t)l->from &&
+		      (uintptr_t)iov[i].iov_base + iov[i].iov_len <= (uintptr_t)l->to;
+	return all;
 }
 
 static int send_as_it_is(struct disk *d, struct disk_call like, const struct iovec *iov, int iovcnt)
@@ -354,8 +376,11 @@ int disk_call_rw(struct disk *d, enum disk_call_op op, const struct iovec *iov, 
 	like.fails = atomic_load_explicit(&d->calls.fails, memory_order_acquire);
 	if (!may_leave(d))
 		return call_send(d, op, iov, iovcnt, off, len, flags);
-	if (op == DISK_CALL_WRITE && suits(d, iov, iovcnt))
+	like.lent = op == DISK_CALL_READ && is_lent(d, iov, iovcnt);
+	bool here = op == DISK_CALL_WRITE || like.lent;
+	if (here && suits(d, iov, iovcnt))
 		return send_as_it_is(d, like, iov, iovcnt);
+	like.lent = false;
 	for (; len > 0 && rc == 0; len -= like.len, like.off += like.len) {
 		like.len = MIN(len, CALL_STEP);
 		rc = step(d, like, &at);
@@ -392,6 +417,14 @@ unsigned disk_left(const struct disk *d)
 void disk_set_may_leave(struct disk *d, bool may)
 {
 	atomic_store(&d->calls.may_leave, may);
+}
+
+void disk_set_lender(struct disk *d, const struct disk_lender *l)
+{
+	CHECK(d, DISK_MAGIC);
+	pthread_mutex_lock(&d->calls.lock);
+	atomic_store(&d->calls.lender, l);
+	pthread_mutex_unlock(&d->calls.lock);
 }
 
 void disk_calls_init(struct disk *d)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
+#include "blockcore/disk/disk.h"
 #include "blockcore/disk/disk_label.h"
 #include "runtime/bdev.h"
 #include "runtime/task.h"
@@ -31,6 +32,8 @@ struct disk_calls {
 	_Atomic unsigned fails; /* counts disk_leave_calls() */
 	atomic_bool may_leave;
 	bool unclaim; /* when none is left */
+	/* Changed under the lock. */
+	_Atomic(const struct disk_lender *) lender;
 };
 
 /* With the lock: no call is under way. */

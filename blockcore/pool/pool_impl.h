@@ -105,7 +105,8 @@ int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, 
 		    uint64_t off);
 int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags);
-/* An error that says the disk is bad, rather than the request or the memory. */
+/* An error that says the disk is bad, rather than the request or the memory (-ERR_LEFT: nothing is
+ * to be read into that any more). */
 bool pool_disk_error(int rc);
 /* Drops the position for an error of its disk, unless it is the last copy; ends its filling. */
 void pool_copy_failed(struct raid *p, unsigned position, const char *what, int rc);

@@ -174,9 +174,10 @@ static int column_read_any(struct raid *p, unsigned column, const struct iovec *
 }
 
 /* Writes what a good copy holds over the bad ones. Alone in the region, and read once more:
- * a write may have come since. The range lies in one region. */
-static void column_repair(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
-			  uint64_t off, unsigned bad)
+ * a write may have come since. The range lies in one region. What the buffers hold is what was read
+ * last: an error of it is the read's. */
+static int column_repair(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			 uint64_t off, unsigned bad)
 {
 	unsigned good, bad_now;
 	uint64_t len = iov_bytes(iov, iovcnt);
@@ -204,11 +205,12 @@ static void column_repair(struct raid *p, unsigned column, const struct iovec *i
 		}
 	}
 	pool_unlock_alone(&p->locks, column, off);
+	return rc;
 }
 
 /* Repairs region by region, so that at most one is locked. */
-static void column_repair_range(struct raid *p, unsigned column, const struct iovec *iov,
-				int iovcnt, uint64_t off, unsigned bad)
+static int column_repair_range(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			       uint64_t off, unsigned bad)
 {
 	struct iovec part[IO_PIECES];
 	struct iov_cursor c = {iov, iovcnt, 0};
@@ -217,11 +219,14 @@ static void column_repair_range(struct raid *p, unsigned column, const struct io
 		size_t len = MIN(end, ROUND_DOWN(off, POOL_REGION) + POOL_REGION) - off;
 		len = iov_reach(c, IO_IOV_MAX, len, p->io.block_size);
 		if (len == 0)
-			return;
+			return 0;
 		int n = iov_take(&c, len, part, IO_PIECES);
-		column_repair(p, column, part, n, off, bad);
+		int rc = column_repair(p, column, part, n, off, bad);
+		if (rc)
+			return rc;
 		off += len;
 	}
+	return 0;
 }
 
 /* Piece by piece, each from the first copy that can: each may have lost another part of a range. */
@@ -240,7 +245,9 @@ static int column_read_pieces(struct raid *p, unsigned column, const struct iove
 		if (rc)
 			return rc;
 		if (bad)
-			column_repair(p, column, part, n, off, bad);
+			rc = column_repair(p, column, part, n, off, bad);
+		if (rc)
+			return rc;
 		off += len;
 	}
 	return 0;
@@ -274,7 +281,7 @@ static int column_read(struct raid *p, unsigned column, const struct iovec *iov,
 	if (differ || (rc == -ERR_MEDIUM && (bad & (bad - 1))))
 		return column_read_pieces(p, column, iov, iovcnt, off);
 	if (rc == 0 && bad)
-		column_repair_range(p, column, iov, iovcnt, off, bad);
+		return column_repair_range(p, column, iov, iovcnt, off, bad);
 	return rc;
 }
 

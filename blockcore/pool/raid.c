@@ -329,7 +329,8 @@ int raid_drop(struct raid *p, struct disk *d, const char *why)
 
 bool pool_disk_error(int rc)
 {
-	return rc && rc != -EINVAL && rc != -ENOMEM && rc != -EAGAIN && rc != -ERR_SHUTDOWN;
+	return rc && rc != -EINVAL && rc != -ENOMEM && rc != -EAGAIN && rc != -ERR_SHUTDOWN &&
+	       rc != -ERR_LEFT;
 }
 
 void pool_copy_failed(struct raid *p, unsigned position, const char *what, int rc)

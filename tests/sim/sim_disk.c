@@ -131,17 +131,25 @@ static void range_heal(struct sim_disk *d, uint64_t off, uint64_t len)
 	}
 }
 
+/* A read that fails leaves anything in its memory. */
+static int read_fails(const struct iovec *iov, int iovcnt)
+{
+	for (int i = 0; i < iovcnt; i++)
+		memset(iov[i].iov_base, 0xdb, iov[i].iov_len);
+	return -EIO;
+}
+
 static int disk_readv(struct sim_disk *d, const struct sim_bdev *h, const struct iovec *iov,
 		      int iovcnt, uint64_t off)
 {
 	int rc = disk_wait(d, h);
-	if (rc)
-		return rc;
+	if (rc) /* what a dead process reads into may be another's */
+		return handle_dead(h) ? rc : read_fails(iov, iovcnt);
 	size_t len = iov_bytes(iov, iovcnt);
 	d->stats.reads++;
 	d->stats.read_bytes += len;
 	if (range_bad(d, off, len) || chance(d, d->faults.read_error_ppm))
-		return -EIO;
+		return read_fails(iov, iovcnt);
 	for (int i = 0; i < iovcnt; i++) {
 		memcpy(iov[i].iov_base, d->current + off, iov[i].iov_len);
 		off += iov[i].iov_len;

@@ -175,20 +175,22 @@ static void fault(struct pools *w, const char *what, unsigned d)
 		printf("    %s of d%u\n", what, d);
 }
 
-/* A disk of the pool that may be lost now; NOBODY. */
-static unsigned pick_victim(struct pools *w)
+/* A disk of the pool that may be lost now; NOBODY. in_use: which the pool has not lost yet. */
+static unsigned pick_victim(struct pools *w, bool in_use)
 {
 	struct pool *p = the_pool(w)->pool;
 	unsigned position = (unsigned)sim_random_below(w->a.sim, pool_ndisks(p));
 	/* A disk lost before the resync came to its rows is a second fault of the crash. */
 	if ((pool_resync_needed(p) && !(w->parity && w->log_always)) || !may_die(w, p, position))
 		return NOBODY;
+	if (in_use && !pool_disk_in(p, position))
+		return NOBODY;
 	return index_of(w, pool_disk(p, position));
 }
 
 static void disk_dies(struct pools *w)
 {
-	unsigned d = pick_victim(w);
+	unsigned d = pick_victim(w, false);
 	if (d == NOBODY)
 		return;
 	w->dead[d] = true;
@@ -203,7 +205,7 @@ static void disk_dies(struct pools *w)
 static void disk_hangs(struct pools *w)
 {
 	struct array *a = &w->a;
-	unsigned d = pick_victim(w);
+	unsigned d = pick_victim(w, true);
 	if (d == NOBODY)
 		return;
 	w->dead[d] = true;

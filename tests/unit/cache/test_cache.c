@@ -467,6 +467,84 @@ START_TEST(a_late_read_does_not_bring_old_data_back)
 }
 END_TEST
 
+/* ---- a disk that does not answer: the read is left behind, and comes back late ---- */
+
+static struct iovec left_iov[256];
+static int left_n, leave_reads;
+
+static int left_readv(struct bdev *b, const struct iovec *iov, int n, uint64_t off)
+{
+	int rc = bdev_readv(R.bdev, iov, n, off);
+	if (!leave_reads)
+		return rc;
+	leave_reads--;
+	ck_assert_int_le(n, 256);
+	memcpy(left_iov, iov, (size_t)n * sizeof(*iov));
+	left_n = n;
+	cache_read_left(R.cache, iov, n);
+	return -ERR_LEFT;
+}
+
+static int left_writev(struct bdev *b, const struct iovec *iov, int n, uint64_t off, unsigned flags)
+{
+	return bdev_writev(R.bdev, iov, n, off, flags);
+}
+
+static int left_flush(struct bdev *b)
+{
+	return bdev_flush(R.bdev);
+}
+
+static void left_close(struct bdev *b)
+{
+}
+
+static const struct bdev_ops left_ops = {
+    .readv = left_readv, .writev = left_writev, .flush = left_flush, .close = left_close};
+
+/* What it writes to its pages meets nobody: all pages go round while it is on its way. */
+static void left_behind(void *arg)
+{
+	struct cache_stats st, then;
+	static struct bdev dev;
+	dev = *R.bdev;
+	dev.ops = &left_ops;
+	ck_assert_int_eq(cache_vol_attach(R.cache, 2, &dev, &R.vol), 0);
+	rig_write(&R, 0, 65536, 'a', false);
+	rig_write(&R, MIB, 65536, 'b', false);
+	ck_assert_int_eq(cache_flush(R.vol, 0, 0), 0);
+	ck_assert_int_eq(cache_discard(R.vol, 2 * MIB, 65536), 0);
+	ck_assert_int_eq(cache_vol_detach(R.vol, false), 0);
+	ck_assert_int_eq(cache_vol_attach(R.cache, 2, &dev, &R.vol), 0);
+	cache_stats(R.cache, &st);
+	leave_reads = 1;
+	ck_assert(rig_holds(&R, 0, 65536, 'a'));
+	ck_assert_int_eq(leave_reads, 0);
+	ck_assert_int_eq(left_n, 16);
+	for (uint64_t i = 0; i < 1000; i++) {
+		for (int k = 0; k < left_n; k++)
+			memset(left_iov[k].iov_base, 'x', 4096);
+		ck_assert(rig_holds(&R, MIB, 65536, 'b'));
+		ck_assert(rig_holds(&R, 3 * MIB + i % 256 * 4096, 4096, 0));
+	}
+	ck_assert(rig_holds(&R, 0, 65536, 'a'));
+	cache_read_back(R.cache, left_iov, left_n);
+	ck_assert_int_eq(cache_vol_detach(R.vol, false), 0);
+	cache_stats(R.cache, &then);
+	ck_assert_uint_eq(then.free, st.free);
+	/* As often as it happens. */
+	ck_assert_int_eq(cache_vol_attach(R.cache, 2, &dev, &R.vol), 0);
+	leave_reads = 3;
+	ck_assert(rig_holds(&R, MIB + 4096, 4096, 'b'));
+	ck_assert_int_eq(leave_reads, 0);
+}
+
+START_TEST(a_read_left_behind_meets_nobody)
+{
+	run(left_behind, 128);
+}
+END_TEST
+
 static void detach_keeps(void *arg)
 {
 	rig_write(&R, 0, 65536, 'a', false);
@@ -517,6 +595,7 @@ int main(void)
 	tcase_add_test(t, a_cache_without_a_clean_page_evicts_nothing);
 	tcase_add_test(t, pinned_pages_do_not_change);
 	tcase_add_test(t, a_late_read_does_not_bring_old_data_back);
+	tcase_add_test(t, a_read_left_behind_meets_nobody);
 	tcase_add_test(t, detach_keeps_or_drops);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

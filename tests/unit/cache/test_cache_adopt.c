@@ -145,7 +145,15 @@ START_TEST(the_higher_generation_wins)
 	ck_assert_uint_eq(R.adopted, 25);
 	ck_assert_uint_eq(old->state, CBE_FREE);
 	ck_assert_uint_eq(older->state, CBE_FREE);
+	/* A read of the dead process may yet land there, as often as this happens. */
+	ck_assert_uint_eq(filling->state, CBE_FILLING);
+	ck_assert_uint_eq(cache_quarantined(R.cache), 1);
+	die();
+	rig_open(&R);
+	ck_assert_uint_eq(cache_quarantined(R.cache), 1);
+	cache_quarantine_end(R.cache);
 	ck_assert_uint_eq(filling->state, CBE_FREE);
+	ck_assert_uint_eq(cache_quarantined(R.cache), 0);
 	run(holds_newer);
 	end();
 }

@@ -250,6 +250,100 @@ RIG_TEST(given_up_before_it_was_sent)
 	disk_close(r->d);
 }
 
+/* ---- memory that is lent ---- */
+
+struct lent {
+	struct rig *r;
+	uint8_t *bytes;
+	struct disk_lender l;
+	unsigned left, back;
+	int rc;
+	bool done;
+};
+
+static void lent_left(void *arg, const struct iovec *iov, int iovcnt)
+{
+	struct lent *x = arg;
+	ck_assert(!x->done && iovcnt == 2 && iov[1].iov_base == x->bytes + 8192);
+	x->left++;
+}
+
+static void lent_back(void *arg, const struct iovec *iov, int iovcnt)
+{
+	struct lent *x = arg;
+	ck_assert(iovcnt == 2 && iov[0].iov_base == x->bytes);
+	x->back++;
+}
+
+static void lent_init(struct lent *x, struct rig *r)
+{
+	*x = (struct lent){.r = r};
+	ck_assert_int_eq(posix_memalign((void **)&x->bytes, 4096, MIB), 0);
+	x->l = (struct disk_lender){x->bytes, x->bytes + MIB, lent_left, lent_back, x};
+	disk_set_lender(r->d, &x->l);
+}
+
+static void lent_read(void *arg)
+{
+	struct lent *x = arg;
+	struct iovec iov[2] = {{x->bytes, 4096}, {x->bytes + 8192, 4096}};
+	memset(x->bytes, 0x5a, MIB);
+	x->rc = bdev_readv(disk_bdev(x->r->d), iov, 2, DISK_DATA_OFF);
+	x->done = true;
+}
+
+static bool holds_data(const struct lent *x)
+{
+	const uint8_t *at = sim_disk_bytes(x->r->sd) + DISK_DATA_OFF;
+	return memcmp(x->bytes, at, 4096) == 0 && memcmp(x->bytes + 8192, at + 4096, 4096) == 0;
+}
+
+/* It is read into straight; its owner is told what is left behind, and when it is back. */
+RIG_TEST(lent_memory_is_left_behind)
+{
+	struct rig *r = arg;
+	struct lent x;
+	open_labelled(r, sim_disk_open(r->sd));
+	lent_init(&x, r);
+	lent_read(&x);
+	ck_assert(x.rc == 0 && holds_data(&x) && x.left == 0 && x.back == 0);
+	x.done = false;
+	stick(r, true);
+	ck_assert_int_eq(task_start(lent_read, &x), 0);
+	pause_ms(r, 1000);
+	ck_assert(!x.done);
+	disk_fail(r->d, "test");
+	pause_ms(r, 1);
+	ck_assert(x.done && x.left == 1 && x.back == 0);
+	ck_assert_int_eq(x.rc, -ERR_LEFT);
+	ck_assert_uint_eq(x.bytes[0], 0x5a);
+	stick(r, false);
+	pause_ms(r, 10);
+	ck_assert(x.back == 1 && holds_data(&x));
+	disk_close(r->d);
+	free(x.bytes);
+}
+
+/* The lender may go first. */
+RIG_TEST(lent_memory_is_not_wanted_back)
+{
+	struct rig *r = arg;
+	struct lent x;
+	open_labelled(r, sim_disk_open(r->sd));
+	lent_init(&x, r);
+	stick(r, true);
+	ck_assert_int_eq(task_start(lent_read, &x), 0);
+	pause_ms(r, 10);
+	disk_fail(r->d, "test");
+	pause_ms(r, 10);
+	disk_set_lender(r->d, NULL);
+	stick(r, false);
+	pause_ms(r, 10);
+	ck_assert(x.left == 1 && x.back == 0 && disk_left(r->d) == 0);
+	disk_close(r->d);
+	free(x.bytes);
+}
+
 /* Nobody else gets the disk before it has given its calls back. */
 RIG_TEST(the_claim_is_kept)
 {
@@ -405,6 +499,8 @@ int main(void)
 	tcase_add_test(tc, more_reads_than_memory);
 	tcase_add_test(tc, memory_goes_round);
 	tcase_add_test(tc, given_up_before_it_was_sent);
+	tcase_add_test(tc, lent_memory_is_left_behind);
+	tcase_add_test(tc, lent_memory_is_not_wanted_back);
 	tcase_add_test(tc, the_claim_is_kept);
 	tcase_add_test(tc, closing_waits_for_them);
 	tcase_add_test(tc, a_disk_that_cannot_be_spared);
