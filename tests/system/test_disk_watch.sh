@@ -122,6 +122,8 @@ demo_cli lun add $DEMO_IQN scratch --lun 0
 timeout 60 "$build/tests/tools/iscsi_lun" write "$(demo_iscsi_url)" 32 >/dev/null
 demo_cli pool list | grep -q "^solo *online" || fail "no pool"
 demo_stop && demo_start # nothing is in the cache
+solo_is_there() { demo_cli pool list 2>/dev/null | grep -q "^solo *online"; }
+within 20 solo_is_there || fail "the pool is not there after a start"
 controller=$(demo_pid controller-a)
 truncate -s 20M "$(disk 0)"
 noticed 0 failing "its file was cut from"

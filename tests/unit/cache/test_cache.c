@@ -482,7 +482,7 @@ static int left_readv(struct bdev *b, const struct iovec *iov, int n, uint64_t o
 	memcpy(left_iov, iov, (size_t)n * sizeof(*iov));
 	left_n = n;
 	cache_read_left(R.cache, iov, n);
-	return -ERR_LEFT;
+	return leave_reads == 1 ? 0 : -ERR_LEFT; /* 0: the pool had it from elsewhere */
 }
 
 static int left_writev(struct bdev *b, const struct iovec *iov, int n, uint64_t off, unsigned flags)
@@ -532,11 +532,13 @@ static void left_behind(void *arg)
 	ck_assert_int_eq(cache_vol_detach(R.vol, false), 0);
 	cache_stats(R.cache, &then);
 	ck_assert_uint_eq(then.free, st.free);
-	/* As often as it happens. */
+	/* As often as it happens, whatever it ends with. */
 	ck_assert_int_eq(cache_vol_attach(R.cache, 2, &dev, &R.vol), 0);
 	leave_reads = 3;
 	ck_assert(rig_holds(&R, MIB + 4096, 4096, 'b'));
 	ck_assert_int_eq(leave_reads, 0);
+	memset(left_iov[0].iov_base, 'x', 4096);
+	ck_assert(rig_holds(&R, MIB + 4096, 4096, 'b'));
 }
 
 START_TEST(a_read_left_behind_meets_nobody)
