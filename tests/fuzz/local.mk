@@ -45,7 +45,7 @@ tests_fuzz_fuzz_meta_SOURCES = tests/fuzz/fuzz_meta.c blockcore/control/meta.c \
 	blockcore/control/meta_check.c blockcore/control/meta_check_nas.c \
 	blockcore/control/meta_check_pool.c blockcore/control/meta_check_scsi.c blockcore/control/meta_pb.c \
 	blockcore/control/meta_ports.c blockcore/control/meta_scsi.c blockcore/control/meta_slot.c blockcore/control/owner.c \
-	blockcore/disk/disk.c blockcore/disk/disk_io.c blockcore/disk/disk_label.c \
+	blockcore/disk/disk.c blockcore/disk/disk_call.c blockcore/disk/disk_io.c blockcore/disk/disk_label.c \
 	blockcore/export_rule.c
 tests_fuzz_fuzz_meta_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_meta_LDADD = $(RUNTIME_LIBS)
