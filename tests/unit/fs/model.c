@@ -321,11 +321,12 @@ static int apply_clone(struct model *m, const struct m_op *op)
 		 gap = op->off > op->off2 ? op->off - op->off2 : op->off2 - op->off;
 	if (end > M_SIZE)
 		abort(); /* not planned */
-	if (size % FS_BLOCK_SIZE && (op->off2 + size != from->size || end < x->size))
+	if (size % FS_BLOCK_SIZE && op->off2 + size != from->size)
 		return -EINVAL;
 	if (x == from && gap < blocks * FS_BLOCK_SIZE)
 		return -EINVAL;
-	memcpy(x->data + op->off, from->data + op->off2, size);
+	/* whole blocks: zeros lie behind the source's end */
+	memcpy(x->data + op->off, from->data + op->off2, blocks * FS_BLOCK_SIZE);
 	for (uint64_t i = 0; i < blocks; i++)
 		x->blocks[op->off / FS_BLOCK_SIZE + i] =
 		    from->blocks[op->off2 / FS_BLOCK_SIZE + i] == M_DATA ? M_DATA : M_HOLE;
