@@ -345,6 +345,49 @@ START_TEST(reactors)
 }
 END_TEST
 
+/* Two threads as close as can be: one that looks and counts, one that sets the flag and reads the
+ * counts. Who would have to wait gives up. */
+#define CLOSE 300000
+static _Atomic bool in_simple, in_ordered, over;
+
+static void *close_simple(void *arg)
+{
+	struct scsi_cmd *c = calloc(1, sizeof(*c));
+	while (!atomic_load(&over)) {
+		if (task_set_enter(&set, c)) {
+			atomic_store(&in_simple, true);
+			ck_assert(!atomic_load(&in_ordered));
+			atomic_store(&in_simple, false);
+		}
+		task_set_leave(&set, c);
+	}
+	free(c);
+	return NULL;
+}
+
+START_TEST(close_together)
+{
+	struct scsi_cmd *c = calloc(1, sizeof(*c));
+	pthread_t thread;
+	c->attr = SCSI_ORDERED;
+	over = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, close_simple, NULL), 0);
+	for (unsigned i = 0; i < CLOSE; i++) {
+		if (task_set_enter(&set, c)) {
+			atomic_store(&in_ordered, true);
+			ck_assert(!atomic_load(&in_simple));
+			atomic_store(&in_ordered, false);
+		}
+		task_set_leave(&set, c);
+		for (unsigned k = i % 64; k > 0; k--)
+			atomic_load(&over); /* so that the other finds the flag down, too */
+	}
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	free(c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("task set");
@@ -355,6 +398,7 @@ int main(void)
 	tcase_add_loop_test(tc, random_ones, 1, 4);
 	tcase_add_test(tc, waits_end);
 	tcase_add_test(tc, reactors);
+	tcase_add_test(tc, close_together);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);
