@@ -333,8 +333,10 @@ int cache_mirror_join(struct cache *c, const struct mirror_join *j)
 		rc = mirror_table_init(&m->table, n);
 	if (rc)
 		return rc;
+	pthread_mutex_lock(&c->pool.lock);
 	m->on = j->on;
 	m->on_arg = j->arg;
+	pthread_mutex_unlock(&c->pool.lock);
 	epoch_next(c, MIRROR_JOINING);
 	log_notice("mirror joining table=%u", m->table.npages);
 	pthread_mutex_lock(&c->bg.lock);
@@ -405,14 +407,16 @@ static void became_on(struct cache *c, uint32_t epoch)
 	struct mirror *m = &c->mirror;
 	pthread_mutex_lock(&c->pool.lock);
 	bool still = atomic_load(&m->epoch) == epoch;
+	void (*on)(void *) = m->on; /* of this session: another may join any time */
+	void *arg = m->on_arg;
 	if (still)
 		atomic_store(&m->state, MIRROR_ON);
 	pthread_mutex_unlock(&c->pool.lock);
 	if (!still)
 		return;
 	event_write(LOG_L_NOTICE, "mirror.on", "every write is in both controllers' memory");
-	if (m->on)
-		m->on(m->on_arg);
+	if (on)
+		on(arg);
 }
 
 void mirror_task(void *arg)
