@@ -63,6 +63,12 @@ static int piece_entry(struct checker *c, uint64_t key, const uint8_t *v, unsign
 	return check_keep(c, key, v, len);
 }
 
+/* Of a file that is being freed: some of the pieces are gone. */
+static int freed_entry(struct checker *c, uint64_t key, const uint8_t *v, unsigned len)
+{
+	return check_keep(c, key, v, len);
+}
+
 struct acl_look {
 	bool flag, list, sound;
 };
@@ -98,6 +104,8 @@ int check_acl(struct checker *c, struct rec *r, const uint8_t *p)
 	int rc;
 	if (!(p[I_FLAGS] & IF_ACL) && !le32_get(p + I_XINLINE) && !le64_get(p + I_XROOT))
 		return 0;
+	if (!le32_get(p + I_NLINK)) /* it is being freed, and its attributes go first */
+		return 0;
 	op_begin(&op, c->fs, false);
 	OP_LOOP(&op, rc, acl_look_body(c->fs, r->ino, &l));
 	op_end(&op);
@@ -127,7 +135,8 @@ int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p)
 	c->xattr.mark = c->kept_size;
 	c->xattr.left = 0;
 	c->keeping_xattrs = true;
-	int rc = check_tree_at(c, r, root, le32_get(p + I_XLEVEL), BT_XATTRS, piece_entry);
+	int rc = check_tree_at(c, r, root, le32_get(p + I_XLEVEL), BT_XATTRS,
+			       le32_get(p + I_NLINK) ? piece_entry : freed_entry);
 	if (!rc && c->xattr.left)
 		broken(c, c->xattr.next);
 	c->keeping_xattrs = false;

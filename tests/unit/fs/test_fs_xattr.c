@@ -338,6 +338,67 @@ START_TEST(what_is_not_whole_is_taken_out)
 }
 END_TEST
 
+static void long_task(void *arg)
+{
+	struct world *w = arg;
+	static char value[60000];
+	struct fs_fid f;
+	memset(value, 'v', sizeof(value));
+	world_mkfs(w);
+	world_mount(w);
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "f", &f), 0);
+	ck_assert_int_eq(
+	    fs_xattr_set(w->fs, NULL, &f, "long", 4, value, sizeof(value), FS_XATTR_CREATE, NULL),
+	    0);
+	world_unmount(w);
+}
+
+/* The reaper frees it a few pieces a body; each is made stable, so that the power goes between. */
+static uint64_t off_at; /* writes after the mount */
+
+static void remove_task(void *arg)
+{
+	struct world *w = arg;
+	world_mount(w);
+	sim_power_off_at_write(w->sim, off_at);
+	fs_remove(w->fs, NULL, &root_fid, "f", 1, NULL);
+	while (!sim_power_is_off(w->sim) && w->fs->reaping) {
+		journal_wait(w->fs, w->fs->run.seq);
+		env_sleep_ns(sim_env(w->sim), NS_PER_MS);
+	}
+	if (!sim_power_is_off(w->sim))
+		sim_power_off(w->sim);
+	fs_abandon(w->fs);
+}
+
+static void sound_task(void *arg)
+{
+	struct world *w = arg;
+	world_check(w);
+	world_mount(w);
+	env_sleep_ns(sim_env(w->sim), NS_PER_S);
+	world_unmount(w);
+	world_check(w);
+}
+
+/* A crash while a file is freed: what is left of its attributes is no damage. */
+START_TEST(attributes_of_what_is_being_freed)
+{
+	for (off_at = 1; off_at < 20; off_at++) {
+		struct world w;
+		world_new(&w, 20 + off_at, 32 << 20);
+		ck_assert_int_eq(sim_run(w.sim, long_task, &w), 0);
+		sim_run_for(w.sim, 60 * NS_PER_S);
+		ck_assert_int_eq(sim_run(w.sim, remove_task, &w), 0);
+		sim_power_off_at_write(w.sim, 0);
+		sim_run_for(w.sim, 60 * NS_PER_S);
+		sim_power_on(w.sim, SIM_LOSE_ALL, 0);
+		ck_assert_int_eq(sim_run(w.sim, sound_task, &w), 0);
+		world_free(&w);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_xattr");
@@ -348,6 +409,7 @@ int main(void)
 	tcase_add_test(t, long_values_and_wrong_calls);
 	tcase_add_test(t, rights_and_quotas_hold);
 	tcase_add_test(t, what_is_not_whole_is_taken_out);
+	tcase_add_test(t, attributes_of_what_is_being_freed);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
