@@ -92,9 +92,9 @@ struct core {
 	void *partner_segment;
 	uint64_t partner_segment_size;
 	uint64_t give_again_ns;
-	uint64_t returned_ns;	      /* since when the partner is mirrored to; 0: it is not */
-	uint64_t partner_incarnation; /* of the last session */
-	uint64_t partner_lost_ns;     /* since when its link is lost while it beats; 0: it is not */
+	uint64_t returned_ns; /* since when the partner is mirrored to; 0: it is not */
+	_Atomic uint64_t partner_incarnation; /* of the last session */
+	uint64_t partner_lost_ns; /* since when its link is lost while it beats; 0: it is not */
 	/* Writes of the partner's at work, in the link's session and in those before (core_far.c).
 	 */
 	uint64_t far_session;

@@ -41,6 +41,14 @@ bool core_partner_alive(struct core *c)
 	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive;
 }
 
+bool core_partner_ended(struct core *c)
+{
+	struct gcm_controller k;
+	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
+	return i < 0 || !gcm_controller(c->duplex->gcm, (uint8_t)i, &k) || !k.alive ||
+	       k.incarnation != atomic_load(&c->partner_incarnation);
+}
+
 bool core_word_is_partner(struct core *c, const struct gcm_owner *w)
 {
 	int i = gcm_index(c->duplex->gcm, c->duplex->partner);

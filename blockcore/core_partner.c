@@ -151,7 +151,7 @@ int core_partner_up(struct core *c, struct link *l, const void *hello)
 	c->partner_up = true;
 	c->partner_lost_ns = c->returned_ns = 0;
 	c->partner_pages = h->pages;
-	c->partner_incarnation = h->incarnation;
+	atomic_store(&c->partner_incarnation, h->incarnation);
 	core_own_serve(c, l);
 	core_far_serve(c, l);
 	cache_mirror_serve(c->cache, l);

@@ -226,7 +226,7 @@ static bool partner_has_ended(struct forward *f, struct scsi_nexus *n)
 {
 	if (link_is_up(f->link))
 		return !(n ? forward_announce(f, n) : far_over(f->link));
-	return !core_partner_alive(f->registry->core);
+	return core_partner_ended(f->registry->core);
 }
 
 void forward_settle(struct forward *f, struct scsi_nexus *n)

@@ -169,13 +169,21 @@ int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p)
 	return 0;
 }
 
-void scsi_partner_close(struct scsi_registry *r)
+void scsi_partner_abandon(struct scsi_registry *r)
 {
 	struct forward *f = r->forward;
 	if (!f)
 		return;
 	atomic_store(&f->stopping, true);
 	forward_wake(f);
+}
+
+void scsi_partner_close(struct scsi_registry *r)
+{
+	struct forward *f = r->forward;
+	if (!f)
+		return;
+	scsi_partner_abandon(r);
 	link_serve(f->link, LINK_SVC_SCSI, NULL, NULL);
 	core_own_unwatch(r->core, f->watch);
 	proxies_gone(f);

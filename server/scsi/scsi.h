@@ -293,6 +293,8 @@ void scsi_partner_up(struct scsi_registry *r);
  * into it hold as well. */
 void scsi_partner_memory(struct scsi_registry *r, uint64_t memory_id);
 void scsi_partner_down(struct scsi_registry *r);
+/* Commands wait no longer for a volume or for the partner: as those of a process that has died. */
+void scsi_partner_abandon(struct scsi_registry *r);
 /* Waits. When there are no nexuses any more, and the link carries no messages to us (it is down, or
  * closed): before scsi_registry_free(). */
 void scsi_partner_close(struct scsi_registry *r);

@@ -235,6 +235,8 @@ static void end_all(struct sim_ctl *ctl, bool in_order)
 		core_leave(ctl->core);
 	else if (ctl->core)
 		ctl->core->leaving = true; /* the dead takes nothing over */
+	if (ctl->registry && !in_order)
+		scsi_partner_abandon(ctl->registry); /* and waits for nobody */
 	ctl->quiet = true;
 	while (ctl->busy || ctl->calls > 0 || ctl->portal->commands > 0)
 		env_sleep_ns(e, NS_PER_MS);

@@ -32,6 +32,27 @@ START_TEST(takeover_and_return)
 }
 END_TEST
 
+/* It runs again and cannot be reached yet: what its first process had is over all the same. */
+START_TEST(one_that_starts_again_is_another)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	world_with_pool(63);
+	ck_assert(!core_partner_ended(b->core));
+	sim_node_kill(a->node);
+	sim_run_for(w.sim, 500 * NS_PER_MS);
+	ck_assert(core_partner_ended(b->core));
+	cut_link(SIM_CUT_RESET);
+	restart(a);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert(core_partner_alive(b->core));
+	ck_assert(core_partner_ended(b->core));
+	sim_net_restore_all(w.net);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	ck_assert(!core_partner_ended(b->core));
+	world_fini();
+}
+END_TEST
+
 /* Its pools are given back some time after its last return. */
 START_TEST(given_back_when_hosts_have_their_paths)
 {
@@ -466,6 +487,7 @@ END_TEST
 static void add_tests(TCase *tc)
 {
 	tcase_add_test(tc, takeover_and_return);
+	tcase_add_test(tc, one_that_starts_again_is_another);
 	tcase_add_test(tc, given_back_when_hosts_have_their_paths);
 	tcase_add_test(tc, stopped_one_is_fenced);
 	tcase_add_test(tc, back_before_takeover);

@@ -307,9 +307,9 @@ struct env *core_env(struct core *c)
 	return c->env;
 }
 
-bool core_partner_alive(struct core *c)
+bool core_partner_ended(struct core *c)
 {
-	return !c->partner_ended;
+	return c->partner_ended;
 }
 
 uint64_t core_memory_id(struct core *c)
