@@ -173,7 +173,8 @@ void core_pool_place(struct core_pool *cp, enum core_place place);
 /* Numbers of its volumes, to be freed. */
 int core_pool_volumes(struct core_pool *cp, uint32_t **ret, size_t *ret_n);
 int core_own_adopt(struct core *c);
-void core_pool_drop_pages(struct core_pool *cp);
+/* Of a pool that is not here: what this controller has of it in its own pages. */
+int core_pool_drop_pages(struct core_pool *cp);
 
 /* core_partner.c, core_give.c */
 /* Is every dirty page in the partner's memory too? */

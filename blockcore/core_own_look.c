@@ -135,7 +135,7 @@ void core_pool_look(struct core_pool *cp)
 	case LOOK_PARTNER:
 		cp->why[0] = '\0';
 		if (cp->place == CORE_NOWHERE)
-			core_pool_drop_pages(cp);
+			(void)core_pool_drop_pages(cp); /* else they stay, without a use */
 		core_pool_place(cp, CORE_PARTNER);
 		break;
 	case LOOK_WAIT:

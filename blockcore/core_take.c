@@ -1,7 +1,8 @@
 /*
  * A pool comes here: at start, from a partner that died, or given by one that lives.
  *
- *   claim its disks -> the word -> metadata, pages -> assemble -> record -> attach -> here
+ *   claim its disks -> old pages go -> the word -> pages of the other -> assemble -> record ->
+ * attach -> here
  *
  * What decides whether it may come is in core_own_look.c and core_partner.c; this file does it, the
  * same way each time, with the pool's `change` lock held. Until the word is this controller's
@@ -132,16 +133,18 @@ static bool wants(void *arg, uint32_t volume)
 	return mv && strcmp(mv->pool, cp->name) == 0;
 }
 
-static int adopt_pages(struct core_pool *cp, enum core_take how, const uint32_t *ids, size_t n)
+/* Was another's last: what this controller has in its own pages is older than what is on the disks.
+ */
+static bool from_another(enum core_take how)
+{
+	return how != CORE_TAKE_OWN && how != CORE_TAKE_FREE && how != CORE_TAKE_BACK;
+}
+
+static int adopt_pages(struct core_pool *cp, enum core_take how)
 {
 	struct core *c = cp->core;
 	uint32_t adopted = 0;
-	if (how == CORE_TAKE_OWN || how == CORE_TAKE_FREE || how == CORE_TAKE_BACK)
-		return 0; /* core_own_adopt() did it, or there is nothing */
-	/* From a time before the other owned it: older than what is on the disks. */
-	for (size_t i = 0; i < n; i++)
-		cache_drop_foreign(c->cache, ids[i]);
-	if (how != CORE_TAKE_DEAD)
+	if (how != CORE_TAKE_DEAD) /* core_own_adopt() did it, or there is nothing */
 		return 0;
 	int rc = cache_mirror_adopt(c->cache, wants, cp, &adopted);
 	if (adopted)
@@ -170,15 +173,17 @@ int core_own_adopt(struct core *c)
 	return c->duplex ? cache_mirror_adopt(c->cache, own_volume, c, &n) : 0;
 }
 
-void core_pool_drop_pages(struct core_pool *cp)
+int core_pool_drop_pages(struct core_pool *cp)
 {
 	uint32_t *ids;
 	size_t n;
-	if (core_pool_volumes(cp, &ids, &n))
-		return; /* they stay, without a use */
+	int rc = core_pool_volumes(cp, &ids, &n);
+	if (rc)
+		return rc;
 	for (size_t i = 0; i < n; i++)
 		cache_drop_foreign(cp->core->cache, ids[i]);
 	free(ids);
+	return 0;
 }
 
 /* ---- recording ---- */
@@ -258,7 +263,7 @@ static int take_up(struct core_pool *cp, enum core_take how)
 	int rc = core_pool_volumes(cp, &ids, &n);
 	if (rc)
 		return rc;
-	rc = adopt_pages(cp, how, ids, n);
+	rc = adopt_pages(cp, how);
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(c->meta), cp->name);
 	if (rc == 0)
 		rc = mp ? core_pool_assemble_into(cp, mp) : -ENOENT;
@@ -314,7 +319,11 @@ int core_pool_take(struct core_pool *cp, struct gcm_owner was, enum core_take ho
 	 * lives and gives has emptied it when it joined. */
 	if (how == CORE_TAKE_GIVEN && (!c->duplex->map || !core_partner_alive(c)))
 		cache_mirror_drop(c->cache, wants, cp);
-	rc = own_word(cp, was, how);
+	/* And before it says that this controller's own pages count: who dies with the word finds
+	 * nothing old in its memory. */
+	rc = from_another(how) ? core_pool_drop_pages(cp) : 0;
+	if (rc == 0)
+		rc = own_word(cp, was, how);
 	if (rc) {
 		core_pool_unclaim(c, cp->uuid);
 		return rc;
