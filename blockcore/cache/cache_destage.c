@@ -344,7 +344,7 @@ static void back_off(struct cache_vol *v, int rc)
 	atomic_store(&v->failing, rc);
 	if (!rc)
 		v->backoff = 0;
-	else if (env_now_ns(c->env) >= atomic_load(&v->retry_at))
+	else if (!v->backoff || env_now_ns(c->env) >= atomic_load(&v->retry_at))
 		v->backoff = v->backoff ? MIN(v->backoff * 2, BACKOFF_MAX) : BACKOFF_MIN;
 	if (rc)
 		atomic_store(&v->retry_at, env_now_ns(c->env) + v->backoff);

@@ -220,6 +220,74 @@ START_TEST(idle_destage_writes_and_retries)
 }
 END_TEST
 
+/* A disk with blocks larger than sectors that is broken for a while: reads take their time to fail,
+ * writes more. */
+static struct bdev large;
+static bool broken;
+static unsigned failed_calls;
+
+static int large_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	if (!broken)
+		return bdev_readv(R.bdev, iov, iovcnt, off);
+	failed_calls++;
+	env_sleep_ns(sim_env(R.sim), NS_PER_MS / 10);
+	return -EIO;
+}
+
+static int large_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+			unsigned flags)
+{
+	if (!broken)
+		return bdev_writev(R.bdev, iov, iovcnt, off, flags);
+	failed_calls++;
+	env_sleep_ns(sim_env(R.sim), NS_PER_MS);
+	return -EIO;
+}
+
+static int large_flush(struct bdev *b)
+{
+	return bdev_flush(R.bdev);
+}
+
+static void large_close(struct bdev *b)
+{
+}
+
+static const struct bdev_ops large_ops = {
+    .readv = large_readv, .writev = large_writev, .flush = large_flush, .close = large_close};
+
+/* Pages that cannot be completed, and such that cannot be written: neither has the others tried
+ * again at once. */
+static void trickle_large_blocks(void *arg)
+{
+	large = *R.bdev;
+	large.ops = &large_ops;
+	large.block_size = 4096;
+	broken = true;
+	failed_calls = 0;
+	ck_assert_int_eq(cache_vol_detach(R.vol, false), 0);
+	ck_assert_int_eq(cache_vol_attach(R.cache, 1, &large, &R.vol), 0);
+	rig_write(&R, 4096, 4096, 'w', false);
+	for (unsigned i = 0; i < 60; i++)
+		rig_write(&R, i * 65536 + 16384 + 512, 512, 'p', false);
+	ck_assert_int_eq(cache_start(R.cache), 0);
+	env_sleep_ns(sim_env(R.sim), 5 * NS_PER_S);
+	ck_assert_uint_le(failed_calls, 61 * 6);
+	broken = false;
+	env_sleep_ns(sim_env(R.sim), 40 * NS_PER_S);
+	ck_assert_int_eq(sim_disk_bytes(R.disk)[16384 + 512], 'p');
+	ck_assert_int_eq(sim_disk_bytes(R.disk)[4096], 'w');
+	ck_assert_int_eq(cache_vol_detach(R.vol, false), 0);
+	ck_assert_int_eq(cache_vol_attach(R.cache, 1, R.bdev, &R.vol), 0);
+}
+
+START_TEST(large_blocks_back_off)
+{
+	run(trickle_large_blocks, 160);
+}
+END_TEST
+
 /* Above low water, what is written again and again goes to disk now and then. */
 static void overwrite(void *arg)
 {
@@ -589,6 +657,7 @@ int main(void)
 	tcase_add_test(t, discarded_ranges_read_as_zeros);
 	tcase_add_test(t, disk_errors_are_told_and_dirty_data_kept);
 	tcase_add_test(t, idle_destage_writes_and_retries);
+	tcase_add_test(t, large_blocks_back_off);
 	tcase_add_test(t, destage_goes_by_how_much_is_dirty);
 	tcase_add_test(t, sequential_reads_are_read_ahead);
 	tcase_add_test(t, a_full_cache_slows_writers_and_loses_nothing);
