@@ -469,6 +469,9 @@ static void *work(void *arg)
 			return NULL;
 	for (unsigned i = 0; protocol->judge_name && i < NAMES; i++)
 		protocol->judge_name(w, i);
+	/* Many runs follow each other on one file system. */
+	if (w->nfs && !w->bad && !nfs_cut(w))
+		fprintf(stderr, "oracle: thread %d: its file could not be emptied\n", w->id);
 	protocol->drop(w);
 	return NULL;
 }
