@@ -103,7 +103,8 @@ static enum verdict judge(struct core_pool *cp, const char *preferred, struct gc
 		return judge_dead(cp, w, waited, ret_how);
 	if (!known || w->controller == GCM_NOBODY)
 		return judge_free(cp, preferred, waited, ret_how);
-	*ret_how = CORE_TAKE_OWN;
+	/* Moving and stored: it was given, and this controller died before it took it. */
+	*ret_how = w->moving && w->stored ? CORE_TAKE_GIVEN : CORE_TAKE_OWN;
 	if (w->controller == c->duplex->gcm->self)
 		return LOOK_TAKE;
 	snprintf(cp->why, sizeof(cp->why),

@@ -164,7 +164,8 @@ static bool own_volume(void *arg, uint32_t volume)
 	const Isthmus__Pool *mp = mv ? meta_pool_find(meta_get(c->meta), mv->pool) : NULL;
 	struct gcm *g = c->duplex->gcm;
 	struct gcm_owner w;
-	return mp && g->ops->owner(g, mp->uuid.data, &w) && w.controller == g->self;
+	return mp && g->ops->owner(g, mp->uuid.data, &w) && w.controller == g->self &&
+	       !w.stored; /* else what the mirror area has is older than what is on the disks */
 }
 
 int core_own_adopt(struct core *c)
