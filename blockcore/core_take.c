@@ -1,8 +1,8 @@
 /*
  * A pool comes here: at start, from a partner that died, or given by one that lives.
  *
- *   claim its disks -> old pages go -> the word -> pages of the other -> assemble -> record ->
- * attach -> here
+ *   claim its disks -> old pages go -> the word -> pages of the other -> assemble
+ *   -> record -> attach -> here
  *
  * What decides whether it may come is in core_own_look.c and core_partner.c; this file does it, the
  * same way each time, with the pool's `change` lock held. Until the word is this controller's
@@ -155,23 +155,36 @@ static int adopt_pages(struct core_pool *cp, enum core_take how)
 	return rc;
 }
 
-/* What an own pool has in the mirror area: its takeover was cut short. Before a partner can join.
- */
-static bool own_volume(void *arg, uint32_t volume)
+static bool own_word_of(struct core *c, uint32_t volume, struct gcm_owner *ret)
 {
-	struct core *c = arg;
 	const Isthmus__Volume *mv = meta_volume_by_id(meta_get(c->meta), volume);
 	const Isthmus__Pool *mp = mv ? meta_pool_find(meta_get(c->meta), mv->pool) : NULL;
 	struct gcm *g = c->duplex->gcm;
-	struct gcm_owner w;
-	return mp && g->ops->owner(g, mp->uuid.data, &w) && w.controller == g->self &&
-	       !w.stored; /* else what the mirror area has is older than what is on the disks */
+	return mp && g->ops->owner(g, mp->uuid.data, ret) && ret->controller == g->self;
 }
 
+/* What an own pool has in the mirror area: its takeover was cut short. */
+static bool own_copy(void *arg, uint32_t volume)
+{
+	struct gcm_owner w;
+	return own_word_of(arg, volume, &w) && !w.stored;
+}
+
+/* The other had written all of it to the disks: these copies are older. */
+static bool old_copy(void *arg, uint32_t volume)
+{
+	struct gcm_owner w;
+	return own_word_of(arg, volume, &w) && w.stored;
+}
+
+/* Before a partner can join. */
 int core_own_adopt(struct core *c)
 {
 	uint32_t n = 0;
-	return c->duplex ? cache_mirror_adopt(c->cache, own_volume, c, &n) : 0;
+	if (!c->duplex)
+		return 0;
+	cache_mirror_drop(c->cache, old_copy, c);
+	return cache_mirror_adopt(c->cache, own_copy, c, &n);
 }
 
 int core_pool_drop_pages(struct core_pool *cp)
