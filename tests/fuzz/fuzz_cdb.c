@@ -5,8 +5,8 @@
  * Input: records of  0 LUN (low bits) and nexus (bit 7)  1 control  2-17 CDB  18-19 data-out
  * length (big endian) and then the data-out. Control: bit 0 volumes miss, 1 the transport fails
  * instead of finishing, or gives up a transfer in its second part, 2 a task management function
- * first, 3 the metadata changes first, 4 no data-out is expected, 5 the volume's size changes
- * first, 7 background work is left alone.
+ * first, 3 the metadata changes first, 4 no data-out is expected, 5 the volume grows first (none
+ * ever shrinks), 7 background work is left alone.
  */
 #include <stdlib.h>
 #include "runtime/bdev.h"
@@ -29,6 +29,7 @@ static void world_open(struct world *w)
 	w->core = fake_core_new();
 	for (int i = 0; i < 3; i++)
 		fake_volume_add(w->core, 2 << 20);
+	w->core->volumes[0].size = 1 << 20;
 	Isthmus__Target *target = fake_target_add(w->core, "iqn.2026-01.example:fuzz", true);
 	fake_lun_add(target, 0, 1, "a");
 	fake_lun_add(target, 1, 2, "b")->block_size = 4096;
@@ -107,7 +108,7 @@ static void world_disturb(struct world *w, uint8_t control, const uint8_t *lun)
 		fake_meta_changed(w->core);
 	}
 	if (control & 0x20)
-		w->core->volumes[0].size = w->core->volumes[0].size == 2 << 20 ? 1 << 20 : 2 << 20;
+		w->core->volumes[0].size = 2 << 20;
 	for (unsigned i = 0; i < w->core->nvolumes; i++)
 		w->core->volumes[i].miss = control & 0x01;
 }
