@@ -157,6 +157,19 @@ static int call_and_show(struct cli *c)
 
 /* ---- local verbs ---- */
 
+/* The head starts all the same, without Kerberos: so it is told here. */
+static int keytabs_look(const struct config_file *f, void (*tell)(void *, const char *), void *arg)
+{
+	char why[CONFIG_WHY_LEN];
+	int rc = 0;
+	for (unsigned i = 0; i < f->heads_count; i++)
+		if (config_keytab_look(&f->heads[i], why)) {
+			tell(arg, why);
+			rc = -EINVAL;
+		}
+	return rc;
+}
+
 static int config_check(struct cli *c)
 {
 	const char *path = cli_arg(c, "file");
@@ -165,8 +178,11 @@ static int config_check(struct cli *c)
 		path = c->config ? c->config : DEFAULT_CONFIG;
 	json_t *lines = json_array();
 	int rc = config_file_load(&f, path, c->json ? keep_line : say, lines);
-	if (!rc)
+	void (*tell)(void *, const char *) = c->json ? keep_line : say;
+	if (!rc) {
+		rc = keytabs_look(f, tell, lines);
 		config_file_free(f);
+	}
 	if (c->json) {
 		json_t *j = json_object();
 		json_object_set_new(j, "correct", json_boolean(rc == 0));

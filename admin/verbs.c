@@ -255,12 +255,15 @@ static const struct admin_arg export_add_args[] = {
     {"subdir", 0, "directory inside it (default /)"},
     {"client", ADMIN_LIST | ADMIN_WHOLE,
      "who may: '10.0.0.0/8:rw,root_squash'; first match counts (default '*:rw,root_squash')"},
+    {"sec", 0,
+     "flavours of rules that name none, the preferred first: krb5p:krb5i:krb5 (default sys)"},
     END,
 };
 static const struct admin_arg export_set_args[] = {
     {"path", POS, "path clients mount"},
     {"subdir", 0, "directory inside the file system"},
     {"client", ADMIN_LIST | ADMIN_WHOLE, "who may: replaces all rules; see export add"},
+    {"sec", 0, "flavours: of new rules that name none, without --client of all rules there are"},
     END,
 };
 static const struct admin_arg export_list_args[] = {

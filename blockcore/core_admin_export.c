@@ -1,5 +1,6 @@
 /* export.add, export.list, export.set, export.remove */
 #include "blockcore/core_admin.h"
+#include "blockcore/control/meta_check.h"
 #include "blockcore/export_rule.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -42,8 +43,15 @@ static bool path_ok(const char *p)
 struct export_change {
 	struct admin_call *call;
 	const char *path, *fs, *subdir;
-	bool clients; /* replace the rules */
+	const char *sec; /* of rules that name no flavours */
+	bool clients;	 /* replace the rules */
 };
+
+/* With `always` of those that name some, too. */
+static int rule_sec(Isthmus__ExportClient *r, const char *sec, bool always)
+{
+	return sec && (always || !*r->sec) ? pb_set_text(&r->sec, sec) : 0;
+}
 
 /* The rules of the call, or the default one. */
 static int add_rules(Isthmus__Export *e, const struct export_change *x, char *why)
@@ -57,7 +65,9 @@ static int add_rules(Isthmus__Export *e, const struct export_change *x, char *wh
 		int rc = export_rule_parse(text ? text : EXPORT_RULE_DEFAULT, &r, why);
 		if (rc)
 			return rc;
-		rc = pb_append(&e->clients, &e->n_clients, r);
+		rc = rule_sec(r, x->sec, false);
+		if (rc == 0)
+			rc = pb_append(&e->clients, &e->n_clients, r);
 		if (rc) {
 			isthmus__export_client__free_unpacked(r, NULL);
 			return rc;
@@ -104,6 +114,9 @@ static int change_set(Isthmus__ArrayMeta *am, void *arg, char *why)
 		return -ENOENT;
 	if (x->subdir && pb_set_text(&e->subdir, x->subdir))
 		return -ENOMEM;
+	for (size_t i = 0; i < e->n_clients && !x->clients; i++)
+		if (rule_sec(e->clients[i], x->sec, true))
+			return -ENOMEM;
 	if (!x->clients)
 		return 0;
 	for (size_t i = 0; i < e->n_clients; i++)
@@ -139,8 +152,12 @@ static int wait_served(struct core *c, struct admin_call *call, const char *fs)
 	return 0;
 }
 
-static int check_paths(struct admin_call *call, const struct export_change *x)
+static int check_args(struct admin_call *call, const struct export_change *x)
 {
+	if (x->sec && !meta_sec_ok(x->sec))
+		return admin_error(call, -EINVAL,
+				   "write some of krb5p, krb5i, krb5 and sys, as krb5p:krb5i",
+				   "'%.80s' are no security flavours", x->sec);
 	const char *bad = !path_ok(x->path)		     ? x->path
 			  : x->subdir && !path_ok(x->subdir) ? x->subdir
 							     : NULL;
@@ -157,7 +174,8 @@ static int verb_add(struct admin_call *call, void *arg)
 	struct export_change x = {.call = call,
 				  .path = core_admin_text(call, "path"),
 				  .fs = core_admin_text(call, "fs"),
-				  .subdir = admin_arg_text(call, "subdir")};
+				  .subdir = admin_arg_text(call, "subdir"),
+				  .sec = admin_arg_text(call, "sec")};
 	const Isthmus__ArrayMeta *am = meta_get(c->meta);
 	bool known = false;
 	for (size_t i = 0; i < am->n_filesystems; i++)
@@ -165,7 +183,7 @@ static int verb_add(struct admin_call *call, void *arg)
 	if (!known)
 		return admin_error(call, -ENOENT, "see `isthmus fs list`",
 				   "there is no file system '%s'", x.fs);
-	int rc = check_paths(call, &x);
+	int rc = check_args(call, &x);
 	if (rc)
 		return rc;
 	rc = meta_update(c->meta, change_add, &x, why);
@@ -186,7 +204,7 @@ static int change_existing(struct core *c, struct admin_call *call, struct expor
 	if (!e)
 		return no_export(call, x->path);
 	snprintf(fs, sizeof(fs), "%s", e->fs);
-	int rc = check_paths(call, x);
+	int rc = check_args(call, x);
 	if (rc)
 		return rc;
 	rc = meta_update(c->meta, change, x, why);
@@ -198,9 +216,11 @@ static int verb_set(struct admin_call *call, void *arg)
 	struct export_change x = {.call = call,
 				  .path = core_admin_text(call, "path"),
 				  .subdir = admin_arg_text(call, "subdir"),
+				  .sec = admin_arg_text(call, "sec"),
 				  .clients = admin_arg_list(call, "client", 0) != NULL};
-	if (!x.subdir && !x.clients)
-		return admin_error(call, -EINVAL, "give --subdir or --client", "nothing to change");
+	if (!x.subdir && !x.clients && !x.sec)
+		return admin_error(call, -EINVAL, "give --subdir, --client or --sec",
+				   "nothing to change");
 	return change_existing(arg, call, &x, change_set);
 }
 
@@ -212,7 +232,7 @@ static int verb_remove(struct admin_call *call, void *arg)
 
 static void put_rules(struct admin_call *call, const Isthmus__Export *e)
 {
-	char text[2048], one[320];
+	char text[2048], one[384];
 	size_t at = 0;
 	text[0] = '\0';
 	for (size_t i = 0; i < e->n_clients && at + sizeof(one) + 2 < sizeof(text); i++) {

@@ -1,6 +1,7 @@
 /* See export_rule.h. */
 #include "blockcore/export_rule.h"
 #include "blockcore/control/meta.h"
+#include "blockcore/control/meta_check.h"
 #include "runtime/check.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,6 +31,8 @@ static bool option_set(Isthmus__ExportClient *c, const char *o)
 		c->secure_port = o[0] == 's';
 		return true;
 	}
+	if (strncmp(o, "sec=", 4) == 0)
+		return meta_sec_ok(o + 4) && pb_set_text(&c->sec, o + 4) == 0;
 	uint32_t *id = strncmp(o, "anonuid=", 8) == 0	? &c->anon_uid
 		       : strncmp(o, "anongid=", 8) == 0 ? &c->anon_gid
 							: NULL;
@@ -53,7 +56,8 @@ static int options_set(Isthmus__ExportClient *c, const char *text, char *why)
 			snprintf(
 			    why, WHY_LEN,
 			    "'%s' is no option of a client rule; rw, ro, root_squash, "
-			    "no_root_squash, all_squash, anonuid=N, anongid=N, secure, insecure",
+			    "no_root_squash, all_squash, anonuid=N, anongid=N, secure, insecure, "
+			    "sec=FLAVOUR:... of sys, krb5, krb5i, krb5p",
 			    o);
 			return -EINVAL;
 		}
@@ -104,8 +108,12 @@ static const char *split(const char *text, const char **match, size_t *n)
 		const char *rest = strchr(close, '/') ? close : close + 1; /* "[a]/64" is refused */
 		return *rest == ':' ? rest + 1 : rest;
 	}
-	/* An IPv6 address without brackets has colons of its own, and no options. */
-	if (!colon || strchr(text, ':') != colon) {
+	/* An IPv6 address without brackets has colons of its own, and no options; flavours have
+	 * some behind an equals sign. */
+	const char *first = strchr(text, ':');
+	if (first && strchr(first, '='))
+		colon = first;
+	if (!colon || first != colon) {
 		*n = strlen(text);
 		return text + *n;
 	}
@@ -159,5 +167,7 @@ void export_rule_format(const Isthmus__ExportClient *c, char *ret, size_t len)
 		at += snprintf(ret + at, len - (size_t)at, ",anonuid=%u,anongid=%u", c->anon_uid,
 			       c->anon_gid);
 	if (c->secure_port && (size_t)at < len)
-		snprintf(ret + at, len - (size_t)at, ",secure");
+		at += snprintf(ret + at, len - (size_t)at, ",secure");
+	if (*c->sec && (size_t)at < len)
+		snprintf(ret + at, len - (size_t)at, ",sec=%s", c->sec);
 }

@@ -4,7 +4,8 @@
  *   MATCH    "*", an address, a network "10.0.0.0/8" or "fd00::/8", a host name; an IPv6
  *            address with options goes in brackets: "[fd00::1]:rw"
  *   OPTION   rw, ro (default), root_squash (default), no_root_squash, all_squash,
- *            anonuid=N, anongid=N (default 65534), secure, insecure (default)
+ *            anonuid=N, anongid=N (default 65534), secure, insecure (default),
+ *            sec=FLAVOUR:... in order of preference, of sys (default), krb5, krb5i, krb5p
  */
 #ifndef ISTHMUS_BLOCKCORE_EXPORT_RULE_H
 #define ISTHMUS_BLOCKCORE_EXPORT_RULE_H

@@ -7,6 +7,11 @@ libblockcore_a_SOURCES = blockcore/core.c blockcore/core.h blockcore/core_admin.
 	blockcore/core_admin_move.c blockcore/core_far.c blockcore/far.h blockcore/core_give.c blockcore/core_own.c blockcore/core_own.h \
 	blockcore/core_own_look.c blockcore/core_partner.c blockcore/core_take.c blockcore/core_watch.c
 
+check_PROGRAMS += tests/unit/core/test_export_rule
+tests_unit_core_test_export_rule_SOURCES = tests/unit/core/test_export_rule.c
+tests_unit_core_test_export_rule_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_core_test_export_rule_LDADD = $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/core/test_core
 tests_unit_core_test_core_SOURCES = tests/unit/core/core_rig.h tests/unit/core/test_core.c
 tests_unit_core_test_core_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

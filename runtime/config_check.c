@@ -132,6 +132,8 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
 	rc = rc ?: set_default(&h->nfs4, "off");
 	rc = rc ?: set_default(&h->nfs4_domain, "");
+	rc = rc ?: set_default(&h->keytab, "");
+	rc = rc ?: set_default(&h->principal, "");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
@@ -510,6 +512,7 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 		config_problem(l, at(l, map, "nfs4_domain"),
 			       "write a domain's name, as example.org, the same as on the clients",
 			       "nfs4_domain `%.64s` is not a domain", h->nfs4_domain);
+	config_keytab_check(l, map, h);
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
 	check_word(l, map, "groups", h->groups, (const char *[]){"client", "server", NULL},

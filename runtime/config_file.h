@@ -51,6 +51,8 @@
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
  *       nfs4: off                 # on: NFS version 4 is served beside 3
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
+ *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served
+ *       principal: ""             # the one to be; none: every nfs/HOST of the keytab
  *       rpcbind: auto             # auto: register when rpcbind is there; off
  *       metadata_memory: 256MiB
  *       user: ""                  # run as this user when started as root
@@ -112,8 +114,9 @@ struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
 	char *nfs4, *nfs4_domain, *rpcbind, *metadata_memory, *user;
-	char *groups;	      /* client or server */
-	unsigned groups_time; /* s a user's groups are kept */
+	char *keytab, *principal; /* of Kerberos; "": none */
+	char *groups;		  /* client or server */
+	unsigned groups_time;	  /* s a user's groups are kept */
 	uint64_t metadata_memory_bytes;
 	int *pin;
 	unsigned pin_count;
@@ -145,6 +148,10 @@ bool config_lone_write_through(const struct config_controller *c);
 bool config_give_back(const struct config_controller *c);
 bool config_battery(const struct config_file *c);
 bool config_head_groups(const struct config_head *h); /* looked up by the server */
+#define CONFIG_WHY_LEN 1024
+/* Is there a keytab where the configuration says? 0, or -errno with a sentence that names the
+ * remedy. A head serves without Kerberos until there is: loading a configuration does not look. */
+int config_keytab_look(const struct config_head *h, char why[CONFIG_WHY_LEN]);
 bool config_watchdog_restart(const struct config_file *c);
 
 /* Paths every process agrees on, made from run_dir and memory_dir; ret is at least 108 bytes

@@ -46,6 +46,7 @@ void config_schema_walk(struct config_load *l);
 /* Fills defaults, then tells every wrong value, duplicate and dangling reference. -ENOMEM. */
 int config_defaults(struct config_load *l, struct config_file *c);
 void config_check_values(struct config_load *l, struct config_file *c);
+void config_keytab_check(struct config_load *l, yaml_node_t *map, const struct config_head *h);
 
 /* Ports that are taken, so that nothing takes one twice. */
 struct config_port {

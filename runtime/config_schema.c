@@ -101,6 +101,8 @@ static const cyaml_schema_field_t head_fields[] = {
     TEXT(config_head, rpcbind),
     TEXT(config_head, metadata_memory),
     TEXT(config_head, user),
+    TEXT(config_head, keytab),
+    TEXT(config_head, principal),
     TEXT(config_head, groups),
     NUMBER(config_head, groups_time),
     LIST(config_head, pin, cpu_entry, CONFIG_PIN_MAX),

@@ -43,7 +43,7 @@ tests_unit_runtime_test_disk_file_SOURCES = tests/unit/runtime/test_disk_file.c
 tests_unit_runtime_test_disk_file_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_disk_file_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 libruntime_a_SOURCES += runtime/config_check.c runtime/config_file.c runtime/config_file.h \
-	runtime/config_link.c runtime/config_load.h runtime/config_schema.c
+	runtime/config_keytab.c runtime/config_link.c runtime/config_load.h runtime/config_schema.c
 
 libruntime_a_SOURCES += runtime/admin.h runtime/admin_call.c runtime/admin_client.c \
 	runtime/admin_conn.c runtime/admin_server_impl.h \

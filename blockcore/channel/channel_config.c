@@ -70,7 +70,12 @@ static void put_client(struct shallow *w, const Isthmus__ExportClient *c)
 	size_t i = w->nclients++;
 	Isthmus__NasExportClient *n = &w->clients[i];
 	isthmus__nas_export_client__init(n);
-	n->match = c->match;
+	if (*c->sec) {
+		n->sec = c->sec;
+		n->sec_match = c->match;
+	} else {
+		n->match = c->match;
+	}
 	n->read_write = c->read_write;
 	n->squash = c->squash;
 	n->anon_uid = c->anon_uid;

@@ -99,6 +99,24 @@ static bool path_ok(const char *s)
 	return n > 0 && n <= 1024 && s[0] == '/';
 }
 
+bool meta_sec_ok(const char *sec)
+{
+	static const char *const flavors[] = {"sys", "krb5", "krb5i", "krb5p"};
+	unsigned seen = 0;
+	for (;;) {
+		size_t n = strcspn(sec, ":"), i = 0;
+		while (i < ARRAY_LEN(flavors) &&
+		       (strlen(flavors[i]) != n || strncmp(sec, flavors[i], n) != 0))
+			i++;
+		if (i == ARRAY_LEN(flavors) || (seen & 1u << i))
+			return false;
+		seen |= 1u << i;
+		if (!sec[n])
+			return true;
+		sec += n + 1;
+	}
+}
+
 static int check_export(const struct checker *k, const Isthmus__Export *e, const char **names)
 {
 	static const char *const squashes[] = {"none", "root", "all"};
@@ -123,6 +141,8 @@ static int check_export(const struct checker *k, const Isthmus__Export *e, const
 			return meta_bad(k, "export %.80s: squash '%.20s'", e->path, c->squash);
 		if (!*c->match || strlen(c->match) > 255)
 			return meta_bad(k, "export %.80s: clients[%zu].match", e->path, i);
+		if (*c->sec && !meta_sec_ok(c->sec))
+			return meta_bad(k, "export %.80s: clients[%zu].sec", e->path, i);
 	}
 	return 0;
 }

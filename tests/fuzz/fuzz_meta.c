@@ -42,6 +42,7 @@ static void rule(const uint8_t *data, size_t size)
 		export_rule_format(c, shown, sizeof(shown));
 		ASSERT(export_rule_parse(shown, &again, why) == 0);
 		ASSERT(strcmp(c->match, again->match) == 0 && c->anon_uid == again->anon_uid);
+		ASSERT(strcmp(c->sec, again->sec) == 0);
 		isthmus__export_client__free_unpacked(again, NULL);
 		isthmus__export_client__free_unpacked(c, NULL);
 	}

@@ -749,8 +749,14 @@ static void put_export(Isthmus__ArrayMeta *am)
 	c->squash = strdup("root");
 	c->read_write = true;
 	c->anon_uid = 65534;
-	e->clients = malloc(sizeof(*e->clients));
+	Isthmus__ExportClient *k = malloc(sizeof(*k));
+	isthmus__export_client__init(k);
+	k->match = strdup("*");
+	k->squash = strdup("root");
+	k->sec = strdup("krb5p:krb5");
+	e->clients = malloc(2 * sizeof(*e->clients));
 	e->clients[e->n_clients++] = c;
+	e->clients[e->n_clients++] = k;
 	am->exports = malloc(sizeof(*am->exports));
 	am->exports[am->n_exports++] = e;
 }

@@ -86,6 +86,8 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
 	ck_assert_str_eq(h->nfs4_domain, "");
+	ck_assert_str_eq(h->keytab, "");
+	ck_assert_str_eq(h->principal, "");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -115,7 +117,8 @@ START_TEST(all_values_are_read)
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
-	    "metadata_memory: 64M, pin: [1]}\n";
+	    "metadata_memory: 64M, pin: [1],\n"
+	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG}\n";
 	int rc = load(text, &c);
 	ck_assert_msg(rc == 0, "%s", told.text);
 	ck_assert(config_battery(c));
@@ -140,6 +143,8 @@ START_TEST(all_values_are_read)
 	ck_assert_uint_eq(c->heads[0].mount_port, 0);
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
 	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
+	ck_assert_str_eq(c->heads[0].keytab, "/etc/krb5.keytab");
+	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
 	config_file_free(c);
 }
 END_TEST
@@ -342,6 +347,10 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    keytab: here\n", 7, "no path"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    principal: nfs/h\n", 7, "no keytab"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    principal: host/h\n    keytab: /k\n", 7,
+     "not one of an NFS server"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups: both\n", 7, "client"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    groups_time: 0\n", 7, "out of range"},
     {"array: {}\n" CONTROLLER "heads: &x\n  - name: h\n  - *x\n", 7, "aliases"},
@@ -501,6 +510,39 @@ START_TEST(sizes_are_parsed)
 }
 END_TEST
 
+START_TEST(keytabs_are_looked_at)
+{
+	static const struct {
+		const char *bytes;
+		int rc;
+		const char *why;
+	} rows[] = {{"", -EINVAL, "is no keytab"},
+		    {"\x05", -EINVAL, "is no keytab"},
+		    {"\x05\x03", -EINVAL, "is no keytab"},
+		    {"\x05\x02", 0, ""},
+		    {NULL, -ENOENT, "ktadd"}};
+	char path[128], none[] = "", why[CONFIG_WHY_LEN] = "", name[] = "h";
+	struct config_head h = {.name = name, .keytab = none};
+	ck_assert_int_eq(config_keytab_look(&h, why), 0);
+	snprintf(path, sizeof(path), "%s/keytab", dir);
+	h.keytab = path;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unlink(path);
+		if (rows[i].bytes) {
+			FILE *f = fopen(path, "w");
+			ck_assert_ptr_nonnull(f);
+			fputs(rows[i].bytes, f);
+			fclose(f);
+		}
+		why[0] = '\0';
+		ck_assert_int_eq(config_keytab_look(&h, why), rows[i].rc);
+		ck_assert_msg(strstr(why, rows[i].why), "%s", why);
+	}
+	h.keytab = dir;
+	ck_assert_int_eq(config_keytab_look(&h, why), -EISDIR);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("config");
@@ -517,6 +559,7 @@ int main(void)
 	tcase_add_test(t, files_that_are_none);
 	tcase_add_test(t, truncated_and_flipped);
 	tcase_add_loop_test(t, sizes_are_parsed, 0, sizeof(sizes) / sizeof(sizes[0]));
+	tcase_add_test(t, keytabs_are_looked_at);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
