@@ -455,8 +455,6 @@ static int open_cache(struct core *c, const struct core_opts *o)
 	    .page_size = 4096,
 	    .controller = c->controller,
 	    .battery = o->battery,
-	    .dirty_low = 10,
-	    .dirty_high = 60,
 	    .sweep_ns = o->sweep_ns,
 	};
 	if (c->duplex) {

@@ -60,7 +60,7 @@ void cache_limits_set(struct cache *c)
 	uint32_t high = MIN((uint32_t)((uint64_t)c->nown * c->high_share / 100), budget);
 	high = MIN(high, room - room / 4);
 	uint32_t low = MIN((uint32_t)((uint64_t)c->nown * c->low_share / 100), high);
-	low = MIN(low, room / 4);
+	low = MIN(low, room / 2);
 	atomic_store(&c->budget, budget);
 	atomic_store(&c->high, high);
 	atomic_store(&c->low, low);
@@ -100,7 +100,7 @@ static int private_init(struct cache *c, const struct cache_opts *o)
 	if ((rc = shards_init(c)) || (rc = cache_pool_init(c)) || (rc = cache_evict_init(c)) ||
 	    (rc = cache_dirty_init(c)))
 		return rc;
-	c->low_share = o->dirty_low ? o->dirty_low : 10;
+	c->low_share = o->dirty_low ? o->dirty_low : 25;
 	c->high_share = o->dirty_high ? o->dirty_high : 60;
 	c->sweep_ns = o->sweep_ns ? o->sweep_ns : NS_PER_S;
 	cache_limits_set(c);

@@ -28,7 +28,7 @@ struct cache_opts {
 	uint8_t array_uuid[16];
 	const char *controller;
 	bool battery;	     /* memory: battery (architecture 5.1); false: volatile */
-	unsigned dirty_low;  /* per cent of pages: destage idles below it (default 10) */
+	unsigned dirty_low;  /* per cent of pages: sweeps come sooner above it (default 25) */
 	unsigned dirty_high; /* writers are slowed above it (default 60) */
 	uint64_t sweep_ns;   /* from one sweep to the next while little is dirty (default 1 s) */
 	/* A partner is configured: pages of its cache in all, which give the size of the mirror
