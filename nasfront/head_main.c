@@ -188,20 +188,21 @@ static int drop_privileges(struct head *h)
 
 static void start_rpcbind(struct head *h)
 {
-	struct rpcbind_opts o = {.reactor = h->reactor,
-				 .env = h->env,
-				 .entries = {{100003, 3, h->nfs_port, false},
-					     {100005, 3, h->mount_port, false},
-					     {100021, 1, h->nfs_port, false},
-					     {100021, 3, h->nfs_port, false},
-					     {100021, 4, h->nfs_port, false},
-					     {100024, 1, h->nfs_port, false},
-					     {100005, 3, h->mount_port, true},
-					     {100021, 1, h->nfs_port, true},
-					     {100021, 3, h->nfs_port, true},
-					     {100021, 4, h->nfs_port, true},
-					     {100024, 1, h->nfs_port, true}},
-				 .nentries = h->udp ? 11 : 6};
+	struct rpcbind_opts o = {.reactor = h->reactor, .env = h->env};
+	static const struct {
+		uint32_t prog, vers;
+		bool mount_port, udp;
+	} rows[] = {{100003, 3, false, false}, {100227, 3, false, false}, {100005, 3, true, true},
+		    {100021, 1, false, true},  {100021, 3, false, true},  {100021, 4, false, true},
+		    {100024, 1, false, true}};
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		uint16_t port = rows[i].mount_port ? h->mount_port : h->nfs_port;
+		o.entries[o.nentries++] =
+		    (struct rpcbind_entry){rows[i].prog, rows[i].vers, port, false};
+		if (rows[i].udp && h->udp)
+			o.entries[o.nentries++] =
+			    (struct rpcbind_entry){rows[i].prog, rows[i].vers, port, true};
+	}
 	if (h->nfs4)
 		o.entries[o.nentries++] = (struct rpcbind_entry){100003, 4, h->nfs_port, false};
 	if (strcmp(h->config->rpcbind, "auto") != 0)

@@ -21,9 +21,6 @@
 #define RIGHTS_W (FS_ACE_WRITE | FS_ACE_APPEND)
 #define RIGHTS_X FS_ACE_EXECUTE
 #define RIGHTS	 (RIGHTS_R | RIGHTS_W | FS_ACE_DELETE_CHILD | RIGHTS_X)
-/* What everybody has of what a mode cannot say, and what an owner has. */
-#define RIGHTS_ALL   (FS_ACE_READ_XATTRS | FS_ACE_READ_ATTRS | FS_ACE_READ_ACL | FS_ACE_SYNCHRONIZE)
-#define RIGHTS_OWNER (FS_ACE_WRITE_XATTRS | FS_ACE_WRITE_ATTRS | FS_ACE_WRITE_ACL)
 
 uint32_t acl_rights(unsigned rwx, bool dir)
 {
@@ -37,7 +34,7 @@ uint32_t acl_rights(unsigned rwx, bool dir)
 	return m;
 }
 
-static unsigned rwx_of(uint32_t rights)
+unsigned acl_rwx(uint32_t rights)
 {
 	return (rights & RIGHTS_R ? 4 : 0) | ((rights & RIGHTS_W) == RIGHTS_W ? 2 : 0) |
 	       (rights & RIGHTS_X ? 1 : 0);
@@ -99,9 +96,9 @@ static uint32_t special_has(const struct fs_ace *a, unsigned n, unsigned who)
 
 uint32_t acl_mode(const struct fs_ace *a, unsigned n)
 {
-	return rwx_of(special_has(a, n, FS_WHO_OWNER)) << 6 |
-	       rwx_of(special_has(a, n, FS_WHO_OWNER_GROUP)) << 3 |
-	       rwx_of(special_has(a, n, FS_WHO_EVERYONE));
+	return acl_rwx(special_has(a, n, FS_WHO_OWNER)) << 6 |
+	       acl_rwx(special_has(a, n, FS_WHO_OWNER_GROUP)) << 3 |
+	       acl_rwx(special_has(a, n, FS_WHO_EVERYONE));
 }
 
 static unsigned add(struct fs_ace *to, unsigned type, unsigned who, uint32_t mask)
@@ -114,8 +111,8 @@ unsigned acl_chmod(const struct fs_ace *a, unsigned n, uint32_t mode, bool dir, 
 {
 	unsigned u = mode >> 6 & 7, g = mode >> 3 & 7, o = mode & 7, k = 0;
 	uint32_t lost = acl_rights(7 & ~g, dir) & RIGHTS;
-	k +=
-	    add(to + k, FS_ACE_ALLOW, FS_WHO_OWNER, acl_rights(u, dir) | RIGHTS_ALL | RIGHTS_OWNER);
+	k += add(to + k, FS_ACE_ALLOW, FS_WHO_OWNER,
+		 acl_rights(u, dir) | ACL_RIGHTS_ALL | ACL_RIGHTS_OWNER);
 	if (u != 7)
 		k += add(to + k, FS_ACE_DENY, FS_WHO_OWNER, acl_rights(7 & ~u, dir));
 	for (unsigned i = 0; i < n; i++) {
@@ -126,10 +123,10 @@ unsigned acl_chmod(const struct fs_ace *a, unsigned n, uint32_t mode, bool dir, 
 			to[k].mask &= ~lost;
 		k++;
 	}
-	k += add(to + k, FS_ACE_ALLOW, FS_WHO_OWNER_GROUP, acl_rights(g, dir) | RIGHTS_ALL);
+	k += add(to + k, FS_ACE_ALLOW, FS_WHO_OWNER_GROUP, acl_rights(g, dir) | ACL_RIGHTS_ALL);
 	if (g != 7)
 		k += add(to + k, FS_ACE_DENY, FS_WHO_OWNER_GROUP, acl_rights(7 & ~g, dir));
-	k += add(to + k, FS_ACE_ALLOW, FS_WHO_EVERYONE, acl_rights(o, dir) | RIGHTS_ALL);
+	k += add(to + k, FS_ACE_ALLOW, FS_WHO_EVERYONE, acl_rights(o, dir) | ACL_RIGHTS_ALL);
 	for (unsigned i = 0; i < n; i++) { /* what is passed on is passed on as before */
 		if (!(a[i].flags & FS_ACE_INHERIT) || (is_effective(&a[i]) && !is_special(&a[i])))
 			continue;

@@ -1,4 +1,5 @@
-/* Access control lists inside the file system: acl.c (pure) and acl_store.c (in bodies). */
+/* Access control lists inside the file system: acl.c and acl_posix.c (pure), acl_store.c (in
+ * bodies). */
 #ifndef ISTHMUS_NASFRONT_FS_ACL_H
 #define ISTHMUS_NASFRONT_FS_ACL_H
 
@@ -11,10 +12,16 @@
 #define ACL_CHMOD   6 /* entries acl_chmod() may add */
 #define ACL_WORK    (FS_ACL_ROOM + ACL_CHMOD)
 
+/* What everybody has of what a mode cannot say, and what an owner has. */
+#define ACL_RIGHTS_ALL                                                                             \
+	(FS_ACE_READ_XATTRS | FS_ACE_READ_ATTRS | FS_ACE_READ_ACL | FS_ACE_SYNCHRONIZE)
+#define ACL_RIGHTS_OWNER (FS_ACE_WRITE_XATTRS | FS_ACE_WRITE_ATTRS | FS_ACE_WRITE_ACL)
+
 /* ---- acl.c ---- */
 
-/* The rights of rwx. */
+/* The rights of rwx, and back (w: both of its rights). */
 uint32_t acl_rights(unsigned rwx, bool dir);
+unsigned acl_rwx(uint32_t rights);
 /* Which of `want` a caller has (not root: it has all) where owner and group are these. */
 uint32_t acl_grants(const struct fs_ace *a, unsigned n, const struct fs_cred *c, uint32_t uid,
 		    uint32_t gid, uint32_t want);
@@ -29,6 +36,16 @@ unsigned acl_inherit(const struct fs_ace *a, unsigned n, bool dir, struct fs_ace
 bool acl_sound(const struct fs_ace *a, unsigned n, bool dir);
 unsigned acl_encode(const struct fs_ace *a, unsigned n, uint8_t *to); /* bytes */
 int acl_decode(const uint8_t *p, uint32_t len, bool dir, struct fs_ace *to, unsigned *ret_n);
+
+/* ---- acl_posix.c ---- */
+
+/* Sorts the entries; false: they are no list (a tag twice or missing, no mask and names). */
+bool acl_posix_sort(struct fs_posix_acl *l);
+/* Both sorted; dflt may be empty. -ENOSPC: more than `room`. */
+int acl_from_posix(const struct fs_posix_acl *access, const struct fs_posix_acl *dflt, bool dir,
+		   struct fs_ace *to, unsigned room, unsigned *ret_n);
+void acl_to_posix(const struct fs_ace *a, unsigned n, struct fs_posix_acl *access,
+		  struct fs_posix_acl *dflt);
 
 /* ---- acl_store.c: in a body ---- */
 

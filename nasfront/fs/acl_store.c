@@ -9,6 +9,7 @@
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
+#include <string.h>
 
 #define NAME	 "acl"
 #define NAME_LEN 3
@@ -112,7 +113,20 @@ struct acl_args {
 	uint32_t want;
 	uint32_t *ret_have;
 	struct fs_wcc *wcc;
+	struct fs_posix_acl *access, *dflt; /* to be filled */
+	const struct fs_posix_acl *set[2];  /* access and default; NULL: stays */
 };
+
+/* The list, or what the mode says. */
+static int load_any(struct inode *in, struct fs_ace *to, unsigned *ret_n)
+{
+	if (acl_has(in)) {
+		int rc = acl_load(in, to, ret_n);
+		return rc == -ENODATA ? -ERR_CORRUPT : rc;
+	}
+	*ret_n = acl_chmod(NULL, 0, IN32(in, I_MODE), IN_TYPE(in) == FS_DIR, to);
+	return 0;
+}
 
 static int get_body(struct fs *fs, const struct acl_args *a)
 {
@@ -121,12 +135,7 @@ static int get_body(struct fs *fs, const struct acl_args *a)
 	if (rc)
 		return rc;
 	*a->ret_stored = acl_has(&in);
-	if (acl_has(&in)) {
-		rc = acl_load(&in, a->to, a->ret_n);
-		return rc == -ENODATA ? -ERR_CORRUPT : rc;
-	}
-	*a->ret_n = acl_chmod(NULL, 0, IN32(&in, I_MODE), IN_TYPE(&in) == FS_DIR, a->to);
-	return 0;
+	return load_any(&in, a->to, a->ret_n);
 }
 
 int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_ROOM],
@@ -141,30 +150,41 @@ int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_RO
 	return rc;
 }
 
+/* The inode of a list that is to be set, when this caller may. */
+static int set_begin(struct fs *fs, const struct acl_args *a, struct inode *in)
+{
+	int rc = inode_get_fid(fs, a->f, in);
+	if (rc)
+		return rc;
+	wcc_pre(a->wcc, in);
+	wcc_post(a->wcc, in);
+	fs->tx.unlimited = cred_root(a->cred);
+	if (IN_TYPE(in) == FS_LNK)
+		return -EOPNOTSUPP;
+	if (cred_root(a->cred) || a->cred->uid == IN32(in, I_UID))
+		return 0;
+	rc = inode_may(a->cred, in, MAY_SET_ACL);
+	return rc == -EACCES ? -EPERM : rc;
+}
+
+static void set_mode(struct inode *in, const struct fs_cred *cred, uint32_t bits)
+{
+	uint32_t mode = (IN32(in, I_MODE) & ~0777u) | bits;
+	inode_stamp(in, STAMP_CTIME);
+	if (!cred_root(cred) && IN_TYPE(in) != FS_DIR && !cred_in_group(cred, IN32(in, I_GID)))
+		mode &= ~02000u;
+	IN_SET32(in, I_MODE, mode);
+}
+
 static int set_body(struct fs *fs, const struct acl_args *a)
 {
 	struct inode in;
-	int rc = inode_get_fid(fs, a->f, &in);
+	int rc = set_begin(fs, a, &in);
 	if (rc)
 		return rc;
-	wcc_pre(a->wcc, &in);
-	wcc_post(a->wcc, &in);
-	fs->tx.unlimited = cred_root(a->cred);
-	if (IN_TYPE(&in) == FS_LNK)
-		return -EOPNOTSUPP;
-	if (!cred_root(a->cred) && a->cred->uid != IN32(&in, I_UID)) {
-		rc = inode_may(a->cred, &in, MAY_SET_ACL);
-		if (rc)
-			return rc == -EACCES ? -EPERM : rc;
-	}
 	if (!acl_sound(a->from, a->n, IN_TYPE(&in) == FS_DIR))
 		return -EINVAL;
-	uint32_t mode = (IN32(&in, I_MODE) & ~0777u) | acl_mode(a->from, a->n);
-	inode_stamp(&in, STAMP_CTIME);
-	if (!cred_root(a->cred) && IN_TYPE(&in) != FS_DIR &&
-	    !cred_in_group(a->cred, IN32(&in, I_GID)))
-		mode &= ~02000u;
-	IN_SET32(&in, I_MODE, mode);
+	set_mode(&in, a->cred, acl_mode(a->from, a->n));
 	rc = store(&in, a->from, a->n);
 	wcc_post(a->wcc, &in);
 	return rc;
@@ -202,4 +222,100 @@ int fs_access_rights(struct fs *fs, const struct fs_cred *cred, const struct fs_
 	OP_LOOP(&op, rc, rights_body(fs, &a));
 	op_end(&op);
 	return rc;
+}
+
+/* ---- as POSIX has them ---- */
+
+static int posix_get_body(struct fs *fs, const struct acl_args *a)
+{
+	struct fs_ace l[FS_ACL_ROOM];
+	struct inode in;
+	unsigned n;
+	int rc = inode_get_fid(fs, a->f, &in);
+	if (rc == 0)
+		rc = load_any(&in, l, &n);
+	if (rc == 0)
+		acl_to_posix(l, n, a->access, a->dflt);
+	return rc;
+}
+
+int fs_posix_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_posix_acl *access,
+		     struct fs_posix_acl *dflt)
+{
+	struct acl_args a = {.f = f, .access = access, .dflt = dflt};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, posix_get_body(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
+/* What the inode has, with what is to be set in its place. */
+static int posix_join(struct inode *in, const struct acl_args *a)
+{
+	struct fs_ace l[FS_ACL_ROOM];
+	unsigned n;
+	int rc = load_any(in, l, &n);
+	if (rc)
+		return rc;
+	acl_to_posix(l, n, a->access, a->dflt);
+	if (a->set[0] && a->set[0]->n) {
+		*a->access = *a->set[0];
+	} else if (a->set[0]) {
+		struct fs_posix_acl none;
+		n = acl_chmod(NULL, 0, IN32(in, I_MODE), IN_TYPE(in) == FS_DIR, l);
+		acl_to_posix(l, n, a->access, &none);
+	}
+	if (a->set[1])
+		*a->dflt = *a->set[1];
+	if (!acl_posix_sort(a->access) || (a->dflt->n && !acl_posix_sort(a->dflt)) ||
+	    (a->dflt->n && IN_TYPE(in) != FS_DIR))
+		return -EINVAL;
+	return 0;
+}
+
+static int posix_set_body(struct fs *fs, const struct acl_args *a)
+{
+	struct fs_ace l[FS_ACL_MAX], bare[ACL_CHMOD];
+	struct inode in;
+	bool dir;
+	unsigned n;
+	int rc = set_begin(fs, a, &in);
+	if (rc == 0)
+		rc = posix_join(&in, a);
+	if (rc)
+		return rc;
+	dir = IN_TYPE(&in) == FS_DIR;
+	rc = acl_from_posix(a->access, a->dflt, dir, l, ARRAY_LEN(l), &n);
+	if (rc)
+		return rc;
+	set_mode(&in, a->cred, acl_mode(l, n));
+	if (n == acl_chmod(NULL, 0, IN32(&in, I_MODE), dir, bare) &&
+	    memcmp(l, bare, n * sizeof(*l)) == 0)
+		rc = acl_has(&in) ? drop(&in) : 0;
+	else
+		rc = store(&in, l, n);
+	wcc_post(a->wcc, &in);
+	return rc;
+}
+
+int fs_posix_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		     const struct fs_posix_acl *access, const struct fs_posix_acl *dflt,
+		     struct fs_wcc *wcc)
+{
+	struct fs_posix_acl work[2];
+	struct acl_args a = {.cred = cred,
+			     .f = f,
+			     .set = {access, dflt},
+			     .access = &work[0],
+			     .dflt = &work[1],
+			     .wcc = wcc};
+	struct op op;
+	int rc;
+	if (wcc)
+		wcc->have_pre = wcc->have_post = false;
+	op_begin(&op, fs, true);
+	OP_LOOP(&op, rc, posix_set_body(fs, &a));
+	return op_commit(&op, rc);
 }

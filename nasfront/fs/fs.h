@@ -338,6 +338,36 @@ int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_RO
  */
 int fs_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
 	       const struct fs_ace *aces, unsigned count, struct fs_wcc *wcc);
+
+/* The same list as POSIX has them (acl_posix.c says how), for clients of version 3. */
+enum fs_posix_tag { /* as NFSACL has them on the wire */
+		    FS_POSIX_USER_OBJ = 1,
+		    FS_POSIX_USER = 2,
+		    FS_POSIX_GROUP_OBJ = 4,
+		    FS_POSIX_GROUP = 8,
+		    FS_POSIX_MASK = 16,
+		    FS_POSIX_OTHER = 32,
+};
+struct fs_posix_ace {
+	uint8_t tag, perm; /* rwx */
+	uint32_t id;	   /* of a named user or group */
+};
+#define FS_POSIX_ROOM (FS_ACL_ROOM + 4)
+struct fs_posix_acl {
+	unsigned n; /* 0: none */
+	struct fs_posix_ace e[FS_POSIX_ROOM];
+};
+/* Sorted by tag and id; of an object without a list what its mode says. dflt: of directories. */
+int fs_posix_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_posix_acl *access,
+		     struct fs_posix_acl *dflt);
+/*
+ * Sets them, and the mode; NULL stays as it is. An empty access list becomes what the mode says, an
+ * empty default goes. -EPERM, -ENOSPC: too many entries, -EINVAL: it is no list, or a default of
+ * what is no directory, -EOPNOTSUPP: a symbolic link.
+ */
+int fs_posix_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		     const struct fs_posix_acl *access, const struct fs_posix_acl *dflt,
+		     struct fs_wcc *wcc);
 /* Which of `want` (enum fs_ace_mask) this caller has, by list or mode; never an error for lacking
  * rights. */
 int fs_access_rights(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,

@@ -1,7 +1,7 @@
 EXTRA_DIST += nasfront/fs/README.md
 
 libnasfront_a_SOURCES += \
-	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
+	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_posix.c nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
 	nasfront/fs/checkpoint.c nasfront/fs/clone.c \
 	nasfront/fs/dir.c nasfront/fs/dump.c nasfront/fs/dump.h nasfront/fs/dump_inode.c nasfront/fs/dump_journal.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \

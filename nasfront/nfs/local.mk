@@ -1,4 +1,5 @@
 libnasfront_a_SOURCES += \
+	nasfront/nfs/acl3.c \
 	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
 	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/groups.c nasfront/nfs/groups.h \
 	nasfront/nfs/host_cache.c nasfront/nfs/host_cache.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
@@ -36,3 +37,9 @@ check_PROGRAMS += tests/unit/nfs/test_nlm
 tests_unit_nfs_test_nlm_SOURCES = tests/unit/nfs/test_nlm.c $(NAS_WORLD)
 tests_unit_nfs_test_nlm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_nlm_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+NAS_RAW = $(NAS_WORLD) tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h
+check_PROGRAMS += tests/unit/nfs/test_acl3
+tests_unit_nfs_test_acl3_SOURCES = tests/unit/nfs/test_acl3.c $(NAS_RAW)
+tests_unit_nfs_test_acl3_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_acl3_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -17,6 +17,10 @@
 #define MOUNT_PROGRAM  100005
 #define MOUNT_V3       3
 #define MOUNT3_PROCS   6
+#define ACL_PROGRAM    100227
+#define ACL_V3	       3
+#define ACL3_PROCS     3
+#define NFS_PROCS_ALL  (NFS3_PROCS + MOUNT3_PROCS + ACL3_PROCS)
 #define NFS_CLIENTS    512
 #define NFS_DIR_MAX    (64 * 1024) /* a READDIR reply, dtpref */
 #define NFS_MOUNT_LIST 1024
@@ -54,8 +58,8 @@ struct nfs {
 	unsigned nclients;
 	struct nfs_mounteds mounted;
 	unsigned nmounted;
-	struct rpc_program program, mount_program;
-	struct nfs_op_stats ops[NFS3_PROCS + MOUNT3_PROCS];
+	struct rpc_program program, mount_program, acl_program;
+	struct nfs_op_stats ops[NFS_PROCS_ALL];
 };
 
 /* nfs_stats.c */
@@ -65,6 +69,7 @@ struct nfs_use *nfs_export_use(struct nfs *n, const struct export *e);
 void nfs_stats_free(struct nfs *n);
 void nfs_finished(void *arg, struct rpc_req *req, int result);
 void mount3_finished(void *arg, struct rpc_req *req, int result);
+void acl3_finished(void *arg, struct rpc_req *req, int result);
 
 /* export_resolve.c: looks up the host names of the table in force, again every minute. */
 void nfs_resolve_start(struct nfs *n);
@@ -73,6 +78,9 @@ void nfs_resolve_stop(struct nfs *n);
 /* mount3.c */
 extern const struct rpc_proc mount3_procs[MOUNT3_PROCS];
 void mount3_free(struct nfs *n);
+
+/* acl3.c */
+extern const struct rpc_proc acl3_procs[ACL3_PROCS];
 
 /* nfs3_op_*.c */
 rpc_handler nfs3_null, nfs3_getattr_fast, nfs3_getattr, nfs3_setattr, nfs3_access_fast, nfs3_access,

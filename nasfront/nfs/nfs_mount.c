@@ -28,6 +28,8 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 		n->ops[i].name = nfs3_procs[i].name;
 	for (unsigned i = 0; i < MOUNT3_PROCS; i++)
 		n->ops[NFS3_PROCS + i].name = mount3_procs[i].name;
+	for (unsigned i = 0; i < ACL3_PROCS; i++)
+		n->ops[NFS3_PROCS + MOUNT3_PROCS + i].name = acl3_procs[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
 					  .vers = NFS_V3,
 					  .procs = nfs3_procs,
@@ -41,6 +43,12 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 						.arg = n,
 						.udp = true,
 						.finished = mount3_finished};
+	n->acl_program = (struct rpc_program){.prog = ACL_PROGRAM,
+					      .vers = ACL_V3,
+					      .procs = acl3_procs,
+					      .nprocs = ACL3_PROCS,
+					      .arg = n,
+					      .finished = acl3_finished};
 	*ret = n;
 	return 0;
 }
@@ -72,7 +80,9 @@ size_t nfs_area_size(void)
 int nfs_serve(struct nfs *n, struct rpc_server *s)
 {
 	int rc = rpc_server_add(s, &n->program);
-	return rc ? rc : rpc_server_add(s, &n->mount_program);
+	if (rc == 0)
+		rc = rpc_server_add(s, &n->mount_program);
+	return rc ? rc : rpc_server_add(s, &n->acl_program);
 }
 
 struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id)

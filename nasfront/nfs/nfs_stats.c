@@ -130,16 +130,27 @@ static void tell_client(struct nfs *n, struct nfs_peer *p, uint64_t now)
 	n->o.client_seen(n->o.arg, u->name, p->use->name);
 }
 
-void nfs_finished(void *arg, struct rpc_req *req, int result)
+static void call_finished(struct nfs *n, struct nfs_op_stats *s, struct rpc_req *req, int result)
 {
-	struct nfs *n = arg;
 	const struct nfs_call *c = (const struct nfs_call *)req->area;
 	/* NULL has no call; a procedure that was begun left its status. */
 	bool begun = req->proc != 0;
 	bool error = result != RPC_SUCCESS || (begun && c->status);
-	uint64_t ns = op_count(n, &n->ops[req->proc], req, error);
+	uint64_t ns = op_count(n, s, req, error);
 	if (begun && result == RPC_SUCCESS)
 		nfs_count(n, c, req, error, ns);
+}
+
+void nfs_finished(void *arg, struct rpc_req *req, int result)
+{
+	struct nfs *n = arg;
+	call_finished(n, &n->ops[req->proc], req, result);
+}
+
+void acl3_finished(void *arg, struct rpc_req *req, int result)
+{
+	struct nfs *n = arg;
+	call_finished(n, &n->ops[NFS3_PROCS + MOUNT3_PROCS + req->proc], req, result);
 }
 
 void nfs_count(struct nfs *n, const struct nfs_call *c, const struct rpc_req *req, bool error,
@@ -168,7 +179,7 @@ void mount3_finished(void *arg, struct rpc_req *req, int result)
 void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_op_stats *s),
 		   void *arg)
 {
-	for (unsigned i = 0; i < NFS3_PROCS + MOUNT3_PROCS; i++)
+	for (unsigned i = 0; i < NFS_PROCS_ALL; i++)
 		fn(arg, &n->ops[i]);
 }
 

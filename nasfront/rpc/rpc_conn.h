@@ -11,7 +11,7 @@
 #define RPC_SERVER_MAGIC 0x72706373
 #define RPC_STASH	 1024		   /* the start of a record kept without a buffer */
 #define RPC_OUT_MAX	 (4 * 1024 * 1024) /* reply bytes of a connection before it is read on */
-#define RPC_PROGRAMS_MAX 8
+#define RPC_PROGRAMS_MAX 16
 #define RPC_UDP_MAX	 9000 /* a datagram's call */
 #define RPC_UDP_CALLS	 256  /* that run at once */
 /* What slow peers hold is moved to the heap, up to this much of all connections together. */

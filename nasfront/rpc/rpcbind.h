@@ -19,7 +19,7 @@ struct rpcbind_entry {
 	bool udp;
 };
 
-#define RPCBIND_ENTRIES_MAX 16
+#define RPCBIND_ENTRIES_MAX 24
 
 struct rpcbind_opts {
 	struct reactor *reactor;

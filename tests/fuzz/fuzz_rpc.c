@@ -5,7 +5,7 @@
  * Input: { how u8, proc u8, length u16, bytes }*. how & 3 chooses a raw stream without marks, a
  * raw record, a MOUNT call or an NFS call (how & 128: NSM and NLM instead); how & 12 the file
  * handle that is put in front of the bytes of an NFS call; how & 16 puts a second one behind the
- * first 8 of them (RENAME, LINK).
+ * first 8 of them (RENAME, LINK). proc & 128 makes NFSACL of NFS.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -96,11 +96,13 @@ static void put_args(struct xdr_out *o, uint8_t how, const uint8_t *p, size_t n)
 		xdr_put_fixed(o, p + first, (uint32_t)(n - first));
 }
 
-static uint32_t program_of(uint8_t how)
+static uint32_t program_of(uint8_t how, uint8_t proc)
 {
 	if (how & 128)
 		return (how & 3) == 2 ? 100024 : 100021;
-	return (how & 3) == 2 ? 100005 : 100003;
+	if ((how & 3) == 2)
+		return 100005;
+	return proc & 128 ? 100227 : 100003;
 }
 
 /* NLM has the handle behind the cookie and the name: both are short here. */
@@ -130,9 +132,9 @@ static size_t make_record(uint8_t *buf, size_t size, uint8_t how, uint8_t proc, 
 		const uint32_t head[] = {xid++,
 					 0,
 					 2,
-					 program_of(how),
+					 program_of(how, proc),
 					 how & 128 ? ((how & 3) == 2 ? 1 : (how & 64 ? 4 : 3)) : 3,
-					 proc % 24,
+					 proc & 128 ? proc % 4 : proc % 24,
 					 1,
 					 24,
 					 0,

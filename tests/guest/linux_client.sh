@@ -46,6 +46,19 @@ chown 12:34 b && [ "$(stat -c %u:%g b)" = 12:34 ] || fail chown
 touch -d '2001-02-03 04:05:06' b && [ "$(stat -c %Y b)" = "$(date -d '2001-02-03 04:05:06' +%s)" ] || fail utimes
 mkdir d && ! rmdir tree 2>/dev/null && rmdir d || fail rmdir
 mknod pipe p && [ -p pipe ] || fail mknod
+step "NFS: access control lists"
+mkdir acl && : >acl/f && chmod 640 acl/f || fail "file for lists"
+[ "$(getfacl -cn acl/f | tr '\n' ' ')" = "user::rw- group::r-- other::---  " ] || fail "list of a mode: $(getfacl -cn acl/f)"
+setfacl -m u:1000:rwx,g:1001:rw-,m::r-x,o::--x acl/f || fail setfacl
+[ "$(getfacl -cnE acl/f | tr '\n' ' ')" = \
+  "user::rw- user:1000:rwx group::r-- group:1001:rw- mask::r-x other::--x  " ] || fail "what was set: $(getfacl -cn acl/f)"
+setfacl -d -m u:1000:rwx,g::r-x,o::--- acl || fail "setfacl -d"
+: >acl/new && mkdir acl/sub || fail "made below a default"
+getfacl -cnE acl/new | grep -qx 'user:1000:rwx' || fail "default of a file: $(getfacl -cn acl/new)"
+getfacl -cnE acl/sub | grep -qx 'default:user:1000:rwx' || fail "default of a directory: $(getfacl -cn acl/sub)"
+setfacl -b acl/f && setfacl -k acl || fail "lists taken away"
+[ "$(getfacl -cnE acl/f acl | grep -c ':')" = 6 ] || fail "lists are left: $(getfacl -cn acl/f acl)"
+rm -r acl
 step "NFS: unlink while open"
 exec 5<>open
 echo kept >&5

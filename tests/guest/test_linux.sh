@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Linux kernel's own NFSv3 client and iSCSI initiator, in a QEMU guest, against a real array:
-# mkfs, mount, write, verify on the LUN; copy, compare, rename, unlink while open on the export.
+# mkfs, mount, write, verify on the LUN; copy, compare, rename, access control lists, unlink while
+# open on the export.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -9,6 +10,7 @@ DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=512M DEMO_CACHE=128MiB DEMO_RPCB
 DEMO_NFS_PORT=14049 DEMO_ISCSI_PORT=14260
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
+GUEST_PROGRAMS="$GUEST_PROGRAMS $(command -v setfacl) $(command -v getfacl)"
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start
 demo_prepare

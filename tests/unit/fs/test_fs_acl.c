@@ -113,6 +113,145 @@ START_TEST(what_is_not_a_list_is_refused)
 }
 END_TEST
 
+/* ---- as POSIX has them ---- */
+
+static uint64_t rnd_next(uint64_t *rnd)
+{
+	*rnd ^= *rnd << 13;
+	*rnd ^= *rnd >> 7;
+	*rnd ^= *rnd << 17;
+	return *rnd >> 11;
+}
+
+static void posix_add(struct fs_posix_acl *l, unsigned tag, uint32_t id, uint64_t perm)
+{
+	l->e[l->n++] =
+	    (struct fs_posix_ace){.tag = (uint8_t)tag, .perm = (uint8_t)(perm & 7), .id = id};
+}
+
+/* Names 10, 11, … as users and groups; a mask when there are names, and at times without. */
+static void posix_random(struct fs_posix_acl *l, uint64_t *rnd)
+{
+	unsigned users = rnd_next(rnd) % 4, groups = rnd_next(rnd) % 4;
+	bool mask = users || groups;
+	l->n = 0;
+	posix_add(l, FS_POSIX_USER_OBJ, 0, rnd_next(rnd));
+	for (unsigned i = 0; i < users; i++)
+		posix_add(l, FS_POSIX_USER, 10 + i, rnd_next(rnd));
+	posix_add(l, FS_POSIX_GROUP_OBJ, 0, rnd_next(rnd));
+	for (unsigned i = 0; i < groups; i++)
+		posix_add(l, FS_POSIX_GROUP, 10 + i, rnd_next(rnd));
+	/* Without names only a mask that takes something away is kept. */
+	unsigned m = rnd_next(rnd) & 7;
+	if (mask || (rnd_next(rnd) & 1 && m != 7 && m != l->e[1].perm))
+		posix_add(l, FS_POSIX_MASK, 0, m);
+	posix_add(l, FS_POSIX_OTHER, 0, rnd_next(rnd));
+}
+
+static unsigned posix_perm(const struct fs_posix_acl *l, unsigned tag, uint32_t id, bool *ret)
+{
+	*ret = false;
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->e[i].tag == tag && l->e[i].id == id) {
+			*ret = true;
+			return l->e[i].perm;
+		}
+	return 0;
+}
+
+/* What POSIX 1003.1e grants, but that rights of several groups add up. */
+static unsigned posix_grants(const struct fs_posix_acl *l, const struct fs_cred *c, uint32_t uid,
+			     uint32_t gid)
+{
+	bool here, any;
+	unsigned mask = posix_perm(l, FS_POSIX_MASK, 0, &here), sum = 0;
+	if (!here)
+		mask = 7;
+	if (c->uid == uid)
+		return posix_perm(l, FS_POSIX_USER_OBJ, 0, &here);
+	sum = posix_perm(l, FS_POSIX_USER, c->uid, &here);
+	if (here)
+		return sum & mask;
+	any = cred_in_group(c, gid);
+	sum = any ? posix_perm(l, FS_POSIX_GROUP_OBJ, 0, &here) : 0;
+	for (uint32_t g = 10; g < 14; g++)
+		if (cred_in_group(c, g)) {
+			sum |= posix_perm(l, FS_POSIX_GROUP, g, &here);
+			any |= here;
+		}
+	return any ? sum & mask : posix_perm(l, FS_POSIX_OTHER, 0, &here);
+}
+
+static void posix_same(const struct fs_posix_acl *a, const struct fs_posix_acl *b)
+{
+	ck_assert_uint_eq(a->n, b->n);
+	for (unsigned i = 0; i < a->n; i++)
+		ck_assert(a->e[i].tag == b->e[i].tag && a->e[i].id == b->e[i].id &&
+			  a->e[i].perm == b->e[i].perm);
+}
+
+START_TEST(posix_lists_there_and_back)
+{
+	uint64_t rnd = 0x9e3779b97f4a7c15ull;
+	for (unsigned round = 0; round < 20000; round++) {
+		struct fs_posix_acl a, d, a2, d2;
+		struct fs_ace l[FS_ACL_MAX];
+		unsigned n;
+		bool dir = round & 1;
+		posix_random(&a, &rnd);
+		posix_random(&d, &rnd);
+		if (!dir || round & 2)
+			d.n = 0;
+		ck_assert(acl_posix_sort(&a) && (!d.n || acl_posix_sort(&d)));
+		ck_assert_int_eq(acl_from_posix(&a, &d, dir, l, FS_ACL_MAX, &n), 0);
+		ck_assert(acl_sound(l, n, dir));
+		acl_to_posix(l, n, &a2, &d2);
+		posix_same(&a, &a2);
+		posix_same(&d, &d2);
+		for (uint32_t who = 0; who < 64; who++) {
+			struct fs_cred c = {.uid = 8 + who % 8, .gid = 8 + who / 8 % 8};
+			if (who & 1) {
+				c.ngroups = 1;
+				c.groups[0] = 11;
+			}
+			uint32_t have = acl_grants(l, n, &c, 8, 9, R | W | X);
+			ck_assert_uint_eq(acl_rwx(have), posix_grants(&a, &c, 8, 9));
+		}
+	}
+}
+END_TEST
+
+/* Whatever NFSv4 wrote: it is told as a list that can be set again, the three as the mode says. */
+START_TEST(any_list_is_told_as_posix)
+{
+	uint64_t rnd = 0x2545f4914f6cdd1dull;
+	for (unsigned round = 0; round < 20000; round++) {
+		struct fs_posix_acl a, d;
+		struct fs_ace l[30], back[FS_ACL_MAX];
+		unsigned n = 0, k, want = rnd_next(&rnd) % 30;
+		bool dir = round & 1, here;
+		while (n < want) {
+			unsigned who = rnd_next(&rnd) % 5, flags = 0;
+			if (dir && rnd_next(&rnd) & 1)
+				flags = 1 + rnd_next(&rnd) % 3;
+			if (flags && rnd_next(&rnd) & 1)
+				flags |= FS_ACE_INHERIT_ONLY;
+			l[n++] = ace(rnd_next(&rnd) & 1, who,
+				     who < FS_WHO_OWNER ? rnd_next(&rnd) & 3 : 0, flags,
+				     rnd_next(&rnd) & FS_ACE_MASK);
+		}
+		acl_to_posix(l, n, &a, &d);
+		uint32_t mode = acl_mode(l, n);
+		ck_assert(acl_posix_sort(&a) && (!d.n || acl_posix_sort(&d)));
+		ck_assert_int_eq(acl_from_posix(&a, &d, dir, back, FS_ACL_MAX, &k), 0);
+		ck_assert(acl_sound(back, k, dir));
+		ck_assert_uint_eq(acl_mode(back, k), mode);
+		ck_assert_uint_eq(posix_perm(&a, FS_POSIX_USER_OBJ, 0, &here), mode >> 6);
+		ck_assert_uint_eq(posix_perm(&a, FS_POSIX_OTHER, 0, &here), mode & 7);
+	}
+}
+END_TEST
+
 /* ---- on a file system ---- */
 
 static int set_acl(struct fs *fs, const struct fs_cred *c, const struct fs_fid *f,
@@ -436,6 +575,8 @@ int main(void)
 	tcase_add_test(t, mode_of_a_list);
 	tcase_add_loop_test(t, every_mode_makes_a_list_that_says_it, 0, 4);
 	tcase_add_test(t, what_is_not_a_list_is_refused);
+	tcase_add_test(t, posix_lists_there_and_back);
+	tcase_add_test(t, any_list_is_told_as_posix);
 	tcase_add_test(t, lists_of_files);
 	tcase_add_test(t, rights_of_directories);
 	tcase_add_test(t, lists_are_passed_on);
