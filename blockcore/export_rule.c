@@ -33,6 +33,8 @@ static bool option_set(Isthmus__ExportClient *c, const char *o)
 	}
 	if (strncmp(o, "sec=", 4) == 0)
 		return meta_sec_ok(o + 4) && pb_set_text(&c->sec, o + 4) == 0;
+	if (strncmp(o, "xprtsec=", 8) == 0)
+		return meta_xprtsec_ok(o + 8) && pb_set_text(&c->xprtsec, o + 8) == 0;
 	uint32_t *id = strncmp(o, "anonuid=", 8) == 0	? &c->anon_uid
 		       : strncmp(o, "anongid=", 8) == 0 ? &c->anon_gid
 							: NULL;
@@ -57,7 +59,7 @@ static int options_set(Isthmus__ExportClient *c, const char *text, char *why)
 			    why, WHY_LEN,
 			    "'%s' is no option of a client rule; rw, ro, root_squash, "
 			    "no_root_squash, all_squash, anonuid=N, anongid=N, secure, insecure, "
-			    "sec=FLAVOUR:... of sys, krb5, krb5i, krb5p",
+			    "sec=sys:krb5:krb5i:krb5p, xprtsec=none:tls:mtls",
 			    o);
 			return -EINVAL;
 		}
@@ -169,5 +171,7 @@ void export_rule_format(const Isthmus__ExportClient *c, char *ret, size_t len)
 	if (c->secure_port && (size_t)at < len)
 		at += snprintf(ret + at, len - (size_t)at, ",secure");
 	if (*c->sec && (size_t)at < len)
-		snprintf(ret + at, len - (size_t)at, ",sec=%s", c->sec);
+		at += snprintf(ret + at, len - (size_t)at, ",sec=%s", c->sec);
+	if (*c->xprtsec && (size_t)at < len)
+		snprintf(ret + at, len - (size_t)at, ",xprtsec=%s", c->xprtsec);
 }

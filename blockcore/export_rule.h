@@ -5,7 +5,8 @@
  *            address with options goes in brackets: "[fd00::1]:rw"
  *   OPTION   rw, ro (default), root_squash (default), no_root_squash, all_squash,
  *            anonuid=N, anongid=N (default 65534), secure, insecure (default),
- *            sec=FLAVOUR:... in order of preference, of sys (default), krb5, krb5i, krb5p
+ *            sec=FLAVOUR:... in order of preference, of sys (default), krb5, krb5i, krb5p,
+ *            xprtsec=KIND:... of none, tls, mtls: what a connection has to be (default any)
  */
 #ifndef ISTHMUS_BLOCKCORE_EXPORT_RULE_H
 #define ISTHMUS_BLOCKCORE_EXPORT_RULE_H

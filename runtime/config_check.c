@@ -134,6 +134,10 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->nfs4_domain, "");
 	rc = rc ?: set_default(&h->keytab, "");
 	rc = rc ?: set_default(&h->principal, "");
+	rc = rc ?: set_default(&h->tls_cert, "");
+	rc = rc ?: set_default(&h->tls_key, "");
+	rc = rc ?: set_default(&h->tls_ca, "");
+	rc = rc ?: set_default(&h->tls_mutual, "off");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
@@ -484,6 +488,32 @@ static void check_head_controller(struct config_load *l, yaml_node_t *map,
 			       h->name, h->controller);
 }
 
+/* What the files hold is told by the head: exports that want no TLS are served without. */
+static void check_head_tls(struct config_load *l, yaml_node_t *map, const struct config_head *h)
+{
+	const struct {
+		const char *key, *path;
+	} files[] = {{"tls_cert", h->tls_cert}, {"tls_key", h->tls_key}, {"tls_ca", h->tls_ca}};
+	for (unsigned i = 0; i < ARRAY_LEN(files); i++)
+		if (files[i].path[0] && files[i].path[0] != '/')
+			config_problem(l, at(l, map, files[i].key), "write an absolute path",
+				       "%s `%.64s` is no path from the root", files[i].key,
+				       files[i].path);
+	if (!h->tls_cert[0] != !h->tls_key[0])
+		config_problem(l, map, "give both of tls_cert and tls_key",
+			       "head `%.64s` has one of a certificate and its key", h->name);
+	if (h->tls_ca[0] && !h->tls_cert[0])
+		config_problem(l, at(l, map, "tls_ca"), "give tls_cert and tls_key too",
+			       "head `%.64s` has tls_ca but no certificate of its own", h->name);
+	check_word(l, map, "tls_mutual", h->tls_mutual, (const char *[]){"on", "off", NULL},
+		   "write on or off");
+	if (config_head_tls_mutual(h) && !h->tls_ca[0])
+		config_problem(l, at(l, map, "tls_mutual"),
+			       "add `tls_ca:` with the certificates of who signs them",
+			       "head `%.64s` asks clients for certificates it cannot check",
+			       h->name);
+}
+
 static void check_head(struct config_load *l, yaml_node_t *map, struct config_file *c, unsigned i,
 		       struct config_ports *ps)
 {
@@ -513,6 +543,7 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 			       "write a domain's name, as example.org, the same as on the clients",
 			       "nfs4_domain `%.64s` is not a domain", h->nfs4_domain);
 	config_keytab_check(l, map, h);
+	check_head_tls(l, map, h);
 	check_word(l, map, "rpcbind", h->rpcbind, (const char *[]){"auto", "off", NULL},
 		   "write `auto` or `off`");
 	check_word(l, map, "groups", h->groups, (const char *[]){"client", "server", NULL},

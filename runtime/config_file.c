@@ -292,6 +292,11 @@ const struct config_head *config_head(const struct config_file *c, const char *n
 	return NULL;
 }
 
+bool config_head_tls_mutual(const struct config_head *h)
+{
+	return strcmp(h->tls_mutual, "on") == 0;
+}
+
 bool config_head_groups(const struct config_head *h)
 {
 	return strcmp(h->groups, "server") == 0;

@@ -53,10 +53,12 @@
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served
  *       principal: ""             # the one to be; none: every nfs/HOST of the keytab
- *       rpcbind: auto             # auto: register when rpcbind is there; off
- *       metadata_memory: 256MiB
- *       user: ""                  # run as this user when started as root
- *       pin: [1]
+ *       tls_cert: ""              # PEM, with its chain; none: no TLS
+ *       tls_key: ""               # of tls_cert; PEM, for the head's user alone
+ *       tls_ca: ""                # whose certificates of clients are believed; none: they are not
+ * asked tls_mutual: off           # on: every client over TLS has to have one rpcbind: auto # auto:
+ * register when rpcbind is there; off metadata_memory: 256MiB user: ""                  # run as
+ * this user when started as root pin: [1]
  */
 #ifndef ISTHMUS_RUNTIME_CONFIG_FILE_H
 #define ISTHMUS_RUNTIME_CONFIG_FILE_H
@@ -114,9 +116,11 @@ struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
 	char *nfs4, *nfs4_domain, *rpcbind, *metadata_memory, *user;
-	char *keytab, *principal; /* of Kerberos; "": none */
-	char *groups;		  /* client or server */
-	unsigned groups_time;	  /* s a user's groups are kept */
+	char *keytab, *principal;	   /* of Kerberos; "": none */
+	char *tls_cert, *tls_key, *tls_ca; /* of RPC over TLS; "": none */
+	char *tls_mutual;		   /* on or off */
+	char *groups;			   /* client or server */
+	unsigned groups_time;		   /* s a user's groups are kept */
 	uint64_t metadata_memory_bytes;
 	int *pin;
 	unsigned pin_count;
@@ -148,6 +152,7 @@ bool config_lone_write_through(const struct config_controller *c);
 bool config_give_back(const struct config_controller *c);
 bool config_battery(const struct config_file *c);
 bool config_head_groups(const struct config_head *h); /* looked up by the server */
+bool config_head_tls_mutual(const struct config_head *h);
 #define CONFIG_WHY_LEN 1024
 /* Is there a keytab where the configuration says? 0, or -errno with a sentence that names the
  * remedy. A head serves without Kerberos until there is: loading a configuration does not look. */

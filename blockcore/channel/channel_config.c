@@ -70,12 +70,11 @@ static void put_client(struct shallow *w, const Isthmus__ExportClient *c)
 	size_t i = w->nclients++;
 	Isthmus__NasExportClient *n = &w->clients[i];
 	isthmus__nas_export_client__init(n);
-	if (*c->sec) {
-		n->sec = c->sec;
-		n->sec_match = c->match;
-	} else {
-		n->match = c->match;
-	}
+	/* Where an older head does not look for it, when there is what it does not know of. */
+	char **match = *c->xprtsec ? &n->xprtsec_match : *c->sec ? &n->sec_match : &n->match;
+	*match = c->match;
+	n->sec = c->sec;
+	n->xprtsec = c->xprtsec;
 	n->read_write = c->read_write;
 	n->squash = c->squash;
 	n->anon_uid = c->anon_uid;

@@ -10,8 +10,9 @@
 
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
  * stripe log, extents of whole rows; 7: instances of heads, memory of pools; 8: a number for each
- * target port; 9: pools of several RAID groups; 10: flavours of exports */
-#define META_VERSION	    10
+ * target port; 9: pools of several RAID groups; 10: flavours of exports;
+ * 11: security of their connections */
+#define META_VERSION	    11
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 
@@ -42,6 +43,8 @@ bool meta_name_ok(const char *name);
 unsigned meta_level_copies(const char *level, unsigned ndisks);
 /* "krb5p:krb5:sys": known flavours of RPC security, each once. */
 bool meta_sec_ok(const char *sec);
+/* "tls:mtls": kinds of connections (none, tls, mtls), each once. */
+bool meta_xprtsec_ok(const char *xprtsec);
 /* Chunks of a row that are parity: 1 for raid5, 2 for raid6, else 0. */
 unsigned meta_level_parity(const char *level);
 

@@ -99,22 +99,33 @@ static bool path_ok(const char *s)
 	return n > 0 && n <= 1024 && s[0] == '/';
 }
 
+/* Words of a list, each once, with colons between. */
+static bool words_ok(const char *s, const char *const *known, size_t nknown)
+{
+	unsigned seen = 0;
+	for (;;) {
+		size_t n = strcspn(s, ":"), i = 0;
+		while (i < nknown && (strlen(known[i]) != n || strncmp(s, known[i], n) != 0))
+			i++;
+		if (i == nknown || (seen & 1u << i))
+			return false;
+		seen |= 1u << i;
+		if (!s[n])
+			return true;
+		s += n + 1;
+	}
+}
+
 bool meta_sec_ok(const char *sec)
 {
 	static const char *const flavors[] = {"sys", "krb5", "krb5i", "krb5p"};
-	unsigned seen = 0;
-	for (;;) {
-		size_t n = strcspn(sec, ":"), i = 0;
-		while (i < ARRAY_LEN(flavors) &&
-		       (strlen(flavors[i]) != n || strncmp(sec, flavors[i], n) != 0))
-			i++;
-		if (i == ARRAY_LEN(flavors) || (seen & 1u << i))
-			return false;
-		seen |= 1u << i;
-		if (!sec[n])
-			return true;
-		sec += n + 1;
-	}
+	return words_ok(sec, flavors, ARRAY_LEN(flavors));
+}
+
+bool meta_xprtsec_ok(const char *xprtsec)
+{
+	static const char *const kinds[] = {"none", "tls", "mtls"};
+	return words_ok(xprtsec, kinds, ARRAY_LEN(kinds));
 }
 
 static int check_export(const struct checker *k, const Isthmus__Export *e, const char **names)
@@ -143,6 +154,8 @@ static int check_export(const struct checker *k, const Isthmus__Export *e, const
 			return meta_bad(k, "export %.80s: clients[%zu].match", e->path, i);
 		if (*c->sec && !meta_sec_ok(c->sec))
 			return meta_bad(k, "export %.80s: clients[%zu].sec", e->path, i);
+		if (*c->xprtsec && !meta_xprtsec_ok(c->xprtsec))
+			return meta_bad(k, "export %.80s: clients[%zu].xprtsec", e->path, i);
 	}
 	return 0;
 }

@@ -107,9 +107,40 @@ static int squash_parse(const char *s, enum export_squash *ret)
 	return 0;
 }
 
+/* "none:tls:mtls"; "": all of them. Who showed a certificate is under TLS as well. */
+static int xprt_parse(const char *s, unsigned *ret)
+{
+	static const struct {
+		const char *name;
+		unsigned bits;
+	} kinds[] = {{"none", 1u << RPC_XPRT_NONE},
+		     {"tls", 1u << RPC_XPRT_TLS | 1u << RPC_XPRT_MTLS},
+		     {"mtls", 1u << RPC_XPRT_MTLS}};
+	*ret = *s ? 0 : ~0u;
+	while (*s) {
+		size_t n = strcspn(s, ":"), i = 0;
+		while (i < ARRAY_LEN(kinds) &&
+		       (strlen(kinds[i].name) != n || strncmp(s, kinds[i].name, n) != 0))
+			i++;
+		if (i == ARRAY_LEN(kinds))
+			return -EINVAL;
+		*ret |= kinds[i].bits;
+		s += n + (s[n] == ':');
+	}
+	return 0;
+}
+
+bool export_rule_takes(const struct export_rule *r, enum rpc_xprt x)
+{
+	return r->xprt & 1u << x;
+}
+
 static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
 {
-	int rc = export_rule_parse(r, c->match);
+	const char *match = *c->xprtsec ? c->xprtsec_match : c->match;
+	int rc = *c->sec ? -EINVAL : export_rule_parse(r, match);
+	if (rc == 0)
+		rc = xprt_parse(c->xprtsec, &r->xprt);
 	if (rc == 0)
 		rc = squash_parse(c->squash, &r->squash);
 	if (rc)
@@ -118,7 +149,7 @@ static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
 	r->secure_port = c->secure_port;
 	r->anon_uid = c->anon_uid;
 	r->anon_gid = c->anon_gid;
-	r->text = strdup(c->match);
+	r->text = strdup(match);
 	return r->text ? 0 : -ENOMEM;
 }
 

@@ -34,6 +34,7 @@ struct export_rule {
 	struct export_addr host[EXPORT_HOST_ADDR];
 	unsigned nhost;
 	bool read_write, secure_port;
+	unsigned xprt; /* 1 << enum rpc_xprt of connections that are admitted */
 	enum export_squash squash;
 	uint32_t anon_uid, anon_gid;
 };
@@ -77,6 +78,8 @@ struct export_addr export_addr_of(const struct sockaddr_storage *sa);
 /* "*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "fd00::/8", "192.0.2.1", or a host name. */
 int export_rule_parse(struct export_rule *r, const char *match);
 
+/* A connection of this kind is what the rule asks for. */
+bool export_rule_takes(const struct export_rule *r, enum rpc_xprt x);
 /* Who acts: the call's credentials after squashing. */
 void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to);
 

@@ -130,7 +130,7 @@ const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const 
 	const struct export_rule *r = export_match_rule(e, rpc_conn_peer(req->conn));
 	if (r && r->secure_port && !rpc_conn_secure_port(req->conn))
 		return NULL;
-	return r;
+	return r && export_rule_takes(r, rpc_conn_xprt(req->conn)) ? r : NULL;
 }
 
 /* The export and rule, remembered with the connection while the table stays the same. */

@@ -189,6 +189,13 @@ const char *rpc_conn_peer_text(const struct rpc_conn *c); /* the address alone *
 void rpc_conn_local(const struct rpc_conn *c, struct sockaddr_storage *ret);
 bool rpc_conn_is_udp(const struct rpc_conn *c);
 bool rpc_conn_secure_port(const struct rpc_conn *c); /* its port is below 1024 */
+/* How a connection is protected. */
+enum rpc_xprt {
+	RPC_XPRT_NONE,
+	RPC_XPRT_TLS,
+	RPC_XPRT_MTLS /* and the client showed a certificate */
+};
+enum rpc_xprt rpc_conn_xprt(const struct rpc_conn *c);
 /* One pointer for the programs to keep with the connection; drop() runs when it ends. */
 void *rpc_conn_data(const struct rpc_conn *c);
 void rpc_conn_set_data(struct rpc_conn *c, void *data, void (*drop)(void *data));

@@ -579,6 +579,11 @@ bool rpc_conn_secure_port(const struct rpc_conn *c)
 	return c->secure_port;
 }
 
+enum rpc_xprt rpc_conn_xprt(const struct rpc_conn *c)
+{
+	return c->xprt;
+}
+
 void *rpc_conn_data(const struct rpc_conn *c)
 {
 	return c->data;

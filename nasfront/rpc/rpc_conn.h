@@ -49,6 +49,7 @@ struct rpc_conn {
 	struct sockaddr_storage peer;
 	char peer_text[64];
 	bool secure_port;
+	enum rpc_xprt xprt;
 	struct rpc_listener *udp; /* of one call's datagram; NULL: TCP */
 	struct sockaddr_storage udp_peer, udp_local;
 	socklen_t udp_peer_len;

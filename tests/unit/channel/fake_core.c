@@ -754,9 +754,16 @@ static void put_export(Isthmus__ArrayMeta *am)
 	k->match = strdup("*");
 	k->squash = strdup("root");
 	k->sec = strdup("krb5p:krb5");
-	e->clients = malloc(2 * sizeof(*e->clients));
+	Isthmus__ExportClient *t = malloc(sizeof(*t));
+	isthmus__export_client__init(t);
+	t->match = strdup("fd00::/8");
+	t->squash = strdup("root");
+	t->sec = strdup("sys");
+	t->xprtsec = strdup("tls:mtls");
+	e->clients = malloc(3 * sizeof(*e->clients));
 	e->clients[e->n_clients++] = c;
 	e->clients[e->n_clients++] = k;
+	e->clients[e->n_clients++] = t;
 	am->exports = malloc(sizeof(*am->exports));
 	am->exports[am->n_exports++] = e;
 }

@@ -325,7 +325,7 @@ static void on_config(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConf
 	ck_assert_uint_eq(cfg->filesystems[0]->volume_id, 1);
 	ck_assert_uint_eq(cfg->n_exports, 1);
 	ck_assert_str_eq(cfg->exports[0]->path, "/one");
-	ck_assert_uint_eq(cfg->exports[0]->n_clients, 2);
+	ck_assert_uint_eq(cfg->exports[0]->n_clients, 3);
 	ck_assert_str_eq(cfg->exports[0]->clients[0]->match, "10.0.0.0/8");
 	ck_assert(cfg->exports[0]->clients[0]->read_write);
 	ck_assert_str_eq(cfg->exports[0]->clients[0]->sec, "");
@@ -333,6 +333,11 @@ static void on_config(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConf
 	ck_assert_str_eq(cfg->exports[0]->clients[1]->match, "");
 	ck_assert_str_eq(cfg->exports[0]->clients[1]->sec_match, "*");
 	ck_assert_str_eq(cfg->exports[0]->clients[1]->sec, "krb5p:krb5");
+	ck_assert_str_eq(cfg->exports[0]->clients[1]->xprtsec, "");
+	ck_assert_str_eq(cfg->exports[0]->clients[2]->match, "");
+	ck_assert_str_eq(cfg->exports[0]->clients[2]->sec_match, "");
+	ck_assert_str_eq(cfg->exports[0]->clients[2]->xprtsec_match, "fd00::/8");
+	ck_assert_str_eq(cfg->exports[0]->clients[2]->xprtsec, "tls:mtls");
 	ck_assert_uint_eq(cfg->piv_volume, 3);
 	ck_assert_uint_eq(cfg->backup_volume, 4);
 	ck_assert_uint_eq(cfg->group_id, 1003);

@@ -18,6 +18,10 @@ static const struct {
      "host.example.org:rw,root_squash,secure,sec=krb5:krb5p"},
     {"[fd00::1]:rw,sec=sys:krb5i", "fd00::1", "sys:krb5i",
      "[fd00::1]:rw,root_squash,sec=sys:krb5i"},
+    {"*:xprtsec=tls", "*", "", "*:ro,root_squash,xprtsec=tls"},
+    {"*:rw,xprtsec=none:tls:mtls,sec=krb5:sys", "*", "krb5:sys",
+     "*:rw,root_squash,sec=krb5:sys,xprtsec=none:tls:mtls"},
+    {"[fd00::1]:xprtsec=mtls", "fd00::1", "", "[fd00::1]:ro,root_squash,xprtsec=mtls"},
 };
 
 START_TEST(rules_are_read_and_shown)
@@ -38,6 +42,8 @@ static const char *const bad[] = {
     "*:sec=",	       "*:sec=krb4",	  "*:sec=krb5:",	   "*:sec=:krb5",
     "*:sec=krb5:krb5", "*:sec=sys,sec=x", "*:sec=krb5;krb5i",	   "*:sec=SYS",
     "*:sec",	       "fd00::1:sec=sys", "*:sec=krb5p:none:krb5", "*:rw:sec=sys",
+    "*:xprtsec=",      "*:xprtsec=ssl",	  "*:xprtsec=tls:",	   "*:xprtsec=tls:tls",
+    "*:xprtsec",       "*:xprtsec=TLS",	  "*:xprtsec=tls,sec=",
 };
 
 START_TEST(wrong_rules_are_told)

@@ -107,6 +107,44 @@ START_TEST(rules_match_addresses)
 }
 END_TEST
 
+START_TEST(rules_want_connections)
+{
+	static const struct {
+		const char *text;
+		bool none, tls, mtls, wrong;
+	} rows[] = {
+	    {"", true, true, true, false},	     {"none", true, false, false, false},
+	    {"tls", false, true, true, false},	     {"mtls", false, false, true, false},
+	    {"none:mtls", true, false, true, false}, {"mtls:tls:none", true, true, true, false},
+	    {"ssl", false, false, false, true},	     {"tls:", false, true, true, false},
+	    {":tls", false, false, false, true},     {"tls,none", false, false, false, true},
+	};
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		Isthmus__NasExportClient c = ISTHMUS__NAS_EXPORT_CLIENT__INIT, *cp = &c;
+		Isthmus__NasExport e = ISTHMUS__NAS_EXPORT__INIT, *ep = &e;
+		struct export_table *t;
+		unsigned bad;
+		c.match = *rows[i].text ? "" : "*";
+		c.xprtsec = (char *)rows[i].text;
+		c.xprtsec_match = "*";
+		e.path = "/x";
+		e.fs = "f";
+		e.n_clients = 1;
+		e.clients = &cp;
+		ck_assert_int_eq(export_table_new(&t, &ep, 1, 1, &bad), 0);
+		ck_assert_msg(bad == rows[i].wrong, "%s", rows[i].text);
+		if (!bad) {
+			const struct export_rule *r = &t->exports[0].rules[0];
+			ck_assert_int_eq(export_rule_takes(r, RPC_XPRT_NONE), rows[i].none);
+			ck_assert_int_eq(export_rule_takes(r, RPC_XPRT_TLS), rows[i].tls);
+			ck_assert_int_eq(export_rule_takes(r, RPC_XPRT_MTLS), rows[i].mtls);
+			ck_assert_str_eq(r->text, "*");
+		}
+		export_table_put(t);
+	}
+}
+END_TEST
+
 START_TEST(the_first_rule_counts)
 {
 	struct export_rule r[2] = {{.read_write = false}, {.read_write = true}};
@@ -516,6 +554,7 @@ int main(void)
 	tcase_add_test(tc, forged_handles_are_found_out);
 	tcase_add_test(tc, rules_match_addresses);
 	tcase_add_test(tc, the_first_rule_counts);
+	tcase_add_test(tc, rules_want_connections);
 	tcase_add_test(tc, squashing);
 	tcase_add_test(tc, errors_have_their_status);
 	suite_add_tcase(suite, tc);

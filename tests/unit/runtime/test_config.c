@@ -87,6 +87,8 @@ START_TEST(defaults_are_filled)
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
 	ck_assert_str_eq(h->nfs4_domain, "");
 	ck_assert_str_eq(h->keytab, "");
+	ck_assert_str_eq(h->tls_cert, "");
+	ck_assert(!config_head_tls_mutual(h));
 	ck_assert_str_eq(h->principal, "");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
@@ -118,7 +120,8 @@ START_TEST(all_values_are_read)
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
 	    "metadata_memory: 64M, pin: [1],\n"
-	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG}\n";
+	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
+	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
 	int rc = load(text, &c);
 	ck_assert_msg(rc == 0, "%s", told.text);
 	ck_assert(config_battery(c));
@@ -144,6 +147,10 @@ START_TEST(all_values_are_read)
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
 	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
 	ck_assert_str_eq(c->heads[0].keytab, "/etc/krb5.keytab");
+	ck_assert_str_eq(c->heads[0].tls_cert, "/c.pem");
+	ck_assert_str_eq(c->heads[0].tls_key, "/k.pem");
+	ck_assert_str_eq(c->heads[0].tls_ca, "/a.pem");
+	ck_assert(config_head_tls_mutual(&c->heads[0]));
 	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
 	config_file_free(c);
 }
@@ -348,6 +355,12 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    keytab: here\n", 7, "no path"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_cert: c\n    tls_key: /k\n", 7,
+     "no path"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_cert: /c\n", 6, "its key"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_ca: /c\n", 7, "of its own"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_mutual: on\n", 7, "cannot check"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_mutual: x\n", 7, "on or off"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    principal: nfs/h\n", 7, "no keytab"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    principal: host/h\n    keytab: /k\n", 7,
      "not one of an NFS server"},
