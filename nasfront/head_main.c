@@ -160,7 +160,7 @@ static int start_listeners(struct head *h)
 	h->udp = udp == 0;
 	if (udp && !rc)
 		event_write(LOG_L_WARN, "head.udp",
-			    "head %s serves MOUNT and locks over TCP only: UDP port %u: %s",
+			    "head %s serves MOUNT, quotas and locks over TCP only: UDP port %u: %s",
 			    c->name, h->nfs_port, err_text(udp));
 	if (rc)
 		log_error("head: cannot listen address=%s port=%u why=%s", c->address, c->nfs_port,
@@ -193,8 +193,8 @@ static void start_rpcbind(struct head *h)
 		uint32_t prog, vers;
 		bool mount_port, udp;
 	} rows[] = {{100003, 3, false, false}, {100227, 3, false, false}, {100005, 3, true, true},
-		    {100021, 1, false, true},  {100021, 3, false, true},  {100021, 4, false, true},
-		    {100024, 1, false, true}};
+		    {100011, 1, false, true},  {100011, 2, false, true},  {100021, 1, false, true},
+		    {100021, 3, false, true},  {100021, 4, false, true},  {100024, 1, false, true}};
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
 		uint16_t port = rows[i].mount_port ? h->mount_port : h->nfs_port;
 		o.entries[o.nentries++] =

@@ -1,5 +1,5 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs/acl3.c \
+	nasfront/nfs/acl3.c nasfront/nfs/rquota.c \
 	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
 	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/groups.c nasfront/nfs/groups.h \
 	nasfront/nfs/host_cache.c nasfront/nfs/host_cache.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
@@ -43,3 +43,13 @@ check_PROGRAMS += tests/unit/nfs/test_acl3
 tests_unit_nfs_test_acl3_SOURCES = tests/unit/nfs/test_acl3.c $(NAS_RAW)
 tests_unit_nfs_test_acl3_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_acl3_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs/test_rquota
+tests_unit_nfs_test_rquota_SOURCES = tests/unit/nfs/test_rquota.c $(NAS_RAW)
+tests_unit_nfs_test_rquota_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_rquota_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/rpc/test_rpcbind
+tests_unit_rpc_test_rpcbind_SOURCES = tests/unit/rpc/test_rpcbind.c $(NAS_WORLD)
+tests_unit_rpc_test_rpcbind_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_rpcbind_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -38,7 +38,7 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o);
 void nfs_free(struct nfs *n);
 /* rpc_server_opts.area_size for a server with these programs. */
 size_t nfs_area_size(void);
-/* Adds NFS, MOUNT and NFSACL to the server; n must outlive it. */
+/* Adds NFS, MOUNT, NFSACL and RQUOTA to the server; n must outlive it. */
 int nfs_serve(struct nfs *n, struct rpc_server *s);
 
 /* A file system that is configured but not (yet) mounted: its handles get NFS3ERR_JUKEBOX. */
@@ -64,7 +64,7 @@ struct nfs_op_stats {
 	uint64_t count, errors;
 	struct histogram latency; /* from the call's receipt to its answer */
 };
-/* Calls fn for each procedure: NFS's, MOUNT's, NFSACL's. */
+/* Calls fn for each procedure: NFS's, MOUNT's, NFSACL's, RQUOTA's. */
 void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_op_stats *s),
 		   void *arg);
 

@@ -20,7 +20,9 @@
 #define ACL_PROGRAM    100227
 #define ACL_V3	       3
 #define ACL3_PROCS     3
-#define NFS_PROCS_ALL  (NFS3_PROCS + MOUNT3_PROCS + ACL3_PROCS)
+#define RQUOTA_PROGRAM 100011
+#define RQUOTA_PROCS   5
+#define NFS_PROCS_ALL  (NFS3_PROCS + MOUNT3_PROCS + ACL3_PROCS + RQUOTA_PROCS)
 #define NFS_CLIENTS    512
 #define NFS_DIR_MAX    (64 * 1024) /* a READDIR reply, dtpref */
 #define NFS_MOUNT_LIST 1024
@@ -59,6 +61,7 @@ struct nfs {
 	struct nfs_mounteds mounted;
 	unsigned nmounted;
 	struct rpc_program program, mount_program, acl_program;
+	struct rpc_program rquota_programs[2]; /* versions 1 and 2 */
 	struct nfs_op_stats ops[NFS_PROCS_ALL];
 };
 
@@ -70,6 +73,7 @@ void nfs_stats_free(struct nfs *n);
 void nfs_finished(void *arg, struct rpc_req *req, int result);
 void mount3_finished(void *arg, struct rpc_req *req, int result);
 void acl3_finished(void *arg, struct rpc_req *req, int result);
+void rquota_finished(void *arg, struct rpc_req *req, int result);
 
 /* export_resolve.c: looks up the host names of the table in force, again every minute. */
 void nfs_resolve_start(struct nfs *n);
@@ -78,6 +82,9 @@ void nfs_resolve_stop(struct nfs *n);
 /* mount3.c */
 extern const struct rpc_proc mount3_procs[MOUNT3_PROCS];
 void mount3_free(struct nfs *n);
+
+/* rquota.c */
+extern const struct rpc_proc rquota_procs[RQUOTA_PROCS];
 
 /* acl3.c */
 extern const struct rpc_proc acl3_procs[ACL3_PROCS];

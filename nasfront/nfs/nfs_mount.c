@@ -30,6 +30,8 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 		n->ops[NFS3_PROCS + i].name = mount3_procs[i].name;
 	for (unsigned i = 0; i < ACL3_PROCS; i++)
 		n->ops[NFS3_PROCS + MOUNT3_PROCS + i].name = acl3_procs[i].name;
+	for (unsigned i = 0; i < RQUOTA_PROCS; i++)
+		n->ops[NFS_PROCS_ALL - RQUOTA_PROCS + i].name = rquota_procs[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
 					  .vers = NFS_V3,
 					  .procs = nfs3_procs,
@@ -49,6 +51,14 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 					      .nprocs = ACL3_PROCS,
 					      .arg = n,
 					      .finished = acl3_finished};
+	for (uint32_t i = 0; i < ARRAY_LEN(n->rquota_programs); i++)
+		n->rquota_programs[i] = (struct rpc_program){.prog = RQUOTA_PROGRAM,
+							     .vers = i + 1,
+							     .procs = rquota_procs,
+							     .nprocs = RQUOTA_PROCS,
+							     .arg = n,
+							     .udp = true,
+							     .finished = rquota_finished};
 	*ret = n;
 	return 0;
 }
@@ -82,7 +92,11 @@ int nfs_serve(struct nfs *n, struct rpc_server *s)
 	int rc = rpc_server_add(s, &n->program);
 	if (rc == 0)
 		rc = rpc_server_add(s, &n->mount_program);
-	return rc ? rc : rpc_server_add(s, &n->acl_program);
+	if (rc == 0)
+		rc = rpc_server_add(s, &n->acl_program);
+	for (unsigned i = 0; i < ARRAY_LEN(n->rquota_programs) && rc == 0; i++)
+		rc = rpc_server_add(s, &n->rquota_programs[i]);
+	return rc;
 }
 
 struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id)

@@ -174,6 +174,12 @@ void mount3_finished(void *arg, struct rpc_req *req, int result)
 	op_count(n, &n->ops[NFS3_PROCS + req->proc], req, result != RPC_SUCCESS);
 }
 
+void rquota_finished(void *arg, struct rpc_req *req, int result)
+{
+	struct nfs *n = arg;
+	op_count(n, &n->ops[NFS_PROCS_ALL - RQUOTA_PROCS + req->proc], req, result != RPC_SUCCESS);
+}
+
 /* ---- readers ---- */
 
 void nfs_stats_ops(const struct nfs *n, void (*fn)(void *arg, const struct nfs_op_stats *s),

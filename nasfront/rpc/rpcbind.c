@@ -1,5 +1,6 @@
 /*
- * A round: one SET call datagram an entry, xid = round * 16 + entry. Replies that match the round
+ * A round: one SET call datagram an entry, xid = round * RPCBIND_ENTRIES_MAX +
+ * entry. Replies that match the round
  * mark their entry done. A SET of what is already set answers false: so each is preceded by UNSET
  * when the last round did not succeed (a killed head left its registration behind).
  */
@@ -58,7 +59,7 @@ static void round_start(void *arg)
 		send_call(b, 0, PMAP_UNSET, &b->o.entries[i]);
 	for (unsigned i = 0; i < b->o.nentries; i++) {
 		b->ok[i] = false;
-		send_call(b, b->round * 16 + i, PMAP_SET, &b->o.entries[i]);
+		send_call(b, b->round * RPCBIND_ENTRIES_MAX + i, PMAP_SET, &b->o.entries[i]);
 	}
 	env_timer_start(b->o.env, &b->timer, b->o.refresh_ns);
 }
@@ -72,10 +73,10 @@ static void reply_take(struct rpcbind *b, const uint8_t *msg, size_t len)
 	    stat != 0 || !xdr_u32(&x, &flavor) || !xdr_opaque(&x, 400, &verf, &n) ||
 	    !xdr_u32(&x, &accept) || accept != 0 || !xdr_u32(&x, &done))
 		return;
-	if (xid / 16 != b->round || xid % 16 >= b->o.nentries)
+	if (xid / RPCBIND_ENTRIES_MAX != b->round || xid % RPCBIND_ENTRIES_MAX >= b->o.nentries)
 		return;
 	/* "false" in a refresh says that it is still registered. */
-	b->ok[xid % 16] = done || b->told;
+	b->ok[xid % RPCBIND_ENTRIES_MAX] = done || b->told;
 	if (rpcbind_registered(b) && !b->told) {
 		b->told = true;
 		log_info("rpcbind: registered entries=%u", b->o.nentries);

@@ -5,7 +5,7 @@
  * Input: { how u8, proc u8, length u16, bytes }*. how & 3 chooses a raw stream without marks, a
  * raw record, a MOUNT call or an NFS call (how & 128: NSM and NLM instead); how & 12 the file
  * handle that is put in front of the bytes of an NFS call; how & 16 puts a second one behind the
- * first 8 of them (RENAME, LINK). proc & 128 makes NFSACL of NFS.
+ * first 8 of them (RENAME, LINK). proc & 128 makes NFSACL of NFS, and RQUOTA of MOUNT.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -101,8 +101,15 @@ static uint32_t program_of(uint8_t how, uint8_t proc)
 	if (how & 128)
 		return (how & 3) == 2 ? 100024 : 100021;
 	if ((how & 3) == 2)
-		return 100005;
+		return proc & 128 ? 100011 : 100005;
 	return proc & 128 ? 100227 : 100003;
+}
+
+static uint32_t version_of(uint8_t how, uint8_t proc)
+{
+	if ((how & 131) == 2 && proc & 128)
+		return how & 64 ? 1 : 2;
+	return how & 128 ? ((how & 3) == 2 ? 1 : (how & 64 ? 4 : 3)) : 3;
 }
 
 /* NLM has the handle behind the cookie and the name: both are short here. */
@@ -133,8 +140,8 @@ static size_t make_record(uint8_t *buf, size_t size, uint8_t how, uint8_t proc, 
 					 0,
 					 2,
 					 program_of(how, proc),
-					 how & 128 ? ((how & 3) == 2 ? 1 : (how & 64 ? 4 : 3)) : 3,
-					 proc & 128 ? proc % 4 : proc % 24,
+					 version_of(how, proc),
+					 proc & 128 ? proc % 6 : proc % 24,
 					 1,
 					 24,
 					 0,

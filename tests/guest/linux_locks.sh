@@ -30,6 +30,11 @@ o=vers=3,proto=tcp,port=$nfs_port,nosharecache,actimeo=0
 mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" || fail "first mount"
 mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" || fail "second mount"
 
+step "quota(1) asks RQUOTA"
+ln -sf /proc/mounts /etc/mtab
+quota -v -w -u 0 >/tmp/quota.log 2>&1 || fail quota
+grep -q "10.0.2.2:$export " /tmp/quota.log || fail "no quota of the mount"
+
 step "a lock of one mount is seen by the other"
 echo x >/mnt/a/f
 exec 5>>/mnt/a/f

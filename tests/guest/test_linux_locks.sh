@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Locks of the Linux kernel's NFSv3 client: two mounts in a QEMU guest with rpcbind and statd, another
+# Locks of the Linux kernel's NFSv3 client (and its quota(1), by rpcbind): two mounts in a QEMU guest with rpcbind and statd, another
 # client on the host; waiting, giving up, and reclaim after the head was killed. In a network of its own, for
 # the head calls the guest back.
 set -euo pipefail
@@ -26,7 +26,7 @@ DEMO_NFS_PORT=23920 DEMO_ISCSI_PORT=23930
 DEMO_HEAD_EXTRA="    lock_grace: 20"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v rpcinfo) /usr/sbin/rpc.statd $rpcbind $(command -v flock)"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v rpcinfo) /usr/sbin/rpc.statd $rpcbind $(command -v flock) $(command -v quota)"
 GUEST_NETDEV="tap,id=n0,ifname=tap0,script=no,downscript=no"
 lock() { "$build/tests/tools/nlm_lock" 10.0.2.2 "$(demo_nfs_port)" $DEMO_EXPORT "$1" host "$2" 1 0 0; }
 marker() { until tr -d "\r" 2>/dev/null <"$guest_console" | grep -qx "HOST $1"; do sleep 0.5; done; }
