@@ -6,7 +6,9 @@
  *             is dirty (`urgent`) or somebody waits for pages
  *   tick      while anything is dirty, says from time to time: all that is dirty now shall go to
  *             disk. Every `sweep_ns`; above low water sooner the more there is. So a page that
- *             is written again and again goes to disk now and then, not each time.
+ *             is written again and again goes to disk now and then, not each time. Each TICK_NS
+ *             while pages of the partner's are in use: until they are on disk, and no head reads
+ *             them, it cannot mirror here.
  *   ahead     read-ahead
  *   mirror    while the partner has joined and pages have no copy yet (blockcore/mirror)
  */
@@ -95,11 +97,10 @@ static bool claim_next(struct cache *c, struct cache_run *run)
 	uint64_t limit = all ? UINT64_MAX : atomic_load(&bg->sweep);
 	if (!limit)
 		return false;
-	/* What came since the sweep before may be a stripe that is being filled; not when memory is
-	 * short. */
-	uint64_t hold = atomic_load(&c->pool.nwaiting) ? UINT64_MAX
-			: all			       ? atomic_load(&bg->sweep)
-						       : bg->sweep_before;
+	/* What came since the sweep before may be a stripe that is being filled; not when somebody
+	 * waits for it. */
+	bool hurry = atomic_load(&c->pool.nwaiting) || atomic_load(&c->mirror.held);
+	uint64_t hold = hurry ? UINT64_MAX : all ? atomic_load(&bg->sweep) : bg->sweep_before;
 	if (claim_onward(c, limit, hold, run) || claim_onward(c, limit, hold, run))
 		return true;
 	bg->exhausted = true;
@@ -168,9 +169,21 @@ static uint64_t sweep_ns(struct cache *c)
 {
 	uint32_t dirty = dirty_pages(c), low = atomic_load(&c->low),
 		 urgent = atomic_load(&c->urgent);
+	if (atomic_load(&c->mirror.held))
+		return 0;
 	if (dirty <= low)
 		return c->sweep_ns;
 	return dirty < urgent ? c->sweep_ns * (urgent - dirty) / (urgent - low) : 0;
+}
+
+static void tick(struct cache *c)
+{
+	cache_wait(c, &c->bg.lock, &c->bg.tick, TICK_NS);
+	if (!atomic_load(&c->mirror.held))
+		return;
+	pthread_mutex_unlock(&c->bg.lock);
+	cache_pool_rescan(c);
+	pthread_mutex_lock(&c->bg.lock);
 }
 
 static void tick_task(void *arg)
@@ -180,14 +193,14 @@ static void tick_task(void *arg)
 	pthread_mutex_lock(&bg->lock);
 	while (!bg->stopping) {
 		atomic_store(&bg->tick_idle, true);
-		if (!dirty_pages(c)) {
+		if (!dirty_pages(c) && !atomic_load(&c->mirror.held)) {
 			cache_wait(c, &bg->lock, &bg->tick, 0);
 			continue;
 		}
 		atomic_store(&bg->tick_idle, false);
 		uint64_t start = env_now_ns(c->env);
 		do {
-			cache_wait(c, &bg->lock, &bg->tick, TICK_NS);
+			tick(c);
 		} while (!bg->stopping && env_now_ns(c->env) - start < sweep_ns(c));
 		bg->sweep_before = atomic_load(&bg->sweep);
 		atomic_store(&bg->sweep, atomic_load(&c->super->generation));

@@ -1,5 +1,5 @@
-# Functions that run an array of two controllers, a and b, on four file-backed disks: pool pa, that
-# a is to own, with LUN 0, and pb of b with LUN 1. Sourced by tests of two controllers.
+# Functions that run an array of two controllers, a and b, on file-backed disks: pool pa, that
+# a is to own, with LUN 0, and pb of b with LUN 1, each of DUO_POOL_DISKS disks and DUO_LEVEL. Sourced by tests of two controllers.
 # With DUO_TCP_PORT set their links are of TCP alone (that port and the next three). With
 # DUO_NFS_PORT set there is a head too, which serves the file systems fa (in pa) and fb (in pb).
 #
@@ -11,17 +11,23 @@
 : "${DUO_DISK_SIZE:=256M}"
 : "${DUO_REACTORS:=2}"
 : "${DUO_LEVEL:=raid1}"
+: "${DUO_POOL_DISKS:=2}"
 DUO_IQN=iqn.2026-01.org.isthmus:duo
 
 duo_cli() { "$build/isthmus" --config "$DUO_DIR/isthmus.yaml" "$@"; }
 duo_pid() { cut -d' ' -f1 "$DUO_DIR/run/controller-$1.pid"; }
+
+duo_disks() { # FIRST N: their paths
+	local i
+	for ((i = $1; i < $1 + $2; i++)); do echo "$DUO_DIR/disk$i"; done
+}
 
 duo_controller() { # NAME PARTNER PORT
 	cat <<-YAML
 	  - name: $1
 	    cache: $DUO_CACHE
 	    reactors: $DUO_REACTORS
-	    disks: [$DUO_DIR/disk0, $DUO_DIR/disk1, $DUO_DIR/disk2, $DUO_DIR/disk3]
+	    disks: [$(duo_disks 0 $((2 * DUO_POOL_DISKS)) | paste -sd, | sed 's/,/, /g')]
 	    portals: ["127.0.0.1:$3"]
 	    partner: $2
 	    give_back_delay: ${DUO_GIVE_BACK_DELAY:-0}
@@ -54,7 +60,7 @@ duo_head() {
 
 duo_configure() {
 	mkdir -p "$DUO_DIR"/{run,state} "$DUO_MEM"
-	for i in 0 1 2 3; do truncate -s "$DUO_DISK_SIZE" "$DUO_DIR/disk$i"; done
+	duo_disks 0 $((2 * DUO_POOL_DISKS)) | xargs truncate -s "$DUO_DISK_SIZE"
 	{
 		cat <<-YAML
 		array:
@@ -117,8 +123,8 @@ duo_whole() {
 duo_prepare() {
 	duo_wait 30 duo_mirrored a
 	duo_wait 30 duo_mirrored b
-	duo_cli pool create pa "$DUO_DIR/disk0" "$DUO_DIR/disk1" --level "$DUO_LEVEL" --controller a
-	duo_cli pool create pb "$DUO_DIR/disk2" "$DUO_DIR/disk3" --level "$DUO_LEVEL" --controller b
+	duo_cli pool create pa $(duo_disks 0 "$DUO_POOL_DISKS") --level "$DUO_LEVEL" --controller a
+	duo_cli pool create pb $(duo_disks "$DUO_POOL_DISKS" "$DUO_POOL_DISKS") --level "$DUO_LEVEL" --controller b
 	duo_cli volume create va --pool pa --size "$DUO_LUN_SIZE" --controller a
 	duo_cli volume create vb --pool pb --size "$DUO_LUN_SIZE" --controller b
 	duo_cli target create "$DUO_IQN" --open yes --controller a

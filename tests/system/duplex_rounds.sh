@@ -2,7 +2,9 @@
 # duplex_rounds.sh [ROUNDS [SEED]]: one controller of two, or both, is killed or stopped at any moment
 # (WAY: KILL, STOP, BOTH or AFTER always, instead of any) while initiators write to the LUNs of both
 # by both portals, and NFS clients to a file system of each through a head; each time the other
-# controller takes its pools over, and gives them back when it has returned.
+# controller takes its pools over, and gives them back when it has returned. With WAY=DISK a disk of
+# its pool goes too: before, so that it dies while the disk is filled again, or with it (DUO_LEVEL,
+# DUO_POOL_DISKS: the pools).
 #
 # Every acknowledged change is read back; a status that a multipath driver would hand on as an error
 # fails the run, and so does an NFS request without an answer. The pauses that clients saw are told
@@ -63,8 +65,42 @@ strike() { # VICTIM WAY PID
 		sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
 		kill -KILL "$(duo_pid "$other")" 2>/dev/null || true
 		;;
+	DISK) lose_disk "$1" "$3" ;;
 	*) kill "-$2" "$3" ;;
 	esac
+}
+
+pool_is() { duo_cli pool list --controller "$1" | grep -qE "^p$1 +$2 "; }
+filled() { pool_is "$1" online && [ "$(duo_cli pool list --controller "$1" | grep -cE "^p$1 .*(rebuild|resync)")" = 0 ]; }
+
+fill_disk() { # VICTIM: the lost disk's place gets a new one
+	truncate -s "$DUO_DISK_SIZE" "$lost"
+	duo_wait 10 duo_cli pool replace "p$1" "$lost" --controller "$1" || fail "p$1 cannot have $lost replaced"
+}
+
+lose_disk() { # VICTIM PID
+	local first=$([ "$1" = a ] && echo 0 || echo "$DUO_POOL_DISKS")
+	lost=$DUO_DIR/disk$((first + RANDOM % DUO_POOL_DISKS))
+	if [ $((RANDOM % 2)) = 0 ]; then
+		kill -KILL "$2"
+		rm "$lost"
+		return
+	fi
+	rm "$lost"
+	duo_wait 10 pool_is "$1" degraded || fail "$lost is gone and p$1 is not degraded"
+	duo_cli pool set "p$1" --rebuild-rate 20M --controller "$1"
+	fill_disk "$1"
+	sleep "0.$((RANDOM % 10))"
+	kill -KILL "$2"
+	lost=
+}
+
+whole_again() { # VICTIM WHAT: its pool has all its disks
+	duo_wait 30 duo_whole || fail "$2: not whole again"
+	[ "$way" = DISK ] || return 0
+	[ -z "$lost" ] || { pool_is "$1" degraded || fail "$2: p$1 misses nothing"; fill_disk "$1"; }
+	duo_cli pool set "p$1" --rebuild-rate 0 --controller "$1"
+	duo_wait 30 filled "$1" || fail "$2: p$1 is not filled"
 }
 
 round() { # VICTIM WAY N
@@ -79,13 +115,13 @@ round() { # VICTIM WAY N
 	done
 	loads=()
 	! kill -0 "$pid" 2>/dev/null || fail "$what: pid $pid was not ended"
-	duo_wait 30 duo_whole || fail "$what: not whole again"
+	whole_again "$victim" "$what"
 	[ "$(cut -d' ' -f1 "$DUO_DIR/run/head-head1.pid")" = "$head_pid" ] || fail "$what: the head was restarted"
 	for kind in "${kinds[@]}"; do
 		out=$(tail -1 "$DUO_DIR/load.$kind")
 		echo "$(date +%T) $what, $kind: $out"
 		case $kind$way in
-		nfs*KILL | nfs*STOP) grep -q ' 0 without an answer' <<<"$out" || fail "$what: an NFS client saw an error" ;;
+		nfs*KILL | nfs*STOP | nfs*DISK) grep -q ' 0 without an answer' <<<"$out" || fail "$what: an NFS client saw an error" ;;
 		esac
 		echo "$way ${kind%%[.-]*} $(sed 's/.*longest pause \([0-9.]*\) s.*/\1/' <<<"$out")" >>"$DUO_DIR/pauses"
 	done

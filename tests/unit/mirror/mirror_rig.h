@@ -13,6 +13,7 @@ struct pair {
 	struct rig a, b;
 	uint32_t pages_a, pages_b;
 	bool write_through, battery;
+	uint64_t sweep_ns; /* 0: the cache's own */
 	unsigned ons, befores;
 	uint64_t before_writes; /* of a, when before() was called */
 	uint32_t adopted;
@@ -25,6 +26,7 @@ static inline struct cache_opts pair_opts(struct pair *p, bool b)
 	o.partner_pages = b ? p->pages_a : p->pages_b;
 	o.lone_write_through = p->write_through;
 	o.battery = p->battery;
+	o.sweep_ns = p->sweep_ns;
 	return o;
 }
 

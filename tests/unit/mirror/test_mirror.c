@@ -446,7 +446,7 @@ static void join_waits(void *arg)
 	ck_assert_int_eq(cache_start(P.b.cache), 0);
 	uint64_t from = env_now_ns(sim_env(P.a.sim));
 	ck_assert_int_eq(pair_join(&P, false), 0); /* b destages by and by */
-	ck_assert_uint_gt(env_now_ns(sim_env(P.a.sim)), from + 100 * NS_PER_MS);
+	ck_assert_uint_gt(env_now_ns(sim_env(P.a.sim)), from + 10 * NS_PER_MS);
 	ck_assert_uint_eq(pair_stats(&P.b).area_used, 0);
 	survivor_has_all(NULL);
 }
@@ -457,6 +457,45 @@ START_TEST(the_area_takes_nothing_while_it_holds_adopted_pages)
 	run(write_for_takeover);
 	run(pair_abandon_a);
 	run(join_waits);
+	end();
+}
+END_TEST
+
+/* A head reads one adopted page that is on disk already, for a second more. Nobody writes. */
+static void read_by_a_head(void *arg)
+{
+	struct env *env = sim_env(P.a.sim);
+	struct cache_stats st;
+	struct cache_hazard *h;
+	_Atomic uint32_t slot = 0;
+	_Atomic uint8_t touched[256] = {0};
+	take_over(NULL);
+	for (uint32_t pg = rig_own(&P.b); !slot; pg++)
+		slot = rig_cbes(&P.b)[pg].state == CBE_DIRTY ? pg + 1 : 0;
+	ck_assert_int_eq(cache_hazard_add(P.b.cache, &slot, 1, touched, &h), 0);
+	ck_assert_int_eq(cache_start(P.b.cache), 0);
+	env_sleep_ns(env, NS_PER_S);
+	cache_stats(P.b.cache, &st);
+	ck_assert_uint_eq(st.dirty, 0); /* not after a sweep's time */
+	ck_assert_uint_eq(rig_super(&P.b)->area_closed, 1);
+	slot = 0;
+	env_sleep_ns(env, NS_PER_S);
+	ck_assert_uint_eq(pair_stats(&P.b).area_used, 0);
+	ck_assert_uint_eq(rig_super(&P.b)->area_closed, 0);
+	cache_hazard_remove(P.b.cache, h);
+	survivor_has_all(NULL);
+}
+
+START_TEST(the_area_opens_though_a_head_reads_and_nobody_writes)
+{
+	setup(256, 200);
+	P.sweep_ns = 60 * NS_PER_S;
+	run(write_for_takeover);
+	run(pair_abandon_a);
+	run(pair_abandon_b);
+	P.a.cache = NULL;
+	pair_open(&P, true);
+	run(read_by_a_head);
 	end();
 }
 END_TEST
@@ -608,6 +647,7 @@ int main(void)
 	tcase_add_test(t, a_lone_controller_can_write_through);
 	tcase_add_test(t, the_survivor_adopts_and_gives_back);
 	tcase_add_test(t, the_area_takes_nothing_while_it_holds_adopted_pages);
+	tcase_add_test(t, the_area_opens_though_a_head_reads_and_nobody_writes);
 	tcase_add_test(t, adopted_pages_survive_a_second_death);
 	tcase_add_test(t, only_wanted_volumes_are_adopted);
 	tcase_add_test(t, damaged_copies_are_dropped);
