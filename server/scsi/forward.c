@@ -368,6 +368,7 @@ void forward_abort(struct scsi_cmd *c)
 	uint8_t b[FWD_ITEM_LEN];
 	pool_blocks_wake(&f->pool);
 	window_wake(&f->window);
+	window_wake(&f->copies);
 	forward_wake(f);
 	if (!c->fwd.calling)
 		return;

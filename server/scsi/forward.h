@@ -60,16 +60,22 @@ static inline unsigned pool_blocks_for(uint32_t bytes)
 	return (bytes + FORWARD_BLOCK - 1) / FORWARD_BLOCK;
 }
 /*
- * What is at the partner at a time: half of what the link takes (blockcore/link), so that what the
- * partner asks for meanwhile, and mirroring, never wait for commands.
+ * What is at the partner at a time: commands take half of what the link takes (blockcore/link), so
+ * that what the partner asks for meanwhile, and mirroring, never wait for them. What copies read
+ * and write there has a share of its own: the copy may be the partner's, and its command, with all
+ * that waits behind it, stands in the partner's window; two that cross would wait for each other.
+ * It waits for nothing that needs the link's room itself.
  */
 #define FORWARD_WINDOW (8u << 20)
+#define FORWARD_COPIES (2u << 20)
 #define FORWARD_COST   4096u /* of a command beside its data */
 struct forward_window {
 	pthread_mutex_t lock;
-	uint32_t used;
+	uint32_t size, used;
 	TAILQ_HEAD(, forward_waiter) waiting;
 };
+void window_init(struct forward_window *w, uint32_t size);
+void window_fini(struct forward_window *w);
 /* Waits, in the order of arrival. False: *stop. */
 bool window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop);
 void window_leave(struct forward_window *w, uint32_t cost);
@@ -131,7 +137,7 @@ struct forward {
 	_Atomic uint64_t heard; /* number of the last that the partner told */
 
 	struct forward_pool pool;
-	struct forward_window window;
+	struct forward_window window, copies;
 
 	/* The owner's side: the link's reactor. */
 	LIST_HEAD(, proxy) proxies[PROXY_HASH];

@@ -117,9 +117,23 @@ void pool_blocks_give(struct forward_pool *p, struct forward_block *b)
 
 /* ---- what is at the partner ---- */
 
+void window_init(struct forward_window *w, uint32_t size)
+{
+	pthread_mutex_init(&w->lock, NULL);
+	TAILQ_INIT(&w->waiting);
+	w->size = size;
+	w->used = 0;
+}
+
+void window_fini(struct forward_window *w)
+{
+	ASSERT(!w->used && TAILQ_EMPTY(&w->waiting));
+	pthread_mutex_destroy(&w->lock);
+}
+
 static bool window_has_room(const struct forward_window *w, uint32_t cost)
 {
-	return !w->used || w->used + cost <= FORWARD_WINDOW;
+	return !w->used || w->used + cost <= w->size;
 }
 
 bool window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop)

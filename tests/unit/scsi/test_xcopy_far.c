@@ -170,5 +170,56 @@ START_TEST(a_write_that_may_yet_be_carried_out_is_waited_for)
 }
 END_TEST
 
+/*
+ * A copy at each controller that writes at the other, and behind it more commands from there than
+ * are at the partner at a time: each copy needs the link that the commands behind the other fill.
+ */
+START_TEST(copies_that_cross_go_on_however_much_waits_for_them)
+{
+	enum { BEHIND = FORWARD_WINDOW / (1 << 20) + 1 };
+	struct job *copies[2], *writes[2][BEHIND];
+	uint8_t lists[2][LIST];
+	split();
+	struct scsi_nexus *w = pair_login(A, HOST_B);
+	fill(6);
+	for (uint32_t lun = 0; lun < 2; lun++) {
+		make_list(lun ? x : z, lun, lun ? 200 : 1600, 0, lun ? 2048 : 256);
+		memcpy(lists[lun], list, LIST);
+	}
+	vol(A, 1)->far_hangs = vol(B, 2)->far_hangs = true;
+	job_attr = SCSI_ORDERED;
+	for (uint32_t lun = 0; lun < 2; lun++)
+		copies[lun] = job_start(lun ? x : z, lun, COPY, lists[lun], LIST);
+	pair_run_for(NS_PER_MS);
+	job_attr = SCSI_SIMPLE;
+	for (uint32_t lun = 0; lun < 2; lun++)
+		for (unsigned i = 0; i < BEHIND; i++)
+			writes[lun][i] =
+			    job_start(lun ? w : y, lun, CDB(0x2a, 0, 0, 0, 0, 0, 0, lun ? 1 : 8, 0),
+				      page, 1 << 20);
+	pair_run_for(NS_PER_MS);
+	ck_assert_uint_gt(pr->s[A].registry->forward->window.used, FORWARD_WINDOW - (1 << 20));
+	ck_assert_uint_gt(pr->s[B].registry->forward->window.used, FORWARD_WINDOW - (1 << 20));
+	vol(A, 1)->far_hangs = vol(B, 2)->far_hangs = false;
+	pair_run_for(NS_PER_S);
+	for (uint32_t lun = 0; lun < 2; lun++) {
+		ck_assert(copies[lun]->done);
+		ck_assert_int_eq(copies[lun]->status, SCSI_GOOD);
+		job_free(copies[lun]);
+		for (unsigned i = 0; i < BEHIND; i++) {
+			ck_assert(writes[lun][i]->done);
+			ck_assert_int_eq(writes[lun][i]->status, SCSI_GOOD);
+			job_free(writes[lun][i]);
+		}
+	}
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(pr->s[i].registry->forward->window.used, 0);
+		ck_assert_uint_eq(pr->s[i].registry->forward->copies.used, 0);
+	}
+	pair_logout(w);
+}
+END_TEST
+
 PARTNER_SUITE("xcopy_far", copies_between_controllers, rights_are_checked_wherever_the_units_are,
-	      a_unit_that_moves_is_waited_for, a_write_that_may_yet_be_carried_out_is_waited_for)
+	      a_unit_that_moves_is_waited_for, a_write_that_may_yet_be_carried_out_is_waited_for,
+	      copies_that_cross_go_on_however_much_waits_for_them)
