@@ -180,13 +180,14 @@ static int super_judge(const struct cache_super *s, const struct cache_opts *o)
 	return rc == 0 && !identity_ok(s, o) ? -ERR_FOREIGN : rc;
 }
 
-/* Pages [from, to) hold nothing that anybody may still need. */
+/* Pages [from, to) hold nothing that anybody may still need, and no read of the process before may
+ * land there yet. */
 static bool range_idle(struct cache_super *s, uint32_t from, uint32_t to)
 {
 	struct cbe *e = (struct cbe *)((char *)s + s->cbe_off);
 	for (uint32_t pg = from; pg < to; pg++) {
 		uint32_t state = CBE_GET(&e[pg], state);
-		if (state == CBE_DIRTY || state == CBE_STAGED)
+		if (state == CBE_DIRTY || state == CBE_STAGED || state == CBE_FILLING)
 			return false;
 	}
 	return true;
@@ -201,8 +202,8 @@ static void split_apply(struct cache_super *s, const struct cache_opts *o)
 	if (was == want)
 		return;
 	if (!range_idle(s, MIN(was, want), s->npages)) {
-		log_notice("cache keeps its old mirror area until what is in the way is on disk "
-			   "pages=%u wanted=%u",
+		log_notice("cache keeps its old mirror area until what is in the way is on disk, "
+			   "and reads of the process before have ended pages=%u wanted=%u",
 			   s->npages - was, s->npages - want);
 		return;
 	}
@@ -255,11 +256,11 @@ int cache_segment_open(struct cache *c, const struct cache_opts *o)
 	int why = ours ? super_judge(s, o) : 0;
 	if (why && (rc = may_format(s, o, why, &plan)))
 		return rc;
-	/* Another size or page size: kept as it is while it holds dirty pages. */
+	/* Another size or page size: kept as it is while it is in use. */
 	bool resized = ours && !why && (s->size != plan.size || s->page_size != plan.page_size);
-	if (resized && has_dirty(o->segment, s->npages, o->segment_size))
-		log_notice("cache segment keeps its old layout until its dirty pages are on disk "
-			   "pages=%u wanted=%u",
+	if (resized && !range_idle(s, 0, s->npages))
+		log_notice("cache segment keeps its old layout until its dirty pages are on disk, "
+			   "and reads of the process before have ended pages=%u wanted=%u",
 			   s->npages, plan.npages);
 	else if (!ours || why || resized)
 		format(c, o, &plan);

@@ -630,6 +630,30 @@ START_TEST(another_split_waits_until_the_area_is_empty)
 }
 END_TEST
 
+/* A page of the cache's that a dead process was reading: the read may land there yet, so it does
+ * not become the partner's. */
+START_TEST(a_page_that_may_yet_be_written_is_not_given_to_the_area)
+{
+	setup(256, 200);
+	run(pair_abandon_a);
+	run(pair_abandon_b);
+	uint32_t own = rig_own(&P.b);
+	rig_cbes(&P.b)[own - 1] =
+	    (struct cbe){.state = CBE_FILLING, .volume = 1, .page = 768, .valid = 0xff};
+	P.pages_a = 300; /* a larger area, over that page */
+	pair_open(&P, true);
+	ck_assert_uint_eq(rig_own(&P.b), own);
+	ck_assert_uint_eq(cache_quarantined(P.b.cache), 1);
+	cache_quarantine_end(P.b.cache);
+	ck_assert_int_eq(sim_run(P.a.sim, rig_close_task, &P.b), 0);
+	pair_open(&P, true);
+	ck_assert_uint_eq(rig_own(&P.b), 200 - 90);
+	ck_assert_int_eq(sim_run(P.a.sim, rig_close_task, &P.b), 0);
+	P.a.cache = P.b.cache = NULL;
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("mirror");
@@ -652,6 +676,7 @@ int main(void)
 	tcase_add_test(t, only_wanted_volumes_are_adopted);
 	tcase_add_test(t, damaged_copies_are_dropped);
 	tcase_add_test(t, another_split_waits_until_the_area_is_empty);
+	tcase_add_test(t, a_page_that_may_yet_be_written_is_not_given_to_the_area);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
