@@ -59,6 +59,14 @@ static bool look_up(struct core *c, const char *name, struct gcm_controller *ret
 	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, ret);
 }
 
+static const char *link_text(struct core *c)
+{
+	char why[CORE_LINK_WHY];
+	if (c->link && link_is_up(c->link))
+		return "up";
+	return core_link_refused(c, why) ? "refused" : "down";
+}
+
 static void put_self(struct core *c, struct admin_call *call)
 {
 	struct gcm_controller k;
@@ -74,10 +82,7 @@ static void put_self(struct core *c, struct admin_call *call)
 	else
 		admin_put_text(call, "pid", "%s", "");
 	admin_put_text(call, "partner", "%s", c->duplex ? c->duplex->partner : "");
-	admin_put_text(call, "link", "%s",
-		       !c->duplex			? ""
-		       : c->link && link_is_up(c->link) ? "up"
-							: "down");
+	admin_put_text(call, "link", "%s", c->duplex ? link_text(c) : "");
 	admin_put_text(call, "mirror", "%s", mirror_text(m));
 	put_pools(c, call, CORE_HERE);
 	admin_put_bytes(call, "cache", (uint64_t)st.npages * 4096);
@@ -98,7 +103,7 @@ static void put_partner(struct core *c, struct admin_call *call)
 	else
 		admin_put_text(call, "pid", "%s", "");
 	admin_put_text(call, "partner", "%s", c->controller);
-	admin_put_text(call, "link", "%s", c->link && link_is_up(c->link) ? "up" : "down");
+	admin_put_text(call, "link", "%s", link_text(c));
 	admin_put_text(call, "mirror", "%s", "");
 	put_pools(c, call, CORE_PARTNER);
 	admin_put_text(call, "cache", "%s", "");

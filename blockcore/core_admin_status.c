@@ -119,6 +119,7 @@ static void explain_stalls(struct core *c, struct admin_call *call)
 static int verb_status(struct admin_call *call, void *arg)
 {
 	struct core *c = arg;
+	char why[CORE_LINK_WHY];
 	put_cache(c, call);
 	put_mirror(c, call);
 	core_admin_put_pools(c, call, NULL);
@@ -126,6 +127,8 @@ static int verb_status(struct admin_call *call, void *arg)
 	core_admin_put_volumes(c, call, NULL);
 	explain(c, call);
 	explain_stalls(c, call);
+	if (core_link_refused(c, why))
+		admin_note(call, "%s", why);
 	return 0;
 }
 

@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAR_VERSION 1
-
 enum far_message { FAR_READ = 1, FAR_WRITE, FAR_FLUSH, FAR_WRITTEN, FAR_CHECKSUM, FAR_OVER };
 
 /* Little endian. */

@@ -74,6 +74,14 @@ int core_volume_settle(struct volume *v, uint64_t timeout_ns);
 struct link *core_link(struct core *c);
 void core_set_link(struct core *c, struct link *l); /* NULL, before it is closed: may wait */
 
+/* Versions of what the core says to the partner, by enum link_service (link_hello.versions); the
+ * others are left as they are. */
+void core_link_versions(uint32_t versions[]);
+/* A partner that is there, and is not let in or does not let this one in: what an administrator is
+ * told. False: it is not so. */
+#define CORE_LINK_WHY 320
+bool core_link_refused(struct core *c, char ret[CORE_LINK_WHY]);
+
 /* All wait; on the owner reactor of the core. */
 
 /* The partner's hello has come: mirroring begins; it owns what it owns. */

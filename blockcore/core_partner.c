@@ -10,10 +10,12 @@
  * ON: core_partner_down() clears partner_up before it has the words changed.
  */
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/control/meta_check.h"
 #include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
 #include "blockcore/far.h"
 #include "blockcore/link/link.h"
+#include "blockcore/mirror/mirror_wire.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -26,6 +28,25 @@
 #define BEAT_NS	   (500 * NS_PER_MS) /* five beats missed */
 #define LOST_NS	   (3 * NS_PER_S)
 #define LEAVING_NS (30 * NS_PER_S) /* then isthmusd ends it too */
+
+/* A change of what is said, or of what it means, is another version. */
+void core_link_versions(uint32_t versions[])
+{
+	versions[LINK_SVC_OWNER] = 1; /* core_give.c */
+	versions[LINK_SVC_META] = META_VERSION;
+	versions[LINK_SVC_MIRROR] = WIRE_VERSION;
+	versions[LINK_SVC_ADMIN] = 1; /* core_admin_pass.c */
+	versions[LINK_SVC_VOLUME] = FAR_VERSION;
+}
+
+bool core_link_refused(struct core *c, char ret[CORE_LINK_WHY])
+{
+	char why[256];
+	if (!c->link || link_is_up(c->link) || !link_refusal(c->link, why, sizeof(why)))
+		return false;
+	snprintf(ret, CORE_LINK_WHY, "the two controllers do not work together: %.240s", why);
+	return true;
+}
 
 /* ---- mirrored or not ---- */
 

@@ -15,7 +15,8 @@
 struct core;
 struct link;
 
-#define FAR_MAX (256u * 1024) /* bytes of one call */
+#define FAR_VERSION 2		  /* 2: FAR_OVER */
+#define FAR_MAX	    (256u * 1024) /* bytes of one call */
 
 int far_read(struct link *l, uint32_t volume, uint64_t off, void *buf, uint32_t len);
 int far_write(struct link *l, uint32_t volume, uint64_t off, const void *buf, uint32_t len);

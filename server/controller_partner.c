@@ -9,6 +9,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/task.h"
+#include "server/scsi/forward_wire.h"
 #include "server/scsi/scsi.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -287,6 +288,8 @@ int partner_link(struct partner *p, struct core *core, uint32_t pages)
 	    .memory_id = cache_memory_id(core_cache(core)),
 	    .battery = config_battery(p->config),
 	};
+	core_link_versions(o.hello.versions);
+	o.hello.versions[LINK_SVC_SCSI] = FWD_VERSION;
 	snprintf(o.hello.controller, sizeof(o.hello.controller), "%s", p->me->name);
 	memcpy(o.hello.array_uuid, core_array_uuid(core), 16);
 	config_path_segment(p->config, p->me->name, o.hello.segment);

@@ -23,7 +23,7 @@ struct link;
 struct link_msg;
 struct link_ops;
 
-#define LINK_VERSION  1
+#define LINK_VERSION  2			   /* 2: versions of services are in the hello */
 #define LINK_HEAD_MAX 4096		   /* bytes of a message's head */
 #define LINK_DATA_MAX (1024 * 1024 + 4096) /* bytes of its data */
 #define LINK_IOV_MAX  512
@@ -54,6 +54,8 @@ struct link_hello {
 	uint64_t memory_id; /* cache_layout.h */
 	char segment[108];  /* path of its cache segment; empty: on another host */
 	bool battery;
+	/* Of each service's messages; 0: it is not used. Two that say another one do not meet. */
+	uint32_t versions[LINK_SVC_MAX];
 };
 
 enum link_transport { LINK_UNIX, LINK_TCP, LINK_SIM };
@@ -148,6 +150,9 @@ int link_send(struct link *l, enum link_path path, enum link_service s, uint16_t
 	      const void *head, uint32_t head_len, const void *data, uint32_t data_len);
 
 bool link_is_up(const struct link *l);
+/* Why the peer, or this end, refused the other lately (versions, names, keys), for an
+ * administrator. False: nobody did. Any thread. */
+bool link_refusal(struct link *l, char *ret, size_t size);
 /* Of the session that is up: counts sessions; 0: down. */
 uint64_t link_session(const struct link *l);
 

@@ -27,6 +27,8 @@ void link_hello_fill(struct link *l, unsigned route, Isthmus__LinkHello *h)
 	h->peer_session = l->peer_session;
 	h->received = p->taken;
 	h->credit = p->consumed + p->window;
+	h->versions = (uint32_t *)o->versions;
+	h->n_versions = LINK_SVC_MAX;
 }
 
 uint32_t link_hello_pack(const Isthmus__LinkHello *h, uint8_t buf[LINK_HEAD_MAX])
@@ -60,14 +62,38 @@ static bool well_formed(const Isthmus__LinkHello *h)
 	       strlen(h->segment) < sizeof(((struct link_hello *)0)->segment);
 }
 
+static const char *const services[LINK_SVC_MAX] = {
+    [LINK_SVC_LINK] = "the link's own messages", [LINK_SVC_OWNER] = "ownership",
+    [LINK_SVC_META] = "array metadata",		 [LINK_SVC_MIRROR] = "mirroring",
+    [LINK_SVC_SCSI] = "forwarded commands",	 [LINK_SVC_ADMIN] = "administration",
+    [LINK_SVC_VOLUME] = "the partner's volumes",
+};
+
+/* Each says the same things as ever only to one of its own version. */
+static int check_versions(struct link *l, const Isthmus__LinkHello *h, char *text, size_t size)
+{
+	for (unsigned i = 0; i < LINK_SVC_MAX; i++) {
+		uint32_t mine = l->o.hello.versions[i];
+		uint32_t theirs = i < h->n_versions ? h->versions[i] : 0;
+		if (mine == theirs)
+			continue;
+		snprintf(text, size,
+			 "controller %s speaks version %u of %s, controller %s version %u: install "
+			 "the same release on both controllers",
+			 l->self, mine, services[i] ? services[i] : "a service", l->peer, theirs);
+		return -ERR_VERSION;
+	}
+	return 0;
+}
+
 int link_hello_check(struct link *l, unsigned route, const Isthmus__LinkHello *h, char *text,
 		     size_t size)
 {
 	if (h->version != LINK_VERSION) {
 		snprintf(text, size,
-			 "version %u of the interconnect meets version %u: install the same "
-			 "release on both controllers",
-			 LINK_VERSION, h->version);
+			 "controller %s speaks version %u of the interconnect, controller %s "
+			 "version %u: install the same release on both controllers",
+			 l->self, LINK_VERSION, l->peer, h->version);
 		return -ERR_VERSION;
 	}
 	if (!well_formed(h)) {
@@ -81,6 +107,9 @@ int link_hello_check(struct link *l, unsigned route, const Isthmus__LinkHello *h
 			 h->controller, h->peer, l->self, l->peer);
 		return -ERR_FOREIGN;
 	}
+	int rc = check_versions(l, h, text, size);
+	if (rc)
+		return rc;
 	if (!same_array(l, h)) {
 		snprintf(text, size,
 			 "controller %s belongs to another array: give both the disks of one",

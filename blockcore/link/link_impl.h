@@ -198,6 +198,8 @@ struct link_path_state {
 	struct link *l;
 };
 
+#define LINK_REFUSAL_MAX 240
+
 struct link {
 	uint32_t magic;
 	struct link_opts o;
@@ -239,7 +241,7 @@ struct link {
 	_Atomic uint32_t copies, sends; /* bytes */
 
 	/* from other reactors */
-	pthread_mutex_t lock; /* submitq, handlers */
+	pthread_mutex_t lock; /* submitq, handlers, refusal */
 	struct link_submitq submitq;
 	struct {
 		link_handler *fn;
@@ -249,6 +251,8 @@ struct link {
 	bool pump_over;
 	_Atomic unsigned inside; /* threads that look at this, and calls */
 	_Atomic uint64_t sent_by[LINK_SVC_MAX];
+	char refusal[LINK_REFUSAL_MAX]; /* the last; "": none in this session */
+	uint64_t refusal_at;
 
 	struct iovec scratch[LINK_SCRATCH];
 };

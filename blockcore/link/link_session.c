@@ -32,7 +32,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REFUSED_AGAIN_NS (60 * NS_PER_S)
+#define REFUSED_AGAIN_NS  (60 * NS_PER_S)
+#define REFUSED_LATELY_NS (5 * NS_PER_S) /* a peer that is there tries ten times a second */
 
 void link_new_nonce(struct link *l)
 {
@@ -41,20 +42,39 @@ void link_new_nonce(struct link *l)
 	while (l->my_session == 0);
 }
 
+static void keep_refusal(struct link *l, const char *text)
+{
+	pthread_mutex_lock(&l->lock);
+	snprintf(l->refusal, sizeof(l->refusal), "%s", text);
+	l->refusal_at = link_now(l);
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool link_refusal(struct link *l, char *ret, size_t size)
+{
+	CHECK(l, LINK_MAGIC);
+	pthread_mutex_lock(&l->lock);
+	bool lately = l->refusal[0] && link_now(l) - l->refusal_at < REFUSED_LATELY_NS;
+	snprintf(ret, size, "%s", lately ? l->refusal : "");
+	pthread_mutex_unlock(&l->lock);
+	return lately;
+}
+
 /* An admin has to see it, once: a peer that tries ten times a second must not fill the event log.
  */
 void link_refused(struct link *l, unsigned route, const char *text)
 {
 	struct link_route_state *rs = &l->rs[route];
 	uint64_t now = link_now(l);
-	char clean[200];
-	if (rs->refused_at && now - rs->refused_at < REFUSED_AGAIN_NS)
-		return;
-	rs->refused_at = MAX(now, 1);
+	char clean[LINK_REFUSAL_MAX];
 	snprintf(clean, sizeof(clean), "%s", text);
 	for (char *p = clean; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
+	keep_refusal(l, clean);
+	if (rs->refused_at && now - rs->refused_at < REFUSED_AGAIN_NS)
+		return;
+	rs->refused_at = MAX(now, 1);
 	event_write(LOG_L_ERROR, "link.refused", "route %u to controller %s: %s", route, l->peer,
 		    clean);
 }
@@ -184,6 +204,7 @@ void link_session_check(struct link *l)
 {
 	if (l->peer_session && !atomic_load(&l->session) && all_paths(l)) {
 		atomic_store(&l->session, l->count);
+		keep_refusal(l, "");
 		event_write(LOG_L_NOTICE, "link.up", "the link to controller %s is up", l->peer);
 	}
 	if (l->told != atomic_load(&l->session))
@@ -350,8 +371,8 @@ static void on_reject(struct link_conn *c)
 {
 	Isthmus__LinkReject *r = isthmus__link_reject__unpack(NULL, c->f.head_len, c->head);
 	int code = r ? r->code : -ERR_PROTO;
-	char text[160];
-	snprintf(text, sizeof(text), "the peer refuses it: %.120s", r ? r->text : "?");
+	char text[LINK_REFUSAL_MAX];
+	snprintf(text, sizeof(text), "the peer refuses it: %.200s", r ? r->text : "?");
 	isthmus__link_reject__free_unpacked(r, NULL);
 	if (code == -ERR_EPOCH_STALE && c->state != LINK_C_UP && c->my_session == c->l->my_session)
 		link_session_end(c->l, false, "the peer has begun another session");

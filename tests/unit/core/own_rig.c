@@ -68,6 +68,8 @@ static void open_link(struct end *e)
 				      .pages = cache_segment_pages(SEGMENT, 4096),
 				      .page_size = 4096,
 				      .segment = "segment"};
+	core_link_versions(o.hello.versions);
+	o.hello.versions[LINK_SVC_SCSI] = e->forwarding;
 	memcpy(o.hello.array_uuid, core_array_uuid(e->core), 16);
 	for (unsigned i = 0; i < ROUTES; i++)
 		o.routes[i] = (struct link_route){i % 2 ? LINK_DATA : LINK_CONTROL, LINK_SIM,

@@ -20,7 +20,8 @@ struct end {
 	struct core_duplex duplex;
 	struct core *core;
 	struct link *link;
-	bool busy; /* up or down is being acted on */
+	bool busy;	     /* up or down is being acted on */
+	uint32_t forwarding; /* version of forwarded commands that it speaks */
 };
 
 struct world {

@@ -191,7 +191,7 @@ static void hostile_task(void *arg)
 		uint32_t version, volume;
 		uint64_t off;
 		uint32_t len, reserved;
-	} h, good = {1, r->to, 0, 4096, 0};
+	} h, good = {FAR_VERSION, r->to, 0, 4096, 0};
 	struct iovec in = {.iov_base = data, .iov_len = sizeof(data)};
 	static const struct {
 		uint16_t type;
@@ -199,21 +199,21 @@ static void hostile_task(void *arg)
 		uint64_t off;
 		int rc;
 	} bad[] = {
-	    {1, 23, 1, 0, 4096, 0, 0, 0, -ERR_PROTO},
-	    {1, 24, 2, 0, 4096, 0, 0, 0, -ERR_VERSION},
-	    {1, 24, 1, 0, 4096, 1, 0, 0, -ERR_PROTO},
-	    {1, 24, 1, 0, 0, 0, 0, 0, -ERR_PROTO},
-	    {1, 24, 1, 0, 100, 0, 0, 0, -ERR_PROTO},
-	    {1, 24, 1, 0, 4096, 0, 0, 100, -ERR_PROTO},
-	    {1, 24, 1, 0, FAR_MAX + 512, 0, 0, 0, -ERR_PROTO},
-	    {1, 24, 1, 0, 4096, 0, 4096, 0, -ERR_PROTO},
-	    {1, 24, 1, 77, 4096, 0, 0, 0, -ENOENT},
-	    {1, 24, 1, 0, 4096, 0, 0, SIZE, -EINVAL},
-	    {1, 24, 1, 0, 4096, 0, 0, UINT64_MAX - 511, -EINVAL},
-	    {2, 24, 1, 0, 4096, 0, 512, 0, -ERR_PROTO},
-	    {2, 24, 1, 0, 4096, 0, 4096, SIZE - 512, -EINVAL},
-	    {3, 24, 1, 0, 4096, 0, 0, 0, -ERR_PROTO},
-	    {99, 24, 1, 0, 0, 0, 0, 0, -ERR_PROTO},
+	    {1, 23, FAR_VERSION, 0, 4096, 0, 0, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION + 1, 0, 4096, 0, 0, 0, -ERR_VERSION},
+	    {1, 24, FAR_VERSION, 0, 4096, 1, 0, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 0, 0, 0, 0, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 0, 100, 0, 0, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 0, 4096, 0, 0, 100, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 0, FAR_MAX + 512, 0, 0, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 0, 4096, 0, 4096, 0, -ERR_PROTO},
+	    {1, 24, FAR_VERSION, 77, 4096, 0, 0, 0, -ENOENT},
+	    {1, 24, FAR_VERSION, 0, 4096, 0, 0, SIZE, -EINVAL},
+	    {1, 24, FAR_VERSION, 0, 4096, 0, 0, UINT64_MAX - 511, -EINVAL},
+	    {2, 24, FAR_VERSION, 0, 4096, 0, 512, 0, -ERR_PROTO},
+	    {2, 24, FAR_VERSION, 0, 4096, 0, 4096, SIZE - 512, -EINVAL},
+	    {3, 24, FAR_VERSION, 0, 4096, 0, 0, 0, -ERR_PROTO},
+	    {99, 24, FAR_VERSION, 0, 0, 0, 0, 0, -ERR_PROTO},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct iovec out = {.iov_base = data, .iov_len = bad[i].data_len};

@@ -99,6 +99,37 @@ static void flush_task(void *arg)
 	core_volume_put(v);
 }
 
+/* One of another release comes back: the two refuse each other, say why, and lose nothing. */
+START_TEST(another_release_is_refused)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	char why[CORE_LINK_WHY];
+	world_with_pool(2);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	stop(b);
+	b->forwarding = 7;
+	restart(b);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert(!link_is_up(w.e[i].link));
+		ck_assert(core_link_refused(w.e[i].core, why));
+		ck_assert_msg(strstr(why, "version 7") && strstr(why, "version 0") &&
+				  strstr(why, "install the same release on both controllers"),
+			      "%s", why);
+	}
+	ck_assert_int_eq(place(a), CORE_HERE);
+	ck_assert_int_eq(io(a, true, 100, 100, 2), 0);
+	stop(b);
+	b->forwarding = 0;
+	restart(b);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert(link_is_up(a->link) && !core_link_refused(a->core, why));
+	ck_assert_int_eq(io(a, false, 0, 100, 1), 0);
+	ck_assert_int_eq(io(a, false, 100, 100, 2), 0);
+	world_fini();
+}
+END_TEST
+
 /* Its last I/O keeps its disks claimed for a while, and then its successor is the first to have
  * them: no time is lost with a takeover that cannot be. */
 START_TEST(back_before_takeover)
@@ -490,6 +521,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, one_that_starts_again_is_another);
 	tcase_add_test(tc, given_back_when_hosts_have_their_paths);
 	tcase_add_test(tc, stopped_one_is_fenced);
+	tcase_add_test(tc, another_release_is_refused);
 	tcase_add_test(tc, back_before_takeover);
 	tcase_add_test(tc, not_mirrored_waits);
 	tcase_add_test(tc, left_in_order);

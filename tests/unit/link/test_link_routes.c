@@ -211,6 +211,7 @@ static void open_both(void)
 static const struct {
 	const char *what, *said;
 } misfits[] = {
+    {"version", "install the same release on both"},
     {"name", "correct `partner` and `links`"},
     {"array", "belongs to another array"},
     {"path", "a route of the one path meets one of the other"},
@@ -230,11 +231,21 @@ START_TEST(misfits_are_refused)
 			rig.b.opts.routes[i].path ^= 1;
 	if (strcmp(what, "self") == 0)
 		rig.b.opts.hello.incarnation = rig.a.opts.hello.incarnation;
+	rig.a.opts.hello.versions[LINK_SVC_SCSI] = 2;
+	rig.b.opts.hello.versions[LINK_SVC_SCSI] = strcmp(what, "version") == 0 ? 3 : 2;
 	open_both();
 	RIG_WAIT(event_said("link.refused", misfits[_i].said));
 	usleep(300000);
 	ck_assert(!link_is_up(rig.a.link) && !link_is_up(rig.b.link));
 	ck_assert_uint_eq(rig.a.ups + rig.b.ups, 0);
+	for (int i = 0; i < 2; i++) { /* both ends can tell */
+		char why[256];
+		ck_assert(link_refusal(i ? rig.b.link : rig.a.link, why, sizeof(why)));
+		ck_assert_msg(strstr(why, misfits[_i].said), "%s", why);
+		ck_assert(strcmp(what, "version") != 0 ||
+			  (strstr(why, "version 2") && strstr(why, "version 3") &&
+			   strstr(why, "of forwarded commands")));
+	}
 	teardown();
 }
 END_TEST
@@ -284,7 +295,9 @@ START_TEST(another_version_is_told)
 	ck_assert_int_eq(send(fd, buf, sizeof(buf), MSG_NOSIGNAL), (int)sizeof(buf));
 	ck_assert_int_eq(read_to_end(fd), LINK_K_REJECT);
 	close(fd);
-	ck_assert(event_said("link.refused", "version 1 of the interconnect meets version 99"));
+	ck_assert(event_said("link.refused",
+			     "controller a speaks version 2 of the interconnect, controller b "
+			     "version 99: install the same release"));
 	teardown();
 }
 END_TEST
@@ -292,7 +305,7 @@ END_TEST
 static void good_hello(uint8_t *buf, size_t *ret, unsigned kind, uint32_t extra)
 {
 	/* As b would say it: too little for a route, enough to pass the first look. */
-	static const uint8_t head[] = {0x08, 1, 0x12, 1, 'b', 0x1a, 1, 'a'};
+	static const uint8_t head[] = {0x08, LINK_VERSION, 0x12, 1, 'b', 0x1a, 1, 'a'};
 	link_frame_encode(
 	    buf, &(struct link_frame){.kind = (uint8_t)kind, .head_len = sizeof(head) + extra});
 	memcpy(buf + LINK_FRAME_SIZE, head, sizeof(head));
