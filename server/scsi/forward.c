@@ -367,8 +367,8 @@ void forward_abort(struct scsi_cmd *c)
 	struct forward *f = forward_of(c);
 	uint8_t b[FWD_ITEM_LEN];
 	pool_blocks_wake(&f->pool);
-	window_wake(&f->window);
-	window_wake(&f->copies);
+	forward_window_wake(&f->window);
+	forward_window_wake(&f->copies);
 	forward_wake(f);
 	if (!c->fwd.calling)
 		return;

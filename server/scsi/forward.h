@@ -74,12 +74,12 @@ struct forward_window {
 	uint32_t size, used;
 	TAILQ_HEAD(, forward_waiter) waiting;
 };
-void window_init(struct forward_window *w, uint32_t size);
-void window_fini(struct forward_window *w);
+void forward_window_init(struct forward_window *w, uint32_t size);
+void forward_window_fini(struct forward_window *w);
 /* Waits, in the order of arrival. False: *stop. */
-bool window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop);
-void window_leave(struct forward_window *w, uint32_t cost);
-void window_wake(struct forward_window *w);
+bool forward_window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop);
+void forward_window_leave(struct forward_window *w, uint32_t cost);
+void forward_window_wake(struct forward_window *w);
 
 /* The first len bytes of the blocks as pieces; max pieces at most. */
 int blocks_iov(const struct forward_block *b, uint32_t len, struct iovec *iov, int max);

@@ -268,7 +268,7 @@ int forward_call(struct forward *f, struct scsi_cmd *c)
 		return err;
 	bool lent = c->fwd.out > FWD_PIECE_MAX;
 	uint32_t cost = FORWARD_COST + (lent ? 0 : c->fwd.out);
-	if (!window_enter(&f->window, cost, &c->aborted))
+	if (!forward_window_enter(&f->window, cost, &c->aborted))
 		return -ECANCELED;
 	c->fwd.id = atomic_fetch_add(&f->next_id, 1) + 1;
 	if (lent)
@@ -282,7 +282,7 @@ int forward_call(struct forward *f, struct scsi_cmd *c)
 		atomic_store(&lu->mover, NULL);
 	if (lent)
 		lend_over(f, c);
-	window_leave(&f->window, cost);
+	forward_window_leave(&f->window, cost);
 	if (!err)
 		forward_hear(f, c->fwd.told, session);
 	return err;

@@ -117,7 +117,7 @@ void pool_blocks_give(struct forward_pool *p, struct forward_block *b)
 
 /* ---- what is at the partner ---- */
 
-void window_init(struct forward_window *w, uint32_t size)
+void forward_window_init(struct forward_window *w, uint32_t size)
 {
 	pthread_mutex_init(&w->lock, NULL);
 	TAILQ_INIT(&w->waiting);
@@ -125,7 +125,7 @@ void window_init(struct forward_window *w, uint32_t size)
 	w->used = 0;
 }
 
-void window_fini(struct forward_window *w)
+void forward_window_fini(struct forward_window *w)
 {
 	ASSERT(!w->used && TAILQ_EMPTY(&w->waiting));
 	pthread_mutex_destroy(&w->lock);
@@ -136,7 +136,7 @@ static bool window_has_room(const struct forward_window *w, uint32_t cost)
 	return !w->used || w->used + cost <= w->size;
 }
 
-bool window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop)
+bool forward_window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *stop)
 {
 	struct forward_waiter me = {.task = task_self()};
 	pthread_mutex_lock(&w->lock);
@@ -159,7 +159,7 @@ bool window_enter(struct forward_window *w, uint32_t cost, const _Atomic bool *s
 	return go;
 }
 
-void window_leave(struct forward_window *w, uint32_t cost)
+void forward_window_leave(struct forward_window *w, uint32_t cost)
 {
 	pthread_mutex_lock(&w->lock);
 	w->used -= cost;
@@ -168,7 +168,7 @@ void window_leave(struct forward_window *w, uint32_t cost)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void window_wake(struct forward_window *w)
+void forward_window_wake(struct forward_window *w)
 {
 	struct forward_waiter *x;
 	pthread_mutex_lock(&w->lock);

@@ -127,8 +127,8 @@ static void forward_free(struct forward *f)
 {
 	served_free(f);
 	pool_blocks_fini(&f->pool);
-	window_fini(&f->copies);
-	window_fini(&f->window);
+	forward_window_fini(&f->copies);
+	forward_window_fini(&f->window);
 	pthread_mutex_destroy(&f->tell_lock);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -150,8 +150,8 @@ int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p)
 	waitq_init(&f->spare_wait);
 	TAILQ_INIT(&f->lent);
 	pool_blocks_init(&f->pool);
-	window_init(&f->window, FORWARD_WINDOW);
-	window_init(&f->copies, FORWARD_COPIES);
+	forward_window_init(&f->window, FORWARD_WINDOW);
+	forward_window_init(&f->copies, FORWARD_COPIES);
 	alua_set_group(&r->alua, p->group);
 	int err = add_tags(r, p);
 	if (!err)

@@ -243,11 +243,11 @@ static int copy_out(struct xcopy *x, struct volume *v, uint64_t off, uint32_t le
 static int copy_far(struct xcopy *x, struct scsi_lu *lu, bool in, uint64_t off, uint32_t len)
 {
 	struct forward *f = x->c->nexus->registry->forward;
-	if (!window_enter(&f->copies, FORWARD_COST + len, &x->c->aborted))
+	if (!forward_window_enter(&f->copies, FORWARD_COST + len, &x->c->aborted))
 		return -ECANCELED;
 	int err = in ? far_read(f->link, lu->volume_id, off, x->data, len)
 		     : far_write(f->link, lu->volume_id, off, x->data, len);
-	window_leave(&f->copies, FORWARD_COST + len);
+	forward_window_leave(&f->copies, FORWARD_COST + len);
 	if (err == -ERR_DISCONNECTED && !in) /* it must not be written after the command's end */
 		forward_settle(f, NULL);
 	return err;
