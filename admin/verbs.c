@@ -65,6 +65,7 @@ static const struct admin_arg pool_create_args[] = {
     {"disk", POS | ADMIN_LIST, "paths of configured blank disks, in order"},
     {"level", REQ, "single, raid0, raid1, raid10, raid5 or raid6"},
     {"chunk", ADMIN_SIZE, "stripe chunk (default 64KiB)"},
+    {"checksums", 0, "on: a checksum of each page finds disks that give wrong data (default: off)"},
     {"owner", 0, "controller that is to have it (default: the one with fewer pools)"},
     END,
 };

@@ -268,7 +268,7 @@ static int flush_pools(struct core *c)
 	TAILQ_FOREACH (cp, &c->pools, link) {
 		if (!cp->pool || pool_state(cp->pool) == POOL_OFFLINE)
 			continue;
-		int e = bdev_flush(pool_bdev(cp->pool));
+		int e = pool_sync(cp->pool);
 		rc = rc ? rc : e;
 	}
 	return rc;

@@ -58,6 +58,7 @@ static void put_disk(struct core *c, struct admin_call *call, struct disk *d,
 	admin_put_number(call, "writes", st.writes);
 	admin_put_number(call, "read_errors", st.read_errors);
 	admin_put_number(call, "write_errors", st.write_errors);
+	admin_put_number(call, "wrong_data", st.wrong_data);
 	admin_put_text(call, "why", "%s", reason);
 	admin_put_text(call, "owner", "%s", core_admin_owner(c, mp));
 }

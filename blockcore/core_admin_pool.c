@@ -54,6 +54,7 @@ static void put_pool(struct core *c, struct admin_call *call, const Isthmus__Poo
 	admin_put_text(call, "pool", "%s", mp->name);
 	admin_put_text(call, "state", "%s", pool_word(cp));
 	admin_put_text(call, "level", "%s", mp->level);
+	admin_put_text(call, "checksums", "%s", mp->checksums ? "on" : "off");
 	admin_put_number(call, "disks", mp->n_disks);
 	admin_put_bytes(call, "size", size);
 	admin_put_bytes(call, "free", core_pool_free_bytes(c, mp->name));
@@ -107,6 +108,14 @@ static int verb_show(struct admin_call *call, void *arg)
 		admin_put_number(call, "read_repairs", st.read_repairs);
 		admin_put_number(call, "resync_fixed", st.resync_fixed);
 		admin_put_number(call, "wrong_data", st.wrong_data);
+		if (pool_checksums(cp->pool)) {
+			admin_put_number(call, "wrong_sums", st.wrong_sums);
+			admin_put_number(call, "unmended", st.unmended);
+			admin_put_number(call, "unjudged", st.unjudged);
+			admin_put_number(call, "sums_lost", st.sums_lost);
+			admin_put_number(call, "sum_reads", st.sum_reads);
+			admin_put_number(call, "sum_writes", st.sum_writes);
+		}
 		admin_put_number(call, "rebuilt", st.filled);
 		admin_put_number(call, "intent_regions", st.intent);
 		admin_put_bytes(call, "rebuild_rate", mp->rebuild_rate);
@@ -130,6 +139,17 @@ static int verb_show(struct admin_call *call, void *arg)
 	return 0;
 }
 
+/* on or off; off where it is not given. */
+static int arg_checksums(struct admin_call *call, bool *ret)
+{
+	const char *text = admin_arg_text(call, "checksums");
+	*ret = text && strcmp(text, "on") == 0;
+	if (text && !*ret && strcmp(text, "off") != 0)
+		return admin_error(call, -EINVAL, "--checksums on, or off",
+				   "'%s' says neither on nor off", text);
+	return 0;
+}
+
 static int verb_create(struct admin_call *call, void *arg)
 {
 	const char *paths[POOL_DISKS_MAX + 1];
@@ -137,8 +157,11 @@ static int verb_create(struct admin_call *call, void *arg)
 	uint64_t chunk = POOL_CHUNK_DEFAULT;
 	char why[CORE_WHY_LEN] = "";
 	const char *d;
+	bool checksums;
 	int rc = admin_arg_size(call, "chunk", &chunk);
-	if (rc && rc != -ENOENT)
+	if (rc == 0 || rc == -ENOENT)
+		rc = arg_checksums(call, &checksums);
+	if (rc)
 		return rc;
 	for (unsigned i = 0; i <= POOL_DISKS_MAX && (d = admin_arg_list(call, "disk", i)); i++)
 		paths[n++] = d;
@@ -146,7 +169,7 @@ static int verb_create(struct admin_call *call, void *arg)
 		return admin_error(call, -EINVAL, "make several pools",
 				   "a pool has at most %d disks", POOL_DISKS_MAX);
 	rc = core_pool_create(arg, core_admin_text(call, "name"), core_admin_text(call, "level"),
-			      (uint32_t)MIN(chunk, UINT32_MAX), paths, n, why);
+			      (uint32_t)MIN(chunk, UINT32_MAX), checksums, paths, n, why);
 	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 

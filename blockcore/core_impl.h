@@ -253,7 +253,7 @@ uint64_t core_pool_free_bytes(struct core *c, const char *pool);
 
 /* With a sentence for the admin on failure (CORE_WHY_LEN); on the owner. */
 int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
-		     const char *const *paths, unsigned n, char *why);
+		     bool checksums, const char *const *paths, unsigned n, char *why);
 /* A further RAID group, of as many disks as the pool has in one; while it is in use. */
 int core_pool_grow(struct core *c, const char *name, const char *const *paths, unsigned n,
 		   char *why);

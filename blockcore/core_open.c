@@ -16,7 +16,7 @@
  *
  * Copies need a resync when the pool was not closed in order and the cache
  * segment did not survive: with it every write that was under way is still a
- * dirty page and will be written to all copies again.
+ * dirty page and will be written to all copies again. Parity and checksums need it always.
  */
 #include "blockcore/control/meta_share.h"
 #include "blockcore/core_impl.h"
@@ -248,6 +248,7 @@ int core_pool_assemble_into(struct core_pool *cp, const Isthmus__Pool *mp)
 	    .out = out,
 	    .ndisks = (unsigned)mp->n_disks,
 	    .log_always = mp->log_always,
+	    .checksums = mp->checksums == META_CHECKSUMS_CRC32C,
 	    .lost = core_pool_lost,
 	    .arg = cp,
 	};
@@ -304,8 +305,10 @@ static int assemble_pools(struct core *c)
 int core_change_pool_opened(struct core_pool *cp, Isthmus__Pool *mp, bool survived)
 {
 	/* Writes that a killed controller had under way are in its cache (or its partner's) and are
-	 * written again: that mends copies, but not parity that is updated. */
-	if (!mp->clean && (pool_parity(cp->pool) || (!survived && pool_copies(cp->pool) > 1)))
+	 * written again: that mends copies, but not parity that is updated, and not the checksums
+	 * that it had not written. */
+	if (!mp->clean && (pool_parity(cp->pool) || pool_checksums(cp->pool) ||
+			   (!survived && pool_copies(cp->pool) > 1)))
 		mp->resync = true;
 	mp->clean = false;
 	mp->epoch = MAX(mp->epoch, cp->epoch);

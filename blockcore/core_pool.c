@@ -296,9 +296,11 @@ int core_pool_scrub(struct core *c, const char *name, char *why)
 			 cp ? "pool '%.80s' is offline" : "there is no pool '%.80s'", name);
 		return cp ? -EIO : -ENOENT;
 	}
-	if (pool_copies(cp->pool) < 2) {
-		snprintf(why, CORE_WHY_LEN,
-			 "pool '%s' has one copy of everything: nothing to compare", name);
+	if (pool_copies(cp->pool) < 2 && !pool_checksums(cp->pool)) {
+		snprintf(
+		    why, CORE_WHY_LEN,
+		    "pool '%s' has one copy of everything and no checksums: nothing to compare",
+		    name);
 		return -EINVAL;
 	}
 	if (cp->resyncing || cp->filling || cp->scrubbing) {

@@ -33,6 +33,7 @@ struct pool_plan {
 	unsigned n, labelled, joined;
 	unsigned first; /* position of the first of them */
 	uint64_t extent_size, extents;
+	bool checksums;
 };
 
 static bool disk_in_pool(const Isthmus__ArrayMeta *am, const struct disk *d)
@@ -124,7 +125,7 @@ static int plan_pool(struct pool_plan *p, const char *const *paths, unsigned n, 
 	if (rc)
 		return rc;
 	p->extent_size = pool_extent_bytes(p->level, n, p->chunk);
-	p->extents = pool_capacity(p->disks, n, p->level, p->chunk, p->extent_size);
+	p->extents = pool_capacity(p->disks, n, p->level, p->chunk, p->extent_size, p->checksums);
 	if (p->extents == 0) {
 		snprintf(why, CORE_WHY_LEN, "the disks are too small for a pool");
 		return -ENOSPC;
@@ -165,6 +166,7 @@ static Isthmus__Pool *pool_message(const struct pool_plan *p)
 	mp->epoch = 1;
 	core_change_pool_memory(p->c, mp, CORE_TAKE_FREE);
 	mp->chunk = p->chunk;
+	mp->checksums = p->checksums ? META_CHECKSUMS_CRC32C : 0;
 	mp->extent_size = p->extent_size;
 	mp->extents = p->extents;
 	for (unsigned i = 0; i < p->n && rc == 0; i++)
@@ -260,13 +262,14 @@ void core_pool_leave_word(struct core *c, const uint8_t uuid[16])
 }
 
 static int create(struct core *c, const char *name, const char *level, uint32_t chunk,
-		  const char *const *paths, unsigned n, char *why)
+		  bool checksums, const char *const *paths, unsigned n, char *why)
 {
 	struct pool_plan *p = calloc(1, sizeof(*p));
 	struct core_pool *cp;
 	if (!p)
 		return -ENOMEM;
-	*p = (struct pool_plan){.c = c, .name = name, .level = level, .chunk = chunk};
+	*p = (struct pool_plan){
+	    .c = c, .name = name, .level = level, .chunk = chunk, .checksums = checksums};
 	env_random(c->env, p->uuid, 16);
 	int rc = n > POOL_DISKS_MAX ? -EINVAL : plan_pool(p, paths, n, why);
 	if (rc)
@@ -311,10 +314,10 @@ out:
 }
 
 int core_pool_create(struct core *c, const char *name, const char *level, uint32_t chunk,
-		     const char *const *paths, unsigned n, char *why)
+		     bool checksums, const char *const *paths, unsigned n, char *why)
 {
 	task_mutex_lock(&c->disks_lock);
-	int rc = create(c, name, level, chunk, paths, n, why);
+	int rc = create(c, name, level, chunk, checksums, paths, n, why);
 	task_mutex_unlock(&c->disks_lock);
 	return rc;
 }
@@ -383,7 +386,8 @@ static int plan_group(struct pool_plan *p, const struct core_pool *cp, const cha
 				 p->name);
 			return -EINVAL;
 		}
-	p->extents = pool_capacity(p->disks, n, mp->level, mp->chunk, mp->extent_size);
+	p->extents = pool_capacity(p->disks, n, mp->level, mp->chunk, mp->extent_size,
+				   pool_checksums(cp->pool));
 	if (p->extents == 0)
 		snprintf(why, CORE_WHY_LEN, "the disks are too small for a pool");
 	return p->extents ? 0 : -ENOSPC;

@@ -405,7 +405,7 @@ int core_pool_part(struct core_pool *cp)
 	int rc = detach_volumes(cp);
 	core_pool_idle(cp);
 	if (rc == 0 && cp->pool && pool_state(cp->pool) != POOL_OFFLINE)
-		rc = bdev_flush(pool_bdev(cp->pool));
+		rc = pool_sync(cp->pool);
 	if (rc == 0 && cp->recorded_open)
 		rc = core_pool_record_clean(cp);
 	core_pool_idle(cp); /* a disk may have been lost by that */

@@ -56,12 +56,16 @@ static bool returns_errors(struct core *c, struct disk *d, struct seen *s, char 
 	struct disk_stats st;
 	uint64_t now = env_now_ns(c->env);
 	disk_stats(d, &st);
-	bool fresh = st.read_errors + st.write_errors > s->errors;
-	snprintf(why, size, "returned %llu read and %llu write errors",
-		 (unsigned long long)st.read_errors, (unsigned long long)st.write_errors);
+	uint64_t errors = st.read_errors + st.write_errors + st.wrong_data;
+	bool fresh = errors > s->errors;
+	int n = snprintf(why, size, "returned %llu read and %llu write errors",
+			 (unsigned long long)st.read_errors, (unsigned long long)st.write_errors);
+	if (st.wrong_data && n > 0 && (size_t)n < size)
+		snprintf(why + n, size - (size_t)n, ", and wrong data %llu times",
+			 (unsigned long long)st.wrong_data);
 	if (fresh && !s->error_ns)
 		event_write(LOG_L_ERROR, "disk.errors", "disk %s %s", disk_path(d), why);
-	s->errors = st.read_errors + st.write_errors;
+	s->errors = errors;
 	if (fresh)
 		s->error_ns = now;
 	else if (s->error_ns && now - s->error_ns > ERRORS_NS)

@@ -11,10 +11,13 @@
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
  * stripe log, extents of whole rows; 7: instances of heads, memory of pools; 8: a number for each
  * target port; 9: pools of several RAID groups; 10: flavours of exports;
- * 11: security of their connections */
-#define META_VERSION	    11
+ * 11: security of their connections; 12: checksums of pages */
+#define META_VERSION	    12
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
+
+/* Pool.checksums */
+#define META_CHECKSUMS_CRC32C 1
 
 /* Bounds of what one array holds. */
 #define META_ADDRESS_MAX   127

@@ -38,6 +38,8 @@ static int check_pool(const struct checker *k, const Isthmus__Pool *p)
 	if (p->n_group_extents && left)
 		return meta_bad(k, "pool %s: its groups lack %llu extents", p->name,
 				(unsigned long long)left);
+	if (p->checksums > META_CHECKSUMS_CRC32C)
+		return meta_bad(k, "pool %s: checksums %u", p->name, p->checksums);
 	if (p->owner[0] && !meta_name_ok(p->owner))
 		return meta_bad(k, "pool %s: owner '%.80s' is not a name", p->name, p->owner);
 	if (p->epoch >> 48)

@@ -493,6 +493,11 @@ unsigned disk_in_flight(const struct disk *d)
 	return atomic_load_explicit(&d->in_flight, memory_order_relaxed);
 }
 
+void disk_count_wrong(struct disk *d)
+{
+	atomic_fetch_add(&d->wrong_data, 1);
+}
+
 void disk_stats(const struct disk *d, struct disk_stats *ret)
 {
 	*ret = (struct disk_stats){
@@ -503,6 +508,7 @@ void disk_stats(const struct disk *d, struct disk_stats *ret)
 	    .flushes = atomic_load(&d->flushes),
 	    .read_errors = atomic_load(&d->read_errors),
 	    .write_errors = atomic_load(&d->write_errors),
+	    .wrong_data = atomic_load(&d->wrong_data),
 	    .in_flight = atomic_load(&d->in_flight),
 	};
 }

@@ -128,6 +128,7 @@ struct bdev *disk_bdev(struct disk *d);
 
 struct disk_stats {
 	uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
+	uint64_t wrong_data; /* disk_count_wrong() */
 	uint64_t in_flight;
 };
 /* Calls in flight now: what queues are compared by. Any thread. */
@@ -137,5 +138,7 @@ unsigned disk_in_flight(const struct disk *d);
 #define DISK_CALLS 64
 uint64_t disk_waits_ns(const struct disk *d);
 void disk_stats(const struct disk *d, struct disk_stats *ret);
+/* It gave other data than was written there, without an error. Any thread. */
+void disk_count_wrong(struct disk *d);
 
 #endif

@@ -56,7 +56,8 @@ struct disk {
 	unsigned relabels;	 /* odd while a label is being written */
 	pthread_mutex_t lock;	 /* of reason */
 	char reason[DISK_REASON_LEN];
-	_Atomic uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors;
+	_Atomic uint64_t reads, writes, read_bytes, write_bytes, flushes, read_errors, write_errors,
+	    wrong_data;
 	_Atomic unsigned in_flight;
 	_Atomic uint64_t began[DISK_CALLS]; /* when calls under way were; 0: a free slot */
 	_Atomic unsigned next_call;	    /* where to look for one */

@@ -6,7 +6,9 @@ libblockcore_a_SOURCES += blockcore/pool/extent_map.c blockcore/pool/extent_map.
 	blockcore/pool/pool_space.c blockcore/pool/raid.c blockcore/pool/raid.h blockcore/pool/pool_impl.h blockcore/pool/pool_io.c \
 	blockcore/pool/raid_fill.c blockcore/pool/pool_intent.c blockcore/pool/pool_intent.h blockcore/pool/pool_lock.c blockcore/pool/pool_lock.h blockcore/pool/pool_map.c \
 	blockcore/pool/pool_log.c blockcore/pool/pool_log.h blockcore/pool/pool_log_format.c \
-	blockcore/pool/pool_log_impl.h blockcore/pool/pool_log_load.c blockcore/pool/raid_resync.c
+	blockcore/pool/pool_log_impl.h blockcore/pool/pool_log_load.c blockcore/pool/raid_resync.c \
+	blockcore/pool/pool_sums.c blockcore/pool/pool_sums.h blockcore/pool/pool_sums_format.c \
+	blockcore/pool/pool_sums_io.c
 
 check_PROGRAMS += tests/unit/pool/test_pool tests/unit/pool/test_parity tests/unit/pool/test_fill
 tests_unit_pool_test_pool_SOURCES = tests/unit/pool/test_pool.c tests/unit/pool/rig.c \
@@ -33,3 +35,9 @@ tests_unit_pool_test_log_SOURCES = tests/unit/pool/test_log.c tests/unit/pool/ri
 	tests/unit/pool/rig.h
 tests_unit_pool_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_pool_test_log_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/pool/test_sums
+tests_unit_pool_test_sums_SOURCES = tests/unit/pool/test_sums.c tests/unit/pool/rig.c \
+	tests/unit/pool/rig.h
+tests_unit_pool_test_sums_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_pool_test_sums_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)

@@ -32,6 +32,7 @@ static int new_group(struct pool *p, struct disk **disks, const bool *out, uint6
 	    .out = out,
 	    .ndisks = p->width,
 	    .log_always = atomic_load(&p->log_always),
+	    .checksums = p->checksums,
 	    .lost = p->lost ? group_lost : NULL,
 	    .arg = p,
 	};
@@ -65,6 +66,7 @@ int pool_new(struct pool **ret, const struct pool_opts *o)
 	p->chunk = o->chunk;
 	p->extent_size = o->extent_size;
 	p->width = o->ndisks / o->ngroups;
+	p->checksums = o->checksums;
 	p->lost = o->lost;
 	p->arg = o->arg;
 	atomic_init(&p->log_always, o->log_always);
@@ -338,6 +340,24 @@ int pool_load(struct pool *p, bool closed)
 	return rc;
 }
 
+int pool_sync(struct pool *p)
+{
+	int rc = 0;
+	for (unsigned i = 0; i < pool_groups(p) && rc == 0; i++)
+		rc = raid_sync(p->group[i]);
+	return rc;
+}
+
+uint64_t pool_data_off(const struct pool *p, unsigned position)
+{
+	return raid_data_off(group_of(p, position));
+}
+
+bool pool_checksums(const struct pool *p)
+{
+	return p->checksums;
+}
+
 int pool_set_log_always(struct pool *p, bool always)
 {
 	int rc = 0;
@@ -432,5 +452,11 @@ void pool_stats(const struct pool *p, struct pool_stats *ret)
 		ret->log_bytes += one.log_bytes;
 		ret->log_emptied += one.log_emptied;
 		ret->log_replayed += one.log_replayed;
+		ret->wrong_sums += one.wrong_sums;
+		ret->unjudged += one.unjudged;
+		ret->unmended += one.unmended;
+		ret->sum_reads += one.sum_reads;
+		ret->sum_writes += one.sum_writes;
+		ret->sums_lost += one.sums_lost;
 	}
 }

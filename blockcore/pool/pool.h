@@ -35,6 +35,7 @@ struct pool_opts {
 	const bool *out;     /* by position: must not be used, its data is old */
 	unsigned ndisks;     /* of all groups, each has as many */
 	bool log_always;     /* every row is logged before it is written (pool_log.h) */
+	bool checksums;	     /* of all pages (pool_sums.h) */
 	/*
 	 * A position went OUT while the pool is in use. Called from any reactor, never waits; has
 	 * the fact written to the array metadata and then calls pool_recorded(). Until then no
@@ -94,6 +95,9 @@ void pool_resync_need(struct pool *p);
 bool pool_resync_needed(const struct pool *p);
 void pool_resync_progress(const struct pool *p, uint64_t *ret_done, uint64_t *ret_total);
 int pool_load(struct pool *p, bool closed);
+int pool_sync(struct pool *p);
+bool pool_checksums(const struct pool *p);
+uint64_t pool_data_off(const struct pool *p, unsigned position);
 int pool_settle(struct pool *p);
 int pool_fill_recorded(struct pool *p, unsigned position);
 int pool_set_log_always(struct pool *p, bool always);

@@ -24,6 +24,7 @@ struct pool {
 	struct raid *dropped[POOL_GROUPS_MAX]; /* freed with the pool */
 	unsigned ndropped;
 	atomic_bool log_always;
+	bool checksums;
 	_Atomic uint64_t rate;
 	_Atomic unsigned sync_at, fill_at; /* the group that is worked on */
 	void (*lost)(void *arg, struct pool *p);

@@ -34,7 +34,9 @@ struct raid {
 	atomic_bool resync_needed;
 	struct pool_locks locks;
 
-	struct pool_intent *intent; /* NULL: nothing is redundant */
+	struct pool_intent *intent; /* NULL: nothing is redundant, and there are no checksums */
+	struct pool_sums *sums;	    /* NULL: there are no checksums (pool_sums.h) */
+	uint64_t data_off;	    /* where data begins on the disks */
 
 	/* Parity pools only (pool_stripe.h). */
 	struct parity *code;
@@ -61,6 +63,8 @@ struct raid {
 	_Atomic uint64_t rate; /* bytes a second of background work */
 	_Atomic uint64_t nfilled;
 	_Atomic uint64_t read_repairs, resync_fixed, nlost, located;
+	_Atomic uint64_t wrong_sums, unjudged, unmended;
+	_Atomic uint64_t unjudged_told; /* when, last */
 };
 
 /* A contiguous piece of one column. */
@@ -76,6 +80,10 @@ struct column_range pool_map_piece(const struct raid *p, uint64_t off, uint64_t 
 /* All of [off, off + len) that lies in a column; len 0: nothing. It is one range of the column. */
 struct column_range pool_map_column(const struct raid *p, unsigned column, uint64_t off,
 				    uint64_t len);
+/* Bytes [*ret_first, *ret_end) of the space that hold all of [off, off + len) of a position;
+ * widened to whole chunks of every column where there are several. */
+void pool_map_span(const struct raid *p, uint64_t off, uint64_t len, uint64_t *ret_first,
+		   uint64_t *ret_end);
 /* The reverse of pool_map_piece(). */
 uint64_t pool_map_logical(const struct raid *p, unsigned column, uint64_t off);
 
@@ -100,11 +108,14 @@ static inline bool pool_writable(const struct raid *p, unsigned position)
 	       atomic_load_explicit(&p->filling[position], memory_order_acquire);
 }
 
-/* One position. Offsets are of the column. */
+/* One position, as it lies there (pool_sums.h has the read that is checked); a write sets the
+ * checksums. Offsets are of the column. */
 int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off);
 int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags);
+/* The group's data, and its checksums, have room on it. */
+bool pool_disk_large(const struct raid *p, const struct disk *d);
 /* An error that says the disk is bad, rather than the request or the memory (-ERR_LEFT: nothing is
  * to be read into that any more). */
 bool pool_disk_error(int rc);

@@ -11,6 +11,7 @@
  */
 #include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_impl.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/bytes.h"
 #include "runtime/crc32c.h"
 #include "runtime/err.h"
@@ -28,6 +29,7 @@ struct pool_intent {
 	unsigned shift; /* log2 of a region's bytes */
 	uint32_t regions;
 	_Atomic uint64_t ready[WORDS], touched[WORDS];
+	uint64_t blind[WORDS];	   /* fixed when it is loaded */
 	_Atomic uint32_t *writers; /* a region */
 
 	pthread_mutex_t lock; /* of the rest */
@@ -244,7 +246,7 @@ static void take_all(struct pool_intent *m)
 		atomic_fetch_or(&m->ready[r / 64], 1ull << (r % 64));
 }
 
-void pool_intent_load(struct pool_intent *m, bool keep)
+void pool_intent_load(struct pool_intent *m, bool keep, bool unclean)
 {
 	struct raid *p = m->p;
 	uint8_t *b = m->block;
@@ -263,6 +265,16 @@ void pool_intent_load(struct pool_intent *m, bool keep)
 		}
 	if (!found && keep)
 		take_all(m);
+	for (unsigned i = 0; i < WORDS; i++)
+		m->blind[i] = unclean ? atomic_load(&m->ready[i]) : 0;
+}
+
+bool pool_intent_blind(const struct pool_intent *m, uint64_t off, uint64_t end)
+{
+	for (uint64_t r = off >> m->shift; off < end && r <= (end - 1) >> m->shift; r++)
+		if (m->blind[r / 64] >> (r % 64) & 1)
+			return true;
+	return false;
 }
 
 /* The next region in the map at or after *off: its part of [*off, end). False: none. */
@@ -328,7 +340,9 @@ void pool_intent_sweep(struct pool_intent *m)
 	}
 	m->writing = true; /* new writers of these regions wait */
 	pthread_mutex_unlock(&m->lock);
-	int rc = bdev_flush(&p->io);
+	int rc = p->sums ? pool_sums_write(p->sums, quiet, m->shift) : 0;
+	if (rc == 0)
+		rc = bdev_flush(&p->io);
 	pthread_mutex_lock(&m->lock);
 	m->writing = false;
 	if (rc == 0 && raid_state(p) == POOL_ONLINE)

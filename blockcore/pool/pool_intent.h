@@ -1,13 +1,14 @@
 /*
  * The write-intent map of a redundant pool: which regions of its space may differ between copies,
- * or have wrong parity, should the writes under way be cut off now. So an unclean close costs a
- * look at these regions, not at all of the pool; and a disk that was away for a while has missed
- * writes in these regions only.
+ * have wrong parity, or checksums that are old, should the writes under way be cut off now. So an
+ * unclean close costs a look at these regions, not at all of the pool; and a disk that was away for
+ * a while has missed writes in these regions only.
  *
  * Every disk of the pool keeps the map twice, at INTENT_OFF and one block on; a change is written
  * to the older one, with a higher sequence, to all disks in use, before the first write of a
- * region. Regions that are quiet are taken out again, all at once, after a flush; none is while a
- * resync is needed or a disk is out. A block (4 KiB, little endian):
+ * region. Regions that are quiet are taken out again, all at once, after their checksums were
+ * written and a flush; none is while a resync is needed or a disk is out. A block (4 KiB, little
+ * endian):
  *
  *     0  magic "ISTHINTN"
  *     8  CRC32C of the block with this field zero
@@ -47,9 +48,12 @@ void pool_intent_leave(struct pool_intent *m, uint64_t off, uint64_t len);
 /*
  * Waits. Before the pool is used: what the disks say. keep: regions in the map are kept (the pool
  * was not closed in order, or a disk is out), else it begins empty. Where no map holds, all regions
- * are in it.
+ * are in it. unclean: it was not closed in order.
  */
-void pool_intent_load(struct pool_intent *m, bool keep);
+void pool_intent_load(struct pool_intent *m, bool keep, bool unclean);
+/* Stood any of [off, end) in the map when it was loaded, after an unclean close? Then checksums
+ * need not fit there until the resync has ended. */
+bool pool_intent_blind(const struct pool_intent *m, uint64_t off, uint64_t end);
 /* Calls fn for the parts of the used space that stand in the map (all: for all of it), until it
  * fails. */
 struct extent_run;

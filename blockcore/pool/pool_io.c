@@ -7,6 +7,7 @@
 #include "blockcore/pool/pool_impl.h"
 #include "runtime/iov_cursor.h"
 #include "blockcore/pool/pool_intent.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
@@ -29,13 +30,15 @@ static struct raid *pool_of(struct bdev *b)
 int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off)
 {
-	return bdev_readv(disk_bdev(p->disks[position]), iov, iovcnt, DISK_DATA_OFF + off);
+	return bdev_readv(disk_bdev(p->disks[position]), iov, iovcnt, p->data_off + off);
 }
 
 int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags)
 {
-	return bdev_writev(disk_bdev(p->disks[position]), iov, iovcnt, DISK_DATA_OFF + off, flags);
+	unsigned gen = p->sums ? pool_sums_gen(p->sums, position) : 0;
+	int rc = bdev_writev(disk_bdev(p->disks[position]), iov, iovcnt, p->data_off + off, flags);
+	return p->sums ? pool_sums_written(p, position, gen, iov, iovcnt, off, rc) : rc;
 }
 
 struct copy_io {
@@ -56,16 +59,14 @@ static void copy_write(void *item)
 
 static const uint8_t zeros[64 * 1024] __attribute__((aligned(4096)));
 
-static void copy_zero(void *item)
+static int zero_range(struct bdev *b, uint64_t off, uint64_t len)
 {
-	struct copy_io *io = item;
-	struct bdev *b = disk_bdev(io->p->disks[io->position]);
-	uint64_t off = DISK_DATA_OFF + io->off, end = off + io->len;
-	io->rc = b->discard_zeroes ? bdev_discard(b, off, io->len) : -EOPNOTSUPP;
-	if (io->rc != -EOPNOTSUPP)
-		return;
+	uint64_t end = off + len;
+	int rc = b->discard_zeroes ? bdev_discard(b, off, len) : -EOPNOTSUPP;
+	if (rc != -EOPNOTSUPP)
+		return rc;
 	struct iovec iov[16];
-	for (io->rc = 0; off < end && io->rc == 0;) {
+	for (rc = 0; off < end && rc == 0;) {
 		int n = 0;
 		uint64_t done = 0;
 		for (; n < 16 && off + done < end; n++) {
@@ -73,9 +74,20 @@ static void copy_zero(void *item)
 			iov[n].iov_len = MIN(sizeof(zeros), end - off - done);
 			done += iov[n].iov_len;
 		}
-		io->rc = bdev_writev(b, iov, n, off, 0);
+		rc = bdev_writev(b, iov, n, off, 0);
 		off += done;
 	}
+	return rc;
+}
+
+static void copy_zero(void *item)
+{
+	struct copy_io *io = item;
+	struct raid *p = io->p;
+	unsigned gen = p->sums ? pool_sums_gen(p->sums, io->position) : 0;
+	io->rc = zero_range(disk_bdev(p->disks[io->position]), p->data_off + io->off, io->len);
+	if (p->sums)
+		io->rc = pool_sums_zeroed(p, io->position, gen, io->off, io->len, io->rc);
 }
 
 static void copy_flush(void *item)
@@ -153,41 +165,36 @@ static unsigned preferred_copy(struct raid *p, unsigned column, uint64_t off)
 	return best;
 }
 
-/* Reads from `first` on round; ret_bad: copies that failed, ret_good: the one that did not. */
+/* Reads from `first` on round; ret_bad: copies that failed, ret_good: the one that did not. Wrong
+ * data is one of a copy's ways to fail; only who is alone in the region can tell it from a write
+ * that is half done. */
 static int column_read_any(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
-			   uint64_t off, unsigned first, unsigned *ret_bad, unsigned *ret_good)
+			   uint64_t off, unsigned first, bool alone, unsigned *ret_bad,
+			   unsigned *ret_good)
 {
 	int rc = -EIO;
-	uint64_t end = off + iov_bytes(iov, iovcnt);
+	uint64_t len = iov_bytes(iov, iovcnt), end = off + len;
 	*ret_bad = 0;
 	for (unsigned i = 0; i < p->copies; i++) {
 		unsigned c = (first + i) % p->copies, pos = pool_position(p, column, c);
 		if (!pool_readable(p, pos, end))
 			continue;
-		rc = pool_copy_readv(p, pos, iov, iovcnt, off);
+		rc = pool_copy_checked_readv(p, pos, iov, iovcnt, off);
 		*ret_good = c;
 		if (!pool_disk_error(rc))
 			return rc;
+		if (rc == -ERR_CORRUPT && alone)
+			pool_wrong_told(p, pos, off, len);
 		*ret_bad |= 1u << c;
 	}
 	return *ret_bad ? -ERR_MEDIUM : rc;
 }
 
-/* Writes what a good copy holds over the bad ones. Alone in the region, and read once more:
- * a write may have come since. The range lies in one region. What the buffers hold is what was read
- * last: an error of it is the read's. */
-static int column_repair(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
-			 uint64_t off, unsigned bad)
+/* Writes what a good copy holds over the bad ones. Alone in the region. */
+static void rewrite_bad(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			uint64_t off, unsigned bad, unsigned good)
 {
-	unsigned good, bad_now;
-	uint64_t len = iov_bytes(iov, iovcnt);
-	unsigned first = 0;
-	while (bad & (1u << first))
-		first++;
-	pool_lock_alone(&p->locks, column, off);
-	int rc = column_read_any(p, column, iov, iovcnt, off, first, &bad_now, &good);
-	bad |= bad_now;
-	for (unsigned c = 0; c < p->copies && rc == 0; c++) {
+	for (unsigned c = 0; c < p->copies; c++) {
 		unsigned pos = pool_position(p, column, c);
 		if (!(bad & (1u << c)) || c == good || !atomic_load(&p->in[pos]))
 			continue;
@@ -199,11 +206,26 @@ static int column_repair(struct raid *p, unsigned column, const struct iovec *io
 			event_write(LOG_L_WARN, "pool.read_repaired",
 				    "pool %s: disk %s could not read %llu bytes at byte %llu; "
 				    "rewritten from disk %s",
-				    p->name, disk_path(p->disks[pos]), (unsigned long long)len,
-				    (unsigned long long)(DISK_DATA_OFF + off),
+				    p->name, disk_path(p->disks[pos]),
+				    (unsigned long long)iov_bytes(iov, iovcnt),
+				    (unsigned long long)(p->data_off + off),
 				    disk_path(p->disks[pool_position(p, column, good)]));
 		}
 	}
+}
+
+/* Alone in the region, and read once more: a write may have come since. The range lies in one
+ * region. What the buffers hold is what was read last: an error of it is the read's. */
+static int column_repair(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			 uint64_t off, unsigned bad)
+{
+	unsigned good, bad_now, first = 0;
+	while (bad & (1u << first))
+		first++;
+	pool_lock_alone(&p->locks, column, off);
+	int rc = column_read_any(p, column, iov, iovcnt, off, first, true, &bad_now, &good);
+	if (rc == 0)
+		rewrite_bad(p, column, iov, iovcnt, off, bad | bad_now, good);
 	pool_unlock_alone(&p->locks, column, off);
 	return rc;
 }
@@ -229,23 +251,43 @@ static int column_repair_range(struct raid *p, unsigned column, const struct iov
 	return 0;
 }
 
-/* Piece by piece, each from the first copy that can: each may have lost another part of a range. */
+/* A page that did not fit its checksum, or could not be read: alone in its region, so that no write
+ * is under way. What is bad then is rewritten. */
+static int column_read_alone(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			     uint64_t off, unsigned first)
+{
+	unsigned bad, good;
+	pool_lock_alone(&p->locks, column, off);
+	int rc = column_read_any(p, column, iov, iovcnt, off, first, true, &bad, &good);
+	if (rc == 0 && bad)
+		rewrite_bad(p, column, iov, iovcnt, off, bad, good);
+	pool_unlock_alone(&p->locks, column, off);
+	return rc;
+}
+
+static int column_read_piece(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
+			     uint64_t off, unsigned first)
+{
+	unsigned bad, good;
+	if (p->sums)
+		return column_read_alone(p, column, iov, iovcnt, off, first);
+	int rc = column_read_any(p, column, iov, iovcnt, off, first, false, &bad, &good);
+	return rc == 0 && bad ? column_repair(p, column, iov, iovcnt, off, bad) : rc;
+}
+
+/* Piece by piece, each from `first` or the next copy that can: each may have lost another part of a
+ * range. */
 static int column_read_pieces(struct raid *p, unsigned column, const struct iovec *iov, int iovcnt,
-			      uint64_t off)
+			      uint64_t off, unsigned first)
 {
 	struct iovec part[IO_PIECES];
 	struct iov_cursor c = {iov, iovcnt, 0};
 	uint64_t end = off + iov_bytes(iov, iovcnt);
-	unsigned bad, good;
 	while (off < end) {
 		size_t len = MIN(end - off, MAX(4096, p->io.block_size) - off % 4096);
 		len = iov_reach(c, IO_IOV_MAX, len, p->io.block_size);
 		int n = iov_take(&c, len, part, IO_PIECES);
-		int rc = len ? column_read_any(p, column, part, n, off, 0, &bad, &good) : -EINVAL;
-		if (rc)
-			return rc;
-		if (bad)
-			rc = column_repair(p, column, part, n, off, bad);
+		int rc = len ? column_read_piece(p, column, part, n, off, first) : -EINVAL;
 		if (rc)
 			return rc;
 		off += len;
@@ -257,11 +299,13 @@ int pool_column_read(struct raid *p, unsigned column, uint8_t *buf, uint64_t off
 {
 	struct iovec iov = {buf, len};
 	unsigned bad, good;
-	int rc = column_read_any(p, column, &iov, 1, off, 0, &bad, &good);
+	int rc = column_read_any(p, column, &iov, 1, off, 0, false, &bad, &good);
+	if (rc == 0 && bad && p->sums)
+		rc = -ERR_MEDIUM; /* to say which page was wrong */
 	for (uint64_t at = 0, n; rc == -ERR_MEDIUM && at < len; at += n) {
 		n = MIN(len - at, MAX(4096, p->io.block_size));
 		iov = (struct iovec){buf + at, n};
-		int one = column_read_any(p, column, &iov, 1, off + at, 0, &bad, &good);
+		int one = column_read_any(p, column, &iov, 1, off + at, 0, true, &bad, &good);
 		if (one)
 			return one;
 		if (at + n == len)
@@ -275,11 +319,14 @@ static int column_read(struct raid *p, unsigned column, const struct iovec *iov,
 {
 	unsigned bad, good;
 	unsigned first = preferred_copy(p, column, off);
-	int rc = column_read_any(p, column, iov, iovcnt, off, first, &bad, &good);
+	int rc = column_read_any(p, column, iov, iovcnt, off, first, false, &bad, &good);
+	/* The same one first: it is that which is to be looked at again. */
+	if (bad && p->sums && (rc == 0 || rc == -ERR_MEDIUM))
+		return column_read_pieces(p, column, iov, iovcnt, off, first);
 	/* Copies may differ: what the first can read was perhaps read before, and comes from it. */
 	bool differ = rc == 0 && bad && atomic_load(&p->resync_needed);
 	if (differ || (rc == -ERR_MEDIUM && (bad & (bad - 1))))
-		return column_read_pieces(p, column, iov, iovcnt, off);
+		return column_read_pieces(p, column, iov, iovcnt, off, 0);
 	if (rc == 0 && bad)
 		return column_repair_range(p, column, iov, iovcnt, off, bad);
 	return rc;
@@ -476,6 +523,24 @@ int pool_io_discard(struct bdev *b, uint64_t off, uint64_t len)
 	return rc;
 }
 
+/* One copy, which a write may be under way to. */
+static int read_one_copy(struct raid *p, unsigned column, unsigned pos, const struct iovec *iov,
+			 uint64_t off)
+{
+	int rc = pool_copy_checked_readv(p, pos, iov, 1, off);
+	for (uint64_t at = 0; rc == -ERR_CORRUPT && at < iov->iov_len; at += SUM_PAGE) {
+		struct iovec page = {(char *)iov->iov_base + at, SUM_PAGE};
+		pool_lock_alone(&p->locks, column, off + at);
+		int one = pool_copy_checked_readv(p, pos, &page, 1, off + at);
+		if (one == -ERR_CORRUPT)
+			pool_wrong_told(p, pos, off + at, SUM_PAGE);
+		pool_unlock_alone(&p->locks, column, off + at);
+		if (one)
+			return one == -ERR_CORRUPT ? -ERR_MEDIUM : one;
+	}
+	return rc == -ERR_CORRUPT ? 0 : rc; /* each page fits by itself */
+}
+
 static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
 {
 	struct raid *p = pool_of(b);
@@ -487,7 +552,7 @@ static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, uns
 		if (!atomic_load(&p->in[pos]))
 			return -ENODEV;
 		struct iovec iov = {(char *)buf + done, r.len};
-		int rc = pool_copy_readv(p, pos, &iov, 1, r.off);
+		int rc = read_one_copy(p, r.column, pos, &iov, r.off);
 		if (rc)
 			return rc;
 		done += r.len;

@@ -41,3 +41,15 @@ uint64_t pool_map_logical(const struct raid *p, unsigned column, uint64_t off)
 		return off;
 	return (off / p->chunk * p->columns + column) * p->chunk + off % p->chunk;
 }
+
+void pool_map_span(const struct raid *p, uint64_t off, uint64_t len, uint64_t *ret_first,
+		   uint64_t *ret_end)
+{
+	uint64_t end = off + len;
+	if (p->data > 1) {
+		off = off / p->chunk * p->chunk * p->data;
+		end = ROUND_UP(end, p->chunk) * p->data;
+	}
+	*ret_first = MIN(off, p->io.size);
+	*ret_end = MIN(end, p->io.size);
+}

@@ -22,6 +22,7 @@
 #include "runtime/iov_cursor.h"
 #include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
@@ -89,7 +90,7 @@ static void told_repair(struct raid *p, const struct stripe *s, unsigned elem)
 	    "pool %s: disk %s could not read %u bytes at byte %llu; rewritten from the rest "
 	    "of its row",
 	    p->name, disk_path(p->disks[pos]), s->len,
-	    (unsigned long long)(DISK_DATA_OFF + s->row * p->chunk + s->lo));
+	    (unsigned long long)(p->data_off + s->row * p->chunk + s->lo));
 }
 
 /* Alone in the row. Gives the element's bytes, decoded where they cannot be read. */
@@ -146,8 +147,8 @@ static void piece_read(void *item)
 	unsigned pos = stripe_position(io->p, io->row, io->elem);
 	io->rc = -EIO;
 	if (pool_readable(io->p, pos, io->row * io->p->chunk + io->lo + io->len))
-		io->rc =
-		    pool_copy_readv(io->p, pos, io->iov, io->n, io->row * io->p->chunk + io->lo);
+		io->rc = pool_copy_checked_readv(io->p, pos, io->iov, io->n,
+						 io->row * io->p->chunk + io->lo);
 	if (pool_disk_error(io->rc))
 		io->rc = decode_piece(io);
 }
@@ -469,6 +470,16 @@ static int read_other(struct piece *io, uint8_t *to, unsigned copy)
 	return rc;
 }
 
+/* Alone in the row. */
+static int read_in_place(struct raid *p, unsigned pos, const struct iovec *iov, uint64_t off)
+{
+	int rc = pool_copy_checked_readv(p, pos, iov, 1, off);
+	if (rc != -ERR_CORRUPT)
+		return rc;
+	pool_wrong_told(p, pos, off, iov->iov_len);
+	return -ERR_MEDIUM;
+}
+
 static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy)
 {
 	struct raid *p = pool_of(b);
@@ -484,7 +495,7 @@ static int io_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, uns
 		} else {
 			rc = !atomic_load(&p->in[pos])
 				 ? -ENODEV
-				 : pool_copy_readv(p, pos, &iov, 1, io.row * p->chunk + io.lo);
+				 : read_in_place(p, pos, &iov, io.row * p->chunk + io.lo);
 		}
 		row_unlock(p, io.row);
 		done += io.len;

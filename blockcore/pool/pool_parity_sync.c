@@ -1,5 +1,6 @@
 /* Whole rows in the background: making parity right, filling a disk that takes another's place. */
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <string.h>
@@ -52,7 +53,7 @@ static void told_wrong(const struct stripe *s, unsigned elem, uint32_t at)
 	    "pool %s: disk %s held wrong data at byte %llu, as both parities of its row say; "
 	    "made right",
 	    p->name, disk_path(p->disks[stripe_position(p, s->row, elem)]),
-	    (unsigned long long)(DISK_DATA_OFF + s->row * p->chunk + s->lo + at));
+	    (unsigned long long)(p->data_off + s->row * p->chunk + s->lo + at));
 }
 
 /*
@@ -82,12 +83,30 @@ static uint64_t locate_wrong(struct stripe *s)
 	return wrong;
 }
 
+/* Calls fn for these elements as they lie on the disks. */
+static int each_elem(struct stripe *s, uint64_t elems,
+		     int (*fn)(struct raid *p, unsigned position, const uint8_t *buf, uint64_t off,
+			       uint64_t len))
+{
+	uint64_t at = s->row * s->p->chunk + s->lo;
+	int rc = 0;
+	for (; elems && rc == 0; elems &= elems - 1) {
+		unsigned e = (unsigned)__builtin_ctzll(elems);
+		rc = fn(s->p, stripe_position(s->p, s->row, e), s->buf[e], at, s->len);
+	}
+	return rc;
+}
+
 static int sync_slice(struct raid *p, uint64_t row, uint32_t lo, uint32_t len, bool mend,
 		      uint64_t *fixed)
 {
 	struct stripe s;
 	stripe_begin(&s, p, row, lo, len);
 	int rc = stripe_read(&s, stripe_all(p));
+	uint64_t read = s.loaded;
+	/* What lies there is the truth after an unclean close, and has its checksums made new. */
+	if (rc == 0)
+		rc = each_elem(&s, read, pool_sums_renew);
 	if (rc == 0 && mend)
 		rc = mend_data(&s, fixed);
 	/* What cannot be read can only be decoded by the parity there is: that stays as it is. */
@@ -100,7 +119,10 @@ static int sync_slice(struct raid *p, uint64_t row, uint32_t lo, uint32_t len, b
 		if (wrong)
 			rc = stripe_write(&s, wrong, NULL, 0);
 		*fixed += rc == 0 && wrong;
+		read &= ~wrong;
 	}
+	if (rc == 0 && mend)
+		rc = each_elem(&s, read, pool_sums_complete);
 	stripe_end(&s);
 	return rc;
 }
@@ -117,6 +139,19 @@ static int fill_slice(struct raid *p, uint64_t row, unsigned elem, uint32_t lo, 
 	return rc;
 }
 
+#define BLOCK 4096u
+
+/* Where too much of a slice is bad, each block may still come from what is good there. */
+static int fill_blocks(struct raid *p, uint64_t row, unsigned elem, uint32_t lo, uint32_t len)
+{
+	int rc = 0;
+	for (uint32_t at = lo, n; at < lo + len && rc == 0; at += n) {
+		n = MIN(lo + len - at, MAX(BLOCK, p->io.block_size));
+		rc = fill_slice(p, row, elem, at, n);
+	}
+	return rc;
+}
+
 int pool_fill_row(struct raid *p, uint64_t row, unsigned position)
 {
 	unsigned elem = 0;
@@ -127,8 +162,26 @@ int pool_fill_row(struct raid *p, uint64_t row, unsigned position)
 	for (uint32_t lo = 0, n; lo < p->chunk && rc == 0; lo += n) {
 		n = MIN(p->chunk - lo, STRIPE_SLICE);
 		rc = fill_slice(p, row, elem, lo, n);
+		if (rc == -ERR_MEDIUM)
+			rc = fill_blocks(p, row, elem, lo, n);
 	}
 	pool_unlock_alone(&p->locks, 0, row * p->chunk);
+	return rc;
+}
+
+/* The same for a scrub. Checksums say which block is wrong: what cannot be made right is counted,
+ * and the rest looked at. */
+static int mend_blocks(struct raid *p, uint64_t row, uint32_t lo, uint32_t len, uint64_t *fixed)
+{
+	int rc = 0;
+	for (uint32_t at = lo, n; at < lo + len && rc == 0; at += n) {
+		n = MIN(lo + len - at, MAX(BLOCK, p->io.block_size));
+		rc = sync_slice(p, row, at, n, true, fixed);
+		if (rc == -ERR_MEDIUM && p->sums) {
+			pool_unmended_told(p, row * stripe_row_bytes(p), stripe_row_bytes(p));
+			rc = 0;
+		}
+	}
 	return rc;
 }
 
@@ -139,6 +192,8 @@ int pool_sync_row(struct raid *p, uint64_t row, bool mend, uint64_t *ret_fixed)
 	for (uint32_t lo = 0, n; lo < p->chunk && rc == 0; lo += n) {
 		n = MIN(p->chunk - lo, STRIPE_SLICE);
 		rc = sync_slice(p, row, lo, n, mend, ret_fixed);
+		if (rc == -ERR_MEDIUM && mend)
+			rc = mend_blocks(p, row, lo, n, ret_fixed);
 	}
 	pool_unlock_alone(&p->locks, 0, row * p->chunk);
 	return rc;

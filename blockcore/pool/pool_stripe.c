@@ -1,5 +1,6 @@
 /* See pool_stripe.h. */
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/err.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -174,7 +175,10 @@ static void elem_read(void *item)
 	struct elem_io *io = item;
 	struct stripe *s = io->s;
 	struct iovec iov = {s->buf[io->elem], s->len};
-	io->rc = pool_copy_readv(s->p, stripe_position(s->p, s->row, io->elem), &iov, 1, at(s));
+	unsigned pos = stripe_position(s->p, s->row, io->elem);
+	io->rc = pool_copy_checked_readv(s->p, pos, &iov, 1, at(s));
+	if (io->rc == -ERR_CORRUPT)
+		pool_wrong_told(s->p, pos, at(s), s->len);
 }
 
 static void elem_write(void *item)

@@ -11,6 +11,7 @@
 #include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "blockcore/control/meta_check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -41,7 +42,7 @@ uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk)
 }
 
 uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
-		       uint32_t chunk, uint64_t extent_size)
+		       uint32_t chunk, uint64_t extent_size, bool checksums)
 {
 	uint64_t least = UINT64_MAX;
 	unsigned data = data_columns(level, ndisks);
@@ -49,6 +50,8 @@ uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *l
 		return 0;
 	for (unsigned i = 0; i < ndisks; i++)
 		least = MIN(least, disk_data_size(disks[i]));
+	if (checksums)
+		least -= MIN(least, pool_sums_area(least));
 	return ROUND_DOWN(least, chunk) * data / extent_size;
 }
 
@@ -57,7 +60,7 @@ static void init_io(struct raid *p)
 	struct bdev *b = &p->io;
 	b->ops = p->parity ? &pool_parity_io_ops : &pool_io_ops;
 	b->size = p->extents * p->extent_size;
-	b->block_size = 512;
+	b->block_size = p->sums ? SUM_PAGE : 512; /* a sum is of a whole page */
 	b->mem_align = 512;
 	b->discard_zeroes = true;
 	b->stripe = p->parity ? (uint32_t)MIN(stripe_row_bytes(p), UINT32_MAX) : 0;
@@ -70,10 +73,25 @@ static void init_io(struct raid *p)
 	}
 }
 
-static bool large_enough(const struct raid *p, const struct disk *d)
+/* Bytes of data on each disk. */
+static uint64_t column_bytes(const struct raid *p)
 {
 	uint64_t size = p->extents * p->extent_size;
-	return ROUND_UP((size + p->data - 1) / p->data, p->chunk) <= disk_data_size(d);
+	return ROUND_UP((size + p->data - 1) / p->data, p->chunk);
+}
+
+bool pool_disk_large(const struct raid *p, const struct disk *d)
+{
+	return p->data_off - DISK_DATA_OFF + column_bytes(p) <= disk_data_size(d);
+}
+
+static int init_sums(struct raid *p, const struct raid_opts *o)
+{
+	p->data_off = DISK_DATA_OFF;
+	if (!o->checksums)
+		return 0;
+	p->data_off += pool_sums_area(column_bytes(p));
+	return pool_sums_new(&p->sums, p, o->sum_blocks);
 }
 
 /* Slices of rows worked on at once: more wait for memory. */
@@ -115,6 +133,8 @@ int raid_new(struct raid **ret, const struct raid_opts *o)
 	waitq_init(&p->recorded);
 	pool_locks_init(&p->locks, p->parity ? p->chunk : POOL_REGION);
 	int rc = init_parity(p);
+	if (rc == 0)
+		rc = init_sums(p, o);
 	if (rc) {
 		raid_free(p);
 		return rc;
@@ -125,7 +145,7 @@ int raid_new(struct raid **ret, const struct raid_opts *o)
 			disk_set_may_leave(p->disks[i], raid_copies(p) > 1);
 		bool in =
 		    p->disks[i] && !(o->out && o->out[i]) && disk_state(p->disks[i]) == DISK_ONLINE;
-		if (in && !large_enough(p, p->disks[i])) {
+		if (in && !pool_disk_large(p, p->disks[i])) {
 			raid_free(p);
 			return -EINVAL;
 		}
@@ -135,7 +155,7 @@ int raid_new(struct raid **ret, const struct raid_opts *o)
 	atomic_init(&p->log_mask, p->parity ? p->recorded_mask : 0);
 	atomic_init(&p->log_always, p->parity && o->log_always);
 	init_io(p);
-	if (raid_copies(p) > 1)
+	if (raid_copies(p) > 1 || p->sums)
 		rc = pool_intent_new(&p->intent, p);
 	if (rc) {
 		raid_free(p);
@@ -154,6 +174,7 @@ void raid_free(struct raid *p)
 	parity_free(p->code);
 	stripe_bufs_free(p->bufs);
 	pool_log_free(p->log);
+	pool_sums_free(p->sums);
 	pool_locks_fini(&p->locks);
 	pthread_mutex_destroy(&p->lock);
 	p->magic = 0;
@@ -389,7 +410,7 @@ int raid_load(struct raid *p, bool closed)
 {
 	CHECK(p, RAID_MAGIC);
 	if (p->intent)
-		pool_intent_load(p->intent, !closed || raid_state(p) != POOL_ONLINE);
+		pool_intent_load(p->intent, !closed || raid_state(p) != POOL_ONLINE, !closed);
 	return p->log && raid_state(p) != POOL_OFFLINE ? pool_log_load(p, !closed) : 0;
 }
 
@@ -419,6 +440,22 @@ int raid_set_log_always(struct raid *p, bool always)
 	return rc ? rc : raid_settle(p); /* what was written before it is stable */
 }
 
+int raid_sync(struct raid *p)
+{
+	int rc = p->sums ? pool_sums_write(p->sums, NULL, 0) : 0;
+	return rc ? rc : bdev_flush(&p->io);
+}
+
+uint64_t raid_data_off(const struct raid *p)
+{
+	return p->data_off;
+}
+
+bool raid_checksums(const struct raid *p)
+{
+	return p->sums != NULL;
+}
+
 void raid_sweep_intent(struct raid *p)
 {
 	if (p->intent)
@@ -433,7 +470,17 @@ void raid_stats(const struct raid *p, struct pool_stats *ret)
 	    .wrong_data = atomic_load(&p->located),
 	    .lost = atomic_load(&p->nlost),
 	    .filled = atomic_load(&p->nfilled),
+	    .wrong_sums = atomic_load(&p->wrong_sums),
+	    .unjudged = atomic_load(&p->unjudged),
+	    .unmended = atomic_load(&p->unmended),
 	};
+	if (p->sums) {
+		struct pool_sums_stats s;
+		pool_sums_stats(p->sums, &s);
+		ret->sum_reads = s.reads;
+		ret->sum_writes = s.writes;
+		ret->sums_lost = s.lost;
+	}
 	if (p->intent)
 		pool_intent_count(p->intent, &ret->intent, &ret->regions);
 	if (p->log) {

@@ -56,7 +56,9 @@ struct raid_opts {
 	struct disk **disks; /* by position; NULL: not there */
 	const bool *out;     /* by position: must not be used, its data is old */
 	unsigned ndisks;
-	bool log_always; /* every row is logged before it is written (pool_log.h) */
+	bool log_always;     /* every row is logged before it is written (pool_log.h) */
+	bool checksums;	     /* of all pages (pool_sums.h); as the pool was made */
+	unsigned sum_blocks; /* kept in memory; 0: by size (SUM_CACHE_BYTES) */
 	/*
 	 * A position went OUT while the pool is in use. Called from any reactor, never waits; has
 	 * the fact written to the array metadata and then calls raid_recorded(). Until then no
@@ -76,7 +78,7 @@ void raid_free(struct raid *p);
 uint64_t pool_extent_bytes(const char *level, unsigned ndisks, uint32_t chunk);
 /* Extents a new pool of these disks would have; 0 when they are too small. */
 uint64_t pool_capacity(struct disk *const *disks, unsigned ndisks, const char *level,
-		       uint32_t chunk, uint64_t extent_size);
+		       uint32_t chunk, uint64_t extent_size, bool checksums);
 
 /*
  * The logical space. Any reactor. Discarded ranges read as zeros (the disk's own discard where
@@ -119,8 +121,9 @@ int raid_resync(struct raid *p, const struct extent_run *used, size_t nused);
  * cannot be read is written anew from the rest, copies that differ are made equal, parity is made
  * right by the data. Of three copies two that agree are right, and where both parities of raid6 are
  * explained by one wrong data element that one is (wrong_data); else the first copy, or the data,
- * is taken for right: which is, nobody can tell. Counted in resync_fixed. Errors as of
- * raid_resync(); -ERR_MEDIUM: something cannot be read from anywhere.
+ * is taken for right: which is, nobody can tell. With checksums what fits is right. Counted in
+ * resync_fixed. Errors as of raid_resync(); -ERR_MEDIUM: something cannot be read from anywhere;
+ * with checksums after all of it was looked at (unmended).
  */
 int raid_scrub(struct raid *p, const struct extent_run *used, size_t nused);
 void raid_resync_stop(struct raid *p);
@@ -148,6 +151,12 @@ int raid_fill_recorded(struct raid *p, unsigned position);
 int raid_set_log_always(struct raid *p, bool always);
 /* Waits; call it every few seconds. */
 void raid_sweep_intent(struct raid *p);
+/* Waits. Flushes everything, checksums too: the pool may be said to be closed in order, when
+ * nothing is written from here on. */
+int raid_sync(struct raid *p);
+bool raid_checksums(const struct raid *p);
+/* Where the data of each disk begins on it. */
+uint64_t raid_data_off(const struct raid *p);
 
 /*
  * Rebuilding a position that is OUT onto disk d, which may be the one it had. raid_fill_begin():
@@ -182,6 +191,9 @@ struct pool_stats {
 	uint32_t intent;       /* regions in the write-intent map */
 	uint32_t regions;      /* all regions; 0: there is no map */
 	uint64_t log_entries, log_bytes, log_emptied, log_replayed; /* the stripe log */
+	/* Checksums: reads of a disk that did not fit; pages read that have none; pages a scrub
+	 * found wrong on every copy; blocks of them read and written, and not to be read. */
+	uint64_t wrong_sums, unjudged, unmended, sum_reads, sum_writes, sums_lost;
 };
 void raid_stats(const struct raid *p, struct pool_stats *ret);
 

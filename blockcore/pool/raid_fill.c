@@ -11,6 +11,7 @@
 #include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_log.h"
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -19,9 +20,7 @@
 
 bool raid_disk_fits(const struct raid *p, const struct disk *d)
 {
-	uint64_t size = p->extents * p->extent_size;
-	return disk_data_size(d) >= ROUND_UP((size + p->data - 1) / p->data, p->chunk) &&
-	       disk_bdev((struct disk *)d)->block_size <= p->io.block_size;
+	return pool_disk_large(p, d) && disk_bdev((struct disk *)d)->block_size <= p->io.block_size;
 }
 
 int raid_fill_begin(struct raid *p, unsigned position, struct disk *d)
@@ -35,7 +34,13 @@ int raid_fill_begin(struct raid *p, unsigned position, struct disk *d)
 		free = free && !(atomic_load(&p->disks[i]) == d && pool_writable(p, i));
 	if (free) {
 		disk_set_may_leave(d, true);
+		/* Before, for whoever would write the old one's sums to the new one; after, for
+		 * whoever read them between. */
+		if (p->sums)
+			pool_sums_forget(p->sums, position);
 		atomic_store(&p->disks[position], d);
+		if (p->sums)
+			pool_sums_forget(p->sums, position);
 		atomic_store(&p->filled[position], 0);
 		atomic_store(&p->filling[position], true);
 	}
@@ -144,6 +149,8 @@ static int fill_used(struct fill *f, const struct extent_run *used, size_t nused
 	atomic_store(&p->fill_done, 0);
 	pool_each_part(p, used, nused, !f->missed, count_part, f);
 	int rc = pool_each_part(p, used, nused, !f->missed, fill_run, f);
+	if (rc == 0 && p->sums)
+		rc = pool_sums_write(p->sums, NULL, 0);
 	if (rc == 0)
 		rc = bdev_flush(disk_bdev(p->disks[f->position]));
 	/* Entries of before stand on as many disks as could be lost then. Could one more be lost

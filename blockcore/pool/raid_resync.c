@@ -9,6 +9,7 @@
  */
 #include "blockcore/pool/pool_intent.h"
 #include "blockcore/pool/pool_stripe.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -27,7 +28,7 @@ struct resync {
 
 void raid_resync_need(struct raid *p)
 {
-	atomic_store(&p->resync_needed, raid_copies(p) > 1);
+	atomic_store(&p->resync_needed, raid_copies(p) > 1 || p->sums);
 }
 
 bool raid_resync_needed(const struct raid *p)
@@ -56,10 +57,12 @@ static int read_truth(struct resync *r, unsigned column, struct iovec *iov, uint
 		unsigned pos = pool_position(p, column, c);
 		if (!atomic_load(&p->in[pos]))
 			continue;
-		rc = pool_copy_readv(p, pos, iov, 1, off);
+		rc = pool_copy_checked_readv(p, pos, iov, 1, off);
 		*ret_good = c;
 		if (!pool_disk_error(rc))
 			return rc;
+		if (rc == -ERR_CORRUPT && !first_only)
+			pool_wrong_told(p, pos, off, iov->iov_len);
 		if (first_only)
 			return -EAGAIN;
 	}
@@ -73,13 +76,19 @@ static int sync_range(struct resync *r, unsigned column, uint64_t off, uint64_t 
 	struct iovec truth = {r->truth, len}, other = {r->other, len};
 	unsigned good;
 	int rc = read_truth(r, column, &truth, off, first_only, &good);
+	if (rc == 0)
+		rc = pool_sums_renew(p, pool_position(p, column, good), r->truth, off, len);
 	for (unsigned c = 0; c < p->copies && rc == 0; c++) {
 		unsigned pos = pool_position(p, column, c);
 		if (c == good || !atomic_load(&p->in[pos]))
 			continue;
-		int e = pool_copy_readv(p, pos, &other, 1, off);
-		if (e == 0 && memcmp(r->truth, r->other, len) == 0)
+		int e = pool_copy_checked_readv(p, pos, &other, 1, off);
+		if (e == 0 && memcmp(r->truth, r->other, len) == 0) {
+			rc = pool_sums_renew(p, pos, r->truth, off, len);
 			continue;
+		}
+		if (e == -ERR_CORRUPT)
+			pool_wrong_told(p, pos, off, len);
 		e = pool_copy_writev(p, pos, &truth, 1, off, 0);
 		if (pool_disk_error(e))
 			pool_copy_failed(p, pos, "write error during resync", e);
@@ -125,13 +134,108 @@ static int sync_first(struct resync *r, unsigned column, uint64_t off, uint64_t 
 	    LOG_L_WARN, "pool.wrong_data",
 	    "pool %s: disk %s held wrong data from byte %llu on, as two other copies say; made "
 	    "right",
-	    p->name, disk_path(p->disks[pos]), (unsigned long long)(DISK_DATA_OFF + off));
+	    p->name, disk_path(p->disks[pos]), (unsigned long long)(p->data_off + off));
 	int rc = pool_copy_writev(p, pos, &iov[0], 1, off, 0);
 	if (pool_disk_error(rc))
 		pool_copy_failed(p, pos, "write error during a scrub", rc);
 	else if (rc == 0)
 		atomic_fetch_add(&p->resync_fixed, 1);
 	return pool_disk_error(rc) ? 0 : rc;
+}
+
+/* ---- a scrub of copies that have checksums ---- */
+
+/* A page of each copy, by copy; NULL: it was not or could not be read. */
+struct page_set {
+	unsigned column, n;
+	uint64_t off;
+	uint8_t *page[POOL_COPIES_MAX];
+	enum page_verdict verdict[POOL_COPIES_MAX];
+};
+
+/* The copy to go by: one that fits, else one that nothing speaks against. n: none. */
+static int find_right(struct raid *p, struct page_set *s, unsigned *ret)
+{
+	unsigned unjudged = s->n;
+	*ret = s->n;
+	for (unsigned c = s->n; c-- > 0;) {
+		unsigned pos = pool_position(p, s->column, c);
+		s->verdict[c] = PAGE_WRONG;
+		if (!s->page[c])
+			continue;
+		int rc = pool_page_judge(p, pos, s->page[c], s->off, &s->verdict[c]);
+		if (rc)
+			return rc;
+		if (s->verdict[c] == PAGE_WRONG)
+			pool_wrong_told(p, pos, s->off, SUM_PAGE);
+		else if (s->verdict[c] == PAGE_FITS)
+			*ret = c;
+		else
+			unjudged = c;
+	}
+	*ret = *ret < s->n ? *ret : unjudged;
+	return 0;
+}
+
+/* The others become equal to it, and what has no sum gets one. */
+static int mend_page(struct raid *p, struct page_set *s, unsigned right)
+{
+	struct iovec iov = {s->page[right], SUM_PAGE};
+	for (unsigned c = 0; c < s->n; c++) {
+		unsigned pos = pool_position(p, s->column, c);
+		if (!atomic_load(&p->in[pos]))
+			continue;
+		bool same = s->verdict[c] != PAGE_WRONG &&
+			    (c == right || memcmp(s->page[c], s->page[right], SUM_PAGE) == 0);
+		if (same && s->verdict[c] == PAGE_FITS)
+			continue;
+		int rc = same ? pool_sums_written(p, pos, pool_sums_gen(p->sums, pos), &iov, 1,
+						  s->off, 0)
+			      : pool_copy_writev(p, pos, &iov, 1, s->off, 0);
+		if (pool_disk_error(rc))
+			pool_copy_failed(p, pos, "write error during a scrub", rc);
+		else if (rc)
+			return rc;
+		else if (!same)
+			atomic_fetch_add(&p->resync_fixed, 1);
+		atomic_fetch_add(&p->located, rc == 0 && !same && s->verdict[right] == PAGE_FITS);
+	}
+	return 0;
+}
+
+static bool read_page_of(struct raid *p, unsigned pos, uint8_t *to, uint64_t off)
+{
+	struct iovec iov = {to, SUM_PAGE};
+	return pool_copy_readv(p, pos, &iov, 1, off) == 0;
+}
+
+static int scrub_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
+{
+	struct raid *p = r->p;
+	uint8_t *buf[POOL_COPIES_MAX] = {r->truth, r->other, r->third};
+	bool in[POOL_COPIES_MAX], whole[POOL_COPIES_MAX];
+	for (unsigned c = 0; c < p->copies; c++) {
+		unsigned pos = pool_position(p, column, c);
+		struct iovec iov = {buf[c], len};
+		in[c] = atomic_load(&p->in[pos]);
+		whole[c] = in[c] && pool_copy_readv(p, pos, &iov, 1, off) == 0;
+	}
+	for (uint64_t at = 0; at < len; at += SUM_PAGE) {
+		struct page_set s = {.column = column, .n = p->copies, .off = off + at};
+		unsigned right;
+		for (unsigned c = 0; c < p->copies; c++)
+			if (whole[c] || (in[c] && read_page_of(p, pool_position(p, column, c),
+							       buf[c] + at, off + at)))
+				s.page[c] = buf[c] + at;
+		int rc = find_right(p, &s, &right);
+		if (rc == 0 && right < s.n)
+			rc = mend_page(p, &s, right);
+		else if (rc == 0)
+			pool_unmended_told(p, pool_map_logical(p, column, off + at), SUM_PAGE);
+		if (rc)
+			return rc;
+	}
+	return 0;
 }
 
 /*
@@ -141,13 +245,21 @@ static int sync_first(struct resync *r, unsigned column, uint64_t off, uint64_t 
 static int sync_region(struct resync *r, unsigned column, uint64_t off, uint64_t len)
 {
 	uint64_t end = off + len, step = MAX(4096, r->p->io.block_size);
+	if (r->scrub && r->p->sums)
+		return scrub_region(r, column, off, len);
 	int rc = r->scrub && r->p->copies == 3 ? sync_first(r, column, off, len) : 0;
 	if (rc == 0)
 		rc = sync_range(r, column, off, len, true);
 	if (rc != -EAGAIN)
 		return rc;
-	for (rc = 0; off < end && rc == 0; off += step)
+	for (rc = 0; off < end && rc == 0; off += step) {
 		rc = sync_range(r, column, off, MIN(step, end - off), false);
+		if (rc != -ERR_MEDIUM || !r->p->sums)
+			continue;
+		/* It stays an error for who reads it; the rest can be judged again. */
+		pool_unmended_told(r->p, pool_map_logical(r->p, column, off), step);
+		rc = 0;
+	}
 	return rc;
 }
 
@@ -246,7 +358,7 @@ static int look_through(struct raid *p, const struct extent_run *used, size_t nu
 	struct resync r = {.p = p, .scrub = scrub, .since = env_now_ns(p->env)};
 	int rc = 0;
 	if (!p->intent)
-		return 0; /* there is one copy of everything */
+		return 0; /* there is one copy of everything, and nothing to judge it by */
 	atomic_store(&p->resync_total, 0);
 	atomic_store(&p->resync_done, 0);
 	pool_each_part(p, used, nused, scrub, count_part, &r);
@@ -257,7 +369,7 @@ static int look_through(struct raid *p, const struct extent_run *used, size_t nu
 	if (rc == 0)
 		rc = pool_each_part(p, used, nused, scrub, sync_part, &r);
 	if (rc == 0)
-		rc = bdev_flush(&p->io);
+		rc = raid_sync(p);
 	free(r.truth);
 	free(r.other);
 	free(r.third);
@@ -274,5 +386,7 @@ int raid_resync(struct raid *p, const struct extent_run *used, size_t nused)
 
 int raid_scrub(struct raid *p, const struct extent_run *used, size_t nused)
 {
-	return look_through(p, used, nused, true);
+	uint64_t unmended = atomic_load(&p->unmended);
+	int rc = look_through(p, used, nused, true);
+	return rc == 0 && atomic_load(&p->unmended) != unmended ? -ERR_MEDIUM : rc;
 }

@@ -224,7 +224,8 @@ void array_create(void *arg)
 	array_open(a);
 	if (a->failed)
 		return;
-	if (core_pool_create(a->core, "p", a->level, a->chunk, a->paths, a->pool_disks, why) ||
+	if (core_pool_create(a->core, "p", a->level, a->chunk, a->checksums, a->paths,
+			     a->pool_disks, why) ||
 	    core_volume_create(a->core, "p", "v", VOLUME_SIZE, &id)) {
 		array_fail(a, "cannot make pool and volume: %s", why);
 		return;

@@ -25,6 +25,7 @@ struct array {
 	unsigned pool_disks; /* of these the first are in the pool */
 	const char *level;
 	uint32_t chunk;
+	bool checksums;
 	bool battery, verbose;
 	void *segment, *snapshot;
 	size_t segment_size;

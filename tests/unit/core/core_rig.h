@@ -77,7 +77,7 @@ static inline void rig_pool(struct rig *r, const char *name, const char *level, 
 			    unsigned n)
 {
 	char why[CORE_WHY_LEN] = "";
-	int rc = core_pool_create(r->core, name, level, 65536, r->paths + first, n, why);
+	int rc = core_pool_create(r->core, name, level, 65536, false, r->paths + first, n, why);
 	ck_assert_msg(rc == 0, "%s", why);
 }
 

@@ -218,7 +218,7 @@ static void make_task(void *arg)
 	struct end *e = arg;
 	char why[CORE_WHY_LEN] = "";
 	uint32_t id;
-	int rc = core_pool_create(e->core, "p", "raid1", 65536, disks, 2, why);
+	int rc = core_pool_create(e->core, "p", "raid1", 65536, false, disks, 2, why);
 	ck_assert_msg(rc == 0, "%s", why);
 	ck_assert_int_eq(core_volume_create(e->core, "p", "v", 4 << 20, &id), 0);
 }

@@ -89,14 +89,14 @@ RIG_TEST(refusals)
 	ck_assert_int_eq(core_volume_remove(r->core, "w"), -ENOENT);
 	ck_assert_int_eq(core_pool_remove(r->core, "p", why), -EBUSY);
 	ck_assert_ptr_nonnull(strstr(why, "'v'"));
-	ck_assert_int_eq(core_pool_create(r->core, "p", "raid0", 65536, r->paths + 2, 2, why),
-			 -EEXIST);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "raid0", 65536, r->paths + 1, 2, why),
-			 -EBUSY);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "raid4", 65536, r->paths + 2, 3, why),
-			 -EINVAL);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "raid10", 65536, r->paths + 2, 3, why),
-			 -EINVAL);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "p", "raid0", 65536, false, r->paths + 2, 2, why), -EEXIST);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "q", "raid0", 65536, false, r->paths + 1, 2, why), -EBUSY);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "q", "raid4", 65536, false, r->paths + 2, 3, why), -EINVAL);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "q", "raid10", 65536, false, r->paths + 2, 3, why), -EINVAL);
 	ck_assert_int_eq(rig_write(v, MIB, 512, 1, false), -EINVAL);
 	ck_assert_int_eq(rig_write(v, 100, 512, 1, false), -EINVAL);
 	core_volume_put(v);
@@ -259,8 +259,9 @@ RIG_TEST(foreign_disk)
 	rig_open_ok(r);
 	char why[CORE_WHY_LEN] = "";
 	ck_assert_int_eq(disk_state(core_disk_find(r->core, "d3")), DISK_FOREIGN);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "single", 65536, r->paths + 2, 1, why),
-			 -ERR_FOREIGN);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "q", "single", 65536, false, r->paths + 2, 1, why),
+	    -ERR_FOREIGN);
 	rig_close(r);
 	ck_assert_mem_eq(before, sim_disk_bytes(r->disk[3]), RIG_DISK_SIZE);
 	free(before);

@@ -20,7 +20,7 @@ static void make_task(void *arg)
 	struct run *r = arg;
 	static const char *const disks[] = {"d2", "d3"};
 	char why[CORE_WHY_LEN] = "";
-	r->rc = core_pool_create(r->e->core, "q", "raid1", 65536, disks, 2, why);
+	r->rc = core_pool_create(r->e->core, "q", "raid1", 65536, false, disks, 2, why);
 	ck_assert_msg(r->rc == 0, "%s", why);
 	r->rc = core_volume_create(r->e->core, "q", "u", SIZE, &r->to);
 }

@@ -62,8 +62,8 @@ static void spares(struct rig *r, const char *level)
 	add_spare(r, 4);
 	ck_assert_int_eq(core_spare_add(r->core, r->core->disks[4], why), -EBUSY);
 	ck_assert_int_eq(core_spare_add(r->core, r->core->disks[0], why), -EBUSY);
-	ck_assert_int_eq(core_pool_create(r->core, "q", "single", 65536, r->paths + 4, 1, why),
-			 -EBUSY);
+	ck_assert_int_eq(
+	    core_pool_create(r->core, "q", "single", 65536, false, r->paths + 4, 1, why), -EBUSY);
 	write_all(v, 1);
 	kill_disk(r, 1);
 	write_all(v, 2);
@@ -307,7 +307,7 @@ static void make_pool(void *arg)
 {
 	struct maker *m = arg;
 	char why[CORE_WHY_LEN] = "";
-	m->rc = core_pool_create(m->r->core, m->name, "raid1", 65536, m->r->paths, 2, why);
+	m->rc = core_pool_create(m->r->core, m->name, "raid1", 65536, false, m->r->paths, 2, why);
 	--*m->left;
 }
 
@@ -536,7 +536,7 @@ static void in_order(struct rig *r, const char *level, unsigned n, uint32_t step
 {
 	char why[CORE_WHY_LEN] = "";
 	rig_open_ok(r);
-	ck_assert_int_eq(core_pool_create(r->core, "p", level, 65536, r->paths, n, why), 0);
+	ck_assert_int_eq(core_pool_create(r->core, "p", level, 65536, false, r->paths, n, why), 0);
 	struct pool *p = core_pool_find(r->core, "p")->pool;
 	uint64_t row = pool_bdev(p)->stripe;
 	ck_assert_uint_eq(row, (n - pool_parity(p)) * 65536ull);

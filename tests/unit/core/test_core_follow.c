@@ -240,8 +240,8 @@ static void ck_same(struct world *w)
 
 static void pool(struct side *s, const char *name, const char *level, unsigned first, unsigned n)
 {
-	int rc = core_pool_create(s->core, name, level, 65536, (const char *const *)paths + first,
-				  n, s->why);
+	int rc = core_pool_create(s->core, name, level, 65536, false,
+				  (const char *const *)paths + first, n, s->why);
 	ck_assert_msg(rc == 0, "%s", s->why);
 }
 
@@ -296,7 +296,7 @@ TWO_TEST(pools_and_disks)
 	}
 	/* what the other has is refused by name */
 	const char *const taken[] = {"d2"};
-	ck_assert_int_eq(core_pool_create(a->core, "p3", "single", 65536, taken, 1, a->why),
+	ck_assert_int_eq(core_pool_create(a->core, "p3", "single", 65536, false, taken, 1, a->why),
 			 -EBUSY);
 	/* a spare, and one no more */
 	ck_assert_int_eq(core_spare_add(a->core, core_disk_find(a->core, "d4"), a->why), 0);

@@ -263,9 +263,13 @@ START_TEST(verbs_and_users)
 	NO(-ENOENT, "not configured", "pool.create", "name", "p", "disk", "/dev/nope", "level",
 	   "single");
 	NO(-EINVAL, "level", "pool.create", "name", "p", "disk", paths[0], "level", "raid7");
-	OK("pool.create", "name", "p", "disk", paths[0], "disk", paths[1], "disk", paths[2], "disk",
-	   paths[3], "level", levels[_i]);
+	NO(-EINVAL, "neither on nor off", "pool.create", "name", "p", "disk", paths[0], "level",
+	   "single", "checksums", "perhaps");
+	const char *sums = _i == 1 ? "off" : "on";
+	OK("pool.create", "name", "p", "checksums", sums, "disk", paths[0], "disk", paths[1],
+	   "disk", paths[2], "disk", paths[3], "level", levels[_i]);
 	field_is("pool.list", "p", "state", "online");
+	field_is("pool.list", "p", "checksums", sums);
 	field_is("disk.list", paths[0], "pool", "p");
 	field_is("disk.list", paths[4], "state", "blank");
 	NO(-EBUSY, "in use by pool", "disk.wipe", "disk", paths[0]);

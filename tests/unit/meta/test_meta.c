@@ -463,6 +463,7 @@ START_TEST(hostile)
 	BAD("chunk", am->pools[0]->chunk = 0);
 	BAD("chunk", am->pools[0]->chunk = 65537);
 	BAD("extent_size", am->pools[0]->extent_size = 0);
+	BAD("checksums", am->pools[0]->checksums = 2);
 	BAD("extents", am->pools[0]->extents = UINT64_MAX);
 	BAD("its groups lack 1", set_groups(am->pools[0], "raid1", 1, 99, 0));
 	BAD("group_extents[0]", set_groups(am->pools[0], "raid1", 1, 101, 0));

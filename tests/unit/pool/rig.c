@@ -5,7 +5,7 @@
 #include <string.h>
 #include <errno.h>
 
-bool rig_junk;
+bool rig_junk, rig_sums;
 
 static void record_task(void *arg)
 {
@@ -44,7 +44,9 @@ void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk)
 			      .level = level,
 			      .chunk = chunk,
 			      .extent_size = EXTENT,
-			      .extents = pool_capacity(r->d, n, level, chunk, EXTENT),
+			      .extents = pool_capacity(r->d, n, level, chunk, EXTENT, rig_sums),
+			      .checksums = rig_sums,
+			      .sum_blocks = rig_sums ? 32 : 0,
 			      .disks = r->d,
 			      .ndisks = n,
 			      .lost = rig_lost,
@@ -83,9 +85,9 @@ void history(struct rig *r, unsigned steps)
 	uint8_t *model = calloc(1, span), *buf = malloc(4 * MIB);
 	struct iovec iov[700];
 	for (unsigned i = 0; i < steps; i++) {
-		uint64_t off = sim_random_below(r->sim, span / 512) * 512;
+		uint64_t off = sim_random_below(r->sim, span / b->block_size) * b->block_size;
 		size_t max = sim_random_below(r->sim, 4) ? 128 * 1024 : 3 * MIB;
-		size_t len = (1 + sim_random_below(r->sim, max / 512)) * 512;
+		size_t len = (1 + sim_random_below(r->sim, max / b->block_size)) * b->block_size;
 		len = MIN(len, span - off);
 		int n = cut(r->sim, buf, len, iov, 700);
 		switch (sim_random_below(r->sim, 8)) {

@@ -25,6 +25,8 @@ struct rig {
 
 /* The disks of the next pool hold junk, as used ones do. */
 extern bool rig_junk;
+/* The next pools have checksums; history() keeps to their blocks. */
+extern bool rig_sums;
 void rig_open(struct rig *r, const char *level, unsigned n, uint32_t chunk);
 void rig_close(struct rig *r);
 /* Random requests in the first HISTORY_SPAN bytes, which hold zeros before; ends with a look at all
