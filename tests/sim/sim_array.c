@@ -78,6 +78,7 @@ static bool choose(struct array *a)
 	a->level = levels[l].level;
 	a->ndisks = a->pool_disks = levels[l].disks;
 	a->battery = sim_random_below(a->sim, 3) == 0;
+	a->checksums = sim_random_below(a->sim, 2);
 	array_memory(a);
 	return levels[l].redundant;
 }

@@ -1,12 +1,16 @@
 /*
  * Scenario `pools`: a redundant pool of every level under load, while disks die, come back, are
  * replaced and filled, get slow or hang, for a moment or for good, and have bad blocks; and crashes
- * at any time of that, at crash points too. Never more at once than the level promises to survive:
+ * at any time of that, at crash points too. Pools with checksums have disks that lie: they give
+ * other data than was written, without an error. Never more at once than the level promises to
+ * survive:
  *
  *   disks lost        as many as there is redundancy for; a disk with bad blocks counts as one, and
  *                     so does one that hangs for good: what waits for it is answered without it
  *   a crash           of a pool in any state, once what was lost stands in the metadata
  *   a crash and a disk lost in it    mirrors; parity levels with the stripe log for every row
+ *   lies                             of one disk at a time, as one that is lost; a scrub under load
+ *                                    finds them before a crash makes what lies there the truth
  *
  * Some pools grow by a RAID group meanwhile, and the volume into it.
  *
@@ -262,6 +266,43 @@ static void bad_block(struct pools *w)
 	fault(w, "a bad block", w->weak);
 }
 
+static void scrub_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core_pool *cp = the_pool(w);
+	struct extent_map used;
+	ASSERT(core_pool_map(w->a.core, "p", &used) == 0);
+	int rc = pool_scrub(cp->pool, used.used, used.n);
+	extent_map_fini(&used);
+	if (rc && !w->a.dead)
+		array_fail(&w->a, "scrub of a pool with a lying disk: %s", err_name(rc));
+}
+
+/* Pages of one disk become others, while all other disks are right: whoever reads them is not
+ * deceived, and a scrub makes them right. */
+static void disk_lies(struct pools *w)
+{
+	struct core_pool *cp = the_pool(w);
+	struct pool *p = cp->pool;
+	unsigned position = (unsigned)sim_random_below(w->a.sim, pool_ndisks(p));
+	unsigned d = index_of(w, pool_disk(p, position));
+	if (!w->a.checksums || pool_resync_needed(p) || cp->filling || !pool_disk_in(p, position) ||
+	    d == w->weak || !may_die(w, p, position))
+		return;
+	sim_faults_disarm();
+	uint64_t data = pool_data_off(p, position);
+	for (unsigned n = 1 + (unsigned)sim_random_below(w->a.sim, 8); n > 0; n--) {
+		uint64_t off = data + sim_random_below(w->a.sim, VOLUME_SIZE / 4096) * 4096;
+		uint8_t *at = sim_disk_bytes(w->a.disks[d]) + off;
+		memset(at, (int)sim_random_below(w->a.sim, 256), 4096);
+		sim_disk_bytes_changed(w->a.disks[d], off, 4096);
+	}
+	fault(w, "a lie", d);
+	sim_run_for(w->a.sim, sim_random_below(w->a.sim, 10 * NS_PER_MS));
+	if (!w->a.dead)
+		run(w, scrub_task, "scrub");
+}
+
 /* A dead disk works again: as it was, or another in its place. */
 static void revive(struct pools *w, unsigned d, bool blank)
 {
@@ -357,7 +398,10 @@ static void grow(struct pools *w)
 
 static void one_fault(struct pools *w)
 {
-	switch (sim_random_below(w->a.sim, 6)) {
+	switch (sim_random_below(w->a.sim, 7)) {
+	case 6:
+		disk_lies(w);
+		break;
 	case 5:
 		grow(w);
 		break;
@@ -549,10 +593,11 @@ static void choose(struct pools *w)
 	bool weak = (w->redundancy > 1 || sim_random_below(a->sim, 4) == 0) &&
 		    (!w->parity || w->log_always) && sim_random_below(a->sim, 2);
 	w->weak = weak ? (unsigned)sim_random_below(a->sim, a->pool_disks) : NOBODY;
+	a->checksums = sim_random_below(a->sim, 2);
 	if (a->verbose)
-		printf("  chunk %u, %u spare disks, %s, weak %d\n", a->chunk,
+		printf("  chunk %u, %u spare disks, %s, weak %d%s\n", a->chunk,
 		       w->spares_end - a->pool_disks, w->log_always ? "every row logged" : "-",
-		       weak ? (int)w->weak : -1);
+		       weak ? (int)w->weak : -1, a->checksums ? ", checksums" : "");
 	array_memory(a);
 }
 
