@@ -64,3 +64,8 @@ fuzz_targets += tests/fuzz/fuzz_nfs4
 tests_fuzz_fuzz_nfs4_SOURCES = tests/fuzz/fuzz_nfs4.c tests/unit/nfs4/v4_client.c tests/unit/nfs/nas_world.c
 tests_fuzz_fuzz_nfs4_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_nfs4_LDADD = $(NASFRONT_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_sums
+tests_fuzz_fuzz_sums_SOURCES = tests/fuzz/fuzz_sums.c blockcore/pool/pool_sums_format.c
+tests_fuzz_fuzz_sums_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_sums_LDADD = $(RUNTIME_LIBS)
