@@ -16,3 +16,7 @@ tests_bench_bench_fs_LDADD = libnasfront.a $(RUNTIME_LIBS)
 noinst_PROGRAMS += tests/bench/bench_link
 tests_bench_bench_link_SOURCES = tests/bench/bench_link.c
 tests_bench_bench_link_LDADD = $(BLOCKCORE_LIBS)
+
+noinst_PROGRAMS += tests/bench/bench_pool
+tests_bench_bench_pool_SOURCES = tests/bench/bench_pool.c
+tests_bench_bench_pool_LDADD = $(BLOCKCORE_LIBS)
