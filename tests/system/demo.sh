@@ -7,6 +7,7 @@
 #   DEMO_NFS_PORT, DEMO_ISCSI_PORT   first ports to try
 #   DEMO_DISKS, DEMO_POOL_DISKS, DEMO_LEVEL  disks in all, and of the pool (its first ones)
 #   DEMO_DISK_DIR  where the disk files lie (default DEMO_DIR/disks)
+#   DEMO_POOL_EXTRA  more of `pool create`
 # `build` names the build tree.
 
 : "${DEMO_DIR:=${ISTHMUS_DEMO:-/var/tmp/isthmus-demo-$(id -u)}}"
@@ -150,7 +151,7 @@ demo_prepare() {
 	local i disks=()
 	demo_cli --json pool list | grep -q '"main"' && return
 	for ((i = 0; i < DEMO_POOL_DISKS; i++)); do disks+=("$DEMO_DISK_DIR/disk$i"); done
-	demo_cli pool create main --level "$DEMO_LEVEL" "${disks[@]}"
+	demo_cli pool create main --level "$DEMO_LEVEL" ${DEMO_POOL_EXTRA:-} "${disks[@]}"
 	demo_cli group create g1 --pool main
 	demo_cli fs create demo --pool main --size "$DEMO_FS_SIZE"
 	demo_cli export add $DEMO_EXPORT --fs demo --client '*:rw,no_root_squash'
