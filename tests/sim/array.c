@@ -1,5 +1,6 @@
 /* See array.h. */
 #include "tests/sim/array.h"
+#include "tests/sim/sim_faults.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -294,7 +295,7 @@ void array_close(void *arg)
 	core_volume_put(a->volume);
 	a->volume = NULL;
 	int rc = core_close(a->core);
-	if (rc)
+	if (rc && !a->dead)
 		array_fail(a, "core_close: %s", err_name(rc));
 	a->core = NULL;
 }
@@ -332,6 +333,20 @@ void array_users_stop(struct array *a)
 static bool memory_lives(const struct array *a)
 {
 	return !a->power_loss || a->battery;
+}
+
+bool array_pick_point(struct array *a, const char *module, unsigned *ret)
+{
+	unsigned n = 0, pick;
+	for (unsigned i = 0; i < sim_faults_count(); i++)
+		n += strncmp(sim_fault_name(i), module, strlen(module)) == 0;
+	if (n == 0)
+		return false;
+	pick = (unsigned)sim_random_below(a->sim, n);
+	for (unsigned i = 0; i < sim_faults_count(); i++)
+		if (strncmp(sim_fault_name(i), module, strlen(module)) == 0 && pick-- == 0)
+			*ret = i;
+	return true;
 }
 
 /* At any instruction: the memory is kept as it is now. */

@@ -61,6 +61,10 @@ void array_users_stop(struct array *a);
 /* When the oldest request that is under way began; now, when none is. */
 uint64_t array_oldest_ns(const struct array *a);
 
+/* A crash point of those whose names begin with module, as sim_fault_arm() takes it, at random;
+ * false: there are none. */
+bool array_pick_point(struct array *a, const char *module, unsigned *ret);
+
 #define ARRAY_DISK_TIMEOUT_S 3
 /*
  * A crash in two steps: the process is killed, or (power_loss) memory and what was not flushed are

@@ -29,17 +29,29 @@ static void run_load(struct array *a, bool at_point)
 	sim_faults_disarm();
 }
 
+/* Write-intent maps are swept, and before that checksums written. */
+static void idle(struct array *a, bool at_point)
+{
+	unsigned pick;
+	if (at_point && array_pick_point(a, "pool.", &pick))
+		sim_fault_arm(pick, 1 + sim_random_below(a->sim, 2), array_crash_now, a);
+	sim_run_for(a->sim, 120 * NS_PER_S);
+	sim_faults_disarm();
+}
+
 static void one_round(struct array *a, unsigned round, bool redundant)
 {
 	static const char *const kinds[] = {"kill", "power", "stop"};
 	uint64_t kind = sim_random_below(a->sim, 5);
 	unsigned k = kind < 2 ? 0 : kind < 4 ? 1 : 2;
 	a->power_loss = k == 1;
-	if (sim_random_below(a->sim, 3) == 0) /* write-intent maps are swept meanwhile */
-		sim_run_for(a->sim, 120 * NS_PER_S);
-	array_users_start(a);
-	damage(a, redundant);
-	run_load(a, k != 2 && sim_random_below(a->sim, 2));
+	if (sim_random_below(a->sim, 3) == 0)
+		idle(a, k != 2 && sim_random_below(a->sim, 2));
+	if (!a->dead) {
+		array_users_start(a);
+		damage(a, redundant);
+		run_load(a, k != 2 && sim_random_below(a->sim, 2));
+	}
 	if (a->verbose)
 		printf("  round %u: %s after %llu writes\n", round, kinds[k],
 		       (unsigned long long)a->result->writes);

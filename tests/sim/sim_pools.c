@@ -116,9 +116,11 @@ static void at_crash_point(void *arg)
 	array_crash_now(&w->a);
 }
 
-static bool is_of(const char *point, const char *module)
+static void arm_module(struct pools *w, const char *module, uint64_t passages)
 {
-	return strncmp(point, module, strlen(module)) == 0;
+	unsigned pick;
+	if (array_pick_point(&w->a, module, &pick))
+		sim_fault_arm(pick, passages, at_crash_point, w);
 }
 
 /* A point of the pool itself, of the metadata (in which losses are recorded), or of the cache;
@@ -126,15 +128,7 @@ static bool is_of(const char *point, const char *module)
 static void arm(struct pools *w, uint64_t passages)
 {
 	static const char *const modules[] = {"pool.", "meta.", "cache."};
-	unsigned n = sim_faults_count(), pick = 0;
-	const char *module = modules[sim_random_below(w->a.sim, ARRAY_LEN(modules))];
-	for (unsigned i = 0; n && i < 64; i++) {
-		pick = (unsigned)sim_random_below(w->a.sim, n);
-		if (is_of(sim_fault_name(pick), module))
-			break;
-	}
-	if (n)
-		sim_fault_arm(pick, passages, at_crash_point, w);
+	arm_module(w, modules[sim_random_below(w->a.sim, ARRAY_LEN(modules))], passages);
 }
 
 /* ---- tasks that a crash may cut off ---- */
@@ -479,6 +473,38 @@ static void wait_noticed(struct pools *w)
 	}
 }
 
+/* A point of what a pool does when nobody writes, and at its end. */
+static void arm_quiet(struct pools *w)
+{
+	const char *module =
+	    w->a.checksums && sim_random_below(w->a.sim, 2) ? "pool.sums." : "pool.";
+	if (sim_random_below(w->a.sim, 2))
+		arm_module(w, module, 1 + sim_random_below(w->a.sim, 3));
+}
+
+/*
+ * Nobody writes for a while: pages are destaged, regions leave the write-intent map, and before
+ * them their checksums are written. A crash comes in the middle of that, at a point of the pool's,
+ * or after it.
+ */
+static void idle(struct pools *w)
+{
+	array_users_stop(&w->a);
+	arm_quiet(w);
+	sim_run_for(w->a.sim, sim_random_below(w->a.sim, 40 * NS_PER_S));
+}
+
+static void stop_in_order(struct pools *w)
+{
+	sim_faults_disarm();
+	wait_noticed(w);
+	array_users_stop(&w->a);
+	let_go(w);
+	arm_quiet(w);
+	run(w, array_close, "close");
+	sim_faults_disarm();
+}
+
 static void one_round(struct pools *w, unsigned round)
 {
 	struct array *a = &w->a;
@@ -496,15 +522,12 @@ static void one_round(struct pools *w, unsigned round)
 		if (!a->dead)
 			one_fault(w);
 	}
-	if (!a->dead && sim_random_below(a->sim, 6) == 0) {
-		sim_faults_disarm();
-		wait_noticed(w);
-		array_users_stop(a);
-		let_go(w);
-		array_run(a, array_close, "close");
-	} else if (!a->failed) {
+	if (!a->dead && !a->failed && sim_random_below(a->sim, 4) == 0)
+		idle(w);
+	if (!a->dead && !a->failed && sim_random_below(a->sim, 6) == 0)
+		stop_in_order(w);
+	if (!a->failed && (a->dead || a->core))
 		crash(w);
-	}
 	if (!a->failed)
 		open_again(w);
 }
