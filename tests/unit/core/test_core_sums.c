@@ -1,5 +1,5 @@
 /* Pools with checksums as the array has them: a disk that lies under a volume, hosts' errors where
- * nothing is right, closing, killing, growing, scrubbing, and pools of before. */
+ * nothing is right, closing, killing, growing, scrubbing. */
 #include "tests/unit/core/core_rig.h"
 #include "runtime/bdev.h"
 #include "runtime/task.h"

@@ -638,6 +638,40 @@ START_TEST(version_1_is_upgraded)
 }
 END_TEST
 
+static int decoded(const Isthmus__ArrayMeta *am, Isthmus__ArrayMeta **ret, char *why)
+{
+	size_t len = isthmus__array_meta__get_packed_size(am);
+	uint8_t *p = malloc(len);
+	isthmus__array_meta__pack(am, p);
+	int rc = meta_decode(p, len, ret, why);
+	free(p);
+	return rc;
+}
+
+/* Version 10 knew no checksums of pages: its pools have none. What a later one says is refused, by
+ * its number. */
+START_TEST(checksums_by_version)
+{
+	char why[META_WHY_LEN] = "", number[16];
+	Isthmus__ArrayMeta *am = good_meta(), *got;
+	am->version = 10;
+	ck_assert_int_eq(decoded(am, &got, why), 0);
+	ck_assert_uint_eq(got->version, META_VERSION);
+	ck_assert_uint_eq(got->pools[0]->checksums, 0);
+	isthmus__array_meta__free_unpacked(got, NULL);
+	am->version = META_VERSION;
+	am->pools[0]->checksums = META_CHECKSUMS_CRC32C;
+	ck_assert_int_eq(decoded(am, &got, why), 0);
+	ck_assert_uint_eq(got->pools[0]->checksums, META_CHECKSUMS_CRC32C);
+	isthmus__array_meta__free_unpacked(got, NULL);
+	am->version = META_VERSION + 1;
+	ck_assert_int_eq(decoded(am, &got, why), -ERR_VERSION);
+	snprintf(number, sizeof(number), "%d", META_VERSION + 1);
+	ck_assert_ptr_nonnull(strstr(why, number));
+	isthmus__array_meta__free_unpacked(am, NULL);
+}
+END_TEST
+
 /* Keys through ports that are gone, and what they hold, go too. */
 START_TEST(reservations_are_pruned)
 {
@@ -704,6 +738,7 @@ int main(void)
 	tcase_add_test(tc, power_loss);
 	tcase_add_test(tc, hostile);
 	tcase_add_test(tc, version_1_is_upgraded);
+	tcase_add_test(tc, checksums_by_version);
 	tcase_add_test(tc, target_ports_have_numbers);
 	tcase_add_test(tc, reservations_are_pruned);
 	tcase_add_test(tc, mutated);
