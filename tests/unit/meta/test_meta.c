@@ -648,13 +648,13 @@ static int decoded(const Isthmus__ArrayMeta *am, Isthmus__ArrayMeta **ret, char 
 	return rc;
 }
 
-/* Version 10 knew no checksums of pages: its pools have none. What a later one says is refused, by
+/* Version 11 knew no checksums of pages: its pools have none. What a later one says is refused, by
  * its number. */
 START_TEST(checksums_by_version)
 {
 	char why[META_WHY_LEN] = "", number[16];
 	Isthmus__ArrayMeta *am = good_meta(), *got;
-	am->version = 10;
+	am->version = 11;
 	ck_assert_int_eq(decoded(am, &got, why), 0);
 	ck_assert_uint_eq(got->version, META_VERSION);
 	ck_assert_uint_eq(got->pools[0]->checksums, 0);
