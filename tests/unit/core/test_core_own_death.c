@@ -141,11 +141,49 @@ START_TEST(death_with_old_pages)
 }
 END_TEST
 
+/* Who takes dies while the pool is flushed, with copies of pages that are then written anew; who
+ * gives dies when it has written them all to the disks and passed the word. The copies are of long
+ * ago. */
+START_TEST(death_of_the_taker_with_old_copies)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct crash c = {.point = "own.passed", .who = a};
+	struct move m = {.e = a, .held = true}; /* no change of metadata comes first */
+	struct sim_disk_faults usual, slow;
+	world_with_pool(80);
+	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	uint64_t id = memory(a);
+	sim_disk_get_faults(w.disk[0], &usual);
+	slow = usual;
+	slow.latency_min_ns = slow.latency_max_ns = 2 * NS_PER_S;
+	sim_disk_set_faults(w.disk[0], &slow);
+	fault_set_hook(crash_hook, &c);
+	sim_node_start(a->node, move_task, &m);
+	sim_run_for(w.sim, 100 * NS_PER_MS); /* b has agreed, and pages are on their way */
+	sim_node_kill(b->node);
+	sim_run_for(w.sim, 100 * NS_PER_MS);
+	ck_assert(!c.hit && !a->core->partner_up);
+	ck_assert_int_eq(io(a, true, 0, 150, 2), 0);
+	ck_assert(!c.hit);
+	sim_disk_set_faults(w.disk[0], &usual);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	fault_set_hook(NULL, NULL);
+	ck_assert_msg(c.hit, "%s", m.why);
+	restart(b);
+	sim_run_for(w.sim, 10 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	ck_assert_int_eq(io(b, false, 0, 150, 2), 0);
+	ck_assert_uint_eq(memory(b), id);
+	world_fini();
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
 	tcase_add_loop_test(tc, deaths_while_giving, 0, (int)ARRAY_LEN(crashes));
 	tcase_add_test(tc, deaths_of_giver_and_taker);
 	tcase_add_loop_test(tc, death_of_the_taker, 0, (int)ARRAY_LEN(takeover_points));
+	tcase_add_test(tc, death_of_the_taker_with_old_copies);
 	tcase_add_loop_test(tc, death_with_old_pages, 0, (int)ARRAY_LEN(takeover_points));
 }
 
