@@ -63,6 +63,7 @@ struct head {
 	struct channel *channel;
 	struct nfs *nfs;
 	struct groups *groups; /* NULL: clients say them */
+	struct rpc_gss *gss;   /* NULL: no keytab, no Kerberos */
 	struct names *names;   /* of owners in NFSv4; NULL: they are numbers */
 	struct nlm *nlm;
 	struct nfs4 *nfs4; /* NULL: not served */

@@ -24,6 +24,7 @@
 #include "nasfront/nfs/nlm.h"
 #include "nasfront/nfs4/names.h"
 #include "nasfront/nfs4/nfs4.h"
+#include "nasfront/rpc/gss.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
 #include "runtime/admin.h"
@@ -103,6 +104,21 @@ static int start_nfs4(struct head *h, const char *host)
 	return rc ? rc : nfs4_new(&h->nfs4, &o);
 }
 
+/* On another thread it would tell later; nobody is served yet. */
+static int start_kerberos(struct head *h)
+{
+	const struct config_head *c = h->config;
+	struct rpc_gss_opts o = {
+	    .reactor = h->reactor, .env = h->env, .keytab = c->keytab, .principal = c->principal};
+	char why[256];
+	if (!c->keytab[0])
+		return 0;
+	if (rpc_gss_look(&o, why, sizeof(why)))
+		event_write(LOG_L_WARN, "head.kerberos", "head %s cannot serve Kerberos yet: %s",
+			    c->name, why);
+	return rpc_gss_new(&h->gss, &o);
+}
+
 static int start_listeners(struct head *h)
 {
 	const struct rpc_memory memory = {.try_get = staging_try_get, .put = staging_put, .arg = h};
@@ -130,8 +146,12 @@ static int start_listeners(struct head *h)
 		strcpy(host, "localhost");
 	struct groups_opts go = {
 	    .reactor = h->reactor, .env = h->env, .ttl_ns = c->groups_time * NS_PER_S};
-	int rc = config_head_groups(c) ? groups_new(&h->groups, &go) : 0;
+	int rc = start_kerberos(h);
+	if (rc == 0 && (h->gss || config_head_groups(c)))
+		rc = groups_new(&h->groups, &go);
+	o.gss = h->gss;
 	no.groups = h->groups;
+	no.groups_gss = !config_head_groups(c);
 	if (rc == 0)
 		rc = nfs_new(&h->nfs, &no);
 	lo.nfs = h->nfs;
@@ -328,6 +348,7 @@ static void stop_task(void *arg)
 	nfs4_free(h->nfs4);
 	nlm_free(h->nlm);
 	rpc_server_free(h->rpc);
+	rpc_gss_free(h->gss);
 	nfs_free(h->nfs);
 	groups_free(h->groups);
 	names_free(h->names);

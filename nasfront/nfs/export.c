@@ -135,10 +135,34 @@ bool export_rule_takes(const struct export_rule *r, enum rpc_xprt x)
 	return r->xprt & 1u << x;
 }
 
+/* "krb5p:krb5:sys"; "": sys. */
+static int sec_parse(struct export_rule *r, const char *s)
+{
+	static const char *const names[SEC_COUNT] = {"sys", "krb5", "krb5i", "krb5p"};
+	if (!*s)
+		s = "sys";
+	for (;;) {
+		size_t n = strcspn(s, ":");
+		uint8_t i = 0;
+		while (i < SEC_COUNT && (strlen(names[i]) != n || strncmp(names[i], s, n) != 0))
+			i++;
+		if (i == SEC_COUNT || (r->sec_mask & 1u << i))
+			return -EINVAL;
+		r->sec[r->nsec++] = i;
+		r->sec_mask |= 1u << i;
+		if (!s[n])
+			return 0;
+		s += n + 1;
+	}
+}
+
 static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
 {
-	const char *match = *c->xprtsec ? c->xprtsec_match : c->match;
-	int rc = *c->sec ? -EINVAL : export_rule_parse(r, match);
+	/* With either the match stands elsewhere: who does not know of it must not find it. */
+	const char *match = *c->xprtsec ? c->xprtsec_match : *c->sec ? c->sec_match : c->match;
+	int rc = export_rule_parse(r, match);
+	if (rc == 0)
+		rc = sec_parse(r, c->sec);
 	if (rc == 0)
 		rc = xprt_parse(c->xprtsec, &r->xprt);
 	if (rc == 0)
@@ -209,10 +233,13 @@ int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, si
 	}
 	t->refs = 1;
 	t->generation = generation;
+	t->sec_mask = 1u << SEC_SYS;
 	for (size_t i = 0; i < count; i++) {
 		struct export *e = &t->exports[t->count];
 		if (export_fill(e, exports[i]) == 0 && !export_by_id(t, e->id)) {
 			t->count++;
+			for (unsigned k = 0; k < e->nrules; k++)
+				t->sec_mask |= e->rules[k].sec_mask;
 			continue;
 		}
 		/* Nobody gets more than was said: an export that is not understood is none. */
@@ -307,12 +334,24 @@ const struct export_rule *export_match_rule(const struct export *e,
 	return NULL;
 }
 
+bool export_sec_allows(const struct export_rule *r, const struct rpc_cred *cred)
+{
+	unsigned sec = cred->flavor == RPC_FLAVOR_GSS ? cred->service : SEC_SYS;
+	return r->sec_mask >> sec & 1;
+}
+
+/* Nobody says who he is: neither does AUTH_NONE, nor a principal that is no user of here. */
+static bool nobody(const struct rpc_cred *from)
+{
+	return from->flavor != RPC_FLAVOR_SYS && !(from->flavor == RPC_FLAVOR_GSS && from->mapped);
+}
+
 void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to)
 {
 	to->list = NULL;
 	to->nlist = 0;
 	to->no_gid0 = r->squash == SQUASH_ROOT;
-	if (r->squash == SQUASH_ALL || from->flavor != RPC_FLAVOR_SYS) {
+	if (r->squash == SQUASH_ALL || nobody(from)) {
 		to->uid = r->anon_uid;
 		to->gid = r->anon_gid;
 		to->ngroups = 0;

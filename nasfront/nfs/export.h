@@ -19,6 +19,8 @@
 #define EXPORT_HOST_ADDR 8
 
 enum export_squash { SQUASH_ROOT, SQUASH_NONE, SQUASH_ALL };
+/* Flavours, numbered as services of RPCSEC_GSS are. */
+enum export_sec { SEC_SYS, SEC_KRB5, SEC_KRB5I, SEC_KRB5P, SEC_COUNT };
 enum export_match { MATCH_ANY, MATCH_NET, MATCH_NAME };
 
 /* An address as 16 bytes; v4 mapped into v6. */
@@ -33,6 +35,8 @@ struct export_rule {
 	char *text;		/* as configured; the host of MATCH_NAME */
 	struct export_addr host[EXPORT_HOST_ADDR];
 	unsigned nhost;
+	uint8_t sec[SEC_COUNT]; /* enum export_sec, the preferred first */
+	unsigned nsec, sec_mask;
 	bool read_write, secure_port;
 	unsigned xprt; /* 1 << enum rpc_xprt of connections that are admitted */
 	enum export_squash squash;
@@ -57,6 +61,7 @@ struct export_table {
 	uint64_t generation;
 	struct export *exports;
 	unsigned count;
+	unsigned sec_mask; /* of all rules, and SEC_SYS */
 };
 
 /* Entries with problems are logged and left out; *ret_bad (may be NULL) counts them. */
@@ -80,6 +85,8 @@ int export_rule_parse(struct export_rule *r, const char *match);
 
 /* A connection of this kind is what the rule asks for. */
 bool export_rule_takes(const struct export_rule *r, enum rpc_xprt x);
+/* Does the rule take calls of this flavour? AUTH_NONE goes with AUTH_SYS (RFC 2623 2.3). */
+bool export_sec_allows(const struct export_rule *r, const struct rpc_cred *cred);
 /* Who acts: the call's credentials after squashing. */
 void export_squash(const struct export_rule *r, const struct rpc_cred *from, struct fs_cred *to);
 

@@ -115,15 +115,26 @@ static void strip_slashes(char *path)
 		path[--n] = '\0';
 }
 
-/* Finds the directory and makes its handle. */
-static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, uint8_t fh[FH_SIZE])
+/* What a client gets: a handle and how to use it. */
+struct mount_found {
+	uint8_t fh[FH_SIZE];
+	uint8_t sec[SEC_COUNT];
+	unsigned nsec;
+};
+
+/* Finds the directory and makes its handle. With any flavour (RFC 2623 2.7): what is behind the
+ * handle is protected where it is used. */
+static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, struct mount_found *ret)
 {
 	const char *rest;
 	const struct export *e = export_by_path(n->table, path, &rest);
 	if (!e)
 		return -ENOENT;
-	if (!nfs_rule_of(n, req, e))
+	const struct export_rule *r = nfs_rule_of(n, req, e);
+	if (!r)
 		return -EACCES;
+	memcpy(ret->sec, r->sec, sizeof(ret->sec));
+	ret->nsec = r->nsec;
 	struct nfs_mount *m = nfs_mount_by_name(n, e->fs);
 	if (!m || !m->fs || m->leaving)
 		return -EAGAIN;
@@ -137,32 +148,40 @@ static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, uint
 	if (rc == 0) {
 		struct fh h = {
 		    .fs_id = m->id, .export_id = e->id, .ino = at.ino, .generation = at.generation};
-		fh_encode(&h, &m->key, fh);
+		fh_encode(&h, &m->key, ret->fh);
 	}
 	export_table_put(t);
 	nfs_mount_release(m);
 	return rc;
 }
 
+/* Pseudo-flavours of RFC 2623 2.2. */
+static void put_flavors(struct xdr_out *x, const struct mount_found *f)
+{
+	static const uint32_t numbers[SEC_COUNT] = {RPC_FLAVOR_SYS, 390003, 390004, 390005};
+	xdr_put_u32(x, f->nsec);
+	for (unsigned i = 0; i < f->nsec; i++)
+		xdr_put_u32(x, numbers[f->sec[i]]);
+}
+
 static int mount3_mnt(struct rpc_req *req, void *arg)
 {
 	struct nfs *n = arg;
 	char path[MNTPATHLEN + 1];
-	uint8_t fh[FH_SIZE];
+	struct mount_found found;
 	if (!get_path(req, path))
 		return RPC_GARBAGE_ARGS;
 	strip_slashes(path);
-	int rc =
-	    n->o.fenced && n->o.fenced(n->o.arg) ? -ERR_EPOCH_STALE : mount_find(n, req, path, fh);
+	int rc = n->o.fenced && n->o.fenced(n->o.arg) ? -ERR_EPOCH_STALE
+						      : mount_find(n, req, path, &found);
 	if (rc == -ERR_EPOCH_STALE)
 		return RPC_DROP;
 	const char *host = rpc_conn_peer_text(req->conn);
 	log_info("nfs: mount client=%s path=%s result=%s", host, path, rc ? err_name(rc) : "ok");
 	xdr_put_u32(&req->out, mount_status(rc));
 	if (rc == 0) {
-		xdr_put_opaque(&req->out, fh, FH_SIZE);
-		xdr_put_u32(&req->out, 1); /* authentication flavours */
-		xdr_put_u32(&req->out, RPC_FLAVOR_SYS);
+		xdr_put_opaque(&req->out, found.fh, FH_SIZE);
+		put_flavors(&req->out, &found);
 		mounted_add(n, host, path);
 	}
 	return RPC_SUCCESS;

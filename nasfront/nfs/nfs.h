@@ -31,6 +31,7 @@ struct nfs_opts {
 	/* Where the groups of AUTH_SYS callers come from; NULL: from their calls (16 at most). The
 	 * caller's, and must outlive the service. */
 	struct groups *groups;
+	bool groups_gss; /* of callers by RPCSEC_GSS alone, whose calls carry none */
 };
 
 int nfs_new(struct nfs **ret, const struct nfs_opts *o);

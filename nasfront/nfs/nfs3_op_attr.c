@@ -21,7 +21,7 @@ static int getattr_reply(struct nfs_call *c, const struct fs_attr *a)
 int nfs3_getattr_fast(struct rpc_req *req, void *arg)
 {
 	struct fs_attr a;
-	struct nfs_call *c = nfs_begin(req, arg, 0);
+	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (!c->status) {
@@ -36,7 +36,7 @@ int nfs3_getattr_fast(struct rpc_req *req, void *arg)
 int nfs3_getattr(struct rpc_req *req, void *arg)
 {
 	struct fs_attr a;
-	struct nfs_call *c = nfs_begin(req, arg, 0);
+	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (!c->status)

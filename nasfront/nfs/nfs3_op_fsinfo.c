@@ -17,7 +17,7 @@ static bool info_head(struct nfs_call *c)
 int nfs3_fsstat(struct rpc_req *req, void *arg)
 {
 	struct fs_statfs s;
-	struct nfs_call *c = nfs_begin(req, arg, 0);
+	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (!c->status)
@@ -34,7 +34,7 @@ int nfs3_fsstat(struct rpc_req *req, void *arg)
 
 int nfs3_fsinfo(struct rpc_req *req, void *arg)
 {
-	struct nfs_call *c = nfs_begin(req, arg, 0);
+	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (info_head(c)) {
@@ -54,7 +54,7 @@ int nfs3_fsinfo(struct rpc_req *req, void *arg)
 
 int nfs3_pathconf(struct rpc_req *req, void *arg)
 {
-	struct nfs_call *c = nfs_begin(req, arg, 0);
+	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
 	if (info_head(c)) {

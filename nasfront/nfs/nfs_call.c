@@ -173,6 +173,7 @@ static enum nfsstat3 handle_find(struct nfs_call *c, const uint8_t *data, uint32
 static void call_hold(struct nfs_call *c, struct nfs_mount *m)
 {
 	export_squash(c->rule, &c->req->cred, &c->cred);
+	c->weak = !export_sec_allows(c->rule, &c->req->cred);
 	c->mount = m;
 	c->table = c->nfs->table;
 	nfs_mount_hold(m);
@@ -187,8 +188,11 @@ static void call_hold(struct nfs_call *c, struct nfs_mount *m)
 static enum nfsstat3 groups_find(struct nfs_call *c)
 {
 	struct groups *g = c->nfs->o.groups;
-	if (!g || c->req->cred.flavor != RPC_FLAVOR_SYS || c->cred.uid != c->req->cred.uid ||
-	    c->rule->squash == SQUASH_ALL || !c->cred.uid)
+	const struct rpc_cred *from = &c->req->cred;
+	bool ask = from->flavor == RPC_FLAVOR_GSS
+		       ? from->mapped
+		       : from->flavor == RPC_FLAVOR_SYS && !c->nfs->o.groups_gss;
+	if (!g || !ask || c->cred.uid != from->uid || c->rule->squash == SQUASH_ALL || !c->cred.uid)
 		return NFS3_OK;
 	int rc = groups_try(g, c->cred.uid, &c->groups);
 	if (rc == -EAGAIN) {
@@ -237,6 +241,20 @@ enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
 	return nfs3_status(nfs_export_find(m, c->exp, &c->fid));
 }
 
+/* The object is where its export begins, as far as that is known. */
+static bool at_root(const struct nfs_call *c)
+{
+	return c->exp->root_known && c->fid.ino == c->exp->root.ino &&
+	       c->fid.generation == c->exp->root.generation;
+}
+
+static enum nfsstat3 check_flavor(const struct nfs_call *c, unsigned flags)
+{
+	if (!c->weak || (flags & NFS_ANY_FLAVOR) || ((flags & NFS_MOUNTING) && at_root(c)))
+		return NFS3_OK;
+	return NFS_TOOWEAK;
+}
+
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
 				  uint32_t len, unsigned flags)
 {
@@ -246,6 +264,8 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	if (!c->status)
+		c->status = check_flavor(c, flags);
 	if (c->status)
 		nfs_let_go(c);
 	return c;
@@ -370,16 +390,17 @@ void nfs_let_go(struct nfs_call *c)
 	c->table = NULL;
 	c->exp = NULL;
 	c->rule = NULL;
+	c->weak = false;
 }
 
 int nfs_end(struct nfs_call *c)
 {
 	if (c->status == NFS_AGAIN)
 		return nfs_again(c);
-	bool fenced = c->status == NFS_FENCED;
+	bool fenced = c->status == NFS_FENCED, weak = c->status == NFS_TOOWEAK;
 	if (!c->reading)
 		nfs_let_go(c);
-	return fenced ? RPC_DROP : RPC_SUCCESS;
+	return fenced ? RPC_DROP : weak ? RPC_TOO_WEAK : RPC_SUCCESS;
 }
 
 int nfs_again(struct nfs_call *c)

@@ -49,8 +49,9 @@ enum nfsstat3 {
 	NFS3ERR_BADTYPE = 10007,
 	NFS3ERR_JUKEBOX = 10008,
 	/* Not on the wire: */
-	NFS_AGAIN = 20001,  /* the fast path cannot say */
-	NFS_FENCED = 20002, /* answer nothing */
+	NFS_AGAIN = 20001,   /* the fast path cannot say */
+	NFS_FENCED = 20002,  /* answer nothing */
+	NFS_TOOWEAK = 20003, /* not with this flavour: AUTH_TOOWEAK */
 };
 
 /* A configured file system; `fs` is NULL while it is not mounted. */
@@ -92,11 +93,15 @@ struct nfs_call {
 	struct fs_fid fid;
 	uint64_t read_bytes, write_bytes;
 	bool reading;
+	bool weak; /* the export does not take this flavour */
 	struct fs_read read;
 };
 
 enum nfs_begin_flags {
 	NFS_MODIFIES = 1, /* refused on read-only exports */
+	/* Part of mounting: with any flavour where an export begins (RFC 2623 2.3.2). */
+	NFS_MOUNTING = 2,
+	NFS_ANY_FLAVOR = 4, /* locks: clients ask for them with AUTH_SYS whatever the mount has */
 };
 
 /* nfs_call.c */

@@ -56,7 +56,7 @@ static void may_lock(struct nfs_call *c)
 static enum nlm_stat file_open(struct call *k, bool modifies)
 {
 	struct nfs_call *c = nfs_begin_handle(k->req, k->n->o.nfs, k->a.fh.p, k->a.fh.len,
-					      modifies ? NFS_MODIFIES : 0);
+					      NFS_ANY_FLAVOR | (modifies ? NFS_MODIFIES : 0));
 	if (c->status == NFS3_OK)
 		may_lock(c);
 	if (c->status == NFS3_OK)

@@ -42,7 +42,7 @@ static bool get_ask(struct rpc_req *req, struct ask *a)
 static bool may_ask(const struct ask *a, const struct rpc_cred *cred, const struct export_rule *r)
 {
 	struct fs_cred c;
-	if (cred->flavor != RPC_FLAVOR_SYS)
+	if (cred->flavor != RPC_FLAVOR_SYS && !cred->mapped)
 		return false;
 	export_squash(r, cred, &c);
 	if (c.uid == 0)

@@ -59,9 +59,17 @@ struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const struct nfs4_who *
 	return NULL;
 }
 
+/* A principal, not the user it is mapped to: all that are unknown here are one user. */
+uint64_t nfs4_who_calls(const struct rpc_req *req)
+{
+	const struct rpc_cred *c = &req->cred;
+	return c->flavor == RPC_FLAVOR_GSS ? c->principal | 1ull << 63
+					   : (uint64_t)c->flavor << 32 | c->uid;
+}
+
 bool nfs4_client_is_of(const struct nfs4_client *c, const struct rpc_req *req)
 {
-	return c->flavor == req->cred.flavor && c->uid == req->cred.uid;
+	return c->who == nfs4_who_calls(req);
 }
 
 bool nfs4_client_replaceable(const struct nfs4_client *c)
@@ -142,8 +150,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 	memcpy(c->verifier, w->verifier, NFS4_VERIFIER);
 	memcpy(c->owner, w->owner, w->len);
 	c->owner_len = w->len;
-	c->flavor = req->cred.flavor;
-	c->uid = req->cred.uid;
+	c->who = nfs4_who_calls(req);
 	c->create_seq = 1;
 	c->renewed_ns = env_now_ns(n->o.env);
 	strncpy(c->address, rpc_conn_peer_text(req->conn), sizeof(c->address) - 1);

@@ -94,10 +94,82 @@ static enum nfs4_status check_once(struct nfs4_call *k, const struct nfs4_op_row
 	return rc == RPC_AGAIN ? NFS4_OK : rc == RPC_SUCCESS ? NFS4_REPLAY : NFS4_TAKEN;
 }
 
+/* ---- flavours ---- */
+
+/*
+ * Who says WRONGSEC, where an export does not take the call's flavour (RFC 8881 2.6.3.1): what puts
+ * its handle, unless the next operation says it or need not: LOOKUP, LOOKUPP and OPEN say it of
+ * themselves, SECINFO and SECINFO_NO_NAME are how a client finds out.
+ */
+static bool next_says_wrongsec(const struct nfs4_call *k)
+{
+	if (k->index + 1 >= k->nops || xdr_left(k->in) < 4)
+		return true;
+	switch (be32_get(k->in->p)) {
+	case OP_PUTFH:
+	case OP_PUTROOTFH:
+	case OP_PUTPUBFH:
+	case OP_RESTOREFH:
+	case OP_SAVEFH:
+	case OP_LOOKUP:
+	case OP_LOOKUPP:
+	case OP_OPEN:
+	case OP_SECINFO:
+	case OP_SECINFO_NO_NAME:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The saved object is used as well. */
+static bool uses_saved(uint32_t op)
+{
+	return op == OP_RENAME || op == OP_LINK || op == OP_COPY || op == OP_CLONE;
+}
+
+static enum nfs4_status check_flavor(const struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	if (uses_saved(k->op) && k->saved.kind == FH_FILE && k->saved.weak)
+		return NFS4ERR_WRONGSEC;
+	if (k->kind != FH_FILE || !k->c.weak ||
+	    !(op->flags & (OP_NEEDS_FH | OP_NEEDS_FILE | OP_MODIFIES)))
+		return NFS4_OK;
+	switch (k->op) {
+	case OP_SAVEFH:
+	case OP_SECINFO:
+	case OP_SECINFO_NO_NAME:
+	case OP_LOOKUP: /* it may lead into another export: what it finds counts */
+	case OP_LOOKUPP:
+		return NFS4_OK;
+	default:
+		return NFS4ERR_WRONGSEC;
+	}
+}
+
+static enum nfs4_status check_flavor_found(const struct nfs4_call *k)
+{
+	if (k->kind != FH_FILE || !k->c.weak)
+		return NFS4_OK;
+	switch (k->op) {
+	case OP_LOOKUP:
+	case OP_LOOKUPP:
+		return NFS4ERR_WRONGSEC;
+	case OP_PUTFH:
+	case OP_PUTROOTFH:
+	case OP_PUTPUBFH:
+	case OP_RESTOREFH:
+		return next_says_wrongsec(k) ? NFS4_OK : NFS4ERR_WRONGSEC;
+	default:
+		return NFS4_OK;
+	}
+}
+
 static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *op)
 {
 	enum nfs4_status st = k->uncached && k->index ? NFS4ERR_RETRY_UNCACHED_REP : NFS4_OK;
 	st = st ?: check_place(k, op);
+	st = st ?: check_flavor(k, op);
 	st = st ?: check_object(k, op);
 	st = st ?: check_cache(k, op);
 	st = st ?: check_once(k, op);
@@ -107,7 +179,8 @@ static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *o
 		return NFS4_AGAIN;
 	if (!nfs4_room(k, op->room + 8))
 		return NFS4ERR_REP_TOO_BIG;
-	return op->fn(k);
+	st = op->fn(k);
+	return st ?: check_flavor_found(k);
 }
 
 static const struct nfs4_op_row *row_of(const struct nfs4_call *k)
@@ -320,8 +393,9 @@ enum nfs4_status nfs4_op_notsupp(struct nfs4_call *k)
 	return NFS4ERR_NOTSUPP;
 }
 
-#define ROOM_SMALL 64
-#define ROOM_CINFO 64
+#define ROOM_SMALL   64
+#define ROOM_CINFO   64
+#define ROOM_FLAVORS 128
 
 const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_ACCESS] = {"ACCESS", nfs4_op_access, OP_NEEDS_FH, 0, ROOM_SMALL},
@@ -353,7 +427,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_RENAME] = {"RENAME", nfs4_op_rename, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_RESTOREFH] = {"RESTOREFH", nfs4_op_restorefh, 0, 0, 0},
     [OP_SAVEFH] = {"SAVEFH", nfs4_op_savefh, OP_NEEDS_FH, 0, 0},
-    [OP_SECINFO] = {"SECINFO", nfs4_op_secinfo, OP_NEEDS_FH, 0, ROOM_SMALL},
+    [OP_SECINFO] = {"SECINFO", nfs4_op_secinfo, OP_NEEDS_FH, 0, ROOM_FLAVORS},
     [OP_SETATTR] = {"SETATTR", nfs4_op_setattr, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
     [OP_VERIFY] = {"VERIFY", nfs4_op_verify, OP_NEEDS_FH, 0, 0},
     [OP_WRITE] = {"WRITE", nfs4_op_write, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
@@ -377,7 +451,8 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_LAYOUTCOMMIT] = {"LAYOUTCOMMIT", nfs4_op_notsupp, 0, 1, 0},
     [OP_LAYOUTGET] = {"LAYOUTGET", nfs4_op_notsupp, 0, 1, 0},
     [OP_LAYOUTRETURN] = {"LAYOUTRETURN", nfs4_op_notsupp, 0, 1, 0},
-    [OP_SECINFO_NO_NAME] = {"SECINFO_NO_NAME", nfs4_op_secinfo_no_name, OP_NEEDS_FH, 1, ROOM_SMALL},
+    [OP_SECINFO_NO_NAME] = {"SECINFO_NO_NAME", nfs4_op_secinfo_no_name, OP_NEEDS_FH, 1,
+			    ROOM_FLAVORS},
     [OP_SEQUENCE] = {"SEQUENCE", nfs4_op_sequence, 0, 1, ROOM_SMALL},
     [OP_SET_SSV] = {"SET_SSV", nfs4_op_notsupp, 0, 1, 0},
     [OP_TEST_STATEID] = {"TEST_STATEID", nfs4_op_test_stateid, 0, 1, 0},

@@ -57,7 +57,7 @@ struct nfs4_client {
 	unsigned keeping;
 	uint8_t verifier[NFS4_VERIFIER];
 	uint8_t confirm[NFS4_VERIFIER]; /* what SETCLIENTID_CONFIRM has to say */
-	uint32_t flavor, uid;		/* who made it */
+	uint64_t who;			/* made it: nfs4_who_calls() */
 	uint32_t create_seq;		/* of the next CREATE_SESSION */
 	bool created;			/* the last one's reply follows: it is answered again */
 	uint32_t create_len;
@@ -79,7 +79,7 @@ struct nfs4_client {
 struct nfs4_slot {
 	uint32_t seq;
 	bool used, busy, kept;
-	uint32_t uid; /* of who sent the request: another may not have its answer */
+	uint64_t who; /* sent the request: another may not have its answer */
 	uint32_t len, cap;
 	uint8_t *reply; /* the results of the COMPOUND, whole */
 };
@@ -194,7 +194,7 @@ struct nfs4_saved {
 	struct group_list *groups; /* held: cred's */
 	struct fs_fid fid;
 	struct stateid sid;
-	bool have_sid;
+	bool have_sid, weak;
 };
 
 /* One COMPOUND, in rpc_req.area; it begins with what the other protocols' calls are. */
@@ -423,6 +423,8 @@ struct nfs4_who {
 struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const struct nfs4_who *w, bool confirmed);
 int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
 		    const struct rpc_req *req);
+/* A number of who sent a call. */
+uint64_t nfs4_who_calls(const struct rpc_req *req);
 /* The caller is who made it. */
 bool nfs4_client_is_of(const struct nfs4_client *c, const struct rpc_req *req);
 /* Another may have the name: it has nothing, or its lease ran out. */

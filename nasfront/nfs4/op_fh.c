@@ -153,7 +153,8 @@ enum nfs4_status nfs4_op_savefh(struct nfs4_call *k)
 				       .groups = k->c.groups,
 				       .fid = k->c.fid,
 				       .sid = k->sid,
-				       .have_sid = k->have_sid};
+				       .have_sid = k->have_sid,
+				       .weak = k->c.weak};
 	if (k->kind == FH_FILE)
 		hold_more(k);
 	return NFS4_OK;
@@ -178,6 +179,7 @@ enum nfs4_status nfs4_op_restorefh(struct nfs4_call *k)
 	k->c.cred = s->cred;
 	k->c.groups = s->groups;
 	k->c.fid = s->fid;
+	k->c.weak = s->weak;
 	hold_more(k);
 	return NFS4_OK;
 }
@@ -365,10 +367,30 @@ enum nfs4_status nfs4_op_lookupp(struct nfs4_call *k)
 
 /* ---- SECINFO ---- */
 
+/* secinfo4: AUTH_SYS, or RPCSEC_GSS with Kerberos (RFC 4121), the default quality, a service. */
+static void put_flavor(struct xdr_out *x, unsigned sec)
+{
+	static const uint8_t krb5[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02};
+	xdr_put_u32(x, sec == SEC_SYS ? RPC_FLAVOR_SYS : RPC_FLAVOR_GSS);
+	if (sec == SEC_SYS)
+		return;
+	xdr_put_opaque(x, krb5, sizeof(krb5));
+	xdr_put_u32(x, 0);
+	xdr_put_u32(x, sec);
+}
+
+/* Pseudo directories take all that any export takes. */
 static void put_flavors(struct nfs4_call *k)
 {
-	xdr_put_u32(k->out, 1);
-	xdr_put_u32(k->out, RPC_FLAVOR_SYS);
+	uint64_t generation;
+	unsigned mask = nfs_table(k->n->o.nfs, &generation)->sec_mask;
+	const struct export_rule *r = k->kind == FH_FILE ? k->c.rule : NULL;
+	xdr_put_u32(k->out, r ? r->nsec : (unsigned)__builtin_popcount(mask));
+	for (unsigned i = 0; r && i < r->nsec; i++)
+		put_flavor(k->out, r->sec[i]);
+	for (unsigned i = 0; !r && i < SEC_COUNT; i++)
+		if (mask >> i & 1)
+			put_flavor(k->out, i);
 	if (k->minor)
 		nfs4_fh_drop(k); /* RFC 8881 18.29.3: it is used up */
 }
@@ -380,11 +402,11 @@ static enum nfs4_status secinfo_v40(struct nfs4_call *k, const struct nfs4_name 
 	k->saved.kind = FH_NONE;
 	nfs4_op_savefh(k);
 	enum nfs4_status st = k->kind == FH_PSEUDO ? lookup_pseudo(k, name) : lookup_file(k, name);
+	if (!st)
+		put_flavors(k);
 	nfs4_op_restorefh(k);
 	nfs4_saved_drop(k);
 	k->saved = saved;
-	if (!st)
-		put_flavors(k);
 	return st;
 }
 

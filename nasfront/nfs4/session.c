@@ -78,7 +78,7 @@ static bool skip_callback_sec(struct xdr_in *x)
 			    !xdr_u32(x, &v) || !xdr_u32(x, &groups) || groups > RPC_GROUPS_MAX ||
 			    !xdr_fixed(x, groups * 4, &p))
 				return false;
-		} else if (flavor == 6) { /* RPCSEC_GSS */
+		} else if (flavor == RPC_FLAVOR_GSS) {
 			if (!xdr_u32(x, &v) || !xdr_opaque(x, UINT32_MAX, &p, &len) ||
 			    !xdr_opaque(x, UINT32_MAX, &p, &len))
 				return false;
@@ -242,7 +242,7 @@ static void put_result(struct nfs4_call *k, const struct nfs4_session *s, const 
 static enum nfs4_status retry(struct nfs4_call *k, struct nfs4_session *s, struct nfs4_slot *sl,
 			      const struct sequence *q)
 {
-	if (sl->uid != k->req->cred.uid)
+	if (sl->who != nfs4_who_calls(k->req))
 		return NFS4ERR_SEQ_FALSE_RETRY;
 	if (!sl->kept) {
 		k->session = s;
@@ -294,7 +294,7 @@ enum nfs4_status nfs4_op_sequence(struct nfs4_call *k)
 	sl->seq = q.seq;
 	sl->used = sl->busy = true;
 	sl->kept = false;
-	sl->uid = k->req->cred.uid;
+	sl->who = nfs4_who_calls(k->req);
 	k->session = s;
 	k->slot = sl;
 	k->client = s->client;

@@ -1,5 +1,6 @@
 libnasfront_a_SOURCES += \
-	nasfront/rpc/drc.c nasfront/rpc/drc.h nasfront/rpc/rpc.h \
+	nasfront/rpc/drc.c nasfront/rpc/drc.h nasfront/rpc/gss.h nasfront/rpc/gss_call.c \
+	nasfront/rpc/gss_ctx.c nasfront/rpc/gss_impl.h nasfront/rpc/gss_init.c nasfront/rpc/gss_keytab.c nasfront/rpc/rpc.h \
 	nasfront/rpc/rpc_call.c nasfront/rpc/rpc_conn.c nasfront/rpc/rpc_conn.h \
 	nasfront/rpc/rpc_msg.c nasfront/rpc/rpc_msg.h nasfront/rpc/rpc_server.c nasfront/rpc/rpc_spill.c nasfront/rpc/rpc_udp.c \
 	nasfront/rpc/rpc_out.c nasfront/rpc/rpc_out.h \
@@ -12,3 +13,9 @@ tests_unit_rpc_test_xdr_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 tests_unit_rpc_test_rpc_SOURCES = tests/unit/rpc/test_rpc.c
 tests_unit_rpc_test_rpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_rpc_test_rpc_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/gss/test_gss
+tests_unit_gss_test_gss_SOURCES = tests/unit/gss/test_gss.c tests/unit/gss/gss_client.c tests/unit/gss/gss_client.h \
+	tests/unit/gss/krb_world.c tests/unit/gss/krb_world.h $(NAS_WORLD)
+tests_unit_gss_test_gss_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_gss_test_gss_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -23,9 +23,13 @@ struct rpc_buf;
 struct rpc_conn;
 struct rpc_server;
 struct drc_entry;
+struct gss_ctx;
+struct rpc_gss;
 
 #define RPC_GROUPS_MAX	 16
-#define RPC_REPLY_INLINE 640	     /* replies up to this need no other memory */
+#define RPC_REPLY_INLINE 640		       /* replies up to this need no other memory */
+#define RPC_GSS_MIC_MAX	 68		       /* bytes of a signature */
+#define RPC_GSS_ROOM	 (RPC_GSS_MIC_MAX + 8) /* that a reply's head may need for RPCSEC_GSS */
 #define RPC_SMALL_BUF	 (64 * 1024) /* receive buffers: the classes of channel staging memory */
 #define RPC_LARGE_BUF	 (1280 * 1024)
 #define RPC_FRAGMENTS	 512 /* of one record, at most */
@@ -39,9 +43,10 @@ enum rpc_result {
 	RPC_PROC_UNAVAIL = 3,
 	RPC_GARBAGE_ARGS = 4,
 	RPC_SYSTEM_ERR = 5,
-	RPC_AGAIN = 100, /* fast handlers: cannot say without waiting; the slow one is run */
-	RPC_DROP = 101,	 /* no reply at all (fenced) */
-	RPC_TAKEN = 102, /* only when rpc_once() said so: the call is running already */
+	RPC_AGAIN = 100,    /* fast handlers: cannot say without waiting; the slow one is run */
+	RPC_DROP = 101,	    /* no reply at all (fenced) */
+	RPC_TAKEN = 102,    /* only when rpc_once() said so: the call is running already */
+	RPC_TOO_WEAK = 103, /* AUTH_ERROR, AUTH_TOOWEAK: not with this flavour */
 };
 
 enum rpc_auth_stat {
@@ -50,13 +55,18 @@ enum rpc_auth_stat {
 	RPC_AUTH_REJECTEDCRED = 2,
 	RPC_AUTH_BADVERF = 3,
 	RPC_AUTH_TOOWEAK = 5,
+	RPC_GSS_CREDPROBLEM = 13,
+	RPC_GSS_CTXPROBLEM = 14,
 };
 
-enum rpc_flavor { RPC_FLAVOR_NONE = 0, RPC_FLAVOR_SYS = 1 };
+enum rpc_flavor { RPC_FLAVOR_NONE = 0, RPC_FLAVOR_SYS = 1, RPC_FLAVOR_GSS = 6 };
 
 struct rpc_cred {
 	uint32_t flavor;
-	uint32_t uid, gid; /* RPC_FLAVOR_SYS */
+	uint32_t service;   /* RPC_FLAVOR_GSS: enum rpc_gss_service */
+	uint64_t principal; /* of it: a number of who it is, the same as long as we run */
+	bool mapped;	    /* and whether that is a user here: */
+	uint32_t uid, gid;  /* RPC_FLAVOR_SYS, or mapped */
 	uint32_t ngroups;
 	uint32_t groups[RPC_GROUPS_MAX];
 };
@@ -90,9 +100,16 @@ struct rpc_req {
 	struct drc_entry *drc;
 	uint8_t *heap;	      /* a larger reply buffer */
 	struct iovec spilled; /* the body, moved to the heap for a slow peer */
+	uint8_t *wire;	      /* where the reply's head begins: its record mark */
 	size_t wire_len;
+	size_t head_room;    /* bytes before out for it */
+	struct iovec tail;   /* behind body and padding */
+	struct gss_ctx *gss; /* RPCSEC_GSS: the context, held; NULL: another flavour */
+	uint32_t gss_seq, gss_service;
 	STAILQ_ENTRY(rpc_req) link;
-	uint8_t head[RPC_REPLY_INLINE];
+	uint8_t head[RPC_REPLY_INLINE + RPC_GSS_ROOM];
+	struct iovec gss_token; /* these two once a reply is protected */
+	uint8_t gss_tail[RPC_GSS_ROOM];
 	_Alignas(16) uint8_t area[]; /* rpc_server_opts.area_size bytes for the program */
 };
 
@@ -141,6 +158,7 @@ struct rpc_server_opts {
 	uint64_t record_timeout_ns;	 /* a record that does not come whole; 0: 30 s */
 	bool hold;			 /* accept nothing before rpc_server_accept() */
 	uint64_t send_timeout_ns;	 /* a peer that reads nothing; 0: 120 s */
+	struct rpc_gss *gss;		 /* RPCSEC_GSS over TCP; NULL: not spoken. Outlives it */
 };
 
 int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o);

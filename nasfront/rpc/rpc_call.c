@@ -5,6 +5,7 @@
  */
 #include "nasfront/rpc/rpc_conn.h"
 #include <stdlib.h>
+#include "nasfront/rpc/gss_impl.h"
 #include "nasfront/rpc/rpc_msg.h"
 #include "runtime/check.h"
 #include "runtime/task.h"
@@ -34,6 +35,8 @@ static void call_end_wait(struct rpc_req *w, int result, const void *reply, size
 			result = RPC_SYSTEM_ERR;
 		if (result == RPC_SUCCESS)
 			rpc_msg_accept(w);
+		else if (result == RPC_TOO_WEAK)
+			rpc_msg_deny_auth(w, RPC_AUTH_TOOWEAK);
 		else
 			rpc_msg_refuse(w, (enum rpc_result)result, 0, 0);
 		rpc_conn_reply(c, w);
@@ -72,6 +75,8 @@ static void call_finish(struct rpc_req *req, int result)
 	}
 	if (result == RPC_SUCCESS)
 		rpc_msg_accept(req);
+	else if (result == RPC_TOO_WEAK)
+		rpc_msg_deny_auth(req, RPC_AUTH_TOOWEAK);
 	else
 		rpc_msg_refuse(req, result, 0, 0);
 	rpc_conn_reply(c, req);
@@ -236,6 +241,47 @@ static void call_dispatch(struct rpc_conn *c, struct rpc_req *req)
 		call_run(c, req);
 }
 
+static void call_deny(struct rpc_conn *c, struct rpc_req *req, enum rpc_auth_stat why)
+{
+	call_drop_buf(c->server, req);
+	rpc_msg_deny_auth(req, why);
+	rpc_conn_reply(c, req);
+}
+
+/* Not over UDP: replies there are one piece, and calls come twice and in any order. */
+static void call_gss(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len)
+{
+	struct rpc_server *s = c->server;
+	enum rpc_auth_stat why = RPC_AUTH_REJECTEDCRED;
+	enum gss_verdict v = GSS_DENIED;
+	if (s->o.gss && !c->udp)
+		v = gss_call_begin(s->o.gss, req, record, len, &why);
+	switch (v) {
+	case GSS_RUN:
+		call_dispatch(c, req);
+		return;
+	case GSS_ANSWERED:
+		call_drop_buf(s, req);
+		rpc_msg_accept(req);
+		rpc_conn_reply(c, req);
+		return;
+	case GSS_TAKEN:
+		call_drop_buf(s, req);
+		return;
+	case GSS_DROPPED:
+		s->stats.dropped++;
+		call_drop_buf(s, req);
+		rpc_conn_drop(c, req);
+		return;
+	case GSS_GARBAGE:
+		call_refuse(c, req, RPC_GARBAGE_ARGS, 0, 0);
+		return;
+	case GSS_DENIED:
+		call_deny(c, req, why);
+		return;
+	}
+}
+
 void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len)
 {
 	struct rpc_server *s = c->server;
@@ -250,10 +296,11 @@ void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *rec
 		rpc_msg_deny_version(req);
 		rpc_conn_reply(c, req);
 		return;
+	case RPC_CALL_GSS:
+		call_gss(c, req, record, len);
+		return;
 	case RPC_CALL_AUTH:
-		call_drop_buf(s, req);
-		rpc_msg_deny_auth(req, why);
-		rpc_conn_reply(c, req);
+		call_deny(c, req, why);
 		return;
 	case RPC_CALL_BROKEN:
 		break;
@@ -268,14 +315,14 @@ bool rpc_reply_reserve(struct rpc_req *req, size_t size)
 	size_t have = xdr_out_len(&req->out);
 	if (size <= (size_t)(req->out.end - req->out.base))
 		return true;
-	uint8_t *p = malloc(RPC_REPLY_HEAD + size);
+	uint8_t *p = malloc(req->head_room + size);
 	if (!p)
 		return false;
-	memcpy(p + RPC_REPLY_HEAD, req->out.base, have);
+	memcpy(p + req->head_room, req->out.base, have);
 	free(req->heap);
 	req->heap = p;
-	req->out = (struct xdr_out){.base = p + RPC_REPLY_HEAD,
-				    .p = p + RPC_REPLY_HEAD + have,
-				    .end = p + RPC_REPLY_HEAD + size};
+	req->out = (struct xdr_out){.base = p + req->head_room,
+				    .p = p + req->head_room + have,
+				    .end = p + req->head_room + size};
 	return true;
 }

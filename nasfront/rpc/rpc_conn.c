@@ -471,13 +471,15 @@ static int reply_iov(const struct rpc_req *req, size_t skip, struct iovec *iov, 
 {
 	static const uint8_t zeros[4];
 	uint32_t pad = xdr_pad(req->body_len);
-	if (n + req->body_n + 2 > SEND_IOV)
+	if (n + req->body_n + 3 > SEND_IOV)
 		return -1;
-	n = put_iov(iov, n, req->out.base - RPC_REPLY_HEAD, req->wire_len - req->body_len - pad,
+	n = put_iov(iov, n, req->wire, req->wire_len - req->body_len - pad - req->tail.iov_len,
 		    &skip);
 	for (int i = 0; i < req->body_n; i++)
 		n = put_iov(iov, n, req->body[i].iov_base, req->body[i].iov_len, &skip);
-	return put_iov(iov, n, zeros, pad, &skip);
+	n = put_iov(iov, n, zeros, pad, &skip);
+	return req->tail.iov_len ? put_iov(iov, n, req->tail.iov_base, req->tail.iov_len, &skip)
+				 : n;
 }
 
 static int conn_gather(const struct rpc_conn *c, struct iovec *iov, size_t *ret_bytes)

@@ -6,6 +6,7 @@
  * A reply is one fragment: its mark is 0x80000000 | length.
  */
 #include "nasfront/rpc/rpc_msg.h"
+#include "nasfront/rpc/gss_impl.h"
 
 enum { MSG_CALL = 0, MSG_REPLY = 1 };
 enum { REPLY_ACCEPTED = 0, REPLY_DENIED = 1 };
@@ -48,7 +49,7 @@ enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t 
 	if (flavor == RPC_FLAVOR_SYS) {
 		if (!rpc_cred_decode_sys(&req->cred, body, n))
 			return RPC_CALL_AUTH;
-	} else if (flavor != RPC_FLAVOR_NONE) {
+	} else if (flavor != RPC_FLAVOR_NONE && flavor != RPC_FLAVOR_GSS) {
 		*ret_why = RPC_AUTH_REJECTEDCRED;
 		return RPC_CALL_AUTH;
 	}
@@ -56,7 +57,7 @@ enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t 
 	if (!xdr_u32(&x, &flavor) || !xdr_opaque(&x, RPC_AUTH_MAX, &verf, &verf_n))
 		return RPC_CALL_AUTH;
 	req->args = req->args_begin = x;
-	return RPC_CALL_OK;
+	return req->cred.flavor == RPC_FLAVOR_GSS ? RPC_CALL_GSS : RPC_CALL_OK;
 }
 
 static void put_mark(uint8_t *at, size_t wire_len)
@@ -64,9 +65,13 @@ static void put_mark(uint8_t *at, size_t wire_len)
 	be32_put(at, 0x80000000u | (uint32_t)(wire_len - 4));
 }
 
-void rpc_msg_accept(struct rpc_req *req)
+static void accept_as(struct rpc_req *req, uint32_t stat)
 {
-	uint8_t *h = req->out.base - RPC_REPLY_HEAD;
+	uint8_t *h = req->wire = req->out.base - RPC_REPLY_HEAD;
+	if (req->gss) {
+		gss_reply(req, stat);
+		return;
+	}
 	req->wire_len =
 	    RPC_REPLY_HEAD + xdr_out_len(&req->out) + req->body_len + xdr_pad(req->body_len);
 	put_mark(h, req->wire_len);
@@ -75,7 +80,12 @@ void rpc_msg_accept(struct rpc_req *req)
 	be32_put(h + 12, REPLY_ACCEPTED);
 	be32_put(h + 16, RPC_FLAVOR_NONE);
 	be32_put(h + 20, 0);
-	be32_put(h + 24, RPC_SUCCESS);
+	be32_put(h + 24, stat);
+}
+
+void rpc_msg_accept(struct rpc_req *req)
+{
+	accept_as(req, RPC_SUCCESS);
 }
 
 void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uint32_t high)
@@ -88,15 +98,15 @@ void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uin
 		xdr_put_u32(&req->out, low);
 		xdr_put_u32(&req->out, high);
 	}
-	rpc_msg_accept(req);
-	be32_put(req->out.base - 4, stat);
+	accept_as(req, stat);
 }
 
 static void deny(struct rpc_req *req, uint32_t what, uint32_t a, uint32_t b, unsigned nargs)
 {
-	uint8_t *h = req->out.base - RPC_REPLY_HEAD;
+	uint8_t *h = req->wire = req->out.base - RPC_REPLY_HEAD;
 	req->body_n = 0;
 	req->body_len = 0;
+	req->tail.iov_len = 0;
 	req->wire_len = 20 + 4 * nargs;
 	put_mark(h, req->wire_len);
 	be32_put(h + 4, req->xid);

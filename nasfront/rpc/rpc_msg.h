@@ -11,6 +11,7 @@
 enum rpc_decoded {
 	RPC_CALL_OK,
 	RPC_CALL_VERSION, /* answer with RPC_MISMATCH */
+	RPC_CALL_GSS,	  /* one, but its credential is RPCSEC_GSS's and not looked at */
 	RPC_CALL_AUTH,	  /* answer with AUTH_ERROR and *ret_why */
 	RPC_CALL_BROKEN,  /* not a call: the stream cannot be trusted any more */
 };

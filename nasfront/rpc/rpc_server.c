@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "nasfront/rpc/gss_impl.h"
 #include "nasfront/rpc/rpc_msg.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -57,6 +58,7 @@ struct rpc_req *rpc_req_get(struct rpc_server *s)
 	s->stats.requests++;
 	memset(req, 0, offsetof(struct rpc_req, head));
 	req->magic = RPC_REQ_MAGIC;
+	req->head_room = RPC_REPLY_HEAD;
 	req->out = xdr_out_of(req->head + RPC_REPLY_HEAD, RPC_REPLY_INLINE - RPC_REPLY_HEAD);
 	return req;
 }
@@ -68,6 +70,8 @@ void rpc_req_put(struct rpc_server *s, struct rpc_req *req)
 		req->release(req);
 	if (req->buf)
 		rpc_buf_put(s, req->buf);
+	if (req->gss)
+		gss_ctx_put(req->gss);
 	free(req->heap);
 	req->heap = NULL;
 	rpc_spill_put(s, req->spilled.iov_base, req->spilled.iov_len);

@@ -73,7 +73,7 @@ static void local_put(struct msghdr *msg, union control *u, const struct sockadd
 void rpc_udp_reply(struct rpc_conn *c, struct rpc_req *req)
 {
 	struct rpc_server *s = c->server;
-	uint8_t *wire = req->out.base - RPC_REPLY_HEAD + 4; /* without the record mark */
+	uint8_t *wire = req->wire + 4; /* without the record mark */
 	struct iovec iov = {.iov_base = wire, .iov_len = req->wire_len - 4};
 	struct msghdr msg = {.msg_name = &c->udp_peer,
 			     .msg_namelen = c->udp_peer_len,

@@ -135,6 +135,14 @@ static void up_step(struct nas *n)
 		ASSERT(groups_new(&n->groups, &go) == 0);
 		no.groups = n->groups;
 	}
+	if (n->gss_want) {
+		struct rpc_gss_opts go = *n->gss_want;
+		go.reactor = n->reactor;
+		go.env = env_real();
+		ASSERT(rpc_gss_new(&n->gss, &go) == 0);
+		so.gss = n->gss;
+		no.groups_gss = true;
+	}
 	n->bdev = mem_bdev_new(NAS_FS_SIZE);
 	ASSERT(fs_mkfs(env_real(), n->bdev, &mkfs) == 0);
 	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &fso) == 0);
@@ -153,9 +161,15 @@ void nas_up(struct nas *n)
 
 void nas_up_groups(struct nas *n, const struct groups_opts *groups)
 {
+	nas_up_gss(n, NULL, groups);
+}
+
+void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups)
+{
 	struct reactor_opts o = {.name = "nas", .cpu = -1};
 	memset(n, 0, sizeof(*n));
 	n->groups_want = groups;
+	n->gss_want = gss;
 	ASSERT(reactor_new(&n->reactor, &o) == 0);
 	ASSERT(reactor_start_thread(n->reactor) == 0);
 	nas_run(n, up_step);
@@ -205,6 +219,7 @@ static void down_step(struct nas *n)
 	if (fs)
 		ASSERT(fs_unmount(fs) == 0);
 	rpc_server_free(n->server);
+	rpc_gss_free(n->gss);
 	nfs_free(n->nfs);
 	groups_free(n->groups);
 	names_free(n->names);

@@ -10,6 +10,7 @@
 #include "nasfront/nfs/groups.h"
 #include "nasfront/nfs/nfs.h"
 #include "nasfront/nfs4/names.h"
+#include "nasfront/rpc/gss.h"
 #include "nasfront/rpc/rpc.h"
 
 #define NAS_FS_ID     77
@@ -34,6 +35,8 @@ struct nas {
 	struct fs *fs;
 	const struct groups_opts *groups_want;
 	struct groups *groups; /* NULL: as clients say */
+	const struct rpc_gss_opts *gss_want;
+	struct rpc_gss *gss;
 	uint16_t port;
 	_Atomic bool busy; /* a step runs on the reactor */
 	void (*step)(struct nas *n);
@@ -43,6 +46,8 @@ struct nas {
 void nas_up(struct nas *n);
 /* The same with groups looked up as these say (their reactor and env are filled in). */
 void nas_up_groups(struct nas *n, const struct groups_opts *groups);
+/* The same with Kerberos as these say; groups (may be NULL) are of its callers alone. */
+void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);

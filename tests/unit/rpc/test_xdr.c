@@ -119,6 +119,8 @@ START_TEST(call_headers)
 	n = make_call(buf, sizeof(buf), 0, 0);
 	ck_assert_int_eq(rpc_msg_decode(req, buf, n, &why), RPC_CALL_OK);
 	n = make_call(buf, sizeof(buf), 6, 0);
+	ck_assert_int_eq(rpc_msg_decode(req, buf, n, &why), RPC_CALL_GSS);
+	n = make_call(buf, sizeof(buf), 3, 0); /* AUTH_DH */
 	ck_assert_int_eq(rpc_msg_decode(req, buf, n, &why), RPC_CALL_AUTH);
 	ck_assert_int_eq(why, RPC_AUTH_REJECTEDCRED);
 	n = make_call(buf, sizeof(buf), 1, 3);
