@@ -138,6 +138,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->tls_key, "");
 	rc = rc ?: set_default(&h->tls_ca, "");
 	rc = rc ?: set_default(&h->tls_mutual, "off");
+	rc = rc ?: set_default(&h->nfs4_delegations, "on");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
@@ -538,6 +539,8 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
 			       "lock_grace of %u seconds is out of range", h->lock_grace);
 	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
+	check_word(l, map, "nfs4_delegations", h->nfs4_delegations,
+		   (const char *[]){"on", "off", NULL}, "write on or off");
 	if (!domain_ok(h->nfs4_domain))
 		config_problem(l, at(l, map, "nfs4_domain"),
 			       "write a domain's name, as example.org, the same as on the clients",

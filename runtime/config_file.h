@@ -51,14 +51,17 @@
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
  *       nfs4: off                 # on: NFS version 4 is served beside 3
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
+ *       nfs4_delegations: on      # off: clients of version 4 are lent no files
  *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served
  *       principal: ""             # the one to be; none: every nfs/HOST of the keytab
  *       tls_cert: ""              # PEM, with its chain; none: no TLS
  *       tls_key: ""               # of tls_cert; PEM, for the head's user alone
- *       tls_ca: ""                # whose certificates of clients are believed; none: they are not
- * asked tls_mutual: off           # on: every client over TLS has to have one rpcbind: auto # auto:
- * register when rpcbind is there; off metadata_memory: 256MiB user: ""                  # run as
- * this user when started as root pin: [1]
+ *       tls_ca: ""                # whose certificates of clients are believed; none: nobody's
+ *       tls_mutual: off           # on: every client over TLS has to have one
+ *       rpcbind: auto             # auto: register when rpcbind is there; off
+ *       metadata_memory: 256MiB
+ *       user: ""                  # run as this user when started as root
+ *       pin: [1]
  */
 #ifndef ISTHMUS_RUNTIME_CONFIG_FILE_H
 #define ISTHMUS_RUNTIME_CONFIG_FILE_H
@@ -115,7 +118,7 @@ struct config_controller {
 struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace;
-	char *nfs4, *nfs4_domain, *rpcbind, *metadata_memory, *user;
+	char *nfs4, *nfs4_domain, *nfs4_delegations, *rpcbind, *metadata_memory, *user;
 	char *keytab, *principal;	   /* of Kerberos; "": none */
 	char *tls_cert, *tls_key, *tls_ca; /* of RPC over TLS; "": none */
 	char *tls_mutual;		   /* on or off */

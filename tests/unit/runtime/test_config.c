@@ -90,6 +90,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_str_eq(h->tls_cert, "");
 	ck_assert(!config_head_tls_mutual(h));
 	ck_assert_str_eq(h->principal, "");
+	ck_assert_str_eq(h->nfs4_delegations, "on");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -119,6 +120,7 @@ START_TEST(all_values_are_read)
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
+	    "nfs4_delegations: off, "
 	    "metadata_memory: 64M, pin: [1],\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
 	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
@@ -152,6 +154,7 @@ START_TEST(all_values_are_read)
 	ck_assert_str_eq(c->heads[0].tls_ca, "/a.pem");
 	ck_assert(config_head_tls_mutual(&c->heads[0]));
 	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
+	ck_assert_str_eq(c->heads[0].nfs4_delegations, "off");
 	config_file_free(c);
 }
 END_TEST
@@ -353,6 +356,8 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    metadata_memory: 1M\n", 7, "out of bounds"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_delegations: yes\n", 7,
+     "nfs4_delegations"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    keytab: here\n", 7, "no path"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    tls_cert: c\n    tls_key: /k\n", 7,
