@@ -7,6 +7,7 @@
 #include "blockcore/disk/disk.h"
 #include "blockcore/pool/raid.h"
 #include "blockcore/pool/pool_lock.h"
+#include "blockcore/pool/pool_sums.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/fan.h"
@@ -108,12 +109,18 @@ static inline bool pool_writable(const struct raid *p, unsigned position)
 	       atomic_load_explicit(&p->filling[position], memory_order_acquire);
 }
 
-/* One position, as it lies there (pool_sums.h has the read that is checked); a write sets the
- * checksums. Offsets are of the column. */
+/* One position, as it lies there; a write sets the checksums. Offsets are of the column. */
 int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		    uint64_t off);
 int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags);
+/* Held against the checksums, where there are any: see pool_sums_judge(). */
+static inline int pool_copy_checked_readv(struct raid *p, unsigned position,
+					  const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	int rc = pool_copy_readv(p, position, iov, iovcnt, off);
+	return rc == 0 && p->sums ? pool_sums_judge(p, position, iov, iovcnt, off) : rc;
+}
 /* The group's data, and its checksums, have room on it. */
 bool pool_disk_large(const struct raid *p, const struct disk *d);
 /* An error that says the disk is bad, rather than the request or the memory (-ERR_LEFT: nothing is

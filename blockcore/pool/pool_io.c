@@ -36,9 +36,12 @@ int pool_copy_readv(struct raid *p, unsigned position, const struct iovec *iov, 
 int pool_copy_writev(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
 		     uint64_t off, unsigned flags)
 {
-	unsigned gen = p->sums ? pool_sums_gen(p->sums, position) : 0;
-	int rc = bdev_writev(disk_bdev(p->disks[position]), iov, iovcnt, p->data_off + off, flags);
-	return p->sums ? pool_sums_written(p, position, gen, iov, iovcnt, off, rc) : rc;
+	struct bdev *b = disk_bdev(p->disks[position]);
+	if (!p->sums)
+		return bdev_writev(b, iov, iovcnt, p->data_off + off, flags);
+	unsigned gen = pool_sums_gen(p->sums, position);
+	int rc = bdev_writev(b, iov, iovcnt, p->data_off + off, flags);
+	return pool_sums_written(p, position, gen, iov, iovcnt, off, rc);
 }
 
 struct copy_io {

@@ -87,10 +87,10 @@ void pool_sums_stats(const struct pool_sums *s, struct pool_sums_stats *ret);
 
 /* ---- pages held against them (pool_sums_io.c) ---- */
 
-/* As pool_copy_readv(); -ERR_CORRUPT: a page does not fit its sum. Without checksums, and where
- * what lies on the disks is not to be judged (`blind`), nothing is looked at. */
-int pool_copy_checked_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
-			    uint64_t off);
+/* What was read from the position: -ERR_CORRUPT, a page does not fit its sum. Where what lies on
+ * the disks is not to be judged (`blind`), nothing is looked at. */
+int pool_sums_judge(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
+		    uint64_t off);
 /* After a write of these bytes to the position, which ended with rc; what the write ends with. */
 int pool_sums_written(struct raid *p, unsigned position, unsigned gen, const struct iovec *iov,
 		      int iovcnt, uint64_t off, int rc);

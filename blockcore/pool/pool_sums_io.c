@@ -95,12 +95,9 @@ static int check(struct raid *p, unsigned position, const struct iovec *iov, int
 	return 0;
 }
 
-int pool_copy_checked_readv(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
-			    uint64_t off)
+int pool_sums_judge(struct raid *p, unsigned position, const struct iovec *iov, int iovcnt,
+		    uint64_t off)
 {
-	int rc = pool_copy_readv(p, position, iov, iovcnt, off);
-	if (rc || !p->sums)
-		return rc;
 	uint64_t len = iov_bytes(iov, iovcnt);
 	return whole_pages(off, len) ? check(p, position, iov, iovcnt, off, len) : -EINVAL;
 }
