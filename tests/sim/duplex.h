@@ -38,6 +38,7 @@ struct duplex {
 	struct history *history[2];
 	struct sim_host *hosts[HOSTS];
 	bool stop, failed, verbose, power_off;
+	bool checksums; /* of both pools */
 	struct user *users[USERS];
 	unsigned users_left;
 	uint64_t changes; /* of the metadata, by an admin */

@@ -198,7 +198,8 @@ static void create_task(void *arg)
 	struct core *core = d->cluster.ctl[x->i].core;
 	char why[CORE_WHY_LEN] = "";
 	uint32_t id;
-	if (core_pool_create(core, p->name, p->level, 65536, false, p->paths, p->ndisks, why) ||
+	if (core_pool_create(core, p->name, p->level, 65536, d->checksums, p->paths, p->ndisks,
+			     why) ||
 	    core_volume_create(core, p->name, p->volume, VOLUME_SIZE, &id) ||
 	    meta_update(core_meta(core), add_lun, x, why))
 		duplex_fail(d, "cannot make %s and its volume: %s", p->name, why);

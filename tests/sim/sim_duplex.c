@@ -178,7 +178,7 @@ static void finish(struct duplex *d)
 
 int scenario_duplex(uint64_t seed, bool verbose, struct scenario_result *ret)
 {
-	struct duplex d = {.verbose = verbose, .result = ret};
+	struct duplex d = {.verbose = verbose, .result = ret, .checksums = seed % 5 == 3};
 	d.sim = sim_new(seed);
 	for (unsigned i = 0; i < 2; i++)
 		d.history[i] = history_new(VOLUME_SIZE / HISTORY_SECTOR);
