@@ -15,6 +15,7 @@
 #define CORE_MAGIC     0x636f7265
 #define CORE_WHY_LEN   META_WHY_LEN
 #define CORE_DISKS_MAX 1024
+#define CORE_BEAT_NS   (500 * NS_PER_MS) /* a controller that has not beaten for so long hangs */
 
 RB_HEAD(volume_tree, volume);
 

@@ -62,6 +62,9 @@ void core_own_unwatch(struct core *c, struct core_own_watch *w);
 /* Is there a process that is the partner? False: it has ended, and begins nothing any more. Any
  * thread; it asks the system. */
 bool core_partner_alive(struct core *c);
+/* Does it run and beat in control memory, heard over the link or not? Any thread; it asks the
+ * system. */
+bool core_partner_works(struct core *c);
 /* Has the process ended that the link's last session was with? Another may run in its place, and
  * not be reached yet. Any thread; it asks the system. */
 bool core_partner_ended(struct core *c);

@@ -41,6 +41,14 @@ bool core_partner_alive(struct core *c)
 	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive;
 }
 
+bool core_partner_works(struct core *c)
+{
+	struct gcm_controller k;
+	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
+	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive &&
+	       env_now_ns(c->env) < k.beat_ns + CORE_BEAT_NS;
+}
+
 bool core_partner_ended(struct core *c)
 {
 	struct gcm_controller k;

@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BEAT_NS	   (500 * NS_PER_MS) /* five beats missed */
 #define LOST_NS	   (3 * NS_PER_S)
 #define LEAVING_NS (30 * NS_PER_S) /* then isthmusd ends it too */
 
@@ -245,14 +244,6 @@ static int partner_gone(struct core *c, struct link *l, bool died);
  * A controller that beats in control memory runs: that it is not heard is the link's doing, which
  * comes up again (core_partner_up()), or not within LOST_NS (core_partner_watch()).
  */
-static bool still_beats(struct core *c)
-{
-	struct gcm_controller k;
-	int i = gcm_index(c->duplex->gcm, c->duplex->partner);
-	return i >= 0 && gcm_controller(c->duplex->gcm, (uint8_t)i, &k) && k.alive &&
-	       env_now_ns(c->env) < k.beat_ns + BEAT_NS;
-}
-
 int core_partner_down(struct core *c, struct link *l, bool died)
 {
 	CHECK(c, CORE_MAGIC);
@@ -265,7 +256,7 @@ int core_partner_down(struct core *c, struct link *l, bool died)
 		(void)part(c); /* it cannot fail: what waits for an answer goes on */
 		return -ERR_SHUTDOWN;
 	}
-	if (!died && l && still_beats(c)) {
+	if (!died && l && core_partner_works(c)) {
 		event_write(LOG_L_WARN, "partner.link_lost",
 			    "controller '%s' cannot be heard and is at work: waiting for the link",
 			    c->duplex->partner);
@@ -281,7 +272,7 @@ void core_partner_watch(struct core *c)
 	if (!lost || c->partner_up || c->leaving)
 		return;
 	bool alive = core_partner_alive(c);
-	if (!alive || !still_beats(c) || env_now_ns(c->env) - lost >= LOST_NS)
+	if (!alive || !core_partner_works(c) || env_now_ns(c->env) - lost >= LOST_NS)
 		(void)partner_gone(c, c->link, !alive); /* told */
 }
 
@@ -292,7 +283,7 @@ void core_partner_watch(struct core *c)
 static int may_fence(struct core *c, const struct link *l)
 {
 	while (!c->closing && !c->leaving && !c->partner_up && c->link == l) {
-		int rc = gcm_end_lock(c->duplex->gcm, BEAT_NS);
+		int rc = gcm_end_lock(c->duplex->gcm, CORE_BEAT_NS);
 		if (rc != -EBUSY)
 			return rc;
 		env_sleep_ns(c->env, NS_PER_MS);

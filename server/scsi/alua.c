@@ -6,6 +6,9 @@
  *   the others              active/non-optimized: they pass commands on
  *   while ownership moves   transitioning, all groups
  *   a group set apart       standby or unavailable, whoever owns the unit
+ *   the link is cut         of the partner's units its group is active/optimized, as long as it
+ *                           works, and ours unavailable (forward_cut()); of ours the other way
+ *                           about. Both controllers tell the same: hosts believe either.
  *
  * The table has a row for every portal group tag. One controller is one group, which owns all; a
  * further one adds its rows (alua_add_ports()). SET TARGET PORT GROUPS moves ownership
@@ -73,13 +76,27 @@ uint16_t alua_group(const struct scsi_nexus *n)
 	return row_of_tag(&n->registry->alua, n->tpgt)->group;
 }
 
-static enum alua_state row_state(const struct alua_row *row, const struct scsi_lu *lu)
+/* The owner may be reached by its own portals when it cannot be by the link. */
+static enum alua_state reach_of(const struct scsi_registry *r, const struct alua_row *row,
+				const struct scsi_lu *lu)
 {
-	uint8_t reach = atomic_load_explicit(&row->reach, memory_order_relaxed);
+	const struct forward *f = r->forward;
+	enum alua_state reach = atomic_load_explicit(&row->reach, memory_order_relaxed);
+	if (__builtin_expect(!f || lu->owner != f->partner_group, 1))
+		return reach;
+	if (row->group == f->partner_group)
+		return core_partner_ended(r->core) ? reach : ALUA_OPTIMIZED;
+	return forward_cut(f) ? ALUA_UNAVAILABLE : reach;
+}
+
+static enum alua_state row_state(const struct scsi_registry *r, const struct alua_row *row,
+				 const struct scsi_lu *lu)
+{
 	if (atomic_load_explicit(&lu->moving, memory_order_relaxed))
 		return ALUA_TRANSITIONING;
+	enum alua_state reach = reach_of(r, row, lu);
 	if (reach != ALUA_OPTIMIZED)
-		return (enum alua_state)reach;
+		return reach;
 	return lu->owner == row->group ? ALUA_OPTIMIZED : ALUA_NON_OPTIMIZED;
 }
 
@@ -191,7 +208,8 @@ bool alua_allows(struct scsi_cmd *c)
 	    [ALUA_UNAVAILABLE] = {OP_UNAVAILABLE, 0x0c},
 	    [ALUA_TRANSITIONING] = {OP_TRANSITION, 0x0a},
 	};
-	enum alua_state s = row_state(row_of_tag(&c->nexus->registry->alua, c->nexus->tpgt), c->lu);
+	const struct scsi_registry *r = c->nexus->registry;
+	enum alua_state s = row_state(r, row_of_tag(&r->alua, c->nexus->tpgt), c->lu);
 	if (__builtin_expect((c->op->flags & OP_TRANSITION) >= states[s].level, 1))
 		return true;
 	if (s == ALUA_TRANSITIONING && c->nexus->registry->forward)
@@ -235,7 +253,7 @@ static unsigned put_group(struct scsi_registry *r, const struct scsi_lu *lu,
 {
 	memset(b, 0, 8);
 	uint16_t preferred = atomic_load(&lu->preferred);
-	b[0] = (uint8_t)row_state(row, lu);
+	b[0] = (uint8_t)row_state(r, row, lu);
 	if ((preferred ? preferred : lu->owner) == row->group)
 		b[0] |= 0x80; /* PREF */
 	b[1] = T_SUP | U_SUP | S_SUP | AN_SUP | AO_SUP;

@@ -4,7 +4,8 @@
  *
  *   started    data-out is received into memory of our own: up to 4 KiB into the command, else
  *              into blocks
- *   held       the volume moves, its owner cannot be reached: FORWARD_HOLD_NS at most
+ *   held       the volume moves, its owner cannot be reached: FORWARD_HOLD_NS at most, and not
+ *              while its owner works, by whose portals hosts reach it (forward_cut())
  *   called     the partner has it: an answer, or the link goes down
  *   unknown    the link went down: until the partner surely does not carry it out any more
  *              (forward_settle()); then it ends, as nobody knows what became of it (forward_lost())
@@ -165,6 +166,13 @@ static void wait_a_while(struct forward *f, uint64_t ns)
 	pthread_mutex_unlock(&f->lock);
 }
 
+bool forward_cut(const struct forward *f)
+{
+	uint64_t down = atomic_load_explicit(&f->down_ns, memory_order_relaxed);
+	return down && env_now_ns(f->env) - down >= FORWARD_CUT_NS &&
+	       core_partner_works(f->registry->core);
+}
+
 static bool settled(const struct forward *f, enum core_place place)
 {
 	return place == CORE_HERE || (place == CORE_PARTNER && link_is_up(f->link));
@@ -214,6 +222,8 @@ int forward_where(struct forward *f, struct scsi_lu *lu, uint64_t *by_ns, const 
 			rc = place;
 			break;
 		}
+		if (place == CORE_PARTNER && forward_cut(f))
+			break;
 		explain(lu, place, now - since);
 		wait_a_while(f, MIN(*by_ns - now, FORWARD_LOOK_NS));
 		now = env_now_ns(f->env);

@@ -25,6 +25,8 @@
 
 /* How long a command is held while nobody carries it out: initiators wait for 30 s and more. */
 #define FORWARD_HOLD_NS (20 * NS_PER_S)
+/* The link is down for so long while the partner works: its portals serve its volumes, ours not. */
+#define FORWARD_CUT_NS NS_PER_S
 /* How often those who wait look by themselves: what they wait for wakes them as a rule. */
 #define FORWARD_LOOK_NS (100 * NS_PER_MS)
 
@@ -124,6 +126,7 @@ struct forward {
 	struct env *env;
 	struct core_own_watch *watch;
 	uint16_t group, partner_group;
+	_Atomic uint64_t down_ns; /* since when the link is down; 0: it is up */
 	_Atomic uint64_t next_id; /* of nexuses and commands */
 	_Atomic bool stopping;
 	_Atomic unsigned jobs; /* tasks of ours under way */
@@ -161,6 +164,9 @@ void forward_abort(struct scsi_cmd *c);
 void forward_release(struct scsi_cmd *c);
 /* The command ends: the access state changed, and nobody knows whether it was carried out. */
 enum scsi_next forward_lost(struct scsi_cmd *c);
+/* The partner works and has not been reached for FORWARD_CUT_NS: hosts have to ask it themselves.
+ * Never waits. */
+bool forward_cut(const struct forward *f);
 /* Waits until the volume's commands are carried out here or at a partner that is there: an
  * enum core_place; -ETIMEDOUT, -ECANCELED when *stop. *by_ns: until when; 0: it is set when there
  * is something to wait for. */

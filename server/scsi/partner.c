@@ -90,6 +90,7 @@ void scsi_partner_up(struct scsi_registry *r)
 	struct forward *f = r->forward;
 	if (!f)
 		return;
+	atomic_store(&f->down_ns, 0);
 	alua_set_reach(r, f->partner_group, ALUA_OPTIMIZED);
 	forward_announce_all(f);
 	pthread_mutex_lock(&r->lock);
@@ -104,6 +105,7 @@ void scsi_partner_down(struct scsi_registry *r)
 	if (!f)
 		return;
 	proxies_gone(f);
+	atomic_store(&f->down_ns, env_now_ns(f->env));
 	alua_set_reach(r, f->partner_group, ALUA_UNAVAILABLE);
 	forward_wake(f);
 }
@@ -164,8 +166,10 @@ int scsi_partner_open(struct scsi_registry *r, const struct scsi_partner *p)
 	pthread_mutex_lock(&r->lock);
 	each_unit(f, NULL, unit_placed);
 	pthread_mutex_unlock(&r->lock);
-	if (!link_is_up(f->link))
+	if (!link_is_up(f->link)) {
+		atomic_store(&f->down_ns, env_now_ns(f->env));
 		alua_set_reach(r, f->partner_group, ALUA_UNAVAILABLE);
+	}
 	link_serve(f->link, LINK_SVC_SCSI, forward_message, f);
 	return 0;
 }

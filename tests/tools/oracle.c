@@ -182,6 +182,9 @@ static bool iscsi_good(struct worker *w, const struct scsi_task *t, const char *
 	if (!t || t->status == SCSI_STATUS_ERROR || t->status == SCSI_STATUS_TIMEOUT ||
 	    t->status == SCSI_STATUS_CANCELLED)
 		return false;
+	if (t->status == SCSI_STATUS_CHECK_CONDITION && t->sense.key == SCSI_SENSE_NOT_READY &&
+	    t->sense.ascq == 0x040c) /* target port in unavailable state */
+		return false;
 	if (t->status == SCSI_STATUS_BUSY || t->status == SCSI_STATUS_TASK_SET_FULL ||
 	    t->status == SCSI_STATUS_TASK_ABORTED ||
 	    (t->status == SCSI_STATUS_CHECK_CONDITION &&

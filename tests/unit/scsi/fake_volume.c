@@ -307,6 +307,11 @@ struct env *core_env(struct core *c)
 	return c->env;
 }
 
+bool core_partner_works(struct core *c)
+{
+	return c->partner_works;
+}
+
 bool core_partner_ended(struct core *c)
 {
 	return c->partner_ended;

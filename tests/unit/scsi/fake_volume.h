@@ -62,6 +62,7 @@ struct core {
 	struct core *partner; /* shares metadata and the volumes' data */
 	bool second, duplex;
 	_Atomic bool partner_ended; /* its process */
+	_Atomic bool partner_works; /* it beats */
 	int give_err;
 };
 

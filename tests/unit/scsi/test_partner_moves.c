@@ -260,6 +260,50 @@ START_TEST(a_partner_that_cannot_be_reached_is_waited_for)
 }
 END_TEST
 
+static void groups_are(struct scsi_nexus *n, uint8_t a, uint8_t b)
+{
+	ck_assert_int_eq(pair_cmd(n, 0, CDB(0xa3, 0x0a, 0, 0, 0, 0, BE32(255)), NULL, 255),
+			 SCSI_GOOD);
+	ck_assert_uint_eq(last->in[4] & 0x0f, a);
+	ck_assert_uint_eq(last->in[16] & 0x0f, b);
+}
+
+/* The owner works and cannot be reached by the link: hosts can reach it, and are sent there. What
+ * either says of both groups is believed of both. */
+START_TEST(of_a_cut_link_hosts_are_told)
+{
+	pr->s[A].core->partner_works = pr->s[B].core->partner_works = true;
+	pair_down();
+	take_attentions();
+	struct job *w = job_start(x, 0, WRITE8, page, 4096);
+	groups_are(x, ALUA_OPTIMIZED, ALUA_NON_OPTIMIZED);
+	pair_run_for(NS_PER_S / 2);
+	ck_assert(!w->done);
+	pair_run_for(NS_PER_S);
+	ck_assert(w->done);
+	ck_assert_uint_eq(job_sense(w), 0x02040c);
+	job_free(w);
+	w = job_start(x, 0, READ8, NULL, 4096);
+	pair_run_for(NS_PER_MS);
+	ck_assert(w->done);
+	ck_assert_uint_eq(job_sense(w), 0x02040c);
+	job_free(w);
+	groups_are(x, ALUA_OPTIMIZED, ALUA_UNAVAILABLE);
+	groups_are(z, ALUA_OPTIMIZED, ALUA_UNAVAILABLE);
+	/* it does not beat any more: now this one may have to take over */
+	pr->s[B].core->partner_works = false;
+	w = job_start(x, 0, READ8, NULL, 4096);
+	pair_run_for(5 * NS_PER_S);
+	ck_assert(!w->done);
+	pair_up();
+	job_wait(w);
+	job_free(w);
+	take_attentions();
+	groups_are(x, ALUA_OPTIMIZED, ALUA_NON_OPTIMIZED);
+	groups_are(z, ALUA_OPTIMIZED, ALUA_NON_OPTIMIZED);
+}
+END_TEST
+
 /* The front knows that the link is down, the owner does not yet: it may still carry out what it
  * has. Was the initiator told, it would send that again by the owner, and this could come after it.
  */
@@ -429,6 +473,6 @@ PARTNER_SUITE("partner_moves", commands_are_held_while_a_volume_moves,
 	      a_volume_that_leaves_between_the_look_and_the_use,
 	      set_target_port_groups_moves_the_pool, ports_are_told_apart,
 	      a_wipe_goes_on_where_the_volume_is, an_owner_that_dies_with_commands,
-	      a_partner_that_cannot_be_reached_is_waited_for,
+	      a_partner_that_cannot_be_reached_is_waited_for, of_a_cut_link_hosts_are_told,
 	      what_the_owner_may_still_do_is_waited_for, what_the_owner_cannot_stop_is_waited_for,
 	      mode_pages_outlive_their_owner, whatever_the_partner_sends)
