@@ -515,6 +515,62 @@ START_TEST(given_without_a_disk_that_hangs)
 }
 END_TEST
 
+static void read_task(void *arg)
+{
+	struct end *e = arg;
+	struct volume *v = core_volume_get_by_name(e->core, "v");
+	struct cache_read *r = malloc(sizeof(*r));
+	ck_assert(v && r);
+	for (unsigned i = 512; i < 1024; i += 8) /* it dies with its process */
+		if (volume_read(v, i * 4096, 4096, r) == 0)
+			volume_read_done(v, r);
+	free(r);
+	core_volume_put(v);
+}
+
+static uint32_t quarantined(struct end *e)
+{
+	return cache_quarantined(e->core->cache);
+}
+
+/* Killed while a disk that hangs has reads into its cache: the next start leaves those pages alone
+ * for as long as the disk has them, and no longer. */
+START_TEST(pages_that_a_dead_one_was_reading_rest)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct sim_disk_faults usual, slow;
+	world_with_pool(62);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	sim_disk_get_faults(w.disk[0], &usual);
+	slow = usual;
+	slow.latency_min_ns = slow.latency_max_ns = 60 * NS_PER_S;
+	sim_disk_set_faults(w.disk[0], &slow);
+	sim_node_start(a->node, read_task, a);
+	sim_run_for(w.sim, 10 * NS_PER_MS);
+	sim_disk_set_faults(w.disk[0], &usual); /* what it has by now it keeps */
+	ck_assert_int_eq(sim_node_run(a->node, drop_task, a), 0);
+	ck_assert_int_eq(io(a, true, 0, 100, 1), 0);
+	sim_run_for(w.sim, NS_PER_S);
+	ck_assert_uint_gt(disk_left(a->core->disks[0]), 0);
+	sim_node_kill(a->node);
+	sim_run_for(w.sim, 5 * NS_PER_S);
+	ck_assert_int_eq(place(b), CORE_HERE);
+	restart(a);
+	/* What a call of the dead one does to the disk, which would end with its handle here. */
+	struct bdev *call = sim_disk_open(w.disk[0]);
+	ck_assert_int_eq(bdev_claim(call, true), 0);
+	ck_assert_uint_gt(quarantined(a), 0);
+	ck_assert_int_eq(sim_node_run(a->node, watch_start_task, a), 0);
+	sim_run_for(w.sim, 30 * NS_PER_S);
+	ck_assert_uint_gt(quarantined(a), 0);
+	bdev_close(call);
+	sim_run_for(w.sim, 2 * NS_PER_S);
+	ck_assert_uint_eq(quarantined(a), 0);
+	ck_assert_int_eq(io(one_owner(), false, 0, 100, 1), 0);
+	world_fini();
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
 	tcase_add_test(tc, takeover_and_return);
@@ -528,6 +584,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, forced);
 	tcase_add_test(tc, given_and_given_back);
 	tcase_add_test(tc, given_without_a_disk_that_hangs);
+	tcase_add_test(tc, pages_that_a_dead_one_was_reading_rest);
 	tcase_add_test(tc, not_given);
 	tcase_add_loop_test(tc, held_where_a_host_wants_it, 0, 2);
 	tcase_add_test(tc, power_loss);
