@@ -289,6 +289,7 @@ int partner_link(struct partner *p, struct core *core, uint32_t pages)
 	    .battery = config_battery(p->config),
 	};
 	core_link_versions(o.hello.versions);
+	memcpy(o.hello.control, p->gcm->id, sizeof(o.hello.control));
 	o.hello.versions[LINK_SVC_SCSI] = FWD_VERSION;
 	snprintf(o.hello.controller, sizeof(o.hello.controller), "%s", p->me->name);
 	memcpy(o.hello.array_uuid, core_array_uuid(core), 16);

@@ -51,8 +51,9 @@ struct link_hello {
 	uint64_t incarnation; /* random for each start of a controller; never 0 */
 	uint32_t pages;	      /* of its cache in all: own area and mirror area (README of mirror) */
 	uint32_t page_size;
-	uint64_t memory_id; /* cache_layout.h */
-	char segment[108];  /* path of its cache segment; empty: on another host */
+	uint8_t control[16]; /* name of the control memory; all zeros: none */
+	uint64_t memory_id;  /* cache_layout.h */
+	char segment[108];   /* path of its cache segment; empty: on another host */
 	bool battery;
 	/* Of each service's messages; 0: it is not used. Two that say another one do not meet. */
 	uint32_t versions[LINK_SVC_MAX];

@@ -29,6 +29,8 @@ void link_hello_fill(struct link *l, unsigned route, Isthmus__LinkHello *h)
 	h->credit = p->consumed + p->window;
 	h->versions = (uint32_t *)o->versions;
 	h->n_versions = LINK_SVC_MAX;
+	h->control.data = (uint8_t *)o->control;
+	h->control.len = sizeof(o->control);
 }
 
 uint32_t link_hello_pack(const Isthmus__LinkHello *h, uint8_t buf[LINK_HEAD_MAX])
@@ -55,9 +57,17 @@ static bool same_array(struct link *l, const Isthmus__LinkHello *h)
 	       memcmp(h->array_uuid.data, l->o.hello.array_uuid, 16) == 0;
 }
 
+/* The one map of who owns what: two that have each their own would both own everything. */
+static bool same_control(struct link *l, const Isthmus__LinkHello *h)
+{
+	return is_zero(h->control.data, h->control.len) || is_zero(l->o.hello.control, 16) ||
+	       memcmp(h->control.data, l->o.hello.control, 16) == 0;
+}
+
 static bool well_formed(const Isthmus__LinkHello *h)
 {
-	return h->array_uuid.len == 16 && h->session != 0 && h->incarnation != 0 &&
+	return h->array_uuid.len == 16 && (h->control.len == 16 || h->control.len == 0) &&
+	       h->session != 0 && h->incarnation != 0 &&
 	       strlen(h->controller) < sizeof(((struct link_hello *)0)->controller) &&
 	       strlen(h->segment) < sizeof(((struct link_hello *)0)->segment);
 }
@@ -114,6 +124,14 @@ int link_hello_check(struct link *l, unsigned route, const Isthmus__LinkHello *h
 		snprintf(text, size,
 			 "controller %s belongs to another array: give both the disks of one",
 			 l->peer);
+		return -ERR_FOREIGN;
+	}
+	if (!same_control(l, h)) {
+		snprintf(text, size,
+			 "controllers %s and %s have control memories of their own: its file was "
+			 "removed, or they have different configurations; stop the array in order "
+			 "and start it again",
+			 l->self, l->peer);
 		return -ERR_FOREIGN;
 	}
 	if (h->incarnation == l->o.hello.incarnation) {

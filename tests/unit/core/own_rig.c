@@ -69,6 +69,7 @@ static void open_link(struct end *e)
 				      .page_size = 4096,
 				      .segment = "segment"};
 	core_link_versions(o.hello.versions);
+	memcpy(o.hello.control, e->gcm->id, sizeof(o.hello.control));
 	o.hello.versions[LINK_SVC_SCSI] = e->forwarding;
 	memcpy(o.hello.array_uuid, core_array_uuid(e->core), 16);
 	for (unsigned i = 0; i < ROUTES; i++)

@@ -214,6 +214,7 @@ static const struct {
     {"version", "install the same release on both"},
     {"name", "correct `partner` and `links`"},
     {"array", "belongs to another array"},
+    {"control", "have control memories of their own"},
     {"path", "a route of the one path meets one of the other"},
     {"self", "is connected to its own end"},
 };
@@ -226,6 +227,8 @@ START_TEST(misfits_are_refused)
 		rig.b.opts.self = "c";
 	if (strcmp(what, "array") == 0)
 		rig.b.opts.hello.array_uuid[3] ^= 1;
+	if (strcmp(what, "control") == 0)
+		rig.a.opts.hello.control[3] = 1 + (rig.b.opts.hello.control[3] = 1);
 	if (strcmp(what, "path") == 0)
 		for (int i = 0; i < 4; i++)
 			rig.b.opts.routes[i].path ^= 1;
