@@ -73,7 +73,7 @@ static void set_state(struct child *c, enum child_state state)
 
 static void pid_path(const struct child *c, char ret[256])
 {
-	snprintf(ret, 256, "%.190s/%s-%s.pid", c->sup->config->array.run_dir, c->kind, c->name);
+	pid_file_path(c->sup->config->array.run_dir, c->kind, c->name, ret);
 }
 
 /* ---- watching one process ---- */

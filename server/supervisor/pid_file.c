@@ -37,6 +37,11 @@ static bool is_ours(pid_t pid)
 	return false;
 }
 
+void pid_file_path(const char *run_dir, const char *kind, const char *name, char ret[256])
+{
+	snprintf(ret, 256, "%.170s/%.10s-%.64s.pid", run_dir, kind, name);
+}
+
 int pid_file_write(const char *path, const char *program)
 {
 	char text[512], tmp[128];

@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+/* Of a process of the array. */
+void pid_file_path(const char *run_dir, const char *kind, const char *name, char ret[256]);
 /* Of the calling process. Only system calls and the stack: may be called between fork and exec. */
 int pid_file_write(const char *path, const char *program);
 /* The living process the file names, 0 when there is none. */

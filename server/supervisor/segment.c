@@ -12,6 +12,7 @@
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "server/supervisor/pid_file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -88,15 +89,31 @@ static int make_control(const char *path, char *why)
 	return rc;
 }
 
+/* While a partner runs that has one, a second would be another map of who owns what. */
+static int make_missing_control(const struct config_file *c, const char *partner, const char *path,
+				char *why)
+{
+	char pid_path[256];
+	pid_file_path(c->array.run_dir, "controller", partner, pid_path);
+	pid_t pid = pid_file_find(pid_path);
+	if (!pid)
+		return make_control(path, why);
+	snprintf(why, WHY,
+		 "%.80s is gone while controller %.40s (pid %d) runs with it: stop isthmusd in "
+		 "order, which brings all data to the disks, and start it again",
+		 path, partner, (int)pid);
+	return -EBUSY;
+}
+
 /* It outlives controllers and isthmusd; one that is there is never replaced, since it says who
  * owns what. What it holds is judged by the controllers. */
-static int control_prepare(const struct config_file *c, char *why)
+static int control_prepare(const struct config_file *c, const char *partner, char *why)
 {
 	char path[108];
 	struct stat st;
 	config_path_control(c, path);
 	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? make_control(path, why) : -errno;
+		return errno == ENOENT ? make_missing_control(c, partner, path, why) : -errno;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == gcm_shared_size())
 		return 0;
 	snprintf(
@@ -139,7 +156,7 @@ int segment_prepare(const struct config_file *c, const char *controller, char *w
 	}
 	config_path_segment(c, controller, path);
 	uint64_t size = ROUND_UP(k->cache_bytes, PAGE);
-	int rc = k->partner ? control_prepare(c, why) : 0;
+	int rc = k->partner ? control_prepare(c, k->partner, why) : 0;
 	if (rc)
 		return rc;
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);

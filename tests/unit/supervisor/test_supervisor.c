@@ -258,6 +258,25 @@ START_TEST(damaged_segments_do_not_crash)
 }
 END_TEST
 
+/* A process with a name of ours, and its pid file; it ends with its input's last end. */
+static pid_t run_one(const char *pid_file, int *ret_input)
+{
+	int fds[2];
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		pid_file_write(pid_file, "isthmus-sleep");
+		dup2(fds[0], 0);
+		execl("/bin/cat", "isthmus-cat", (char *)NULL);
+		_exit(127);
+	}
+	close(fds[0]);
+	*ret_input = fds[1];
+	for (int i = 0; i < 500 && pid_file_find(pid_file) != child; i++)
+		usleep(10000);
+	return child;
+}
+
 START_TEST(control_segment)
 {
 	char why[256] = "", control[108];
@@ -279,6 +298,21 @@ START_TEST(control_segment)
 	ck_assert_int_eq(truncate(control, 100), 0);
 	ck_assert_int_eq(segment_prepare(&config, "a", why), -ERR_VERSION);
 	ck_assert_ptr_nonnull(strstr(why, "stop all controllers"));
+	/* Nor is there a second one while the partner runs with the first. */
+	char running[256];
+	unlink(control);
+	config.array.run_dir = dir;
+	pid_file_path(dir, "controller", "b", running);
+	int input;
+	pid_t b = run_one(running, &input);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(why, "is gone while controller b"));
+	ck_assert_ptr_nonnull(strstr(why, "stop isthmusd in order"));
+	ck_assert_int_ne(stat(control, &st), 0);
+	close(input);
+	waitpid(b, NULL, 0);
+	unlink(running);
+	ck_assert_int_eq(segment_prepare(&config, "a", why), 0);
 	unlink(control);
 	controller.partner = NULL;
 }
