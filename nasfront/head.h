@@ -19,6 +19,7 @@
 struct admin_server;
 struct bdev;
 struct channel;
+struct head_tls;
 struct fs;
 struct piv;
 struct rpc_server;
@@ -70,6 +71,7 @@ struct head {
 	char nfs4_name[64];
 	struct rpc_server *rpc;
 	struct rpcbind *rpcbind;
+	struct head_tls *tls; /* NULL: no certificate is configured */
 	struct admin_server *admin;
 	uint16_t nfs_port, mount_port;
 	bool udp;      /* MOUNT, NLM and NSM answer over UDP too */
@@ -131,6 +133,11 @@ int head_locks_register(struct head *h);
 
 /* head_verify.c */
 int head_verify_register(struct head *h);
+
+/* head_tls.c */
+int head_tls_start(struct head *h);
+/* Before the server is freed. */
+void head_tls_stop(struct head *h);
 
 /* head_quota.c */
 int head_quota_register(struct head *h);

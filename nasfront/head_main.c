@@ -169,6 +169,8 @@ static int start_listeners(struct head *h)
 		rc = nfs4_serve(h->nfs4, h->rpc);
 	if (rc == 0)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->nfs_port, &h->nfs_port);
+	if (rc == 0)
+		rc = head_tls_start(h);
 	h->mount_port = h->nfs_port;
 	if (rc == 0 && c->mount_port && c->mount_port != c->nfs_port)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->mount_port, &h->mount_port);
@@ -347,6 +349,7 @@ static void stop_task(void *arg)
 	admin_server_free(h->admin);
 	nfs4_free(h->nfs4);
 	nlm_free(h->nlm);
+	head_tls_stop(h);
 	rpc_server_free(h->rpc);
 	rpc_gss_free(h->gss);
 	nfs_free(h->nfs);

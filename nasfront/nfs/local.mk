@@ -53,3 +53,9 @@ check_PROGRAMS += tests/unit/rpc/test_rpcbind
 tests_unit_rpc_test_rpcbind_SOURCES = tests/unit/rpc/test_rpcbind.c $(NAS_WORLD)
 tests_unit_rpc_test_rpcbind_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_rpc_test_rpcbind_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/rpc/test_rpc_tls
+tests_unit_rpc_test_rpc_tls_SOURCES = tests/unit/rpc/test_rpc_tls.c tests/unit/rpc/tls_client.c tests/unit/rpc/tls_client.h \
+	tests/unit/rpc/tls_certs.c tests/unit/rpc/tls_certs.h $(NAS_RAW)
+tests_unit_rpc_test_rpc_tls_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_rpc_tls_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -22,6 +22,7 @@ struct reactor;
 struct rpc_buf;
 struct rpc_conn;
 struct rpc_server;
+struct rpc_tls_ctx;
 struct drc_entry;
 struct gss_ctx;
 struct rpc_gss;
@@ -59,7 +60,12 @@ enum rpc_auth_stat {
 	RPC_GSS_CTXPROBLEM = 14,
 };
 
-enum rpc_flavor { RPC_FLAVOR_NONE = 0, RPC_FLAVOR_SYS = 1, RPC_FLAVOR_GSS = 6 };
+enum rpc_flavor {
+	RPC_FLAVOR_NONE = 0,
+	RPC_FLAVOR_SYS = 1,
+	RPC_FLAVOR_GSS = 6,
+	RPC_FLAVOR_TLS = 7,
+};
 
 struct rpc_cred {
 	uint32_t flavor;
@@ -157,6 +163,7 @@ struct rpc_server_opts {
 	unsigned drc_entries;		 /* 0: 4096 */
 	uint64_t record_timeout_ns;	 /* a record that does not come whole; 0: 30 s */
 	bool hold;			 /* accept nothing before rpc_server_accept() */
+	uint64_t tls_timeout_ns;	 /* from a call for TLS to the handshake's end; 0: 10 s */
 	uint64_t send_timeout_ns;	 /* a peer that reads nothing; 0: 120 s */
 	struct rpc_gss *gss;		 /* RPCSEC_GSS over TCP; NULL: not spoken. Outlives it */
 };
@@ -170,6 +177,9 @@ int rpc_server_add(struct rpc_server *s, const struct rpc_program *p);
 int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, uint16_t *ret_port);
 /* Datagrams for the programs that take them. */
 int rpc_server_listen_udp(struct rpc_server *s, const char *address, uint16_t port);
+/* TLS for connections that ask for it from now on (rpc_tls.h); NULL: none. The caller's, and may be
+ * freed when another was set. */
+void rpc_server_set_tls(struct rpc_server *s, struct rpc_tls_ctx *ctx);
 /* Listeners only bind and queue until this: connections are accepted from now on. */
 void rpc_server_accept(struct rpc_server *s);
 /* Waits (a task): closes the listeners, handles nothing new, lets running requests end and their
@@ -182,6 +192,7 @@ void rpc_server_mute(struct rpc_server *s);
 struct rpc_stats {
 	uint64_t calls, replies, dropped, bytes_in, bytes_out, sends, receives;
 	uint64_t tasks, drc_hits, drc_busy, buffer_waits, spills;
+	uint64_t tls_opened, tls_failed; /* connections that went over to TLS, or ended before */
 	unsigned connections, requests;
 };
 void rpc_server_stats(const struct rpc_server *s, struct rpc_stats *ret);

@@ -218,6 +218,30 @@ static void call_refuse(struct rpc_conn *c, struct rpc_req *req, enum rpc_result
 	rpc_conn_reply(c, req);
 }
 
+static void call_tls(struct rpc_conn *c, struct rpc_req *req)
+{
+	call_drop_buf(c->server, req);
+	rpc_conn_get(c);
+	switch (rpc_conn_tls_start(c)) {
+	case RPC_TLS_BEGIN:
+		rpc_msg_starttls(req);
+		rpc_conn_reply(c, req);
+		break;
+	case RPC_TLS_NONE:
+		rpc_msg_deny_auth(req, RPC_AUTH_REJECTEDCRED);
+		rpc_conn_reply(c, req);
+		break;
+	case RPC_TLS_ALREADY:
+		rpc_msg_deny_auth(req, RPC_AUTH_BADCRED);
+		rpc_conn_reply(c, req);
+		break;
+	case RPC_TLS_ENDED:
+		rpc_conn_drop(c, req);
+		break;
+	}
+	rpc_conn_put(c);
+}
+
 static void call_dispatch(struct rpc_conn *c, struct rpc_req *req)
 {
 	struct rpc_server *s = c->server;
@@ -234,6 +258,10 @@ static void call_dispatch(struct rpc_conn *c, struct rpc_req *req)
 	if (req->proc >= req->program->nprocs || !req->program->procs[req->proc].name) {
 		req->program = NULL;
 		call_refuse(c, req, RPC_PROC_UNAVAIL, 0, 0);
+		return;
+	}
+	if (req->cred.flavor == RPC_FLAVOR_TLS) {
+		call_tls(c, req);
 		return;
 	}
 	req->procedure = &req->program->procs[req->proc];

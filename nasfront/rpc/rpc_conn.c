@@ -111,6 +111,11 @@ void rpc_conn_put(struct rpc_conn *c)
 	free(c);
 }
 
+void rpc_conn_forget(struct rpc_conn *c)
+{
+	conn_drop_data(c);
+}
+
 static void conn_end_request(struct rpc_conn *c, struct rpc_req *req)
 {
 	c->inflight--;
@@ -133,6 +138,7 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 		log_info("rpc: connection closed peer=%s why=\"%s\"", c->peer_text, why);
 	reactor_defer_cancel(s->o.reactor, &c->flush);
 	watch_free(c->watch);
+	rpc_conn_tls_end(c);
 	close(c->fd);
 	while ((req = STAILQ_FIRST(&c->out))) {
 		STAILQ_REMOVE_HEAD(&c->out, link);
@@ -166,13 +172,17 @@ static unsigned conn_share(const struct rpc_server *s)
 static bool conn_may_handle(const struct rpc_conn *c)
 {
 	const struct rpc_server *s = c->server;
-	return !c->dead && !c->starved && !s->stopping && c->inflight < conn_share(s) &&
-	       c->pending < RPC_OUT_MAX;
+	return !c->dead && !c->starved && !(c->tls && rpc_conn_tls_busy(c)) && !s->stopping &&
+	       c->inflight < conn_share(s) && c->pending < RPC_OUT_MAX;
 }
 
 static void conn_watch(struct rpc_conn *c)
 {
-	int events = (conn_may_handle(c) ? UV_READABLE : 0) | (c->blocked ? UV_WRITABLE : 0);
+	bool may = conn_may_handle(c);
+	if (c->tls && may)
+		rpc_conn_tls_again(c);
+	bool read = may || (c->tls && rpc_conn_tls_shakes(c));
+	int events = (read ? UV_READABLE : 0) | (c->blocked ? UV_WRITABLE : 0);
 	if (c->dead || events == c->events)
 		return;
 	c->events = events;
@@ -300,6 +310,14 @@ static void conn_release_buffer(struct rpc_conn *c)
 	rpc_buf_put(c->server, b);
 }
 
+void rpc_conn_no_buffer(struct rpc_conn *c)
+{
+	if (c->buf)
+		rpc_buf_put(c->server, c->buf);
+	c->buf = NULL;
+	c->start = c->pos = 0;
+}
+
 static bool conn_take_buffer(struct rpc_conn *c)
 {
 	if (c->buf)
@@ -349,6 +367,16 @@ static uint32_t conn_need(const struct rpc_conn *c)
 	return MAX(need, have + 4);
 }
 
+static ssize_t conn_recv(struct rpc_conn *c, void *buf, size_t size)
+{
+	if (!c->tls)
+		return recv(c->fd, buf, size, MSG_DONTWAIT);
+	ssize_t n = rpc_conn_tls_recv(c, buf, size);
+	if (n < 0)
+		errno = (int)-n;
+	return n;
+}
+
 /* One recv(). True when there may be more. */
 static bool conn_receive(struct rpc_conn *c)
 {
@@ -368,11 +396,11 @@ static bool conn_receive(struct rpc_conn *c)
 		return false;
 	}
 	uint32_t want = conn_want(c);
-	ssize_t n = recv(c->fd, c->buf->data + c->buf->fill, want, MSG_DONTWAIT);
+	ssize_t n = conn_recv(c, c->buf->data + c->buf->fill, want);
 	s->stats.receives++;
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			rpc_conn_close(c, strerror(errno));
+			rpc_conn_close(c, c->tls ? rpc_conn_tls_why(c) : strerror(errno));
 		return false;
 	}
 	if (n == 0) {
@@ -406,6 +434,14 @@ void rpc_conn_resume(struct rpc_conn *c)
 	rpc_conn_put(c);
 }
 
+void rpc_conn_again(struct rpc_conn *c)
+{
+	rpc_conn_get(c);
+	conn_read(c);
+	conn_watch(c);
+	rpc_conn_put(c);
+}
+
 static void conn_event(void *arg, int status, int events)
 {
 	struct rpc_conn *c = arg;
@@ -413,6 +449,8 @@ static void conn_event(void *arg, int status, int events)
 	rpc_conn_get(c);
 	if (status < 0)
 		rpc_conn_close(c, "socket error"); /* libuv says no more than that */
+	if (!c->dead && c->tls && rpc_conn_tls_shakes(c))
+		rpc_conn_tls_step(c);
 	if (!c->dead && (events & UV_WRITABLE)) {
 		c->blocked = false;
 		conn_flush(c);
@@ -516,6 +554,21 @@ static void conn_sent(struct rpc_conn *c, size_t n)
 	}
 }
 
+static ssize_t conn_sendmsg(struct rpc_conn *c, const struct msghdr *msg)
+{
+	if (!c->tls || rpc_conn_tls_busy(c)) /* the reply that says STARTTLS */
+		return sendmsg(c->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = rpc_conn_tls_send(c, msg->msg_iov, msg->msg_iovlen);
+	if (n < 0)
+		errno = (int)-n;
+	return n;
+}
+
+static bool conn_has_out(const struct rpc_conn *c)
+{
+	return !STAILQ_EMPTY(&c->out) || (c->tls && rpc_conn_tls_left(c));
+}
+
 /* False when the socket takes no more or the connection is gone. */
 static bool conn_send(struct rpc_conn *c)
 {
@@ -524,10 +577,10 @@ static bool conn_send(struct rpc_conn *c)
 	struct rpc_server *s = c->server;
 	size_t bytes;
 	msg.msg_iovlen = (size_t)conn_gather(c, iov, &bytes);
-	ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = conn_sendmsg(c, &msg);
 	s->stats.sends++;
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		rpc_conn_close(c, strerror(errno));
+		rpc_conn_close(c, c->tls ? rpc_conn_tls_why(c) : strerror(errno));
 		return false;
 	}
 	if (n > 0) {
@@ -535,7 +588,7 @@ static bool conn_send(struct rpc_conn *c)
 		s->stats.bytes_out += (size_t)n;
 		conn_sent(c, (size_t)n);
 	}
-	c->blocked = n < 0 || (size_t)n < bytes;
+	c->blocked = n < 0 || (size_t)n < bytes || (c->tls && rpc_conn_tls_left(c));
 	if (c->blocked)
 		rpc_server_blocked(s);
 	return !c->blocked;
@@ -546,7 +599,7 @@ static void conn_flush(void *arg)
 	struct rpc_conn *c = arg;
 	CHECK(c, RPC_CONN_MAGIC);
 	rpc_conn_get(c);
-	for (int i = 0; !c->dead && !c->blocked && !STAILQ_EMPTY(&c->out); i++) {
+	for (int i = 0; !c->dead && !c->blocked && conn_has_out(c); i++) {
 		if (i == SENDS_A_TURN) {
 			reactor_defer(c->server->o.reactor, &c->flush);
 			break;
@@ -554,6 +607,8 @@ static void conn_flush(void *arg)
 		if (!conn_send(c))
 			break;
 	}
+	if (!c->dead && c->tls && rpc_conn_tls_busy(c))
+		rpc_conn_tls_step(c);
 	if (!c->dead)
 		rpc_conn_resume(c);
 	rpc_conn_put(c);

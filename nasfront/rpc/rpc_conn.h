@@ -50,6 +50,7 @@ struct rpc_conn {
 	char peer_text[64];
 	bool secure_port;
 	enum rpc_xprt xprt;
+	struct conn_tls *tls;	  /* rpc_conn_tls.c; NULL: as plain as TCP is */
 	struct rpc_listener *udp; /* of one call's datagram; NULL: TCP */
 	struct sockaddr_storage udp_peer, udp_local;
 	socklen_t udp_peer_len;
@@ -98,6 +99,8 @@ struct rpc_server {
 	struct deferred resume;
 	struct env_timer tick, retry, unblock;
 	unsigned udp_calls;
+	struct rpc_tls_ctx *tls; /* NULL: not served. The caller's */
+	unsigned tls_begun;	 /* connections on their way to it */
 	bool retry_armed, unblock_armed, stopping, mute, accepting;
 	size_t spilled_bytes;
 	struct waitq drained;
@@ -146,6 +149,33 @@ void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req);
 /* The request ends without a reply. */
 void rpc_conn_drop(struct rpc_conn *c, struct rpc_req *req);
 bool rpc_conn_partial(const struct rpc_conn *c);
+/* Takes what is there, and what TLS holds. */
+void rpc_conn_again(struct rpc_conn *c);
+/* Lets go of the receive buffer, whose records are all handled. */
+void rpc_conn_no_buffer(struct rpc_conn *c);
+/* Drops what programs keep with it. */
+void rpc_conn_forget(struct rpc_conn *c);
+
+/* rpc_conn_tls.c */
+enum rpc_tls_start {
+	RPC_TLS_BEGIN,	 /* when the reply has left */
+	RPC_TLS_NONE,	 /* it is not served */
+	RPC_TLS_ALREADY, /* is under way, or there */
+	RPC_TLS_ENDED,	 /* the connection has ended */
+};
+enum rpc_tls_start rpc_conn_tls_start(struct rpc_conn *c);
+void rpc_conn_tls_end(struct rpc_conn *c);
+/* These only where there is TLS. */
+void rpc_conn_tls_step(struct rpc_conn *c); /* goes on as far as it can; the connection may end */
+bool rpc_conn_tls_busy(const struct rpc_conn *c); /* not open yet */
+bool rpc_conn_tls_shakes(const struct rpc_conn *c);
+bool rpc_conn_tls_late(const struct rpc_conn *c, uint64_t now);
+void rpc_conn_tls_again(struct rpc_conn *c); /* reads on when there is more than the socket says */
+bool rpc_conn_tls_left(const struct rpc_conn *c);
+const char *rpc_conn_tls_why(const struct rpc_conn *c);
+ssize_t rpc_conn_tls_recv(struct rpc_conn *c, void *buf, size_t size); /* as rpc_tls_recv() */
+ssize_t rpc_conn_tls_send(struct rpc_conn *c, const struct iovec *iov, size_t iovcnt);
+
 /* rpc_spill.c */
 void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);
 void rpc_conn_spill_out(struct rpc_conn *c, uint64_t now);

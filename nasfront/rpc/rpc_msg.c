@@ -49,12 +49,17 @@ enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t 
 	if (flavor == RPC_FLAVOR_SYS) {
 		if (!rpc_cred_decode_sys(&req->cred, body, n))
 			return RPC_CALL_AUTH;
+	} else if (flavor == RPC_FLAVOR_TLS) { /* RFC 9289 4.1: NULL only, and nothing in it */
+		if (n || req->proc)
+			return RPC_CALL_AUTH;
 	} else if (flavor != RPC_FLAVOR_NONE && flavor != RPC_FLAVOR_GSS) {
 		*ret_why = RPC_AUTH_REJECTEDCRED;
 		return RPC_CALL_AUTH;
 	}
 	*ret_why = RPC_AUTH_BADVERF;
 	if (!xdr_u32(&x, &flavor) || !xdr_opaque(&x, RPC_AUTH_MAX, &verf, &verf_n))
+		return RPC_CALL_AUTH;
+	if (req->cred.flavor == RPC_FLAVOR_TLS && (flavor != RPC_FLAVOR_NONE || verf_n))
 		return RPC_CALL_AUTH;
 	req->args = req->args_begin = x;
 	return req->cred.flavor == RPC_FLAVOR_GSS ? RPC_CALL_GSS : RPC_CALL_OK;
@@ -86,6 +91,21 @@ static void accept_as(struct rpc_req *req, uint32_t stat)
 void rpc_msg_accept(struct rpc_req *req)
 {
 	accept_as(req, RPC_SUCCESS);
+}
+
+/* The verifier has 8 bytes and there are no results: 8 bytes more than the head has. */
+void rpc_msg_starttls(struct rpc_req *req)
+{
+	uint8_t *h = req->wire = req->out.base - RPC_REPLY_HEAD;
+	req->wire_len = RPC_REPLY_HEAD + 8;
+	put_mark(h, req->wire_len);
+	be32_put(h + 4, req->xid);
+	be32_put(h + 8, MSG_REPLY);
+	be32_put(h + 12, REPLY_ACCEPTED);
+	be32_put(h + 16, RPC_FLAVOR_NONE);
+	be32_put(h + 20, 8);
+	memcpy(h + 24, "STARTTLS", 8);
+	be32_put(h + 32, RPC_SUCCESS);
 }
 
 void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uint32_t high)

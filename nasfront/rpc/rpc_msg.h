@@ -28,6 +28,8 @@ bool rpc_cred_decode_sys(struct rpc_cred *cred, const void *body, size_t len);
  * a handler encoded start at RPC_REPLY_HEAD; errors throw them away.
  */
 void rpc_msg_accept(struct rpc_req *req);
+/* The answer to a call that asks for TLS (RFC 9289 4.1). */
+void rpc_msg_starttls(struct rpc_req *req);
 void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uint32_t high);
 void rpc_msg_deny_version(struct rpc_req *req);
 void rpc_msg_deny_auth(struct rpc_req *req, enum rpc_auth_stat why);

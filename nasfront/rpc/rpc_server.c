@@ -216,6 +216,8 @@ static void conn_check_time(struct rpc_conn *c, uint64_t now)
 		rpc_conn_close(c, "record did not come whole in time");
 	else if (c->blocked && now - c->out_ns > o->send_timeout_ns)
 		rpc_conn_close(c, "peer takes no replies");
+	else if (c->tls && rpc_conn_tls_late(c, now))
+		rpc_conn_close(c, "the TLS handshake did not end in time");
 }
 
 static void server_tick(void *arg)
@@ -393,6 +395,8 @@ static void opts_fill(struct rpc_server_opts *o)
 		o->drc_entries = 4096;
 	if (!o->record_timeout_ns)
 		o->record_timeout_ns = 30 * NS_PER_S;
+	if (!o->tls_timeout_ns)
+		o->tls_timeout_ns = 10 * NS_PER_S;
 	if (!o->send_timeout_ns)
 		o->send_timeout_ns = 120 * NS_PER_S;
 }

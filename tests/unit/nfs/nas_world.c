@@ -127,6 +127,7 @@ static void up_step(struct nas *n)
 	struct nfs_opts no = {.reactor = n->reactor, .env = env_real()};
 	struct rpc_server_opts so = {.reactor = n->reactor,
 				     .env = env_real(),
+				     .tls_timeout_ns = n->tls_timeout_ns,
 				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;
@@ -164,15 +165,27 @@ void nas_up_groups(struct nas *n, const struct groups_opts *groups)
 	nas_up_gss(n, NULL, groups);
 }
 
-void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups)
+static void nas_start(struct nas *n)
 {
 	struct reactor_opts o = {.name = "nas", .cpu = -1};
-	memset(n, 0, sizeof(*n));
-	n->groups_want = groups;
-	n->gss_want = gss;
 	ASSERT(reactor_new(&n->reactor, &o) == 0);
 	ASSERT(reactor_start_thread(n->reactor) == 0);
 	nas_run(n, up_step);
+}
+
+void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups)
+{
+	memset(n, 0, sizeof(*n));
+	n->groups_want = groups;
+	n->gss_want = gss;
+	nas_start(n);
+}
+
+void nas_up_tls(struct nas *n, uint64_t tls_timeout_ns)
+{
+	memset(n, 0, sizeof(*n));
+	n->tls_timeout_ns = tls_timeout_ns;
+	nas_start(n);
 }
 
 static void serve4_step(struct nas *n)

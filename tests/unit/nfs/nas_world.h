@@ -34,6 +34,7 @@ struct nas {
 	struct bdev *bdev;
 	struct fs *fs;
 	const struct groups_opts *groups_want;
+	uint64_t tls_timeout_ns;
 	struct groups *groups; /* NULL: as clients say */
 	const struct rpc_gss_opts *gss_want;
 	struct rpc_gss *gss;
@@ -48,6 +49,8 @@ void nas_up(struct nas *n);
 void nas_up_groups(struct nas *n, const struct groups_opts *groups);
 /* The same with Kerberos as these say; groups (may be NULL) are of its callers alone. */
 void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups);
+/* With as much time for a TLS handshake. */
+void nas_up_tls(struct nas *n, uint64_t tls_timeout_ns);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);
