@@ -4,6 +4,7 @@
  *
  *   duplex_hosts.c   hosts at work, and what they may see
  *   duplex_faults.c  what happens to controllers, routes, disks, power
+ *   duplex_points.c  the crash point that a seed has for its own
  *   duplex_world.c   the world at the beginning; controllers come back until all is whole
  *   sim_duplex.c     rounds, and what must hold after each
  */
@@ -90,5 +91,18 @@ void duplex_heal(struct duplex *d, const char *when, uint64_t ns, bool must);
 /* One of all that may happen, chosen by the seed. */
 void duplex_fault(struct duplex *d);
 void duplex_power_loss(struct duplex *d);
+/* For sim_fault_arm(): whoever passes the crash point dies there, if it lives. arg: the duplex. */
+bool duplex_kill_current(void *arg);
+/* Pools keep a log only while they lack a disk (`pools`); messages copy only where asked for. */
+bool duplex_may_pass(const struct duplex *d, const char *name);
+/* By an admin at ctl, which is up: a pool goes to the partner; the metadata is changed. */
+void duplex_give(struct duplex *d, struct sim_ctl *ctl, unsigned pool);
+void duplex_change_meta(struct duplex *d, struct sim_ctl *ctl);
+
+/* ---- the crash point of a seed ---- */
+
+/* Every seed has one: one of the controllers, while both are up and under load, dies when it is
+ * passed. */
+void duplex_point(struct duplex *d, uint64_t seed);
 
 #endif

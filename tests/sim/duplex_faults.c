@@ -19,15 +19,15 @@ static void kill_a(void *arg)
 	sim_node_kill(ctl->node);
 }
 
-/* Whoever passes the crash point dies there. */
-static void kill_current(void *arg)
+bool duplex_kill_current(void *arg)
 {
 	struct duplex *d = arg;
 	struct sim_node *n = sim_node_current(d->sim);
 	if (!n || sim_node_dead(n))
-		return;
+		return false;
 	duplex_say(d, "%s is killed at the crash point", sim_node_name(n));
 	sim_node_kill(n);
+	return true;
 }
 
 static struct sim_ctl *some_ctl(struct duplex *d)
@@ -104,17 +104,22 @@ static void give_task(void *arg)
 	free(g);
 }
 
+void duplex_give(struct duplex *d, struct sim_ctl *ctl, unsigned pool)
+{
+	struct give *g = malloc(sizeof(*g));
+	ASSERT(g);
+	*g = (struct give){d, ctl, d->pools[pool].name};
+	duplex_say(d, "%s is to give %s", ctl->name, g->pool);
+	ctl->calls++;
+	sim_node_start(ctl->node, give_task, g);
+}
+
 static void fault_give(struct duplex *d)
 {
 	struct sim_ctl *ctl = some_ctl(d);
 	if (sim_node_dead(ctl->node) || !ctl->up)
 		return;
-	struct give *g = malloc(sizeof(*g));
-	ASSERT(g);
-	*g = (struct give){d, ctl, d->pools[duplex_below(d, 2)].name};
-	duplex_say(d, "%s is to give %s", ctl->name, g->pool);
-	ctl->calls++;
-	sim_node_start(ctl->node, give_task, g);
+	duplex_give(d, ctl, (unsigned)duplex_below(d, 2));
 }
 
 /* A change of the metadata, so that crash points in it are passed. */
@@ -162,11 +167,8 @@ static void change_task(void *arg)
 	free(x);
 }
 
-static void fault_meta(struct duplex *d)
+void duplex_change_meta(struct duplex *d, struct sim_ctl *ctl)
 {
-	struct sim_ctl *ctl = some_ctl(d);
-	if (sim_node_dead(ctl->node) || !ctl->up)
-		return;
 	struct change *x = malloc(sizeof(*x));
 	ASSERT(x);
 	*x = (struct change){d, ctl};
@@ -175,8 +177,14 @@ static void fault_meta(struct duplex *d)
 	sim_node_start(ctl->node, change_task, x);
 }
 
-/* Pools keep a log only while they lack a disk (`pools`); messages copy only where asked for. */
-static bool may_pass(const struct duplex *d, const char *name)
+static void fault_meta(struct duplex *d)
+{
+	struct sim_ctl *ctl = some_ctl(d);
+	if (!sim_node_dead(ctl->node) && ctl->up)
+		duplex_change_meta(d, ctl);
+}
+
+bool duplex_may_pass(const struct duplex *d, const char *name)
 {
 	static const char *const messages[] = {"mirror.before_send", "mirror.after_answer",
 					       "mirror.clears_sent"};
@@ -190,13 +198,13 @@ static bool may_pass(const struct duplex *d, const char *name)
 static void kill_at_point(struct duplex *d)
 {
 	unsigned i = (unsigned)duplex_below(d, sim_faults_count());
-	while (!may_pass(d, sim_fault_name(i)))
+	while (!duplex_may_pass(d, sim_fault_name(i)))
 		i = (i + 1) % sim_faults_count();
 	const char *name = sim_fault_name(i);
 	bool own = strncmp(name, "own.", 4) == 0, meta = strncmp(name, "meta.", 5) == 0;
 	duplex_say(d, "whoever passes %s next dies", name);
 	sim_fault_arm(i, own || meta ? 1 + duplex_below(d, 2) : 1 + duplex_below(d, 20),
-		      kill_current, d);
+		      duplex_kill_current, d);
 	if (meta)
 		fault_meta(d);
 	else if (own && duplex_below(d, 2))

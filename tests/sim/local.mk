@@ -16,7 +16,7 @@ noinst_PROGRAMS += tests/sim/isthmus-sim
 nodist_tests_sim_isthmus_sim_SOURCES = tests/sim/fault_points.inc
 CLEANFILES += tests/sim/fault_points.inc
 tests_sim_isthmus_sim_SOURCES = tests/sim/array.c tests/sim/array.h tests/sim/duplex.h tests/sim/duplex_faults.c \
-	tests/sim/duplex_hosts.c tests/sim/duplex_world.c tests/sim/scenario.h tests/sim/sim_faults.c tests/sim/sim_faults.h \
+	tests/sim/duplex_hosts.c tests/sim/duplex_points.c tests/sim/duplex_world.c tests/sim/pools.h tests/sim/pools_faults.c tests/sim/scenario.h tests/sim/sim_faults.c tests/sim/sim_faults.h \
 	tests/sim/sim_array.c tests/sim/sim_ctl.c tests/sim/sim_ctl.h tests/sim/sim_duplex.c \
 	tests/sim/sim_host.c tests/sim/sim_host.h tests/sim/sim_main.c tests/sim/sim_pools.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(SERVER_LIBS)

@@ -19,12 +19,18 @@ static void damage(struct array *a, bool redundant)
 	sim_disk_bad_range(a->disks[0], off, 4096);
 }
 
+static bool crash_at_point(void *a)
+{
+	array_crash_now(a);
+	return true;
+}
+
 /* Under load for a while, at most until the crash at a fault point, if one is to be. */
 static void run_load(struct array *a, bool at_point)
 {
 	if (at_point && sim_faults_count())
 		sim_fault_arm((unsigned)sim_random_below(a->sim, sim_faults_count()),
-			      1 + sim_random_below(a->sim, 50), array_crash_now, a);
+			      1 + sim_random_below(a->sim, 50), crash_at_point, a);
 	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 40 * NS_PER_MS));
 	sim_faults_disarm();
 }
@@ -34,7 +40,7 @@ static void idle(struct array *a, bool at_point)
 {
 	unsigned pick;
 	if (at_point && array_pick_point(a, "pool.", &pick))
-		sim_fault_arm(pick, 1 + sim_random_below(a->sim, 2), array_crash_now, a);
+		sim_fault_arm(pick, 1 + sim_random_below(a->sim, 2), crash_at_point, a);
 	sim_run_for(a->sim, 120 * NS_PER_S);
 	sim_faults_disarm();
 }

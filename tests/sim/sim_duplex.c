@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 3
+#define ROUNDS 3 /* of faults by chance; and one more */
 
 void duplex_fail(struct duplex *d, const char *fmt, ...)
 {
@@ -138,14 +138,23 @@ static void quiet_checks(struct duplex *d)
 	}
 }
 
-static void one_round(struct duplex *d)
+static void some_faults(struct duplex *d)
 {
-	duplex_users_start(d);
 	unsigned n = 2 + (unsigned)duplex_below(d, 2);
 	for (unsigned i = 0; i < n && !d->failed; i++) {
 		sim_run_for(d->sim, 1000000 + duplex_below(d, 30 * NS_PER_MS));
 		duplex_fault(d);
 	}
+}
+
+/* The last round is for the crash point of the seed. */
+static void one_round(struct duplex *d, uint64_t seed, bool last)
+{
+	duplex_users_start(d);
+	if (last)
+		duplex_point(d, seed);
+	else
+		some_faults(d);
 	sim_run_for(d->sim,
 		    1000000 + duplex_below(d, duplex_below(d, 3) ? 30 * NS_PER_MS : 2 * NS_PER_S));
 	sim_faults_disarm();
@@ -183,8 +192,8 @@ int scenario_duplex(uint64_t seed, bool verbose, struct scenario_result *ret)
 	for (unsigned i = 0; i < 2; i++)
 		d.history[i] = history_new(VOLUME_SIZE / HISTORY_SECTOR);
 	duplex_build(&d);
-	for (unsigned r = 0; r < ROUNDS && !d.failed; r++)
-		one_round(&d);
+	for (unsigned r = 0; r <= ROUNDS && !d.failed; r++)
+		one_round(&d, seed, r == ROUNDS);
 	if (!d.failed)
 		finish(&d);
 	/* A failed run leaves tasks behind: nothing can be freed in order. */

@@ -18,7 +18,7 @@ static struct point points[] = {
 static struct {
 	struct point *at;
 	uint64_t left;
-	void (*hit)(void *arg);
+	sim_fault_fn *hit;
 	void *arg;
 } armed;
 
@@ -47,12 +47,11 @@ static void passed(const char *name, void *arg)
 	if (p != armed.at || --armed.left > 0)
 		return;
 	armed.at = NULL;
-	p->hit++;
-	armed.hit(armed.arg);
+	p->hit += armed.hit(armed.arg);
 }
 #endif
 
-void sim_fault_arm(unsigned i, uint64_t nth, void (*hit)(void *arg), void *arg)
+void sim_fault_arm(unsigned i, uint64_t nth, sim_fault_fn *hit, void *arg)
 {
 #ifdef WITH_FAULTS
 	fault_set_hook(passed, NULL);

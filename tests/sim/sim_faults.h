@@ -15,9 +15,11 @@ const char *sim_fault_name(unsigned i);
 
 /*
  * hit(arg) is called at the nth passage (1: the next) of point i from now on, once, in the task
- * that passes it. One at a time; the later one counts. hit NULL: none.
+ * that passes it; false: nobody crashed there, as what passes it is dead already or may not crash
+ * now. It may arm another. One at a time; the later one counts. hit NULL: none.
  */
-void sim_fault_arm(unsigned i, uint64_t nth, void (*hit)(void *arg), void *arg);
+typedef bool sim_fault_fn(void *arg);
+void sim_fault_arm(unsigned i, uint64_t nth, sim_fault_fn *hit, void *arg);
 bool sim_fault_armed(void);
 
 /* Forgets what is armed; what was counted stays over all worlds of the process. */
