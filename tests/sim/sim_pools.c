@@ -78,7 +78,8 @@ static void crash(struct pools *w)
 	if (w->a.verbose)
 		printf("    %s%s\n", w->a.power_loss ? "power" : "kill",
 		       w->at_point ? " at a point" : "");
-	if (pools_pool(w) && (!w->parity || w->log_always) && sim_random_below(w->a.sim, 4) == 0)
+	if (pools_pool(w) && (!w->parity || w->log_always) &&
+	    sim_random_below(w->a.sim, w->at_own ? 2 : 4) == 0)
 		pools_disk_dies(w);
 	pools_let_go(w);
 	/* Some faults go with the power cycle: the disk is there again, with what it missed. */
