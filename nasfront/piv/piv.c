@@ -445,7 +445,8 @@ static int piv_alloc(struct piv **ret, const struct piv_opts *o)
 	return 0;
 }
 
-/* The backup may hold newer state of ours than the main volume: it was in use when we ended. */
+/* What a volume holds of ours: the backup may hold newer state than the main volume, as it was in
+ * use when we ended, and a main volume that takes no writes any more is left with what it holds. */
 static void inherit_from(struct piv *p, struct bdev *b)
 {
 	struct piv_state *s;
@@ -467,6 +468,7 @@ int piv_open(struct piv **ret, const struct piv_opts *o)
 	if (rc)
 		return rc;
 	inherit_from(p, o->backup);
+	inherit_from(p, o->main);
 	rc = o->main ? volume_use(p, o->main, o->backup) : -ENODEV;
 	if (rc == -ERR_EPOCH_STALE) {
 		piv_free(p);

@@ -13,18 +13,27 @@ tests_unit_sim_test_sim_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sim_test_sim_LDADD = $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 noinst_PROGRAMS += tests/sim/isthmus-sim
-nodist_tests_sim_isthmus_sim_SOURCES = tests/sim/fault_points.inc
-CLEANFILES += tests/sim/fault_points.inc
+nodist_tests_sim_isthmus_sim_SOURCES = tests/sim/fault_points.inc tests/sim/fault_points_heads.inc
+CLEANFILES += tests/sim/fault_points.inc tests/sim/fault_points_heads.inc
 tests_sim_isthmus_sim_SOURCES = tests/sim/array.c tests/sim/array.h tests/sim/duplex.h tests/sim/duplex_faults.c \
 	tests/sim/duplex_hosts.c tests/sim/duplex_points.c tests/sim/duplex_world.c tests/sim/pools.h tests/sim/pools_faults.c tests/sim/scenario.h tests/sim/sim_faults.c tests/sim/sim_faults.h \
 	tests/sim/sim_array.c tests/sim/sim_ctl.c tests/sim/sim_ctl.h tests/sim/sim_duplex.c \
-	tests/sim/sim_host.c tests/sim/sim_host.h tests/sim/sim_main.c tests/sim/sim_pools.c
+	tests/sim/sim_host.c tests/sim/sim_host.h tests/sim/sim_main.c tests/sim/sim_piv.c tests/sim/sim_pools.c
+# Of the heads this alone: the rest of libnasfront has names of the block core's.
+tests_sim_isthmus_sim_SOURCES += nasfront/piv/piv.c nasfront/piv/piv_head.c nasfront/piv/piv_log.c \
+	nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(SERVER_LIBS)
 
-# All crash points of the block core, sorted.
+# All crash points, sorted: of the block core, of heads.
 fault_sources = $(wildcard $(srcdir)/blockcore/*.c $(srcdir)/blockcore/*/*.c)
+fault_sources_heads = $(wildcard $(srcdir)/nasfront/*.c $(srcdir)/nasfront/*/*.c)
+fault_list = LC_ALL=C sed -n 's/.*FAULT(\("[a-z0-9_.]*"\)).*/{.name = \1},/p'
 tests/sim/fault_points.inc: $(fault_sources)
 	@mkdir -p tests/sim
-	@LC_ALL=C sed -n 's/.*FAULT(\("[a-z0-9_.]*"\)).*/{.name = \1},/p' $(fault_sources) | LC_ALL=C sort -u >$@.tmp
+	@$(fault_list) $(fault_sources) | LC_ALL=C sort -u >$@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp && touch $@ || mv $@.tmp $@
-tests/sim/sim_faults.$(OBJEXT): tests/sim/fault_points.inc
+tests/sim/fault_points_heads.inc: $(fault_sources_heads)
+	@mkdir -p tests/sim
+	@$(fault_list) $(fault_sources_heads) | LC_ALL=C sort -u >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp && touch $@ || mv $@.tmp $@
+tests/sim/sim_faults.$(OBJEXT): tests/sim/fault_points.inc tests/sim/fault_points_heads.inc

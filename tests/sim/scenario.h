@@ -13,6 +13,7 @@ struct scenario_result {
 /* 0, or -1 with `why`. The same seed gives the same run. */
 int scenario_array(uint64_t seed, bool verbose, struct scenario_result *ret);
 int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret);
+int scenario_piv(uint64_t seed, bool verbose, struct scenario_result *ret);
 int scenario_duplex(uint64_t seed, bool verbose, struct scenario_result *ret);
 
 #endif

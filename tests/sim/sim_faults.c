@@ -1,5 +1,6 @@
-/* See sim_faults.h. fault_points.inc is made from the sources: one line for each FAULT("..."). */
+/* See sim_faults.h. The lists are made from the sources: one line for each FAULT("..."). */
 #include "tests/sim/sim_faults.h"
+#include "runtime/check.h"
 #include "runtime/fault.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,8 +13,14 @@ struct point {
 
 static struct point points[] = {
 #include "tests/sim/fault_points.inc"
+#include "tests/sim/fault_points_heads.inc"
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
+
+static const struct point of_heads[] = {
+#include "tests/sim/fault_points_heads.inc"
+};
+#define CORE_POINTS (POINTS - sizeof(of_heads) / sizeof(of_heads[0]))
 
 static struct {
 	struct point *at;
@@ -24,7 +31,7 @@ static struct {
 
 unsigned sim_faults_count(void)
 {
-	return POINTS;
+	return CORE_POINTS;
 }
 
 const char *sim_fault_name(unsigned i)
@@ -38,9 +45,31 @@ static int compare(const void *key, const void *p)
 	return strcmp(key, ((const struct point *)p)->name);
 }
 
+static struct point *find(const char *name)
+{
+	struct point *p = bsearch(name, points, CORE_POINTS, sizeof(points[0]), compare);
+	return p ? p
+		 : bsearch(name, points + CORE_POINTS, POINTS - CORE_POINTS, sizeof(points[0]),
+			   compare);
+}
+
+#endif
+
+int sim_fault_find(const char *name)
+{
+#ifdef WITH_FAULTS
+	const struct point *p = find(name);
+	ASSERT(p);
+	return (int)(p - points);
+#else
+	return -1;
+#endif
+}
+
+#ifdef WITH_FAULTS
 static void passed(const char *name, void *arg)
 {
-	struct point *p = bsearch(name, points, POINTS, sizeof(points[0]), compare);
+	struct point *p = find(name);
 	if (!p)
 		return;
 	p->passed++;

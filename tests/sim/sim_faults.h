@@ -1,5 +1,5 @@
 /*
- * Crash points (runtime/fault.h) of the block core in a simulated world: how often each was passed
+ * Crash points (runtime/fault.h) in a simulated world: how often each was passed
  * and how often something happened there, and a way to let something happen at one of them.
  */
 #ifndef ISTHMUS_TESTS_SIM_FAULTS_H
@@ -9,9 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* How many there are, and their names. */
+/* How many the block core has, and their names. */
 unsigned sim_faults_count(void);
 const char *sim_fault_name(unsigned i);
+/* Any point, those of heads too; -1: built without. There must be such a one. */
+int sim_fault_find(const char *name);
 
 /*
  * hit(arg) is called at the nth passage (1: the next) of point i from now on, once, in the task

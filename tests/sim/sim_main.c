@@ -20,6 +20,7 @@ static const struct {
     {"array", scenario_array},
     {"pools", scenario_pools},
     {"duplex", scenario_duplex},
+    {"piv", scenario_piv},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 

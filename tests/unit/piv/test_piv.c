@@ -137,6 +137,43 @@ static void monitored_task(void *arg)
 	piv_close(a);
 }
 
+/* The main volume can be read, but takes no writes when the head comes back. */
+static void refused_task(void *arg)
+{
+	struct sim_disk_faults f;
+	struct piv_state *s;
+	struct piv *a;
+	unsigned n;
+	ck_assert_int_eq(open_as("h1", 11, &a), 0);
+	piv_set_nsm_state(a, 41);
+	ck_assert_int_eq(piv_monitor(a, "client", "10.0.0.1", false), 0);
+	ck_assert_int_eq(piv_sync(a), 0);
+	ck_assert(!piv_on_backup(a));
+	piv_abandon(a); /* killed */
+	sim_disk_get_faults(main_disk, &f);
+	f.write_error_ppm = 1000000;
+	sim_disk_set_faults(main_disk, &f);
+	ck_assert_int_eq(open_as("h1", 12, &a), 0);
+	ck_assert(piv_on_backup(a));
+	ck_assert_uint_eq(piv_nsm_state(a), 41);
+	piv_monitors(a, &n);
+	ck_assert_uint_eq(n, 1);
+	/* And others take the backup's for the newer. */
+	ck_assert_int_eq(piv_state_read(main_bdev, backup_bdev, &s), 0);
+	ck_assert_uint_eq(s->count, 1);
+	ck_assert(s->heads[0].from_backup);
+	ck_assert_uint_eq(s->heads[0].instance, 12);
+	ck_assert_uint_eq(s->heads[0].nmonitors, 1);
+	piv_state_free(s);
+	piv_abandon(a);
+}
+
+START_TEST(a_main_volume_that_takes_no_writes_is_read)
+{
+	ck_assert_int_eq(sim_run(sim, refused_task, NULL), 0);
+}
+END_TEST
+
 START_TEST(clients_with_locks_are_kept)
 {
 	ck_assert_int_eq(sim_run(sim, monitored_task, NULL), 0);
@@ -424,6 +461,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, two_heads_read_each_other);
 	tcase_add_test(tc, clients_with_locks_are_kept);
+	tcase_add_test(tc, a_main_volume_that_takes_no_writes_is_read);
 	tcase_add_test(tc, heartbeat_keeps_the_lease);
 	tcase_add_test(tc, a_failed_volume_is_left_for_the_backup);
 	tcase_add_test(tc, a_new_volume_is_filled_from_the_backup);
