@@ -69,3 +69,8 @@ fuzz_targets += tests/fuzz/fuzz_sums
 tests_fuzz_fuzz_sums_SOURCES = tests/fuzz/fuzz_sums.c blockcore/pool/pool_sums_format.c
 tests_fuzz_fuzz_sums_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_sums_LDADD = $(RUNTIME_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_gss
+tests_fuzz_fuzz_gss_SOURCES = tests/fuzz/fuzz_gss.c tests/unit/gss/gss_client.c tests/unit/gss/krb_world.c tests/unit/nfs/nas_world.c
+tests_fuzz_fuzz_gss_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_gss_LDADD = $(NASFRONT_LIBS)
