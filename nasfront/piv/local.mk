@@ -1,5 +1,5 @@
 libnasfront_a_SOURCES += \
-	nasfront/piv/piv.c nasfront/piv/piv.h nasfront/piv/piv_head.c nasfront/piv/piv_layout.h \
+	nasfront/piv/piv.c nasfront/piv/piv.h nasfront/piv/piv_fill.c nasfront/piv/piv_head.c nasfront/piv/piv_layout.h \
 	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 
 check_PROGRAMS += tests/unit/piv/test_piv

@@ -181,26 +181,30 @@ static int slot_take(struct piv *p, struct bdev *b, const struct piv_header *h, 
 	return -EBUSY;
 }
 
+/* A blank volume becomes what `from` is. -ENODATA: that holds nothing of the group. */
+static int volume_fill(struct piv *p, struct bdev *b, struct bdev *from, struct piv_header *h)
+{
+	struct piv_claim self = {.instance = p->o.instance};
+	if (!from || piv_header_read(from, h) || h->group_id != p->o.group_id)
+		return -ENODATA;
+	strcpy(self.name, p->name);
+	int rc = piv_fill(p->env, &self, from, b, h);
+	if (rc == 0)
+		event_write(LOG_L_NOTICE, "piv.filled",
+			    "the new processor-information volume %s was filled from %s", b->name,
+			    from->name);
+	return rc == -EEXIST ? piv_header_read(b, h) : rc;
+}
+
 /* The header of a volume; a blank one is made, from `from` where that holds the group's state. */
 static int volume_prepare(struct piv *p, struct bdev *b, struct bdev *from, struct piv_header *h)
 {
-	struct piv_header other;
 	int rc = piv_header_read(b, h);
-	if (rc == 0 && h->group_id != p->o.group_id)
-		return -ERR_FOREIGN;
-	if (rc != -ENODATA)
+	if (rc == -ENODATA && volume_fill(p, b, from, h))
+		return piv_format(b, p->o.group_id, h);
+	if (rc && rc != -ENODATA)
 		return rc;
-	if (from && piv_header_read(from, &other) == 0 && other.group_id == p->o.group_id) {
-		rc = piv_fill(from, b, &other);
-		if (rc == 0) {
-			event_write(LOG_L_NOTICE, "piv.filled",
-				    "the new processor-information volume %s was filled from %s",
-				    b->name, from->name);
-			*h = other;
-			return 0;
-		}
-	}
-	return piv_format(b, p->o.group_id, h);
+	return h->group_id == p->o.group_id ? 0 : -ERR_FOREIGN;
 }
 
 /* What an earlier incarnation of this head left there is kept: its clients. */

@@ -2,6 +2,7 @@
  * What lies where on a PIV volume. All numbers little endian; everything in blocks of 4 KiB.
  *
  *   block 0, 1   header, twice
+ *   block 2      claim of the head that fills the volume, while it has no header yet
  *   block 8 ..   slots of slot_blocks each
  *
  * header:  0 magic u32 | 4 version u32 | 8 group id u64 | 16 slots u32 | 20 slot_blocks u32 |
@@ -19,6 +20,8 @@
  * The state of a slot is that of the half whose checkpoint has the higher sequence number: a
  * checkpoint goes to the start of the *other* half and is stable before the first frame after it
  * is written, so a crash at any write leaves the old half or the new.
+ *
+ * Block 2 is a claim whose instance counts up while its head fills the volume.
  */
 #ifndef ISTHMUS_NASFRONT_PIV_LAYOUT_H
 #define ISTHMUS_NASFRONT_PIV_LAYOUT_H
@@ -36,6 +39,7 @@
 #define PIV_VERSION	 1
 /* Of records: 2 added monitored clients. Older ones are read; who knows only 1 refuses 2. */
 #define PIV_RECORD_VERSION 2
+#define PIV_FILL_BLOCK	   2
 #define PIV_FIRST_SLOT	   8
 #define PIV_SLOTS	   16
 #define PIV_SLOTS_MAX	   64
@@ -57,13 +61,20 @@ struct piv_claim {
 int piv_header_read(struct bdev *b, struct piv_header *ret);
 int piv_header_write(struct bdev *b, const struct piv_header *h);
 int piv_format(struct bdev *b, uint64_t group_id, struct piv_header *ret);
-int piv_fill(struct bdev *from, struct bdev *to, const struct piv_header *h);
 int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot,
 		   struct piv_claim *ret);
 int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
 		    const struct piv_claim *c);
+int piv_claim_read_at(struct bdev *b, uint64_t off, struct piv_claim *ret);
+int piv_claim_write_at(struct bdev *b, uint64_t off, const struct piv_claim *c);
 uint64_t piv_slot_off(const struct piv_header *h, unsigned slot);
 uint32_t piv_half_blocks(const struct piv_header *h);
+
+/* piv_fill.c: makes a blank volume what the other one is, its header (h) last. Heads that find it
+ * blank at the same time may all call this: one of them fills. -EEXIST: it has a header, by
+ * another. Waits. */
+int piv_fill(struct env *env, const struct piv_claim *self, struct bdev *from, struct bdev *to,
+	     const struct piv_header *h);
 
 /* piv_log.c: where the next frame of a slot goes. */
 struct piv_log {

@@ -11,7 +11,6 @@
 
 #define HEADER_BYTES 24
 #define CLAIM_BYTES  80
-#define FILL_BLOCKS  64
 
 static bool all_zero(const uint8_t *p, size_t n)
 {
@@ -100,28 +99,6 @@ int piv_format(struct bdev *b, uint64_t group_id, struct piv_header *ret)
 	return rc;
 }
 
-int piv_fill(struct bdev *from, struct bdev *to, const struct piv_header *h)
-{
-	uint64_t end = PIV_FIRST_SLOT + (uint64_t)h->slots * h->slot_blocks;
-	uint8_t *p = NULL;
-	int rc = 0;
-	if (end > to->size / PIV_BLOCK)
-		return -ENOSPC;
-	if (posix_memalign((void **)&p, PIV_BLOCK, FILL_BLOCKS * PIV_BLOCK))
-		return -ENOMEM;
-	for (uint64_t at = PIV_FIRST_SLOT; at < end && rc == 0; at += FILL_BLOCKS) {
-		size_t n = (size_t)MIN(end - at, (uint64_t)FILL_BLOCKS) * PIV_BLOCK;
-		rc = bdev_read(from, p, n, at * PIV_BLOCK);
-		if (rc == 0)
-			rc = bdev_write(to, p, n, at * PIV_BLOCK, 0);
-	}
-	free(p);
-	if (rc == 0)
-		rc = bdev_flush(to);
-	/* The header last: until then the volume is blank. */
-	return rc ? rc : piv_header_write(to, h);
-}
-
 /* ---- claims ---- */
 
 uint64_t piv_slot_off(const struct piv_header *h, unsigned slot)
@@ -134,12 +111,12 @@ uint32_t piv_half_blocks(const struct piv_header *h)
 	return (h->slot_blocks - 1) / 2;
 }
 
-int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot, struct piv_claim *ret)
+int piv_claim_read_at(struct bdev *b, uint64_t off, struct piv_claim *ret)
 {
 	uint8_t *p = NULL;
 	if (posix_memalign((void **)&p, PIV_BLOCK, PIV_BLOCK))
 		return -ENOMEM;
-	int rc = bdev_read(b, p, PIV_BLOCK, piv_slot_off(h, slot));
+	int rc = bdev_read(b, p, PIV_BLOCK, off);
 	memset(ret, 0, sizeof(*ret));
 	if (rc == 0 && !all_zero(p, PIV_BLOCK)) {
 		if (le32_get(p) != PIV_CLAIM_MAGIC || le32_get(p + 80) != crc32c(p, CLAIM_BYTES) ||
@@ -155,8 +132,7 @@ int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot, st
 	return rc;
 }
 
-int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
-		    const struct piv_claim *c)
+int piv_claim_write_at(struct bdev *b, uint64_t off, const struct piv_claim *c)
 {
 	uint8_t *p = NULL;
 	if (posix_memalign((void **)&p, PIV_BLOCK, PIV_BLOCK))
@@ -167,9 +143,20 @@ int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
 	le64_put(p + 8, c->instance);
 	memcpy(p + 16, c->name, strnlen(c->name, PIV_NAME_MAX));
 	le32_put(p + 80, crc32c(p, CLAIM_BYTES));
-	int rc = bdev_write(b, p, PIV_BLOCK, piv_slot_off(h, slot), 0);
+	int rc = bdev_write(b, p, PIV_BLOCK, off, 0);
 	if (rc == 0)
 		rc = bdev_flush(b);
 	free(p);
 	return rc;
+}
+
+int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot, struct piv_claim *ret)
+{
+	return piv_claim_read_at(b, piv_slot_off(h, slot), ret);
+}
+
+int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
+		    const struct piv_claim *c)
+{
+	return piv_claim_write_at(b, piv_slot_off(h, slot), c);
 }

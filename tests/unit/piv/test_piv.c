@@ -14,13 +14,18 @@ static struct sim *sim;
 static struct sim_disk *main_disk, *backup_disk;
 static struct bdev *main_bdev, *backup_bdev;
 
-static void setup(void)
+static void world(void)
 {
-	sim = sim_new(7);
 	main_disk = sim_disk_new(sim, "piv", VOLUME);
 	backup_disk = sim_disk_new(sim, "piv-backup", VOLUME);
 	main_bdev = sim_disk_open(main_disk);
 	backup_bdev = sim_disk_open(backup_disk);
+}
+
+static void setup(void)
+{
+	sim = sim_new(7);
+	world();
 }
 
 static void teardown(void)
@@ -171,6 +176,99 @@ static void refused_task(void *arg)
 START_TEST(a_main_volume_that_takes_no_writes_is_read)
 {
 	ck_assert_int_eq(sim_run(sim, refused_task, NULL), 0);
+}
+END_TEST
+
+/* ---- both begin at once, with a new main volume ---- */
+
+struct beginner {
+	const char *name;
+	unsigned *left;
+};
+
+static void begin_task(void *arg)
+{
+	struct beginner *b = arg;
+	struct piv *p;
+	ck_assert_int_eq(open_as(b->name, 12, &p), 0);
+	ck_assert(!piv_on_backup(p));
+	ck_assert_int_eq(piv_monitor(p, "new", "10.0.0.2", false), 0);
+	ck_assert_int_eq(piv_sync(p), 0);
+	piv_abandon(p);
+	--*b->left;
+}
+
+static void at_once_task(void *arg)
+{
+	static const char *const names[] = {"h1", "h2"};
+	struct beginner b[2];
+	struct piv_state *s;
+	struct piv *p;
+	unsigned left = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		struct piv_opts o = {.env = sim_env(sim),
+				     .backup = backup_bdev,
+				     .group_id = 5,
+				     .head = names[i],
+				     .instance = 11};
+		ck_assert_int_eq(piv_open(&p, &o), 0);
+		ck_assert_int_eq(piv_monitor(p, "old", "10.0.0.1", false), 0);
+		ck_assert_int_eq(piv_sync(p), 0);
+		piv_abandon(p);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		b[i] = (struct beginner){names[i], &left};
+		ck_assert_int_eq(task_start(begin_task, &b[i]), 0);
+	}
+	while (left)
+		env_sleep_ns(sim_env(sim), NS_PER_MS);
+	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
+	ck_assert_uint_eq(s->count, 2);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_uint_eq(s->heads[i].nmonitors, 2);
+	piv_state_free(s);
+}
+
+/* One fills the new volume: what the other writes there is not put back to what the backup has. */
+START_TEST(a_new_volume_is_filled_by_one)
+{
+	for (unsigned seed = 100; seed < 150; seed++) {
+		teardown();
+		sim = sim_new(seed);
+		world();
+		ck_assert_int_eq(sim_run(sim, at_once_task, NULL), 0);
+	}
+}
+END_TEST
+
+static void dead_filler_task(void *arg)
+{
+	struct piv_claim c = {.instance = 77, .name = "h9"};
+	struct piv_state *s;
+	struct piv *p;
+	struct piv_opts o = {.env = sim_env(sim),
+			     .backup = backup_bdev,
+			     .group_id = 5,
+			     .head = "h1",
+			     .instance = 11};
+	ck_assert_int_eq(piv_open(&p, &o), 0);
+	piv_abandon(p);
+	ck_assert_int_eq(piv_claim_write_at(main_bdev, (uint64_t)PIV_FILL_BLOCK * PIV_BLOCK, &c),
+			 0);
+	uint64_t begun = env_now_ns(sim_env(sim));
+	ck_assert_int_eq(open_as("h1", 12, &p), 0);
+	ck_assert(!piv_on_backup(p));
+	ck_assert_uint_ge(env_now_ns(sim_env(sim)) - begun, PIV_LEASE_NS);
+	ck_assert_uint_lt(env_now_ns(sim_env(sim)) - begun, 2 * PIV_LEASE_NS);
+	piv_abandon(p);
+	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
+	ck_assert_uint_eq(s->count, 1);
+	piv_state_free(s);
+}
+
+START_TEST(a_dead_head_that_filled_is_not_waited_for)
+{
+	ck_assert_int_eq(sim_run(sim, dead_filler_task, NULL), 0);
 }
 END_TEST
 
@@ -461,6 +559,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, two_heads_read_each_other);
 	tcase_add_test(tc, clients_with_locks_are_kept);
+	tcase_add_test(tc, a_new_volume_is_filled_by_one);
+	tcase_add_test(tc, a_dead_head_that_filled_is_not_waited_for);
 	tcase_add_test(tc, a_main_volume_that_takes_no_writes_is_read);
 	tcase_add_test(tc, heartbeat_keeps_the_lease);
 	tcase_add_test(tc, a_failed_volume_is_left_for_the_backup);
