@@ -335,18 +335,14 @@ static bool memory_lives(const struct array *a)
 	return !a->power_loss || a->battery;
 }
 
+static bool is_of(const void *module, const char *name)
+{
+	return strncmp(name, module, strlen(module)) == 0;
+}
+
 bool array_pick_point(struct array *a, const char *module, unsigned *ret)
 {
-	unsigned n = 0, pick;
-	for (unsigned i = 0; i < sim_faults_count(); i++)
-		n += strncmp(sim_fault_name(i), module, strlen(module)) == 0;
-	if (n == 0)
-		return false;
-	pick = (unsigned)sim_random_below(a->sim, n);
-	for (unsigned i = 0; i < sim_faults_count(); i++)
-		if (strncmp(sim_fault_name(i), module, strlen(module)) == 0 && pick-- == 0)
-			*ret = i;
-	return true;
+	return sim_fault_choose(sim_random(a->sim), is_of, module, ret);
 }
 
 /* At any instruction: the memory is kept as it is now. */

@@ -93,8 +93,9 @@ void duplex_fault(struct duplex *d);
 void duplex_power_loss(struct duplex *d);
 /* For sim_fault_arm(): whoever passes the crash point dies there, if it lives. arg: the duplex. */
 bool duplex_kill_current(void *arg);
-/* Pools keep a log only while they lack a disk (`pools`); messages copy only where asked for. */
-bool duplex_may_pass(const struct duplex *d, const char *name);
+/* For sim_fault_choose(), of a duplex: pools keep a log only while they lack a disk (`pools`);
+ * messages copy only where asked for. */
+bool duplex_may_pass(const void *d, const char *name);
 /* By an admin at ctl, which is up: a pool goes to the partner; the metadata is changed. */
 void duplex_give(struct duplex *d, struct sim_ctl *ctl, unsigned pool);
 void duplex_change_meta(struct duplex *d, struct sim_ctl *ctl);

@@ -184,8 +184,9 @@ static void fault_meta(struct duplex *d)
 		duplex_change_meta(d, ctl);
 }
 
-bool duplex_may_pass(const struct duplex *d, const char *name)
+bool duplex_may_pass(const void *arg, const char *name)
 {
+	const struct duplex *d = arg;
 	static const char *const messages[] = {"mirror.before_send", "mirror.after_answer",
 					       "mirror.clears_sent"};
 	for (unsigned i = 0; i < ARRAY_LEN(messages); i++)
@@ -197,9 +198,9 @@ bool duplex_may_pass(const struct duplex *d, const char *name)
 /* What makes a point be passed, where hosts at work do not. */
 static void kill_at_point(struct duplex *d)
 {
-	unsigned i = (unsigned)duplex_below(d, sim_faults_count());
-	while (!duplex_may_pass(d, sim_fault_name(i)))
-		i = (i + 1) % sim_faults_count();
+	unsigned i;
+	if (!sim_fault_choose(sim_random(d->sim), duplex_may_pass, d, &i)) /* built without */
+		return;
 	const char *name = sim_fault_name(i);
 	bool own = strncmp(name, "own.", 4) == 0, meta = strncmp(name, "meta.", 5) == 0;
 	duplex_say(d, "whoever passes %s next dies", name);

@@ -28,9 +28,9 @@ static bool crash_at_point(void *a)
 /* Under load for a while, at most until the crash at a fault point, if one is to be. */
 static void run_load(struct array *a, bool at_point)
 {
-	if (at_point && sim_faults_count())
-		sim_fault_arm((unsigned)sim_random_below(a->sim, sim_faults_count()),
-			      1 + sim_random_below(a->sim, 50), crash_at_point, a);
+	unsigned pick;
+	if (at_point && array_pick_point(a, "", &pick))
+		sim_fault_arm(pick, 1 + sim_random_below(a->sim, 50), crash_at_point, a);
 	sim_run_for(a->sim, 1000000 + sim_random_below(a->sim, 40 * NS_PER_MS));
 	sim_faults_disarm();
 }

@@ -39,6 +39,32 @@ const char *sim_fault_name(unsigned i)
 	return points[i].name;
 }
 
+static uint64_t lot(const char *name, uint64_t random)
+{
+	uint64_t x = random;
+	while (*name)
+		x = (x ^ (uint8_t)*name++) * 0x100000001b3ull;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+bool sim_fault_choose(uint64_t random, bool (*wanted)(const void *arg, const char *name),
+		      const void *arg, unsigned *ret)
+{
+	uint64_t best = 0;
+	bool found = false;
+	for (unsigned i = 0; i < CORE_POINTS; i++) {
+		uint64_t l = lot(points[i].name, random);
+		if ((wanted && !wanted(arg, points[i].name)) || (found && l <= best))
+			continue;
+		best = l;
+		*ret = i;
+		found = true;
+	}
+	return found;
+}
+
 #ifdef WITH_FAULTS
 static int compare(const void *key, const void *p)
 {

@@ -12,6 +12,13 @@
 /* How many the block core has, and their names. */
 unsigned sim_faults_count(void);
 const char *sim_fault_name(unsigned i);
+/*
+ * One of the block core's whose name is wanted (NULL: any), by a random number; false: there is
+ * none. Each draws a lot by its name and the number, so that a new one takes some seeds and leaves
+ * all others what they were.
+ */
+bool sim_fault_choose(uint64_t random, bool (*wanted)(const void *arg, const char *name),
+		      const void *arg, unsigned *ret);
 /* Any point, those of heads too; -1: built without. There must be such a one. */
 int sim_fault_find(const char *name);
 
