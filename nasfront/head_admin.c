@@ -11,6 +11,7 @@
 #include "nasfront/head.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/piv/piv.h"
+#include "nasfront/rpc/gss.h"
 #include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpcbind.h"
 #include "runtime/admin.h"
@@ -217,12 +218,31 @@ static void put_service(struct head *h, struct admin_call *call)
 					       : "main");
 }
 
+static void put_kerberos(struct head *h, struct admin_call *call)
+{
+	struct rpc_gss_stats s;
+	if (!h->gss)
+		return;
+	rpc_gss_stats(h->gss, &s);
+	admin_table(call, "kerberos", true);
+	admin_row(call);
+	admin_put_text(call, "keytab", "%s", h->config->keytab);
+	admin_put_number(call, "contexts", s.contexts);
+	admin_put_number(call, "accepted", s.accepted);
+	admin_put_number(call, "refused", s.refused);
+	admin_put_number(call, "evicted", s.evicted);
+	admin_put_number(call, "calls", s.calls);
+	admin_put_number(call, "replayed", s.replayed);
+	admin_put_number(call, "denied", s.denied);
+}
+
 static int verb_head_status(struct admin_call *call, void *arg)
 {
 	struct head *h = arg;
 	struct put p = {.h = h, .call = call, .totals = true};
 	put_service(h, call);
 	put_channel(h, call);
+	put_kerberos(h, call);
 	put_filesystems(h, call);
 	admin_table(call, "exports", false);
 	nfs_stats_exports(h->nfs, put_use, &p);

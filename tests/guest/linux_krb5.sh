@@ -1,4 +1,4 @@
-# Runs inside the guest (busybox sh). nfs_port, keys (a folder) and speed are set above it.
+# Runs inside the guest (busybox sh). nfs_port and keys (a folder) are set above it.
 fail() {
 	echo "FAILED: $*"
 	dmesg | tail -20
@@ -65,20 +65,6 @@ mount.nfs files.test:/safe /mnt/a -o "vers=4.2,$o" || fail "a mount that finds o
 grep " /mnt/a nfs4 .*sec=krb5p," /proc/mounts >/dev/null || fail "not krb5p: $(grep /mnt/a /proc/mounts)"
 as "cat /mnt/a/home/none" 2>/dev/null
 as "cp /tmp/data /mnt/a/home/data && cmp /tmp/data /mnt/a/home/data" || fail "through krb5p"
-
-if [ -n "${speed:-}" ]; then
-	umount /mnt/a
-	for sec in sys krb5 krb5i krb5p; do
-		mount.nfs files.test:/demo /mnt/a -o "vers=4.2,sec=$sec,$o" || fail "mount for speed"
-		for n in write read; do
-			from=/dev/zero to=/mnt/a/home/speed
-			[ $n = read ] && { from=/mnt/a/home/speed to=/dev/null; echo 3 >/proc/sys/vm/drop_caches; }
-			as "dd if=$from of=$to bs=1M count=32 $([ $n = write ] && echo conv=fsync)" 2>&1 | sed -n "s/.*copied/SPEED $sec $n/p"
-		done
-		umount /mnt/a
-	done
-	mount.nfs files.test:/safe /mnt/a -o "vers=4.2,$o"
-fi
 
 step "the head ends and begins: contexts are made anew"
 echo "HOST restart"
