@@ -339,9 +339,10 @@ static int change_opened(Isthmus__ArrayMeta *am, void *arg, char *why)
 void core_pool_recorded_open(struct core_pool *cp)
 {
 	const Isthmus__Pool *mp = meta_pool_find(meta_get(cp->core->meta), cp->name);
-	cp->recorded_open = cp->pool && pool_state(cp->pool) != POOL_OFFLINE;
-	if (cp->recorded_open && mp && mp->resync)
+	bool open = cp->pool && pool_state(cp->pool) != POOL_OFFLINE;
+	if (open && mp && mp->resync)
 		pool_resync_need(cp->pool);
+	cp->recorded_open = open; /* now its write-intent map may be swept */
 }
 
 static int record_open(struct core *c)

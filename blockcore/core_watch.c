@@ -104,7 +104,8 @@ static void sweep_intents(struct core *c)
 {
 	struct core_pool *cp;
 	TAILQ_FOREACH (cp, &c->pools, link) {
-		if (!cp->pool || cp->removing || c->closing)
+		/* Of one that is being taken up it is not known yet what has to be resynced. */
+		if (!cp->pool || !cp->recorded_open || cp->removing || c->closing)
 			continue;
 		cp->sweeping = true;
 		pool_sweep_intent(cp->pool);

@@ -178,8 +178,61 @@ START_TEST(death_of_the_taker_with_old_copies)
 }
 END_TEST
 
+static uint64_t regions_in_use(struct end *e)
+{
+	struct pool_stats st;
+	pool_stats(core_pool_find(e->core, "p")->pool, &st);
+	return st.intent;
+}
+
+struct slow_taker {
+	struct end *e;
+	bool hit;
+	uint64_t before, after;
+};
+
+/* Between the assembling of the pool and what the metadata says of it. */
+static void slow_hook(const char *name, void *arg)
+{
+	struct slow_taker *s = arg;
+	if (s->hit || strcmp(name, "own.assembled") != 0)
+		return;
+	s->hit = true;
+	s->before = regions_in_use(s->e);
+	env_sleep_ns(s->e->core->env, 12 * NS_PER_S);
+	s->after = regions_in_use(s->e);
+}
+
+/* What the dead one was writing is looked through by what its write-intent map says: that stays as
+ * it is until it is known whether it has to be. */
+START_TEST(the_map_of_a_pool_that_is_taken_up_is_not_swept)
+{
+	struct end *a = &w.e[0], *b = &w.e[1];
+	struct slow_taker s = {.e = b};
+	world_with_pool(90);
+	ck_assert_int_eq(core_watch_start(b->core), 0);
+	ck_assert_int_eq(io(a, true, 0, 150, 1), 0);
+	sim_run_for(w.sim, 3 * NS_PER_S); /* it goes to the disks */
+	fault_set_hook(slow_hook, &s);
+	sim_node_kill(a->node);
+	sim_run_for(w.sim, 20 * NS_PER_S);
+	fault_set_hook(NULL, NULL);
+	ck_assert(s.hit);
+	ck_assert_uint_gt(s.before, 0);
+	ck_assert_uint_eq(s.after, s.before);
+	ck_assert_int_eq(io(b, false, 0, 150, 1), 0);
+	sim_run_for(w.sim, 30 * NS_PER_S);
+	ck_assert_uint_eq(regions_in_use(b), 0); /* now it is */
+	restart(a);
+	sim_run_for(w.sim, 15 * NS_PER_S);
+	(void)one_owner();
+	world_fini();
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
+	tcase_add_test(tc, the_map_of_a_pool_that_is_taken_up_is_not_swept);
 	tcase_add_loop_test(tc, deaths_while_giving, 0, (int)ARRAY_LEN(crashes));
 	tcase_add_test(tc, deaths_of_giver_and_taker);
 	tcase_add_loop_test(tc, death_of_the_taker, 0, (int)ARRAY_LEN(takeover_points));
