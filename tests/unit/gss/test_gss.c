@@ -252,6 +252,24 @@ START_TEST(each_service)
 		ck_assert_uint_eq(write_at(&f, 0, data, lengths[i]), 0);
 		read_equals(&f, 0, data, lengths[i]);
 	}
+	/* MOUNT and locks by it. */
+	struct xdr_out x = args_new();
+	xdr_put_string(&x, "/private");
+	ck_assert_int_eq(gc_call(&c, MOUNT, 3, 1, &x), 0);
+	ck_assert_uint_eq(u32(), 0);
+	x = args_new();
+	xdr_put_string(&x, "cookie");
+	xdr_put_bool(&x, true);
+	xdr_put_string(&x, "client");
+	xdr_put_opaque(&x, f.b, f.len);
+	xdr_put_string(&x, "owner");
+	xdr_put_u32(&x, 1);
+	xdr_put_u64(&x, 0);
+	xdr_put_u64(&x, 0);
+	ck_assert_int_eq(gc_call(&c, 100021, 4, 1, &x), 0); /* NLM TEST */
+	ck_assert_uint_eq(u32(), 6);
+	c.r.p += 8;
+	ck_assert_uint_eq(u32(), 0); /* granted */
 	/* Errors of RPC are answered with a verifier too. */
 	ck_assert_int_eq(gc_call(&c, NFS, 3, 99, NULL), RPC_PROC_UNAVAIL);
 	ck_assert_int_eq(gc_call(&c, NFS, 9, 0, NULL), RPC_PROG_MISMATCH);
