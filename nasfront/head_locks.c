@@ -2,6 +2,7 @@
 #include <string.h>
 #include "nasfront/head.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs4/nfs4.h"
 #include "runtime/admin.h"
 #include "runtime/check.h"
 
@@ -75,6 +76,70 @@ static bool put_locks(void *arg, const struct nlm_client_info *c)
 	return true;
 }
 
+/* ---- NFSv4 ---- */
+
+static bool put_client4(void *arg, const struct nfs4_client_info *c)
+{
+	struct put *p = arg;
+	if (p->only && strcmp(p->only, c->address))
+		return true;
+	admin_row(p->call);
+	admin_put_text(p->call, "address", "%s", c->address);
+	admin_put_number(p->call, "sessions", c->sessions);
+	admin_put_number(p->call, "opens", c->opens);
+	admin_put_number(p->call, "locks", c->locks);
+	admin_put_number(p->call, "delegations", c->delegations);
+	admin_put_text(p->call, "calls", "%s", c->path);
+	admin_put_duration(p->call, "idle", c->idle_ns);
+	return true;
+}
+
+static bool put_deleg(void *arg, const struct nfs4_deleg_info *d)
+{
+	struct put *p = arg;
+	if (p->only && strcmp(p->only, d->address))
+		return true;
+	if (p->rows == ROWS_MAX) {
+		p->left_out++;
+		return true;
+	}
+	p->rows++;
+	admin_row(p->call);
+	admin_put_text(p->call, "address", "%s", d->address);
+	admin_put_text(p->call, "fs", "%s", fs_name(p->h, d->fs));
+	admin_put_number(p->call, "inode", d->ino);
+	admin_put_text(p->call, "kind", "%s", d->write ? "write" : "read");
+	admin_put_text(p->call, "state", "%s",
+		       d->revoked     ? "revoked"
+		       : d->recall_ns ? "recalled"
+				      : "lent");
+	admin_put_duration(p->call, "recalled_for", d->recall_ns);
+	return true;
+}
+
+static void put_nfs4(struct put *p)
+{
+	struct nfs4_deleg_stats s;
+	nfs4_deleg_stats(p->h->nfs4, &s);
+	admin_table(p->call, "lending", true);
+	admin_row(p->call);
+	admin_put_number(p->call, "lent", s.lent);
+	admin_put_number(p->call, "recalled", s.recalled);
+	admin_put_number(p->call, "revoked", s.revoked_now);
+	admin_put_number(p->call, "read_grants", s.reads);
+	admin_put_number(p->call, "write_grants", s.writes);
+	admin_put_number(p->call, "recalls", s.recalls);
+	admin_put_number(p->call, "returns", s.returns);
+	admin_put_number(p->call, "revocations", s.revoked);
+	admin_put_number(p->call, "calls", s.calls);
+	admin_put_number(p->call, "calls_failed", s.calls_failed);
+	admin_table(p->call, "nfs4_clients", false);
+	nfs4_each(p->h->nfs4, put_client4, p);
+	admin_table(p->call, "delegations", false);
+	p->rows = 0;
+	nfs4_each_deleg(p->h->nfs4, put_deleg, p);
+}
+
 static int verb_locks(struct admin_call *call, void *arg)
 {
 	struct head *h = arg;
@@ -104,8 +169,10 @@ static int verb_locks(struct admin_call *call, void *arg)
 	nlm_each(h->nlm, put_client, &p);
 	admin_table(call, "locks", false);
 	nlm_each(h->nlm, put_locks, &p);
+	if (h->nfs4)
+		put_nfs4(&p);
 	if (p.left_out)
-		admin_note(call, "%u more locks are not shown; use --client.", p.left_out);
+		admin_note(call, "%u more rows are not shown; use --client.", p.left_out);
 	if (s.locks.refused)
 		admin_note(call, "Locks were refused because there are too many.");
 	return 0;

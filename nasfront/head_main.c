@@ -94,6 +94,8 @@ static int start_nfs4(struct head *h, const char *host)
 				.ttl_ns = h->config->groups_time * NS_PER_S};
 	int rc = no.domain[0] ? names_new(&h->names, &no) : 0;
 	struct nfs4_opts o = {.env = h->env,
+			      .reactor = h->reactor,
+			      .lend = strcmp(h->config->nfs4_delegations, "on") == 0,
 			      .nfs = h->nfs,
 			      .nlm = h->nlm,
 			      .names = h->names,

@@ -147,6 +147,7 @@ static int acl3_setacl(struct rpc_req *req, void *arg)
 		why = NFS3ERR_INVAL;
 	if (!c->status)
 		c->status = why;
+	nfs_change(c);
 	if (!c->status)
 		nfs_result(c, fs_posix_acl_set(c->mount->fs, &c->cred, &c->fid,
 					       mask & MASK_ACL ? &l[0] : NULL,

@@ -1,6 +1,6 @@
 libnasfront_a_SOURCES += \
 	nasfront/nfs/acl3.c nasfront/nfs/rquota.c \
-	nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
+	nasfront/nfs/deleg.c nasfront/nfs/deleg.h nasfront/nfs/export.c nasfront/nfs/export.h nasfront/nfs/export_resolve.c \
 	nasfront/nfs/fh.c nasfront/nfs/fh.h nasfront/nfs/groups.c nasfront/nfs/groups.h \
 	nasfront/nfs/host_cache.c nasfront/nfs/host_cache.h nasfront/nfs/lock_impl.h nasfront/nfs/lock_range.c \
 	nasfront/nfs/lock_table.c nasfront/nfs/lock_table.h nasfront/nfs/lock_wait.c nasfront/nfs/mount3.c \

@@ -300,3 +300,22 @@ bool lock_held(struct lock_table *t, const struct lock_ask *a)
 				return true;
 	return false;
 }
+
+void lock_use_of(struct lock_table *t, const struct lock_file_key *file,
+		 const struct lock_client *who, struct lock_use *ret)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	const struct lock_file *f = lock_file_find(t, file);
+	const struct share *s;
+	const struct lock *l;
+	*ret = (struct lock_use){0};
+	if (!f)
+		return;
+	LIST_FOREACH (s, &f->shares, link) {
+		*(s->owner->client == who ? &ret->own : &ret->others) |= s->access;
+		ret->opens++;
+	}
+	ret->locks = !TAILQ_EMPTY(&f->waits);
+	TAILQ_FOREACH (l, &f->locks, link)
+		ret->locks |= l->owner->client != who;
+}

@@ -125,6 +125,15 @@ bool lock_share_denied(struct lock_table *t, const struct lock_file_key *file, u
 /* True when the owner holds a lock in the file. */
 bool lock_held(struct lock_table *t, const struct lock_ask *a);
 
+/* What a file is used for, by the client that asks and by the others. */
+struct lock_use {
+	unsigned own, others; /* access of reservations */
+	unsigned opens;	      /* how many of those there are */
+	bool locks;	      /* others have locks in it, or somebody waits for one */
+};
+void lock_use_of(struct lock_table *t, const struct lock_file_key *file,
+		 const struct lock_client *who, struct lock_use *ret);
+
 /* ---- figures ---- */
 
 struct lock_stats {

@@ -24,6 +24,7 @@ int nfs3_getattr_fast(struct rpc_req *req, void *arg)
 	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
+	nfs_look(c);
 	if (!c->status) {
 		int rc = fs_getattr_try(c->mount->fs, &c->fid, &a);
 		if (rc == -EAGAIN)
@@ -39,6 +40,7 @@ int nfs3_getattr(struct rpc_req *req, void *arg)
 	struct nfs_call *c = nfs_begin(req, arg, NFS_MOUNTING);
 	if (!c)
 		return RPC_GARBAGE_ARGS;
+	nfs_look(c);
 	if (!c->status)
 		nfs_result(c, fs_getattr(c->mount->fs, &c->fid, &a));
 	return getattr_reply(c, &a);
@@ -58,6 +60,7 @@ int nfs3_setattr(struct rpc_req *req, void *arg)
 	if (!nfs3_get_sattr(&req->args, &set) || !xdr_bool(&req->args, &check) ||
 	    (check && !nfs3_get_time(&req->args, &guard)))
 		return nfs_garbage(c);
+	nfs_change(c);
 	if (!c->status)
 		nfs_result(c, fs_setattr(c->mount->fs, &c->cred, &c->fid, &set,
 					 check ? &guard : NULL, &wcc));
@@ -95,7 +98,8 @@ static int access_reply(struct nfs_call *c, const struct fs_attr *a, unsigned ha
 {
 	struct xdr_out *x = &c->req->out;
 	xdr_put_u32(x, c->status);
-	nfs3_put_post_op(x, c->status ? NULL : a, c->mount ? c->mount->id : 0);
+	bool show = !c->status && !nfs_attr_stale(c, a);
+	nfs3_put_post_op(x, show ? a : NULL, c->mount ? c->mount->id : 0);
 	if (!c->status)
 		xdr_put_u32(x, access_bits(c, a, have, want));
 	return nfs_end(c);

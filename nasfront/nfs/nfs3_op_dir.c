@@ -32,7 +32,7 @@ static void put_plus(struct dir_fill *d, const struct fs_attr *a, bool up)
 {
 	/* This ".." names a place outside the export: no attributes, no handle. */
 	bool show = a && !(up && d->closed);
-	nfs3_put_post_op(&d->x, show ? a : NULL, d->c->mount->id);
+	nfs3_put_post_op(&d->x, show && !nfs_attr_stale(d->c, a) ? a : NULL, d->c->mount->id);
 	xdr_put_bool(&d->x, show);
 	if (show)
 		nfs3_put_fh(&d->x, d->c, a);

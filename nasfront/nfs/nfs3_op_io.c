@@ -29,6 +29,7 @@ int nfs3_read(struct rpc_req *req, void *arg)
 		return RPC_GARBAGE_ARGS;
 	if (!xdr_u64(&req->args, &off) || !xdr_u32(&req->args, &count))
 		return nfs_garbage(c);
+	nfs_look(c);
 	if (!c->status)
 		nfs_result(c, fs_read(c->mount->fs, &c->cred, &c->fid, off,
 				      MIN(count, (uint32_t)FS_IO_MAX), &c->read, &post));
@@ -79,6 +80,7 @@ int nfs3_write(struct rpc_req *req, void *arg)
 	    !xdr_opaque(&req->args, UINT32_MAX, &data, &len) || len < count)
 		return nfs_garbage(c);
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = MIN(count, (uint32_t)FS_IO_MAX)};
+	nfs_change(c);
 	if (!c->status)
 		nfs_result(c,
 			   fs_write(c->mount->fs, &c->cred, &c->fid, off, &iov, 1, stable, &wcc));

@@ -27,7 +27,7 @@ static int lookup_reply(struct nfs_call *c, const struct fs_attr *a, const struc
 	xdr_put_u32(x, c->status);
 	if (!c->status) {
 		nfs3_put_fh(x, c, a);
-		nfs3_put_post_op(x, a, c->mount->id);
+		nfs3_put_post_op(x, nfs_attr_stale(c, a) ? NULL : a, c->mount->id);
 	}
 	nfs3_put_attr_of(c, &c->fid, dir, !c->status);
 	return nfs_end(c);

@@ -377,10 +377,76 @@ int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top
 	return rc;
 }
 
+/* ---- files lent to clients ---- */
+
+struct deleg_table *nfs_delegs(const struct nfs *n)
+{
+	return n->delegs;
+}
+
+static struct lock_file_key key_of(const struct nfs_call *c, uint64_t ino, uint32_t generation)
+{
+	return (struct lock_file_key){.fs = c->mount->id, .ino = ino, .generation = generation};
+}
+
+void nfs_change(struct nfs_call *c)
+{
+	if (c->status)
+		return;
+	struct lock_file_key f = key_of(c, c->fid.ino, c->fid.generation);
+	if (deleg_change_begin(c->nfs->delegs, &c->change, &f, NULL))
+		c->status = NFS3ERR_JUKEBOX;
+}
+
+void nfs_look(struct nfs_call *c)
+{
+	if (c->status || !deleg_any(c->nfs->delegs))
+		return;
+	struct lock_file_key f = key_of(c, c->fid.ino, c->fid.generation);
+	if (deleg_in_way(c->nfs->delegs, &f, DELEG_USE_READ, NULL, false))
+		c->status = task_self() ? NFS3ERR_JUKEBOX : NFS_AGAIN;
+}
+
+bool nfs_named_file(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len,
+		    struct lock_file_key *ret)
+{
+	struct fs_attr a;
+	if (fs_lookup(c->mount->fs, &c->cred, dir, name, len, &a, NULL) || a.type != FS_REG)
+		return false;
+	*ret = key_of(c, a.ino, a.generation);
+	return true;
+}
+
+void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len)
+{
+	struct lock_file_key f;
+	if (!c->status && deleg_any(c->nfs->delegs) && nfs_named_file(c, dir, name, len, &f) &&
+	    deleg_in_way(c->nfs->delegs, &f, DELEG_USE_CHANGE, NULL, false))
+		c->status = NFS3ERR_JUKEBOX;
+}
+
+void nfs_change_named(struct nfs_call *c, const char *name, uint32_t len)
+{
+	struct lock_file_key f;
+	if (!c->status && nfs_named_file(c, &c->fid, name, len, &f) &&
+	    deleg_change_begin(c->nfs->delegs, &c->change, &f, NULL))
+		c->status = NFS3ERR_JUKEBOX;
+}
+
+bool nfs_attr_stale(const struct nfs_call *c, const struct fs_attr *a)
+{
+	if (!deleg_any(c->nfs->delegs) || a->type != FS_REG)
+		return false;
+	struct lock_file_key f = key_of(c, a->ino, a->generation);
+	return deleg_written(c->nfs->delegs, &f);
+}
+
 /* ---- the end ---- */
 
 void nfs_let_go(struct nfs_call *c)
 {
+	if (c->change.slot)
+		deleg_change_end(c->nfs->delegs, &c->change);
 	if (c->mount)
 		nfs_mount_release(c->mount);
 	c->mount = NULL;

@@ -8,6 +8,7 @@
 
 #include <bsd/sys/queue.h>
 #include "nasfront/fs/fs.h"
+#include "nasfront/nfs/deleg.h"
 #include "nasfront/nfs/export.h"
 #include "nasfront/nfs/fh.h"
 #include "nasfront/nfs/groups.h"
@@ -91,6 +92,7 @@ struct nfs_call {
 	struct fs_cred cred;
 	struct group_list *groups; /* held: cred's */
 	struct fs_fid fid;
+	struct deleg_change change; /* until it is let go */
 	uint64_t read_bytes, write_bytes;
 	bool reading;
 	bool weak; /* the export does not take this flavour */
@@ -151,6 +153,23 @@ void nfs_count(struct nfs *n, const struct nfs_call *c, const struct rpc_req *re
 	       uint64_t ns);
 /* True: nothing may be answered any more. */
 bool nfs_fenced(const struct nfs *n);
+
+/*
+ * Files lent to clients: the call, of somebody none is lent to, is about to change its object, or
+ * look at its data; or to change what a name of a directory leads to (waits). NFS3ERR_JUKEBOX in
+ * ->status: not yet. Each may wait in a task; nfs_look() says NFS_AGAIN outside one.
+ */
+void nfs_change(struct nfs_call *c);
+void nfs_look(struct nfs_call *c);
+void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len);
+/* The same of data of what the name leads to, by this call: until it is let go nothing is lent. */
+void nfs_change_named(struct nfs_call *c, const char *name, uint32_t len);
+/* The attributes are not for others: who has the file to write knows better. */
+bool nfs_attr_stale(const struct nfs_call *c, const struct fs_attr *a);
+struct deleg_table *nfs_delegs(const struct nfs *n);
+/* The file a name of a directory leads to, for the table; waits. False: none. */
+bool nfs_named_file(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len,
+		    struct lock_file_key *ret);
 
 /* nfs_mount.c */
 struct nfs_mount *nfs_mount_by_id(struct nfs *n, uint64_t id);

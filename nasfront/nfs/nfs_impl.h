@@ -52,6 +52,7 @@ struct nfs {
 	struct nfs_opts o;
 	LIST_HEAD(, nfs_mount) mounts;
 	struct export_table *table;
+	struct deleg_table *delegs;
 	uint64_t generation;
 	struct env_timer resolve_timer;
 	unsigned resolving; /* look-ups of host names under way */

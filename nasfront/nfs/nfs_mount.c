@@ -19,8 +19,11 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 	TAILQ_INIT(&n->exports);
 	TAILQ_INIT(&n->mounted);
 	n->generation = 1;
-	int rc = export_table_new(&n->table, NULL, 0, n->generation, NULL);
+	int rc = deleg_table_new(&n->delegs, o->env);
+	if (rc == 0)
+		rc = export_table_new(&n->table, NULL, 0, n->generation, NULL);
 	if (rc) {
+		deleg_table_free(n->delegs);
 		free(n);
 		return rc;
 	}
@@ -75,6 +78,7 @@ void nfs_free(struct nfs *n)
 		LIST_REMOVE(m, link);
 		free(m);
 	}
+	deleg_table_free(n->delegs);
 	export_table_put(n->table);
 	mount3_free(n);
 	nfs_stats_free(n);

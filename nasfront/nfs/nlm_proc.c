@@ -91,6 +91,13 @@ static struct lock_ask ask_of(struct call *k)
 				 .range = k->a.range};
 }
 
+/* A client of NFSv4 has the file, and may keep locks of its own in it: not yet. */
+static bool lent(struct call *k, bool exclusive)
+{
+	return deleg_in_way(nfs_delegs(k->n->o.nfs), &k->file,
+			    exclusive ? DELEG_USE_CHANGE : DELEG_USE_READ, NULL, false);
+}
+
 /* ---- the four ---- */
 
 /* After a restart only what was held before is granted; later nobody can have held something. */
@@ -104,7 +111,7 @@ static enum nlm_stat do_test(struct call *k)
 	enum nlm_stat st = file_open(k, false);
 	if (st)
 		return st;
-	if (not_now(k->n, false))
+	if (not_now(k->n, false) || lent(k, k->a.exclusive))
 		return NLM_DENIED_GRACE_PERIOD;
 	struct lock_ask a = ask_of(k);
 	if (lock_test(k->n->table, &a, &k->by) == 0)
@@ -175,6 +182,8 @@ static enum nlm_stat do_lock(struct call *k, bool monitored, bool msg)
 		return NLM_DENIED_NOLOCKS;
 	if (monitored)
 		see_state(k->client, k->a.state);
+	if (lent(k, k->a.exclusive))
+		return NLM_DENIED_GRACE_PERIOD;
 	return lock_now(k, monitored && k->a.block && !k->a.reclaim, msg);
 }
 
@@ -333,6 +342,8 @@ static enum nlm_stat do_share(struct call *k)
 	/* PC clients have no state monitor, but others send SHARE too. */
 	if (nlm_client_monitor(k->client))
 		return NLM_DENIED_NOLOCKS;
+	if (lent(k, (k->a.access & LOCK_SHARE_WRITE) || (k->a.mode & LOCK_SHARE_READ)))
+		return NLM_DENIED_GRACE_PERIOD;
 	struct lock_ask a = ask_of(k);
 	int rc = lock_share(k->n->table, &a, k->a.access, k->a.mode);
 	return rc == 0 ? NLM_GRANTED : rc == -EAGAIN ? NLM_DENIED : NLM_DENIED_NOLOCKS;

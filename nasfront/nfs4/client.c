@@ -76,7 +76,7 @@ bool nfs4_client_replaceable(const struct nfs4_client *c)
 {
 	if (c->busy)
 		return false;
-	return !(c->nopens || c->nlocks || c->nsessions) ||
+	return !(c->nopens || c->nlocks || c->ndelegs || c->nsessions) ||
 	       nfs4_client_expired(c, env_now_ns(c->nfs4->o.env));
 }
 
@@ -126,7 +126,7 @@ static bool make_room(struct nfs4 *n)
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
 		if (n->nclients < n->o.max_clients)
 			break;
-		if (c->busy || c->nopens || c->nlocks || c->nsessions)
+		if (c->busy || c->nopens || c->nlocks || c->ndelegs || c->nsessions)
 			continue;
 		nfs4_client_forget(c);
 		nfs4_client_free(c);
@@ -156,6 +156,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 	strncpy(c->address, rpc_conn_peer_text(req->conn), sizeof(c->address) - 1);
 	LIST_INIT(&c->sessions);
 	TAILQ_INIT(&c->owners);
+	TAILQ_INIT(&c->asks);
 	if (!kept_name(c, c->kept_name) || lock_client_new(&c->locks, n->locks, c)) {
 		free(c);
 		return -ENOMEM;
@@ -183,6 +184,7 @@ void nfs4_client_free(struct nfs4_client *c)
 {
 	struct nfs4 *n = c->nfs4;
 	ASSERT(!c->busy);
+	nfs4_caller_forget(c);
 	nfs4_client_clear(c);
 	lock_client_free(c->locks);
 	LIST_REMOVE(c, by_id);
@@ -416,6 +418,11 @@ static bool courtesy_begin(struct nfs4_client *c)
 	return true;
 }
 
+static bool in_way(const struct nfs4_client *c)
+{
+	return c->nrecalled || lock_client_in_way(c->locks);
+}
+
 static void expire(struct nfs4 *n, uint64_t now)
 {
 	struct nfs4_client *c, *next;
@@ -424,13 +431,13 @@ static void expire(struct nfs4 *n, uint64_t now)
 			break; /* in order of renewal */
 		if (c->busy)
 			continue;
-		if (courtesy_begin(c) && (c->nopens || c->nlocks))
+		if (courtesy_begin(c) && (c->nopens || c->nlocks || c->ndelegs))
 			log_info("nfs4: lease ran out, what it has stays until it is in the way "
 				 "client=%s opens=%u locks=%u",
 				 c->address, c->nopens, c->nlocks);
-		if (!c->nopens && !c->nlocks)
+		if (!c->nopens && !c->nlocks && !c->ndelegs)
 			end(c, "it has nothing");
-		else if (lock_client_in_way(c->locks))
+		else if (in_way(c))
 			end(c, "what it had was asked for");
 		else if (now > c->renewed_ns + n->o.lease_ns + COURTESY_NS)
 			end(c, "a day ago");
@@ -454,7 +461,7 @@ bool nfs4_client_make_way(struct nfs4 *n, bool full)
 			later = true;
 		} else if (!c->busy && courtesy_begin(c)) {
 			later = true;
-		} else if (!c->busy && lock_client_in_way(c->locks)) {
+		} else if (!c->busy && in_way(c)) {
 			end(c, "what it had is asked for");
 			later = true;
 		}
@@ -477,6 +484,8 @@ void nfs4_tick(void *arg)
 {
 	struct nfs4 *n = arg;
 	expire(n, env_now_ns(n->o.env));
+	nfs4_deleg_tick(n);
+	nfs4_caller_tick(n);
 	nfs4_idle_reap(n, false);
 	forget_begin(n);
 	env_timer_start(n->o.env, &n->tick, NS_PER_S);

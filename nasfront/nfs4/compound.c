@@ -240,6 +240,8 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 	xdr_put_u32(x, op ? k->op : OP_ILLEGAL);
 	xdr_put_u32(x, 0);
 	enum nfs4_status st = op ? run_row(k, op) : NFS4ERR_OP_ILLEGAL;
+	if (k->c.change.slot)
+		deleg_change_end(k->n->delegs, &k->c.change);
 	if (st == NFS4_AGAIN) {
 		k->in->p = k->op_in;
 		x->p = x->base + k->op_out;
@@ -403,7 +405,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
     [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_DELEGPURGE] = {"DELEGPURGE", nfs4_op_notsupp, 0, 0, 0},
-    [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_notsupp, 0, 0, 0},
+    [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_delegreturn, OP_NEEDS_FILE | OP_ONCE, 0, 0},
     [OP_GETATTR] = {"GETATTR", nfs4_op_getattr, OP_NEEDS_FH, 0, 0},
     [OP_GETFH] = {"GETFH", nfs4_op_getfh, OP_NEEDS_FH, 0, 4 + FH_SIZE},
     [OP_LINK] = {"LINK", nfs4_op_link, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
@@ -413,7 +415,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_LOOKUP] = {"LOOKUP", nfs4_op_lookup, OP_NEEDS_FH, 0, 0},
     [OP_LOOKUPP] = {"LOOKUPP", nfs4_op_lookupp, OP_NEEDS_FH, 0, 0},
     [OP_NVERIFY] = {"NVERIFY", nfs4_op_nverify, OP_NEEDS_FH, 0, 0},
-    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS | OP_ONCE, 0, 128},
+    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS | OP_ONCE, 0, 160},
     [OP_OPENATTR] = {"OPENATTR", nfs4_op_notsupp, 0, 0, 0},
     [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade, OP_NEEDS_FILE | OP_ONCE, 0,
 			   ROOM_SMALL},
@@ -459,7 +461,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_WANT_DELEGATION] = {"WANT_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
     [OP_DESTROY_CLIENTID] = {"DESTROY_CLIENTID", nfs4_op_destroy_clientid, OP_ALONE, 1, 0},
     [OP_RECLAIM_COMPLETE] = {"RECLAIM_COMPLETE", nfs4_op_reclaim_complete, OP_WAITS, 1, 0},
-    [OP_BACKCHANNEL_CTL] = {"BACKCHANNEL_CTL", nfs4_op_notsupp, 0, 1, 0},
+    [OP_BACKCHANNEL_CTL] = {"BACKCHANNEL_CTL", nfs4_op_backchannel_ctl, 0, 1, 0},
     [OP_ALLOCATE] = {"ALLOCATE", nfs4_op_allocate, OP_MODIFIES | OP_WAITS, 2, 0},
     [OP_COPY] = {"COPY", nfs4_op_copy, OP_MODIFIES | OP_WAITS, 2, ROOM_SMALL},
     [61] = {"COPY_NOTIFY", nfs4_op_notsupp, 0, 2, 0},

@@ -1,5 +1,6 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/client.c nasfront/nfs4/compound.c \
+	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
+	nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/deleg4.c \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_copy.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
@@ -51,3 +52,8 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_courtesy
 tests_unit_nfs4_test_nfs4_courtesy_SOURCES = tests/unit/nfs4/test_nfs4_courtesy.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_courtesy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_courtesy_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_deleg
+tests_unit_nfs4_test_nfs4_deleg_SOURCES = tests/unit/nfs4/test_nfs4_deleg.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_deleg_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_deleg_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -5,6 +5,7 @@
 #include "nasfront/nfs4/nfs4_impl.h"
 
 #define LEASE_NS (45 * NS_PER_S)
+#define QUIET_NS (30 * NS_PER_S)
 
 int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 {
@@ -19,7 +20,15 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 		n->o.max_clients = NFS4_CLIENTS_MAX;
 	if (!n->o.max_states)
 		n->o.max_states = NFS4_STATES_MAX;
+	if (!n->o.max_delegs)
+		n->o.max_delegs = NFS4_DELEGS_MAX;
+	if (o->reactor && rpc_out_new(&n->out, o->reactor, o->env)) {
+		free(n);
+		return -ENOMEM;
+	}
 	n->locks = nlm_locks(o->nlm);
+	n->delegs = nfs_delegs(o->nfs);
+	deleg_table_serve(n->delegs, nfs4_deleg_recall, n, o->quiet_ns ? o->quiet_ns : QUIET_NS);
 	env_random(o->env, &n->boot, sizeof(n->boot));
 	env_random(o->env, n->hash_key, sizeof(n->hash_key));
 	n->born_s = env_realtime_ns(o->env) / NS_PER_S;
@@ -28,7 +37,11 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	TAILQ_INIT(&n->clients);
 	TAILQ_INIT(&n->idle);
 	waitq_init(&n->forgotten);
+	TAILQ_INIT(&n->lent);
+	TAILQ_INIT(&n->recalled);
 	waitq_init(&n->ended);
+	waitq_init(&n->revoked);
+	waitq_init(&n->called);
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		n->ops[i].name = nfs4_ops[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
@@ -58,6 +71,14 @@ void nfs4_free(struct nfs4 *n)
 		n->ending = false;
 		waitq_wait(&n->ended);
 	}
+	n->stopping = true;
+	rpc_out_free(n->out);
+	if (n->revoking) {
+		n->revoking = false;
+		waitq_wait(&n->revoked);
+	}
+	while (n->ncallers)
+		waitq_wait(&n->called);
 	while ((c = TAILQ_FIRST(&n->clients)))
 		nfs4_client_free(c);
 	nfs4_kept_free(n);
@@ -97,6 +118,8 @@ void nfs4_each(const struct nfs4 *n, bool (*fn)(void *arg, const struct nfs4_cli
 					     .sessions = c->nsessions,
 					     .opens = c->nopens,
 					     .locks = c->nlocks,
+					     .delegations = c->ndelegs,
+					     .path = nfs4_path_text(c),
 					     .idle_ns =
 						 now > c->renewed_ns ? now - c->renewed_ns : 0};
 		if (!fn(arg, &i))

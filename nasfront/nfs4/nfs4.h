@@ -14,20 +14,27 @@ struct nfs;
 struct nfs4;
 struct names;
 struct nlm;
+struct reactor;
 struct rpc_server;
 
 #define NFS4_CLIENTS_MAX 1024
 #define NFS4_STATES_MAX	 1000000 /* opens and locks of all clients */
+#define NFS4_DELEGS_MAX	 65536	 /* files lent to all clients; to one an eighth */
 #define NFS4_KEEP_MAX	 64	 /* a kept client's name: SHA-256 in hexadecimal */
 
 struct nfs4_opts {
 	struct env *env;
-	struct nfs *nfs;     /* file systems and exports */
-	struct nlm *nlm;     /* the table of locks, and whether it is the grace period */
-	struct names *names; /* of users and groups; NULL: they are numbers in text */
-	const char *name;    /* of this server among all: for clients that see several addresses */
-	uint64_t lease_ns;   /* 0: 45 s. Whole seconds; not above the grace period */
+	struct reactor *reactor; /* NULL: clients of version 4.0 are not called */
+	struct nfs *nfs;	 /* file systems and exports */
+	struct nlm *nlm;	 /* the table of locks, and whether it is the grace period */
+	struct names *names;	 /* of users and groups; NULL: they are numbers in text */
+	const char *name;  /* of this server among all: for clients that see several addresses */
+	uint64_t lease_ns; /* 0: 45 s. Whole seconds; not above the grace period */
 	unsigned max_clients, max_states; /* 0: NFS4_CLIENTS_MAX, NFS4_STATES_MAX */
+	bool lend;			  /* delegations are granted */
+	unsigned max_delegs;		  /* 0: NFS4_DELEGS_MAX */
+	uint64_t quiet_ns; /* a file that was asked for is not lent meanwhile; 0: 30 s */
+	uint64_t call_ns;  /* a client's time to answer a call; 0: 10 s, at most half a lease */
 	/*
 	 * Keeps that a client may hold state, or no longer; durable when it returns 0. Waits. NULL:
 	 * nothing is kept.
@@ -57,11 +64,29 @@ struct nfs4_client_info {
 	const char *address;
 	const uint8_t *owner; /* what the client calls itself */
 	uint32_t owner_len;
-	unsigned sessions, opens, locks;
+	unsigned sessions, opens, locks, delegations;
+	const char *path; /* the way back to it: none, unknown, up, down */
 	uint64_t idle_ns; /* since its lease was renewed */
 };
 /* Until fn says false. fn must not wait. */
 void nfs4_each(const struct nfs4 *n, bool (*fn)(void *arg, const struct nfs4_client_info *c),
 	       void *arg);
+
+struct nfs4_deleg_info {
+	const char *address; /* of its client */
+	uint64_t fs, ino;
+	bool write, revoked;
+	uint64_t recall_ns; /* since it was asked for; 0: it was not */
+};
+/* The files that are lent. Until fn says false. fn must not wait. */
+void nfs4_each_deleg(const struct nfs4 *n, bool (*fn)(void *arg, const struct nfs4_deleg_info *d),
+		     void *arg);
+
+struct nfs4_deleg_stats {
+	unsigned lent, recalled, revoked_now;
+	uint64_t reads, writes; /* granted, by kind */
+	uint64_t recalls, returns, revoked, calls, calls_failed;
+};
+void nfs4_deleg_stats(const struct nfs4 *n, struct nfs4_deleg_stats *ret);
 
 #endif

@@ -9,6 +9,7 @@
 #include "nasfront/nfs4/names.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/nfs4/nfs4_proto.h"
+#include "nasfront/rpc/rpc_out.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 
@@ -29,13 +30,33 @@
 #define NFS4_STATE_BUCKETS 16384
 #define NFS4_PSEUDO_FS	   0 /* the file system id of pseudo directories in handles */
 #define NFS4_PSEUDO_MAX	   1024
-#define NFS4_ATTRS_V40	   56 /* version 4.0 has the attributes below this one */
-#define NFS4_SEQ_REPLY	   80 /* bytes of a result kept with an owner; longer ones beside it */
+#define NFS4_ATTRS_V40	   56  /* version 4.0 has the attributes below this one */
+#define NFS4_CB_SYS	   340 /* the longest body of AUTH_SYS: RFC 5531 appendix A */
+#define NFS4_CB_MAX	   640 /* bytes of arguments of a call to a client */
+#define NFS4_CB_CONNS	   4   /* connections of a back channel that are kept */
+#define NFS4_CALLERS_MAX   256 /* clients called at once; a quarter where nothing is lent */
+#define NFS4_SEQ_REPLY	   80  /* bytes of a result kept with an owner; longer ones beside it */
 
 /* ---- clients and sessions ---- */
 
 struct nfs4_session;
 struct nfs4_state;
+struct nfs4_deleg;
+struct nfs4_caller;
+
+/* Whether calls reach a client is found out by CB_NULL, and by what becomes of later ones. */
+enum nfs4_path_state { PATH_NONE, PATH_UNKNOWN, PATH_UP, PATH_DOWN };
+struct nfs4_path {
+	enum nfs4_path_state state;
+	uint64_t next_ns; /* down: it is tried again then */
+};
+
+/* Version 4.0: where SETCLIENTID says that calls go. */
+struct nfs4_callback {
+	struct sockaddr_storage to, from;
+	uint16_t port;
+	uint32_t program, ident;
+};
 
 /* Of an earlier incarnation: its clients may reclaim. */
 struct nfs4_kept_client {
@@ -69,6 +90,15 @@ struct nfs4_client {
 	struct lock_client *locks;
 	LIST_HEAD(, nfs4_session) sessions;
 	unsigned nsessions, nopens, nlocks;
+	unsigned ndelegs;	       /* with those that were taken away and not given up */
+	unsigned nrecalled;	       /* of them asked for, and still lent */
+	uint64_t barred_ns;	       /* nothing is lent to it until then */
+	unsigned nrevoked;	       /* of them taken away */
+	unsigned unkeeping;	       /* it is being forgotten for what was taken away */
+	struct nfs4_caller *caller;    /* a task that calls it */
+	TAILQ_HEAD(, nfs4_deleg) asks; /* to be asked for */
+	struct nfs4_callback callback, callback_new; /* version 4.0; the new one not confirmed */
+	struct nfs4_path path;			     /* of version 4.0 */
 	TAILQ_HEAD(, nfs4_owner) owners;
 	char address[64];
 	char kept_name[NFS4_KEEP_MAX + 1];
@@ -84,12 +114,28 @@ struct nfs4_slot {
 	uint8_t *reply; /* the results of the COMPOUND, whole */
 };
 
+/*
+ * The back channel: one slot. `seq` is the last number known to be used; when it is not known
+ * whether the one behind it was, `unsure`, the next but one is tried.
+ */
+struct nfs4_back {
+	bool usable; /* its limits suffice, and we have a credential of the client's liking */
+	bool wanted; /* the client has bound a connection to it */
+	bool unsure, fault;
+	uint32_t minor, program, seq;
+	struct nfs4_path path;
+	uint32_t sys_len;
+	uint8_t sys[NFS4_CB_SYS];	       /* the body of AUTH_SYS; none: AUTH_NONE */
+	struct rpc_conn *conns[NFS4_CB_CONNS]; /* held; may have ended */
+};
+
 struct nfs4_session {
 	LIST_ENTRY(nfs4_session) by_id;
 	LIST_ENTRY(nfs4_session) link; /* of its client */
 	struct nfs4_client *client;
 	uint8_t id[NFS4_SESSIONID];
 	unsigned busy; /* compounds in its slots */
+	struct nfs4_back back;
 	uint32_t max_reply, max_kept, max_request, max_ops, nslots;
 	struct nfs4_slot slots[];
 };
@@ -101,7 +147,8 @@ struct stateid {
 	uint8_t other[NFS4_OTHER];
 };
 
-enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2 };
+/* A client's files that are lent to it are states of an owner without a name. */
+enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2, OWNER_DELEG = 3 };
 
 /*
  * What an owner of version 4.0 did last, and the answer (RFC 7530 9.1.7 to 9.1.9). An open-owner
@@ -150,9 +197,24 @@ struct nfs4_state {
 	unsigned access, deny; /* of opens: all together */
 	/* Of opens: each pair of access and deny that was opened, bit (access | deny << 2). */
 	uint32_t opened;
-	struct nfs4_state *open; /* of locks */
+	struct nfs4_state *open;  /* of locks */
+	struct nfs4_deleg *deleg; /* of those */
 	LIST_HEAD(, nfs4_state) locks;
 };
+
+/* A file that is lent. */
+struct nfs4_deleg {
+	struct deleg d; /* in the table, until it is taken away */
+	struct nfs4_state *state;
+	TAILQ_ENTRY(nfs4_deleg) link; /* n->lent, or n->recalled: asked for longest first */
+	TAILQ_ENTRY(nfs4_deleg) ask;  /* of its client, until it has heard */
+	bool asking;		      /* is in that list */
+	bool revoked;		      /* its client is to hear so */
+	bool gone;		      /* from the table: others have the file */
+	uint64_t recall_ns, next_ns;  /* asked for since; to be asked again at */
+	uint8_t fh[FH_SIZE];
+};
+TAILQ_HEAD(nfs4_delegs, nfs4_deleg);
 
 struct nfs4_state_slot {
 	struct nfs4_state *state;
@@ -275,6 +337,15 @@ struct nfs4 {
 	struct waitq forgotten;
 	bool ending; /* a task ends clients whose lease ran out */
 	struct waitq ended;
+	struct deleg_table *delegs; /* of all protocols */
+	struct nfs4_delegs lent, recalled;
+	struct nfs4_deleg_stats dstats;
+	bool revoking; /* a task takes away what was not returned */
+	struct waitq revoked;
+	struct rpc_out *out; /* calls to clients of version 4.0; NULL: none */
+	bool stopping;
+	unsigned ncallers;
+	struct waitq called;
 	struct nfs4_tree *tree;
 	struct rpc_program program;
 	struct nfs4_op_stats ops[NFS4_OPS];
@@ -499,7 +570,8 @@ enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stat
 				    const struct nfs4_state *s);
 /* Reads a stateid; the current one is put in its place. */
 enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret);
-/* May data of the current file be read (or written) under it? READ, WRITE, SETATTR of the size. */
+/* May data of the current file be read (or written) under it? READ, WRITE, SETATTR of the size.
+ * A write begins a change (nfs4_change()). */
 enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access);
 /* The same of any file. */
 enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_key *file,
@@ -510,6 +582,80 @@ struct lock_ask nfs4_ask(const struct nfs4_state *s);
 struct lock_file_key nfs4_file_key(const struct nfs4_call *k);
 /* A state changed: its sequence number. Becomes the current stateid. */
 void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s);
+/* The table has the file under another key: the same file? */
+bool nfs4_same_file(const struct lock_file_key *a, const struct lock_file_key *b);
+
+/* deleg4.c */
+/* What an OPEN says of a delegation. */
+struct nfs4_offer {
+	uint32_t type, why; /* why none, when type is NONE_EXT */
+	bool recall;
+	struct stateid sid;
+};
+/* After an OPEN of the current file with `access`; want: OPEN4_SHARE_WANT_…. Does not wait. */
+void nfs4_deleg_offer(struct nfs4_call *k, uint32_t access, uint32_t want, struct nfs4_offer *ret);
+/* It was held before a restart: CLAIM_PREVIOUS with this type. */
+void nfs4_deleg_reclaim(struct nfs4_call *k, uint32_t type, struct nfs4_offer *ret);
+void nfs4_put_offer(struct nfs4_call *k, const struct nfs4_offer *o);
+/* The table's: it is asked for. */
+void nfs4_deleg_recall(void *arg, struct deleg *d);
+/* Its state ends. */
+void nfs4_deleg_end(struct nfs4_state *s);
+/* As time goes by: what was not returned in time is taken away. */
+void nfs4_deleg_tick(struct nfs4 *n);
+/* The delegation a stateid means, of the current file, good for `access`. */
+enum nfs4_status nfs4_deleg_check(struct nfs4_call *k, const struct stateid *id, uint32_t access);
+/* Somebody (of the call's client) is about to look at the current file's data, or to change it:
+ * DELAY while others have it (`own`: deleg.h). nfs4_change(): nothing is lent before the
+ * operation's end. All wait in a task; nfs4_look() says AGAIN outside one. */
+enum nfs4_status nfs4_look(struct nfs4_call *k);
+enum nfs4_status nfs4_use(struct nfs4_call *k, const struct lock_file_key *f, enum deleg_use use,
+			  bool own);
+enum nfs4_status nfs4_change(struct nfs4_call *k);
+/* The same without an open: what the client was lent itself is in the way as well. */
+enum nfs4_status nfs4_change_unopened(struct nfs4_call *k);
+/* The same of what a name of a directory leads to. Waits. */
+enum nfs4_status nfs4_change_name(struct nfs4_call *k, const struct fs_fid *dir,
+				  const struct nfs4_name *name);
+
+/* callback.c */
+/* Begins to call the client when there is something to say, or to find out. */
+void nfs4_caller_start(struct nfs4_client *c);
+/* The client goes: whoever calls it lets it be. */
+void nfs4_caller_forget(struct nfs4_client *c);
+/* Calls reach it: proven. */
+bool nfs4_path_up(const struct nfs4_client *c);
+/* Or it is about to be found out. */
+bool nfs4_path_hoped(const struct nfs4_client *c);
+const char *nfs4_path_text(const struct nfs4_client *c);
+void nfs4_caller_tick(struct nfs4 *n);
+/* The back channel of a session has a connection more, or this one not any more. */
+void nfs4_back_bind(struct nfs4_session *s, struct rpc_conn *conn);
+void nfs4_back_unbind(struct nfs4_session *s, struct rpc_conn *conn);
+void nfs4_back_free(struct nfs4_session *s);
+/* SEQ4_STATUS_… */
+uint32_t nfs4_seq_flags(const struct nfs4_session *s);
+/* callback_sec_parms4<>: the first we can use, into b. False: garbage; b->usable says whether. */
+bool nfs4_get_callback_sec(struct xdr_in *x, struct nfs4_back *b);
+/* cb_client4 and callback_ident of SETCLIENTID; an address we do not call leaves port 0. */
+bool nfs4_get_callback(struct xdr_in *x, const struct rpc_req *req, struct nfs4_callback *ret);
+void nfs4_caller_confirm(struct nfs4_client *c);
+
+/* cb_xdr.c */
+struct nfs4_cb {
+	uint32_t minor, ident;
+	uint8_t session[NFS4_SESSIONID]; /* from minor version 1 on: CB_SEQUENCE */
+	uint32_t seq;
+	struct stateid sid; /* CB_RECALL */
+	uint8_t fh[FH_SIZE];
+};
+size_t nfs4_cb_recall(const struct nfs4_cb *cb, uint8_t *to, size_t size);
+struct nfs4_cb_result {
+	enum nfs4_status seq, op; /* op: when seq is NFS4_OK */
+};
+/* What a client answered to that. -ERR_PROTO: nothing of the kind. */
+int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
+		   struct nfs4_cb_result *ret);
 
 /* seqid.c */
 struct nfs4_seqid *nfs4_seqid_new(enum nfs4_owner_kind kind);
@@ -546,6 +692,6 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise, nfs4_op_copy,
     nfs4_op_clone, nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew,
     nfs4_op_open_confirm, nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr,
-    nfs4_op_listxattrs, nfs4_op_removexattr;
+    nfs4_op_listxattrs, nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl;
 
 #endif

@@ -107,6 +107,15 @@ static size_t object_bytes(const struct nfs4_call *k, const struct nfs4_object *
 
 /* ---- GETATTR ---- */
 
+/* Who has the file to write knows better: he is asked for it (RFC 8881 10.4.3 has that as well as
+ * CB_GETATTR). */
+static bool written(const struct nfs4_bitmap *want)
+{
+	return bitmap_has(want, FATTR4_SIZE) || bitmap_has(want, FATTR4_CHANGE) ||
+	       bitmap_has(want, FATTR4_SPACE_USED) || bitmap_has(want, FATTR4_TIME_METADATA) ||
+	       bitmap_has(want, FATTR4_TIME_MODIFY);
+}
+
 enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 {
 	struct nfs4_bitmap want;
@@ -115,7 +124,8 @@ enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 		return NFS4ERR_BADXDR;
 	if (bitmap_has(&want, FATTR4_TIME_ACCESS_SET) || bitmap_has(&want, FATTR4_TIME_MODIFY_SET))
 		return NFS4ERR_INVAL; /* only for setting */
-	enum nfs4_status st = nfs4_object(k, &want, &o);
+	enum nfs4_status st = written(&want) ? nfs4_look(k) : NFS4_OK;
+	st = st ?: nfs4_object(k, &want, &o);
 	if (st)
 		return st;
 	size_t have = xdr_out_len(k->out);
@@ -176,7 +186,8 @@ static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 	for (unsigned i = 0; i < NFS4_ATTR_WORDS; i++)
 		if (want.w[i] & ~readable.w[i])
 			return NFS4ERR_ATTRNOTSUPP;
-	enum nfs4_status st = nfs4_object(k, &want, &o);
+	enum nfs4_status st = written(&want) ? nfs4_look(k) : NFS4_OK;
+	st = st ?: nfs4_object(k, &want, &o);
 	if (st)
 		return st;
 	st = same_values(k, &want, &o, vals, len, ret_same);
@@ -210,6 +221,7 @@ enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
 	st = st ?: nfs4_get_sattr(k, k->in, &s, &got);
 	if (!st && (s.set.which & FS_SET_SIZE))
 		st = nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
+	st = st ?: nfs4_change(k);
 	if (!st && s.set.which)
 		st = nfs4_status_of(
 		    k, fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &s.set, NULL, NULL));

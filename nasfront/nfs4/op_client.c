@@ -119,7 +119,7 @@ enum nfs4_status nfs4_op_destroy_clientid(struct nfs4_call *k)
 	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
-	if (c->busy || c->nsessions || c->nopens || c->nlocks)
+	if (c->busy || c->nsessions || c->nopens || c->nlocks || c->ndelegs)
 		return NFS4ERR_CLIENTID_BUSY;
 	nfs4_client_forget(c);
 	nfs4_client_free(c);

@@ -258,14 +258,27 @@ enum nfs4_status nfs4_op_test_stateid(struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+/* What was taken away is acknowledged so; not before it is stable that it was. */
+static enum nfs4_status free_revoked(struct nfs4_state *s)
+{
+	if (!s->deleg->gone)
+		return NFS4ERR_DELAY;
+	nfs4_state_free(s);
+	return NFS4_OK;
+}
+
 enum nfs4_status nfs4_op_free_stateid(struct nfs4_call *k)
 {
 	struct nfs4_state *s;
 	struct stateid sid;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
 	st = st ?: nfs4_state_find(k, &sid, &s);
+	if (st == NFS4ERR_DELEG_REVOKED && nfs4_state_locate(k, &sid, &s) == NFS4_OK)
+		return free_revoked(s);
 	if (st)
 		return st;
+	if (s->deleg)
+		return NFS4ERR_LOCKS_HELD;
 	struct lock_ask a = nfs4_ask(s);
 	if (s->kind == OWNER_OPEN || lock_held(k->n->locks, &a))
 		return NFS4ERR_LOCKS_HELD;

@@ -106,6 +106,7 @@ enum nfs4_status nfs4_op_remove(struct nfs4_call *k)
 	struct fs_wcc dir = {0};
 	struct nfs4_name name;
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	st = st ?: nfs4_change_name(k, &k->c.fid, &name);
 	if (st)
 		return st;
 	struct fs *fs = k->c.mount->fs;
@@ -141,6 +142,8 @@ enum nfs4_status nfs4_op_rename(struct nfs4_call *k)
 	st2 = nfs4_get_name(k->in, &to);
 	st = st2 == NFS4ERR_BADXDR ? st2 : st ? st : st2;
 	st = st ?: both(k);
+	st = st ?: nfs4_change_name(k, &k->saved.fid, &from);
+	st = st ?: nfs4_change_name(k, &k->c.fid, &to);
 	st = st
 		 ?: nfs4_status_of(k, fs_rename(k->c.mount->fs, &k->c.cred, &k->saved.fid, from.p,
 						from.len, &k->c.fid, to.p, to.len, &from_dir,
@@ -152,6 +155,14 @@ enum nfs4_status nfs4_op_rename(struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+static enum nfs4_status change_saved(struct nfs4_call *k)
+{
+	const struct lock_file_key f = {.fs = k->saved.mount->id,
+					.ino = k->saved.fid.ino,
+					.generation = k->saved.fid.generation};
+	return nfs4_use(k, &f, DELEG_USE_CHANGE, false);
+}
+
 enum nfs4_status nfs4_op_link(struct nfs4_call *k)
 {
 	struct fs_wcc dir = {0};
@@ -159,6 +170,7 @@ enum nfs4_status nfs4_op_link(struct nfs4_call *k)
 	struct nfs4_name name;
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
 	st = st ?: both(k);
+	st = st ?: change_saved(k);
 	st = st
 		 ?: nfs4_status_of(k, fs_link(k->c.mount->fs, &k->c.cred, &k->saved.fid, &k->c.fid,
 					      name.p, name.len, &post, &dir));

@@ -3,7 +3,7 @@
  *
  * An OPEN finds or makes its file (which waits), then takes its share reservation and state in one
  * go (which does not). An existing file that is to be emptied is so after the reservation.
- * No delegations are granted.
+ * Last, the file may be lent to the client (deleg4.c): nothing waits between that and the reply.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,6 +13,9 @@ struct open_args {
 	uint32_t seqid;
 	uint64_t client;
 	uint32_t access, deny, create, mode, claim;
+	uint32_t want, previous;    /* of delegations: wished for, held before a restart */
+	struct stateid deleg;	    /* CLAIM_DELEGATE_CUR, CLAIM_DELEG_CUR_FH */
+	enum nfs4_status bad_deleg; /* of it */
 	const uint8_t *owner;
 	uint32_t owner_len;
 	uint64_t verifier;
@@ -54,19 +57,19 @@ static bool get_how(struct nfs4_call *k, struct open_args *o)
 	return o->bad != NFS4ERR_BADXDR;
 }
 
-static bool get_claim(const struct nfs4_call *k, struct open_args *o)
+static bool get_claim(struct nfs4_call *k, struct open_args *o)
 {
 	struct xdr_in *x = k->in;
-	struct stateid sid;
-	uint32_t type;
 	enum nfs4_status st = NFS4_OK;
 	if (!xdr_u32(x, &o->claim) ||
 	    o->claim > (k->minor ? CLAIM_DELEG_PREV_FH : CLAIM_DELEGATE_PREV))
 		return false;
-	if (o->claim == CLAIM_PREVIOUS && !xdr_u32(x, &type))
+	if (o->claim == CLAIM_PREVIOUS &&
+	    (!xdr_u32(x, &o->previous) || o->previous > OPEN_DELEGATE_WRITE))
 		return false;
-	if ((o->claim == CLAIM_DELEGATE_CUR || o->claim == CLAIM_DELEG_CUR_FH) &&
-	    !nfs4_get_stateid(x, &sid))
+	if (o->claim == CLAIM_DELEGATE_CUR || o->claim == CLAIM_DELEG_CUR_FH)
+		o->bad_deleg = nfs4_arg_stateid(k, &o->deleg);
+	if (o->bad_deleg == NFS4ERR_BADXDR)
 		return false;
 	if (o->claim == CLAIM_NULL || o->claim == CLAIM_DELEGATE_CUR ||
 	    o->claim == CLAIM_DELEGATE_PREV)
@@ -84,14 +87,17 @@ static bool get_open(struct nfs4_call *k, struct open_args *o)
 	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &o->owner, &o->owner_len) || !get_how(k, o) ||
 	    !get_claim(k, o))
 		return false;
-	if (k->minor)
+	if (k->minor) {
+		o->want = o->access & OPEN4_SHARE_WANT_MASK;
 		o->access &= ~(uint32_t)OPEN4_SHARE_WANT_MASK;
+	}
 	return true;
 }
 
 static enum nfs4_status check_open(const struct open_args *o)
 {
-	if (o->access < 1 || o->access > 3 || o->deny > 3)
+	if (o->access < 1 || o->access > 3 || o->deny > 3 ||
+	    (o->want & OPEN4_SHARE_WANT_WHAT) > OPEN4_SHARE_WANT_CANCEL)
 		return NFS4ERR_INVAL;
 	if (o->bad)
 		return o->bad;
@@ -104,7 +110,7 @@ static enum nfs4_status check_open(const struct open_args *o)
 		return NFS4_OK;
 	case CLAIM_DELEGATE_CUR:
 	case CLAIM_DELEG_CUR_FH:
-		return NFS4ERR_BAD_STATEID; /* none was ever given */
+		return o->bad_deleg;
 	default:
 		return NFS4ERR_NOTSUPP;
 	}
@@ -153,9 +159,14 @@ static enum nfs4_status find_or_make(struct nfs4_call *k, const struct open_args
 	}
 }
 
+static bool by_name(const struct open_args *o)
+{
+	return o->claim == CLAIM_NULL || o->claim == CLAIM_DELEGATE_CUR;
+}
+
 static enum nfs4_status in_pseudo(struct nfs4_call *k, const struct open_args *o)
 {
-	if (o->claim != CLAIM_NULL)
+	if (!by_name(o))
 		return NFS4ERR_ISDIR;
 	const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
 	p = p ? nfs4_pseudo_child(p, o->name.p, o->name.len) : NULL;
@@ -189,6 +200,18 @@ static enum nfs4_status check_target(struct nfs4_call *k, const struct open_args
 }
 
 /* ---- the state ---- */
+
+/* What others were lent: an OPEN to read goes with a file lent to read, but not one that denies
+ * reading. */
+static enum nfs4_status check_lent(struct nfs4_call *k, const struct open_args *o)
+{
+	struct lock_file_key file = nfs4_file_key(k);
+	bool change = (o->access & OPEN4_SHARE_ACCESS_WRITE) ||
+		      (o->deny & OPEN4_SHARE_ACCESS_READ) || (o->attr.set.which & FS_SET_SIZE);
+	if (o->claim == CLAIM_DELEGATE_CUR || o->claim == CLAIM_DELEG_CUR_FH)
+		return nfs4_deleg_check(k, &o->deleg, o->access);
+	return nfs4_use(k, &file, change ? DELEG_USE_CHANGE : DELEG_USE_READ, true);
+}
 
 static uint32_t pair_bit(unsigned access, unsigned deny)
 {
@@ -230,8 +253,9 @@ static enum nfs4_status truncate_open(struct nfs4_call *k, const struct open_arg
 	struct nfs4_state *s;
 	if (!k->c.rule->read_write)
 		return NFS4ERR_ROFS;
-	int rc = fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &set, NULL, NULL);
-	enum nfs4_status st = nfs4_status_of(k, rc);
+	enum nfs4_status st = nfs4_change(k);
+	int rc = st ? 0 : fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &set, NULL, NULL);
+	st = st ?: nfs4_status_of(k, rc);
 	if (st && new &&nfs4_state_find(k, &sid, &s) == NFS4_OK)
 		nfs4_state_free(s);
 	return st;
@@ -239,7 +263,8 @@ static enum nfs4_status truncate_open(struct nfs4_call *k, const struct open_arg
 
 /* ---- OPEN ---- */
 
-static void put_open(struct nfs4_call *k, const struct open_args *o, const struct target *t)
+static void put_open(struct nfs4_call *k, const struct open_args *o, const struct target *t,
+		     const struct nfs4_offer *offer)
 {
 	static const struct nfs4_bitmap none, size = {{1u << FATTR4_SIZE}};
 	struct xdr_out *x = k->out;
@@ -251,7 +276,7 @@ static void put_open(struct nfs4_call *k, const struct open_args *o, const struc
 	xdr_put_u64(x, whole ? t->dir.post.change : t->dir_post.change);
 	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX | (confirm ? OPEN4_RESULT_CONFIRM : 0));
 	nfs4_put_bitmap(x, t->made ? &o->got : (o->attr.set.which & FS_SET_SIZE) ? &size : &none);
-	xdr_put_u32(x, OPEN_DELEGATE_NONE);
+	nfs4_put_offer(k, offer);
 }
 
 /* Version 4.0: whose OPEN it is, and that it was not done before. */
@@ -264,10 +289,34 @@ static enum nfs4_status begin_v40(struct nfs4_call *k, const struct open_args *o
 /* Version 4.0: it is kept before it has its first open. A reclaim needs no confirmation. */
 static enum nfs4_status ready_v40(struct nfs4_call *k, const struct open_args *o)
 {
-	if (nfs4_client_keep(k->client))
+	if (k->client->unkeeping || nfs4_client_keep(k->client))
 		return NFS4ERR_DELAY;
 	k->seq_owner->seq->confirmed |= o->claim == CLAIM_PREVIOUS;
 	return NFS4_OK;
+}
+
+/* From version 4.1 on: it is kept since RECLAIM_COMPLETE, but for one that lost what it was lent
+ * and has acknowledged that. */
+static enum nfs4_status ready_v41(struct nfs4_call *k)
+{
+	struct nfs4_client *c = k->client;
+	if (c->unkeeping)
+		return NFS4ERR_DELAY;
+	if (c->kept || !c->reclaim_done || c->nrevoked)
+		return NFS4_OK;
+	return nfs4_client_keep(c) ? NFS4ERR_DELAY : NFS4_OK;
+}
+
+/* After all else: a client that has to confirm its owner yet is lent nothing. */
+static void offer(struct nfs4_call *k, const struct open_args *o, struct nfs4_offer *ret)
+{
+	bool confirm = k->seq_owner && !k->seq_owner->seq->confirmed;
+	uint32_t want = confirm ? OPEN4_SHARE_WANT_NONE : o->want;
+	*ret = (struct nfs4_offer){.type = OPEN_DELEGATE_NONE};
+	if (o->claim == CLAIM_PREVIOUS)
+		nfs4_deleg_reclaim(k, o->previous, ret);
+	else if (o->claim == CLAIM_NULL || o->claim == CLAIM_FH)
+		nfs4_deleg_offer(k, o->access, want, ret);
 }
 
 /* The file, and that it may be opened; it is the current one then. */
@@ -277,7 +326,7 @@ static enum nfs4_status open_target(struct nfs4_call *k, const struct open_args 
 	enum nfs4_status st;
 	if (k->kind == FH_PSEUDO)
 		return in_pseudo(k, o);
-	if (o->claim == CLAIM_NULL) {
+	if (by_name(o)) {
 		st = find_or_make(k, o, t);
 	} else {
 		st = nfs4_status_of(k, fs_getattr(k->c.mount->fs, &k->c.fid, &t->a));
@@ -297,6 +346,7 @@ enum nfs4_status nfs4_op_open(struct nfs4_call *k)
 {
 	struct open_args o;
 	struct target t = {.made = false};
+	struct nfs4_offer lent;
 	bool new;
 	if (!get_open(k, &o))
 		return NFS4ERR_BADXDR;
@@ -304,13 +354,16 @@ enum nfs4_status nfs4_op_open(struct nfs4_call *k)
 	st = st ?: check_open(&o);
 	st = st ?: nfs4_reclaim_check(k->client, o.claim == CLAIM_PREVIOUS);
 	st = st ?: open_target(k, &o, &t);
-	st = st ?: k->minor ? NFS4_OK : ready_v40(k, &o);
+	st = st ?: k->minor ? ready_v41(k) : ready_v40(k, &o);
+	st = st ?: check_lent(k, &o);
 	st = st ?: share(k, &o, &new);
 	if (!st && !t.made && (o.attr.set.which & FS_SET_SIZE))
 		st = truncate_open(k, &o, new);
-	if (!st)
-		put_open(k, &o, &t);
-	return st;
+	if (st)
+		return st;
+	offer(k, &o, &lent);
+	put_open(k, &o, &t, &lent);
+	return NFS4_OK;
 }
 
 /* ---- CLOSE, OPEN_DOWNGRADE ---- */

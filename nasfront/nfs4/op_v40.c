@@ -1,22 +1,11 @@
 /*
  * What only version 4.0 has: SETCLIENTID, SETCLIENTID_CONFIRM, RENEW, OPEN_CONFIRM,
  * RELEASE_LOCKOWNER (RFC 7530 16.33, 16.34, 16.29, 16.18, 16.37).
- *
- * Clients are not called back, for no delegation is given: where they could be called is read over.
  */
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 
 /* ---- clients ---- */
-
-/* cb_client4 and callback_ident. */
-static bool skip_callback(struct xdr_in *x)
-{
-	const uint8_t *p;
-	uint32_t v, len;
-	return xdr_u32(x, &v) && xdr_opaque(x, NFS4_OPAQUE_LIMIT, &p, &len) &&
-	       xdr_opaque(x, NFS4_OPAQUE_LIMIT, &p, &len) && xdr_u32(x, &v);
-}
 
 /* Whose name it is: clientaddr4. */
 static enum nfs4_status in_use(struct nfs4_call *k, const struct nfs4_client *c)
@@ -53,15 +42,18 @@ static enum nfs4_status set_client(struct nfs4_call *k, const struct nfs4_who *w
 enum nfs4_status nfs4_op_setclientid(struct nfs4_call *k)
 {
 	struct nfs4_who w = {.v40 = true};
+	struct nfs4_callback back;
 	struct nfs4_client *c;
 	if (!xdr_fixed(k->in, NFS4_VERIFIER, &w.verifier) ||
-	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &w.owner, &w.len) || !skip_callback(k->in))
+	    !xdr_opaque(k->in, NFS4_OPAQUE_LIMIT, &w.owner, &w.len) ||
+	    !nfs4_get_callback(k->in, k->req, &back))
 		return NFS4ERR_BADXDR;
 	if (w.len == 0)
 		return NFS4ERR_INVAL;
 	enum nfs4_status st = set_client(k, &w, &c);
 	if (st)
 		return st;
+	c->callback_new = back;
 	env_random(k->n->o.env, c->confirm, NFS4_VERIFIER);
 	xdr_put_u64(k->out, c->id);
 	xdr_put_fixed(k->out, c->confirm, NFS4_VERIFIER);
@@ -80,15 +72,21 @@ enum nfs4_status nfs4_op_setclientid_confirm(struct nfs4_call *k)
 	if (!nfs4_client_is_of(c, k->req))
 		return NFS4ERR_CLID_INUSE;
 	enum nfs4_status st = nfs4_client_confirm(c);
-	if (!st)
-		nfs4_client_renew(c, env_now_ns(k->n->o.env));
-	return st;
+	if (st)
+		return st;
+	nfs4_client_renew(c, env_now_ns(k->n->o.env));
+	nfs4_caller_confirm(c);
+	return NFS4_OK;
 }
 
 enum nfs4_status nfs4_op_renew(struct nfs4_call *k)
 {
 	uint64_t id;
-	return xdr_u64(k->in, &id) ? nfs4_client_of(k, id) : NFS4ERR_BADXDR;
+	enum nfs4_status st = xdr_u64(k->in, &id) ? nfs4_client_of(k, id) : NFS4ERR_BADXDR;
+	/* RFC 7530 16.29.4: it learns so that it cannot be asked for what it has. */
+	return !st && k->client->ndelegs && k->client->path.state == PATH_DOWN
+		   ? NFS4ERR_CB_PATH_DOWN
+		   : st;
 }
 
 /* ---- owners ---- */

@@ -83,6 +83,7 @@ enum nfs4_status nfs4_op_setxattr(struct nfs4_call *k)
 	if (st == NFS4ERR_BADXDR || !xdr_opaque(k->in, UINT32_MAX, &value, &len))
 		return NFS4ERR_BADXDR;
 	st = st ?: len > FS_XATTR_MAX ? NFS4ERR_XATTR2BIG : NFS4_OK;
+	st = st ?: nfs4_change(k);
 	st = st
 		 ?: xattr_status(k, fs_xattr_set(k->c.mount->fs, &k->c.cred, &k->c.fid, name.p,
 						 name.len, value, len, how, &wcc));
@@ -98,6 +99,7 @@ enum nfs4_status nfs4_op_removexattr(struct nfs4_call *k)
 	struct fs_wcc wcc = {0};
 	struct nfs4_name name;
 	enum nfs4_status st = get_name(k->in, &name);
+	st = st ?: nfs4_change(k);
 	st = st
 		 ?: xattr_status(k, fs_xattr_remove(k->c.mount->fs, &k->c.cred, &k->c.fid, name.p,
 						    name.len, &wcc));

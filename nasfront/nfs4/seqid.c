@@ -188,7 +188,9 @@ enum nfs4_status nfs4_seq_state(struct nfs4_call *k, const struct stateid *id, u
 		return nfs4_state_find(k, id, ret);
 	for (;;) {
 		enum nfs4_status st = nfs4_state_locate(k, id, &s);
-		if (!st && s->owner->seq->busy)
+		if (!st && !s->owner->seq)
+			st = NFS4ERR_BAD_STATEID; /* a delegation's */
+		else if (!st && s->owner->seq->busy)
 			st = nfs4_seq_wait(k, s->owner);
 		else if (!st)
 			break;

@@ -4,7 +4,7 @@
  *
  * A slot is busy from SEQUENCE to the end of its compound; a session with a busy slot is not freed,
  * nor is its client. Replies are kept when the client asked for it, in memory that the slot takes
- * once, when it first keeps one. The fore channel only: nothing is ever called back.
+ * once, when it first keeps one. Of the back channel here is what it may be; callback.c uses it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,6 +32,7 @@ void nfs4_session_free(struct nfs4_session *s)
 	ASSERT(!s->busy);
 	for (uint32_t i = 0; i < s->nslots; i++)
 		free(s->slots[i].reply);
+	nfs4_back_free(s);
 	LIST_REMOVE(s, by_id);
 	LIST_REMOVE(s, link);
 	s->client->nsessions--;
@@ -39,6 +40,9 @@ void nfs4_session_free(struct nfs4_session *s)
 }
 
 /* ---- CREATE_SESSION ---- */
+
+#define BACK_REQUEST 1024 /* bytes of a call, with credential and all */
+#define BACK_REPLY   256
 
 struct channel {
 	uint32_t pad, request, reply, kept, ops, requests;
@@ -63,39 +67,29 @@ static void put_channel(struct xdr_out *x, const struct channel *c)
 	xdr_put_u32(x, 0);
 }
 
-/* callback_sec_parms4: read over, for nothing is called back. */
-static bool skip_callback_sec(struct xdr_in *x)
+/*
+ * The back channel's: our calls are small, one at a time, of two operations, and no reply is kept.
+ * How large replies may be is the client's affair. False: too small for a CB_RECALL.
+ */
+static bool back_fits(struct channel *b)
 {
-	uint32_t n, flavor, v, len, groups;
-	const uint8_t *p;
-	if (!xdr_u32(x, &n) || n > 16)
-		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		if (!xdr_u32(x, &flavor))
-			return false;
-		if (flavor == RPC_FLAVOR_SYS) {
-			if (!xdr_u32(x, &v) || !xdr_opaque(x, 255, &p, &len) || !xdr_u32(x, &v) ||
-			    !xdr_u32(x, &v) || !xdr_u32(x, &groups) || groups > RPC_GROUPS_MAX ||
-			    !xdr_fixed(x, groups * 4, &p))
-				return false;
-		} else if (flavor == RPC_FLAVOR_GSS) {
-			if (!xdr_u32(x, &v) || !xdr_opaque(x, UINT32_MAX, &p, &len) ||
-			    !xdr_opaque(x, UINT32_MAX, &p, &len))
-				return false;
-		} else if (flavor != RPC_FLAVOR_NONE) {
-			return false;
-		}
-	}
-	return true;
+	bool fits = b->request >= BACK_REQUEST && b->reply >= BACK_REPLY && b->ops >= 2;
+	b->request = MIN(b->request, (uint32_t)BACK_REQUEST);
+	b->ops = MIN(b->ops, 2u);
+	b->requests = MIN(b->requests, 1u);
+	b->kept = 0;
+	return fits;
 }
 
-static struct nfs4_session *session_new(struct nfs4_client *c, const struct channel *f)
+static struct nfs4_session *session_new(struct nfs4_client *c, const struct channel *f,
+					const struct nfs4_back *back)
 {
 	struct nfs4 *n = c->nfs4;
 	struct nfs4_session *s = calloc(1, sizeof(*s) + f->requests * sizeof(s->slots[0]));
 	if (!s)
 		return NULL;
 	s->client = c;
+	s->back = *back;
 	s->nslots = f->requests;
 	s->max_reply = f->reply;
 	s->max_request = f->request;
@@ -133,10 +127,11 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 {
 	struct channel fore, back;
 	uint64_t id;
-	uint32_t seq, flags, program;
+	uint32_t seq, flags;
+	struct nfs4_back b = {.minor = k->minor};
 	if (!xdr_u64(k->in, &id) || !xdr_u32(k->in, &seq) || !xdr_u32(k->in, &flags) ||
-	    !get_channel(k->in, &fore) || !get_channel(k->in, &back) || !xdr_u32(k->in, &program) ||
-	    !skip_callback_sec(k->in))
+	    !get_channel(k->in, &fore) || !get_channel(k->in, &back) ||
+	    !xdr_u32(k->in, &b.program) || !nfs4_get_callback_sec(k->in, &b))
 		return NFS4ERR_BADXDR;
 	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
@@ -155,19 +150,23 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	st = st ?: nfs4_client_confirm(c);
 	if (st)
 		return st;
-	struct nfs4_session *s = session_new(c, &fore);
+	b.usable &= back_fits(&back);
+	struct nfs4_session *s = session_new(c, &fore, &b);
 	if (!s)
 		return NFS4ERR_DELAY;
+	flags = b.usable ? flags & CREATE_SESSION4_CONN_BACK_CHAN : 0; /* nothing is persistent */
 	struct xdr_out x = xdr_out_of(c->create_reply, sizeof(c->create_reply));
 	xdr_put_fixed(&x, s->id, NFS4_SESSIONID);
 	xdr_put_u32(&x, seq);
-	xdr_put_u32(&x, 0); /* nothing is persistent, no back channel */
+	xdr_put_u32(&x, flags);
 	put_channel(&x, &fore);
 	put_channel(&x, &back);
 	ASSERT(!x.full);
 	c->create_len = (uint32_t)xdr_out_len(&x);
 	c->created = true;
 	c->create_seq++;
+	if (flags)
+		nfs4_back_bind(s, k->req->conn);
 	nfs4_client_renew(c, env_now_ns(k->n->o.env));
 	xdr_put_fixed(k->out, c->create_reply, c->create_len);
 	return NFS4_OK;
@@ -211,12 +210,34 @@ enum nfs4_status nfs4_op_bind_conn(struct nfs4_call *k)
 	struct nfs4_session *s = nfs4_session_find(k->n, id);
 	if (!s)
 		return NFS4ERR_BADSESSION;
-	/* Any connection may use any session; one for calls back only has no use. */
-	if (!(dir & CDFC4_FORE) || dir & ~(uint32_t)CDFC4_BACK_OR_BOTH)
+	if (dir != CDFC4_FORE && dir != CDFC4_BACK && dir != CDFC4_FORE_OR_BOTH &&
+	    dir != CDFC4_BACK_OR_BOTH)
 		return NFS4ERR_INVAL;
+	if (dir == CDFC4_BACK && !s->back.usable)
+		return NFS4ERR_INVAL;
+	/* Any connection may be used with any session; only calls back have those bound to them. */
+	bool back = dir != CDFC4_FORE && s->back.usable;
+	if (back)
+		nfs4_back_bind(s, k->req->conn);
+	else
+		nfs4_back_unbind(s, k->req->conn);
+	nfs4_client_renew(s->client, k->req->start_ns);
 	xdr_put_fixed(k->out, id, NFS4_SESSIONID);
-	xdr_put_u32(k->out, CDFS4_FORE);
+	xdr_put_u32(k->out, !back ? CDFS4_FORE : dir == CDFC4_BACK ? CDFS4_BACK : CDFS4_BOTH);
 	xdr_put_bool(k->out, false);
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_backchannel_ctl(struct nfs4_call *k)
+{
+	struct nfs4_back *b = &k->session->back, got = {.usable = false};
+	if (!xdr_u32(k->in, &got.program) || !nfs4_get_callback_sec(k->in, &got))
+		return NFS4ERR_BADXDR;
+	if (!got.usable)
+		return NFS4ERR_NOENT; /* RPCSEC_GSS alone: none of its handles is ours */
+	b->program = got.program;
+	b->sys_len = got.sys_len;
+	memcpy(b->sys, got.sys, got.sys_len);
 	return NFS4_OK;
 }
 
@@ -235,7 +256,7 @@ static void put_result(struct nfs4_call *k, const struct nfs4_session *s, const 
 	xdr_put_u32(k->out, q->slot);
 	xdr_put_u32(k->out, s->nslots - 1);
 	xdr_put_u32(k->out, s->nslots - 1);
-	xdr_put_u32(k->out, 0); /* no flags: nothing was revoked, nothing is called back */
+	xdr_put_u32(k->out, nfs4_seq_flags(s));
 }
 
 /* The last request of the slot again. */

@@ -31,7 +31,8 @@ static uint32_t tag_name(uint8_t to[NFS4_OPAQUE_LIMIT + 1], enum nfs4_owner_kind
 			 const uint8_t *name, uint32_t len)
 {
 	to[0] = kind;
-	memcpy(to + 1, name, len);
+	if (len)
+		memcpy(to + 1, name, len);
 	return len + 1;
 }
 
@@ -68,9 +69,10 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind ki
 		return NULL;
 	}
 	o = calloc(1, sizeof(*o) + len);
-	if (o && c->v40)
+	bool counts = c->v40 && kind != OWNER_DELEG;
+	if (o && counts)
 		o->seq = nfs4_seqid_new(kind);
-	if (!o || (c->v40 && !o->seq)) {
+	if (!o || (counts && !o->seq)) {
 		free(o);
 		return NULL;
 	}
@@ -132,7 +134,7 @@ static unsigned state_bucket(const struct nfs4_owner *o, const struct lock_file_
 	return (unsigned)(siphash(o->client->nfs4->hash_key, v, sizeof(v)) % NFS4_STATE_BUCKETS);
 }
 
-static bool same_file(const struct lock_file_key *a, const struct lock_file_key *b)
+bool nfs4_same_file(const struct lock_file_key *a, const struct lock_file_key *b)
 {
 	return a->ino == b->ino && a->fs == b->fs && a->generation == b->generation;
 }
@@ -141,7 +143,7 @@ struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_ke
 {
 	struct nfs4_state *s;
 	LIST_FOREACH (s, &o->client->nfs4->states[state_bucket(o, file)], chain)
-		if (s->owner == o && same_file(&s->file, file))
+		if (s->owner == o && nfs4_same_file(&s->file, file))
 			return s;
 	return NULL;
 }
@@ -175,12 +177,17 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 		return NULL;
 	}
 	struct nfs4_state *s = calloc(1, sizeof(*s));
-	uint32_t i = s ? slot_take(n) : NO_SLOT;
+	bool lent = o->name[0] == OWNER_DELEG;
+	if (s && lent)
+		s->deleg = calloc(1, sizeof(*s->deleg));
+	uint32_t i = s && (s->deleg || !lent) ? slot_take(n) : NO_SLOT;
 	if (i == NO_SLOT) {
+		if (s)
+			free(s->deleg);
 		free(s);
 		return NULL;
 	}
-	s->kind = open ? OWNER_LOCK : OWNER_OPEN;
+	s->kind = (enum nfs4_owner_kind)o->name[0];
 	s->owner = o;
 	s->file = *file;
 	s->index = i;
@@ -191,7 +198,10 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 	n->nstates++;
 	LIST_INSERT_HEAD(&n->states[state_bucket(o, file)], s, chain);
 	LIST_INSERT_HEAD(&o->states, s, owned);
-	if (open) {
+	if (lent) {
+		s->deleg->state = s;
+		o->client->ndelegs++;
+	} else if (open) {
 		LIST_INSERT_HEAD(&open->locks, s, under);
 		o->client->nlocks++;
 	} else {
@@ -219,7 +229,9 @@ static void state_end(struct nfs4_state *s)
 	struct lock_ask a = nfs4_ask(s);
 	while ((l = LIST_FIRST(&s->locks)))
 		nfs4_state_free(l);
-	if (s->kind == OWNER_OPEN) {
+	if (s->kind == OWNER_DELEG) {
+		nfs4_deleg_end(s);
+	} else if (s->kind == OWNER_OPEN) {
 		lock_unshare(n->locks, &a);
 		o->client->nopens--;
 	} else {
@@ -246,6 +258,7 @@ void nfs4_state_free(struct nfs4_state *s)
 	slot->next = n->slots_free;
 	n->slots_free = s->index;
 	n->nstates--;
+	free(s->deleg);
 	free(s);
 	if (!was_closed)
 		nfs4_owner_check(o);
@@ -338,6 +351,8 @@ enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stat
 {
 	if (s->closed)
 		return NFS4ERR_BAD_STATEID;
+	if (s->deleg && s->deleg->revoked)
+		return k->minor ? NFS4ERR_DELEG_REVOKED : NFS4ERR_BAD_STATEID;
 	if (s->owner->seq && !s->owner->seq->confirmed && k->op != OP_OPEN_CONFIRM)
 		return NFS4ERR_BAD_STATEID;
 	/* Zero: whatever it is now (RFC 8881 8.2.2). */
@@ -376,29 +391,42 @@ struct lock_file_key nfs4_file_key(const struct nfs4_call *k)
 enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access)
 {
 	struct lock_file_key file = nfs4_file_key(k);
-	return nfs4_io_check_file(k, &file, id, access);
+	enum nfs4_status st = nfs4_io_check_file(k, &file, id, access);
+	if (st || access != LOCK_SHARE_WRITE)
+		return st;
+	return is_special(id) ? nfs4_change_unopened(k) : nfs4_change(k);
+}
+
+/* Of somebody who has not opened the file. */
+static enum nfs4_status io_special(struct nfs4_call *k, const struct lock_file_key *file,
+				   const struct stateid *id, unsigned access)
+{
+	/* In the grace period somebody may yet reclaim what forbids it. */
+	if (nlm_phase(k->n->o.nlm) != NLM_GRANTING)
+		return NFS4ERR_GRACE;
+	/* "Read bypass" goes past reservations, to read. */
+	if (id->seq && access == LOCK_SHARE_READ)
+		return nfs4_use(k, file, DELEG_USE_READ, true);
+	if (lock_share_denied(k->n->locks, file, access))
+		return nfs4_client_make_way(k->n, false) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
+	return access == LOCK_SHARE_WRITE ? NFS4_OK : nfs4_use(k, file, DELEG_USE_READ, true);
 }
 
 enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_key *file,
 				    const struct stateid *id, unsigned access)
 {
 	struct nfs4_state *s;
-	if (is_special(id)) {
-		/* In the grace period somebody may yet reclaim what forbids it. */
-		if (nlm_phase(k->n->o.nlm) != NLM_GRANTING)
-			return NFS4ERR_GRACE;
-		/* "Read bypass" goes past reservations, to read. */
-		if (id->seq && access == LOCK_SHARE_READ)
-			return NFS4_OK;
-		if (!lock_share_denied(k->n->locks, file, access))
-			return NFS4_OK;
-		return nfs4_client_make_way(k->n, false) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
-	}
+	if (is_special(id))
+		return io_special(k, file, id, access);
 	enum nfs4_status st = nfs4_state_find(k, id, &s);
 	if (st)
 		return st;
-	if (!same_file(&s->file, file))
+	if (!nfs4_same_file(&s->file, file))
 		return NFS4ERR_BAD_STATEID;
+	if (s->deleg)
+		return access == LOCK_SHARE_WRITE && s->deleg->d.kind == DELEG_READ
+			   ? NFS4ERR_OPENMODE
+			   : NFS4_OK;
 	const struct nfs4_state *open = s->kind == OWNER_LOCK ? s->open : s;
 	/* RFC 8881 9.1.2: reading under an open for writing may be allowed; clients that read
 	 * around what they write depend on it. */

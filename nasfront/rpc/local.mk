@@ -1,7 +1,7 @@
 libnasfront_a_SOURCES += \
 	nasfront/rpc/drc.c nasfront/rpc/drc.h nasfront/rpc/gss.h nasfront/rpc/gss_call.c \
 	nasfront/rpc/gss_ctx.c nasfront/rpc/gss_impl.h nasfront/rpc/gss_init.c nasfront/rpc/gss_keytab.c nasfront/rpc/rpc.h \
-	nasfront/rpc/rpc_call.c nasfront/rpc/rpc_conn.c nasfront/rpc/rpc_conn.h \
+	nasfront/rpc/rpc_back.c nasfront/rpc/rpc_call.c nasfront/rpc/rpc_conn.c nasfront/rpc/rpc_conn.h \
 	nasfront/rpc/rpc_conn_tls.c nasfront/rpc/rpc_tls.c nasfront/rpc/rpc_tls.h \
 	nasfront/rpc/rpc_msg.c nasfront/rpc/rpc_msg.h nasfront/rpc/rpc_server.c nasfront/rpc/rpc_spill.c nasfront/rpc/rpc_udp.c \
 	nasfront/rpc/rpc_out.c nasfront/rpc/rpc_out.h \

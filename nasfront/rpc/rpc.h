@@ -193,6 +193,7 @@ struct rpc_stats {
 	uint64_t calls, replies, dropped, bytes_in, bytes_out, sends, receives;
 	uint64_t tasks, drc_hits, drc_busy, buffer_waits, spills;
 	uint64_t tls_opened, tls_failed; /* connections that went over to TLS, or ended before */
+	uint64_t back_calls, back_stray; /* calls to clients; replies nobody waited for */
 	unsigned connections, requests;
 };
 void rpc_server_stats(const struct rpc_server *s, struct rpc_stats *ret);
@@ -210,6 +211,28 @@ bool rpc_reply_reserve(struct rpc_req *req, size_t size);
 int rpc_once(struct rpc_req *req);
 /* rpc_once() was called: the reply must not have a body. */
 bool rpc_is_once(const struct rpc_req *req);
+
+/*
+ * A call to the client over a connection it made. Waits (a task). The credential is AUTH_SYS with
+ * these bytes, or AUTH_NONE when there are none. 0: accepted, with at most `size` bytes of results.
+ * -ECONNRESET: the connection ended; -ETIMEDOUT; -ERR_PROTO: refused, or no reply at all; -EAGAIN:
+ * no room for it now; -E2BIG; -ERR_SHUTDOWN.
+ */
+#define RPC_BACK_CALL_MAX 4096 /* bytes of arguments */
+struct rpc_back_call {
+	uint32_t prog, vers, proc;
+	const void *sys; /* the body of AUTH_SYS */
+	size_t sys_len;
+	const void *args;
+	size_t args_len;
+	uint64_t timeout_ns; /* 0: 10 s */
+};
+int rpc_conn_call(struct rpc_conn *c, const struct rpc_back_call *call, void *ret, size_t size,
+		  size_t *ret_len);
+/* Who keeps a connection holds it; its memory stays then, though it may end (rpc_conn_open()). */
+void rpc_conn_get(struct rpc_conn *c);
+void rpc_conn_put(struct rpc_conn *c);
+bool rpc_conn_open(const struct rpc_conn *c);
 
 /* The peer of a connection. */
 const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c);

@@ -314,6 +314,11 @@ void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *rec
 {
 	struct rpc_server *s = c->server;
 	enum rpc_auth_stat why = RPC_AUTH_OK;
+	if (rpc_back_take(c, record, len)) {
+		call_drop_buf(s, req);
+		rpc_conn_drop(c, req);
+		return;
+	}
 	s->stats.calls++;
 	switch (rpc_msg_decode(req, record, len, &why)) {
 	case RPC_CALL_OK:

@@ -150,6 +150,7 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 	if (c->starved)
 		TAILQ_REMOVE(&s->starved, c, starved_link);
 	c->starved = false;
+	rpc_back_close(c);
 	conn_drop_data(c);
 	TAILQ_REMOVE(&s->conns, c, link);
 	s->stats.connections--;
@@ -471,6 +472,11 @@ void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req)
 		rpc_conn_drop(c, req);
 		return;
 	}
+	rpc_conn_queue(c, req);
+}
+
+void rpc_conn_queue(struct rpc_conn *c, struct rpc_req *req)
+{
 	if (c->dead) {
 		conn_end_request(c, req);
 		return;
@@ -624,6 +630,11 @@ const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c)
 const char *rpc_conn_peer_text(const struct rpc_conn *c)
 {
 	return c->peer_text;
+}
+
+bool rpc_conn_open(const struct rpc_conn *c)
+{
+	return !c->dead;
 }
 
 bool rpc_conn_is_udp(const struct rpc_conn *c)

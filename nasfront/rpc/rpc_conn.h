@@ -68,10 +68,12 @@ struct rpc_conn {
 	unsigned inflight; /* from decoding to the reply's last byte */
 	uint64_t pending;  /* bytes of replies queued or expected */
 	STAILQ_HEAD(, rpc_req) out;
-	size_t out_sent;	/* of the first */
-	uint64_t in_ns, out_ns; /* last progress */
-	uint64_t buf_ns;	/* the buffer was taken, or gave a whole record */
-	uint64_t head_ns;	/* the first reply of `out` became it */
+	size_t out_sent;	    /* of the first */
+	uint64_t in_ns, out_ns;	    /* last progress */
+	uint64_t buf_ns;	    /* the buffer was taken, or gave a whole record */
+	uint64_t head_ns;	    /* the first reply of `out` became it */
+	LIST_HEAD(, rpc_back) back; /* calls to the client that wait for their replies */
+	uint32_t back_xid;	    /* of the last; 0: there was none */
 
 	TAILQ_ENTRY(rpc_conn) link;
 	TAILQ_ENTRY(rpc_conn) starved_link;
@@ -125,6 +127,11 @@ const struct rpc_program *rpc_server_find(struct rpc_server *s, uint32_t prog, u
 /* rpc_call.c: one whole record. */
 void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len);
 
+/* rpc_back.c */
+/* Takes the reply to a call of ours. False: the record is no such thing. */
+bool rpc_back_take(struct rpc_conn *c, const uint8_t *record, uint32_t len);
+void rpc_back_close(struct rpc_conn *c);
+
 /* rpc_udp.c */
 void rpc_udp_reply(struct rpc_conn *c, struct rpc_req *req);
 /* The one call of a datagram has ended. */
@@ -139,12 +146,12 @@ int rpc_address_parse(const char *address, uint16_t port, struct sockaddr_storag
 void rpc_address_unmap(struct sockaddr_storage *ss);
 void rpc_conn_describe(struct rpc_conn *c); /* fills text and port from the peer */
 int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer);
-void rpc_conn_get(struct rpc_conn *c);
-void rpc_conn_put(struct rpc_conn *c);
 void rpc_conn_close(struct rpc_conn *c, const char *why);
 /* Handles what is already received, then asks for more. */
 void rpc_conn_resume(struct rpc_conn *c);
-/* Queues the finished reply; it leaves at the end of the turn. */
+/* Queues a message of wire_len bytes; it leaves at the end of the turn. */
+void rpc_conn_queue(struct rpc_conn *c, struct rpc_req *req);
+/* The same of the finished reply. */
 void rpc_conn_reply(struct rpc_conn *c, struct rpc_req *req);
 /* The request ends without a reply. */
 void rpc_conn_drop(struct rpc_conn *c, struct rpc_req *req);

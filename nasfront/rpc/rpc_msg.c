@@ -6,7 +6,11 @@
  * A reply is one fragment: its mark is 0x80000000 | length.
  */
 #include "nasfront/rpc/rpc_msg.h"
+#include <errno.h>
+#include <string.h>
 #include "nasfront/rpc/gss_impl.h"
+#include "runtime/check.h"
+#include "runtime/err.h"
 
 enum { MSG_CALL = 0, MSG_REPLY = 1 };
 enum { REPLY_ACCEPTED = 0, REPLY_DENIED = 1 };
@@ -145,4 +149,39 @@ void rpc_msg_deny_version(struct rpc_req *req)
 void rpc_msg_deny_auth(struct rpc_req *req, enum rpc_auth_stat why)
 {
 	deny(req, DENY_AUTH, why, 0, 1);
+}
+
+/* ---- the other way ---- */
+
+size_t rpc_msg_call(uint8_t *to, size_t size, const struct rpc_back_call *call, uint32_t xid)
+{
+	struct xdr_out x = xdr_out_of(to + 4, size - 4);
+	const uint32_t head[] = {xid, MSG_CALL, RPC_VERSION, call->prog, call->vers, call->proc};
+	for (unsigned i = 0; i < ARRAY_LEN(head); i++)
+		xdr_put_u32(&x, head[i]);
+	xdr_put_u32(&x, call->sys_len ? RPC_FLAVOR_SYS : RPC_FLAVOR_NONE);
+	xdr_put_opaque(&x, call->sys, (uint32_t)call->sys_len);
+	xdr_put_u32(&x, RPC_FLAVOR_NONE);
+	xdr_put_u32(&x, 0);
+	xdr_put_fixed(&x, call->args, (uint32_t)call->args_len);
+	ASSERT(!x.full);
+	put_mark(to, 4 + xdr_out_len(&x));
+	return 4 + xdr_out_len(&x);
+}
+
+int rpc_msg_reply(const void *msg, size_t n, uint32_t xid, void *ret, size_t size, size_t *ret_len)
+{
+	struct xdr_in x = xdr_in_of(msg, n);
+	uint32_t got, type, stat, flavor, len, accept;
+	const uint8_t *verf;
+	if (!xdr_u32(&x, &got) || got != xid || !xdr_u32(&x, &type) || type != MSG_REPLY)
+		return -EAGAIN;
+	if (!xdr_u32(&x, &stat) || stat != REPLY_ACCEPTED || !xdr_u32(&x, &flavor) ||
+	    !xdr_opaque(&x, RPC_AUTH_MAX, &verf, &len) || !xdr_u32(&x, &accept) ||
+	    accept != RPC_SUCCESS)
+		return -ERR_PROTO;
+	*ret_len = xdr_left(&x) < size ? xdr_left(&x) : size;
+	if (*ret_len)
+		memcpy(ret, x.p, *ret_len);
+	return 0;
 }

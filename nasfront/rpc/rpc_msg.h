@@ -7,6 +7,7 @@
 #define RPC_VERSION    2
 #define RPC_AUTH_MAX   400 /* bytes of a credential or verifier, RFC 5531 8.2 */
 #define RPC_REPLY_HEAD 28  /* record mark and the header of an accepted reply */
+#define RPC_CALL_HEAD  44  /* record mark and the header of a call without credential */
 
 enum rpc_decoded {
 	RPC_CALL_OK,
@@ -33,5 +34,11 @@ void rpc_msg_starttls(struct rpc_req *req);
 void rpc_msg_refuse(struct rpc_req *req, enum rpc_result stat, uint32_t low, uint32_t high);
 void rpc_msg_deny_version(struct rpc_req *req);
 void rpc_msg_deny_auth(struct rpc_req *req, enum rpc_auth_stat why);
+
+/* A whole call with its mark into `size` bytes; its length. The room must suffice. */
+size_t rpc_msg_call(uint8_t *to, size_t size, const struct rpc_back_call *call, uint32_t xid);
+/* A reply without its mark. 0: accepted, at most `size` bytes of results; -EAGAIN: to another call;
+ * -ERR_PROTO: refused or broken. */
+int rpc_msg_reply(const void *msg, size_t n, uint32_t xid, void *ret, size_t size, size_t *ret_len);
 
 #endif

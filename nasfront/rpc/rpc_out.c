@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <bsd/sys/queue.h>
+#include "nasfront/rpc/rpc_msg.h"
 #include "nasfront/rpc/xdr.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -20,7 +21,7 @@
 #define PMAP_VERS    2
 #define PMAP_GETPORT 3
 #define PMAP_PORT    111
-#define MESSAGE_MAX  (RPC_OUT_CALL_MAX + 64)
+#define MESSAGE_MAX  (RPC_OUT_CALL_MAX + RPC_AUTH_MAX + RPC_CALL_HEAD + 4)
 
 struct out_conn {
 	LIST_ENTRY(out_conn) link;
@@ -144,32 +145,14 @@ static int out_open(struct out_conn *c, const struct rpc_out_call *call, uint16_
 /* A mark is put in front; UDP leaves it out. */
 static size_t message_make(uint8_t *msg, const struct rpc_out_call *call, uint32_t xid)
 {
-	struct xdr_out x = xdr_out_of(msg + 4, MESSAGE_MAX - 4);
-	const uint32_t head[] = {xid, 0, 2, call->prog, call->vers, call->proc, 0, 0, 0, 0};
-	for (unsigned i = 0; i < ARRAY_LEN(head); i++)
-		xdr_put_u32(&x, head[i]);
-	xdr_put_fixed(&x, call->args, (uint32_t)call->args_len);
-	ASSERT(!x.full);
-	be32_put(msg, 0x80000000u | (uint32_t)xdr_out_len(&x));
-	return 4 + xdr_out_len(&x);
-}
-
-/* 0: results follow; -EAGAIN: not ours; -ERR_PROTO: refused. */
-static int reply_take(const uint8_t *msg, size_t n, uint32_t xid, void *ret, size_t size,
-		      size_t *ret_len)
-{
-	struct xdr_in x = xdr_in_of(msg, n);
-	uint32_t got, type, stat, flavor, len, accept;
-	const uint8_t *verf;
-	if (!xdr_u32(&x, &got) || got != xid || !xdr_u32(&x, &type) || type != 1)
-		return -EAGAIN;
-	if (!xdr_u32(&x, &stat) || stat != 0 || !xdr_u32(&x, &flavor) ||
-	    !xdr_opaque(&x, 400, &verf, &len) || !xdr_u32(&x, &accept) || accept != 0)
-		return -ERR_PROTO;
-	*ret_len = MIN(xdr_left(&x), size);
-	if (*ret_len)
-		memcpy(ret, x.p, *ret_len);
-	return 0;
+	const struct rpc_back_call m = {.prog = call->prog,
+					.vers = call->vers,
+					.proc = call->proc,
+					.sys = call->sys,
+					.sys_len = call->sys_len,
+					.args = call->args,
+					.args_len = call->args_len};
+	return rpc_msg_call(msg, MESSAGE_MAX, &m, xid);
 }
 
 static int call_udp(struct out_conn *c, const uint8_t *msg, size_t len, uint32_t xid, uint64_t end,
@@ -190,8 +173,8 @@ static int call_udp(struct out_conn *c, const uint8_t *msg, size_t len, uint32_t
 			if (n < 0 && errno != EAGAIN)
 				return -errno; /* nobody listens there */
 			if (rc == 0)
-				rc = reply_take(reply, n > 0 ? (size_t)n : 0, xid, ret, size,
-						ret_len);
+				rc = rpc_msg_reply(reply, n > 0 ? (size_t)n : 0, xid, ret, size,
+						   ret_len);
 		} while (rc == -EAGAIN);
 	}
 	return rc;
@@ -250,7 +233,7 @@ static int call_tcp(struct out_conn *c, const uint8_t *msg, size_t len, uint32_t
 		return -ERR_PROTO;
 	rc = recv_all(c, reply, n, end);
 	if (rc == 0)
-		rc = reply_take(reply, n, xid, ret, size, ret_len);
+		rc = rpc_msg_reply(reply, n, xid, ret, size, ret_len);
 	return rc == -EAGAIN ? -ERR_PROTO : rc;
 }
 
@@ -310,7 +293,7 @@ int rpc_out_call(struct rpc_out *o, const struct rpc_out_call *call, void *ret, 
 		return -ERR_SHUTDOWN;
 	if (call->to.ss_family != AF_INET && call->to.ss_family != AF_INET6)
 		return -EAFNOSUPPORT;
-	if (call->args_len > RPC_OUT_CALL_MAX)
+	if (call->args_len > RPC_OUT_CALL_MAX || call->sys_len > RPC_AUTH_MAX)
 		return -E2BIG;
 	o->calls++;
 	*ret_len = 0;

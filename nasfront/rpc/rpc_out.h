@@ -1,5 +1,6 @@
 /*
- * Calls that a server makes itself: back to its clients (NLM results and GRANTED, SM_NOTIFY). Rare,
+ * Calls that a server makes itself: back to its clients (NLM results and GRANTED, SM_NOTIFY, and
+ * CB_COMPOUND of NFSv4.0). Rare,
  * so each has a socket of its own; its replies are bounded, its time is too. Waits (tasks).
  */
 #ifndef ISTHMUS_NASFRONT_RPC_OUT_H
@@ -28,6 +29,8 @@ struct rpc_out_call {
 	uint16_t pmap_port;	      /* of that; 0: 111 */
 	bool tcp;
 	uint32_t prog, vers, proc;
+	const void *sys; /* the body of an AUTH_SYS credential; none: AUTH_NONE */
+	size_t sys_len;
 	const void *args;
 	size_t args_len;
 	uint64_t timeout_ns; /* of all; UDP sends again meanwhile. 0: 10 s */

@@ -74,3 +74,8 @@ fuzz_targets += tests/fuzz/fuzz_gss
 tests_fuzz_fuzz_gss_SOURCES = tests/fuzz/fuzz_gss.c tests/unit/gss/gss_client.c tests/unit/gss/krb_world.c tests/unit/nfs/nas_world.c
 tests_fuzz_fuzz_gss_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_gss_LDADD = $(NASFRONT_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_cb
+tests_fuzz_fuzz_cb_SOURCES = tests/fuzz/fuzz_cb.c
+tests_fuzz_fuzz_cb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_cb_LDADD = $(NASFRONT_LIBS)

@@ -127,6 +127,24 @@ for vers in 4.1 4.2; do
 	umount /mnt/b && umount /mnt/a || fail "last umount"
 done
 
+step "files lent to a client are used without asking, and asked for when another comes"
+mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.1,$o" || fail "mount of the one it is lent to"
+mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=4.2,$o,actimeo=0" || fail "mount of another client"
+ops() { awk -v op="$1:" '$1 == "device" {on = $5 == "/mnt/a"} on && $1 == op {print $2}' /proc/self/mountstats; }
+echo mine >/mnt/a/lent || fail "a file to be lent"
+opens=$(ops OPEN) && back=$(ops DELEGRETURN)
+[ "$(cat /mnt/a/lent)" = mine ] && echo more >>/mnt/a/lent && [ "$(ops OPEN)" = "$opens" ] ||
+	fail "lent to write, but it asks: OPEN $opens, $(ops OPEN)"
+[ "$(cat /mnt/b/lent)" = "mine
+more" ] || fail "what another reads of it: $(cat /mnt/b/lent)"
+[ "$(ops DELEGRETURN)" -gt "$back" ] || fail "not returned"
+[ "$(cat /mnt/a/sub/file)" = here ] || fail "a file to be lent to read"
+opens=$(ops OPEN) && back=$(ops DELEGRETURN)
+[ "$(cat /mnt/a/sub/file)" = here ] && [ "$(ops OPEN)" = "$opens" ] || fail "lent to read, but it asks"
+echo there >/mnt/b/sub/file || fail "a write by another"
+[ "$(ops DELEGRETURN)" -gt "$back" ] && [ "$(cat /mnt/a/sub/file)" = there ] || fail "after a write by another"
+rm /mnt/a/lent && umount /mnt/b && umount /mnt/a || fail "umount of what was lent"
+
 step "version 4.0, beside a client of 4.1: write, compare, rename"
 mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.0,$o" || fail "mount of version 4.0"
 grep " /mnt/a nfs4 .*vers=4.0" /proc/mounts >/dev/null || fail "not version 4.0"

@@ -26,6 +26,9 @@ struct nas {
 	/* For nas_serve4(), to be set before: 0 and NULL as the service has it. */
 	uint64_t lease_ns, grace_ns;
 	unsigned max_clients, max_states;
+	bool lend; /* delegations */
+	uint64_t quiet_ns, call_ns;
+	unsigned max_delegs;
 	bool unsure; /* others may have been kept: the grace period is whole */
 	const struct names_opts *names_want; /* NULL: owners are numbers */
 	struct names *names;

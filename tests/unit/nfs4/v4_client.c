@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +21,7 @@ void v4_open(struct v4 *c, uint16_t port)
 	memset(c, 0, sizeof(*c));
 	c->minor = 1;
 	c->xid = 1;
+	c->listen_fd = -1;
 	c->buf = malloc(BUF);
 	c->reply = malloc(BUF);
 	c->fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -29,6 +32,8 @@ void v4_open(struct v4 *c, uint16_t port)
 void v4_close(struct v4 *c)
 {
 	close(c->fd);
+	if (c->listen_fd >= 0)
+		close(c->listen_fd);
 	free(c->buf);
 	free(c->reply);
 }
@@ -88,20 +93,161 @@ static void all(int fd, void *p, size_t n, bool out)
 	}
 }
 
-static void receive(struct v4 *c)
+/* ---- calls of the server's ---- */
+
+static void answer(int fd, struct xdr_out *x)
+{
+	ASSERT(!x->full);
+	be32_put(x->base, 0x80000000u | (uint32_t)(xdr_out_len(x) - 4));
+	all(fd, x->base, xdr_out_len(x), true);
+}
+
+static uint32_t take_u32(struct xdr_in *x)
+{
+	uint32_t v;
+	ASSERT(xdr_u32(x, &v));
+	return v;
+}
+
+static void take_recall(struct v4 *c, struct xdr_in *x)
+{
+	const uint8_t *p;
+	ASSERT(take_u32(x) == OP_CB_RECALL && xdr_fixed(x, 16, &p));
+	memcpy(c->recalled.b, p, 16);
+	ASSERT(take_u32(x) == 0); /* truncate */
+	ASSERT(xdr_opaque(x, NFS4_FHSIZE, &p, &c->recalled_fh.len));
+	memcpy(c->recalled_fh.b, p, c->recalled_fh.len);
+	ASSERT(xdr_left(x) == 0);
+	c->recalls++;
+}
+
+static void cb_compound(struct v4 *c, struct xdr_in *x, struct xdr_out *out)
+{
+	const uint8_t *p;
+	uint32_t n, st = c->manner == V4_LATER ? NFS4ERR_DELAY : NFS4_OK;
+	ASSERT(xdr_opaque(x, 1024, &p, &n));
+	ASSERT(take_u32(x) == c->minor);
+	ASSERT(take_u32(x) == (c->minor ? 0u : 1u)); /* callback_ident */
+	ASSERT(take_u32(x) == (c->minor ? 2u : 1u));
+	size_t at = xdr_out_len(out);
+	xdr_put_u32(out, 0);
+	xdr_put_string(out, "");
+	xdr_put_u32(out, c->minor ? 2 : 1);
+	if (c->minor) {
+		ASSERT(take_u32(x) == OP_CB_SEQUENCE && xdr_fixed(x, NFS4_SESSIONID, &p));
+		ASSERT(memcmp(p, c->session, NFS4_SESSIONID) == 0);
+		uint32_t seq = take_u32(x);
+		uint32_t bad = c->manner == V4_BAD_SESSION ? NFS4ERR_BADSESSION
+			       : seq != c->cb_seq + 1	   ? NFS4ERR_SEQ_MISORDERED
+							   : NFS4_OK;
+		for (unsigned i = 0; i < 4; i++) /* slot, highest, cachethis, referring calls */
+			ASSERT(take_u32(x) == 0);
+		xdr_put_u32(out, OP_CB_SEQUENCE);
+		xdr_put_u32(out, bad);
+		if (bad) {
+			be32_put(out->base + at, bad);
+			be32_put(out->base + at + 8, 1);
+			return;
+		}
+		c->cb_seq = seq;
+		xdr_put_fixed(out, c->session, NFS4_SESSIONID);
+		xdr_put_u32(out, seq);
+		for (unsigned i = 0; i < 3; i++)
+			xdr_put_u32(out, 0);
+	}
+	take_recall(c, x);
+	xdr_put_u32(out, OP_CB_RECALL);
+	xdr_put_u32(out, st);
+	be32_put(out->base + at, st);
+}
+
+static void called(struct v4 *c, int fd, const uint8_t *msg, size_t len)
+{
+	struct xdr_in x = xdr_in_of(msg, len);
+	uint8_t buf[512];
+	struct xdr_out out = xdr_out_of(buf, sizeof(buf));
+	const uint8_t *p;
+	uint32_t xid = take_u32(&x), n;
+	ASSERT(take_u32(&x) == 0 && take_u32(&x) == 2);
+	c->cb_program = take_u32(&x);
+	ASSERT(take_u32(&x) == 1);
+	uint32_t proc = take_u32(&x);
+	c->cb_flavor = take_u32(&x);
+	ASSERT(xdr_opaque(&x, 400, &p, &n));
+	ASSERT(take_u32(&x) == 0 && take_u32(&x) == 0);
+	const uint32_t head[] = {0, xid, 1, 0, 0, 0, c->manner == V4_DENY};
+	for (unsigned i = 0; i < sizeof(head) / 4; i++)
+		xdr_put_u32(&out, head[i]);
+	c->nulls += proc == 0;
+	if (c->manner == V4_SILENT || (c->manner == V4_DEAF && proc)) {
+		c->recalls += proc == 1;
+		return;
+	}
+	c->recalls += c->manner == V4_GARBAGE && proc;
+	if (c->manner == V4_GARBAGE)
+		for (unsigned i = 0; i < 50; i++)
+			xdr_put_u32(&out, 0x99999999u * i);
+	else if (proc && c->manner != V4_DENY)
+		cb_compound(c, &x, &out);
+	answer(fd, &out);
+}
+
+static void receive_from(int fd, uint8_t *to, size_t *ret_len)
 {
 	uint8_t mark[4];
 	bool last = false;
-	c->reply_len = 0;
+	*ret_len = 0;
 	while (!last) {
-		all(c->fd, mark, 4, false);
+		all(fd, mark, 4, false);
 		uint32_t n = be32_get(mark) & 0x7fffffff;
 		last = mark[0] & 0x80;
-		ASSERT(c->reply_len + n <= BUF);
-		all(c->fd, c->reply + c->reply_len, n, false);
-		c->reply_len += n;
+		ASSERT(*ret_len + n <= BUF);
+		all(fd, to + *ret_len, n, false);
+		*ret_len += n;
 	}
 }
+
+static void receive(struct v4 *c)
+{
+	for (;;) {
+		receive_from(c->fd, c->reply, &c->reply_len);
+		if (c->reply_len >= 8 && be32_get(c->reply + 4) == 1)
+			return;
+		called(c, c->fd, c->reply, c->reply_len);
+	}
+}
+
+unsigned v4_serve(struct v4 *c, int ms)
+{
+	struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN},
+			      {.fd = c->listen_fd, .events = POLLIN}};
+	unsigned n = 0;
+	while (poll(p, 2, n ? 0 : ms) > 0) {
+		size_t len;
+		if (p[1].revents) {
+			int fd = accept(c->listen_fd, NULL, NULL);
+			receive_from(fd, c->reply, &len);
+			called(c, fd, c->reply, len);
+			if (c->manner == V4_SILENT)
+				usleep(300000);
+			close(fd);
+		} else {
+			receive_from(c->fd, c->reply, &len);
+			called(c, c->fd, c->reply, len);
+		}
+		n++;
+	}
+	return n;
+}
+
+bool v4_serve_until(struct v4 *c, const unsigned *count, unsigned n)
+{
+	for (int i = 0; i < 100 && *count < n; i++)
+		v4_serve(c, 100);
+	return *count >= n;
+}
+
+/* ---- compounds, sent ---- */
 
 void v4_put(struct v4 *c)
 {
@@ -140,8 +286,10 @@ uint32_t v4_send(struct v4 *c)
 	uint8_t skip[36];
 	uint32_t st = v4_again(c);
 	bool seq = be32_get(c->x.base + c->nops_at + 4) == OP_SEQUENCE;
-	if (st != UINT32_MAX && seq && c->nres && v4_res(c, OP_SEQUENCE) == 0)
+	if (st != UINT32_MAX && seq && c->nres && v4_res(c, OP_SEQUENCE) == 0) {
 		v4_take(c, skip, 36);
+		c->seq_flags = be32_get(skip + 32);
+	}
 	return st;
 }
 
@@ -207,7 +355,7 @@ uint32_t v4_session(struct v4 *c)
 	v4_op(c, OP_CREATE_SESSION);
 	xdr_put_u64(&c->x, c->client);
 	xdr_put_u32(&c->x, c->client_seq);
-	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, c->back ? CREATE_SESSION4_CONN_BACK_CHAN : 0);
 	for (unsigned i = 0; i < 2; i++) {
 		const uint32_t channel[] = {0, 1 << 21, 1 << 21, 4096, 32, 16, 0};
 		for (unsigned k = 0; k < sizeof(channel) / 4; k++)
@@ -222,7 +370,9 @@ uint32_t v4_session(struct v4 *c)
 	v4_res(c, OP_CREATE_SESSION);
 	v4_take(c, c->session, NFS4_SESSIONID);
 	c->client_seq++;
-	c->seq = 0;
+	c->seq = c->cb_seq = 0;
+	v4_u32(c);
+	c->flags = v4_u32(c);
 	return 0;
 }
 
@@ -245,7 +395,14 @@ uint32_t v4_set_client(struct v4 *c, const char *owner, uint64_t verifier)
 	xdr_put_string(&c->x, owner);
 	xdr_put_u32(&c->x, 0x40000000);
 	xdr_put_string(&c->x, "tcp");
-	xdr_put_string(&c->x, "127.0.0.1.8.1");
+	struct sockaddr_in sa = {.sin_port = htons(c->cb_port)};
+	socklen_t len = sizeof(sa);
+	char addr[40];
+	if (!c->cb_port && c->listen_fd >= 0)
+		getsockname(c->listen_fd, (struct sockaddr *)&sa, &len);
+	unsigned port = ntohs(sa.sin_port) ? ntohs(sa.sin_port) : 1;
+	snprintf(addr, sizeof(addr), "127.0.0.1.%u.%u", port >> 8, port & 255);
+	xdr_put_string(&c->x, addr);
 	xdr_put_u32(&c->x, 1);
 	if (v4_send(c))
 		return c->status;
@@ -341,6 +498,34 @@ uint32_t v4_lookup(struct v4 *c, const char *path, struct v4_fh *ret)
 	return 0;
 }
 
+void v4_get_open(struct v4 *c, struct v4_stateid *ret)
+{
+	v4_get_stateid(c, ret);
+	ASSERT(v4_u32(c) == 1); /* atomic */
+	v4_u64(c);
+	v4_u64(c);
+	v4_u32(c);
+	for (uint32_t n = v4_u32(c); n; n--)
+		v4_u32(c);
+	c->deleg_type = v4_u32(c);
+	c->deleg_recall = false;
+	switch (c->deleg_type) {
+	case OPEN_DELEGATE_NONE:
+		return;
+	case OPEN_DELEGATE_NONE_EXT:
+		c->deleg_why = v4_u32(c);
+		if (c->deleg_why == WND4_CONTENTION || c->deleg_why == WND4_RESOURCE)
+			ASSERT(v4_u32(c) == 0);
+		return;
+	}
+	v4_get_stateid(c, &c->deleg);
+	c->deleg_recall = v4_u32(c);
+	if (c->deleg_type == OPEN_DELEGATE_WRITE)
+		ASSERT(v4_u32(c) == 1 && v4_u64(c) == 0); /* flushed at CLOSE */
+	for (unsigned i = 0; i < 4; i++)
+		ASSERT(v4_u32(c) == 0);
+}
+
 uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, const char *owner,
 		      uint32_t access, uint32_t deny, uint32_t how, struct v4_stateid *ret,
 		      struct v4_fh *ret_fh)
@@ -373,14 +558,7 @@ uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, c
 	if (v4_send(c))
 		return c->status;
 	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_OPEN) == 0);
-	v4_get_stateid(c, ret);
-	ASSERT(v4_u32(c) == 1); /* atomic */
-	v4_u64(c);
-	v4_u64(c);
-	v4_u32(c);
-	for (uint32_t n = v4_u32(c); n; n--)
-		v4_u32(c);
-	ASSERT(v4_u32(c) == OPEN_DELEGATE_NONE);
+	v4_get_open(c, ret);
 	get_fh(c, ret_fh);
 	return 0;
 }
@@ -398,11 +576,11 @@ uint32_t v4_reclaim_open(struct v4 *c, const struct v4_fh *fh, const char *owner
 	xdr_put_string(&c->x, owner);
 	xdr_put_u32(&c->x, OPEN4_NOCREATE);
 	xdr_put_u32(&c->x, CLAIM_PREVIOUS);
-	xdr_put_u32(&c->x, OPEN_DELEGATE_NONE);
+	xdr_put_u32(&c->x, c->deleg_type);
 	if (v4_send(c))
 		return c->status;
 	ASSERT(v4_res(c, OP_PUTFH) == 0 && v4_res(c, OP_OPEN) == 0);
-	v4_get_stateid(c, ret);
+	v4_get_open(c, ret);
 	return 0;
 }
 
@@ -411,6 +589,15 @@ uint32_t v4_reclaim_done(struct v4 *c)
 	v4_seq(c);
 	v4_op(c, OP_RECLAIM_COMPLETE);
 	xdr_put_bool(&c->x, false);
+	return v4_send(c);
+}
+
+uint32_t v4_return(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s)
+{
+	v4_seq(c);
+	v4_putfh(c, fh);
+	v4_op(c, OP_DELEGRETURN);
+	v4_stateid(c, s);
 	return v4_send(c);
 }
 

@@ -13,6 +13,17 @@ struct v4_fh {
 	uint32_t len;
 };
 
+/* How calls of the server's are answered. */
+enum v4_manner {
+	V4_ANSWER,	/* as they should be */
+	V4_SILENT,	/* not at all */
+	V4_GARBAGE,	/* bytes that mean nothing */
+	V4_DENY,	/* RPC: PROG_UNAVAIL */
+	V4_LATER,	/* CB_RECALL: DELAY */
+	V4_BAD_SESSION, /* CB_SEQUENCE: BADSESSION */
+	V4_DEAF,	/* CB_COMPOUND not at all, CB_NULL as it should be */
+};
+
 struct v4 {
 	int fd;
 	uint32_t xid, uid, minor, nops, seq, slot, status, nres;
@@ -26,6 +37,20 @@ struct v4 {
 	size_t nops_at;
 	uint8_t *buf, *reply;
 	size_t reply_len;
+	/* Calls of the server's: answered while a reply is waited for, and in v4_serve(). */
+	bool back; /* the session has this connection as its back channel */
+	enum v4_manner manner;
+	int listen_fd;	  /* version 4.0 */
+	uint16_t cb_port; /* that SETCLIENTID tells; 0: of listen_fd, or nobody's */
+	uint32_t cb_seq, cb_program, cb_flavor;
+	unsigned nulls, recalls;
+	struct v4_stateid recalled;
+	struct v4_fh recalled_fh;
+	uint32_t seq_flags; /* of the last SEQUENCE */
+	/* Of the last OPEN. */
+	uint32_t deleg_type, deleg_why;
+	bool deleg_recall;
+	struct v4_stateid deleg;
 };
 
 /* Connects; no client yet. */
@@ -49,6 +74,10 @@ uint32_t v4_send(struct v4 *c);
 /* The two halves of it. */
 void v4_put(struct v4 *c);
 uint32_t v4_get(struct v4 *c);
+/* Answers calls of the server's that come within so many ms, at least one; how many came. */
+unsigned v4_serve(struct v4 *c, int ms);
+/* Until there were so many CB_NULLs or CB_RECALLs in all; false: not within 10 s. */
+bool v4_serve_until(struct v4 *c, const unsigned *count, unsigned n);
 /* The same bytes again. */
 uint32_t v4_again(struct v4 *c);
 /* The next result's head: its status; fails the test when it is another operation's. */
@@ -78,6 +107,10 @@ uint32_t v4_open_file(struct v4 *c, const struct v4_fh *dir, const char *name, c
 uint32_t v4_reclaim_open(struct v4 *c, const struct v4_fh *fh, const char *owner, uint32_t access,
 			 struct v4_stateid *ret);
 uint32_t v4_reclaim_done(struct v4 *c);
+/* DELEGRETURN. */
+uint32_t v4_return(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s);
+/* The results of an OPEN, its status taken: stateid and delegation. */
+void v4_get_open(struct v4 *c, struct v4_stateid *ret);
 uint32_t v4_close_file(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s);
 uint32_t v4_read(struct v4 *c, const struct v4_fh *fh, const struct v4_stateid *s, uint64_t off,
 		 uint32_t count, void *to, uint32_t *ret_len, bool *ret_eof);

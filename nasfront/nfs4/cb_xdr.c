@@ -1,0 +1,95 @@
+/*
+ * Calls to clients on the wire: CB_COMPOUND with CB_SEQUENCE (RFC 8881 20.9) and CB_RECALL (20.2;
+ * RFC 7530 17.2).
+ *
+ *   call:   tag, minor version, callback_ident, number of operations,
+ *           { 11, session, sequence, slot 0, highest slot 0, cachethis, referring calls: none }
+ *           { 4, stateid, truncate, file handle }
+ *   reply:  status, tag, number of results,
+ *           { 11, status, session, sequence, slot, highest slot, target }, { 4, status }
+ */
+#include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
+#include "runtime/err.h"
+
+size_t nfs4_cb_recall(const struct nfs4_cb *cb, uint8_t *to, size_t size)
+{
+	struct xdr_out x = xdr_out_of(to, size);
+	xdr_put_u32(&x, 0); /* tag */
+	xdr_put_u32(&x, cb->minor);
+	xdr_put_u32(&x, cb->ident);
+	xdr_put_u32(&x, cb->minor ? 2 : 1);
+	if (cb->minor) {
+		xdr_put_u32(&x, OP_CB_SEQUENCE);
+		xdr_put_fixed(&x, cb->session, NFS4_SESSIONID);
+		xdr_put_u32(&x, cb->seq);
+		xdr_put_u32(&x, 0);
+		xdr_put_u32(&x, 0);
+		xdr_put_bool(&x, false);
+		xdr_put_u32(&x, 0);
+	}
+	xdr_put_u32(&x, OP_CB_RECALL);
+	nfs4_put_stateid(&x, &cb->sid);
+	xdr_put_bool(&x, false);
+	xdr_put_opaque(&x, cb->fh, FH_SIZE);
+	ASSERT(!x.full);
+	return xdr_out_len(&x);
+}
+
+/* Not on the wire: those of our own numbers are nobody's answer. */
+static bool get_status(struct xdr_in *x, enum nfs4_status *ret)
+{
+	uint32_t v;
+	if (!xdr_u32(x, &v) || v > 19999)
+		return false;
+	*ret = (enum nfs4_status)v;
+	return true;
+}
+
+/* False: it does not belong to what was asked. */
+static bool get_sequence(struct xdr_in *x, const struct nfs4_cb *cb, enum nfs4_status *ret)
+{
+	const uint8_t *session;
+	uint32_t op, seq, slot, highest, target;
+	if (!xdr_u32(x, &op) || op != OP_CB_SEQUENCE || !get_status(x, ret))
+		return false;
+	if (*ret)
+		return true;
+	return xdr_fixed(x, NFS4_SESSIONID, &session) && xdr_u32(x, &seq) && xdr_u32(x, &slot) &&
+	       xdr_u32(x, &highest) && xdr_u32(x, &target) && seq == cb->seq && slot == 0 &&
+	       memcmp(session, cb->session, NFS4_SESSIONID) == 0;
+}
+
+int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
+		   struct nfs4_cb_result *ret)
+{
+	struct xdr_in x = xdr_in_of(reply, len);
+	struct nfs4_cb_result r = {.seq = NFS4_OK};
+	enum nfs4_status all;
+	const uint8_t *tag;
+	uint32_t n, op;
+	if (!get_status(&x, &all) || !xdr_opaque(&x, NFS4_OPAQUE_LIMIT, &tag, &n) ||
+	    !xdr_u32(&x, &n) || n > (cb->minor ? 2u : 1u))
+		return -ERR_PROTO;
+	if (cb->minor) {
+		if (n && !get_sequence(&x, cb, &r.seq))
+			return -ERR_PROTO;
+		if (!n)
+			r.seq = all; /* refused before its first operation */
+		if (!n || r.seq) {
+			*ret = r;
+			return r.seq && n < 2 ? 0 : -ERR_PROTO;
+		}
+		n--;
+	}
+	if (!n) {
+		r.op = all;
+	} else if (!xdr_u32(&x, &op) || op != OP_CB_RECALL || !get_status(&x, &r.op)) {
+		return -ERR_PROTO;
+	}
+	/* The whole is as good as its last operation. */
+	if (r.op != all || (!n && !all))
+		return -ERR_PROTO;
+	*ret = r;
+	return 0;
+}
