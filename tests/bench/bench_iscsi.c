@@ -170,5 +170,7 @@ int main(int argc, char **argv)
 		    !(servers[n].state = prepare(servers[n].url, &b)))
 			return 1;
 	describe(&b, what, sizeof(what));
-	return contest_run(what, servers, n, b.load.size, rounds, turn, &b) ? 1 : 0;
+	struct contest c = {
+	    .what = what, .size = b.load.size, .rounds = rounds, .turn = turn, .arg = &b};
+	return contest_run(&c, servers, n) ? 1 : 0;
 }

@@ -1,297 +1,177 @@
 /*
- * bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-k DIRS] [-n FILES] [-d DEPTH] OP
- * NAME=nfs://URL@pid,pid ...
+ * bench_nfs [options] OP NAME=URL@pid,pid ...
  *
- * OP: read4k (random, in a file of MIB that was written before), getattr, write4k (UNSTABLE,
- * random), create (FILES new files in each of DIRS new directories a turn, GUARDED, each answered
- * durable).
- * NFSv3 calls are sent with libnfs' raw interface, DEPTH in flight on one connection.
+ *   OP: getattr | lookup (random, of FILES names) | read4k | write4k (UNSTABLE) | sync4k
+ *       (FILE_SYNC; these at random in a file of MIB that was written before) | readdirplus (of a
+ *       directory of FILES; entries are counted) | create, remove (FILES in each of DIRS new
+ *       directories a turn) | read1m | write1m (UNSTABLE, sequential)
+ *   -c N        connections (1)                  -q DEPTH   in flight on each (32; 8 of 1 MiB)
+ *   -p          the client spins                 -m MIB     of the file (64)
+ *   -n FILES    (10000)                          -k DIRS    (1)
+ *   -r ROUNDS   interleaved turns of each (5)    -t SECONDS each (2)
+ *
+ * URL: nfs://HOST/PATH?nfsport=N&mountport=N, with &check=no when the server keeps no data; or
+ * tcp://HOST:PORT of bench_tcp: bytes without NFS, beside read1m and write1m. Each reply's status
+ * and contents are looked at, of READ's data a sample, and what was written, created or removed
+ * is looked for at the end: an answer that is wrong ends the bench.
  */
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <nfsc/libnfs.h>
-#include <nfsc/libnfs-raw.h>
-#include <nfsc/libnfs-raw-mount.h>
-#include <nfsc/libnfs-raw-nfs.h>
+#include "runtime/check.h"
 #include "tests/bench/contest.h"
+#include "tests/bench/nfs_client.h"
+#include "tests/bench/stream.h"
 
-#define WARM_UP_FILES 10000
+#define LONG	       (1u << 20)
+#define LONG_DEPTH     8
+#define STATUS_NO_FILE 2 /* NFS3ERR_NOENT */
+#define LOOK_FOR       200
 
-enum op { OP_READ, OP_GETATTR, OP_WRITE, OP_CREATE };
-
-static const char *const op_names[] = {"read4k", "getattr", "write4k", "create"};
-
-struct client {
-	struct nfs_context *nfs;
-	struct rpc_context *rpc;
-	nfs_fh3 root, fh; /* fh: the file, or the directory for create */
-	char root_data[64], fh_data[64];
-	enum op op;
-	uint64_t region, seed;
-	double until;
-	int64_t files_left, next_file, ops;
-	int in_flight, turns;
-	bool failed;
-	char buf[4096];
+static const struct bench_op {
+	const char *name, *what;
+	enum nfs_op op;
+	uint32_t size;
+} bench_ops[] = {
+    {"getattr", "GETATTR", NFS_GETATTR, 0},
+    {"lookup", "LOOKUP", NFS_LOOKUP, 0},
+    {"read4k", "4 KiB READ, random", NFS_READ, 4096},
+    {"write4k", "4 KiB WRITE UNSTABLE, random", NFS_WRITE, 4096},
+    {"sync4k", "4 KiB WRITE FILE_SYNC, random", NFS_WRITE_SYNC, 4096},
+    {"readdirplus", "READDIRPLUS, entries", NFS_READDIRPLUS, 0},
+    {"create", "CREATE", NFS_CREATE, 0},
+    {"remove", "REMOVE", NFS_REMOVE, 0},
+    {"read1m", "1 MiB READ, sequential", NFS_READ, LONG},
+    {"write1m", "1 MiB WRITE UNSTABLE, sequential", NFS_WRITE, LONG},
 };
 
 struct bench {
-	enum op op;
+	const struct bench_op *op;
+	struct nfs_load load;
+	unsigned connections;
+	uint64_t files;
+	int dirs;
 	double seconds;
-	uint64_t region;
-	int64_t files;
-	int dirs, depth;
 };
 
-static void issue(struct client *c);
+/* One server under test: connections, or a stream. */
+struct rival {
+	const char *name;
+	bool stream, keeps_data;
+	struct nfs_conn *c[NFS_CONNECTIONS_MAX];
+	struct nfs_fh root, fh, *dirs; /* fh: the file, or the directory that is looked at */
+	uint64_t *marks;	       /* of the handles in fh */
+	int turns;
+};
 
-static void done(struct client *c, int status, int nfs_status)
+static bool names(const struct bench *b)
 {
-	c->in_flight--;
-	c->ops++;
-	if ((status != RPC_STATUS_SUCCESS || nfs_status != 0) && !c->failed) {
-		fprintf(stderr, "bench_nfs: call failed, rpc %d nfs %d\n", status, nfs_status);
-		c->failed = true;
-	}
-	issue(c);
+	return b->load.op == NFS_CREATE || b->load.op == NFS_REMOVE;
 }
 
-static void read_done(struct rpc_context *rpc, int status, void *data, void *private_data)
+static int64_t run(struct rival *r, const struct bench *b, const struct nfs_load *l)
 {
-	READ3res *r = data;
-	done(private_data, status, status == RPC_STATUS_SUCCESS ? (int)r->status : -1);
+	struct nfs_load load = *l;
+	load.check = r->keeps_data;
+	return nfs_load_run(r->c, b->connections, &load);
 }
 
-static void getattr_done(struct rpc_context *rpc, int status, void *data, void *private_data)
+static int fail(const struct rival *r, const char *what, int status)
 {
-	GETATTR3res *r = data;
-	done(private_data, status, status == RPC_STATUS_SUCCESS ? (int)r->status : -1);
+	if (status > 0)
+		fprintf(stderr, "%s: %s: status %d\n", r->name, what, status);
+	return -1;
 }
 
-static void write_done(struct rpc_context *rpc, int status, void *data, void *private_data)
+/* A file of `region` bytes, written with the operation's size. */
+static int make_file(struct rival *r, const struct bench *b)
 {
-	WRITE3res *r = data;
-	done(private_data, status, status == RPC_STATUS_SUCCESS ? (int)r->status : -1);
-}
-
-static void create_done(struct rpc_context *rpc, int status, void *data, void *private_data)
-{
-	CREATE3res *r = data;
-	done(private_data, status, status == RPC_STATUS_SUCCESS ? (int)r->status : -1);
-}
-
-static uint64_t random_offset(struct client *c)
-{
-	c->seed = c->seed * 6364136223846793005ull + 1442695040888963407ull;
-	return (c->seed >> 33) % (c->region / 4096) * 4096;
-}
-
-static int issue_create(struct client *c)
-{
-	char name[32];
-	snprintf(name, sizeof(name), "f%" PRId64, c->next_file++);
-	CREATE3args a;
-	memset(&a, 0, sizeof(a));
-	a.where.dir = c->fh;
-	a.where.name = name;
-	a.how.mode = GUARDED;
-	a.how.createhow3_u.g_obj_attributes.mode.set_it = 1;
-	a.how.createhow3_u.g_obj_attributes.mode.set_mode3_u.mode = 0644;
-	c->files_left--;
-	return rpc_nfs3_create_async(c->rpc, create_done, &a, c);
-}
-
-static int issue_io(struct client *c)
-{
-	READ3args r = {.file = c->fh, .offset = random_offset(c), .count = 4096};
-	WRITE3args w = {.file = c->fh, .offset = r.offset, .count = 4096, .stable = UNSTABLE};
-	GETATTR3args g = {.object = c->fh};
-	w.data.data_len = 4096;
-	w.data.data_val = c->buf;
-	if (c->op == OP_READ)
-		return rpc_nfs3_read_async(c->rpc, read_done, &r, c);
-	if (c->op == OP_WRITE)
-		return rpc_nfs3_write_async(c->rpc, write_done, &w, c);
-	return rpc_nfs3_getattr_async(c->rpc, getattr_done, &g, c);
-}
-
-static void issue(struct client *c)
-{
-	if (c->failed || (c->op == OP_CREATE ? c->files_left <= 0 : contest_now() >= c->until))
-		return;
-	int rc = c->op == OP_CREATE ? issue_create(c) : issue_io(c);
+	int rc = nfs_create(r->c[0], &r->root, "bench.data", &r->fh);
 	if (rc)
-		c->failed = true;
-	else
-		c->in_flight++;
+		return fail(r, "CREATE", rc);
+	struct nfs_load all = {.op = NFS_WRITE, .fh = r->fh, .depth = 8, .region = b->load.region};
+	all.size = b->load.size ? b->load.size : LONG;
+	all.ops = all.region / all.size;
+	if (nfs_load_run(r->c, 1, &all) < 0)
+		return -1;
+	rc = nfs_commit(r->c[0], &r->fh);
+	return rc ? fail(r, "COMMIT", rc) : 0;
 }
 
-static int64_t pump(struct client *c, int depth)
+/* A new directory, so that every turn does the same work. */
+static int make_dir(struct rival *r, struct nfs_fh *ret)
 {
-	c->ops = 0;
-	for (int i = 0; i < depth; i++)
-		issue(c);
-	while (c->in_flight > 0) {
-		struct pollfd p = {.fd = rpc_get_fd(c->rpc),
-				   .events = (short)rpc_which_events(c->rpc)};
-		if (poll(&p, 1, 20000) <= 0 || rpc_service(c->rpc, p.revents) < 0) {
-			fprintf(stderr, "bench_nfs: %s\n", rpc_get_error(c->rpc));
+	char name[64];
+	snprintf(name, sizeof(name), "bench.%d.%d", (int)getpid(), r->turns++);
+	int rc = nfs_mkdir(r->c[0], &r->root, name, ret);
+	return rc ? fail(r, "MKDIR", rc) : 0;
+}
+
+static int fill_dir(struct rival *r, const struct bench *b, const struct nfs_fh *dir)
+{
+	struct nfs_load l = {
+	    .op = NFS_CREATE, .fh = *dir, .depth = 32, .ops = b->files, .marks = r->marks};
+	return run(r, b, &l) < 0 ? -1 : 0;
+}
+
+static int make_names(struct rival *r, const struct bench *b)
+{
+	r->marks = calloc(b->files, sizeof(*r->marks));
+	if (!r->marks || make_dir(r, &r->fh))
+		return -1;
+	return fill_dir(r, b, &r->fh);
+}
+
+static struct rival *prepare(struct contest_server *s, const struct bench *b)
+{
+	struct rival *r = calloc(1, sizeof(*r));
+	struct nfs_url u;
+	if (!r || !(r->dirs = calloc((size_t)b->dirs, sizeof(*r->dirs))))
+		return NULL;
+	r->name = s->name;
+	r->stream = strncmp(s->url, "tcp://", 6) == 0;
+	if (r->stream)
+		return b->load.size == LONG ? r : NULL;
+	if (nfs_url_parse(s->url, &u) || nfs_mount(&u, &r->root))
+		return NULL;
+	r->keeps_data = u.keeps_data;
+	for (unsigned i = 0; i < b->connections; i++)
+		if (nfs_open(&r->c[i], &u))
+			return NULL;
+	if (names(b))
+		return r;
+	bool dir = b->load.op == NFS_LOOKUP || b->load.op == NFS_READDIRPLUS;
+	return (dir ? make_names : make_file)(r, b) ? NULL : r;
+}
+
+/* Directories for the turn; to remove, with files. */
+static int64_t before(struct contest_server *s, void *arg)
+{
+	struct bench *b = arg;
+	struct rival *r = s->state;
+	for (int i = 0; i < b->dirs && names(b); i++)
+		if (make_dir(r, &r->dirs[i]) ||
+		    (b->load.op == NFS_REMOVE && fill_dir(r, b, &r->dirs[i])))
 			return -1;
-		}
-	}
-	return c->failed ? -1 : c->ops;
+	return 0;
 }
 
-/* Runs one call until its callback has counted in_flight down. */
-static int complete(struct rpc_context *rpc, struct client *c, int queued)
+static int64_t turn(struct contest_server *s, void *arg)
 {
-	if (queued)
-		return -1;
-	for (c->in_flight = 1; c->in_flight > 0;) {
-		struct pollfd p = {.fd = rpc_get_fd(rpc), .events = (short)rpc_which_events(rpc)};
-		if (poll(&p, 1, 20000) <= 0 || rpc_service(rpc, p.revents) < 0) {
-			fprintf(stderr, "bench_nfs: %s\n", rpc_get_error(rpc));
-			return -1;
-		}
-	}
-	return c->failed ? -1 : 0;
-}
-
-static void keep_handle(nfs_fh3 *fh, char *data, u_int len, const char *val)
-{
-	memcpy(data, val, len > 64 ? 64 : len);
-	fh->data.data_len = len;
-	fh->data.data_val = data;
-}
-
-static void connected(struct rpc_context *rpc, int status, void *data, void *private_data)
-{
-	struct client *c = private_data;
-	c->in_flight--;
-	c->failed = status != RPC_STATUS_SUCCESS;
-}
-
-static void mounted(struct rpc_context *rpc, int status, void *data, void *private_data)
-{
-	struct client *c = private_data;
-	mountres3 *r = data;
-	c->in_flight--;
-	c->failed = status != RPC_STATUS_SUCCESS || r->fhs_status != MNT3_OK;
-	if (!c->failed)
-		keep_handle(&c->root, c->root_data, r->mountres3_u.mountinfo.fhandle.fhandle3_len,
-			    r->mountres3_u.mountinfo.fhandle.fhandle3_val);
-}
-
-/* The root handle, asked of the MOUNT program: libnfs does not show its own. */
-static int mount_root(struct client *c, const struct nfs_url *url, int mount_port)
-{
-	struct rpc_context *rpc = rpc_init_context();
-	int rc = -1;
-	if (rpc)
-		rc = complete(rpc, c,
-			      rpc_connect_port_async(rpc, url->server, mount_port, MOUNT_PROGRAM,
-						     MOUNT_V3, connected, c));
-	if (rc == 0)
-		rc = complete(rpc, c, rpc_mount3_mnt_async(rpc, mounted, url->path, c));
-	if (rpc)
-		rpc_destroy_context(rpc);
-	return rc;
-}
-
-static void looked_up(struct rpc_context *rpc, int status, void *data, void *private_data)
-{
-	struct client *c = private_data;
-	LOOKUP3res *r = data;
-	c->in_flight--;
-	c->failed = status != RPC_STATUS_SUCCESS || r->status != NFS3_OK;
-	if (!c->failed)
-		keep_handle(&c->fh, c->fh_data, r->LOOKUP3res_u.resok.object.data.data_len,
-			    r->LOOKUP3res_u.resok.object.data.data_val);
-}
-
-static int look_up(struct client *c, char *name)
-{
-	LOOKUP3args a = {.what = {.dir = c->root, .name = name}};
-	return complete(c->rpc, c, rpc_nfs3_lookup_async(c->rpc, looked_up, &a, c));
-}
-
-static int open_file(struct client *c)
-{
-	char *buf = malloc(1 << 20), name[] = "bench.data";
-	struct nfsfh *file;
-	if (!buf || nfs_creat(c->nfs, "/bench.data", 0644, &file) != 0)
-		return -1;
-	memset(buf, 0x5a, 1 << 20);
-	for (uint64_t off = 0; off < c->region; off += 1 << 20)
-		if (nfs_pwrite(c->nfs, file, off, 1 << 20, buf) != 1 << 20)
-			return -1;
-	free(buf);
-	if (nfs_fsync(c->nfs, file) != 0 || nfs_close(c->nfs, file) != 0)
-		return -1;
-	return look_up(c, name);
-}
-
-/* A new directory a turn, so that every turn does the same work. */
-static int open_dir(struct client *c)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/bench.%d.%d", (int)getpid(), c->turns++);
-	if (nfs_mkdir(c->nfs, path) != 0) {
-		fprintf(stderr, "bench_nfs: mkdir: %s\n", nfs_get_error(c->nfs));
-		return -1;
-	}
-	return look_up(c, path + 1);
-}
-
-/* mountport=N in the URL, else the NFS port. */
-static int url_port(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-	return p ? atoi(p + strlen(key)) : 0;
-}
-
-static struct client *prepare(const char *text, const struct bench *b)
-{
-	struct client *c = calloc(1, sizeof(*c));
-	if (!c || !(c->nfs = nfs_init_context()))
-		return NULL;
-	struct nfs_url *url = nfs_parse_url_dir(c->nfs, text);
-	if (!url || nfs_mount(c->nfs, url->server, url->path) != 0) {
-		fprintf(stderr, "bench_nfs: %s: %s\n", text, nfs_get_error(c->nfs));
-		return NULL;
-	}
-	c->rpc = nfs_get_rpc_context(c->nfs);
-	if (mount_root(c, url, url_port(text, "mountport="))) {
-		fprintf(stderr, "bench_nfs: %s: cannot get the root handle\n", text);
-		return NULL;
-	}
-	nfs_destroy_url(url);
-	c->op = b->op;
-	c->region = b->region;
-	c->seed = 1;
-	if (b->op != OP_CREATE && open_file(c)) {
-		fprintf(stderr, "bench_nfs: %s: %s\n", text, nfs_get_error(c->nfs));
-		return NULL;
-	}
-	return c;
-}
-
-static int64_t create_turn(struct client *c, const struct bench *b)
-{
-	bool warm_up = c->turns == 0;
+	struct bench *b = arg;
+	struct rival *r = s->state;
+	struct nfs_load l = b->load;
 	int64_t sum = 0;
-	for (int i = 0; i < (warm_up ? 1 : b->dirs); i++) {
-		if (open_dir(c))
-			return -1;
-		c->files_left = warm_up && b->files > WARM_UP_FILES ? WARM_UP_FILES : b->files;
-		c->next_file = 0;
-		int64_t n = pump(c, b->depth);
+	if (r->stream)
+		return stream_run(s->url, l.op == NFS_WRITE, l.size, l.seconds);
+	l.fh = r->fh;
+	l.marks = r->marks;
+	for (int i = 0; i < (names(b) ? b->dirs : 1); i++) {
+		if (names(b))
+			l.fh = r->dirs[i];
+		int64_t n = run(r, b, &l);
 		if (n < 0)
 			return -1;
 		sum += n;
@@ -299,60 +179,146 @@ static int64_t create_turn(struct client *c, const struct bench *b)
 	return sum;
 }
 
-static int64_t turn(struct contest_server *s, void *arg)
+/* Some of the names of the last turn: there after CREATE, gone after REMOVE. */
+static int look_for_names(struct rival *r, const struct bench *b)
 {
-	struct bench *b = arg;
-	struct client *c = s->state;
-	if (b->op == OP_CREATE)
-		return create_turn(c, b);
-	c->until = contest_now() + b->seconds;
-	return pump(c, b->depth);
+	int want = b->load.op == NFS_CREATE ? 0 : STATUS_NO_FILE;
+	for (uint64_t i = 0; i < b->files; i += b->files / LOOK_FOR + 1) {
+		char name[NFS_NAME_LEN + 1];
+		struct nfs_fh fh;
+		nfs_file_name(name, i);
+		int rc = nfs_lookup(r->c[0], &r->dirs[0], name, &fh);
+		if (rc != want) {
+			fprintf(stderr, "%s: %s after the last turn: status %d, not %d\n", r->name,
+				name, rc, want);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Was the work that was counted done? */
+static int look_back(struct rival *r, const struct bench *b)
+{
+	struct nfs_load l = b->load;
+	if (r->stream)
+		return 0;
+	if (names(b))
+		return look_for_names(r, b);
+	if (l.op != NFS_WRITE && l.op != NFS_WRITE_SYNC)
+		return 0;
+	l.op = NFS_READ;
+	l.fh = r->fh;
+	l.check_all = true;
+	l.seconds = 0;
+	l.ops = LOOK_FOR;
+	return run(r, b, &l) < 0 ? -1 : 0;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: bench_nfs [-c CONNECTIONS] [-q DEPTH] [-p] [-m MIB] [-n FILES]\n"
+			"    [-k DIRS] [-r ROUNDS] [-t SECONDS] OP NAME=URL@pid,pid...\n    OP:");
+	for (size_t i = 0; i < ARRAY_LEN(bench_ops); i++)
+		fprintf(stderr, " %s", bench_ops[i].name);
+	fputc('\n', stderr);
+	return 2;
+}
+
+static int option(struct bench *b, int *rounds, int opt, const char *arg)
+{
+	switch (opt) {
+	case 'c':
+		b->connections = (unsigned)atoi(arg);
+		return b->connections == 0 || b->connections > NFS_CONNECTIONS_MAX;
+	case 'q':
+		b->load.depth = (unsigned)atoi(arg);
+		return b->load.depth == 0 || b->load.depth > NFS_DEPTH_MAX;
+	case 'p':
+		b->load.spin = true;
+		return 0;
+	case 'm':
+		b->load.region = strtoull(arg, NULL, 0) << 20;
+		return b->load.region == 0;
+	case 'n':
+		b->files = strtoull(arg, NULL, 0);
+		return b->files == 0 || b->files > 99999999;
+	case 'k':
+		b->dirs = atoi(arg);
+		return b->dirs < 1;
+	case 'r':
+		*rounds = atoi(arg);
+		return *rounds < 1;
+	case 't':
+		b->seconds = atof(arg);
+		return b->seconds <= 0;
+	}
+	return -1;
+}
+
+/* The operation's name, and what follows from it. */
+static int choose(struct bench *b, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(bench_ops); i++)
+		if (strcmp(name, bench_ops[i].name) == 0)
+			b->op = &bench_ops[i];
+	if (!b->op)
+		return -1;
+	b->load.op = b->op->op;
+	b->load.size = b->op->size;
+	b->load.random = b->op->size < LONG;
+	b->load.files = b->files;
+	if (b->load.depth == 0)
+		b->load.depth = b->op->size == LONG ? LONG_DEPTH : 32;
+	if (names(b))
+		b->load.ops = b->files;
+	else
+		b->load.seconds = b->seconds;
+	return 0;
+}
+
+static void describe(const struct bench *b, char *ret, size_t size)
+{
+	char more[64] = "";
+	if (names(b))
+		snprintf(more, sizeof(more), ", a turn: %d directories of %" PRIu64 " files",
+			 b->dirs, b->files);
+	else if (b->load.op == NFS_LOOKUP || b->load.op == NFS_READDIRPLUS)
+		snprintf(more, sizeof(more), ", directory of %" PRIu64, b->files);
+	snprintf(ret, size, "NFSv3 %s%s, %u x %u in flight%s", b->op->what, more, b->connections,
+		 b->load.depth, b->load.spin ? ", spinning client" : "");
 }
 
 int main(int argc, char **argv)
 {
 	struct contest_server servers[CONTEST_SERVERS];
-	struct bench b = {
-	    .seconds = 2, .region = 64ull << 20, .files = 20000, .dirs = 1, .depth = 32};
-	int opt, rounds = 5, n = 0, op = -1;
-	while ((opt = getopt(argc, argv, "r:t:m:k:n:d:")) != -1) {
-		if (opt == 'r')
-			rounds = atoi(optarg);
-		else if (opt == 't')
-			b.seconds = atof(optarg);
-		else if (opt == 'm')
-			b.region = strtoull(optarg, NULL, 0) << 20;
-		else if (opt == 'k')
-			b.dirs = atoi(optarg);
-		else if (opt == 'n')
-			b.files = atoll(optarg);
-		else if (opt == 'd')
-			b.depth = atoi(optarg);
-		else
-			return 2;
-	}
-	for (int i = 0; i < 4 && optind < argc; i++)
-		if (strcmp(argv[optind], op_names[i]) == 0)
-			op = i;
-	if (op < 0 || argc - optind < 2) {
-		fprintf(stderr,
-			"usage: bench_nfs [-r ROUNDS] [-t SECONDS] [-m MIB] [-k DIRS] [-n FILES] "
-			"[-d DEPTH] read4k|getattr|write4k|create NAME=URL@pid,pid...\n");
-		return 2;
-	}
-	b.op = (enum op)op;
-	for (int i = optind + 1; i < argc && n < CONTEST_SERVERS; i++, n++) {
+	struct bench b = {.connections = 1,
+			  .files = 10000,
+			  .dirs = 1,
+			  .seconds = 2,
+			  .load = {.region = 64ull << 20}};
+	int opt, rounds = 5, n = 0;
+	char what[200];
+	while ((opt = getopt(argc, argv, "c:q:pm:n:k:r:t:")) != -1)
+		if (option(&b, &rounds, opt, optarg))
+			return usage();
+	if (argc - optind < 2 || choose(&b, argv[optind]))
+		return usage();
+	for (int i = optind + 1; i < argc && n < CONTEST_SERVERS; i++, n++)
 		if (contest_server_parse(&servers[n], argv[i]) ||
-		    !(servers[n].state = prepare(servers[n].url, &b)))
+		    !(servers[n].state = prepare(&servers[n], &b)))
 			return 1;
-	}
-	char what[128];
-	if (b.op == OP_CREATE)
-		snprintf(what, sizeof(what),
-			 "NFSv3 create, a turn: %d directories of %" PRId64 " files, depth %d",
-			 b.dirs, b.files, b.depth);
-	else
-		snprintf(what, sizeof(what), "NFSv3 %s, depth %d", op_names[op], b.depth);
-	uint32_t bytes = b.op == OP_READ || b.op == OP_WRITE ? 4096 : 0;
-	return contest_run(what, servers, n, bytes, rounds, turn, &b) ? 1 : 0;
+	describe(&b, what, sizeof(what));
+	struct contest c = {.what = what,
+			    .size = b.op->size,
+			    .rounds = rounds,
+			    .before = before,
+			    .turn = turn,
+			    .arg = &b};
+	if (contest_run(&c, servers, n))
+		return 1;
+	for (int i = 0; i < n; i++)
+		if (look_back(servers[i].state, &b))
+			return 1;
+	return 0;
 }

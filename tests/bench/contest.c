@@ -29,23 +29,20 @@ int contest_server_parse(struct contest_server *s, char *spec)
 	return 0;
 }
 
-/* User and system time of a process with all its threads, in seconds. */
+static double clock_seconds(clockid_t clock)
+{
+	struct timespec t;
+	return clock_gettime(clock, &t) ? -1 : (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* User and system time of a process with all its threads, in seconds; -1: it is not there. */
 static double process_cpu(int pid)
 {
-	char path[64], line[1024];
-	unsigned long user = 0, sys = 0;
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	FILE *f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (fgets(line, sizeof(line), f)) {
-		char *p = strrchr(line, ')');
-		if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-				 &user, &sys) != 2)
-			user = sys = 0;
-	}
-	fclose(f);
-	return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+	clockid_t clock;
+	double t = clock_getcpuclockid(pid, &clock) ? -1 : clock_seconds(clock);
+	if (t < 0)
+		fprintf(stderr, "contest: process %d is not there\n", pid);
+	return t;
 }
 
 /* A page that several processes share counts once in the sum over them. */
@@ -66,8 +63,12 @@ static long process_memory_kib(int pid)
 static double server_cpu(const struct contest_server *s)
 {
 	double sum = 0;
-	for (int i = 0; i < s->npids; i++)
-		sum += process_cpu(s->pids[i]);
+	for (int i = 0; i < s->npids; i++) {
+		double t = process_cpu(s->pids[i]);
+		if (t < 0)
+			return -1;
+		sum += t;
+	}
 	return sum;
 }
 
@@ -93,54 +94,55 @@ static double median(const double *v, int n)
 	return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
 }
 
-static double client_cpu(void)
+static int take_turn(const struct contest *c, struct contest_server *s, int round)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static int take_turn(struct contest_server *s, int round, contest_turn *turn, void *arg)
-{
-	double cpu0 = server_cpu(s), client0 = client_cpu(), t0 = contest_now();
-	int64_t ops = turn(s, arg);
-	double t = contest_now() - t0, cpu = server_cpu(s) - cpu0, client = client_cpu() - client0;
-	if (ops < 0)
+	if (c->before && c->before(s, c->arg) < 0)
+		return -1;
+	double cpu0 = server_cpu(s), client0 = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	double t0 = contest_now();
+	int64_t ops = c->turn(s, c->arg);
+	double t = contest_now() - t0, cpu1 = server_cpu(s), cpu = cpu1 - cpu0;
+	double client = clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - client0;
+	if (ops < 0 || cpu0 < 0 || cpu1 < 0)
 		return -1;
 	if (t <= 0)
 		t = 1e-9;
 	if (round >= 0) {
 		s->ops_s[round] = (double)ops / t;
-		s->ops_cpu[round] = (double)ops / (cpu > 0.01 ? cpu : 0.01);
+		s->ops_cpu[round] = (double)ops / (cpu > 0.001 ? cpu : 0.001);
 		s->busy[round] = cpu / t;
 		s->client[round] = client / t;
 	}
 	return 0;
 }
 
-int contest_run(const char *what, struct contest_server *servers, int n, uint32_t size, int rounds,
-		contest_turn *turn, void *arg)
+static void print_table(const struct contest *c, const struct contest_server *servers, int n,
+			int rounds)
 {
-	if (rounds > CONTEST_ROUNDS)
-		rounds = CONTEST_ROUNDS;
-	for (int r = -1; r < rounds; r++)
-		for (int i = 0; i < n; i++)
-			if (take_turn(&servers[i], r, turn, arg))
-				return -1;
 	double first_s = median(servers[0].ops_s, rounds);
 	double first_cpu = median(servers[0].ops_cpu, rounds);
-	printf("%s (%d rounds, medians; ratio: %s over the other)\n", what, rounds,
+	printf("%s (%d rounds, medians; ratio: %s over the other)\n", c->what, rounds,
 	       servers[0].name);
 	printf("  %-14s %9s %6s %8s %11s %6s %6s %7s %8s\n", "server", "ops/s", "ratio", "MiB/s",
 	       "ops/CPU-s", "ratio", "CPU %", "client%", "mem MiB");
 	for (int i = 0; i < n; i++) {
-		struct contest_server *x = &servers[i];
-		double s = median(x->ops_s, rounds), c = median(x->ops_cpu, rounds);
+		const struct contest_server *x = &servers[i];
+		double s = median(x->ops_s, rounds), cpu = median(x->ops_cpu, rounds);
 		printf("  %-14s %9.0f %6.2f %8.0f %11.0f %6.2f %6.0f %7.0f %8ld\n", x->name, s,
-		       first_s / s, s * size / 1048576, c, first_cpu / c,
+		       first_s / s, s * c->size / 1048576, cpu, first_cpu / cpu,
 		       100 * median(x->busy, rounds), 100 * median(x->client, rounds),
 		       server_memory_mib(x));
 	}
 	fflush(stdout);
+}
+
+int contest_run(const struct contest *c, struct contest_server *servers, int n)
+{
+	int rounds = c->rounds < CONTEST_ROUNDS ? c->rounds : CONTEST_ROUNDS;
+	for (int r = -1; r < rounds; r++)
+		for (int i = 0; i < n; i++)
+			if (take_turn(c, &servers[i], r))
+				return -1;
+	print_table(c, servers, n, rounds);
 	return 0;
 }

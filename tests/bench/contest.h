@@ -1,7 +1,7 @@
 /*
  * A contest: the same operation against several servers in one run,
- * interleaved round by round, medians and ratios printed. The CPU time of each
- * server's processes is read from /proc around every turn.
+ * interleaved round by round, medians and ratios printed. The CPU clocks of each
+ * server's processes are read around every turn.
  */
 #ifndef ISTHMUS_TESTS_BENCH_CONTEST_H
 #define ISTHMUS_TESTS_BENCH_CONTEST_H
@@ -29,13 +29,21 @@ typedef int64_t contest_turn(struct contest_server *s, void *arg);
 /* Parses "NAME=URL@pid,pid". 0, or -1 with a line on stderr. */
 int contest_server_parse(struct contest_server *s, char *spec);
 
+struct contest {
+	const char *what; /* heads the table */
+	uint32_t size;	  /* bytes of an operation, for the bandwidth; 0: it moves none */
+	int rounds;
+	contest_turn *before; /* Optional. Before each turn, not measured; returns <0 on failure */
+	contest_turn *turn;
+	void *arg;
+};
+
 /*
  * Runs rounds turns of each server, interleaved, after one warm-up turn each, and prints a table
- * of medians and ratios against the first server. size: bytes of an operation, for the bandwidth
- * (0: it moves none). 0, or -1 when a turn failed.
+ * of medians and ratios against the first server. 0, or -1 when a turn failed or a process of a
+ * server has gone.
  */
-int contest_run(const char *what, struct contest_server *servers, int n, uint32_t size, int rounds,
-		contest_turn *turn, void *arg);
+int contest_run(const struct contest *c, struct contest_server *servers, int n);
 
 double contest_now(void); /* seconds, monotonic */
 

@@ -4,15 +4,11 @@
  */
 #include "tests/bench/initiator_impl.h"
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 #include "runtime/crc32c.h"
 
@@ -70,25 +66,9 @@ static int url_parse(const char *text, struct url *u)
 
 static int connect_to(struct initiator *in, const struct url *u)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
-	int rc = getaddrinfo(u->host, u->port, &hints, &list), one = 1;
-	if (rc)
-		return initiator_fail(in, "%s", gai_strerror(rc));
-	for (struct addrinfo *a = list; a && in->fd < 0; a = a->ai_next) {
-		in->fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (in->fd < 0 || connect(in->fd, a->ai_addr, a->ai_addrlen) == 0)
-			continue;
-		close(in->fd);
-		in->fd = -1;
-	}
-	freeaddrinfo(list);
-	if (in->fd < 0)
-		return initiator_fail(in, "cannot connect: %s", strerror(errno));
-	struct timeval limit = {.tv_sec = 20};
-	setsockopt(in->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	setsockopt(in->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	setsockopt(in->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return 0;
+	const char *why;
+	in->fd = wire_connect(u->host, u->port, &why);
+	return in->fd >= 0 ? 0 : initiator_fail(in, "cannot connect: %s", why);
 }
 
 /* ---- PDUs that are waited for ---- */

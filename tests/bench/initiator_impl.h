@@ -3,16 +3,15 @@
 #define ISTHMUS_TESTS_BENCH_INITIATOR_IMPL_H
 
 #include <stddef.h>
-#include <sys/uio.h>
 #include <bsd/sys/queue.h>
 #include "runtime/bytes.h"
 #include "tests/bench/initiator.h"
+#include "tests/bench/wire.h"
 
 #define BHS	    48
 #define RECV_BUF    (256 * 1024)
 #define RECV_DSL    (256 * 1024) /* MaxRecvDataSegmentLength that is declared */
-#define SEND_IOV    512
-#define SEND_PDUS   (SEND_IOV / 3)
+#define SEND_PDUS   (WIRE_IOV / 3)
 #define SEND_BYTES  (2u << 20)
 #define SEND_HEADER (BHS + 8) /* with both digests */
 
@@ -92,10 +91,7 @@ struct initiator {
 	/* being sent: one batch */
 	uint8_t *headers;
 	unsigned nheaders;
-	struct iovec iov[SEND_IOV];
-	int iov_n, iov_at;
-	size_t unsent;
-	bool blocked; /* the socket takes no more */
+	struct wire_out out_batch;
 
 	/* the load */
 	const struct initiator_load *load;

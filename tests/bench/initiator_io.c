@@ -13,48 +13,14 @@
 #include "tests/bench/contest.h"
 
 #define CONNECTIONS_MAX 64
-#define SILENCE_S	20 /* without any answer: the target hangs */
 
 static uint8_t plain[INITIATOR_SIZE_MAX]; /* data of writes that are not checked */
-
-/* ---- the pattern of `check`: a word follows from its place ---- */
-
-static uint64_t pattern_word(uint64_t off)
-{
-	return htole64((off + 8) * 0x9e3779b97f4a7c15ull);
-}
-
-static void pattern_fill(uint8_t *buf, uint64_t off, uint32_t len)
-{
-	for (uint32_t i = 0; i < len; i += 8) {
-		uint64_t w = pattern_word(off + i);
-		memcpy(buf + i, &w, 8);
-	}
-}
-
-static bool pattern_holds(const uint8_t *buf, uint64_t off, uint32_t len)
-{
-	for (uint32_t i = 0; i < len;) {
-		uint64_t w = pattern_word((off + i) & ~7ull);
-		uint32_t skip = (off + i) & 7, n = MIN(8 - skip, len - i);
-		if (memcmp(buf + i, (uint8_t *)&w + skip, n) != 0)
-			return false;
-		i += n;
-	}
-	return true;
-}
 
 /* ---- what is sent ---- */
 
 static bool room(const struct initiator *in)
 {
-	return in->nheaders < SEND_PDUS && in->unsent < SEND_BYTES;
-}
-
-static void send_add(struct initiator *in, void *base, size_t len)
-{
-	in->iov[in->iov_n++] = (struct iovec){base, len};
-	in->unsent += len;
+	return in->nheaders < SEND_PDUS && in->out_batch.unsent < SEND_BYTES;
 }
 
 /* The header of the next PDU of the batch: add_pdu() puts it there. */
@@ -75,14 +41,14 @@ static void add_pdu(struct initiator *in, uint8_t *b, void *data, uint32_t len)
 	be24_put(b + AT_DSL, len);
 	if (in->header_digest)
 		le32_put(b + BHS, crc32c(b, BHS));
-	send_add(in, b, BHS + (in->header_digest ? 4 : 0));
+	wire_out_add(&in->out_batch, b, BHS + (in->header_digest ? 4 : 0));
 	if (!len)
 		return;
-	send_add(in, data, len);
+	wire_out_add(&in->out_batch, data, len);
 	if (!in->data_digest)
 		return;
 	le32_put(b + BHS + 4, crc32c(data, len));
-	send_add(in, b + BHS + 4, 4);
+	wire_out_add(&in->out_batch, b + BHS + 4, 4);
 }
 
 static uint8_t *slot_data(const struct slot *s, uint32_t at)
@@ -122,7 +88,7 @@ static void add_command(struct initiator *in, struct slot *s)
 		now = in->immediate ? MIN(first, in->max_send) : 0;
 		first = in->initial_r2t ? now : first;
 		if (s->buf)
-			pattern_fill(s->buf, s->off, size);
+			wire_pattern_fill(s->buf, s->off, size);
 	}
 	uint8_t *b = next_header(in, OP_COMMAND, s->write ? FLAG_WRITE : FLAG_READ);
 	b[AT_FLAGS] |= 1 | (now == first ? FLAG_FINAL : 0); /* simple task */
@@ -173,7 +139,7 @@ static void add_pong(struct initiator *in)
 static void batch_make(struct initiator *in, bool more)
 {
 	struct slot *s;
-	in->iov_n = in->iov_at = 0;
+	wire_out_reset(&in->out_batch);
 	in->nheaders = 0;
 	if (in->ping)
 		add_pong(in);
@@ -189,38 +155,18 @@ static void batch_make(struct initiator *in, bool more)
 	}
 }
 
-static void batch_sent(struct initiator *in, size_t n)
-{
-	in->unsent -= n;
-	while (n > 0) {
-		struct iovec *v = &in->iov[in->iov_at];
-		size_t part = MIN(n, v->iov_len);
-		v->iov_base = (char *)v->iov_base + part;
-		v->iov_len -= part;
-		n -= part;
-		in->iov_at += v->iov_len == 0;
-	}
-}
-
 /* Sends until nothing is left or the socket takes no more. more: new commands may begin. */
 static int pump_send(struct initiator *in, bool more)
 {
-	in->blocked = false;
 	for (;;) {
-		if (!in->unsent)
+		if (!in->out_batch.unsent)
 			batch_make(in, more);
-		if (!in->unsent)
+		if (!in->out_batch.unsent)
 			return 0;
-		struct msghdr m = {.msg_iov = in->iov + in->iov_at,
-				   .msg_iovlen = (size_t)(in->iov_n - in->iov_at)};
-		ssize_t n = sendmsg(in->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno == EAGAIN) {
-			in->blocked = true;
-			return 0;
-		}
-		if (n < 0)
+		if (wire_out_send(&in->out_batch, in->fd))
 			return initiator_fail(in, "cannot send: %s", strerror(errno));
-		batch_sent(in, (size_t)n);
+		if (in->out_batch.blocked)
+			return 0;
 	}
 }
 
@@ -347,7 +293,7 @@ static int data(struct initiator *in)
 	uint8_t *p = in->rbuf + in->head;
 	uint32_t n = (uint32_t)MIN(in->tail - in->head, (size_t)in->left);
 	bool read = in->bhs[AT_OPCODE] == OP_DATA_IN;
-	if (read && in->load->check && !pattern_holds(p, in->data_off, n))
+	if (read && in->load->check && !wire_pattern_holds(p, in->data_off, n))
 		return initiator_fail(in, "wrong data in bytes %llu + %u",
 				      (unsigned long long)in->data_off, n);
 	if (in->data_digest)
@@ -426,12 +372,13 @@ static int begin(struct initiator *in, unsigned number, unsigned of, const struc
 static int wait_any(struct initiator **in, unsigned n, struct pollfd *p)
 {
 	for (unsigned i = 0; i < n; i++)
-		p[i] = (struct pollfd){.fd = in[i]->fd,
-				       .events = (short)(POLLIN | (in[i]->blocked ? POLLOUT : 0))};
-	int rc = poll(p, n, SILENCE_S * 1000);
+		p[i] = (struct pollfd){
+		    .fd = in[i]->fd,
+		    .events = (short)(POLLIN | (in[i]->out_batch.blocked ? POLLOUT : 0))};
+	int rc = poll(p, n, WIRE_SILENCE_S * 1000);
 	if (rc < 0 && errno == EINTR)
 		return 0;
-	return rc > 0 ? 0 : initiator_fail(in[0], "no answer in %d s", SILENCE_S);
+	return rc > 0 ? 0 : initiator_fail(in[0], "no answer in %d s", WIRE_SILENCE_S);
 }
 
 /* One pass over the connections. ret_any: did anything come. */
@@ -440,7 +387,8 @@ static int pass(struct initiator **in, unsigned n, const struct pollfd *p, bool 
 	*ret_any = false;
 	for (unsigned i = 0; i < n; i++) {
 		ssize_t got = p && !p[i].revents ? 0 : pump_recv(in[i]);
-		if (got < 0 || (((got || in[i]->blocked) || !p) && pump_send(in[i], more)))
+		if (got < 0 ||
+		    (((got || in[i]->out_batch.blocked) || !p) && pump_send(in[i], more)))
 			return -1;
 		*ret_any = *ret_any || got;
 	}
@@ -476,11 +424,11 @@ int64_t initiator_run(struct initiator **in, unsigned n, const struct initiator_
 		if (pass(in, n, l->spin ? NULL : p, more, &any))
 			return -1;
 		heard = any ? now : heard;
-		if (now - heard > SILENCE_S)
-			return initiator_fail(in[0], "no answer in %d s", SILENCE_S);
+		if (now - heard > WIRE_SILENCE_S)
+			return initiator_fail(in[0], "no answer in %d s", WIRE_SILENCE_S);
 		busy = 0;
 		for (unsigned i = 0; i < n; i++)
-			busy += in[i]->in_flight > 0 || in[i]->unsent > 0;
+			busy += in[i]->in_flight > 0 || in[i]->out_batch.unsent > 0;
 	}
 	int64_t sum = 0;
 	for (unsigned i = 0; i < n; i++)

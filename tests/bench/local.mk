@@ -2,12 +2,16 @@
 noinst_PROGRAMS += tests/bench/bench_iscsi tests/bench/bench_nfs tests/bench/bench_tcp
 tests_bench_bench_iscsi_SOURCES = tests/bench/bench_iscsi.c tests/bench/contest.c tests/bench/contest.h \
 	tests/bench/initiator.c tests/bench/initiator_io.c tests/bench/initiator.h tests/bench/initiator_impl.h \
+	tests/bench/wire.c tests/bench/wire.h \
 	tests/bench/stream.c tests/bench/stream.h tests/bench/exchange.c tests/bench/exchange.h
 tests_bench_bench_iscsi_LDADD = $(RUNTIME_LIBS)
 tests_bench_bench_tcp_SOURCES = tests/bench/bench_tcp.c tests/bench/exchange.c tests/bench/exchange.h \
 	tests/bench/contest.c tests/bench/contest.h
-tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c tests/bench/contest.h
-tests_bench_bench_nfs_LDADD = $(NFS_LIBS)
+tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c tests/bench/contest.h \
+	tests/bench/nfs_client.c tests/bench/nfs_calls.c tests/bench/nfs_load.c tests/bench/nfs_client.h \
+	tests/bench/nfs_client_impl.h tests/bench/nfs_xdr.h tests/bench/wire.c tests/bench/wire.h \
+	tests/bench/stream.c tests/bench/stream.h tests/bench/exchange.c tests/bench/exchange.h
+tests_bench_bench_nfs_LDADD = $(RUNTIME_LIBS)
 
 noinst_PROGRAMS += tests/bench/bench_fs
 tests_bench_bench_fs_SOURCES = tests/bench/bench_fs.c
@@ -20,3 +24,10 @@ tests_bench_bench_link_LDADD = $(BLOCKCORE_LIBS)
 noinst_PROGRAMS += tests/bench/bench_pool
 tests_bench_bench_pool_SOURCES = tests/bench/bench_pool.c
 tests_bench_bench_pool_LDADD = $(BLOCKCORE_LIBS)
+
+check_PROGRAMS += tests/unit/bench/test_nfs_load
+tests_unit_bench_test_nfs_load_SOURCES = tests/unit/bench/test_nfs_load.c tests/bench/contest.c tests/bench/contest.h \
+	tests/bench/nfs_client.c tests/bench/nfs_calls.c tests/bench/nfs_load.c tests/bench/nfs_client.h \
+	tests/bench/nfs_client_impl.h tests/bench/nfs_xdr.h tests/bench/wire.c tests/bench/wire.h
+tests_unit_bench_test_nfs_load_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_bench_test_nfs_load_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)

@@ -1,0 +1,245 @@
+/*
+ * The NFS bench's generator beside a server of the test's own, on a socket pair: right answers are
+ * counted however they are cut, and each wrong one ends the run.
+ */
+#include <check.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "tests/bench/nfs_client.h"
+#include "tests/bench/nfs_xdr.h"
+#include "tests/bench/wire.h"
+
+#define CALLS	   50
+#define SIZE	   4096u
+#define LONG	   (1u << 20)
+#define LAST	   0x80000000u
+#define FILE_BYTES (8ull << 20)
+
+enum answer {
+	RIGHT,
+	FRAGMENTS, /* three of a record */
+	DRIBBLE,   /* in pieces of few bytes */
+	TWICE,
+	OTHER_XID,
+	DENIED,
+	BAD_STATUS,
+	SHORT_READ,
+	WRONG_PLACE, /* data of another place */
+	WRONG_TAIL,  /* a word in the middle of all data is wrong */
+	TOO_LONG,    /* four bytes follow */
+	TRUNCATED,
+	HUGE_RECORD,
+	HANG_UP,
+};
+
+struct server {
+	int fd;
+	enum answer answer;
+	enum nfs_op op;
+	uint32_t size;
+};
+
+static bool read_all(int fd, uint8_t *p, size_t len)
+{
+	return recv(fd, p, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+static bool send_pieces(int fd, const uint8_t *p, size_t len, size_t piece)
+{
+	for (size_t at = 0, n; at < len; at += n) {
+		n = len - at < piece ? len - at : piece;
+		if (send(fd, p + at, n, MSG_NOSIGNAL) != (ssize_t)n)
+			return false;
+	}
+	return true;
+}
+
+static bool send_fragment(int fd, const uint8_t *p, uint32_t len, uint32_t last)
+{
+	uint8_t mark[4];
+	be32_put(mark, last | len);
+	return send_pieces(fd, mark, 4, 4) && send_pieces(fd, p, len, len);
+}
+
+static void add_attributes(struct enc *e)
+{
+	uint32_t at = e->len;
+	memset(e->p + at, 0, 84);
+	be32_put(e->p + at, 1);
+	be64_put(e->p + at + 20, FILE_BYTES);
+	e->len += 84;
+}
+
+static void add_data(const struct server *s, struct enc *e, uint64_t off)
+{
+	uint32_t n = s->answer == SHORT_READ ? s->size - 8 : s->size;
+	enc_u32(e, 0); /* no attributes */
+	enc_u32(e, n);
+	enc_u32(e, 0);
+	enc_u32(e, n);
+	uint8_t *p = e->p + e->len;
+	wire_pattern_fill(p, 0, n);
+	uint64_t word = wire_pattern_word(s->answer == WRONG_PLACE ? off + s->size : off);
+	memcpy(p, &word, 8);
+	for (uint32_t i = 8; s->answer == WRONG_TAIL && i < n; i += 40)
+		p[i] ^= 1;
+	e->len += n;
+}
+
+/* The record after its mark. */
+static void make_reply(const struct server *s, struct enc *e, uint32_t xid, uint64_t off)
+{
+	enc_u32(e, s->answer == OTHER_XID ? xid + 256 : xid);
+	enc_u32(e, 1);
+	enc_u32(e, s->answer == DENIED);
+	enc_u64(e, 0); /* verifier */
+	enc_u32(e, 0);
+	enc_u32(e, s->answer == BAD_STATUS ? 70 : 0);
+	if (s->op == NFS_GETATTR)
+		add_attributes(e);
+	else
+		add_data(s, e, off);
+	if (s->answer == TOO_LONG)
+		enc_u32(e, 0);
+	if (s->answer == TRUNCATED)
+		e->len -= 4;
+}
+
+static bool send_reply(const struct server *s, struct enc *e)
+{
+	if (s->answer == FRAGMENTS)
+		return send_fragment(s->fd, e->p, 10, 0) && send_fragment(s->fd, e->p + 10, 0, 0) &&
+		       send_fragment(s->fd, e->p + 10, e->len - 10, LAST);
+	uint8_t mark[4];
+	be32_put(mark, LAST | (s->answer == HUGE_RECORD ? 3u << 20 : e->len));
+	size_t piece = s->answer == DRIBBLE ? 7 : e->len;
+	for (int i = 0; i < (s->answer == TWICE ? 2 : 1); i++)
+		if (!send_pieces(s->fd, mark, 4, s->answer == DRIBBLE ? 3 : 4) ||
+		    !send_pieces(s->fd, e->p, e->len, piece))
+			return false;
+	return true;
+}
+
+static void *serve(void *arg)
+{
+	struct server *s = arg;
+	uint8_t head[4], call[1024], *buf = malloc(LONG + 1024);
+	while (buf && read_all(s->fd, head, 4)) {
+		uint32_t len = be32_get(head) & ~LAST;
+		if (len > sizeof(call) || !read_all(s->fd, call, len) || s->answer == HANG_UP)
+			break;
+		struct enc e = {buf, 0};
+		/* a READ ends with offset and count */
+		make_reply(s, &e, be32_get(call),
+			   s->op == NFS_READ ? be64_get(call + len - 12) : 0);
+		if (!send_reply(s, &e))
+			break;
+	}
+	free(buf);
+	shutdown(s->fd, SHUT_RDWR);
+	return NULL;
+}
+
+static int64_t run(enum nfs_op op, enum answer answer, uint32_t size, bool spin)
+{
+	int fd[2];
+	pthread_t t;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	struct server s = {.fd = fd[1], .answer = answer, .op = op, .size = size};
+	struct nfs_conn *c = nfs_adopt(fd[0], "test");
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(pthread_create(&t, NULL, serve, &s), 0);
+	struct nfs_load l = {.op = op,
+			     .fh = {.len = 32},
+			     .size = size,
+			     .depth = 4,
+			     .random = true,
+			     .spin = spin,
+			     .check = true,
+			     .region = FILE_BYTES,
+			     .ops = CALLS};
+	int64_t n = nfs_load_run(&c, 1, &l);
+	nfs_close(c); /* ends the server */
+	pthread_join(t, NULL);
+	close(fd[1]);
+	return n;
+}
+
+START_TEST(right_answers_count)
+{
+	for (enum answer a = RIGHT; a <= DRIBBLE; a++) {
+		ck_assert_int_eq(run(NFS_GETATTR, a, 0, a == RIGHT), CALLS);
+		ck_assert_int_eq(run(NFS_READ, a, SIZE, false), CALLS);
+	}
+	ck_assert_int_eq(run(NFS_READ, RIGHT, LONG, false), CALLS);
+	ck_assert_int_eq(run(NFS_READ, FRAGMENTS, LONG, false), CALLS);
+}
+END_TEST
+
+START_TEST(wrong_answers_end_it)
+{
+	for (enum answer a = TWICE; a <= HANG_UP; a++) {
+		bool data = a == SHORT_READ || a == WRONG_PLACE || a == WRONG_TAIL;
+		if (!data)
+			ck_assert_int_eq(run(NFS_GETATTR, a, 0, false), -1);
+		ck_assert_int_eq(run(NFS_READ, a, SIZE, false), -1);
+		ck_assert_int_eq(run(NFS_READ, a, LONG, false), -1);
+	}
+}
+END_TEST
+
+START_TEST(attributes_of_another_file_end_it)
+{
+	int fd[2];
+	pthread_t t;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	struct server s = {.fd = fd[1], .answer = RIGHT, .op = NFS_GETATTR};
+	struct nfs_conn *c = nfs_adopt(fd[0], "test");
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(pthread_create(&t, NULL, serve, &s), 0);
+	struct nfs_load l = {
+	    .op = NFS_GETATTR, .fh = {.len = 32}, .depth = 1, .region = FILE_BYTES + 1, .ops = 1};
+	ck_assert_int_eq(nfs_load_run(&c, 1, &l), -1);
+	nfs_close(c);
+	pthread_join(t, NULL);
+	close(fd[1]);
+}
+END_TEST
+
+START_TEST(urls)
+{
+	struct nfs_url u;
+	ck_assert_int_eq(nfs_url_parse("nfs://127.0.0.1/a/b?version=3&nfsport=12&mountport=13", &u),
+			 0);
+	ck_assert_str_eq(u.host, "127.0.0.1");
+	ck_assert_str_eq(u.path, "/a/b");
+	ck_assert_str_eq(u.nfs_port, "12");
+	ck_assert_str_eq(u.mount_port, "13");
+	ck_assert(u.keeps_data);
+	ck_assert_int_eq(nfs_url_parse("nfs://h/a?nfsport=12&check=no", &u), 0);
+	ck_assert_str_eq(u.mount_port, "12");
+	ck_assert(!u.keeps_data);
+	ck_assert_int_eq(nfs_url_parse("nfs://h", &u), -1);
+	ck_assert_int_eq(nfs_url_parse("http://h/a", &u), -1);
+	ck_assert_int_eq(nfs_url_parse("nfs://h/a?nfsport=123456", &u), -1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("nfs_load");
+	TCase *t = tcase_create("nfs_load");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, right_answers_count);
+	tcase_add_test(t, wrong_answers_end_it);
+	tcase_add_test(t, attributes_of_another_file_end_it);
+	tcase_add_test(t, urls);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}
