@@ -68,9 +68,10 @@ static int64_t turn(struct contest_server *s, void *arg)
 	struct bench *b = arg;
 	struct rival *r = s->state;
 	if (r->stream) {
-		bool write = b->load.write_percent >= 50, single = b->load.depth == 1;
-		return (single ? stream_exchange : stream_run)(s->url, write, b->load.size,
-							       b->load.seconds);
+		bool write = b->load.write_percent >= 50;
+		if (b->load.depth == 1)
+			return stream_exchange(s->url, write, b->load.size, b->load.seconds);
+		return stream_run(s->url, write, b->load.spin, b->load.size, b->load.seconds);
 	}
 	return initiator_run(r->in, b->connections, &b->load);
 }

@@ -165,7 +165,7 @@ static int64_t turn(struct contest_server *s, void *arg)
 	struct nfs_load l = b->load;
 	int64_t sum = 0;
 	if (r->stream)
-		return stream_run(s->url, l.op == NFS_WRITE, l.size, l.seconds);
+		return stream_run(s->url, l.op == NFS_WRITE, l.spin, l.size, l.seconds);
 	l.fh = r->fh;
 	l.marks = r->marks;
 	for (int i = 0; i < (names(b) ? b->dirs : 1); i++) {

@@ -1,12 +1,13 @@
 /*
  * bench_tcp PORT [MIB]: a plain sender and receiver on loopback. A client says which (8 bytes:
- * 'r' or 'w' and three of nothing, or 'x', 'r' or 'w', and two of nothing; bytes a call); then
- * bytes stream until it hangs up, or, with 'x', each call is answered before the next (exchange.h),
- * by a server that spins. What is sent comes from a region of MIB (128), one call after the other,
- * an exchange's from random places, as a target's cache would send it: a single buffer would stay
- * in the processor's own cache.
+ * 'r' or 'w', nothing, 's' to spin, nothing; or 'x', 'r' or 'w', and two of nothing; then bytes a
+ * call); then bytes stream until it hangs up, or, with 'x', each call is answered before the next
+ * (exchange.h), by a server that spins. What is sent comes from a region of MIB (128), one call
+ * after the other, an exchange's from random places, as a target's cache would send it: a single
+ * buffer would stay in the processor's own cache.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,10 +31,11 @@ static void stream(int fd, char *region, size_t len)
 		exchange_serve(fd, ask[1] == 'w', region, len, size);
 		return;
 	}
+	int wait = ask[2] == 's' ? MSG_DONTWAIT : 0;
 	for (size_t at = 0;; at = at + 2 * size <= len ? at + size : 0) {
-		ssize_t n = ask[0] == 'w' ? recv(fd, region + at, size, 0)
-					  : send(fd, region + at, size, MSG_NOSIGNAL);
-		if (n <= 0)
+		ssize_t n = ask[0] == 'w' ? recv(fd, region + at, size, wait)
+					  : send(fd, region + at, size, MSG_NOSIGNAL | wait);
+		if (n == 0 || (n < 0 && errno != EAGAIN))
 			return;
 	}
 }

@@ -7,9 +7,10 @@
 #include <string.h>
 #include "runtime/check.h"
 
-#define NAME_DIGITS   8
-#define DIRECTORY_MAX 32768u /* bytes of a READDIRPLUS reply, as Linux' client has asked for long  \
-			      */
+#define NAME_DIGITS 8
+#define DIRECTORY_MAX                                                                              \
+	32768u /* bytes of a READDIRPLUS reply, as Linux' client has asked for long                \
+		*/
 
 void nfs_file_name(char ret[NFS_NAME_LEN + 1], uint64_t number)
 {

@@ -2,8 +2,9 @@
  * A lean NFSv3 client for measuring (RFC 1813, RFC 5531): its own calls over TCP, one receive for
  * many answers, one gathered send for all calls that follow from them. It must never be the limit
  * of what it measures, so it does nothing else: no retransmission, no portmapper, and any answer
- * but the one that is expected ends it. Correctness is tests/system's business; what is checked
- * here is that the server does the work that is counted.
+ * but the one that is expected ends it (NFS3ERR_JUKEBOX: the call is sent again, and told of).
+ * Correctness is tests/system's business; what is checked here is that the server does the work
+ * that is counted.
  *
  * One thread drives any number of connections.
  */

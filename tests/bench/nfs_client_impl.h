@@ -33,6 +33,7 @@ enum {
 	TYPE_REGULAR = 1,
 	UNSTABLE = 0,
 	FILE_SYNC = 2,
+	STATUS_LATER = 10008, /* NFS3ERR_JUKEBOX */
 };
 
 /* A call in flight; its number is the low byte of the xid. */
@@ -80,6 +81,9 @@ struct nfs_conn {
 	struct slot slots[NFS_DEPTH_MAX];
 	uint8_t free[NFS_DEPTH_MAX];
 	unsigned nfree, in_flight;
+	uint8_t
+	    again[NFS_DEPTH_MAX]; /* calls that the server wants later, sent with the next batch */
+	unsigned nagain, later;	  /* such answers in this run */
 	uint64_t next_off, seed;
 	int64_t done;
 };

@@ -7,6 +7,7 @@
 #include "tests/bench/nfs_client_impl.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/param.h>
 #include <sys/socket.h>
@@ -14,7 +15,8 @@
 #include "tests/bench/contest.h"
 
 #define SAMPLE	     64u
-#define SAMPLE_WHOLE 64u /* every so many replies one is looked at wholly */
+#define SAMPLE_WHOLE 64u  /* every so many replies one is looked at wholly */
+#define LATER_MAX    1000 /* answers of a run that tell to come again; Ganesha gives a few */
 
 static uint8_t plain[NFS_SIZE_MAX]; /* data of every write, after its first word */
 
@@ -54,19 +56,17 @@ static uint64_t next_place(struct nfs_conn *c, struct run *r)
 	return at;
 }
 
-static void add_call(struct nfs_conn *c, struct run *r)
+/* The call of a slot, whose place is known. */
+static void send_call(struct nfs_conn *c, uint8_t number)
 {
-	uint8_t number = c->free[--c->nfree], *b = c->calls + c->ncalls++ * (CALL_MAX + STAMP);
+	uint8_t *b = c->calls + c->ncalls++ * (CALL_MAX + STAMP);
 	struct slot *s = &c->slots[number];
 	uint32_t len = c->call.len;
 	s->xid = ++c->sequence << 8 | number;
 	s->busy = true;
-	s->at = next_place(c, r);
 	memcpy(b, c->call.bytes, len);
 	be32_put(b + 4, s->xid);
 	c->op->patch(s, b + c->call.at_place);
-	r->begun++;
-	c->in_flight++;
 	if (writes(c->load)) {
 		uint64_t word = wire_pattern_word(s->at);
 		memcpy(b + len, &word, STAMP);
@@ -77,13 +77,24 @@ static void add_call(struct nfs_conn *c, struct run *r)
 	wire_out_add(&c->out, b, len);
 }
 
+static bool room(const struct nfs_conn *c)
+{
+	return c->ncalls < SEND_CALLS && c->out.unsent < SEND_BYTES;
+}
+
 static void batch_make(struct nfs_conn *c, struct run *r)
 {
 	wire_out_reset(&c->out);
 	c->ncalls = 0;
-	while (r->more && c->nfree && c->ncalls < SEND_CALLS && c->out.unsent < SEND_BYTES &&
-	       (!r->load->ops || r->begun < r->load->ops))
-		add_call(c, r);
+	while (c->nagain && room(c))
+		send_call(c, c->again[--c->nagain]);
+	while (r->more && c->nfree && room(c) && (!r->load->ops || r->begun < r->load->ops)) {
+		uint8_t number = c->free[--c->nfree];
+		c->slots[number].at = next_place(c, r);
+		r->begun++;
+		c->in_flight++;
+		send_call(c, number);
+	}
 }
 
 /* Sends until nothing is left or the socket takes no more. */
@@ -163,6 +174,12 @@ static int take_reply(struct nfs_conn *c, const uint8_t *p, uint32_t have, uint3
 	if (nfs_reply_begin(c, &d))
 		return -1;
 	uint32_t status = dec_u32(&d);
+	if (status == STATUS_LATER && c->later < LATER_MAX) {
+		c->later++;
+		s->busy = false;
+		c->again[c->nagain++] = (uint8_t)xid;
+		return 0;
+	}
 	if (d.bad || status)
 		return nfs_fail(c, "%s: status %u", c->op->name, status);
 	int counts = c->op->reply(c, s, &d);
@@ -286,6 +303,7 @@ static void begin(struct nfs_conn *c, unsigned number, unsigned of, const struct
 	c->load = l;
 	c->op = nfs_op_get(l->op);
 	c->done = 0;
+	c->nagain = c->later = 0;
 	c->call.at_place = 0;
 	nfs_call_begin(&e, NFS_PROGRAM, c->op->proc);
 	c->op->encode(l, &c->call, &e);
@@ -359,7 +377,13 @@ int64_t nfs_load_run(struct nfs_conn **c, unsigned n, const struct nfs_load *l)
 			return nfs_fail(c[0], "no answer in %d s", WIRE_SILENCE_S);
 	}
 	int64_t sum = 0;
-	for (unsigned i = 0; i < n; i++)
+	unsigned later = 0;
+	for (unsigned i = 0; i < n; i++) {
 		sum += c[i]->done;
+		later += c[i]->later;
+	}
+	if (later)
+		fprintf(stderr, "%s: %s: %u answers to come again later\n", c[0]->name,
+			c[0]->op->name, later);
 	return sum;
 }

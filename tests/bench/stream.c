@@ -1,5 +1,6 @@
 /* Bytes over TCP (stream.h). */
 #include "tests/bench/stream.h"
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,11 +40,15 @@ static int begin(const char *url, const uint8_t ask[8])
 	return -1;
 }
 
-static int64_t stream_bytes(int fd, bool write, char *buf, uint32_t size, double seconds)
+static int64_t stream_bytes(int fd, const uint8_t ask[8], char *buf, uint32_t size, double seconds)
 {
 	int64_t bytes = 0;
+	int wait = ask[2] == 's' ? MSG_DONTWAIT : 0;
 	for (double end = contest_now() + seconds; contest_now() < end;) {
-		ssize_t n = write ? send(fd, buf, size, MSG_NOSIGNAL) : recv(fd, buf, size, 0);
+		ssize_t n = ask[0] == 'w' ? send(fd, buf, size, MSG_NOSIGNAL | wait)
+					  : recv(fd, buf, size, wait);
+		if (n < 0 && errno == EAGAIN)
+			continue;
 		if (n <= 0)
 			return -1;
 		bytes += n;
@@ -58,7 +63,7 @@ static int64_t run(const char *url, const uint8_t ask[8], bool write, uint32_t s
 	int64_t n = -1;
 	if (fd >= 0) {
 		n = ask[0] == 'x' ? exchange_run(fd, write, buf, size, seconds)
-				  : stream_bytes(fd, write, buf, size, seconds);
+				  : stream_bytes(fd, ask, buf, size, seconds);
 		if (n < 0)
 			fprintf(stderr, "%s: hung up\n", url);
 		close(fd);
@@ -67,9 +72,9 @@ static int64_t run(const char *url, const uint8_t ask[8], bool write, uint32_t s
 	return n > 0 ? n : -1;
 }
 
-int64_t stream_run(const char *url, bool write, uint32_t size, double seconds)
+int64_t stream_run(const char *url, bool write, bool spin, uint32_t size, double seconds)
 {
-	uint8_t ask[8] = {write ? 'w' : 'r'};
+	uint8_t ask[8] = {write ? 'w' : 'r', 0, spin ? 's' : 0};
 	be32_put(ask + 4, size);
 	return run(url, ask, write, size, seconds);
 }

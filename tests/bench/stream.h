@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /* Connects to tcp://HOST:PORT and sends to it (write) or receives from it for that long, size
- * bytes a call. Transfers of that size, -1 with a line on stderr. */
-int64_t stream_run(const char *url, bool write, uint32_t size, double seconds);
+ * bytes a call; spin: neither side sleeps. Transfers of that size, -1 with a line on stderr. */
+int64_t stream_run(const char *url, bool write, bool spin, uint32_t size, double seconds);
 
 /* The same, but each transfer is a call that is answered before the next (exchange.h). */
 int64_t stream_exchange(const char *url, bool write, uint32_t size, double seconds);

@@ -21,6 +21,7 @@ enum answer {
 	RIGHT,
 	FRAGMENTS, /* three of a record */
 	DRIBBLE,   /* in pieces of few bytes */
+	LATER,	   /* every third: come again */
 	TWICE,
 	OTHER_XID,
 	DENIED,
@@ -29,6 +30,7 @@ enum answer {
 	WRONG_PLACE, /* data of another place */
 	WRONG_TAIL,  /* a word in the middle of all data is wrong */
 	TOO_LONG,    /* four bytes follow */
+	ALWAYS_LATER,
 	TRUNCATED,
 	HUGE_RECORD,
 	HANG_UP,
@@ -39,6 +41,7 @@ struct server {
 	enum answer answer;
 	enum nfs_op op;
 	uint32_t size;
+	unsigned calls;
 };
 
 static bool read_all(int fd, uint8_t *p, size_t len)
@@ -96,7 +99,10 @@ static void make_reply(const struct server *s, struct enc *e, uint32_t xid, uint
 	enc_u32(e, s->answer == DENIED);
 	enc_u64(e, 0); /* verifier */
 	enc_u32(e, 0);
-	enc_u32(e, s->answer == BAD_STATUS ? 70 : 0);
+	bool later = s->answer == ALWAYS_LATER || (s->answer == LATER && s->calls % 3 == 0);
+	enc_u32(e, s->answer == BAD_STATUS ? 70 : later ? 10008 : 0);
+	if (later)
+		return;
 	if (s->op == NFS_GETATTR)
 		add_attributes(e);
 	else
@@ -131,6 +137,7 @@ static void *serve(void *arg)
 		if (len > sizeof(call) || !read_all(s->fd, call, len) || s->answer == HANG_UP)
 			break;
 		struct enc e = {buf, 0};
+		s->calls++;
 		/* a READ ends with offset and count */
 		make_reply(s, &e, be32_get(call),
 			   s->op == NFS_READ ? be64_get(call + len - 12) : 0);
@@ -169,12 +176,13 @@ static int64_t run(enum nfs_op op, enum answer answer, uint32_t size, bool spin)
 
 START_TEST(right_answers_count)
 {
-	for (enum answer a = RIGHT; a <= DRIBBLE; a++) {
+	for (enum answer a = RIGHT; a <= LATER; a++) {
 		ck_assert_int_eq(run(NFS_GETATTR, a, 0, a == RIGHT), CALLS);
 		ck_assert_int_eq(run(NFS_READ, a, SIZE, false), CALLS);
 	}
 	ck_assert_int_eq(run(NFS_READ, RIGHT, LONG, false), CALLS);
 	ck_assert_int_eq(run(NFS_READ, FRAGMENTS, LONG, false), CALLS);
+	ck_assert_int_eq(run(NFS_READ, LATER, LONG, false), CALLS);
 }
 END_TEST
 
