@@ -179,6 +179,55 @@ static void one_round(struct pools *w, unsigned round)
 		open_again(w);
 }
 
+/* ---- what must hold when it is quiet ---- */
+
+static void quiet_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core_pool *cp = pools_pool(w);
+	struct cache_stats st = {.dirty = 1};
+	for (unsigned i = 0; i < 600; i++) {
+		/* What a killed one was writing is dirty yet, and may stand on one copy only. */
+		cache_stats(w->a.core->cache, &st);
+		if (!cp->filling && !cp->resyncing && !pool_resync_needed(cp->pool) &&
+		    !pool_unrecorded(cp->pool) && st.dirty == 0)
+			return;
+		env_sleep_ns(sim_env(w->a.sim), NS_PER_S);
+	}
+	array_fail(&w->a, "the pool is still at work after ten minutes");
+}
+
+/* Reads all copies, decodes nothing: what differs is a finding. */
+static void compare_task(void *arg)
+{
+	struct pools *w = arg;
+	struct core_pool *cp = pools_pool(w);
+	struct extent_map used;
+	struct pool_stats before, after;
+	ASSERT(core_pool_map(w->a.core, "p", &used) == 0);
+	int rc = volume_flush(w->a.volume, 0, w->a.size);
+	if (rc == 0 && w->weak != NOBODY) /* its bad blocks are mended first */
+		rc = pool_scrub(cp->pool, used.used, used.n);
+	pool_stats(cp->pool, &before);
+	if (rc == 0)
+		rc = pool_scrub(cp->pool, used.used, used.n);
+	pool_stats(cp->pool, &after);
+	extent_map_fini(&used);
+	if (rc)
+		array_fail(&w->a, "scrub: %s", err_name(rc));
+	else if (after.resync_fixed != before.resync_fixed)
+		array_fail(&w->a, "%llu ranges differ between copies or from their parity",
+			   (unsigned long long)(after.resync_fixed - before.resync_fixed));
+}
+
+static void check_quiet(struct pools *w)
+{
+	if (!w->a.failed)
+		pools_run(w, quiet_task, "quiet");
+	if (!w->a.failed)
+		pools_run(w, compare_task, "compare");
+}
+
 /* ---- the crash point of the seed ---- */
 
 static bool is_of(const char *point, const char *module)
@@ -286,48 +335,11 @@ static void point_round(struct pools *w)
 	if (!a->failed)
 		open_again(w);
 	w->at_own = false;
+	/* A later crash would make equal what differs now. */
+	check_quiet(w);
 }
 
-/* ---- the end ---- */
-
-static void quiet_task(void *arg)
-{
-	struct pools *w = arg;
-	struct core_pool *cp = pools_pool(w);
-	struct cache_stats st = {.dirty = 1};
-	for (unsigned i = 0; i < 600; i++) {
-		/* What a killed one was writing is dirty yet, and may stand on one copy only. */
-		cache_stats(w->a.core->cache, &st);
-		if (!cp->filling && !cp->resyncing && !pool_resync_needed(cp->pool) &&
-		    !pool_unrecorded(cp->pool) && st.dirty == 0)
-			return;
-		env_sleep_ns(sim_env(w->a.sim), NS_PER_S);
-	}
-	array_fail(&w->a, "the pool is still at work after ten minutes");
-}
-
-/* Reads all copies, decodes nothing: what differs is a finding. */
-static void compare_task(void *arg)
-{
-	struct pools *w = arg;
-	struct core_pool *cp = pools_pool(w);
-	struct extent_map used;
-	struct pool_stats before, after;
-	ASSERT(core_pool_map(w->a.core, "p", &used) == 0);
-	int rc = volume_flush(w->a.volume, 0, w->a.size);
-	if (rc == 0 && w->weak != NOBODY) /* its bad blocks are mended first */
-		rc = pool_scrub(cp->pool, used.used, used.n);
-	pool_stats(cp->pool, &before);
-	if (rc == 0)
-		rc = pool_scrub(cp->pool, used.used, used.n);
-	pool_stats(cp->pool, &after);
-	extent_map_fini(&used);
-	if (rc)
-		array_fail(&w->a, "scrub: %s", err_name(rc));
-	else if (after.resync_fixed != before.resync_fixed)
-		array_fail(&w->a, "%llu ranges differ between copies or from their parity",
-			   (unsigned long long)(after.resync_fixed - before.resync_fixed));
-}
+/* ---- the world ---- */
 
 /* Takes all that is left, so that what the volume gets later lies in another group. */
 static void filler_task(void *arg)
@@ -399,10 +411,7 @@ int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret)
 		one_round(w, r);
 	if (!w->a.failed) /* in case it never came to it */
 		pools_grow(w);
-	if (!w->a.failed)
-		pools_run(w, quiet_task, "quiet");
-	if (!w->a.failed)
-		pools_run(w, compare_task, "compare");
+	check_quiet(w);
 	sim_faults_disarm();
 	if (w->a.failed)
 		return -1;
