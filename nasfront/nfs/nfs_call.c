@@ -125,12 +125,23 @@ struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req)
 	return p;
 }
 
-const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e)
+/* By address and port. */
+static const struct export_rule *rule_match(struct rpc_req *req, const struct export *e)
 {
 	const struct export_rule *r = export_match_rule(e, rpc_conn_peer(req->conn));
-	if (r && r->secure_port && !rpc_conn_secure_port(req->conn))
-		return NULL;
+	return r && r->secure_port && !rpc_conn_secure_port(req->conn) ? NULL : r;
+}
+
+const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e)
+{
+	const struct export_rule *r = rule_match(req, e);
 	return r && export_rule_takes(r, rpc_conn_xprt(req->conn)) ? r : NULL;
+}
+
+bool nfs_rule_wants_xprt(struct nfs *n, struct rpc_req *req, const struct export *e)
+{
+	const struct export_rule *r = rule_match(req, e);
+	return r && !export_rule_takes(r, rpc_conn_xprt(req->conn));
 }
 
 /* The export and rule, remembered with the connection while the table stays the same. */

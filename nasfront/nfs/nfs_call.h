@@ -131,6 +131,8 @@ enum nfsstat3 nfs3_status(int rc);
 struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req);
 /* The rule for this peer, or NULL and *ret_why. */
 const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e);
+/* It would have one if its connection were another kind (TLS, with a certificate, without). */
+bool nfs_rule_wants_xprt(struct nfs *n, struct rpc_req *req, const struct export *e);
 /* The directory an export's path leads to now, where it begins. Waits. 0, -ENOENT, … */
 int nfs_export_find(struct nfs_mount *m, const struct export *e, struct fs_fid *ret);
 /* Walks from `from` along path ("a/b") as the superuser, directories only, no links. Waits. */

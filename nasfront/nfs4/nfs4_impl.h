@@ -387,6 +387,8 @@ const struct nfs4_pseudo *nfs4_pseudo_child(const struct nfs4_pseudo *p, const c
 const struct nfs4_pseudo *nfs4_pseudo_of(struct nfs4 *n, const struct export *e);
 /* An export at or below it admits the caller. */
 bool nfs4_pseudo_visible(struct nfs4_call *k, const struct nfs4_pseudo *p);
+/* It is an export that would admit the caller by another kind of connection. */
+bool nfs4_pseudo_wants_xprt(struct nfs4_call *k, const struct nfs4_pseudo *p);
 /* Its own: not below it. */
 bool nfs4_pseudo_mine(struct nfs4_call *k, const struct export *e);
 void nfs4_pseudo_attr(struct nfs4 *n, const struct nfs4_pseudo *p, struct fs_attr *ret);

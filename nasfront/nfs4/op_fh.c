@@ -209,8 +209,10 @@ static enum nfs4_status lookup_pseudo(struct nfs4_call *k, const struct nfs4_nam
 	if (!p)
 		return NFS4ERR_STALE;
 	p = nfs4_pseudo_child(p, name->p, name->len);
-	if (!p || !nfs4_pseudo_visible(k, p))
+	if (!p)
 		return NFS4ERR_NOENT;
+	if (!nfs4_pseudo_visible(k, p)) /* what wants TLS is not listed, but says so when asked */
+		return nfs4_pseudo_wants_xprt(k, p) ? NFS4ERR_WRONGSEC : NFS4ERR_NOENT;
 	return enter(k, p);
 }
 

@@ -191,6 +191,11 @@ bool nfs4_pseudo_visible(struct nfs4_call *k, const struct nfs4_pseudo *p)
 	return false;
 }
 
+bool nfs4_pseudo_wants_xprt(struct nfs4_call *k, const struct nfs4_pseudo *p)
+{
+	return p->exp && nfs_rule_wants_xprt(k->n->o.nfs, k->req, p->exp);
+}
+
 /* They never change but with the table. */
 void nfs4_pseudo_attr(struct nfs4 *n, const struct nfs4_pseudo *p, struct fs_attr *ret)
 {

@@ -5,7 +5,8 @@
  * Input: { how u8, proc u8, length u16, bytes }*. how & 3 chooses a raw stream without marks, a
  * raw record, a MOUNT call or an NFS call (how & 128: NSM and NLM instead); how & 12 the file
  * handle that is put in front of the bytes of an NFS call; how & 16 puts a second one behind the
- * first 8 of them (RENAME, LINK). proc & 128 makes NFSACL of NFS, and RQUOTA of MOUNT.
+ * first 8 of them (RENAME, LINK). proc & 128 makes NFSACL of NFS, and RQUOTA of MOUNT, and
+ * of a raw record a call that asks for TLS, behind which everything is TLS's.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,10 +17,12 @@
 #include <unistd.h>
 #include "nasfront/nfs/fh.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/rpc/rpc_tls.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/log.h"
 #include "tests/unit/nfs/nas_world.h"
+#include "tests/unit/rpc/tls_certs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,6 +52,19 @@ static void lock_step(struct nas *n)
 			     .pmap_port = 1};
 	ASSERT(nlm_new(&m, &o) == 0 && nlm_serve(m, n->server) == 0);
 	nlm_begin(m, 1, NULL, 0, false, false);
+}
+
+/* The files are read and gone again. */
+static void tls_step(struct nas *n)
+{
+	struct tls_certs c;
+	struct rpc_tls_ctx *ctx;
+	char why[RPC_TLS_WHY_MAX];
+	tls_certs_make(&c);
+	struct rpc_tls_files f = {.cert = c.server.cert, .key = c.server.key, .ca = c.ca.cert};
+	ASSERT(rpc_tls_ctx_new(&ctx, &f, why) == 0);
+	rpc_server_set_tls(n->server, ctx);
+	tls_certs_remove(&c);
 }
 
 /* A root with a directory of some names, a file and a link. */
@@ -158,6 +174,10 @@ static size_t make_record(uint8_t *buf, size_t size, uint8_t how, uint8_t proc, 
 			put_lock_args(&o, how, p, n);
 		else
 			put_args(&o, how, p, n);
+	} else if (proc & 128) {
+		const uint32_t head[] = {xid++, 0, 2, 100003, 3, 0, 7, 0, 0, 0};
+		for (unsigned i = 0; i < ARRAY_LEN(head); i++)
+			xdr_put_u32(&o, head[i]);
 	} else {
 		xdr_put_fixed(&o, p, (uint32_t)n);
 	}
@@ -196,6 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		nas_up(&nas);
 		nas_run(&nas, fill_step);
 		nas_run(&nas, lock_step);
+		nas_run(&nas, tls_step);
 	}
 	int fd = dial();
 	size_t sent = 0;

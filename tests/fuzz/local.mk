@@ -14,7 +14,7 @@ tests_fuzz_fuzz_admin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_admin_LDADD = libadmin.a $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_rpc tests/fuzz/fuzz_piv
-tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c tests/unit/nfs/nas_world.c
+tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c tests/unit/nfs/nas_world.c tests/unit/rpc/tls_certs.c
 tests_fuzz_fuzz_rpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_rpc_LDADD = $(NASFRONT_LIBS)
 tests_fuzz_fuzz_piv_SOURCES = tests/fuzz/fuzz_piv.c

@@ -42,3 +42,6 @@ tests_tools_nfs4_restart_SOURCES = tests/tools/nfs4_restart.c tests/unit/nfs4/v4
 tests_tools_nfs4_restart_LDADD = $(NASFRONT_LIBS)
 tests_tools_iscsi_groups_SOURCES = tests/tools/iscsi_groups.c
 tests_tools_iscsi_groups_LDADD = $(ISCSI_LIBS)
+noinst_PROGRAMS += tests/tools/rpc_tls_probe
+tests_tools_rpc_tls_probe_SOURCES = tests/tools/rpc_tls_probe.c
+tests_tools_rpc_tls_probe_LDADD = libnasfront.a $(RUNTIME_LIBS) $(SSL_LIBS)
