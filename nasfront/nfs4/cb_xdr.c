@@ -76,10 +76,12 @@ int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
 			return -ERR_PROTO;
 		if (!n)
 			r.seq = all; /* refused before its first operation */
-		if (!n || r.seq) {
+		if (r.seq && n < 2) {
 			*ret = r;
-			return r.seq && n < 2 ? 0 : -ERR_PROTO;
+			return 0;
 		}
+		if (r.seq || !n)
+			return -ERR_PROTO;
 		n--;
 	}
 	if (!n) {
