@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define TRIES	 50 /* of a call that the server wants later */
+#define LATER_US 20000
+
 int nfs_fail(struct nfs_conn *c, const char *fmt, ...)
 {
 	va_list ap;
@@ -117,11 +120,9 @@ static int read_record(struct nfs_conn *c, struct dec *ret)
 	return 0;
 }
 
-/* Sends the call and waits for its results. */
-static int call(struct nfs_conn *c, struct enc *e, struct dec *ret)
+static int call_once(struct nfs_conn *c, struct enc *e, struct dec *ret)
 {
 	uint32_t xid = ++c->sequence << 8;
-	nfs_call_end(e, 0);
 	be32_put(e->p + 4, xid);
 	if (send(c->fd, e->p, e->len, MSG_NOSIGNAL) != (ssize_t)e->len)
 		return nfs_fail(c, "cannot send: %s", strerror(errno));
@@ -130,6 +131,19 @@ static int call(struct nfs_conn *c, struct enc *e, struct dec *ret)
 	if (dec_u32(ret) != xid)
 		return nfs_fail(c, "an answer to no call of ours");
 	return nfs_reply_begin(c, ret);
+}
+
+/* Sends the call, again if the server wants it later, and waits for its results. */
+static int call(struct nfs_conn *c, struct enc *e, struct dec *ret)
+{
+	nfs_call_end(e, 0);
+	for (int tries = 0;; tries++) {
+		if (call_once(c, e, ret))
+			return -1;
+		if (tries == TRIES || ret->left < 4 || be32_get(ret->p) != STATUS_LATER)
+			return 0;
+		usleep(LATER_US);
+	}
 }
 
 /* The NFS status; with handle the results begin with post_op_fh3 (follows) or nfs_fh3. */

@@ -105,6 +105,8 @@ static void make_reply(const struct server *s, struct enc *e, uint32_t xid, uint
 		return;
 	if (s->op == NFS_GETATTR)
 		add_attributes(e);
+	else if (s->op == NFS_LOOKUP)
+		enc_opaque(e, "a handle", 8);
 	else
 		add_data(s, e, off);
 	if (s->answer == TOO_LONG)
@@ -216,6 +218,43 @@ START_TEST(attributes_of_another_file_end_it)
 }
 END_TEST
 
+/* A call that is waited for. */
+static int look_up(enum answer answer, struct nfs_fh *ret)
+{
+	int fd[2];
+	pthread_t t;
+	struct nfs_fh dir = {.len = 32};
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	struct server s = {.fd = fd[1], .answer = answer, .op = NFS_LOOKUP, .calls = 2};
+	struct nfs_conn *c = nfs_adopt(fd[0], "test");
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(pthread_create(&t, NULL, serve, &s), 0);
+	int rc = nfs_lookup(c, &dir, "name", ret);
+	nfs_close(c);
+	pthread_join(t, NULL);
+	close(fd[1]);
+	return rc;
+}
+
+START_TEST(calls_that_are_waited_for)
+{
+	for (enum answer a = RIGHT; a <= LATER; a++) {
+		struct nfs_fh fh = {0};
+		ck_assert_int_eq(look_up(a, &fh), 0);
+		ck_assert_uint_eq(fh.len, 8);
+		ck_assert_mem_eq(fh.data, "a handle", 8);
+	}
+	struct nfs_fh fh;
+	ck_assert_int_eq(look_up(BAD_STATUS, &fh), 70);
+	ck_assert_int_eq(look_up(ALWAYS_LATER, &fh), 10008);
+	ck_assert_int_eq(look_up(OTHER_XID, &fh), -1);
+	ck_assert_int_eq(look_up(DENIED, &fh), -1);
+	ck_assert_int_eq(look_up(TRUNCATED, &fh), -1);
+	ck_assert_int_eq(look_up(HUGE_RECORD, &fh), -1);
+	ck_assert_int_eq(look_up(HANG_UP, &fh), -1);
+}
+END_TEST
+
 START_TEST(urls)
 {
 	struct nfs_url u;
@@ -243,6 +282,7 @@ int main(void)
 	tcase_add_test(t, right_answers_count);
 	tcase_add_test(t, wrong_answers_end_it);
 	tcase_add_test(t, attributes_of_another_file_end_it);
+	tcase_add_test(t, calls_that_are_waited_for);
 	tcase_add_test(t, urls);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
