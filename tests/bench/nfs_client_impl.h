@@ -81,9 +81,9 @@ struct nfs_conn {
 	struct slot slots[NFS_DEPTH_MAX];
 	uint8_t free[NFS_DEPTH_MAX];
 	unsigned nfree, in_flight;
-	uint8_t
-	    again[NFS_DEPTH_MAX]; /* calls that the server wants later, sent with the next batch */
-	unsigned nagain, later;	  /* such answers in this run */
+	uint8_t again[NFS_DEPTH_MAX]; /* calls that the server wants later */
+	unsigned nagain, later;	      /* such answers in this run */
+	double again_at;
 	uint64_t next_off, seed;
 	int64_t done;
 };

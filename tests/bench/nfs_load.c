@@ -15,8 +15,9 @@
 #include "tests/bench/contest.h"
 
 #define SAMPLE	     64u
-#define SAMPLE_WHOLE 64u  /* every so many replies one is looked at wholly */
-#define LATER_MAX    1000 /* answers of a run that tell to come again; Ganesha gives a few */
+#define SAMPLE_WHOLE 64u   /* every so many replies one is looked at wholly */
+#define LATER_PAUSE  0.005 /* seconds */
+#define LATER_MAX    1000  /* answers of a run that tell to come again; Ganesha gives a few */
 
 static uint8_t plain[NFS_SIZE_MAX]; /* data of every write, after its first word */
 
@@ -86,7 +87,7 @@ static void batch_make(struct nfs_conn *c, struct run *r)
 {
 	wire_out_reset(&c->out);
 	c->ncalls = 0;
-	while (c->nagain && room(c))
+	while (c->nagain && room(c) && contest_now() >= c->again_at)
 		send_call(c, c->again[--c->nagain]);
 	while (r->more && c->nfree && room(c) && (!r->load->ops || r->begun < r->load->ops)) {
 		uint8_t number = c->free[--c->nfree];
@@ -176,6 +177,7 @@ static int take_reply(struct nfs_conn *c, const uint8_t *p, uint32_t have, uint3
 	uint32_t status = dec_u32(&d);
 	if (status == STATUS_LATER && c->later < LATER_MAX) {
 		c->later++;
+		c->again_at = contest_now() + LATER_PAUSE;
 		s->busy = false;
 		c->again[c->nagain++] = (uint8_t)xid;
 		return 0;
@@ -318,13 +320,22 @@ static void begin(struct nfs_conn *c, unsigned number, unsigned of, const struct
 	wire_out_reset(&c->out);
 }
 
+static bool any_again(struct nfs_conn **c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (c[i]->nagain)
+			return true;
+	return false;
+}
+
 static int wait_any(struct nfs_conn **c, unsigned n, struct pollfd *p)
 {
 	for (unsigned i = 0; i < n; i++)
 		p[i] = (struct pollfd){
 		    .fd = c[i]->fd, .events = (short)(POLLIN | (c[i]->out.blocked ? POLLOUT : 0))};
-	int rc = poll(p, n, WIRE_SILENCE_S * 1000);
-	if (rc < 0 && errno == EINTR)
+	bool again = any_again(c, n);
+	int rc = poll(p, n, again ? 1 : WIRE_SILENCE_S * 1000);
+	if ((rc < 0 && errno == EINTR) || (rc == 0 && again))
 		return 0;
 	return rc > 0 ? 0 : nfs_fail(c[0], "no answer in %d s", WIRE_SILENCE_S);
 }
@@ -336,7 +347,7 @@ static int pass(struct nfs_conn **c, unsigned n, const struct pollfd *p, struct 
 	*ret_any = false;
 	for (unsigned i = 0; i < n; i++) {
 		ssize_t got = p && !p[i].revents ? 0 : pump_recv(c[i]);
-		if (got < 0 || ((got || c[i]->out.blocked) && pump_send(c[i], r)))
+		if (got < 0 || ((got || c[i]->out.blocked || c[i]->nagain) && pump_send(c[i], r)))
 			return -1;
 		*ret_any = *ret_any || got;
 	}
