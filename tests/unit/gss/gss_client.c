@@ -15,7 +15,7 @@ void gc_open(struct gss_client *c, uint16_t port)
 	struct sockaddr_in sa = {.sin_family = AF_INET,
 				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval tv = {.tv_sec = 20};
+	struct timeval tv = {.tv_sec = 8};
 	memset(c, 0, sizeof(*c));
 	c->fd = socket(AF_INET, SOCK_STREAM, 0);
 	ASSERT(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
