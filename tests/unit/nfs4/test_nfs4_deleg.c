@@ -585,6 +585,45 @@ START_TEST(attributes_left_out)
 }
 END_TEST
 
+/* ---- what is told of it ---- */
+
+static unsigned nlisted, nrecalled, nup;
+
+static bool list_deleg(void *arg, const struct nfs4_deleg_info *d)
+{
+	nlisted +=
+	    d->write && d->fs == NAS_FS_ID && !d->revoked && strcmp(d->address, "127.0.0.1") == 0;
+	nrecalled += d->recall_ns != 0;
+	return true;
+}
+
+static bool list_client(void *arg, const struct nfs4_client_info *c)
+{
+	nup += strcmp(c->path, "up") == 0 && c->delegations == (c->opens ? 1 : 0);
+	return true;
+}
+
+static void list_step(struct nas *n)
+{
+	nlisted = nrecalled = nup = 0;
+	nfs4_each_deleg(n->nfs4, list_deleg, NULL);
+	nfs4_each(n->nfs4, list_client, NULL);
+}
+
+START_TEST(listed)
+{
+	lend(OPEN_DELEGATE_WRITE);
+	nas_run(&nas, list_step);
+	ck_assert(nlisted == 1 && nrecalled == 0 && nup == 2);
+	ck_assert_uint_eq(open_as(&b, READ, &open_b), NFS4ERR_DELAY);
+	nas_run(&nas, list_step);
+	ck_assert(nlisted == 1 && nrecalled == 1 && nup == 2);
+	give_back(&a);
+	nas_run(&nas, list_step);
+	ck_assert(nlisted == 0 && nrecalled == 0 && nup == 1);
+}
+END_TEST
+
 /* ---- who does not return it ---- */
 
 static uint32_t test_stateid(struct v4 *c, const struct v4_stateid *s, uint32_t op)
@@ -1178,7 +1217,8 @@ int main(void)
 			       as_wanted,
 			       not_while_locked_nor_soon_again,
 			       in_between,
-			       attributes_left_out};
+			       attributes_left_out,
+			       listed};
 	const TTest *away[] = {taken_away, courtesy_ends};
 	const TTest *back[] = {
 	    a_connection_is_lost, another_program, a_call_is_lost,   a_session_that_does_not_work,
@@ -1188,7 +1228,7 @@ int main(void)
 	const TTest *few[] = {no_more_than};
 	const TTest *many[] = {thousands};
 	const TTest *off[] = {turned_off};
-	add(s, "lent", setup, lent, (const int[]){1, 1, 1, 1, 1, 2 * WAYS, 1}, ARRAY_LEN(lent));
+	add(s, "lent", setup, lent, (const int[]){1, 1, 1, 1, 1, 2 * WAYS, 1, 1}, ARRAY_LEN(lent));
 	add(s, "away", setup, away, (const int[]){4, 1}, ARRAY_LEN(away));
 	add(s, "back", setup, back, (const int[]){1, 1, 2, 1, 3, 1, 3}, ARRAY_LEN(back));
 	add(s, "v40", setup, v40, (const int[]){1, 4, 1}, ARRAY_LEN(v40));
