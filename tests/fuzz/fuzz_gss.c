@@ -8,6 +8,7 @@
  * and procedure.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -185,7 +186,11 @@ static int dial(void)
 	struct linger hard = {.l_onoff = 1};
 	int one = 1;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	ASSERT(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	int rc;
+	do /* libFuzzer's alarm interrupts it */
+		rc = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	while (rc && errno == EINTR);
+	ASSERT(rc == 0 || errno == EISCONN);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* several calls, no answers */
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	return fd;
