@@ -9,6 +9,7 @@
  * of a raw record a call that asks for TLS, behind which everything is TLS's.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -92,7 +93,11 @@ static int dial(void)
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct linger hard = {.l_onoff = 1};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	ASSERT(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	int rc;
+	do /* libFuzzer's alarm interrupts it */
+		rc = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	while (rc && errno == EINTR);
+	ASSERT(rc == 0 || errno == EISCONN);
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	return fd;
 }
