@@ -103,6 +103,8 @@ whole_again() { # VICTIM WHAT: its pool has all its disks
 	duo_wait 30 filled "$1" || fail "$2: p$1 is not filled"
 }
 
+ended() { ! kill -0 "$1"; }
+
 round() { # VICTIM WAY N
 	local victim=$1 way=$2 pid out what="round $3: $2 of $1"
 	pid=$(duo_pid "$victim")
@@ -114,7 +116,7 @@ round() { # VICTIM WAY N
 		wait "$p" || fail "$what: the load found something (status $?)"
 	done
 	loads=()
-	! kill -0 "$pid" 2>/dev/null || fail "$what: pid $pid was not ended"
+	duo_wait 5 ended "$pid" || fail "$what: pid $pid was not ended"
 	whole_again "$victim" "$what"
 	[ "$(cut -d' ' -f1 "$DUO_DIR/run/head-head1.pid")" = "$head_pid" ] || fail "$what: the head was restarted"
 	for kind in "${kinds[@]}"; do
