@@ -32,6 +32,10 @@ struct pool_spec {
 
 struct user;
 
+/* A dead controller is gone by then: its commands that wait for pages give up one after the other.
+ */
+#define DUPLEX_REAP_MS 300000
+
 struct duplex {
 	struct sim *sim;
 	struct sim_cluster cluster;

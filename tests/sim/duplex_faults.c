@@ -362,7 +362,7 @@ void duplex_power_loss(struct duplex *d)
 	duplex_users_stop(d);
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned t = 0; !sim_ctl_reap(&d->cluster.ctl[i]) && !d->failed; t++) {
-			if (t > 60000)
+			if (t > DUPLEX_REAP_MS)
 				duplex_fail(d, "a dead controller never ends");
 			sim_run_for(d->sim, NS_PER_MS);
 		}

@@ -80,7 +80,7 @@ void duplex_revive(struct duplex *d)
 		if (sim_node_stopped(ctl->node))
 			sim_node_continue(ctl->node);
 		for (unsigned t = 0; sim_node_dead(ctl->node) && !sim_ctl_reap(ctl); t++) {
-			if (t > 60000) {
+			if (t > DUPLEX_REAP_MS) {
 				duplex_fail(d, "the dead controller %s never ends", ctl->name);
 				return;
 			}
