@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <bsd/sys/queue.h>
+#include "nasfront/rpc/rpc.h"
 #include "runtime/check.h"
 #include "runtime/crc32c.h"
 
@@ -72,8 +73,9 @@ void drc_free(struct drc *d)
 	free(d);
 }
 
-void drc_key_fill(struct drc_key *k, const struct sockaddr_storage *peer, uint32_t xid,
-		  uint32_t prog, uint32_t proc, const void *args, size_t len)
+void drc_key_fill(struct drc_key *k, const struct sockaddr_storage *peer,
+		  const struct rpc_cred *cred, uint32_t xid, uint32_t prog, uint32_t proc,
+		  const void *args, size_t len)
 {
 	memset(k, 0, sizeof(*k));
 	k->xid = xid;
@@ -81,6 +83,10 @@ void drc_key_fill(struct drc_key *k, const struct sockaddr_storage *peer, uint32
 	k->proc = proc;
 	k->len = (uint32_t)len;
 	k->crc = crc32c(args, MIN(len, (size_t)DRC_CRC_BYTES));
+	k->flavor = cred->flavor;
+	k->service = cred->service;
+	k->who = cred->flavor == RPC_FLAVOR_GSS ? cred->principal
+						: (uint64_t)cred->uid << 32 | cred->gid;
 	if (peer->ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
 		memcpy(k->addr, &in->sin_addr, sizeof(in->sin_addr));

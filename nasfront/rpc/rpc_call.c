@@ -157,7 +157,7 @@ static enum drc_found call_look_up(struct rpc_req *req)
 	struct rpc_server *s = c->server;
 	struct drc_key key;
 	size_t len;
-	drc_key_fill(&key, &c->peer, req->xid, req->prog, req->proc, req->args_begin.p,
+	drc_key_fill(&key, &c->peer, &req->cred, req->xid, req->prog, req->proc, req->args_begin.p,
 		     xdr_left(&req->args_begin));
 	enum drc_found found = drc_begin(s->drc, &key, &req->drc);
 	if (found == DRC_NEW && req->drc)

@@ -300,6 +300,31 @@ START_TEST(retransmitted_calls_are_done_once)
 }
 END_TEST
 
+/* What was kept for one is not another's: nor what he says by AUTH_SYS, or with less protection. */
+START_TEST(kept_answers_are_the_callers)
+{
+	struct fh root, f;
+	uint32_t uid;
+	login("alice");
+	c.service = RPC_GSS_PRIVACY;
+	root_of("/private", &root);
+	ck_assert_uint_eq(create(&root, "secret", &f, &uid), 0);
+	struct xdr_out x = args_fh(&root);
+	xdr_put_string(&x, "secret");
+	ck_assert_int_eq(gc_call(&c, NFS, 3, 12, &x), 0);
+	ck_assert_uint_eq(u32(), 0);
+	c.xid--;
+	ck_assert_int_eq(gc_sys(&c, 77, NFS, 3, 12, &x), GC_DENIED - RPC_AUTH_TOOWEAK);
+	c.xid--;
+	c.service = RPC_GSS_NONE;
+	ck_assert_int_eq(gc_call(&c, NFS, 3, 12, &x), GC_DENIED - RPC_AUTH_TOOWEAK);
+	c.xid--;
+	c.service = RPC_GSS_PRIVACY;
+	ck_assert_int_eq(gc_call(&c, NFS, 3, 12, &x), 0);
+	ck_assert_uint_eq(u32(), 0);
+}
+END_TEST
+
 /* ---- sequence numbers ---- */
 
 START_TEST(replays_are_dropped)
@@ -902,6 +927,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, world_down);
 	tcase_add_loop_test(t, each_service, 1, 4);
 	tcase_add_loop_test(t, retransmitted_calls_are_done_once, 1, 4);
+	tcase_add_test(t, kept_answers_are_the_callers);
 	tcase_add_test(t, replays_are_dropped);
 	tcase_add_test(t, the_last_number);
 	tcase_add_test(t, window);

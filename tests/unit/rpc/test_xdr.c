@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "nasfront/rpc/drc.h"
+#include "nasfront/rpc/rpc.h"
 #include "nasfront/rpc/rpc_msg.h"
 #include "nasfront/rpc/xdr.h"
+#include "runtime/check.h"
 
 static bool take_all(struct xdr_in *x)
 {
@@ -137,7 +139,8 @@ END_TEST
 
 /* ---- duplicate request cache ---- */
 
-static struct drc_key key(uint32_t xid, uint16_t port, const char *args)
+static struct drc_key key_by(const struct rpc_cred *cred, uint32_t xid, uint16_t port,
+			     const char *args)
 {
 	struct sockaddr_storage ss = {0};
 	struct sockaddr_in *in = (struct sockaddr_in *)&ss;
@@ -145,8 +148,14 @@ static struct drc_key key(uint32_t xid, uint16_t port, const char *args)
 	in->sin_family = AF_INET;
 	in->sin_port = htons(port);
 	in->sin_addr.s_addr = htonl(0x7f000001);
-	drc_key_fill(&k, &ss, xid, 100003, 9, args, strlen(args));
+	drc_key_fill(&k, &ss, cred, xid, 100003, 9, args, strlen(args));
 	return k;
+}
+
+static struct drc_key key(uint32_t xid, uint16_t port, const char *args)
+{
+	static const struct rpc_cred sys = {.flavor = RPC_FLAVOR_SYS, .uid = 7, .gid = 7};
+	return key_by(&sys, xid, port, args);
 }
 
 START_TEST(drc_tells_duplicates)
@@ -162,10 +171,18 @@ START_TEST(drc_tells_duplicates)
 	ck_assert_int_eq(drc_begin(d, &k, &f), DRC_REPLAY);
 	ck_assert_mem_eq(drc_reply(f, &n), "reply", 5);
 	ck_assert_uint_eq(n, 5);
-	/* The same xid with another body, port or xid is another call. */
-	struct drc_key other[] = {key(1, 900, "mkdir b"), key(1, 901, "mkdir a"),
-				  key(2, 900, "mkdir a")};
-	for (int i = 0; i < 3; i++) {
+	/* The same xid with another body, port, xid or caller is another call. */
+	static const struct rpc_cred who[] = {
+	    {.flavor = RPC_FLAVOR_SYS, .uid = 8, .gid = 7},
+	    {.flavor = RPC_FLAVOR_SYS, .uid = 7, .gid = 8},
+	    {.flavor = RPC_FLAVOR_NONE, .uid = 7, .gid = 7},
+	    {.flavor = RPC_FLAVOR_GSS, .service = 1, .principal = 7ull << 32 | 7},
+	    {.flavor = RPC_FLAVOR_GSS, .service = 3, .principal = 7ull << 32 | 7}};
+	struct drc_key other[3 + ARRAY_LEN(who)] = {key(1, 900, "mkdir b"), key(1, 901, "mkdir a"),
+						    key(2, 900, "mkdir a")};
+	for (unsigned i = 0; i < ARRAY_LEN(who); i++)
+		other[3 + i] = key_by(&who[i], 1, 900, "mkdir a");
+	for (unsigned i = 0; i < ARRAY_LEN(other); i++) {
 		ck_assert_int_eq(drc_begin(d, &other[i], &f), DRC_NEW);
 		ck_assert_ptr_nonnull(f);
 		drc_forget(d, f);
