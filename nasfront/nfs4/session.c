@@ -118,8 +118,8 @@ static bool channel_fits(struct channel *f)
 static enum nfs4_status create(struct nfs4_call *k, struct nfs4_client *c, struct channel *fore,
 			       struct channel *back)
 {
-	if (!nfs4_client_is_of(c, k->req))
-		return c->confirmed ? NFS4_OK : NFS4ERR_CLID_INUSE;
+	if (!c->confirmed && !nfs4_client_is_of(c, k->req))
+		return NFS4ERR_CLID_INUSE;
 	return channel_fits(fore) && back->requests ? NFS4_OK : NFS4ERR_TOOSMALL;
 }
 

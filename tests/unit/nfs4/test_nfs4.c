@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "nasfront/nfs4/nfs4_impl.h"
 #include "runtime/check.h"
 #include "tests/unit/nfs/nas_world.h"
 #include "tests/unit/nfs4/v4_client.h"
@@ -107,6 +108,45 @@ START_TEST(create_session_is_done_once)
 	ck_assert_mem_ne(first, a.session, sizeof(first));
 	a.client += 1000;
 	ck_assert_uint_eq(v4_session(&a), NFS4ERR_STALE_CLIENTID);
+}
+END_TEST
+
+/* A confirmed client may have sessions by other principals; limits are the same for all of them. */
+START_TEST(sessions_by_others_have_limits)
+{
+	static const struct {
+		uint32_t asked, got, status;
+	} requests[] = {{1000, NFS4_SLOTS, 0}, {0, 0, NFS4ERR_TOOSMALL}};
+	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
+	ck_assert_uint_eq(v4_session(&a), 0);
+	b.uid = 5;
+	for (unsigned i = 0; i < ARRAY_LEN(requests); i++) {
+		const uint32_t fore[] = {0,	     UINT32_MAX,	UINT32_MAX, UINT32_MAX,
+					 UINT32_MAX, requests[i].asked, 0};
+		const uint32_t back[] = {0, 4096, 4096, 0, 2, 1, 0, 0x40000000, 1, 0};
+		v4_begin(&b);
+		v4_op(&b, OP_CREATE_SESSION);
+		xdr_put_u64(&b.x, a.client);
+		xdr_put_u32(&b.x, a.client_seq);
+		xdr_put_u32(&b.x, 0);
+		for (unsigned k = 0; k < ARRAY_LEN(fore); k++)
+			xdr_put_u32(&b.x, fore[k]);
+		for (unsigned k = 0; k < ARRAY_LEN(back); k++)
+			xdr_put_u32(&b.x, back[k]);
+		ck_assert_uint_eq(v4_send(&b), requests[i].status);
+		if (requests[i].status)
+			continue;
+		a.client_seq++;
+		v4_res(&b, OP_CREATE_SESSION);
+		v4_take(&b, b.session, NFS4_SESSIONID);
+		for (unsigned k = 0; k < 3; k++)
+			v4_u32(&b);
+		ck_assert_uint_eq(v4_u32(&b), NFS4_REQUEST_MAX);
+		ck_assert_uint_eq(v4_u32(&b), NFS4_REPLY_MAX);
+		ck_assert_uint_eq(v4_u32(&b), NFS4_KEPT_REPLY);
+		ck_assert_uint_eq(v4_u32(&b), NFS4_OPS_MAX);
+		ck_assert_uint_eq(v4_u32(&b), requests[i].got);
+	}
 }
 END_TEST
 
@@ -726,6 +766,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(raw, a_client_is_confirmed_by_its_session);
 	tcase_add_test(raw, create_session_is_done_once);
+	tcase_add_test(raw, sessions_by_others_have_limits);
 	tcase_add_test(raw, nothing_is_granted_before_reclaim_complete);
 	tcase_add_test(t, a_client_that_was_restarted_loses_what_it_had);
 	tcase_add_test(t, clients_and_sessions_end);
