@@ -281,11 +281,27 @@ static void work_give_up(void *arg)
 	w->call = NULL;
 }
 
+/* Its call was given up while it waited: nobody hears what it would find. */
+static void work_skip(struct gss_work *w)
+{
+	w->g->npending--;
+	if (w->ctx) {
+		w->ctx->busy = false;
+		gss_ctx_unlist(w->ctx);
+		gss_ctx_put(w->ctx);
+	}
+	work_free(w);
+}
+
 void gss_init_next(struct rpc_gss *g)
 {
 	struct gss_work *w;
 	while (g->nrunning < THREADS && (w = STAILQ_FIRST(&g->queue))) {
 		STAILQ_REMOVE_HEAD(&g->queue, queue_link);
+		if (!w->call) {
+			work_skip(w);
+			continue;
+		}
 		LIST_INSERT_HEAD(&g->running, w, link);
 		g->nrunning++;
 		/* Fails only without a callback. */

@@ -2,9 +2,11 @@
 #include <check.h>
 #include <errno.h>
 #include <krb5.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "nasfront/rpc/gss_impl.h"
 #include "nasfront/rpc/rpc.h"
@@ -25,10 +27,14 @@ static struct nas nas;
 static struct gss_client c;
 static struct rpc_gss_opts opts;
 
+static _Atomic unsigned slow_ms, finds; /* what the host takes to say who alice is */
+
 /* alice is a user, bob cannot be looked up, the others are nobody here. */
 static int find(void *arg, const char *principal, const char *local, uint32_t *uid, uint32_t *gid)
 {
 	if (strcmp(principal, "alice@" KRB_REALM) == 0 && strcmp(local, "alice") == 0) {
+		finds++;
+		usleep(slow_ms * 1000);
 		*uid = ALICE;
 		*gid = ALICE;
 		return 0;
@@ -896,6 +902,37 @@ START_TEST(not_served)
 }
 END_TEST
 
+static void *ask(void *arg)
+{
+	struct gss_client *k = arg;
+	gc_init(k, &krb, "alice", "nfs@localhost");
+	return NULL;
+}
+
+/* While the host is slow contexts wait, and are given up: nothing is looked up for those. */
+START_TEST(given_up_while_they_wait)
+{
+	enum { N = 10 };
+	struct gss_client k[N];
+	pthread_t t[N];
+	finds = 0;
+	slow_ms = 3000;
+	for (int i = 0; i < N; i++) {
+		gc_open(&k[i], nas.port);
+		ck_assert_int_eq(pthread_create(&t[i], NULL, ask, &k[i]), 0);
+	}
+	usleep(5500 * 1000); /* two and two have begun, the others were given up */
+	slow_ms = 0;
+	login("alice");
+	ck_assert_uint_le(finds, 5);
+	for (int i = 0; i < N; i++) {
+		shutdown(k[i].fd, SHUT_RDWR);
+		pthread_join(t[i], NULL);
+		gc_close(&k[i]);
+	}
+}
+END_TEST
+
 /* Connections that end while a context is being made. */
 START_TEST(clients_that_leave)
 {
@@ -949,6 +986,7 @@ int main(void)
 	tcase_add_test(t, handles_keep_their_flavours);
 	tcase_add_test(t, clients_are_their_principals);
 	tcase_add_test(t, not_served);
+	tcase_add_test(t, given_up_while_they_wait);
 	tcase_add_test(t, clients_that_leave);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
