@@ -80,6 +80,8 @@ int nfs3_write(struct rpc_req *req, void *arg)
 	    !xdr_opaque(&req->args, UINT32_MAX, &data, &len) || len < count)
 		return nfs_garbage(c);
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = MIN(count, (uint32_t)FS_IO_MAX)};
+	if (!c->status && !nfs_may_write(c))
+		c->status = NFS3ERR_ACCES;
 	nfs_change(c);
 	if (!c->status)
 		nfs_result(c,

@@ -400,6 +400,16 @@ static struct lock_file_key key_of(const struct nfs_call *c, uint64_t ino, uint3
 	return (struct lock_file_key){.fs = c->mount->id, .ino = ino, .generation = generation};
 }
 
+bool nfs_may_write(struct nfs_call *c)
+{
+	struct fs_attr a;
+	unsigned have = 0;
+	if (!deleg_any(c->nfs->delegs) || fs_getattr(c->mount->fs, &c->fid, &a) ||
+	    a.type != FS_REG || a.uid == c->cred.uid)
+		return true;
+	return fs_access(c->mount->fs, &c->cred, &c->fid, 2, &have) || have;
+}
+
 void nfs_change(struct nfs_call *c)
 {
 	if (c->status)

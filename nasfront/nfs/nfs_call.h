@@ -162,6 +162,9 @@ bool nfs_fenced(const struct nfs *n);
  * ->status: not yet. Each may wait in a task; nfs_look() says NFS_AGAIN outside one.
  */
 void nfs_change(struct nfs_call *c);
+/* Before it for data, while any file is lent: false for who may not write the current file and is
+ * to hear so, without anybody's being asked for it. Waits. */
+bool nfs_may_write(struct nfs_call *c);
 void nfs_look(struct nfs_call *c);
 void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len);
 /* The same of data of what the name leads to, by this call: until it is let go nothing is lent. */

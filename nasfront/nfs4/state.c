@@ -394,6 +394,8 @@ enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, un
 	enum nfs4_status st = nfs4_io_check_file(k, &file, id, access);
 	if (st || access != LOCK_SHARE_WRITE)
 		return st;
+	if (!nfs_may_write(&k->c))
+		return NFS4ERR_ACCESS;
 	return is_special(id) ? nfs4_change_unopened(k) : nfs4_change(k);
 }
 

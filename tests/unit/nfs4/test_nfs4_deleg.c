@@ -319,6 +319,7 @@ END_TEST
 /* ---- whoever comes in between ---- */
 
 static int v3_fd;
+static uint32_t v3_uid;
 
 static uint32_t v3_call(uint32_t prog, uint32_t vers, uint32_t proc, struct xdr_out *args)
 {
@@ -327,7 +328,7 @@ static uint32_t v3_call(uint32_t prog, uint32_t vers, uint32_t proc, struct xdr_
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	static uint32_t xid = 5;
 	uint8_t msg[1024], reply[1024];
-	const uint32_t head[] = {++xid, 0, 2, prog, vers, proc, 1, 20, 0, 0, 0, 0, 0, 0, 0};
+	const uint32_t head[] = {++xid, 0, 2, prog, vers, proc, 1, 20, 0, 0, v3_uid, 0, 0, 0, 0};
 	struct xdr_out x = xdr_out_of(msg, sizeof(msg));
 	xdr_put_u32(&x, 0);
 	for (unsigned i = 0; i < ARRAY_LEN(head); i++)
@@ -569,6 +570,21 @@ START_TEST(in_between)
 	give_back(&a);
 	ck_assert_uint_eq(v4_close_file(&a, &fh, &open_a), 0);
 	ck_assert_uint_eq(other(way), 0);
+}
+END_TEST
+
+/* Who may not write hears so, and nobody is asked for the file. */
+START_TEST(not_for_who_may_not)
+{
+	static const struct v4_stateid none;
+	ck_assert_uint_eq(set_mode(), 0);
+	lend(_i ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_READ);
+	b.uid = v3_uid = 9;
+	ck_assert_uint_eq(v4_write(&b, &fh, &none, 0, "x", 1, 2), NFS4ERR_ACCESS);
+	ck_assert_uint_eq(v3_op(7), 13);
+	ck_assert_uint_eq(v4_serve(&a, 50), 0);
+	ck_assert_uint_eq(v4_return(&a, &fh, &a.deleg), 0);
+	v3_uid = 0;
 }
 END_TEST
 
@@ -1219,6 +1235,7 @@ int main(void)
 			       in_between,
 			       attributes_left_out,
 			       listed};
+	const TTest *refused[] = {not_for_who_may_not};
 	const TTest *away[] = {taken_away, courtesy_ends};
 	const TTest *back[] = {
 	    a_connection_is_lost, another_program, a_call_is_lost,   a_session_that_does_not_work,
@@ -1229,6 +1246,7 @@ int main(void)
 	const TTest *many[] = {thousands};
 	const TTest *off[] = {turned_off};
 	add(s, "lent", setup, lent, (const int[]){1, 1, 1, 1, 1, 2 * WAYS, 1, 1}, ARRAY_LEN(lent));
+	add(s, "refused", setup, refused, (const int[]){2}, 1);
 	add(s, "away", setup, away, (const int[]){4, 1}, ARRAY_LEN(away));
 	add(s, "back", setup, back, (const int[]){1, 1, 2, 1, 3, 1, 3}, ARRAY_LEN(back));
 	add(s, "v40", setup, v40, (const int[]){1, 4, 1}, ARRAY_LEN(v40));
