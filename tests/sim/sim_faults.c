@@ -17,7 +17,8 @@ static struct point points[] = {
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
 
-static const struct point of_heads[] = {
+/* Only counted. */
+__attribute__((unused)) static const struct point of_heads[] = {
 #include "tests/sim/fault_points_heads.inc"
 };
 #define CORE_POINTS (POINTS - sizeof(of_heads) / sizeof(of_heads[0]))
