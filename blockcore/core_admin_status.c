@@ -69,8 +69,7 @@ static void put_mirror(struct core *c, struct admin_call *call)
 			   st.write_through ? "acknowledged when they are on the disks"
 					    : "in one controller's memory");
 	if (st.adopted_held)
-		admin_note(call,
-			   "%u pages of the partner were taken over and are not on the disks yet",
+		admin_note(call, "%u pages of the partner were taken over and are in use here yet",
 			   st.adopted_held);
 }
 

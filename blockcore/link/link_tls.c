@@ -192,12 +192,19 @@ static bool set_bio(struct link_tls *t)
 
 /* ---- contexts ---- */
 
+/* OpenSSL would ask on the terminal for the passphrase of an encrypted key, and wait. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	return -1;
+}
+
 static bool use_certificates(struct link_tls_ctx *c, const struct link_auth *a, char *why)
 {
 	if (SSL_CTX_use_certificate_chain_file(c->ssl, a->cert_file) != 1) {
 		told(why, "link_cert", a->cert_file, "is not a certificate in PEM form");
 		return false;
 	}
+	SSL_CTX_set_default_passwd_cb(c->ssl, no_passphrase);
 	if (SSL_CTX_use_PrivateKey_file(c->ssl, a->key_file, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(c->ssl) != 1) {
 		told(why, "link_key", a->key_file,

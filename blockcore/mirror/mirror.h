@@ -103,8 +103,8 @@ struct mirror_stats {
 	enum mirror_state state;
 	uint32_t table_pages, table_free; /* of the partner's mirror area */
 	uint32_t area_pages, area_used;	  /* of the own one: pages the partner or adoption holds */
-	uint32_t adopted_held;		  /* adopted pages not on the disks yet */
-	bool write_through;		  /* lone_write_through is set */
+	uint32_t adopted_held; /* adopted pages: not on the disks yet, or read by a head */
+	bool write_through;    /* lone_write_through is set */
 	uint64_t copies, copied_bytes, cleared, waits, adopted;
 	uint64_t messages; /* sent since it joined, to copy and clear pages; 0 on one host. None is
 			    * sent to acquire one */

@@ -112,15 +112,23 @@ static void on_message(int write, int version, int type, const void *buf, size_t
 		t->budget = 0;
 }
 
+/* OpenSSL would ask on the terminal for the passphrase of an encrypted key, and wait. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	return -1;
+}
+
 static int use_files(SSL_CTX *ssl, const struct rpc_tls_files *f, char *why)
 {
 	if (SSL_CTX_use_certificate_chain_file(ssl, f->cert) != 1)
 		return told(why, "tls_cert", f->cert,
 			    "cannot be read as a certificate in PEM form");
+	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
 	if (SSL_CTX_use_PrivateKey_file(ssl, f->key, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ssl) != 1)
-		return told(why, "tls_key", f->key,
-			    "cannot be read as the private key of tls_cert in PEM form");
+		return told(
+		    why, "tls_key", f->key,
+		    "cannot be read as the private key of tls_cert in PEM form, not encrypted");
 	if (!f->ca)
 		return f->mutual ? -EINVAL : 0;
 	STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(f->ca);

@@ -8,7 +8,7 @@
 #
 # Every acknowledged change is read back; a status that a multipath driver would hand on as an error
 # fails the run, and so does an NFS request without an answer. The pauses that clients saw are told
-# for each protocol; those of KILL are to have a median of MEDIAN (1.0) s and be no longer than WORST (2.0) s.
+# for each protocol; those of KILL and DISK are to have a median of MEDIAN (1.0) s and be no longer than WORST (2.0) s.
 # LOAD (6): seconds of load a round. What fails leaves its folder (logs, events, what clients said).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -145,7 +145,7 @@ sort -k1,2 -k3n "$DUO_DIR/pauses" | awk -v m="$MEDIAN" -v w="$WORST" '
 		if (!n) return
 		median = v[int((n + 1) / 2)]
 		printf "pauses of %s: median %.2f s, worst %.2f s, of %d\n", key, median, v[n], n
-		if (key ~ /^KILL/ && (median > m || v[n] > w)) bad = 1
+		if (key ~ /^(KILL|DISK)/ && (median > m || v[n] > w)) bad = 1
 	}
 	$1 " " $2 != key { tell(); n = 0; key = $1 " " $2 }
 	{ v[++n] = $3 }

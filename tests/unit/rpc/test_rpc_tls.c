@@ -355,6 +355,32 @@ START_TEST(files_that_are_none)
 }
 END_TEST
 
+/* Nobody is asked for its passphrase, which waits at the terminal here. */
+START_TEST(an_encrypted_key)
+{
+	char path[256], why[RPC_TLS_WHY_MAX];
+	struct rpc_tls_files f = {.cert = certs.server.cert, .key = path};
+	struct rpc_tls_ctx *c = NULL;
+	int in[2];
+	snprintf(path, sizeof(path), "%s/encrypted", certs.dir);
+	FILE *from = fopen(certs.server.key, "r"), *to = fopen(path, "w");
+	ck_assert(from && to);
+	EVP_PKEY *key = PEM_read_PrivateKey(from, NULL, NULL, NULL);
+	ck_assert_int_eq(PEM_write_PrivateKey(to, key, EVP_aes_256_cbc(),
+					      (const unsigned char *)"secret", 6, NULL, NULL),
+			 1);
+	EVP_PKEY_free(key);
+	fclose(from);
+	fclose(to);
+	ck_assert(pipe(in) == 0 && write(in[1], "secret\n", 7) == 7 && dup2(in[0], 0) == 0);
+	ck_assert_int_lt(rpc_tls_ctx_new(&c, &f, why), 0);
+	ck_assert_ptr_nonnull(strstr(why, "not encrypted"));
+	ck_assert_int_eq(read(0, path, sizeof(path)), 7); /* it was not taken */
+	close(in[0]);
+	close(in[1]);
+}
+END_TEST
+
 /* ---- asking ---- */
 
 START_TEST(calls_that_ask_wrongly)
@@ -706,6 +732,7 @@ int main(void)
 	tcase_add_test(t, versions_and_names_of_protocols);
 	tcase_add_test(t, certificates_change);
 	tcase_add_test(t, files_that_are_none);
+	tcase_add_test(t, an_encrypted_key);
 	tcase_add_test(t, calls_that_ask_wrongly);
 	tcase_add_test(t, bytes_behind_the_asking);
 	tcase_add_test(t, what_is_no_handshake);
