@@ -31,10 +31,12 @@
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/process.h"
 
-#define DRAIN_NS    (5 * NS_PER_S)
-#define STOP_NS	    (25 * NS_PER_S) /* the supervisor waits 30 s */
-#define EXIT_FENCED 3
+#define DRAIN_NS     (5 * NS_PER_S)
+#define STOP_NS	     (25 * NS_PER_S) /* the supervisor waits 30 s */
+#define EXIT_FENCED  3
+#define FILES_BESIDE 512 /* descriptors that are no client's */
 
 static void usage(FILE *f)
 {
@@ -121,6 +123,17 @@ static int start_kerberos(struct head *h)
 	return rpc_gss_new(&h->gss, &o);
 }
 
+/* A descriptor for each connection, and what else is open. */
+static void open_files(const struct config_head *c)
+{
+	unsigned want = c->max_connections + FILES_BESIDE, files = process_open_files(want);
+	if (files < want)
+		event_write(LOG_L_WARN, "head.files",
+			    "head %s may open %u files, too few for max_connections %u: raise its "
+			    "hard limit (LimitNOFILE=, ulimit -Hn)",
+			    c->name, files, c->max_connections);
+}
+
 static int start_listeners(struct head *h)
 {
 	const struct rpc_memory memory = {.try_get = staging_try_get, .put = staging_put, .arg = h};
@@ -128,6 +141,7 @@ static int start_listeners(struct head *h)
 				    .env = h->env,
 				    .memory = &memory,
 				    .area_size = MAX(nfs_area_size(), nfs4_area_size()),
+				    .max_conns = h->config->max_connections,
 				    .hold = true};
 	struct nfs_opts no = {.reactor = h->reactor,
 			      .env = h->env,
@@ -464,6 +478,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	open_logs(&h);
+	open_files(h.config);
 	rc = head_init(&h);
 	if (rc) {
 		fprintf(stderr, "isthmus-head: %s\n", err_text(rc));

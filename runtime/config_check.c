@@ -123,6 +123,8 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		h->mount_port = 20048;
 	if (!config_node_key(l, node, "lock_grace"))
 		h->lock_grace = 45;
+	if (!config_node_key(l, node, "max_connections"))
+		h->max_connections = 4096;
 	if (!config_node_key(l, node, "groups_time"))
 		h->groups_time = 300;
 	int rc = set_default(&h->group, "default");
@@ -538,6 +540,9 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	if (h->lock_grace < 1 || h->lock_grace > 3600)
 		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
 			       "lock_grace of %u seconds is out of range", h->lock_grace);
+	if (h->max_connections < 1 || h->max_connections > 60000)
+		config_problem(l, at(l, map, "max_connections"), "write 1 to 60000",
+			       "max_connections of %u is out of range", h->max_connections);
 	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
 	check_word(l, map, "nfs4_delegations", h->nfs4_delegations,
 		   (const char *[]){"on", "off", NULL}, "write on or off");

@@ -49,6 +49,7 @@
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
+ *       max_connections: 4096     # of clients at once
  *       nfs4: off                 # on: NFS version 4 is served beside 3
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       nfs4_delegations: on      # off: clients of version 4 are lent no files
@@ -117,7 +118,7 @@ struct config_controller {
 
 struct config_head {
 	char *name, *group, *controller, *address;
-	unsigned nfs_port, mount_port, lock_grace;
+	unsigned nfs_port, mount_port, lock_grace, max_connections;
 	char *nfs4, *nfs4_domain, *nfs4_delegations, *rpcbind, *metadata_memory, *user;
 	char *keytab, *principal;	   /* of Kerberos; "": none */
 	char *tls_cert, *tls_key, *tls_ca; /* of RPC over TLS; "": none */

@@ -18,6 +18,11 @@ tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c
 tests_unit_runtime_test_task_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_task_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/runtime/test_process
+tests_unit_runtime_test_process_SOURCES = tests/unit/runtime/test_process.c
+tests_unit_runtime_test_process_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_process_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/runtime/test_copy
 tests_unit_runtime_test_copy_SOURCES = tests/unit/runtime/test_copy.c
 tests_unit_runtime_test_copy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int32_t process_self(void)
@@ -63,4 +64,18 @@ int process_kill(int32_t pid, uint64_t started)
 		rc = -errno;
 	close(fd);
 	return rc;
+}
+
+unsigned process_open_files(unsigned want)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return 0;
+	rlim_t had = l.rlim_cur;
+	if (had < want) {
+		l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
+		if (setrlimit(RLIMIT_NOFILE, &l))
+			l.rlim_cur = had;
+	}
+	return l.rlim_cur > UINT32_MAX ? UINT32_MAX : (unsigned)l.rlim_cur;
 }

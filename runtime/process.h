@@ -15,4 +15,8 @@ int32_t process_self(void);
  * it is looked at. Never waits. 0: sent, or it has ended; -errno. */
 int process_kill(int32_t pid, uint64_t started);
 
+/* Lets this process have so many descriptors open, as far as its hard limit allows: what a shell or
+ * a service manager gives at first is often 1024. Returns how many it may have. */
+unsigned process_open_files(unsigned want);
+
 #endif

@@ -27,6 +27,7 @@
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/process.h"
 #include "runtime/reactor.h"
 #include "server/controller_partner.h"
 #include "server/iscsi/iscsi.h"
@@ -35,6 +36,7 @@
 #define REACTORS_MAX 64 /* the configuration allows no more */
 #define HEADS_MAX    64
 #define CACHE_PAGE   4096
+#define FILES_BESIDE 1024	    /* descriptors that are no session's */
 #define SWEEP_NS     (5 * NS_PER_S) /* what is dirty is on the disks in two of these */
 
 struct controller {
@@ -213,6 +215,10 @@ static int start_channels(struct controller *c)
 static int start_iscsi(struct controller *c)
 {
 	const struct config_iscsi *k = &c->me->iscsi;
+	unsigned files = process_open_files(k->max_connections + FILES_BESIDE);
+	if (files < k->max_connections + FILES_BESIDE)
+		log_warn("controller: descriptors=%u are few for max_connections=%u", files,
+			 k->max_connections);
 	struct iscsi_opts o = {
 	    .max_connections = k->max_connections,
 	    .login_timeout_s = k->login_timeout,

@@ -178,6 +178,7 @@ static int verb_config_show(struct admin_call *call, void *arg)
 		admin_put_number(call, "mount_port", h->mount_port);
 		admin_put_text(call, "rpcbind", "%s", h->rpcbind);
 		admin_put_bytes(call, "metadata_memory", h->metadata_memory_bytes);
+		admin_put_number(call, "max_connections", h->max_connections);
 		admin_put_text(call, "user", "%s", h->user);
 	}
 	return 0;

@@ -2,11 +2,15 @@
  * CPU cost of the file system's operations: a disk in memory that never waits, one thread.
  *
  *   bench_fs [files [MiB of metadata memory]]     default 1,000,000 and the file system's 256
+ *   bench_fs steady FILES MiB FILES-IN-A-DIRECTORY
  *
  * For directories of 1,000, 10,000 ... files (1,000,000 in all at least), each on a new file
  * system: nanoseconds of CPU to create, look up, list and remove a file, and what creating and
  * removing one costs the journal, the places and the reads. Creates and removes by 64 tasks that
  * share commits. On the last file system also attributes, data and the check.
+ *
+ * "steady": one file system that is filled and emptied, by tenths of its files: what a file of each
+ * tenth cost, and the memory of this process but for the disk's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,7 +126,8 @@ static struct fs *fs;
 static uint64_t memory;
 static int dir_size, files, next_file; /* of the round */
 static bool failed;
-static struct fs_fid *fids, dirs[FILES_MIN / FIRST_SIZE];
+static struct fs_fid *fids, *dirs;
+static int task_end; /* files before it are the turn's */
 
 static uint32_t name_of(char *to, int i)
 {
@@ -138,7 +143,7 @@ static void create_task(void *arg)
 {
 	struct fs_attr a;
 	char name[32];
-	while (next_file < files) {
+	while (next_file < task_end) {
 		int i = next_file++;
 		uint32_t n = name_of(name, i);
 		failed |= fs_create(fs, NULL, dir_of(i), name, n, FS_CREATE_GUARDED, NULL, 0, &a,
@@ -150,7 +155,7 @@ static void create_task(void *arg)
 static void remove_task(void *arg)
 {
 	char name[32];
-	while (next_file < files) {
+	while (next_file < task_end) {
 		int i = next_file++;
 		uint32_t n = name_of(name, i);
 		failed |= fs_remove(fs, NULL, dir_of(i), name, n, NULL) != 0;
@@ -190,9 +195,11 @@ static bool emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64
 	return true;
 }
 
+static int dirs_from, dirs_to; /* that are listed */
+
 static void list_task(void *arg)
 {
-	for (int d = 0; d < files / dir_size; d++) {
+	for (int d = dirs_from; d < dirs_to; d++) {
 		int n = 0;
 		bool eof;
 		failed |= fs_readdir(fs, NULL, &dirs[d], 0, true, emit, &n, &eof, NULL) != 0;
@@ -247,7 +254,6 @@ static void check_task(void *arg)
 static double run(struct sched *s, task_fn *fn, int tasks)
 {
 	uint64_t t = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-	next_file = 0;
 	for (int i = 0; i < tasks; i++)
 		task_start(fn, NULL);
 	while (sched_ready(s))
@@ -275,11 +281,14 @@ struct round {
 	uint64_t buffers; /* most blocks held in memory */
 };
 
-static struct cost cost_of(struct sched *s, task_fn *fn)
+/* Files from ... to - 1 are created or removed. */
+static struct cost cost_of(struct sched *s, task_fn *fn, int from, int to)
 {
 	struct fs_stats a, b;
 	fs_stats(fs, &a);
-	double ns = run(s, fn, TASKS), n = files;
+	next_file = from;
+	task_end = to;
+	double ns = run(s, fn, TASKS), n = to - from;
 	fs_stats(fs, &b);
 	return (struct cost){
 	    .ns = ns / n,
@@ -295,19 +304,21 @@ static void round_run(struct sched *s, struct round *r, bool last)
 	struct fs_stats st;
 	dir_size = r->dir_size;
 	files = dir_size < FILES_MIN ? FILES_MIN / dir_size * dir_size : dir_size;
-	madvise(disk.bytes, disk.b.size, MADV_DONTNEED);
+	madvise(disk.bytes, disk.b.size, MADV_REMOVE);
 	run(s, open_task, 1);
 	if (failed)
 		return;
-	r->create = cost_of(s, create_task);
+	r->create = cost_of(s, create_task, 0, files);
 	r->lookup_ns = run(s, lookup_task, 1) / LOOKUPS;
+	dirs_from = 0;
+	dirs_to = files / dir_size;
 	r->list_ns = run(s, list_task, 1) / files;
 	if (last) {
 		run_one(s, "getattr", getattr_task, LOOKUPS);
 		run_one(s, "write 64 KiB", write_task, 16384);
 		run_one(s, "read 64 KiB", read_task, 16384);
 	}
-	r->remove = cost_of(s, remove_task);
+	r->remove = cost_of(s, remove_task, 0, files);
 	fs_stats(fs, &st);
 	r->buffers = st.blocks_held;
 	if (last) {
@@ -346,37 +357,133 @@ static void print_rounds(const struct round *r, int n)
 	}
 }
 
-int main(int argc, char **argv)
+/* ---- one file system, filled and emptied ---- */
+
+#define TENTHS 10
+
+/* Of this process, but for the disk and what is known of the files, which others may share. */
+static unsigned long own_kib(void)
 {
-	struct sched *s;
-	struct round rounds[ROUNDS_MAX] = {0};
-	int n = 0, max = argc > 1 ? atoi(argv[1]) : 1000000;
-	memory = argc > 2 ? strtoull(argv[2], NULL, 0) << 20 : 0;
-	if (max < FIRST_SIZE || max > 20000000)
-		return 2;
-	for (int size = FIRST_SIZE; size < max; size *= 10)
-		rounds[n++].dir_size = size;
-	rounds[n++].dir_size = max;
+	char line[256];
+	unsigned long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "RssAnon: %lu", &kib);
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static void print_tenth(const char *what, int from, int to, const struct cost *c,
+			const struct cost *first)
+{
+	struct fs_stats st;
+	fs_stats(fs, &st);
+	printf("%-7s %10d %10d %9.0f %5.2f %7.0f %6.2f %6.2f %6.2f %8llu %8lu\n", what, from, to,
+	       c->ns, c->ns / first->ns, c->log_bytes, c->images, c->written, c->reads,
+	       (unsigned long long)st.blocks_held * FS_BLOCK_SIZE >> 20, own_kib() >> 10);
+	fflush(stdout);
+}
+
+static void steady_turns(struct sched *s, const char *what, task_fn *fn)
+{
+	struct cost first = {0}, c;
+	for (int i = 0; i < TENTHS && !failed; i++) {
+		int from = files / TENTHS * i, to = files / TENTHS * (i + 1);
+		c = cost_of(s, fn, from, to);
+		first = i ? first : c;
+		print_tenth(what, from, to, &c, &first);
+	}
+}
+
+static struct cost steady_reads(struct sched *s, task_fn *fn, double n)
+{
+	struct fs_stats a, b;
+	fs_stats(fs, &a);
+	double ns = run(s, fn, 1);
+	fs_stats(fs, &b);
+	return (struct cost){.ns = ns / n,
+			     .reads = (double)(b.metadata_reads - a.metadata_reads) / n};
+}
+
+static void steady_look(struct sched *s)
+{
+	struct cost c = steady_reads(s, lookup_task, LOOKUPS), first;
+	int n = files / dir_size, step = n < TENTHS ? n : n / TENTHS;
+	print_tenth("look up", 0, LOOKUPS, &c, &c);
+	for (dirs_from = 0; dirs_from < n && !failed; dirs_from = dirs_to) {
+		dirs_to = dirs_from + step < n ? dirs_from + step : n;
+		c = steady_reads(s, list_task, (double)(dirs_to - dirs_from) * dir_size);
+		first = dirs_from ? first : c;
+		print_tenth("list", dirs_from * dir_size, dirs_to * dir_size, &c, &first);
+	}
+}
+
+static void steady(struct sched *s)
+{
+	run(s, open_task, 1);
+	printf("%-7s %10s %10s %9s %5s %7s %6s %6s %6s %8s %8s\n", "", "from", "to", "ns", "ratio",
+	       "journal", "whole", "writes", "reads", "held MiB", "own MiB");
+	steady_turns(s, "create", create_task);
+	if (!failed)
+		steady_look(s);
+	steady_turns(s, "remove", remove_task);
+	run_one(s, "unmount", close_task, 1);
+	run_one(s, "check", check_task, 1);
+}
+
+/* Shared, so that the kernel counts it apart from the memory of the file system. */
+static void *shared_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool setup(int max)
+{
+	int all = max < FILES_MIN ? FILES_MIN : max;
 	disk.b = (struct bdev){.ops = &mem_ops,
 			       .size = max > 2000000 ? 24ull << 30 : 8ull << 30,
 			       .block_size = 4096,
 			       .mem_align = 1,
 			       .name = "memory"};
-	disk.bytes = mmap(NULL, disk.b.size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	fids = calloc((size_t)(max < FILES_MIN ? FILES_MIN : max), sizeof(*fids));
-	if (disk.bytes == MAP_FAILED || !fids || sched_new(&s, 1024, 0, NULL, NULL))
+	disk.bytes = shared_memory(disk.b.size);
+	fids = shared_memory((size_t)all * sizeof(*fids));
+	dirs = shared_memory((size_t)all / FIRST_SIZE * sizeof(*dirs));
+	return disk.bytes && fids && dirs;
+}
+
+int main(int argc, char **argv)
+{
+	struct sched *s;
+	struct round rounds[ROUNDS_MAX] = {0};
+	bool is_steady = argc == 5 && strcmp(argv[1], "steady") == 0;
+	char **arg = argv + is_steady + 1;
+	int n = 0, max = argc > 1 ? atoi(arg[0]) : 1000000;
+	memory = argc > 2 ? strtoull(arg[1], NULL, 0) << 20 : 0;
+	dir_size = is_steady ? atoi(arg[2]) : FIRST_SIZE;
+	if (max < FIRST_SIZE || max > 20000000 || dir_size < FIRST_SIZE || dir_size > max ||
+	    max % dir_size)
+		return 2;
+	if (!setup(max) || sched_new(&s, 1024, 0, NULL, NULL))
 		return 1;
 	sched_set_current(s);
-	for (int i = 0; i < n && !failed; i++)
-		round_run(s, &rounds[i], i == n - 1);
+	if (is_steady) {
+		files = max;
+		steady(s);
+	} else {
+		for (int size = FIRST_SIZE; size < max; size *= 10)
+			rounds[n++].dir_size = size;
+		rounds[n++].dir_size = max;
+		for (int i = 0; i < n && !failed; i++)
+			round_run(s, &rounds[i], i == n - 1);
+	}
 	if (failed)
 		printf("FAILED\n");
-	else
+	else if (n)
 		print_rounds(rounds, n);
 	sched_set_current(NULL);
 	sched_free(s);
-	munmap(disk.bytes, disk.b.size);
-	free(fids);
 	return failed ? 1 : 0;
 }

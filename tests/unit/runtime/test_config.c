@@ -84,6 +84,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(h->nfs_port, 2049);
 	ck_assert_uint_eq(h->mount_port, 20048);
 	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
+	ck_assert_uint_eq(h->max_connections, 4096);
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
 	ck_assert_str_eq(h->nfs4_domain, "");
 	ck_assert_str_eq(h->keytab, "");
@@ -121,7 +122,7 @@ START_TEST(all_values_are_read)
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
 	    "nfs4_delegations: off, "
-	    "metadata_memory: 64M, pin: [1],\n"
+	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
 	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
 	int rc = load(text, &c);
@@ -146,6 +147,7 @@ START_TEST(all_values_are_read)
 	ck_assert_str_eq(i->chap[1], "md5");
 	ck_assert_uint_eq(c->controllers[1].iscsi.max_connections, 1024);
 	ck_assert_uint_eq(c->heads[0].mount_port, 0);
+	ck_assert_uint_eq(c->heads[0].max_connections, 60000);
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
 	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
 	ck_assert_str_eq(c->heads[0].keytab, "/etc/krb5.keytab");
@@ -354,6 +356,9 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    user: no-such-user-here\n", 7,
      "does not exist"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    metadata_memory: 1M\n", 7, "out of bounds"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    max_connections: 0\n", 7, "out of range"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    max_connections: 60001\n", 7,
+     "out of range"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_delegations: yes\n", 7,
