@@ -246,6 +246,10 @@ enum fs_seek_what { FS_SEEK_DATA, FS_SEEK_HOLE };
  * off is not inside the file, or no data follows. */
 int fs_seek(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
 	    enum fs_seek_what what, uint64_t *ret);
+/* The same, but nobody looks beyond `end` (above off): *ret is that when nothing was found below
+ * it, in a file that is larger. */
+int fs_seek_below(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		  uint64_t end, enum fs_seek_what what, uint64_t *ret);
 
 /*
  * Bytes of one file become those of another (or of another place in it) without being copied: both

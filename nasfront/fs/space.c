@@ -326,7 +326,7 @@ int fs_deallocate(struct fs *fs, const struct fs_cred *cred, const struct fs_fid
 struct seek_args {
 	const struct fs_cred *cred;
 	const struct fs_fid *f;
-	uint64_t at; /* bytes */
+	uint64_t at, end; /* bytes; not beyond end */
 	enum fs_seek_what what;
 	bool found;
 };
@@ -353,6 +353,11 @@ static int seek_body(struct fs *fs, struct seek_args *a)
 		if (a->found)
 			return 0;
 		a->at = (m.fblk + m.len) * BS;
+		if (a->at >= a->end && a->end < size) {
+			a->at = a->end;
+			a->found = true;
+			return 0;
+		}
 		if (a->at < size)
 			continue;
 		a->at = size; /* the end is a hole */
@@ -365,7 +370,13 @@ static int seek_body(struct fs *fs, struct seek_args *a)
 int fs_seek(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
 	    enum fs_seek_what what, uint64_t *ret)
 {
-	struct seek_args a = {.cred = cred, .f = f, .at = off, .what = what};
+	return fs_seek_below(fs, cred, f, off, UINT64_MAX, what, ret);
+}
+
+int fs_seek_below(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		  uint64_t end, enum fs_seek_what what, uint64_t *ret)
+{
+	struct seek_args a = {.cred = cred, .f = f, .at = off, .end = end, .what = what};
 	int rc = 0;
 	while (!rc && !a.found) {
 		struct op op;

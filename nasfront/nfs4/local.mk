@@ -4,7 +4,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_copy.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
-	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
+	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_read_plus.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
 	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
 V4_WORLD = $(NAS_WORLD) tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
@@ -22,6 +22,10 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs42
 tests_unit_nfs4_test_nfs42_SOURCES = tests/unit/nfs4/test_nfs42.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs42_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs42_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_read_plus
+tests_unit_nfs4_test_nfs4_read_plus_SOURCES = tests/unit/nfs4/test_nfs4_read_plus.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_read_plus_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_read_plus_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs40
 tests_unit_nfs4_test_nfs40_SOURCES = tests/unit/nfs4/test_nfs40.c $(V4_WORLD)

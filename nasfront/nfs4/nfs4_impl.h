@@ -578,6 +578,14 @@ enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, un
 /* The same of any file. */
 enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_key *file,
 				    const struct stateid *id, unsigned access);
+/* op_io.c */
+/* Arguments and check of a READ; *ret_count is what the reply has room for. */
+enum nfs4_status nfs4_read_begin(struct nfs4_call *k, uint64_t *ret_off, uint32_t *ret_count);
+/* The reply may end with k->c.read as it lies in the file system; then it does. */
+bool nfs4_read_may_body(const struct nfs4_call *k);
+void nfs4_read_body(struct nfs4_call *k);
+/* opaque<>: what was read, copied; there is room. */
+void nfs4_put_read(struct nfs4_call *k, const struct fs_read *r);
 /* nfs4_status_of() of a call on data of the current object, which may be no file. */
 enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc);
 struct lock_ask nfs4_ask(const struct nfs4_state *s);
@@ -688,11 +696,11 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_lookupp, nfs4_op_nverify, nfs4_op_open, nfs4_op_open_downgrade, nfs4_op_putfh,
     nfs4_op_putrootfh, nfs4_op_read, nfs4_op_readdir, nfs4_op_readlink, nfs4_op_remove,
     nfs4_op_rename, nfs4_op_restorefh, nfs4_op_savefh, nfs4_op_secinfo, nfs4_op_secinfo_no_name,
-    nfs4_op_setattr, nfs4_op_verify, nfs4_op_write, nfs4_op_bind_conn, nfs4_op_exchange_id,
-    nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid, nfs4_op_sequence,
-    nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete, nfs4_op_notsupp,
-    nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise, nfs4_op_copy,
-    nfs4_op_clone, nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew,
+    nfs4_op_setattr, nfs4_op_verify, nfs4_op_write, nfs4_op_read_plus, nfs4_op_bind_conn,
+    nfs4_op_exchange_id, nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid,
+    nfs4_op_sequence, nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete,
+    nfs4_op_notsupp, nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise,
+    nfs4_op_copy, nfs4_op_clone, nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew,
     nfs4_op_open_confirm, nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr,
     nfs4_op_listxattrs, nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl;
 

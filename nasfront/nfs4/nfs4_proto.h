@@ -71,6 +71,7 @@ enum nfs4_op {
 	OP_COPY = 60,
 	OP_DEALLOCATE = 62,
 	OP_IO_ADVISE = 63,
+	OP_READ_PLUS = 68,
 	OP_SEEK = 69,
 	OP_CLONE = 71,
 	OP_GETXATTR = 72,
@@ -266,6 +267,8 @@ enum nfs4_open_bits {
 	WND4_NOT_SUPP_UPGRADE = 5,
 	WND4_CANCELLED = 7,
 };
+
+enum nfs4_content { NFS4_CONTENT_DATA = 0, NFS4_CONTENT_HOLE = 1 };
 
 enum nfs4_lock_type { READ_LT = 1, WRITE_LT = 2, READW_LT = 3, WRITEW_LT = 4 };
 

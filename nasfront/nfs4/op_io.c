@@ -29,21 +29,26 @@ enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc)
 	return nfs4_status_of(k, rc);
 }
 
+void nfs4_put_read(struct nfs4_call *k, const struct fs_read *r)
+{
+	xdr_put_u32(k->out, r->len);
+	for (int i = 0; i < r->iovcnt; i++) {
+		uint8_t *p = xdr_take(k->out, r->iov[i].iov_len);
+		if (p)
+			memcpy(p, r->iov[i].iov_base, r->iov[i].iov_len);
+	}
+	uint8_t *pad = xdr_take(k->out, xdr_pad(r->len));
+	if (pad)
+		memset(pad, 0, xdr_pad(r->len));
+}
+
 static enum nfs4_status read_copy(struct nfs4_call *k)
 {
 	struct fs_read *r = &k->c.read;
 	enum nfs4_status st = NFS4_OK;
 	if (nfs4_room(k, READ_HEAD + r->len + 4)) {
 		xdr_put_bool(k->out, r->eof);
-		xdr_put_u32(k->out, r->len);
-		for (int i = 0; i < r->iovcnt; i++) {
-			uint8_t *p = xdr_take(k->out, r->iov[i].iov_len);
-			if (p)
-				memcpy(p, r->iov[i].iov_base, r->iov[i].iov_len);
-		}
-		uint8_t *pad = xdr_take(k->out, xdr_pad(r->len));
-		if (pad)
-			memset(pad, 0, xdr_pad(r->len));
+		nfs4_put_read(k, r);
 	} else {
 		st = NFS4ERR_REP_TOO_BIG;
 	}
@@ -51,26 +56,28 @@ static enum nfs4_status read_copy(struct nfs4_call *k)
 	return st;
 }
 
-static enum nfs4_status read_body(struct nfs4_call *k)
+void nfs4_read_body(struct nfs4_call *k)
 {
 	struct fs_read *r = &k->c.read;
-	xdr_put_bool(k->out, r->eof);
-	xdr_put_u32(k->out, r->len);
 	k->req->body = r->iov;
 	k->req->body_n = r->iovcnt;
 	k->req->body_len = r->len;
 	k->req->release = read_release;
 	k->c.reading = true;
-	return NFS4_OK;
 }
 
-enum nfs4_status nfs4_op_read(struct nfs4_call *k)
+/* A kept reply is one piece of memory. */
+bool nfs4_read_may_body(const struct nfs4_call *k)
+{
+	return k->index + 1 == k->nops && !k->cache_this && !rpc_is_once(k->req);
+}
+
+enum nfs4_status nfs4_read_begin(struct nfs4_call *k, uint64_t *ret_off, uint32_t *ret_count)
 {
 	struct stateid sid;
-	uint64_t off;
 	uint32_t count;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
-	if (st == NFS4ERR_BADXDR || !xdr_u64(k->in, &off) || !xdr_u32(k->in, &count))
+	if (st == NFS4ERR_BADXDR || !xdr_u64(k->in, ret_off) || !xdr_u32(k->in, &count))
 		return NFS4ERR_BADXDR;
 	st = st ?: nfs4_io_check(k, &sid, LOCK_SHARE_READ);
 	if (st)
@@ -82,15 +89,28 @@ enum nfs4_status nfs4_op_read(struct nfs4_call *k)
 	count = MIN(count, (uint32_t)FS_IO_MAX);
 	if (have + count > max)
 		count = have < max ? (uint32_t)(max - have) & ~3u : 0;
+	*ret_count = count;
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_read(struct nfs4_call *k)
+{
+	uint64_t off;
+	uint32_t count;
+	enum nfs4_status st = nfs4_read_begin(k, &off, &count);
+	if (st)
+		return st;
 	struct fs_attr post;
 	int rc = fs_read(k->c.mount->fs, &k->c.cred, &k->c.fid, off, count, &k->c.read, &post);
 	if (rc < 0)
 		return nfs4_io_status(k, rc);
 	k->c.read_bytes += k->c.read.len;
-	/* A kept reply is one piece of memory. */
-	if (k->index + 1 == k->nops && !k->cache_this && !rpc_is_once(k->req))
-		return read_body(k);
-	return read_copy(k);
+	if (!nfs4_read_may_body(k))
+		return read_copy(k);
+	xdr_put_bool(k->out, k->c.read.eof);
+	xdr_put_u32(k->out, k->c.read.len);
+	nfs4_read_body(k);
+	return NFS4_OK;
 }
 
 enum nfs4_status nfs4_op_write(struct nfs4_call *k)
