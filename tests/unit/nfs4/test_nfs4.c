@@ -302,7 +302,7 @@ START_TEST(what_a_compound_may_be)
 	ck_assert_uint_eq(bare(&a, OP_LAYOUTGET), NFS4ERR_NOTSUPP);
 	a.minor = 2;
 	ck_assert_uint_eq(bare(&a, OP_CLONE), NFS4ERR_NOFILEHANDLE);
-	ck_assert_uint_eq(bare(&a, 68), NFS4ERR_NOTSUPP); /* READ_PLUS */
+	ck_assert_uint_eq(bare(&a, 70), NFS4ERR_NOTSUPP); /* WRITE_SAME */
 	a.minor = 3;
 	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), NFS4ERR_MINOR_VERS_MISMATCH);
 	a.seq--;
