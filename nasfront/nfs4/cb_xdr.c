@@ -1,18 +1,19 @@
 /*
- * Calls to clients on the wire: CB_COMPOUND with CB_SEQUENCE (RFC 8881 20.9) and CB_RECALL (20.2;
- * RFC 7530 17.2).
+ * Calls to clients on the wire: CB_COMPOUND with CB_SEQUENCE (RFC 8881 20.9) and one operation:
+ * CB_RECALL (20.2; RFC 7530 17.2), CB_OFFLOAD (RFC 7862 16.1), CB_NOTIFY_LOCK, CB_RECALL_ANY (RFC
+ * 8881 20.11, 20.6).
  *
  *   call:   tag, minor version, callback_ident, number of operations,
  *           { 11, session, sequence, slot 0, highest slot 0, cachethis, referring calls: none }
- *           { 4, stateid, truncate, file handle }
+ *           { operation, arguments }
  *   reply:  status, tag, number of results,
- *           { 11, status, session, sequence, slot, highest slot, target }, { 4, status }
+ *           { 11, status, session, sequence, slot, highest slot, target }, { operation, status }
  */
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 #include "runtime/err.h"
 
-size_t nfs4_cb_recall(const struct nfs4_cb *cb, uint8_t *to, size_t size)
+size_t nfs4_cb_put(const struct nfs4_cb *cb, uint8_t *to, size_t size)
 {
 	struct xdr_out x = xdr_out_of(to, size);
 	xdr_put_u32(&x, 0); /* tag */
@@ -28,12 +29,44 @@ size_t nfs4_cb_recall(const struct nfs4_cb *cb, uint8_t *to, size_t size)
 		xdr_put_bool(&x, false);
 		xdr_put_u32(&x, 0);
 	}
-	xdr_put_u32(&x, OP_CB_RECALL);
-	nfs4_put_stateid(&x, &cb->sid);
-	xdr_put_bool(&x, false);
-	xdr_put_opaque(&x, cb->fh, FH_SIZE);
+	xdr_put_u32(&x, cb->op);
+	xdr_put_fixed(&x, cb->args, cb->len);
 	ASSERT(!x.full);
 	return xdr_out_len(&x);
+}
+
+static void args_end(struct nfs4_cb *cb, const struct xdr_out *x)
+{
+	ASSERT(!x->full);
+	cb->len = (uint32_t)xdr_out_len(x);
+}
+
+void nfs4_cb_recall(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE])
+{
+	struct xdr_out x = xdr_out_of(cb->args, sizeof(cb->args));
+	cb->op = OP_CB_RECALL;
+	nfs4_put_stateid(&x, sid);
+	xdr_put_bool(&x, false); /* truncate */
+	xdr_put_opaque(&x, fh, FH_SIZE);
+	args_end(cb, &x);
+}
+
+void nfs4_cb_offload(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE],
+		     enum nfs4_status status, uint64_t count, uint64_t verifier)
+{
+	struct xdr_out x = xdr_out_of(cb->args, sizeof(cb->args));
+	cb->op = OP_CB_OFFLOAD;
+	xdr_put_opaque(&x, fh, FH_SIZE);
+	nfs4_put_stateid(&x, sid);
+	xdr_put_u32(&x, status);
+	if (!status)
+		xdr_put_u32(&x, 0); /* nothing goes on: no stateid of it */
+	xdr_put_u64(&x, count);
+	if (!status) {
+		xdr_put_u32(&x, FS_WRITE_UNSTABLE);
+		xdr_put_u64(&x, verifier);
+	}
+	args_end(cb, &x);
 }
 
 /* Not on the wire: those of our own numbers are nobody's answer. */
@@ -86,7 +119,7 @@ int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
 	}
 	if (!n) {
 		r.op = all;
-	} else if (!xdr_u32(&x, &op) || op != OP_CB_RECALL || !get_status(&x, &r.op)) {
+	} else if (!xdr_u32(&x, &op) || op != cb->op || !get_status(&x, &r.op)) {
 		return -ERR_PROTO;
 	}
 	/* The whole is as good as its last operation. */

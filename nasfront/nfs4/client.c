@@ -157,6 +157,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 	LIST_INIT(&c->sessions);
 	TAILQ_INIT(&c->owners);
 	TAILQ_INIT(&c->asks);
+	TAILQ_INIT(&c->notes);
 	if (!kept_name(c, c->kept_name) || lock_client_new(&c->locks, n->locks, c)) {
 		free(c);
 		return -ENOMEM;
@@ -177,6 +178,7 @@ void nfs4_client_clear(struct nfs4_client *c)
 		nfs4_session_free(s);
 	while ((o = TAILQ_FIRST(&c->owners)))
 		nfs4_owner_free(o);
+	nfs4_notes_free(c);
 	lock_client_release(c->locks);
 }
 
@@ -414,6 +416,7 @@ static bool courtesy_begin(struct nfs4_client *c)
 	if (c->courtesy)
 		return false;
 	c->courtesy = true;
+	nfs4_copies_end(c);
 	lock_client_yield(c->locks);
 	return true;
 }

@@ -42,6 +42,7 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	waitq_init(&n->ended);
 	waitq_init(&n->revoked);
 	waitq_init(&n->called);
+	waitq_init(&n->copied);
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		n->ops[i].name = nfs4_ops[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
@@ -79,6 +80,8 @@ void nfs4_free(struct nfs4 *n)
 	}
 	while (n->ncallers)
 		waitq_wait(&n->called);
+	while (n->ncopying)
+		waitq_wait(&n->copied);
 	while ((c = TAILQ_FIRST(&n->clients)))
 		nfs4_client_free(c);
 	nfs4_kept_free(n);

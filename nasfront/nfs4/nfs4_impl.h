@@ -32,7 +32,8 @@
 #define NFS4_PSEUDO_MAX	   1024
 #define NFS4_ATTRS_V40	   56  /* version 4.0 has the attributes below this one */
 #define NFS4_CB_SYS	   340 /* the longest body of AUTH_SYS: RFC 5531 appendix A */
-#define NFS4_CB_MAX	   640 /* bytes of arguments of a call to a client */
+#define NFS4_CB_OP_MAX	   384 /* bytes of arguments of an operation of a client's */
+#define NFS4_CB_MAX	   640 /* of a call to a client */
 #define NFS4_CB_CONNS	   4   /* connections of a back channel that are kept */
 #define NFS4_CALLERS_MAX   256 /* clients called at once; a quarter where nothing is lent */
 #define NFS4_SEQ_REPLY	   80  /* bytes of a result kept with an owner; longer ones beside it */
@@ -42,6 +43,7 @@
 struct nfs4_session;
 struct nfs4_state;
 struct nfs4_deleg;
+struct nfs4_copy;
 struct nfs4_caller;
 
 /* Whether calls reach a client is found out by CB_NULL, and by what becomes of later ones. */
@@ -97,6 +99,8 @@ struct nfs4_client {
 	unsigned unkeeping;	       /* it is being forgotten for what was taken away */
 	struct nfs4_caller *caller;    /* a task that calls it */
 	TAILQ_HEAD(, nfs4_deleg) asks; /* to be asked for */
+	TAILQ_HEAD(, nfs4_note) notes; /* to be said to it */
+	unsigned ncopies;	       /* that go on, or whose end it has not heard of */
 	struct nfs4_callback callback, callback_new; /* version 4.0; the new one not confirmed */
 	struct nfs4_path path;			     /* of version 4.0 */
 	TAILQ_HEAD(, nfs4_owner) owners;
@@ -114,6 +118,12 @@ struct nfs4_slot {
 	uint8_t *reply; /* the results of the COMPOUND, whole */
 };
 
+/* A connection of a back channel, held; it may have ended, or be under TLS now. */
+struct nfs4_back_conn {
+	struct rpc_conn *conn; /* NULL: none */
+	enum rpc_xprt xprt;    /* what it was when it was bound */
+};
+
 /*
  * The back channel: one slot. `seq` is the last number known to be used; when it is not known
  * whether the one behind it was, `unsure`, the next but one is tried.
@@ -125,8 +135,8 @@ struct nfs4_back {
 	uint32_t minor, program, seq;
 	struct nfs4_path path;
 	uint32_t sys_len;
-	uint8_t sys[NFS4_CB_SYS];	       /* the body of AUTH_SYS; none: AUTH_NONE */
-	struct rpc_conn *conns[NFS4_CB_CONNS]; /* held; may have ended */
+	uint8_t sys[NFS4_CB_SYS]; /* the body of AUTH_SYS; none: AUTH_NONE */
+	struct nfs4_back_conn conns[NFS4_CB_CONNS];
 };
 
 struct nfs4_session {
@@ -147,8 +157,9 @@ struct stateid {
 	uint8_t other[NFS4_OTHER];
 };
 
-/* A client's files that are lent to it are states of an owner without a name. */
-enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2, OWNER_DELEG = 3 };
+/* A client's files that are lent to it are states of an owner without a name, as are its copies
+ * that go on. */
+enum nfs4_owner_kind { OWNER_OPEN = 1, OWNER_LOCK = 2, OWNER_DELEG = 3, OWNER_COPY = 4 };
 
 /*
  * What an owner of version 4.0 did last, and the answer (RFC 7530 9.1.7 to 9.1.9). An open-owner
@@ -199,6 +210,7 @@ struct nfs4_state {
 	uint32_t opened;
 	struct nfs4_state *open;  /* of locks */
 	struct nfs4_deleg *deleg; /* of those */
+	struct nfs4_copy *copy;	  /* of those */
 	LIST_HEAD(, nfs4_state) locks;
 };
 
@@ -215,6 +227,16 @@ struct nfs4_deleg {
 	uint8_t fh[FH_SIZE];
 };
 TAILQ_HEAD(nfs4_delegs, nfs4_deleg);
+
+/* Something to be said to a client: an operation, ready for the wire. */
+struct nfs4_note {
+	TAILQ_ENTRY(nfs4_note) link;
+	uint64_t id;	     /* it may be gone after a wait */
+	uint64_t next_ns;    /* not before */
+	struct stateid copy; /* CB_OFFLOAD */
+	uint32_t op, len;
+	uint8_t args[];
+};
 
 struct nfs4_state_slot {
 	struct nfs4_state *state;
@@ -346,6 +368,9 @@ struct nfs4 {
 	bool stopping;
 	unsigned ncallers;
 	struct waitq called;
+	uint64_t next_note;
+	unsigned ncopying; /* tasks */
+	struct waitq copied;
 	struct nfs4_tree *tree;
 	struct rpc_program program;
 	struct nfs4_op_stats ops[NFS4_OPS];
@@ -567,6 +592,9 @@ enum nfs4_status nfs4_state_find(struct nfs4_call *k, const struct stateid *id,
 /* The same where its number is not looked at, nor whether it is closed or confirmed. */
 enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id,
 				   struct nfs4_state **ret);
+/* It still means something to the client, for the file, as when it was looked up. */
+bool nfs4_state_holds(const struct nfs4_client *c, const struct lock_file_key *file,
+		      const struct stateid *id, unsigned access);
 /* What nfs4_state_find() looks at beyond that. */
 enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stateid *id,
 				    const struct nfs4_state *s);
@@ -628,17 +656,20 @@ enum nfs4_status nfs4_change_unopened(struct nfs4_call *k);
 enum nfs4_status nfs4_change_name(struct nfs4_call *k, const struct fs_fid *dir,
 				  const struct nfs4_name *name);
 
-/* callback.c */
-/* Begins to call the client when there is something to say, or to find out. */
-void nfs4_caller_start(struct nfs4_client *c);
-/* The client goes: whoever calls it lets it be. */
-void nfs4_caller_forget(struct nfs4_client *c);
+/* back.c */
+void nfs4_path_set(struct nfs4_client *c, struct nfs4_path *p, enum nfs4_path_state state);
+/* The connection that calls of a session go by; NULL: none is there. */
+struct rpc_conn *nfs4_back_conn(const struct nfs4_back *b);
+/* A session by which calls arrive; one of which that is not known. */
+struct nfs4_session *nfs4_session_up(const struct nfs4_client *c);
+struct nfs4_session *nfs4_session_unknown(const struct nfs4_client *c);
 /* Calls reach it: proven. */
 bool nfs4_path_up(const struct nfs4_client *c);
 /* Or it is about to be found out. */
 bool nfs4_path_hoped(const struct nfs4_client *c);
 const char *nfs4_path_text(const struct nfs4_client *c);
-void nfs4_caller_tick(struct nfs4 *n);
+/* What was down for a while may be up again: true when it is to be found out. */
+bool nfs4_path_retry(struct nfs4_client *c, uint64_t now);
 /* The back channel of a session has a connection more, or this one not any more. */
 void nfs4_back_bind(struct nfs4_session *s, struct rpc_conn *conn);
 void nfs4_back_unbind(struct nfs4_session *s, struct rpc_conn *conn);
@@ -651,21 +682,66 @@ bool nfs4_get_callback_sec(struct xdr_in *x, struct nfs4_back *b);
 bool nfs4_get_callback(struct xdr_in *x, const struct rpc_req *req, struct nfs4_callback *ret);
 void nfs4_caller_confirm(struct nfs4_client *c);
 
+/* callback.c */
+struct nfs4_cb;
+/* Begins to call the client when there is something to say, or to find out. */
+void nfs4_caller_start(struct nfs4_client *c);
+/* The client goes: whoever calls it lets it be. */
+void nfs4_caller_forget(struct nfs4_client *c);
+void nfs4_caller_tick(struct nfs4 *n);
+/* Says it to the client, of version 4.1 on; CB_OFFLOAD is of a copy. False: no memory. */
+bool nfs4_note(struct nfs4_client *c, const struct nfs4_cb *cb, const struct stateid *copy);
+/* The client need not hear of that copy any more. */
+void nfs4_note_drop(struct nfs4_client *c, const struct stateid *copy);
+void nfs4_notes_free(struct nfs4_client *c);
+
 /* cb_xdr.c */
 struct nfs4_cb {
 	uint32_t minor, ident;
 	uint8_t session[NFS4_SESSIONID]; /* from minor version 1 on: CB_SEQUENCE */
 	uint32_t seq;
-	struct stateid sid; /* CB_RECALL */
-	uint8_t fh[FH_SIZE];
+	uint32_t op, len;
+	uint8_t args[NFS4_CB_OP_MAX];
 };
-size_t nfs4_cb_recall(const struct nfs4_cb *cb, uint8_t *to, size_t size);
+size_t nfs4_cb_put(const struct nfs4_cb *cb, uint8_t *to, size_t size);
+/* The operation and its arguments. */
+void nfs4_cb_recall(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE]);
+void nfs4_cb_offload(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE],
+		     enum nfs4_status status, uint64_t count, uint64_t verifier);
 struct nfs4_cb_result {
 	enum nfs4_status seq, op; /* op: when seq is NFS4_OK */
 };
 /* What a client answered to that. -ERR_PROTO: nothing of the kind. */
 int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
 		   struct nfs4_cb_result *ret);
+
+/* copy.c */
+/* What a copy is of: the saved file and the current one. */
+struct nfs4_copy_args {
+	struct stateid from_id, to_id;
+	uint64_t from, to, count;
+};
+/* Copies in the background. DELAY: it cannot; it is to be done at once, or a part of it. */
+enum nfs4_status nfs4_copy_start(struct nfs4_call *k, const struct nfs4_copy_args *a,
+				 struct stateid *ret, uint64_t *ret_verifier);
+/* One piece of files, from pages to pages; r is room. How much, 0 at the source's end. */
+struct nfs4_copy_file {
+	struct fs *fs;
+	const struct fs_cred *cred;
+	const struct fs_fid *fid;
+	uint64_t off;
+};
+int nfs4_copy_piece(const struct nfs4_copy_file *from, const struct nfs4_copy_file *to,
+		    uint64_t len, struct fs_read *r);
+/* How far it is; *ret_ended: that is all, with *ret_status. */
+uint64_t nfs4_copy_progress(const struct nfs4_copy *c, bool *ret_ended,
+			    enum nfs4_status *ret_status);
+/* Its state ends: it stops, and nobody is told. */
+void nfs4_copy_end(struct nfs4_state *s);
+/* The client was told of its end. */
+void nfs4_copy_heard(struct nfs4_client *c, const struct stateid *sid);
+/* All of a client's, for its lease ran out. */
+void nfs4_copies_end(struct nfs4_client *c);
 
 /* seqid.c */
 struct nfs4_seqid *nfs4_seqid_new(enum nfs4_owner_kind kind);
@@ -700,8 +776,9 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_exchange_id, nfs4_op_create_session, nfs4_op_destroy_session, nfs4_op_destroy_clientid,
     nfs4_op_sequence, nfs4_op_test_stateid, nfs4_op_free_stateid, nfs4_op_reclaim_complete,
     nfs4_op_notsupp, nfs4_op_allocate, nfs4_op_deallocate, nfs4_op_seek, nfs4_op_io_advise,
-    nfs4_op_copy, nfs4_op_clone, nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew,
-    nfs4_op_open_confirm, nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr,
-    nfs4_op_listxattrs, nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl;
+    nfs4_op_copy, nfs4_op_clone, nfs4_op_offload_cancel, nfs4_op_offload_status,
+    nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew, nfs4_op_open_confirm,
+    nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs,
+    nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl;
 
 #endif

@@ -71,6 +71,8 @@ enum nfs4_op {
 	OP_COPY = 60,
 	OP_DEALLOCATE = 62,
 	OP_IO_ADVISE = 63,
+	OP_OFFLOAD_CANCEL = 66,
+	OP_OFFLOAD_STATUS = 67,
 	OP_READ_PLUS = 68,
 	OP_SEEK = 69,
 	OP_CLONE = 71,
@@ -87,7 +89,10 @@ enum nfs4_cb_numbers {
 	CB_NULL_PROC = 0,
 	CB_COMPOUND_PROC = 1,
 	OP_CB_RECALL = 4,
+	OP_CB_RECALL_ANY = 8,
 	OP_CB_SEQUENCE = 11,
+	OP_CB_NOTIFY_LOCK = 13,
+	OP_CB_OFFLOAD = 15,
 };
 
 /* The numbers below 10011 are those of version 3 (enum nfsstat3). */

@@ -1,9 +1,12 @@
 /*
- * COPY and CLONE (RFC 7862 15.2, 15.13): from the saved file to the current one.
+ * COPY and CLONE (RFC 7862 15.2, 15.13): from the saved file to the current one; OFFLOAD_STATUS and
+ * OFFLOAD_CANCEL (15.9, 15.8).
  *
- * A COPY is done before it is answered, at most SHARE_MAX or COPY_MAX of it: a client asks for the
- * rest. Whole blocks of one file system are shared by both files where both offsets allow it
- * (fs_clone_range()); the rest goes from pages to pages in the head.
+ * Whole blocks of one file system are shared by both files where both offsets allow it
+ * (fs_clone_range()), SHARE_MAX at most; the rest goes from pages to pages in the head. That is
+ * done before the answer when it is no more than COPY_MAX. More goes on behind the answer (copy.c),
+ * if the client allows it and can be called; else the first COPY_MAX are copied, and the client
+ * asks for the rest.
  *
  * A CLONE shares all of its range or fails. It is not atomic, as 15.13.3 would have it: others may
  * see a beginning of it, which an error (quota, space) leaves.
@@ -11,12 +14,10 @@
 #include "nasfront/nfs4/nfs4_impl.h"
 
 #define COPY_MAX  (16u << 20)
-#define COPY_STEP (256u << 10)
 #define SHARE_MAX (1u << 30)
 
 struct copy {
-	struct stateid from_id, to_id;
-	uint64_t from, to, count;
+	struct nfs4_copy_args a;
 	bool consecutive, synchronous;
 	uint32_t servers;
 };
@@ -24,8 +25,8 @@ struct copy {
 static enum nfs4_status get_copy(struct nfs4_call *k, struct copy *c)
 {
 	struct xdr_in *x = k->in;
-	if (!nfs4_get_stateid(x, &c->from_id) || !nfs4_get_stateid(x, &c->to_id) ||
-	    !xdr_u64(x, &c->from) || !xdr_u64(x, &c->to) || !xdr_u64(x, &c->count) ||
+	if (!nfs4_get_stateid(x, &c->a.from_id) || !nfs4_get_stateid(x, &c->a.to_id) ||
+	    !xdr_u64(x, &c->a.from) || !xdr_u64(x, &c->a.to) || !xdr_u64(x, &c->a.count) ||
 	    !xdr_bool(x, &c->consecutive) || !xdr_bool(x, &c->synchronous) ||
 	    !xdr_u32(x, &c->servers))
 		return NFS4ERR_BADXDR;
@@ -42,8 +43,8 @@ static enum nfs4_status check_ids(struct nfs4_call *k, const struct copy *c)
 	const struct nfs4_saved *s = &k->saved;
 	const struct lock_file_key from = {
 	    .fs = s->mount->id, .ino = s->fid.ino, .generation = s->fid.generation};
-	enum nfs4_status st = nfs4_io_check_file(k, &from, &c->from_id, LOCK_SHARE_READ);
-	return st ?: nfs4_io_check(k, &c->to_id, LOCK_SHARE_WRITE);
+	enum nfs4_status st = nfs4_io_check_file(k, &from, &c->a.from_id, LOCK_SHARE_READ);
+	return st ?: nfs4_io_check(k, &c->a.to_id, LOCK_SHARE_WRITE);
 }
 
 static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
@@ -57,12 +58,12 @@ static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
 		return st;
 	if (a.type != FS_REG)
 		return a.type == FS_DIR ? NFS4ERR_ISDIR : NFS4ERR_WRONG_TYPE;
-	if (c->from > a.size || c->count > a.size - c->from)
+	if (c->a.from > a.size || c->a.count > a.size - c->a.from)
 		return NFS4ERR_INVAL;
-	if (!c->count) /* to the end */
-		c->count = a.size - c->from;
-	if (c->to + c->count < c->to ||
-	    (same && c->from < c->to + c->count && c->to < c->from + c->count))
+	if (!c->a.count) /* to the end */
+		c->a.count = a.size - c->a.from;
+	if (c->a.to + c->a.count < c->a.to ||
+	    (same && c->a.from < c->a.to + c->a.count && c->a.to < c->a.from + c->a.count))
 		return NFS4ERR_INVAL;
 	return NFS4_OK;
 }
@@ -76,45 +77,60 @@ static bool can_share(const struct nfs4_call *k)
 }
 
 /* How many bytes from the start on the files share now; whatever is refused is copied. */
-static uint64_t copy_share(struct nfs4_call *k, const struct copy *c)
+static uint64_t copy_share(struct nfs4_call *k, const struct nfs4_copy_args *a)
 {
 	const struct nfs4_saved *s = &k->saved;
-	uint64_t n = ROUND_DOWN(MIN(c->count, (uint64_t)SHARE_MAX), (uint64_t)FS_BLOCK_SIZE);
-	if (!can_share(k) || !n || (c->from | c->to) % FS_BLOCK_SIZE)
+	uint64_t n = ROUND_DOWN(MIN(a->count, (uint64_t)SHARE_MAX), (uint64_t)FS_BLOCK_SIZE);
+	if (!can_share(k) || !n || (a->from | a->to) % FS_BLOCK_SIZE)
 		return 0;
-	return fs_clone_range(s->mount->fs, &k->c.cred, &s->fid, c->from, &k->c.fid, c->to, n, NULL)
+	return fs_clone_range(s->mount->fs, &k->c.cred, &s->fid, a->from, &k->c.fid, a->to, n, NULL)
 		   ? 0
 		   : n;
 }
 
 /* One piece; how much, 0 when the source has ended, or an error. */
-static int copy_piece(struct nfs4_call *k, const struct copy *c, uint64_t done, uint32_t len)
+static int copy_piece(struct nfs4_call *k, const struct nfs4_copy_args *a, uint64_t done,
+		      uint64_t len)
 {
 	const struct nfs4_saved *s = &k->saved;
-	struct fs_read *r = &k->c.read;
-	struct fs_attr a;
-	int rc = fs_read(s->mount->fs, &s->cred, &s->fid, c->from + done, len, r, &a);
-	if (rc < 0)
-		return rc;
-	uint32_t got = r->len;
-	if (got)
-		rc = fs_write(k->c.mount->fs, &k->c.cred, &k->c.fid, c->to + done, r->iov,
-			      r->iovcnt, FS_WRITE_UNSTABLE, NULL);
-	fs_read_done(s->mount->fs, r);
-	return rc < 0 ? rc : (int)got;
+	const struct nfs4_copy_file from = {s->mount->fs, &s->cred, &s->fid, a->from + done};
+	const struct nfs4_copy_file to = {k->c.mount->fs, &k->c.cred, &k->c.fid, a->to + done};
+	return nfs4_copy_piece(&from, &to, len, &k->c.read);
+}
+
+/* COPY4resok; id: of what goes on. */
+static void put_copy(struct nfs4_call *k, const struct stateid *id, uint64_t done,
+		     uint64_t verifier)
+{
+	xdr_put_u32(k->out, id ? 1 : 0);
+	if (id)
+		nfs4_put_stateid(k->out, id);
+	xdr_put_u64(k->out, done);
+	xdr_put_u32(k->out, FS_WRITE_UNSTABLE);
+	xdr_put_u64(k->out, verifier);
+	xdr_put_bool(k->out, true); /* consecutive */
+	xdr_put_bool(k->out, !id);  /* synchronous */
 }
 
 enum nfs4_status nfs4_op_copy(struct nfs4_call *k)
 {
+	struct stateid id;
 	struct copy c;
 	enum nfs4_status st = get_copy(k, &c);
 	st = st ?: check_copy(k, &c);
 	if (st)
 		return st;
-	uint64_t done = copy_share(k, &c), want = MIN(c.count, done + COPY_MAX);
+	/* Of before the first write: what is lost later is seen by the COMMIT. */
+	uint64_t verifier = fs_write_verifier(k->c.mount->fs);
+	uint64_t done = copy_share(k, &c.a), want = MIN(c.a.count, done + COPY_MAX);
+	if (!done && want < c.a.count && !c.synchronous &&
+	    nfs4_copy_start(k, &c.a, &id, &verifier) == NFS4_OK) {
+		put_copy(k, &id, 0, verifier);
+		return NFS4_OK;
+	}
 	int rc = 1;
 	while (done < want && rc > 0) {
-		rc = copy_piece(k, &c, done, (uint32_t)MIN(want - done, (uint64_t)COPY_STEP));
+		rc = copy_piece(k, &c.a, done, want - done);
 		if (rc > 0)
 			done += (uint32_t)rc;
 	}
@@ -123,13 +139,47 @@ enum nfs4_status nfs4_op_copy(struct nfs4_call *k)
 		return nfs4_io_status(k, rc);
 	k->c.read_bytes += done;
 	k->c.write_bytes += done;
-	xdr_put_u32(k->out, 0); /* nothing goes on: no stateid of it */
-	xdr_put_u64(k->out, done);
-	xdr_put_u32(k->out, FS_WRITE_UNSTABLE);
-	xdr_put_u64(k->out, fs_write_verifier(k->c.mount->fs));
-	xdr_put_bool(k->out, true);
-	xdr_put_bool(k->out, true);
+	put_copy(k, NULL, done, verifier);
 	return NFS4_OK;
+}
+
+/* ---- OFFLOAD_STATUS, OFFLOAD_CANCEL ---- */
+
+/* RFC 7862 4.8: which of several copies "the most recent" would be nobody knows. */
+static enum nfs4_status find_copy(struct nfs4_call *k, struct nfs4_state **ret)
+{
+	struct lock_file_key f = nfs4_file_key(k);
+	struct stateid sid;
+	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
+	if (!st && !sid.seq)
+		return NFS4ERR_BAD_STATEID;
+	st = st ?: nfs4_state_find(k, &sid, ret);
+	if (st)
+		return st;
+	return (*ret)->copy && nfs4_same_file(&(*ret)->file, &f) ? NFS4_OK : NFS4ERR_BAD_STATEID;
+}
+
+enum nfs4_status nfs4_op_offload_status(struct nfs4_call *k)
+{
+	struct nfs4_state *s;
+	enum nfs4_status st = find_copy(k, &s), how;
+	bool ended;
+	if (st)
+		return st;
+	xdr_put_u64(k->out, nfs4_copy_progress(s->copy, &ended, &how));
+	xdr_put_u32(k->out, ended);
+	if (ended)
+		xdr_put_u32(k->out, how);
+	return NFS4_OK;
+}
+
+enum nfs4_status nfs4_op_offload_cancel(struct nfs4_call *k)
+{
+	struct nfs4_state *s;
+	enum nfs4_status st = find_copy(k, &s);
+	if (!st)
+		nfs4_state_free(s);
+	return st;
 }
 
 /* ---- CLONE ---- */
@@ -137,8 +187,8 @@ enum nfs4_status nfs4_op_copy(struct nfs4_call *k)
 static enum nfs4_status get_clone(struct nfs4_call *k, struct copy *c)
 {
 	struct xdr_in *x = k->in;
-	if (!nfs4_get_stateid(x, &c->from_id) || !nfs4_get_stateid(x, &c->to_id) ||
-	    !xdr_u64(x, &c->from) || !xdr_u64(x, &c->to) || !xdr_u64(x, &c->count))
+	if (!nfs4_get_stateid(x, &c->a.from_id) || !nfs4_get_stateid(x, &c->a.to_id) ||
+	    !xdr_u64(x, &c->a.from) || !xdr_u64(x, &c->a.to) || !xdr_u64(x, &c->a.count))
 		return NFS4ERR_BADXDR;
 	if (k->saved.kind == FH_NONE)
 		return NFS4ERR_NOFILEHANDLE;
@@ -163,6 +213,6 @@ enum nfs4_status nfs4_op_clone(struct nfs4_call *k)
 	if (!st && !can_share(k))
 		st = NFS4ERR_XDEV;
 	return st
-		   ?: nfs4_status_of(k, fs_clone_range(s->mount->fs, &k->c.cred, &s->fid, c.from,
-						       &k->c.fid, c.to, c.count, NULL));
+		   ?: nfs4_status_of(k, fs_clone_range(s->mount->fs, &k->c.cred, &s->fid, c.a.from,
+						       &k->c.fid, c.a.to, c.a.count, NULL));
 }

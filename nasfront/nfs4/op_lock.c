@@ -277,7 +277,7 @@ enum nfs4_status nfs4_op_free_stateid(struct nfs4_call *k)
 		return free_revoked(s);
 	if (st)
 		return st;
-	if (s->deleg)
+	if (s->deleg || s->copy)
 		return NFS4ERR_LOCKS_HELD;
 	struct lock_ask a = nfs4_ask(s);
 	if (s->kind == OWNER_OPEN || lock_held(k->n->locks, &a))

@@ -69,7 +69,7 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *c, enum nfs4_owner_kind ki
 		return NULL;
 	}
 	o = calloc(1, sizeof(*o) + len);
-	bool counts = c->v40 && kind != OWNER_DELEG;
+	bool counts = c->v40 && kind != OWNER_DELEG && kind != OWNER_COPY;
 	if (o && counts)
 		o->seq = nfs4_seqid_new(kind);
 	if (!o || (counts && !o->seq)) {
@@ -201,6 +201,8 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 	if (lent) {
 		s->deleg->state = s;
 		o->client->ndelegs++;
+	} else if (s->kind == OWNER_COPY) {
+		/* copy.c counts them */
 	} else if (open) {
 		LIST_INSERT_HEAD(&open->locks, s, under);
 		o->client->nlocks++;
@@ -231,6 +233,9 @@ static void state_end(struct nfs4_state *s)
 		nfs4_state_free(l);
 	if (s->kind == OWNER_DELEG) {
 		nfs4_deleg_end(s);
+	} else if (s->kind == OWNER_COPY) {
+		if (s->copy)
+			nfs4_copy_end(s);
 	} else if (s->kind == OWNER_OPEN) {
 		lock_unshare(n->locks, &a);
 		o->client->nopens--;
@@ -425,6 +430,8 @@ enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_
 		return st;
 	if (!nfs4_same_file(&s->file, file))
 		return NFS4ERR_BAD_STATEID;
+	if (s->copy)
+		return NFS4ERR_BAD_STATEID;
 	if (s->deleg)
 		return access == LOCK_SHARE_WRITE && s->deleg->d.kind == DELEG_READ
 			   ? NFS4ERR_OPENMODE
@@ -435,4 +442,17 @@ enum nfs4_status nfs4_io_check_file(struct nfs4_call *k, const struct lock_file_
 	if (access == LOCK_SHARE_WRITE && !(open->access & LOCK_SHARE_WRITE))
 		return NFS4ERR_OPENMODE;
 	return NFS4_OK;
+}
+
+bool nfs4_state_holds(const struct nfs4_client *c, const struct lock_file_key *file,
+		      const struct stateid *id, unsigned access)
+{
+	const struct nfs4 *n = c->nfs4;
+	uint32_t i = be32_get(id->other + 4);
+	if (is_special(id))
+		return (id->seq && access == LOCK_SHARE_READ) ||
+		       !lock_share_denied(n->locks, file, access);
+	const struct nfs4_state *s = i < n->nslots ? n->slots[i].state : NULL;
+	return s && s->number == be32_get(id->other + 8) && s->owner->client == c && !s->closed &&
+	       !(s->deleg && s->deleg->revoked);
 }

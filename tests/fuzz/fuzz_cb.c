@@ -1,6 +1,7 @@
 /*
  * What a client answers to a call of ours: whatever the bytes are, it is an answer to that call or
- * refused. Input: minor version u8, the credential's length u8, then a list of security flavours as
+ * refused. Input: minor version u8 (& 64: of
+ * CB_OFFLOAD), the credential's length u8, then a list of security flavours as
  * CREATE_SESSION has it, and the reply.
  */
 #include <errno.h>
@@ -29,9 +30,10 @@ static void message(const uint8_t *data, size_t size)
 	ASSERT(len <= sizeof(ret));
 }
 
-static void result(const uint8_t *data, size_t size, uint32_t minor)
+static void result(const uint8_t *data, size_t size, uint32_t minor, bool offload)
 {
-	const struct nfs4_cb cb = {.minor = minor, .seq = 1};
+	const struct nfs4_cb cb = {
+	    .minor = minor, .seq = 1, .op = offload ? OP_CB_OFFLOAD : OP_CB_RECALL};
 	struct nfs4_cb_result r = {.seq = (enum nfs4_status)77, .op = (enum nfs4_status)77};
 	int rc = nfs4_cb_result(&cb, data, size, &r);
 	ASSERT(rc == 0 || rc == -ERR_PROTO);
@@ -51,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(reply, data + 2 + n, size - 2 - n);
 	security(sec, n);
 	message(reply, size - 2 - n);
-	result(reply, size - 2 - n, data[0] % 3);
+	result(reply, size - 2 - n, data[0] % 3, data[0] & 64);
 	free(sec);
 	free(reply);
 	return 0;

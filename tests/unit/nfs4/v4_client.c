@@ -109,16 +109,50 @@ static uint32_t take_u32(struct xdr_in *x)
 	return v;
 }
 
+static void take_fh(struct xdr_in *x, struct v4_fh *ret)
+{
+	const uint8_t *p;
+	ASSERT(xdr_opaque(x, NFS4_FHSIZE, &p, &ret->len));
+	memcpy(ret->b, p, ret->len);
+}
+
 static void take_recall(struct v4 *c, struct xdr_in *x)
 {
 	const uint8_t *p;
-	ASSERT(take_u32(x) == OP_CB_RECALL && xdr_fixed(x, 16, &p));
+	ASSERT(xdr_fixed(x, 16, &p));
 	memcpy(c->recalled.b, p, 16);
 	ASSERT(take_u32(x) == 0); /* truncate */
-	ASSERT(xdr_opaque(x, NFS4_FHSIZE, &p, &c->recalled_fh.len));
-	memcpy(c->recalled_fh.b, p, c->recalled_fh.len);
-	ASSERT(xdr_left(x) == 0);
+	take_fh(x, &c->recalled_fh);
 	c->recalls++;
+}
+
+static void take_offload(struct v4 *c, struct xdr_in *x)
+{
+	const uint8_t *p;
+	take_fh(x, &c->offload_fh);
+	ASSERT(xdr_fixed(x, 16, &p));
+	memcpy(c->offload.b, p, 16);
+	c->offload_status = take_u32(x);
+	ASSERT(c->offload_status || take_u32(x) == 0); /* no stateid of what goes on */
+	ASSERT(xdr_u64(x, &c->offload_count));
+	if (!c->offload_status) {
+		ASSERT(take_u32(x) == 0); /* unstable */
+		ASSERT(xdr_u64(x, &c->offload_verifier));
+	}
+	c->offloads++;
+}
+
+static uint32_t take_op(struct v4 *c, struct xdr_in *x)
+{
+	uint32_t op = take_u32(x);
+	if (op == OP_CB_RECALL)
+		take_recall(c, x);
+	else if (op == OP_CB_OFFLOAD)
+		take_offload(c, x);
+	else
+		ASSERT(!"an operation that is known");
+	ASSERT(xdr_left(x) == 0);
+	return op;
 }
 
 static void cb_compound(struct v4 *c, struct xdr_in *x, struct xdr_out *out)
@@ -155,8 +189,7 @@ static void cb_compound(struct v4 *c, struct xdr_in *x, struct xdr_out *out)
 		for (unsigned i = 0; i < 3; i++)
 			xdr_put_u32(out, 0);
 	}
-	take_recall(c, x);
-	xdr_put_u32(out, OP_CB_RECALL);
+	xdr_put_u32(out, take_op(c, x));
 	xdr_put_u32(out, st);
 	be32_put(out->base + at, st);
 }

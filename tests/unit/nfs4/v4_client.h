@@ -19,7 +19,7 @@ enum v4_manner {
 	V4_SILENT,	/* not at all */
 	V4_GARBAGE,	/* bytes that mean nothing */
 	V4_DENY,	/* RPC: PROG_UNAVAIL */
-	V4_LATER,	/* CB_RECALL: DELAY */
+	V4_LATER,	/* CB_SEQUENCE as it should be, what follows it: DELAY */
 	V4_BAD_SESSION, /* CB_SEQUENCE: BADSESSION */
 	V4_DEAF,	/* CB_COMPOUND not at all, CB_NULL as it should be */
 };
@@ -43,9 +43,14 @@ struct v4 {
 	int listen_fd;	  /* version 4.0 */
 	uint16_t cb_port; /* that SETCLIENTID tells; 0: of listen_fd, or nobody's */
 	uint32_t cb_seq, cb_program, cb_flavor;
-	unsigned nulls, recalls;
+	unsigned nulls, recalls, offloads;
 	struct v4_stateid recalled;
 	struct v4_fh recalled_fh;
+	/* Of the last CB_OFFLOAD. */
+	struct v4_stateid offload;
+	struct v4_fh offload_fh;
+	uint32_t offload_status;
+	uint64_t offload_count, offload_verifier;
 	uint32_t seq_flags; /* of the last SEQUENCE */
 	/* Of the last OPEN. */
 	uint32_t deleg_type, deleg_why;
