@@ -11,7 +11,7 @@ libruntime_a_SOURCES = \
 	runtime/process.c runtime/process.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \
 	runtime/siphash.c runtime/siphash.h \
-	runtime/task.c runtime/task.h runtime/task_sync.c
+	runtime/task.c runtime/task.h runtime/task_sync.c runtime/tls_socket.c runtime/tls_socket.h
 
 check_PROGRAMS += tests/unit/runtime/test_task
 tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c
@@ -68,3 +68,8 @@ check_PROGRAMS += tests/unit/runtime/test_admin
 tests_unit_runtime_test_admin_SOURCES = tests/unit/runtime/test_admin.c
 tests_unit_runtime_test_admin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_admin_LDADD = $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_tls_socket
+tests_unit_runtime_test_tls_socket_SOURCES = tests/unit/runtime/test_tls_socket.c
+tests_unit_runtime_test_tls_socket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_tls_socket_LDADD = $(RUNTIME_LIBS) $(SSL_LIBS) $(UNIT_LIBS)

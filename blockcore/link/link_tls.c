@@ -13,6 +13,7 @@
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/tls_socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +44,7 @@ struct link_tls_ctx {
 
 struct link_tls {
 	SSL *ssl;
-	int fd;
+	struct tls_socket socket;
 	struct link_tls_ctx *ctx;
 	bool ready, want_write, pending;
 	uint8_t out[RECORD];
@@ -152,51 +152,7 @@ static int find_key(SSL *ssl, const unsigned char *id, size_t id_len, SSL_SESSIO
 	return *sess != NULL;
 }
 
-/* ---- the socket: as OpenSSL's own, but that a write never raises SIGPIPE ---- */
-
-static int bio_read(BIO *b, char *buf, int len)
-{
-	struct link_tls *t = BIO_get_data(b);
-	BIO_clear_retry_flags(b);
-	int n = (int)recv(t->fd, buf, (size_t)len, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		BIO_set_retry_read(b);
-	return n;
-}
-
-static int bio_write(BIO *b, const char *buf, int len)
-{
-	struct link_tls *t = BIO_get_data(b);
-	BIO_clear_retry_flags(b);
-	int n = (int)send(t->fd, buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		BIO_set_retry_write(b);
-	return n;
-}
-
-static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
-{
-	return cmd == BIO_CTRL_FLUSH;
-}
-
-static bool set_bio(struct link_tls *t)
-{
-	BIO *b = BIO_new(t->ctx->bio);
-	if (!b)
-		return false;
-	BIO_set_data(b, t);
-	BIO_set_init(b, 1);
-	SSL_set_bio(t->ssl, b, b);
-	return true;
-}
-
 /* ---- contexts ---- */
-
-/* OpenSSL would ask on the terminal for the passphrase of an encrypted key, and wait. */
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-	return -1;
-}
 
 static bool use_certificates(struct link_tls_ctx *c, const struct link_auth *a, char *why)
 {
@@ -204,7 +160,7 @@ static bool use_certificates(struct link_tls_ctx *c, const struct link_auth *a, 
 		told(why, "link_cert", a->cert_file, "is not a certificate in PEM form");
 		return false;
 	}
-	SSL_CTX_set_default_passwd_cb(c->ssl, no_passphrase);
+	tls_refuse_passphrases(c->ssl);
 	if (SSL_CTX_use_PrivateKey_file(c->ssl, a->key_file, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(c->ssl) != 1) {
 		told(why, "link_key", a->key_file,
@@ -222,10 +178,8 @@ static bool use_certificates(struct link_tls_ctx *c, const struct link_auth *a, 
 static int ctx_setup(struct link_tls_ctx *c, const struct link_auth *a, char *why)
 {
 	c->ssl = SSL_CTX_new(TLS_method());
-	c->bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "link");
-	if (!c->ssl || !c->bio || !BIO_meth_set_read(c->bio, bio_read) ||
-	    !BIO_meth_set_write(c->bio, bio_write) || !BIO_meth_set_ctrl(c->bio, bio_ctrl) ||
-	    !SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION))
+	c->bio = tls_socket_method();
+	if (!c->ssl || !c->bio || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION))
 		return -ENOMEM;
 	SSL_CTX_set_app_data(c->ssl, c);
 	SSL_CTX_set_mode(c->ssl,
@@ -286,8 +240,9 @@ int link_tls_new(struct link_tls **ret, struct link_tls_ctx *ctx, int fd, bool c
 		return -ENOMEM;
 	t->ctx = ctx;
 	t->ssl = SSL_new(ctx->ssl);
-	t->fd = fd;
-	if (!t->ssl || !set_bio(t) || (ctx->key_len == 0 && !SSL_set1_host(t->ssl, ctx->peer))) {
+	t->socket = (struct tls_socket){.fd = fd, .budget = TLS_SOCKET_UNBOUNDED};
+	if (!t->ssl || !tls_socket_attach(t->ssl, ctx->bio, &t->socket) ||
+	    (ctx->key_len == 0 && !SSL_set1_host(t->ssl, ctx->peer))) {
 		SSL_free(t->ssl);
 		free(t);
 		return -ENOMEM;

@@ -4,9 +4,9 @@
  * Version 1.3 only; no resumption, no early data. A client has to name "sunrpc" by ALPN. With
  * authorities (ca) clients are asked for certificates; what they show must be signed by one.
  *
- * The socket is read through a BIO of our own with a budget for each call: OpenSSL takes records
- * without data (KeyUpdate, empty ones) for as long as there are any, and a peer that sends nothing
- * else would keep the reactor. KEY_UPDATES of them in a row end the connection.
+ * The socket (runtime/tls_socket.h) is read with a budget for each call: a peer that sends nothing
+ * but records without data (KeyUpdate, empty ones) would keep the reactor. KEY_UPDATES in a row
+ * end the connection.
  *
  * What goes out is gathered into records' worth of bytes first; OpenSSL wants the same bytes again
  * when it could not write them, so they stay here until they are gone.
@@ -18,9 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/tls_socket.h"
 
 #define RECORD 16384 /* most that TLS puts in one */
 #define OVERHEAD                                                                                   \
@@ -39,49 +39,15 @@ struct rpc_tls_ctx {
 struct rpc_tls {
 	SSL *ssl;
 	struct rpc_tls_ctx *ctx;
-	int fd;
+	struct tls_socket socket;
 	bool open, want_write, pending;
 	bool ended; /* with `end`, which is told behind the data before it */
 	int end;
-	size_t budget;
 	unsigned key_updates; /* since the last data */
 	size_t out_len;	      /* handed over, not yet taken by OpenSSL */
 	char why[120];
 	uint8_t out[RECORD];
 };
-
-/* ---- the socket: as OpenSSL's own, with a budget, and a write never raises SIGPIPE ---- */
-
-static int bio_read(BIO *b, char *buf, int len)
-{
-	struct rpc_tls *t = BIO_get_data(b);
-	BIO_clear_retry_flags(b);
-	if (!t->budget) {
-		BIO_set_retry_read(b);
-		return -1;
-	}
-	int n = (int)recv(t->fd, buf, MIN((size_t)len, t->budget), MSG_DONTWAIT);
-	if (n > 0)
-		t->budget -= (size_t)n;
-	else if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		BIO_set_retry_read(b);
-	return n;
-}
-
-static int bio_write(BIO *b, const char *buf, int len)
-{
-	struct rpc_tls *t = BIO_get_data(b);
-	BIO_clear_retry_flags(b);
-	int n = (int)send(t->fd, buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		BIO_set_retry_write(b);
-	return n;
-}
-
-static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
-{
-	return cmd == BIO_CTRL_FLUSH;
-}
 
 /* ---- contexts ---- */
 
@@ -109,13 +75,7 @@ static void on_message(int write, int version, int type, const void *buf, size_t
 	struct rpc_tls *t = arg;
 	if (!write && type == SSL3_RT_HANDSHAKE && len &&
 	    *(const uint8_t *)buf == SSL3_MT_KEY_UPDATE && ++t->key_updates >= KEY_UPDATES)
-		t->budget = 0;
-}
-
-/* OpenSSL would ask on the terminal for the passphrase of an encrypted key, and wait. */
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-	return -1;
+		t->socket.budget = 0;
 }
 
 static int use_files(SSL_CTX *ssl, const struct rpc_tls_files *f, char *why)
@@ -123,7 +83,7 @@ static int use_files(SSL_CTX *ssl, const struct rpc_tls_files *f, char *why)
 	if (SSL_CTX_use_certificate_chain_file(ssl, f->cert) != 1)
 		return told(why, "tls_cert", f->cert,
 			    "cannot be read as a certificate in PEM form");
-	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+	tls_refuse_passphrases(ssl);
 	if (SSL_CTX_use_PrivateKey_file(ssl, f->key, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ssl) != 1)
 		return told(
@@ -145,10 +105,8 @@ static int use_files(SSL_CTX *ssl, const struct rpc_tls_files *f, char *why)
 static int ctx_setup(struct rpc_tls_ctx *c, const struct rpc_tls_files *f, char *why)
 {
 	c->ssl = SSL_CTX_new(TLS_server_method());
-	c->bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "rpc");
-	if (!c->ssl || !c->bio || !BIO_meth_set_read(c->bio, bio_read) ||
-	    !BIO_meth_set_write(c->bio, bio_write) || !BIO_meth_set_ctrl(c->bio, bio_ctrl) ||
-	    !SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION))
+	c->bio = tls_socket_method();
+	if (!c->ssl || !c->bio || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION))
 		return -ENOMEM;
 	SSL_CTX_set_mode(c->ssl,
 			 SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -198,21 +156,17 @@ void rpc_tls_ctx_free(struct rpc_tls_ctx *c)
 int rpc_tls_new(struct rpc_tls **ret, struct rpc_tls_ctx *ctx, int fd)
 {
 	struct rpc_tls *t = calloc(1, sizeof(*t));
-	BIO *b = t ? BIO_new(ctx->bio) : NULL;
-	if (b)
-		t->ssl = SSL_new(ctx->ssl);
-	if (!b || !t->ssl) {
-		BIO_free(b);
+	if (!t)
+		return -ENOMEM;
+	t->ssl = SSL_new(ctx->ssl);
+	t->socket = (struct tls_socket){.fd = fd, .budget = HANDSHAKE};
+	if (!t->ssl || !tls_socket_attach(t->ssl, ctx->bio, &t->socket)) {
+		SSL_free(t->ssl);
 		free(t);
 		ERR_clear_error();
 		return -ENOMEM;
 	}
 	t->ctx = ctx;
-	t->fd = fd;
-	t->budget = HANDSHAKE;
-	BIO_set_data(b, t);
-	BIO_set_init(b, 1);
-	SSL_set_bio(t->ssl, b, b);
 	SSL_set_msg_callback_arg(t->ssl, t);
 	SSL_set_accept_state(t->ssl);
 	ctx->refs++;
@@ -267,7 +221,7 @@ int rpc_tls_handshake(struct rpc_tls *t)
 	int rc = SSL_do_handshake(t->ssl);
 	if (rc != 1) {
 		rc = failed(t, rc);
-		if (rc == -EAGAIN && !t->budget)
+		if (rc == -EAGAIN && !t->socket.budget)
 			return say_why(t, "the handshake is too long");
 		return rc ? rc : say_why(t, "the connection ended in the handshake");
 	}
@@ -295,7 +249,7 @@ ssize_t rpc_tls_recv(struct rpc_tls *t, void *buf, size_t size)
 	size_t got = 0;
 	if (t->ended)
 		return t->end;
-	t->budget = size + OVERHEAD;
+	t->socket.budget = size + OVERHEAD;
 	ERR_clear_error();
 	while (got < size) {
 		size_t n;
