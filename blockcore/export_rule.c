@@ -87,16 +87,22 @@ static bool network_ok(const char *m)
 	return inet_pton(AF_INET6, addr, raw) == 1 && b <= 128;
 }
 
+/* Heads leave an export out whose rules they do not understand: what they take, and no more. */
 static bool match_ok(const char *m)
 {
-	static const char host[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-*";
+	static const char name[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 	uint8_t raw[16];
+	if (strcmp(m, "*") == 0)
+		return true;
 	if (strchr(m, '/'))
 		return network_ok(m);
 	if (strchr(m, ':'))
 		return inet_pton(AF_INET6, m, raw) == 1;
-	return *m && strspn(m, host) == strlen(m);
+	if (strspn(m, "0123456789.") == strlen(m))
+		return inet_pton(AF_INET, m, raw) == 1;
+	m += *m == '@';
+	return *m && strspn(m, name) == strlen(m);
 }
 
 /* Where the options start (behind the colon); the end of the text when there are none. */
@@ -131,10 +137,11 @@ int export_rule_parse(const char *text, Isthmus__ExportClient **ret, char *why)
 	const char *options = split(text, &start, &n);
 	snprintf(m, sizeof(m), "%.*s", (int)MIN(n, sizeof(m) - 1), start);
 	if (n > MATCH_MAX || !match_ok(m)) {
-		snprintf(
-		    why, WHY_LEN,
-		    "'%.80s' is no client; *, an address, a network like 10.0.0.0/8 or a host name",
-		    m);
+		snprintf(why, WHY_LEN,
+			 "'%.80s' is no client; * (alone), an address, a network like 10.0.0.0/8, "
+			 "a host "
+			 "name or a @netgroup",
+			 m);
 		return -EINVAL;
 	}
 	Isthmus__ExportClient *c = malloc(sizeof(*c));

@@ -1,8 +1,8 @@
 /*
  * Who may mount an export, as an admin writes it: MATCH[:OPTION,OPTION…]
  *
- *   MATCH    "*", an address, a network "10.0.0.0/8" or "fd00::/8", a host name; an IPv6
- *            address with options goes in brackets: "[fd00::1]:rw"
+ *   MATCH    "*", an address, a network "10.0.0.0/8" or "fd00::/8", a host name, a netgroup
+ *            "@builders"; IPv6 with options goes in brackets: "[fd00::1]:rw", "[fd00::/8]:rw"
  *   OPTION   rw, ro (default), root_squash (default), no_root_squash, all_squash,
  *            anonuid=N, anongid=N (default 65534), secure, insecure (default),
  *            sec=FLAVOUR:... in order of preference, of sys (default), krb5, krb5i, krb5p,

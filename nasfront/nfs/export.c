@@ -88,9 +88,11 @@ int export_rule_parse(struct export_rule *r, const char *match)
 		r->prefix = (unsigned)bits + (v4 ? 96 : 0);
 		return 0;
 	}
-	if (slash || !host_name_valid(match))
+	bool group = match[0] == '@';
+	if (slash || !host_name_valid(match + group))
 		return -EINVAL;
-	r->match = MATCH_NAME;
+	r->match = group ? MATCH_NETGROUP : MATCH_NAME;
+	r->unsure = true;
 	return 0;
 }
 
@@ -179,8 +181,10 @@ static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
 
 static void export_clear(struct export *e)
 {
-	for (unsigned i = 0; i < e->nrules; i++)
+	for (unsigned i = 0; i < e->nrules; i++) {
 		free(e->rules[i].text);
+		free(e->rules[i].host);
+	}
 	free(e->rules);
 	free(e->path);
 	free(e->fs);
@@ -308,6 +312,11 @@ const struct export *export_by_path(const struct export_table *t, const char *pa
 	return best;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct export_addr));
+}
+
 static bool rule_matches(const struct export_rule *r, const struct export_addr *a)
 {
 	switch (r->match) {
@@ -316,21 +325,24 @@ static bool rule_matches(const struct export_rule *r, const struct export_addr *
 	case MATCH_NET:
 		return addr_in_net(a, &r->net, r->prefix);
 	case MATCH_NAME:
+	case MATCH_NETGROUP:
 		break;
 	}
-	for (unsigned i = 0; i < r->nhost; i++)
-		if (addr_in_net(a, &r->host[i], 128))
-			return true;
-	return false;
+	return r->nhost && bsearch(a, r->host, r->nhost, sizeof(*a), by_bytes);
 }
 
 const struct export_rule *export_match_rule(const struct export *e,
-					    const struct sockaddr_storage *peer)
+					    const struct sockaddr_storage *peer, bool *ret_unsure)
 {
 	struct export_addr a = export_addr_of(peer);
-	for (unsigned i = 0; i < e->nrules; i++)
+	bool unsure = false;
+	for (unsigned i = 0; i < e->nrules && !unsure; i++) {
 		if (rule_matches(&e->rules[i], &a))
 			return &e->rules[i];
+		unsure = e->rules[i].unsure; /* it may be the first that matches */
+	}
+	if (ret_unsure)
+		*ret_unsure = unsure;
 	return NULL;
 }
 

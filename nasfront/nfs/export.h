@@ -1,7 +1,7 @@
 /*
  * Exports: paths that clients mount, and who may. A table is immutable but for the addresses of
- * host names; a new configuration makes a new table, and calls under way keep the old one by
- * reference.
+ * host names and netgroups; a new configuration makes a new table, and calls under way keep the old
+ * one by reference.
  */
 #ifndef ISTHMUS_NASFRONT_EXPORT_H
 #define ISTHMUS_NASFRONT_EXPORT_H
@@ -14,14 +14,13 @@
 #include "nasfront/rpc/rpc.h"
 #include "proto/channel.pb-c.h"
 
-#define EXPORT_PATH_MAX	 1023
-#define EXPORT_HOST_MAX	 255
-#define EXPORT_HOST_ADDR 8
+#define EXPORT_PATH_MAX 1023
+#define EXPORT_HOST_MAX 255
 
 enum export_squash { SQUASH_ROOT, SQUASH_NONE, SQUASH_ALL };
 /* Flavours, numbered as services of RPCSEC_GSS are. */
 enum export_sec { SEC_SYS, SEC_KRB5, SEC_KRB5I, SEC_KRB5P, SEC_COUNT };
-enum export_match { MATCH_ANY, MATCH_NET, MATCH_NAME };
+enum export_match { MATCH_ANY, MATCH_NET, MATCH_NAME, MATCH_NETGROUP };
 
 /* An address as 16 bytes; v4 mapped into v6. */
 struct export_addr {
@@ -30,11 +29,13 @@ struct export_addr {
 
 struct export_rule {
 	enum export_match match;
-	struct export_addr net; /* MATCH_NET */
-	unsigned prefix;	/* of 128 bits */
-	char *text;		/* as configured; the host of MATCH_NAME */
-	struct export_addr host[EXPORT_HOST_ADDR];
+	struct export_addr net;	  /* MATCH_NET */
+	unsigned prefix;	  /* of 128 bits */
+	char *text;		  /* as configured; the host, or "@" and the netgroup */
+	struct export_addr *host; /* what that means, in order: export_resolve.c */
 	unsigned nhost;
+	bool unsure;		/* not looked up yet */
+	uint64_t found_ns;	/* when it last was, and all were found; 0: never */
 	uint8_t sec[SEC_COUNT]; /* enum export_sec, the preferred first */
 	unsigned nsec, sec_mask;
 	bool read_write, secure_port;
@@ -76,11 +77,12 @@ const struct export *export_by_id(const struct export_table *t, uint64_t id);
 const struct export *export_by_path(const struct export_table *t, const char *path,
 				    const char **ret_rest);
 
-/* The first rule that matches the peer; NULL: no access. */
+/* The first rule that matches the peer; NULL: no access, or with *ret_unsure (may be NULL) it
+ * cannot be said before some name is looked up. */
 const struct export_rule *export_match_rule(const struct export *e,
-					    const struct sockaddr_storage *peer);
+					    const struct sockaddr_storage *peer, bool *ret_unsure);
 struct export_addr export_addr_of(const struct sockaddr_storage *sa);
-/* "*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "fd00::/8", "192.0.2.1", or a host name. */
+/* "*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "fd00::/8", "192.0.2.1", a host name, "@netgroup". */
 int export_rule_parse(struct export_rule *r, const char *match);
 
 /* A connection of this kind is what the rule asks for. */

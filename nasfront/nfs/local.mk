@@ -7,7 +7,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs/nlm.c nasfront/nfs/nlm.h nasfront/nfs/nlm_client.c nasfront/nfs/nlm_impl.h \
 	nasfront/nfs/nlm_proc.c nasfront/nfs/nlm_xdr.c nasfront/nfs/nsm.c \
 	nasfront/nfs/nfs.h nasfront/nfs/nfs_call.c nasfront/nfs/nfs_call.h nasfront/nfs/nfs_impl.h \
-	nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
+	nasfront/nfs/netgroup.c nasfront/nfs/netgroup.h nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
 	nasfront/nfs/nfs3_op_attr.c nasfront/nfs/nfs3_op_create.c nasfront/nfs/nfs3_op_dir.c \
 	nasfront/nfs/nfs3_op_fsinfo.c nasfront/nfs/nfs3_op_io.c nasfront/nfs/nfs3_op_lookup.c \
 	nasfront/nfs/nfs3_op_remove.c nasfront/nfs/nfs3_xdr.c nasfront/nfs/nfs3_xdr.h
@@ -39,6 +39,11 @@ tests_unit_nfs_test_nlm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_nlm_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 NAS_RAW = $(NAS_WORLD) tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h
+check_PROGRAMS += tests/unit/nfs/test_export_names
+tests_unit_nfs_test_export_names_SOURCES = tests/unit/nfs/test_export_names.c $(NAS_RAW)
+tests_unit_nfs_test_export_names_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_export_names_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/nfs/test_acl3
 tests_unit_nfs_test_acl3_SOURCES = tests/unit/nfs/test_acl3.c $(NAS_RAW)
 tests_unit_nfs_test_acl3_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

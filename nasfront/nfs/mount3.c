@@ -3,7 +3,9 @@
  * export's list admits. Paths below an export are walked through directories only, never through
  * symbolic links and never upwards.
  *
- * The list of who mounted what (DUMP) is advisory, as the protocol says: bounded, in memory.
+ * The list of who mounted what (DUMP) is advisory, as the protocol says: bounded, in memory. A host
+ * is told of its own part of it alone, and of the exports (EXPORT) that have a rule for its
+ * address: what others have is not its business.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -128,11 +130,10 @@ static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, stru
 {
 	const char *rest;
 	const struct export *e = export_by_path(n->table, path, &rest);
-	if (!e)
-		return -ENOENT;
-	const struct export_rule *r = nfs_rule_of(n, req, e);
+	/* Who may not mount it does not learn whether there is such an export. */
+	const struct export_rule *r = e ? nfs_rule_of(n, req, e) : NULL;
 	if (!r)
-		return -EACCES;
+		return e && nfs_rule_refused(req, e) == NFS3ERR_JUKEBOX ? -EAGAIN : -EACCES;
 	memcpy(ret->sec, r->sec, sizeof(ret->sec));
 	ret->nsec = r->nsec;
 	struct nfs_mount *m = nfs_mount_by_name(n, e->fs);
@@ -227,6 +228,7 @@ static size_t string_size(const char *s)
 static int mount3_dump(struct rpc_req *req, void *arg)
 {
 	struct nfs *n = arg;
+	const char *host = rpc_conn_peer_text(req->conn);
 	struct nfs_mounted *m;
 	size_t size = 4;
 	TAILQ_FOREACH (m, &n->mounted, link)
@@ -234,6 +236,8 @@ static int mount3_dump(struct rpc_req *req, void *arg)
 	if (!rpc_reply_reserve(req, size))
 		return RPC_SYSTEM_ERR;
 	TAILQ_FOREACH (m, &n->mounted, link) {
+		if (strcmp(m->host, host) != 0)
+			continue;
 		xdr_put_bool(&req->out, true);
 		xdr_put_string(&req->out, m->host);
 		xdr_put_string(&req->out, m->path);
@@ -242,7 +246,7 @@ static int mount3_dump(struct rpc_req *req, void *arg)
 	return RPC_SUCCESS;
 }
 
-/* Groups are the rules, as configured; an export without rules is nobody's and not listed. */
+/* Groups are the rules, as configured. */
 static void put_export(struct xdr_out *x, const struct export *e)
 {
 	xdr_put_bool(x, true);
@@ -267,7 +271,7 @@ static int mount3_export(struct rpc_req *req, void *arg)
 	if (!rpc_reply_reserve(req, size))
 		return RPC_SYSTEM_ERR;
 	for (unsigned i = 0; i < n->table->count; i++)
-		if (n->table->exports[i].nrules)
+		if (export_match_rule(&n->table->exports[i], rpc_conn_peer(req->conn), NULL))
 			put_export(&req->out, &n->table->exports[i]);
 	xdr_put_bool(&req->out, false);
 	return RPC_SUCCESS;

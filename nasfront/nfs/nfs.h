@@ -32,6 +32,10 @@ struct nfs_opts {
 	 * caller's, and must outlive the service. */
 	struct groups *groups;
 	bool groups_gss; /* of callers by RPCSEC_GSS alone, whose calls carry none */
+	/* Members of a netgroup, on a thread; see netgroup.h. NULL: as this host says. */
+	int (*netgroup_hosts)(void *arg, const char *netgroup,
+			      void (*each)(void *to, const char *host), void *to);
+	uint64_t resolve_ns; /* names in access lists are looked up so often; 0: 60 s */
 };
 
 int nfs_new(struct nfs **ret, const struct nfs_opts *o);

@@ -128,7 +128,7 @@ struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req)
 /* By address and port. */
 static const struct export_rule *rule_match(struct rpc_req *req, const struct export *e)
 {
-	const struct export_rule *r = export_match_rule(e, rpc_conn_peer(req->conn));
+	const struct export_rule *r = export_match_rule(e, rpc_conn_peer(req->conn), NULL);
 	return r && r->secure_port && !rpc_conn_secure_port(req->conn) ? NULL : r;
 }
 
@@ -142,6 +142,13 @@ bool nfs_rule_wants_xprt(struct nfs *n, struct rpc_req *req, const struct export
 {
 	const struct export_rule *r = rule_match(req, e);
 	return r && !export_rule_takes(r, rpc_conn_xprt(req->conn));
+}
+
+enum nfsstat3 nfs_rule_refused(struct rpc_req *req, const struct export *e)
+{
+	bool unsure;
+	return !export_match_rule(e, rpc_conn_peer(req->conn), &unsure) && unsure ? NFS3ERR_JUKEBOX
+										  : NFS3ERR_ACCES;
 }
 
 /* The export and rule, remembered with the connection while the table stays the same. */
@@ -231,7 +238,7 @@ enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t le
 	if (!peer_find(c, fh.export_id) || strcmp(c->exp->fs, m->name))
 		return NFS3ERR_STALE;
 	if (!c->rule)
-		return NFS3ERR_ACCES;
+		return nfs_rule_refused(c->req, c->exp);
 	if ((flags & NFS_MODIFIES) && !c->rule->read_write)
 		return NFS3ERR_ROFS;
 	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
@@ -243,8 +250,10 @@ enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e)
 {
 	if (nfs_fenced(c->nfs))
 		return NFS_FENCED;
-	if (!peer_find(c, e->id) || !c->rule)
+	if (!peer_find(c, e->id))
 		return NFS3ERR_ACCES;
+	if (!c->rule)
+		return nfs_rule_refused(c->req, c->exp);
 	struct nfs_mount *m = nfs_mount_by_name(c->nfs, c->exp->fs);
 	if (!m || !m->fs || m->leaving)
 		return NFS3ERR_JUKEBOX;

@@ -129,8 +129,10 @@ int nfs_again(struct nfs_call *c);
 int nfs_garbage(struct nfs_call *c);
 enum nfsstat3 nfs3_status(int rc);
 struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req);
-/* The rule for this peer, or NULL and *ret_why. */
+/* The rule for this peer, its port and its kind of connection; NULL: no access. */
 const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e);
+/* How to say that there is no rule: NFS3ERR_ACCES, or NFS3ERR_JUKEBOX while a name is looked up. */
+enum nfsstat3 nfs_rule_refused(struct rpc_req *req, const struct export *e);
 /* It would have one if its connection were another kind (TLS, with a certificate, without). */
 bool nfs_rule_wants_xprt(struct nfs *n, struct rpc_req *req, const struct export *e);
 /* The directory an export's path leads to now, where it begins. Waits. 0, -ENOENT, … */

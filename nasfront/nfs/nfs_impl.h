@@ -54,9 +54,7 @@ struct nfs {
 	struct export_table *table;
 	struct deleg_table *delegs;
 	uint64_t generation;
-	struct env_timer resolve_timer;
-	unsigned resolving; /* look-ups of host names under way */
-	LIST_HEAD(, nfs_lookup) lookups;
+	struct resolver *resolver;
 	struct nfs_uses clients, exports;
 	unsigned nclients;
 	struct nfs_mounteds mounted;
@@ -76,9 +74,11 @@ void mount3_finished(void *arg, struct rpc_req *req, int result);
 void acl3_finished(void *arg, struct rpc_req *req, int result);
 void rquota_finished(void *arg, struct rpc_req *req, int result);
 
-/* export_resolve.c: looks up the host names of the table in force, again every minute. */
-void nfs_resolve_start(struct nfs *n);
-void nfs_resolve_stop(struct nfs *n);
+/* export_resolve.c */
+int nfs_resolve_new(struct nfs *n);
+/* n->table is new: its names and netgroups are looked up, now and every minute. */
+void nfs_resolve_table(struct nfs *n, const struct export_table *before);
+void nfs_resolve_free(struct nfs *n);
 
 /* mount3.c */
 extern const struct rpc_proc mount3_procs[MOUNT3_PROCS];

@@ -14,7 +14,6 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 	n->magic = NFS_MAGIC;
 	n->o = *o;
 	LIST_INIT(&n->mounts);
-	LIST_INIT(&n->lookups);
 	TAILQ_INIT(&n->clients);
 	TAILQ_INIT(&n->exports);
 	TAILQ_INIT(&n->mounted);
@@ -22,7 +21,10 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 	int rc = deleg_table_new(&n->delegs, o->env);
 	if (rc == 0)
 		rc = export_table_new(&n->table, NULL, 0, n->generation, NULL);
+	if (rc == 0)
+		rc = nfs_resolve_new(n);
 	if (rc) {
+		export_table_put(n->table);
 		deleg_table_free(n->delegs);
 		free(n);
 		return rc;
@@ -71,7 +73,7 @@ void nfs_free(struct nfs *n)
 	if (!n)
 		return;
 	CHECK(n, NFS_MAGIC);
-	nfs_resolve_stop(n);
+	nfs_resolve_free(n);
 	struct nfs_mount *m;
 	while ((m = LIST_FIRST(&n->mounts))) {
 		ASSERT(!m->busy);
@@ -233,9 +235,10 @@ unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t cou
 	int rc = export_table_new(&t, exports, count, n->generation + 1, &bad);
 	if (rc)
 		return (unsigned)count; /* the old table stays in force */
-	export_table_put(n->table);
+	struct export_table *before = n->table;
 	n->table = t;
 	n->generation++;
-	nfs_resolve_start(n);
+	nfs_resolve_table(n, before);
+	export_table_put(before);
 	return bad;
 }

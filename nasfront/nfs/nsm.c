@@ -168,7 +168,7 @@ static bool known_to_exports(struct nlm *n, struct rpc_req *req)
 {
 	const struct export_table *t = n->o.nfs->table;
 	for (unsigned i = 0; i < t->count; i++)
-		if (export_match_rule(&t->exports[i], rpc_conn_peer(req->conn)))
+		if (export_match_rule(&t->exports[i], rpc_conn_peer(req->conn), NULL))
 			return true;
 	return false;
 }

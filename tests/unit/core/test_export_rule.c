@@ -22,6 +22,13 @@ static const struct {
     {"*:rw,xprtsec=none:tls:mtls,sec=krb5:sys", "*", "krb5:sys",
      "*:rw,root_squash,sec=krb5:sys,xprtsec=none:tls:mtls"},
     {"[fd00::1]:xprtsec=mtls", "fd00::1", "", "[fd00::1]:ro,root_squash,xprtsec=mtls"},
+    {"fd00::/8", "fd00::/8", "", "[fd00::/8]:ro,root_squash"},
+    {"[fd00::/8]:rw,sec=krb5", "fd00::/8", "krb5", "[fd00::/8]:rw,root_squash,sec=krb5"},
+    {"@builders", "@builders", "", "@builders:ro,root_squash"},
+    {"@lab-2.x_y:rw,sec=krb5p:sys,insecure,all_squash", "@lab-2.x_y", "krb5p:sys",
+     "@lab-2.x_y:rw,all_squash,sec=krb5p:sys"},
+    {"192.0.2.1:rw,anonuid=4294967295,anongid=0,secure", "192.0.2.1", "",
+     "192.0.2.1:rw,root_squash,anonuid=4294967295,anongid=0,secure"},
 };
 
 START_TEST(rules_are_read_and_shown)
@@ -55,12 +62,50 @@ START_TEST(wrong_rules_are_told)
 }
 END_TEST
 
+/* What a head would not understand is refused where it is said. */
+static const char *const no_client[] = {
+    "",
+    ":rw",
+    "*.example.org:rw",
+    "host*",
+    "@",
+    "@:rw",
+    "@a b",
+    "@@a",
+    "a@b",
+    "@a/8",
+    "10.1.2:rw",
+    "10.1.2.3.4",
+    "300.1.1.1",
+    "10.0.0.0/33",
+    "10.0.0.0/",
+    "10.0.0.0/8x",
+    "fd00::/129",
+    "[fd00::1",
+    "fd00::g",
+    "[fd00::]/8:rw",
+    "10.0.0.0/-1",
+    "host/24",
+    "ho st",
+    "**",
+};
+
+START_TEST(wrong_clients_are_told)
+{
+	Isthmus__ExportClient *c;
+	char why[256] = "";
+	ck_assert_msg(export_rule_parse(no_client[_i], &c, why) == -EINVAL, "%s", no_client[_i]);
+	ck_assert_msg(strstr(why, "is no client") || strstr(why, "option"), "%s", why);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("export rules");
 	TCase *t = tcase_create("rules");
 	tcase_add_loop_test(t, rules_are_read_and_shown, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_loop_test(t, wrong_rules_are_told, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_loop_test(t, wrong_clients_are_told, 0, sizeof(no_client) / sizeof(no_client[0]));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

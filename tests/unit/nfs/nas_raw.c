@@ -8,7 +8,20 @@
 #include <unistd.h>
 #include "runtime/check.h"
 
-static int dial(uint16_t port, int type)
+static void bind_to(int fd, const char *address, bool privileged)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET};
+	int one = 1, rc = -1;
+	ck_assert_int_eq(inet_pton(AF_INET, address, &sa.sin_addr), 1);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	for (uint16_t p = 1023; p > 600 && rc; p--) {
+		sa.sin_port = htons(privileged ? p : 0);
+		rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+	}
+	ck_assert_int_eq(rc, 0);
+}
+
+static int dial(uint16_t port, int type, const char *address, bool privileged)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET,
 				 .sin_port = htons(port),
@@ -16,6 +29,8 @@ static int dial(uint16_t port, int type)
 	struct timeval tv = {.tv_sec = 20};
 	int one = 1;
 	int fd = socket(AF_INET, type, 0);
+	if (address)
+		bind_to(fd, address, privileged);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	if (type == SOCK_STREAM)
@@ -25,12 +40,17 @@ static int dial(uint16_t port, int type)
 
 void raw_open(struct raw *r, uint16_t port)
 {
+	raw_open_from(r, port, NULL, false);
+}
+
+void raw_open_from(struct raw *r, uint16_t port, const char *address, bool privileged)
+{
 	memset(r, 0, offsetof(struct raw, call));
 	r->send = NULL;
 	r->recv = NULL;
 	r->port = port;
 	r->xid = 1;
-	r->fd = dial(port, SOCK_STREAM);
+	r->fd = dial(port, SOCK_STREAM, address, privileged);
 }
 
 void raw_close(struct raw *r)
@@ -82,7 +102,7 @@ uint32_t raw_end(struct raw *r)
 
 uint32_t raw_end_udp(struct raw *r)
 {
-	int fd = dial(r->port, SOCK_DGRAM);
+	int fd = dial(r->port, SOCK_DGRAM, NULL, false);
 	size_t n = xdr_out_len(&r->out);
 	ck_assert_int_eq(send(fd, r->call + 4, n, 0), (ssize_t)n);
 	ssize_t got = recv(fd, r->reply, sizeof(r->reply), 0);

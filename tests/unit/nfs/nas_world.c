@@ -124,10 +124,15 @@ static void up_step(struct nas *n)
 {
 	struct fs_mkfs_opts mkfs = {.label = "test", .root_mode = 0777};
 	struct fs_opts fso = {0};
-	struct nfs_opts no = {.reactor = n->reactor, .env = env_real()};
+	struct nfs_opts no = {.reactor = n->reactor,
+			      .env = env_real(),
+			      .resolve_ns = n->o.resolve_ns,
+			      .netgroup_hosts = n->o.netgroup_hosts};
 	struct rpc_server_opts so = {.reactor = n->reactor,
 				     .env = env_real(),
-				     .tls_timeout_ns = n->tls_timeout_ns,
+				     .tls_timeout_ns = n->o.tls_timeout_ns,
+				     .record_timeout_ns = n->o.record_timeout_ns,
+				     .max_conns = n->o.max_conns,
 				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;
@@ -181,10 +186,10 @@ void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct grou
 	nas_start(n);
 }
 
-void nas_up_tls(struct nas *n, uint64_t tls_timeout_ns)
+void nas_up_opts(struct nas *n, const struct nas_opts *o)
 {
 	memset(n, 0, sizeof(*n));
-	n->tls_timeout_ns = tls_timeout_ns;
+	n->o = *o;
 	nas_start(n);
 }
 

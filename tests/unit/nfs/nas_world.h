@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "nasfront/fs/fs.h"
 #include "nasfront/nfs/groups.h"
+#include "nasfront/nfs/netgroup.h"
 #include "nasfront/nfs/nfs.h"
 #include "nasfront/nfs4/names.h"
 #include "nasfront/rpc/gss.h"
@@ -16,6 +17,13 @@
 #define NAS_FS_ID     77
 #define NAS_FS_SIZE   (512ull << 20)
 #define NAS_EXPORT_ID 5 /* "/demo": read and write, no squash, for everyone */
+
+/* Zeros: as the services have it. */
+struct nas_opts {
+	uint64_t tls_timeout_ns, record_timeout_ns, resolve_ns;
+	unsigned max_conns;
+	netgroup_hosts_fn *netgroup_hosts;
+};
 
 struct nas {
 	struct reactor *reactor;
@@ -37,7 +45,7 @@ struct nas {
 	struct bdev *bdev;
 	struct fs *fs;
 	const struct groups_opts *groups_want;
-	uint64_t tls_timeout_ns;
+	struct nas_opts o;
 	struct groups *groups; /* NULL: as clients say */
 	const struct rpc_gss_opts *gss_want;
 	struct rpc_gss *gss;
@@ -52,8 +60,8 @@ void nas_up(struct nas *n);
 void nas_up_groups(struct nas *n, const struct groups_opts *groups);
 /* The same with Kerberos as these say; groups (may be NULL) are of its callers alone. */
 void nas_up_gss(struct nas *n, const struct rpc_gss_opts *gss, const struct groups_opts *groups);
-/* With as much time for a TLS handshake. */
-void nas_up_tls(struct nas *n, uint64_t tls_timeout_ns);
+/* With other limits. */
+void nas_up_opts(struct nas *n, const struct nas_opts *o);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);

@@ -88,18 +88,20 @@ START_TEST(rules_match_addresses)
 	    {"::1", "::1", true},
 	    {"192.0.2.1", "::ffff:192.0.2.1", true},
 	    {"host.example", "192.0.2.1", false},
+	    {"@builders", "192.0.2.1", false},
 	};
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
 		struct export_rule r = {0};
 		struct export e = {.rules = &r, .nrules = 1};
 		struct sockaddr_storage ss = addr(rows[i].address);
 		ck_assert_int_eq(export_rule_parse(&r, rows[i].rule), 0);
-		ck_assert_msg((export_match_rule(&e, &ss) != NULL) == rows[i].match, "%s %s",
+		ck_assert_msg((export_match_rule(&e, &ss, NULL) != NULL) == rows[i].match, "%s %s",
 			      rows[i].rule, rows[i].address);
 	}
 	static const char *const wrong[] = {
-	    "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/255.0.255.0", "fd00::/129",	 "",
-	    "a b",	   "host/8",	  "10.0.0.0/8x",	  "*.example;rm"};
+	    "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/255.0.255.0", "fd00::/129", "",    "a b",
+	    "host/8",	   "10.0.0.0/8x", "*.example;rm",	  "@",		"@@a", "@a/8",
+	    "a@b"};
 	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
 		struct export_rule r = {0};
 		ck_assert_msg(export_rule_parse(&r, wrong[i]) < 0, "%s", wrong[i]);
@@ -152,8 +154,8 @@ START_TEST(the_first_rule_counts)
 	struct sockaddr_storage in = addr("10.1.1.1"), out = addr("11.1.1.1");
 	ck_assert_int_eq(export_rule_parse(&r[0], "10.1.0.0/16"), 0);
 	ck_assert_int_eq(export_rule_parse(&r[1], "*"), 0);
-	ck_assert(!export_match_rule(&e, &in)->read_write);
-	ck_assert(export_match_rule(&e, &out)->read_write);
+	ck_assert(!export_match_rule(&e, &in, NULL)->read_write);
+	ck_assert(export_match_rule(&e, &out, NULL)->read_write);
 }
 END_TEST
 

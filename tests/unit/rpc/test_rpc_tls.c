@@ -72,7 +72,7 @@ static void stats_step(struct nas *n)
 
 static void up(void)
 {
-	nas_up_tls(&nas, TIMEOUT);
+	nas_up_opts(&nas, &(struct nas_opts){.tls_timeout_ns = TIMEOUT});
 	nas_serve4(&nas);
 	ctx = NULL;
 	files = (struct rpc_tls_files){.cert = certs.server.cert, .key = certs.server.key};
