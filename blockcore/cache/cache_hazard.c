@@ -20,6 +20,7 @@ int cache_hazard_add(struct cache *c, const _Atomic uint32_t *slots, uint32_t ns
 	pthread_mutex_lock(&c->pool.lock);
 	pthread_mutex_lock(&c->hazard_lock);
 	TAILQ_INSERT_TAIL(&c->hazards, h, link);
+	cache_pool_heed(c, h);
 	atomic_fetch_add(&c->nhazards, 1);
 	pthread_mutex_unlock(&c->hazard_lock);
 	pthread_mutex_unlock(&c->pool.lock);

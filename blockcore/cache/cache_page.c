@@ -126,16 +126,46 @@ void cache_pool_nudge(struct cache *c)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* True when they name any page. */
+static bool mark_slots(struct cache *c, const struct cache_hazard *h, uint32_t scan)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < h->nslots; i++) {
+		uint32_t v = atomic_load_explicit(&h->slots[i], memory_order_acquire);
+		if (v > 0 && v <= c->npages) {
+			c->page[v - 1].hazard_scan = scan;
+			any = true;
+		}
+	}
+	return any;
+}
+
 static void mark_hazards(struct cache *c, uint32_t scan)
 {
 	struct cache_hazard *h;
-	TAILQ_FOREACH (h, &c->hazards, link) {
-		for (uint32_t i = 0; i < h->nslots; i++) {
-			uint32_t v = atomic_load_explicit(&h->slots[i], memory_order_acquire);
-			if (v > 0 && v <= c->npages)
-				c->page[v - 1].hazard_scan = scan;
-		}
+	TAILQ_FOREACH (h, &c->hazards, link)
+		mark_slots(c, h, scan);
+}
+
+static uint32_t next_scan(struct cache_pool *p)
+{
+	return ++p->scan ? p->scan : ++p->scan;
+}
+
+void cache_pool_heed(struct cache *c, const struct cache_hazard *h)
+{
+	struct cache_pool *p = &c->pool;
+	uint32_t kept = 0, scan = next_scan(p);
+	if (!mark_slots(c, h, scan))
+		return;
+	for (uint32_t i = 0; i < p->nfree; i++) {
+		uint32_t pg = p->free[i];
+		if (c->page[pg].hazard_scan == scan)
+			p->limbo[p->nlimbo++] = pg;
+		else
+			p->free[kept++] = pg;
 	}
+	p->nfree = kept;
 }
 
 /* A page that nobody uses any more. An adopted one belongs to the partner again; with the last of
@@ -157,7 +187,7 @@ static void limbo_scan(struct cache *c)
 {
 	struct cache_pool *p = &c->pool;
 	uint32_t kept = 0;
-	uint32_t scan = ++p->scan ? p->scan : ++p->scan;
+	uint32_t scan = next_scan(p);
 	pthread_mutex_lock(&c->hazard_lock);
 	cache_fence(); /* after the index changes that brought the pages here */
 	mark_hazards(c, scan);

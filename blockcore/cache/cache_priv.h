@@ -402,6 +402,9 @@ void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages);
 /* Something became evictable: tells those who wait for pages. */
 void cache_pool_nudge(struct cache *c);
 void cache_pool_rescan(struct cache *c);
+/* Free pages that these slots name are not free: an earlier process let go of them while a reader,
+ * who lives on, held them. The pool's and the hazards' locks are held. */
+void cache_pool_heed(struct cache *c, const struct cache_hazard *h);
 
 /* Pages that left the index and have no more references, and pages of the partner's area that hold
  * no copy any more: given back once the shard's lock is no longer held. Only the counts are set at

@@ -98,6 +98,45 @@ START_TEST(clean_and_dirty_pages_live_on)
 }
 END_TEST
 
+static _Atomic uint32_t slots[4];
+static _Atomic uint8_t touched[256];
+
+/* A head sends from the first version when the second takes its place. */
+static void supersede_what_is_held(void *arg)
+{
+	struct cache_hazard *h;
+	ck_assert_int_eq(cache_hazard_add(R.cache, slots, 4, touched, &h), 0);
+	rig_write(&R, 0, 4096, 'h', false);
+	slots[2] = (uint32_t)(find(0) - cbes()) + 1;
+	rig_write(&R, 0, 4096, 'i', false);
+}
+
+/* More than the cache has pages. */
+static void write_all_over(void *arg)
+{
+	struct cache_hazard *h;
+	ck_assert_int_eq(cache_hazard_add(R.cache, slots, 4, touched, &h), 0);
+	ck_assert_int_eq(cache_start(R.cache), 0);
+	for (uint64_t off = 0; off < 2 * MIB; off += 65536)
+		rig_write(&R, off, 65536, 'j', false);
+	ck_assert_int_eq(page_data(slots[2] - 1)[0], 'h');
+	ck_assert_int_eq(page_data(slots[2] - 1)[4095], 'h');
+	slots[2] = 0;
+	cache_hazard_remove(R.cache, h);
+}
+
+START_TEST(a_page_freed_while_it_was_held_stays_held)
+{
+	setup();
+	run(supersede_what_is_held);
+	die();
+	ck_assert_int_eq(cbes()[slots[2] - 1].state, CBE_FREE);
+	rig_open(&R);
+	run(write_all_over);
+	end();
+}
+END_TEST
+
 START_TEST(buckets_left_odd_are_repaired)
 {
 	setup();
@@ -341,6 +380,7 @@ int main(void)
 	TCase *t = tcase_create("open");
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, clean_and_dirty_pages_live_on);
+	tcase_add_test(t, a_page_freed_while_it_was_held_stays_held);
 	tcase_add_test(t, buckets_left_odd_are_repaired);
 	tcase_add_test(t, the_higher_generation_wins);
 	tcase_add_test(t, orphans_wait_for_their_volume);
