@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LIMBO_BATCH   64
+#define LIMBO_BATCH   256 /* a look at all slots of a head costs as much as 100 page writes */
 #define PATIENCE_NS   (5 * NS_PER_S)
 #define FAILING_SHARE 4 /* one in so many pages for a volume that cannot be written */
 #define TAKE_POLL_NS  (10 * NS_PER_MS) /* hazard slots are cleared without telling us */

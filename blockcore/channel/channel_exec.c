@@ -37,6 +37,11 @@
 
 #define EXEC_MAGIC  0x63657865
 #define TURN_BUDGET 128 /* requests of one channel before others have a turn */
+/* What is fetched while a write is copied: pages ahead; buckets of so many stand side by side. */
+#define HINT_FAR     16
+#define HINT_NEAR    4
+#define HINT_BUCKETS 8
+#define CACHE_PAGE   4096u /* for hints alone */
 
 struct exec_vol {
 	struct volume *v; /* NULL: free */
@@ -210,9 +215,21 @@ static void copy_out(uint8_t *to, const struct cache_read *r)
 	}
 }
 
+/* While a page is copied past the processor's cache, what the commit will look at of those further
+ * on is fetched (cache_hint()). */
+static void hint_ahead(struct volume *v, const struct cache_write *w, int i)
+{
+	uint64_t off = w->off + (uint64_t)i * CACHE_PAGE;
+	if (i % HINT_BUCKETS == 0 && i + HINT_FAR < w->n)
+		volume_hint(v, off + HINT_FAR * CACHE_PAGE, CACHE_HINT_FAR);
+	if (i + HINT_NEAR < w->n)
+		volume_hint(v, off + HINT_NEAR * CACHE_PAGE, CACHE_HINT_WRITE);
+}
+
 static void copy_in(struct volume *v, struct cache_write *w, const uint8_t *from)
 {
 	for (int i = 0; i < w->n; i++) {
+		hint_ahead(v, w, i);
 		volume_write_copy(v, w, (unsigned)i, 0, from, w->iov[i].iov_len);
 		from += w->iov[i].iov_len;
 	}

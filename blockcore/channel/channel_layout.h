@@ -32,10 +32,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHANNEL_MAGIC	   "ISTHCHAN"
-#define CHANNEL_VERSION	   2 /* 2: two controllers; staging memory apart. Of 1 no head is let in. */
+#define CHANNEL_MAGIC "ISTHCHAN"
+/* 2: two controllers; staging memory apart. 3: more hazards. A head of another is not let in. */
+#define CHANNEL_VERSION	   3
 #define CHANNEL_ENTRIES	   1024
-#define CHANNEL_HAZARDS	   2048
+#define CHANNEL_HAZARDS	   8192 /* pages that READ replies of 32 MiB lie in */
+#define CHANNEL_HAZARDS_V2 2048 /* of versions 1 and 2 */
 #define CHANNEL_SMALL	   128
 #define CHANNEL_SMALL_SIZE (64 * 1024u)
 #define CHANNEL_LARGE	   19
@@ -109,17 +111,24 @@ _Static_assert(sizeof(struct channel_cqe) == 8, "eight to a cache line");
 
 struct channel_geometry {
 	size_t sq_off, cq_off, hazard_off, touched_off, size;
+	uint32_t nhazards;
 };
 
-static inline struct channel_geometry channel_geometry(uint32_t npages)
+static inline struct channel_geometry channel_geometry_of(uint32_t npages, uint32_t nhazards)
 {
 	struct channel_geometry g;
+	g.nhazards = nhazards;
 	g.sq_off = 4096;
 	g.cq_off = g.sq_off + CHANNEL_ENTRIES * sizeof(struct channel_sqe);
 	g.hazard_off = g.cq_off + CHANNEL_ENTRIES * sizeof(struct channel_cqe);
-	g.touched_off = g.hazard_off + CHANNEL_HAZARDS * sizeof(uint32_t);
+	g.touched_off = g.hazard_off + nhazards * sizeof(uint32_t);
 	g.size = (g.touched_off + npages + 4095) & ~(size_t)4095;
 	return g;
+}
+
+static inline struct channel_geometry channel_geometry(uint32_t npages)
+{
+	return channel_geometry_of(npages, CHANNEL_HAZARDS);
 }
 
 /* True when the other side sleeps and is ours to wake: then write its eventfd. */

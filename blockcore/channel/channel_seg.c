@@ -43,10 +43,10 @@ static uint64_t process_start(pid_t pid)
 	return state == 'Z' || state == 'X' ? 0 : start;
 }
 
-static int seg_map(struct channel_seg *seg, uint32_t npages)
+static int seg_map(struct channel_seg *seg, uint32_t npages, struct channel_geometry geo)
 {
 	seg->npages = npages;
-	seg->geo = channel_geometry(npages);
+	seg->geo = geo;
 	void *p = mmap(NULL, seg->geo.size, PROT_READ | PROT_WRITE, MAP_SHARED, seg->fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
@@ -66,7 +66,7 @@ static int seg_enter_hazards(struct channel_seg *seg, struct cache *cache)
 {
 	seg->cache = cache;
 	return cache_hazard_add(
-	    cache, (const _Atomic uint32_t *)(seg->base + seg->geo.hazard_off), CHANNEL_HAZARDS,
+	    cache, (const _Atomic uint32_t *)(seg->base + seg->geo.hazard_off), seg->geo.nhazards,
 	    (_Atomic uint8_t *)(seg->base + seg->geo.touched_off), &seg->hazard);
 }
 
@@ -120,7 +120,7 @@ int channel_seg_create(struct channel_seg **ret, struct cache *cache, uint32_t n
 	if (rc == 0)
 		rc = -posix_fallocate(seg->fd, 0, (off_t)channel_geometry(npages).size);
 	if (rc == 0)
-		rc = seg_map(seg, npages);
+		rc = seg_map(seg, npages, channel_geometry(npages));
 	if (rc == 0) {
 		seg_put_header(seg);
 		rc = seg_enter_hazards(seg, cache);
@@ -139,7 +139,8 @@ static int seg_take_header(struct channel_seg *seg, uint32_t npages)
 	struct channel_head h;
 	memcpy(&h, seg->hdr, offsetof(struct channel_head, sq_tail));
 	if (memcmp(h.magic, CHANNEL_MAGIC, sizeof(h.magic)) != 0 || h.version == 0 ||
-	    h.version > CHANNEL_VERSION || h.npages != npages)
+	    h.version > CHANNEL_VERSION || h.npages != npages ||
+	    (h.version == CHANNEL_VERSION) != (seg->geo.nhazards == CHANNEL_HAZARDS))
 		return -ERR_CORRUPT;
 	if (!memchr(h.head, 0, sizeof(h.head)) || !memchr(h.group, 0, sizeof(h.group)) ||
 	    !channel_name_valid(h.head) || !channel_name_valid(h.group) || h.pid <= 0)
@@ -164,13 +165,15 @@ int channel_seg_open(struct channel_seg **ret, struct cache *cache, uint32_t npa
 		return -ENOMEM;
 	seg->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int rc = seg->fd < 0 || fstat(seg->fd, &st) ? -errno : 0;
+	struct channel_geometry geo = channel_geometry(npages);
+	if (rc == 0 && (size_t)st.st_size != geo.size)
+		geo = channel_geometry_of(npages, CHANNEL_HAZARDS_V2);
 	/* In version 1 staging memory came after the rest. */
-	size_t size = channel_geometry(npages).size, old_size = size + CHANNEL_STAGING;
-	if (rc == 0 && (!S_ISREG(st.st_mode) ||
-			((size_t)st.st_size != size && (size_t)st.st_size != old_size)))
+	if (rc == 0 && (!S_ISREG(st.st_mode) || ((size_t)st.st_size != geo.size &&
+						 (size_t)st.st_size != geo.size + CHANNEL_STAGING)))
 		rc = -ERR_CORRUPT;
 	if (rc == 0)
-		rc = seg_map(seg, npages);
+		rc = seg_map(seg, npages, geo);
 	if (rc == 0)
 		rc = seg_take_header(seg, npages);
 	if (rc == 0)

@@ -46,8 +46,8 @@ struct channel_seg_id {
 /* Makes the file anew and enters its hazards. */
 int channel_seg_create(struct channel_seg **ret, struct cache *cache, uint32_t npages,
 		       const char *dir, const struct channel_seg_id *id);
-/* Opens one left by an earlier controller. -ERR_CORRUPT when it is not one of ours. One of version
- * 1 counts as fenced: its head can not come back, but may hold pages. */
+/* Opens one left by an earlier controller. -ERR_CORRUPT when it is not one of ours. One of an
+ * earlier version counts as fenced: its head can not come back, but may hold pages. */
 int channel_seg_open(struct channel_seg **ret, struct cache *cache, uint32_t npages,
 		     const char *path);
 /* Empty rings, for a new connection of the same head. */

@@ -1,12 +1,15 @@
 /* Channels whose head or controller is replaced, killed or away. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "blockcore/cache/cache_layout.h"
+#include "blockcore/channel/channel_layout.h"
 #include "runtime/bdev.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -206,8 +209,97 @@ START_TEST(open_waits_until_closed)
 }
 END_TEST
 
+#define OLD_SEG "channel-a:old.seg"
+
+static uint8_t held_data[4 * KIB];
+static uint32_t held; /* page of the cache */
+
+static int world_open(const char *name, int flags)
+{
+	char path[192];
+	snprintf(path, sizeof(path), "%s/%s", world.dir, name);
+	int fd = open(path, flags, 0600);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+/* A segment of version 2, as a controller of that time left it: this process's, holding the page.
+ */
+static void old_segment_make(uint32_t slot)
+{
+	static struct channel_head h;
+	int from = world_open("channel-a:h1.seg", O_RDONLY);
+	ck_assert_int_eq(pread(from, &h, sizeof(h), 0), sizeof(h));
+	close(from);
+	struct channel_geometry g = channel_geometry_of(h.npages, CHANNEL_HAZARDS_V2);
+	h.version = 2;
+	h.size = g.size;
+	strcpy(h.head, "old");
+	uint32_t value = held + 1;
+	int fd = world_open(OLD_SEG, O_RDWR | O_CREAT);
+	ck_assert_int_eq(ftruncate(fd, (off_t)g.size), 0);
+	ck_assert_int_eq(pwrite(fd, &h, sizeof(h), 0), sizeof(h));
+	ck_assert_int_eq(pwrite(fd, &value, 4, (off_t)(g.hazard_off + slot * 4)), 4);
+	close(fd);
+}
+
+static void hold_a_page(void *arg)
+{
+	struct channel *c = open_h1();
+	struct bdev *b = open_vol(c, 1);
+	static struct bdev_ref ref;
+	uint32_t slots[CHANNEL_HAZARDS];
+	fill(held_data, sizeof(held_data), 77);
+	ck_assert_int_eq(bdev_write(b, held_data, sizeof(held_data), 5 * MIB, 0), 0);
+	ck_assert_int_eq(bdev_read_ref(b, 5 * MIB, sizeof(held_data), &ref), 0);
+	int fd = world_open("channel-a:h1.seg", O_RDONLY);
+	off_t at = (off_t)channel_geometry(0).hazard_off;
+	ck_assert_int_eq(pread(fd, slots, sizeof(slots), at), sizeof(slots));
+	close(fd);
+	held = 0;
+	for (unsigned i = 0; i < CHANNEL_HAZARDS; i++)
+		held = slots[i] ? slots[i] - 1 : held;
+	old_segment_make(CHANNEL_HAZARDS_V2 - 1);
+	bdev_ref_put(b, &ref);
+	bdev_close(b);
+	channel_close(c);
+	reactor_stop(client);
+}
+
+/* The data in the page, whoever the index says it is of. */
+static void held_check(void)
+{
+	struct cache_super s;
+	uint8_t data[sizeof(held_data)];
+	int fd = open(world.cache_path[0], O_RDONLY);
+	ck_assert_int_eq(pread(fd, &s, sizeof(s), 0), sizeof(s));
+	off_t at = (off_t)(s.page_off + (uint64_t)held * s.page_size);
+	ck_assert_int_eq(pread(fd, data, sizeof(data), at), sizeof(data));
+	close(fd);
+	ck_assert(memcmp(data, held_data, sizeof(data)) == 0);
+}
+
+static void write_over(void *arg)
+{
+	survivor(arg);
+	held_check();
+}
+
+/* After an upgrade the head of before is not let in, but what it sends lies in pages that it held.
+ */
+START_TEST(pages_held_by_an_older_version_stay)
+{
+	run_both(hold_a_page);
+	held_check();
+	for (int i = 0; i < 2; i++)
+		run_both(write_over);
+	close(world_open(OLD_SEG, O_RDONLY)); /* it is kept while the process lives */
+}
+END_TEST
+
 static void add(TCase *tc)
 {
+	tcase_add_test(tc, pages_held_by_an_older_version_stay);
 	tcase_add_test(tc, another_instance_fences_the_first);
 	if (FORKS) {
 		tcase_add_test(tc, a_killed_head_leaves_nothing_behind);
