@@ -84,12 +84,14 @@ struct head {
 	struct task_mutex config_lock; /* one configuration at a time */
 	Isthmus__NasConfig *wanted;    /* the newest, for retries */
 	struct head_fs_list filesystems;
+	uint64_t fs_memory; /* of each, for metadata */
 	struct env_timer retry;
 	bool retrying;
 	uint64_t retry_ns; /* until the next */
 
 	struct task_mutex piv_lock; /* over piv and its volumes, across waits */
 	struct piv *piv;
+	uint64_t piv_opened; /* how often */
 	struct bdev *piv_main, *piv_backup;
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;

@@ -134,8 +134,7 @@ static bool is_blank(struct head_fs *f)
 /* What events told of is not told again; another failure is. */
 static int fs_mount_tell(struct head *h, struct head_fs *f)
 {
-	struct fs_opts o = {.metadata_memory = h->config->metadata_memory_bytes,
-			    .quiet = f->mount_code != 0};
+	struct fs_opts o = {.metadata_memory = h->fs_memory, .quiet = f->mount_code != 0};
 	int rc = fs_mount(&f->fs, h->env, f->bdev, &o);
 	if (rc && o.quiet && rc != f->mount_code) {
 		o.quiet = false;
@@ -268,6 +267,16 @@ static Isthmus__NasConfig *config_copy(const Isthmus__NasConfig *cfg)
 	return copy;
 }
 
+/* metadata_memory is the head's: each file system has an equal part of it. */
+static void memory_share(struct head *h, size_t count)
+{
+	struct head_fs *f;
+	h->fs_memory = h->config->metadata_memory_bytes / MAX(count, (size_t)1);
+	TAILQ_FOREACH (f, &h->filesystems, link)
+		if (f->fs)
+			fs_set_memory(f->fs, h->fs_memory);
+}
+
 static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	struct head_fs *f;
@@ -284,6 +293,7 @@ static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
 	if (bad)
 		log_error("head: exports left out count=%u", bad);
 	fs_remove_unwanted(h);
+	memory_share(h, cfg->n_filesystems);
 	for (size_t i = 0; i < cfg->n_filesystems; i++)
 		fs_want(h, cfg->filesystems[i]);
 	TAILQ_FOREACH (f, &h->filesystems, link)

@@ -117,6 +117,7 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 		state_close(h, false);
 		return;
 	}
+	h->piv_opened++;
 	h->piv_volume = cfg->piv_volume;
 	h->backup_volume = cfg->backup_volume;
 	piv_set_state(h->piv, "up");
@@ -180,13 +181,18 @@ static void locking_begin(struct head *h, bool configured)
 	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true, false);
 }
 
+/*
+ * The change is made before the lock is waited for: the write of one who has it takes along what
+ * others wait to have written. One that is made to state that goes meanwhile is made again.
+ */
 int head_state_monitor(void *arg, const char *name, const char *address, bool gone)
 {
 	struct head *h = arg;
-	int rc = 0;
+	uint64_t opened = h->piv_opened;
+	int rc = h->piv ? piv_monitor(h->piv, name, address, gone) : 0;
 	task_mutex_lock(&h->piv_lock);
-	if (h->piv)
-		rc = piv_monitor(h->piv, name, address, gone);
+	if (h->piv_opened != opened)
+		rc = h->piv ? piv_monitor(h->piv, name, address, gone) : 0;
 	if (h->piv && rc == 0)
 		rc = piv_sync(h->piv);
 	task_mutex_unlock(&h->piv_lock);

@@ -12,3 +12,8 @@ void *mem_huge_alloc(size_t size)
 	(void)madvise(p, size, MADV_HUGEPAGE);
 	return p;
 }
+
+void mem_huge_drop(void *p, size_t len)
+{
+	(void)madvise(p, len, MADV_DONTNEED);
+}

@@ -12,5 +12,8 @@
 /* Aligned to MEM_HUGE_SIZE; contents undefined. NULL when there is no memory; give back by free().
  * Memory is taken as it is touched, a huge page at a time. */
 void *mem_huge_alloc(size_t size);
+/* Part of it, whole pages of 4 KiB: the kernel gets the memory back, what was in it is lost; it may
+ * be used again. */
+void mem_huge_drop(void *p, size_t len);
 
 #endif

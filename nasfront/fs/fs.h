@@ -100,6 +100,10 @@ int fs_unmount(struct fs *fs);
 /* Drops the mount without writing (the device is gone or fenced). Never waits. */
 void fs_abandon(struct fs *fs);
 
+/* Another bound for metadata in memory (fs_opts.metadata_memory); memory beyond it is given back by
+ * and by, as what is in it is written. Call from a task; never waits. */
+void fs_set_memory(struct fs *fs, uint64_t bytes);
+
 /* Takes what the device has grown by, while in use. Waits until that is stable; a crash before
  * leaves the old size. -EBUSY while fs_verify() looks. A file system can grow to four times its
  * size at mkfs, at least to 2 TiB. */
@@ -472,8 +476,12 @@ struct fs_stats {
 	uint64_t journal_images;			  /* blocks logged whole */
 	uint64_t blocks_written;			  /* to their places */
 	uint64_t metadata_hits, metadata_reads, metadata_repaired;
-	uint64_t inodes_cached, blocks_cached;
-	uint64_t blocks_held; /* most blocks there was ever memory for */
+	uint64_t blocks_cached;
+	uint64_t blocks_held;		     /* most blocks there was ever memory for */
+	uint64_t blocks_resident;	     /* that there is memory for */
+	uint64_t blocks_max;		     /* that there may be */
+	uint64_t blocks_dirty;		     /* changed since they were written to their places */
+	uint64_t journal_used, journal_size; /* bytes of the log */
 };
 void fs_stats(const struct fs *fs, struct fs_stats *ret);
 

@@ -36,6 +36,7 @@ struct buf {
 	bool image;	 /* the running batch logs all of it */
 	bool op_new;	 /* made by the running body */
 	bool op_in;	 /* in fs->tx.bufs */
+	bool dropped;	 /* a spare without memory */
 
 	_Alignas(64) uint64_t batch; /* sequence of the batch it is in, 0 none */
 	uint64_t mask;		     /* chunks changed in that batch */
@@ -518,6 +519,7 @@ struct fs {
 	struct buf_list spare; /* buffers with memory and no block */
 	struct slabs slabs;
 	uint64_t nbufs, max_bufs, ndirty;
+	uint64_t resident; /* buffers whose block has memory: nbufs, and spares */
 	struct {
 		uint64_t block;
 		unsigned type;

@@ -14,19 +14,28 @@
 #include "runtime/mem_huge.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 
-#define TRIM_SCAN 64
-#define MIN_BUFS  2048 /* several batches */
+#define TRIM_SCAN   64
+#define MIN_BUFS    2048 /* several batches */
+#define SPARES	    512	 /* buffers without a block that keep their memory all the same */
+#define SHRINK_STEP 256
 
 static struct buf_bucket *bucket_of(struct fs *fs, uint64_t block)
 {
 	return &fs->hash[(block * 0x9e3779b97f4a7c15ull >> 20) & fs->hash_mask];
 }
 
+static uint64_t bufs_of(uint64_t memory)
+{
+	uint64_t n = (memory ? memory : 256ull << 20) / (BS + sizeof(struct buf));
+	return MAX(n, (uint64_t)MIN_BUFS);
+}
+
 int meta_init(struct fs *fs, uint64_t memory)
 {
-	fs->max_bufs = MAX((memory ? memory : 256ull << 20) / (BS + sizeof(struct buf)), MIN_BUFS);
+	fs->max_bufs = bufs_of(memory);
 	size_t n = MIN_BUFS;
 	while (n < 2 * fs->max_bufs)
 		n *= 2;
@@ -48,11 +57,13 @@ static struct buf *buf_new(struct fs *fs, uint64_t block, unsigned type)
 	if (b) {
 		TAILQ_REMOVE(&fs->spare, b, lru_link);
 		uint8_t *data = b->data;
+		fs->resident += b->dropped;
 		*b = (struct buf){.data = data};
 	} else {
 		b = slab_take(fs);
 		if (!b)
 			return NULL;
+		fs->resident++;
 	}
 	b->magic = BUF_MAGIC;
 	b->block = block;
@@ -64,13 +75,20 @@ static struct buf *buf_new(struct fs *fs, uint64_t block, unsigned type)
 	return b;
 }
 
-/* Out of hash and count; its memory is kept for the next. */
+/* Out of hash and count; its memory is kept for the next, unless there is to be less of it. */
 static void buf_forget(struct fs *fs, struct buf *b)
 {
 	LIST_REMOVE(b, hash_link);
 	fs->nbufs--;
 	b->magic = 0;
-	TAILQ_INSERT_HEAD(&fs->spare, b, lru_link);
+	if (fs->resident <= fs->max_bufs + SPARES) {
+		TAILQ_INSERT_HEAD(&fs->spare, b, lru_link);
+		return;
+	}
+	mem_huge_drop(b->data, BS);
+	b->dropped = true;
+	fs->resident--;
+	TAILQ_INSERT_TAIL(&fs->spare, b, lru_link);
 }
 
 void meta_free_all(struct fs *fs)
@@ -350,21 +368,53 @@ void meta_forget_clean(struct fs *fs, uint64_t block)
 	buf_forget(fs, b);
 }
 
-void meta_trim(struct fs *fs)
+/* The clock: takes out what was not used since the hand was there, `most` at most; how many. */
+static unsigned trim(struct fs *fs, unsigned most)
 {
-	for (int i = 0; fs->nbufs > fs->max_bufs && i < TRIM_SCAN; i++) {
+	unsigned freed = 0;
+	for (int i = 0; fs->nbufs > fs->max_bufs && i < TRIM_SCAN && freed < most; i++) {
 		struct buf *b = TAILQ_FIRST(&fs->lru);
 		if (!b)
-			return;
+			break;
 		TAILQ_REMOVE(&fs->lru, b, lru_link);
 		if (!b->referenced && !b->dirty && !b->pins && !b->batch) {
 			buf_forget(fs, b);
+			freed++;
 			i = 0;
-			if (fs->nbufs <= fs->max_bufs)
-				return;
 			continue;
 		}
 		b->referenced = false;
 		TAILQ_INSERT_TAIL(&fs->lru, b, lru_link);
 	}
+	return freed;
+}
+
+void meta_trim(struct fs *fs)
+{
+	trim(fs, UINT_MAX);
+}
+
+/* All that can go, a little at a time. */
+static void shrink_task(void *arg)
+{
+	struct fs *fs = arg;
+	for (unsigned idle = 0; !fs->dead && fs->nbufs > fs->max_bufs && idle < fs->nbufs;) {
+		idle = trim(fs, SHRINK_STEP) ? 0 : idle + TRIM_SCAN / 2;
+		task_yield();
+	}
+	fs_unref(fs);
+}
+
+void fs_set_memory(struct fs *fs, uint64_t bytes)
+{
+	CHECK(fs, FS_MAGIC);
+	uint64_t n = bufs_of(bytes);
+	bool less = n < fs->max_bufs;
+	fs->max_bufs = n;
+	if (!less || fs->dead)
+		return;
+	fs_ref(fs);
+	if (task_start(shrink_task, fs))
+		fs_unref(fs); /* blocks that are read from now on take the place of others */
+	checkpoint_kick(fs);
 }

@@ -330,5 +330,9 @@ void fs_stats(const struct fs *fs, struct fs_stats *ret)
 {
 	*ret = fs->st;
 	ret->blocks_cached = fs->nbufs;
-	ret->inodes_cached = fs->used_inodes;
+	ret->blocks_resident = fs->resident;
+	ret->blocks_max = fs->max_bufs;
+	ret->blocks_dirty = fs->ndirty;
+	ret->journal_used = (fs->head - fs->tail) * BS;
+	ret->journal_size = fs->log_blocks * BS;
 }

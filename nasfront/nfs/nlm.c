@@ -36,6 +36,7 @@ int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 	strncpy(n->name, o->name, NLM_NAME_MAX);
 	from_address(n, o->address);
 	TAILQ_INIT(&n->clients);
+	env_random(o->env, n->hash_key, sizeof(n->hash_key));
 	TAILQ_INIT(&n->peers);
 	waitq_init(&n->ended);
 	waitq_init(&n->wake);

@@ -21,7 +21,7 @@ struct reactor;
 struct rpc_server;
 
 #define NLM_NAME_MAX	255
-#define NLM_CLIENTS_MAX 1024
+#define NLM_CLIENTS_MAX 4096
 
 struct nlm_opts {
 	struct reactor *reactor;

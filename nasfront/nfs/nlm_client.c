@@ -13,6 +13,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
+#include "runtime/siphash.h"
 
 #define RESULT_NS     (5 * NS_PER_S)
 #define GRANT_NS      (5 * NS_PER_S)
@@ -21,10 +22,15 @@
 
 /* ---- hosts ---- */
 
+static unsigned bucket_of(const struct nlm *n, const struct nlm_obj *name)
+{
+	return (unsigned)(siphash(n->hash_key, name->p, name->len) % NLM_BUCKETS);
+}
+
 struct nlm_client *nlm_client_find(struct nlm *n, const struct nlm_obj *name, const char *address)
 {
 	struct nlm_client *c;
-	TAILQ_FOREACH (c, &n->clients, link)
+	LIST_FOREACH (c, &n->by_name[bucket_of(n, name)], chain)
 		if (strlen(c->name) == name->len && memcmp(c->name, name->p, name->len) == 0 &&
 		    strcmp(c->address, address) == 0)
 			return c;
@@ -46,6 +52,7 @@ void nlm_client_forget(struct nlm_client *c)
 		nlm_out_free(o);
 	}
 	TAILQ_REMOVE(&c->nlm->clients, c, link);
+	LIST_REMOVE(c, chain);
 	c->nlm->nclients--;
 	free(c);
 }
@@ -103,6 +110,7 @@ struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const stru
 			free(c);
 			return NULL;
 		}
+		LIST_INSERT_HEAD(&n->by_name[bucket_of(n, name)], c, chain);
 		n->nclients++;
 	} else {
 		TAILQ_REMOVE(&n->clients, c, link);

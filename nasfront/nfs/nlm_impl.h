@@ -14,7 +14,8 @@
 #define NLM_OBJ_MAX	 1024 /* MAXNETOBJ_SZ */
 #define NLM_OUT_MAX	 256  /* results queued for one client */
 #define NLM_REPLY_MAX	 2304
-#define NSM_NOTIFY_TASKS 16
+#define NSM_NOTIFY_TASKS 64
+#define NLM_BUCKETS	 1024
 
 enum nlm_stat {
 	NLM_GRANTED = 0,
@@ -73,6 +74,7 @@ TAILQ_HEAD(nlm_outs, nlm_out);
 /* A host under one name and address. */
 struct nlm_client {
 	TAILQ_ENTRY(nlm_client) link; /* least lately used first */
+	LIST_ENTRY(nlm_client) chain;
 	struct nlm *nlm;
 	char name[NLM_NAME_MAX + 1], address[64];
 	struct sockaddr_storage peer, local;
@@ -106,6 +108,8 @@ struct nlm {
 	struct sockaddr_storage from;
 	struct lock_table *table;
 	struct nlm_clients clients;
+	LIST_HEAD(, nlm_client) by_name[NLM_BUCKETS];
+	uint64_t hash_key[2];
 	unsigned nclients;
 	bool ready, stopping, full_told;
 	bool grace_whole; /* nobody can know when all have reclaimed */

@@ -26,6 +26,7 @@
 #include "runtime/log.h"
 #include "runtime/siphash.h"
 
+#define FORGETTERS  64u			   /* clients forgotten at once: they share writes */
 #define COURTESY_NS (24 * 3600 * NS_PER_S) /* behind the end of a lease; then it goes anyway */
 
 /* ---- finding ---- */
@@ -233,13 +234,27 @@ bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now)
 
 /* ---- for the next incarnation ---- */
 
+static unsigned kept_bucket(const struct nfs4 *n, const char *name)
+{
+	return (unsigned)(siphash(n->hash_key, name, strlen(name)) % NFS4_BUCKETS);
+}
+
 static struct nfs4_kept_client *kept_find(struct nfs4 *n, const char *name)
 {
 	struct nfs4_kept_client *k;
-	LIST_FOREACH (k, &n->kept, link)
+	LIST_FOREACH (k, &n->kept_by_name[kept_bucket(n, name)], chain)
 		if (strcmp(k->name, name) == 0)
 			return k;
 	return NULL;
+}
+
+/* Out of the list; the caller frees it. */
+static void kept_take(struct nfs4 *n, struct nfs4_kept_client *k)
+{
+	LIST_REMOVE(k, link);
+	LIST_REMOVE(k, chain);
+	n->nkept--;
+	n->nkept_done -= k->done;
 }
 
 int nfs4_kept(struct nfs4 *n, const char *name)
@@ -253,6 +268,8 @@ int nfs4_kept(struct nfs4 *n, const char *name)
 		return -ENOMEM;
 	strcpy(k->name, name);
 	LIST_INSERT_HEAD(&n->kept, k, link);
+	LIST_INSERT_HEAD(&n->kept_by_name[kept_bucket(n, name)], k, chain);
+	n->nkept++;
 	return 0;
 }
 
@@ -260,7 +277,7 @@ void nfs4_kept_free(struct nfs4 *n)
 {
 	struct nfs4_kept_client *k;
 	while ((k = LIST_FIRST(&n->kept))) {
-		LIST_REMOVE(k, link);
+		kept_take(n, k);
 		free(k);
 	}
 }
@@ -283,8 +300,10 @@ int nfs4_client_keep(struct nfs4_client *c)
 enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim)
 {
 	enum nlm_phase phase = nlm_phase(c->nfs4->o.nlm);
+	/* Whether it was kept is not known yet. GRACE would tell a client that it comes too early
+	 * with what is new; Linux gives up what it wants to reclaim then. */
 	if (phase == NLM_STARTING)
-		return NFS4ERR_GRACE;
+		return reclaim ? NFS4ERR_DELAY : NFS4ERR_GRACE;
 	if (!reclaim)
 		return phase == NLM_GRACE || !(c->reclaim_done || c->v40) ? NFS4ERR_GRACE : NFS4_OK;
 	if (phase != NLM_GRACE || c->reclaim_done || !kept_find(c->nfs4, c->kept_name))
@@ -292,18 +311,22 @@ enum nfs4_status nfs4_reclaim_check(const struct nfs4_client *c, bool reclaim)
 	return NFS4_OK;
 }
 
+/* It has nothing to reclaim any more. The last one ends the grace period. */
+static void kept_done(struct nfs4 *n, struct nfs4_kept_client *k)
+{
+	n->nkept_done += !k->done;
+	k->done = true;
+	if (n->nkept_done == n->nkept && nlm_phase(n->o.nlm) == NLM_GRACE)
+		nlm_reclaimed(n->o.nlm);
+}
+
 void nfs4_client_reclaimed(struct nfs4_client *c)
 {
 	struct nfs4 *n = c->nfs4;
 	struct nfs4_kept_client *k = kept_find(n, c->kept_name);
 	c->reclaim_done = true;
-	if (!k || nlm_phase(n->o.nlm) != NLM_GRACE)
-		return;
-	k->done = true;
-	LIST_FOREACH (k, &n->kept, link)
-		if (!k->done)
-			return;
-	nlm_reclaimed(n->o.nlm);
+	if (k)
+		kept_done(n, k);
 }
 
 /* ---- as time goes by ---- */
@@ -324,32 +347,37 @@ static void forget_task(void *arg)
 	struct nfs4 *n = arg;
 	struct nfs4_kept_client *k;
 	while (n->forgetting && (k = LIST_FIRST(&n->kept))) {
-		LIST_REMOVE(k, link);
+		kept_take(n, k);
 		if (n->o.keep && !k->again && !kept_here(n, k->name)) {
 			log_info("nfs4: client=%s did not come back", k->name);
 			n->o.keep(n->o.arg, k->name, true);
 		}
 		free(k);
 	}
+	if (--n->nforgetters)
+		return;
 	n->forgetting = false;
 	waitq_wake_all(&n->forgotten);
 }
 
 void nfs4_client_forget(struct nfs4_client *c)
 {
-	/* In the list until the task has told the keeper. */
+	struct nfs4_kept_client *k;
+	/* In the list until a task has told the keeper; it reclaims nothing. */
 	if (c->kept && nfs4_kept(c->nfs4, c->kept_name))
 		log_warn("nfs4: no memory to forget client=%s", c->address);
+	else if (c->kept && (k = kept_find(c->nfs4, c->kept_name)))
+		kept_done(c->nfs4, k);
 	c->kept = false;
 }
 
 static void forget_begin(struct nfs4 *n)
 {
-	if (LIST_EMPTY(&n->kept) || nlm_phase(n->o.nlm) != NLM_GRANTING || n->forgetting)
+	if (LIST_EMPTY(&n->kept) || nlm_phase(n->o.nlm) != NLM_GRANTING || n->nforgetters)
 		return;
 	n->forgetting = true;
-	if (task_start(forget_task, n))
-		n->forgetting = false;
+	for (unsigned i = MIN(n->nkept, FORGETTERS); i; i--)
+		n->nforgetters += task_start(forget_task, n) == 0;
 }
 
 /* ---- leases that ran out ---- */

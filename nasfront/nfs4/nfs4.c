@@ -64,10 +64,9 @@ void nfs4_free(struct nfs4 *n)
 		return;
 	CHECK(n, NFS4_MAGIC);
 	env_timer_stop(n->o.env, &n->tick);
-	if (n->forgetting) {
-		n->forgetting = false;
+	n->forgetting = false;
+	while (n->nforgetters)
 		waitq_wait(&n->forgotten);
-	}
 	if (n->ending) {
 		n->ending = false;
 		waitq_wait(&n->ended);

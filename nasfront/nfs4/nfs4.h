@@ -17,7 +17,7 @@ struct nlm;
 struct reactor;
 struct rpc_server;
 
-#define NFS4_CLIENTS_MAX 1024
+#define NFS4_CLIENTS_MAX 4096
 #define NFS4_STATES_MAX	 1000000 /* opens and locks of all clients */
 #define NFS4_DELEGS_MAX	 65536	 /* files lent to all clients; to one an eighth */
 #define NFS4_KEEP_MAX	 64	 /* a kept client's name: SHA-256 in hexadecimal */

@@ -63,6 +63,7 @@ struct nfs4_callback {
 /* Of an earlier incarnation: its clients may reclaim. */
 struct nfs4_kept_client {
 	LIST_ENTRY(nfs4_kept_client) link;
+	LIST_ENTRY(nfs4_kept_client) chain; /* by name */
 	char name[NFS4_KEEP_MAX + 1];
 	bool again; /* it is here and kept anew */
 	bool done;  /* and has reclaimed what it had */
@@ -354,8 +355,11 @@ struct nfs4 {
 	LIST_HEAD(, nfs4_state) states[NFS4_STATE_BUCKETS];
 	struct nfs4_state_slot *slots;
 	uint32_t nslots, slots_cap, slots_free, nstates;
-	LIST_HEAD(, nfs4_kept_client) kept;
-	bool forgetting; /* a task gives up those who did not come back */
+	LIST_HEAD(, nfs4_kept_client) kept, kept_by_name[NFS4_BUCKETS];
+	unsigned nkept_done; /* of `kept`: who have reclaimed what they had */
+	unsigned nkept;
+	bool forgetting; /* tasks give up those who did not come back */
+	unsigned nforgetters;
 	struct waitq forgotten;
 	bool ending; /* a task ends clients whose lease ran out */
 	struct waitq ended;

@@ -45,6 +45,7 @@ struct piv {
 	struct piv_head head;
 	struct change *changes;
 	unsigned nchanges;
+	uint64_t changed, stable; /* changes counted: made, and the last that is on the volume */
 	bool overflow; /* more changes than are kept one by one: the next write is a checkpoint */
 	struct task_mutex lock;
 	bool running, stop;
@@ -67,7 +68,14 @@ static void payload_changes(struct piv *p, struct piv_payload *out)
 	}
 }
 
-/* A small volume keeps fewer clients: the least lately seen go until the checkpoint fits. */
+static int later_seen(const void *a, const void *b)
+{
+	const struct piv_client *x = a, *y = b;
+	return x->last_ns > y->last_ns ? -1 : x->last_ns < y->last_ns;
+}
+
+/* A small volume keeps fewer clients: the least lately seen go, an eighth at a time, until the
+ * checkpoint fits. */
 static int checkpoint_write(struct piv *p)
 {
 	int rc;
@@ -78,11 +86,8 @@ static int checkpoint_write(struct piv *p)
 		piv_payload_free(&out);
 		if (rc != -ENOSPC || !p->head.nclients)
 			break;
-		unsigned oldest = 0;
-		for (unsigned i = 1; i < p->head.nclients; i++)
-			if (p->head.clients[i].last_ns < p->head.clients[oldest].last_ns)
-				oldest = i;
-		p->head.clients[oldest] = p->head.clients[--p->head.nclients];
+		qsort(p->head.clients, p->head.nclients, sizeof(*p->head.clients), later_seen);
+		p->head.nclients -= (p->head.nclients + 7) / 8;
 	} while (true);
 	return rc;
 }
@@ -99,6 +104,7 @@ static int write_once(struct piv *p, bool stable)
 {
 	struct piv_payload out = {0};
 	unsigned sent = p->nchanges;
+	uint64_t changed = p->changed;
 	bool whole = p->overflow;
 	int rc;
 	p->head.time_ns = env_realtime_ns(p->env);
@@ -111,7 +117,7 @@ static int write_once(struct piv *p, bool stable)
 		rc = checkpoint_write(p);
 	else
 		rc = piv_log_append(&p->log, out.data, out.len);
-	if (rc == 0 && (stable || sent))
+	if (rc == 0 && (stable || sent || whole))
 		rc = bdev_flush(p->bdev);
 	FAULT("piv.after_write");
 	piv_payload_free(&out);
@@ -121,6 +127,8 @@ static int write_once(struct piv *p, bool stable)
 	}
 	p->head.seq = p->log.seq;
 	changes_drop(p, sent);
+	if (stable || sent || whole)
+		p->stable = changed;
 	return 0;
 }
 
@@ -237,6 +245,7 @@ static int volume_use(struct piv *p, struct bdev *b, struct bdev *from)
 		struct bdev *was = p->bdev;
 		struct piv_log was_log = p->log;
 		unsigned sent = p->nchanges;
+		uint64_t changed = p->changed;
 		slot_inherit(p, &old);
 		/* Never behind what was written elsewhere: readers take the higher number. */
 		log.seq = MAX(log.seq, p->head.seq);
@@ -251,6 +260,7 @@ static int volume_use(struct piv *p, struct bdev *b, struct bdev *from)
 			p->overflow = true;
 		} else {
 			p->head.seq = p->log.seq;
+			p->stable = changed;
 			changes_drop(p, sent);
 		}
 	}
@@ -278,7 +288,13 @@ static int fail_over(struct piv *p, int why)
 static int write_state(struct piv *p, bool stable)
 {
 	CHECK(p, PIV_MAGIC);
+	uint64_t want = p->changed;
 	task_mutex_lock(&p->lock);
+	/* The one before took ours along. */
+	if (stable && p->stable >= want) {
+		task_mutex_unlock(&p->lock);
+		return 0;
+	}
 	int rc = write_once(p, stable);
 	if (rc == -ERR_EPOCH_STALE) {
 		task_mutex_unlock(&p->lock);
@@ -314,6 +330,7 @@ bool piv_on_backup(const struct piv *p)
 
 static void change_add(struct piv *p, const struct change *c)
 {
+	p->changed++;
 	if (p->nchanges < CHANGES_MAX)
 		p->changes[p->nchanges++] = *c;
 	else
@@ -324,6 +341,7 @@ void piv_set_state(struct piv *p, const char *state)
 {
 	CHECK(p, PIV_MAGIC);
 	snprintf(p->head.state, sizeof(p->head.state), "%s", state);
+	p->changed++;
 }
 
 void piv_serves(struct piv *p, const char *fs, const char *export_path, bool gone)
@@ -356,6 +374,12 @@ void piv_client_seen(struct piv *p, const char *address, const char *export_path
 		change_add(p, &c);
 }
 
+/* A checkpoint has to fit into a half of the slot, with what is served and room for frames. */
+static size_t monitor_room(const struct piv *p)
+{
+	return (size_t)piv_half_blocks(&p->log.header) * PIV_BLOCK / 4 * 3;
+}
+
 int piv_monitor(struct piv *p, const char *name, const char *address, bool gone)
 {
 	CHECK(p, PIV_MAGIC);
@@ -363,6 +387,10 @@ int piv_monitor(struct piv *p, const char *name, const char *address, bool gone)
 	snprintf(c.who.name, sizeof(c.who.name), "%s", name);
 	snprintf(c.who.address, sizeof(c.who.address), "%s", address);
 	int rc = piv_head_monitor(&p->head, name, address, gone);
+	if (rc == 0 && !gone && p->head.monitor_bytes > monitor_room(p)) {
+		piv_head_monitor(&p->head, name, address, true);
+		rc = -ENOSPC;
+	}
 	if (rc == 0)
 		change_add(p, &c);
 	return rc;
@@ -372,6 +400,7 @@ void piv_set_nsm_state(struct piv *p, uint32_t state)
 {
 	CHECK(p, PIV_MAGIC);
 	p->head.nsm_state = state;
+	p->changed++;
 }
 
 uint32_t piv_nsm_state(const struct piv *p)

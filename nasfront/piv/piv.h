@@ -22,8 +22,8 @@ struct piv;
 #define PIV_NAME_MAX	 63
 #define PIV_TEXT_MAX	 255 /* addresses, file systems, export paths */
 #define PIV_SERVES_MAX	 256
-#define PIV_CLIENTS_MAX	 256
-#define PIV_MONITORS_MAX 1024
+#define PIV_CLIENTS_MAX	 1024 /* the lately seen; fewer where the slot has no room */
+#define PIV_MONITORS_MAX 4096 /* fewer where names are long: they have to fit into the slot */
 
 struct piv_opts {
 	struct env *env;
@@ -64,7 +64,8 @@ const struct piv_monitor *piv_monitors(const struct piv *p, unsigned *ret_n);
 
 /* Writes a heartbeat and all changes. 0, or the error when no volume could be written. */
 int piv_tick(struct piv *p);
-/* The same, and stable when it returns. */
+/* What was changed before the call is stable when it returns; calls at the same time share a write.
+ */
 int piv_sync(struct piv *p);
 
 bool piv_on_backup(const struct piv *p);
@@ -100,6 +101,7 @@ struct piv_head {
 	uint32_t nsm_state;
 	struct piv_monitor *monitors;
 	unsigned nmonitors;
+	size_t monitor_bytes; /* at most what they take in a checkpoint */
 };
 struct piv_state {
 	struct piv_head *heads;

@@ -88,15 +88,18 @@ static struct piv_client *client_find(struct piv_head *h, const struct piv_clien
 	return NULL;
 }
 
-/* A full list gives up the client not seen for the longest. */
-static struct piv_client *client_slot(struct piv_head *h)
+#define CLIENT_STAYS_NS (60 * 1000000000ull)
+
+/* A full list gives up the client not seen for the longest; not if that was seen a moment ago: else
+ * more clients than it has room for would take turns in it, with a write for each. */
+static struct piv_client *client_slot(struct piv_head *h, uint64_t now)
 {
 	if (h->nclients >= PIV_CLIENTS_MAX) {
 		struct piv_client *oldest = &h->clients[0];
 		for (unsigned i = 1; i < h->nclients; i++)
 			if (h->clients[i].last_ns < oldest->last_ns)
 				oldest = &h->clients[i];
-		return oldest;
+		return oldest->last_ns + CLIENT_STAYS_NS < now ? oldest : NULL;
 	}
 	struct piv_client *list = list_grow(h->clients, h->nclients, sizeof(*list));
 	if (!list)
@@ -121,11 +124,17 @@ int piv_head_client(struct piv_head *h, const char *address, const char *export_
 		at->last_ns = MAX(at->last_ns, last_ns);
 		return 0;
 	}
-	at = client_slot(h);
+	at = client_slot(h, last_ns);
 	if (!at)
-		return -ENOMEM;
+		return h->nclients >= PIV_CLIENTS_MAX ? -ENOSPC : -ENOMEM;
 	*at = c;
 	return 0;
+}
+
+/* Two strings, a tag and a length before each, the same before both. */
+static size_t monitor_size(const struct piv_monitor *m)
+{
+	return strlen(m->name) + strlen(m->address) + 10;
 }
 
 int piv_head_monitor(struct piv_head *h, const char *name, const char *address, bool gone)
@@ -138,8 +147,10 @@ int piv_head_monitor(struct piv_head *h, const char *name, const char *address, 
 		if (memcmp(&h->monitors[i], &m, sizeof(m)) == 0)
 			break;
 	if (i < h->nmonitors) {
-		if (gone)
+		if (gone) {
 			h->monitors[i] = h->monitors[--h->nmonitors];
+			h->monitor_bytes -= monitor_size(&m);
+		}
 		return 0;
 	}
 	if (gone)
@@ -151,6 +162,7 @@ int piv_head_monitor(struct piv_head *h, const char *name, const char *address, 
 		return -ENOMEM;
 	h->monitors = list;
 	h->monitors[h->nmonitors++] = m;
+	h->monitor_bytes += monitor_size(&m);
 	return 0;
 }
 
@@ -170,6 +182,7 @@ static int apply_checkpoint(struct piv_head *h, const Isthmus__PivCheckpoint *c)
 {
 	int rc = 0;
 	h->nserves = h->nclients = h->nmonitors = 0;
+	h->monitor_bytes = 0;
 	if (c->member)
 		apply_member(h, c->member);
 	for (size_t i = 0; i < c->n_serves && rc != -ENOMEM; i++)

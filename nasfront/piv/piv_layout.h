@@ -44,7 +44,7 @@
 #define PIV_SLOTS	   16
 #define PIV_SLOTS_MAX	   64
 #define PIV_SLOT_MIN	   9
-#define PIV_SLOT_BLOCKS	   256
+#define PIV_SLOT_BLOCKS	   1024 /* of a new volume, as far as it has room */
 #define PIV_SLOT_MAX	   1024
 #define PIV_FRAME_HEAD	   24
 

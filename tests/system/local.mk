@@ -16,6 +16,12 @@ tests_system_iscsi_keys_SOURCES = tests/system/iscsi_keys.c tests/unit/iscsi/cli
 tests_system_iscsi_keys_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_system_iscsi_keys_LDADD = $(SERVER_LIBS) $(UNIT_LIBS) $(ISCSI_LIBS)
 
+noinst_PROGRAMS += tests/system/nfs_crowd
+tests_system_nfs_crowd_SOURCES = tests/system/nfs_crowd.c tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h \
+	tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
+tests_system_nfs_crowd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_system_nfs_crowd_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
 noinst_PROGRAMS += tests/system/iscsi_reserve
 tests_system_iscsi_reserve_SOURCES = tests/system/iscsi_reserve.c
 tests_system_iscsi_reserve_LDADD = $(ISCSI_LIBS)

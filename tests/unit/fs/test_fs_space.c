@@ -305,6 +305,59 @@ START_TEST(grows_with_its_device)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+#define FILES  30000
+#define LITTLE (9u << 20)
+#define SPARES 512 /* blocks that are kept for the next */
+#define OVER   64  /* in use by operations under way */
+
+static void memory_task(void *arg)
+{
+	struct world *d = arg;
+	struct fs_stats st;
+	struct fs_attr a;
+	char name[32];
+	world_mkfs(d);
+	world_mount_mem(d, 64 << 20);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%08d", i);
+		ck_assert_int_eq(make_file(d->fs, &root_fid, name, NULL), 0);
+	}
+	fs_stats(d->fs, &st);
+	ck_assert_uint_gt(st.blocks_resident, 4000);
+	fs_set_memory(d->fs, LITTLE);
+	for (int i = 0; i < 200; i++) /* what is dirty is written first */
+		env_sleep_ns(sim_env(d->sim), 100 * NS_PER_MS);
+	for (int i = 0; i < FILES; i += 7) {
+		snprintf(name, sizeof(name), "file-%08d", i);
+		ck_assert_int_eq(find(d->fs, &root_fid, name, &a), 0);
+	}
+	fs_stats(d->fs, &st);
+	ck_assert_uint_le(st.blocks_max, LITTLE / FS_BLOCK_SIZE);
+	ck_assert_uint_le(st.blocks_cached, st.blocks_max + OVER);
+	ck_assert_uint_le(st.blocks_resident, st.blocks_max + SPARES + OVER);
+	fs_set_memory(d->fs, 64 << 20);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%08d", i);
+		ck_assert_int_eq(find(d->fs, &root_fid, name, &a), 0);
+	}
+	fs_stats(d->fs, &st);
+	ck_assert_uint_gt(st.blocks_resident, 4000);
+	world_unmount(d);
+	world_check(d);
+}
+
+/* What a file system keeps in memory can be made less, and more, while it is in use. */
+START_TEST(memory_is_given_back)
+{
+	struct world disk;
+	world_new(&disk, 32, 400 << 20);
+	ck_assert_int_eq(sim_run(disk.sim, memory_task, &disk), 0);
+	world_free(&disk);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_space");
@@ -316,6 +369,7 @@ int main(void)
 	tcase_add_test(t, a_directory_of_100000_names);
 	tcase_add_test(t, what_is_written_together_lies_together);
 	tcase_add_test(t, grows_with_its_device);
+	tcase_add_test(t, memory_is_given_back);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

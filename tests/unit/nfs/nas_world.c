@@ -223,6 +223,12 @@ static void serve4_step(struct nas *n)
 	ASSERT(nlm_new(&n->nlm, &lo) == 0 && nlm_serve(n->nlm, n->server) == 0);
 	o.nlm = n->nlm;
 	ASSERT(nfs4_new(&n->nfs4, &o) == 0 && nfs4_serve(n->nfs4, n->server) == 0);
+	if (!n->late)
+		nas_begin(n);
+}
+
+void nas_begin(struct nas *n)
+{
 	if (n->kept_name)
 		ASSERT(nfs4_kept(n->nfs4, n->kept_name) == 0);
 	nlm_begin(n->nlm, 1, NULL, 0, n->unsure, n->kept_name);

@@ -37,6 +37,7 @@ struct nas {
 	bool lend; /* delegations */
 	uint64_t quiet_ns, call_ns;
 	unsigned max_delegs;
+	bool late;   /* who was kept is not told yet: nas_begin() does */
 	bool unsure; /* others may have been kept: the grace period is whole */
 	const struct names_opts *names_want; /* NULL: owners are numbers */
 	struct names *names;
@@ -65,6 +66,8 @@ void nas_up_opts(struct nas *n, const struct nas_opts *o);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);
+/* What was kept becomes known (as a step of nas_run()). */
+void nas_begin(struct nas *n);
 /* Runs fn in a task of the reactor and waits for its end. */
 void nas_run(struct nas *n, void (*fn)(struct nas *n));
 /*

@@ -437,6 +437,35 @@ START_TEST(who_was_kept_reclaims)
 }
 END_TEST
 
+/* A head serves before it has read whom it had: who reclaims then comes again, and has lost
+ * nothing. */
+START_TEST(reclaims_wait_until_it_is_known_who_was_kept)
+{
+	struct v4_stateid s;
+	static const char name[] = "47ea62826f7f2d7e7460c8b099fb4371"
+				   "5faedefab9a8d630a5e3a6a813f964a5";
+	nas_up(&nas);
+	nas.lease_ns = nas.grace_ns = 600 * NS_PER_S;
+	nas.kept_name = name;
+	nas.late = true;
+	nas_run(&nas, make_f);
+	nas_serve4(&nas);
+	v4_open(&a, nas.port);
+	v4_open(&b, nas.port);
+	v4_client(&b, "client b");
+	ck_assert_uint_eq(v4_exchange(&a, "client a", 1, 0), 0);
+	ck_assert_uint_eq(v4_session(&a), 0);
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &demo), 0);
+	ck_assert_uint_eq(v4_lookup(&a, "/demo/f", &fh), 0);
+	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), NFS4ERR_DELAY);
+	ck_assert_uint_eq(open_f(&b, "o", 1, 0, &s), NFS4ERR_GRACE);
+	nas_run(&nas, nas_begin);
+	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), 0);
+	ck_assert_uint_eq(v4_reclaim_done(&a), 0);
+	ck_assert_uint_eq(open_f(&b, "o", 1, 0, &s), 0);
+}
+END_TEST
+
 /* The one that was kept has reclaimed: nothing more is waited for, if none but it can have been. */
 START_TEST(the_grace_period_ends_when_all_have_reclaimed)
 {
@@ -502,6 +531,7 @@ int main(void)
 	tcase_add_test(t, other_protocols_see_ours);
 	tcase_add_test(l, a_lease_runs_out);
 	tcase_add_test(g, who_was_kept_reclaims);
+	tcase_add_test(g, reclaims_wait_until_it_is_known_who_was_kept);
 	tcase_add_loop_test(g, the_grace_period_ends_when_all_have_reclaimed, 0, 2);
 	tcase_add_test(g, who_does_not_come_back_is_forgotten);
 	suite_add_tcase(s, t);
