@@ -9,6 +9,11 @@
  *     the cached pages, a direct read writes them back first).
  * One fdatasync covers both. Short transfers are continued.
  *
+ * A file in memory (tmpfs, ramfs) has nothing to wait for: the kernel would hand the request to a
+ * thread of its own that copies the bytes, and two switches to it and back cost more than the
+ * copy. So short requests for one are made by the reactor's own thread; a task that makes many lets
+ * the others run between. Long ones go the way of all, and are copied beside the reactor's work.
+ *
  * A file that was cut short while in use is noticed by a read that meets its end, or by
  * file_check(); from then on the part that is gone cannot be read or written.
  *
@@ -26,24 +31,29 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define DISK_FILE_MAGIC 0x6466696c
 #define BOUNCE_SIZE	(256 * 1024)
 #define BOUNCE_COUNT	8
 #define AGAIN_MAX	1000
+#define MEMORY_MAX	(64 * 1024)  /* a request that is copied here; longer ones are not */
+#define MEMORY_TURN	(256 * 1024) /* copied before others run */
 
 struct disk_file {
 	uint32_t magic;
 	int direct, buffered;
 	uint32_t offset_align; /* of direct requests */
 	bool rdonly;
+	bool in_memory;
 	bool no_punch; /* refused once: not asked again */
 	/* Where a file that was cut short ends now, else its size. Nothing is written past it: the
 	 * file would grow again, and what was cut off read as zeros. */
@@ -69,14 +79,34 @@ static int map_error(int err)
 	return err == -ENOSPC || err == -EOPNOTSUPP ? err : -EIO;
 }
 
+/* A short request for a file in memory is made, and counts as a page at least. */
+static bool request_here(const struct disk_file *f, struct reactor *r, struct disk_io *io)
+{
+	struct reactor_parts *parts = reactor_parts(r);
+	if (!f->in_memory || io->op == DISK_OP_PUNCH)
+		return false;
+	size_t len = io->op == DISK_OP_SYNC ? 0 : iov_bytes(io->iov, io->iovcnt);
+	if (len > MEMORY_MAX)
+		return false;
+	parts->memory_bytes += MAX(len, (size_t)4096);
+	if (parts->memory_bytes > MEMORY_TURN) {
+		parts->memory_bytes = 0;
+		task_yield();
+	}
+	disk_execute(io);
+	return true;
+}
+
 /* Makes one request and waits; interrupted ones are made again. Bytes or -errno of the kernel. */
-static int request(struct disk_io *io)
+static int request(const struct disk_file *f, struct disk_io *io)
 {
 	struct reactor *r = reactor_current();
 	ASSERT(r && task_self());
 	struct disk_uring *u = disk_uring_of(r);
 	for (int i = 0; i < AGAIN_MAX; i++) {
-		if (u)
+		if (request_here(f, r, io))
+			;
+		else if (u)
 			disk_uring_run(u, io);
 		else
 			disk_threads_run(r, io);
@@ -96,7 +126,7 @@ static int finish_piece(struct disk_file *f, struct disk_io io, struct iovec res
 		if ((io.off | rest.iov_len) % f->offset_align ||
 		    (uintptr_t)rest.iov_base % f->b.mem_align)
 			io.fd = f->buffered;
-		int n = request(&io);
+		int n = request(f, &io);
 		if (n <= 0)
 			return n < 0 ? n : -EIO;
 		rest.iov_base = (char *)rest.iov_base + n;
@@ -114,7 +144,7 @@ static int transfer(struct disk_file *f, int fd, enum disk_op op, const struct i
 		struct disk_io io = {.op = op, .fd = fd, .iov = iov, .off = off, .rwf_flags = rwf};
 		io.iovcnt = MIN(iovcnt, IOV_MAX);
 		size_t want = iov_bytes(iov, io.iovcnt);
-		int n = want ? request(&io) : 0;
+		int n = want ? request(f, &io) : 0;
 		if (n < 0 || (n == 0 && want))
 			return n < 0 ? n : -EIO; /* the file ends before its size */
 		off += (uint64_t)n;
@@ -244,7 +274,7 @@ static int file_flush(struct bdev *b)
 	if (f->rdonly)
 		return 0;
 	struct disk_io io = {.op = DISK_OP_SYNC, .fd = f->buffered};
-	int rc = request(&io);
+	int rc = request(f, &io);
 	if (rc == 0)
 		return 0;
 	log_error("disk: flush failed path=%s why=%s", b->name, err_name(rc));
@@ -267,7 +297,7 @@ static int file_discard(struct bdev *b, uint64_t off, uint64_t len)
 		return -EIO;
 	if (__atomic_load_n(&f->no_punch, __ATOMIC_RELAXED))
 		return -EOPNOTSUPP;
-	int rc = request(&io);
+	int rc = request(f, &io);
 	if (rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -EINVAL) {
 		__atomic_store_n(&f->no_punch, true, __ATOMIC_RELAXED);
 		return -EOPNOTSUPP;
@@ -376,6 +406,12 @@ static void find_direct(struct disk_file *f, int flags)
 	f->direct = -1;
 }
 
+static bool in_memory(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 static int find_size(struct disk_file *f)
 {
 	struct stat st;
@@ -424,6 +460,7 @@ int disk_file_open(const char *path, unsigned env_disk_flags, struct bdev **ret)
 		return rc;
 	}
 	atomic_store(&f->end, f->b.size);
+	f->in_memory = in_memory(f->buffered);
 	find_direct(f, flags);
 	*ret = &f->b;
 	return 0;

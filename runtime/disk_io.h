@@ -1,4 +1,4 @@
-/* One request to the kernel and the two ways to make it; private to the disk_ files. */
+/* One request to the kernel and the ways to make it; private to the disk_ files. */
 #ifndef ISTHMUS_RUNTIME_DISK_IO_H
 #define ISTHMUS_RUNTIME_DISK_IO_H
 
@@ -27,6 +27,9 @@ struct disk_io {
 	struct task *task;
 	uv_work_t work;
 };
+
+/* Makes the request in this thread, which waits for it; the answer is in io->res. */
+void disk_execute(struct disk_io *io);
 
 /* Wait; the answer is in io->res. On the calling task's reactor. */
 void disk_uring_run(struct disk_uring *u, struct disk_io *io);

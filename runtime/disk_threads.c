@@ -25,11 +25,15 @@ static ssize_t execute(const struct disk_io *io)
 	return -1;
 }
 
-static void work(uv_work_t *w)
+void disk_execute(struct disk_io *io)
 {
-	struct disk_io *io = w->data;
 	ssize_t n = execute(io);
 	io->res = n < 0 ? -errno : (int)n;
+}
+
+static void work(uv_work_t *w)
+{
+	disk_execute(w->data);
 }
 
 static void work_done(uv_work_t *w, int status)

@@ -16,6 +16,7 @@ struct reactor_parts {
 	bool uring_refused; /* by the options, or by the kernel */
 	struct mem_pool *bounce;
 	struct timer_heap *timers;
+	size_t memory_bytes; /* of files in memory, since the last task that went on made way */
 };
 struct reactor_parts *reactor_parts(struct reactor *r);
 

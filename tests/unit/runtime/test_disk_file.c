@@ -89,6 +89,52 @@ START_TEST(writes_are_read_back)
 }
 END_TEST
 
+static unsigned others_ran;
+
+static void other(void *arg)
+{
+	others_ran++;
+}
+
+/* What is copied at once waits for nothing; who goes on and on makes way for others. */
+static void memory_waits_not(void *arg)
+{
+	struct bdev *b = open_disk();
+	size_t len = 1024 * 1024;
+	char *out, *in;
+	ck_assert_int_eq(posix_memalign((void **)&out, 4096, len), 0);
+	ck_assert_int_eq(posix_memalign((void **)&in, 4096, len), 0);
+	fill(out, len, 2);
+	others_ran = 0;
+	ck_assert_int_eq(task_start(other, NULL), 0);
+	for (int i = 0; i < 8; i++) {
+		ck_assert_int_eq(bdev_write(b, out + i * 4096, 4096, (uint64_t)i * 8192, 0), 0);
+		ck_assert_int_eq(bdev_read(b, in, 4096, (uint64_t)i * 8192), 0);
+		ck_assert_mem_eq(in, out + i * 4096, 4096);
+	}
+	ck_assert_int_eq(bdev_flush(b), 0);
+	ck_assert_uint_eq(others_ran, 0);
+	for (int i = 0; i < 64; i++)
+		ck_assert_int_eq(bdev_write(b, out + i * 4096, 4096, (uint64_t)i * 4096, BDEV_FUA),
+				 0);
+	ck_assert_uint_eq(others_ran, 1);
+	ck_assert_int_eq(task_start(other, NULL), 0); /* a long one is carried out elsewhere */
+	ck_assert_int_eq(bdev_write(b, out, len, 0, 0), 0);
+	ck_assert_uint_eq(others_ran, 2);
+	ck_assert_int_eq(bdev_read(b, in, len, 0), 0);
+	ck_assert(memcmp(in, out, len) == 0);
+	free(out);
+	free(in);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+START_TEST(short_requests_for_memory_are_made_at_once)
+{
+	run(_i, memory_waits_not);
+}
+END_TEST
+
 /* As a container's profile does. */
 static void refuse_uring(void)
 {
@@ -416,6 +462,7 @@ int main(void)
 	TCase *tc = tcase_create("disk_file");
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, writes_are_read_back, 0, NWAYS);
+	tcase_add_loop_test(tc, short_requests_for_memory_are_made_at_once, 2, NWAYS);
 	tcase_add_test(tc, threads_serve_where_uring_is_refused);
 	tcase_add_loop_test(tc, unaligned_buffers_are_bounced, 0, NWAYS);
 	tcase_add_loop_test(tc, many_pieces_are_split, 0, NWAYS);
