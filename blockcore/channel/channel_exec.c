@@ -42,6 +42,9 @@
 #define HINT_NEAR    4
 #define HINT_BUCKETS 8
 #define CACHE_PAGE   4096u /* for hints alone */
+/* The same of requests: what so many behind the one that is carried out will touch. */
+#define NEXT_FAR  5
+#define NEXT_NEAR 2
 
 struct exec_vol {
 	struct volume *v; /* NULL: free */
@@ -68,8 +71,8 @@ struct channel_exec {
 	bool running;
 	bool broken;
 	bool ring_due;
-	uint32_t sq_head, cq_tail;
-	unsigned executing; /* tasks */
+	uint32_t sq_head, sq_tail, cq_tail; /* sq_tail: as it was last read */
+	unsigned executing;		    /* tasks */
 	struct waitq drained;
 	struct exec_vol vols[CHANNEL_VOLUMES];
 	struct exec_vol *last; /* most requests follow one to the same volume */
@@ -241,6 +244,26 @@ static int owner_check(const struct volume *v, const struct channel_sqe *q)
 	return core_volume_owner_epoch(v) == q->owner_epoch ? 0 : -ERR_NOT_OWNER;
 }
 
+static void hint_request(struct channel_exec *x, struct volume *v, const struct channel_sqe *q,
+			 uint32_t ahead, enum cache_hint step)
+{
+	if (x->sq_tail - x->sq_head <= ahead)
+		return;
+	/* The head's, and not checked: only what is fetched depends on it. */
+	const struct channel_sqe *next = &x->seg->sq[(x->sq_head + ahead) % CHANNEL_ENTRIES];
+	if (next->volume == q->volume)
+		volume_hint(v, next->off, step);
+}
+
+/* In a read or a write of the volume: what the requests behind it will touch is fetched meanwhile.
+ */
+static void hint_next(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
+{
+	hint_request(x, v, q, NEXT_FAR - 1, CACHE_HINT_FAR);
+	hint_request(x, v, q, NEXT_NEAR - 1,
+		     q->op == CHANNEL_READ ? CACHE_HINT_READ : CACHE_HINT_WRITE);
+}
+
 /* -EAGAIN: it would have to wait. */
 static int try_read(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
 {
@@ -248,6 +271,7 @@ static int try_read(struct channel_exec *x, struct volume *v, const struct chann
 	int rc = volume_read_try(v, q->off, (uint32_t)q->len, &r);
 	if (rc)
 		return rc;
+	hint_next(x, v, q);
 	rc = owner_check(v, q);
 	if (rc == 0)
 		copy_out(x->staging + q->staging, &r);
@@ -277,6 +301,7 @@ static int try_write(struct channel_exec *x, struct volume *v, const struct chan
 	int rc = volume_write_try_begin(v, q->off, (uint32_t)q->len, &w);
 	if (rc)
 		return rc;
+	hint_next(x, v, q);
 	rc = write_end(x, v, q, &w);
 	if (rc == -EAGAIN) /* it has to wait; a task writes it again */
 		volume_write_abort(v, &w);
@@ -454,6 +479,7 @@ static unsigned exec_drain(struct channel_exec *x)
 		exec_break(x, "submission index out of range");
 		return 0;
 	}
+	x->sq_tail = tail;
 	while (x->sq_head != tail && n < TURN_BUDGET && !x->broken && room_for_one(x)) {
 		struct channel_sqe q;
 		memcpy(&q, &x->seg->sq[x->sq_head % CHANNEL_ENTRIES], sizeof(q));
