@@ -410,14 +410,32 @@ int inode_may_data(const struct fs_cred *c, const struct inode *in, unsigned wan
 
 /* ---- range.c ---- */
 
-struct range_lock {
-	uint64_t ino, start, end;
-	struct waitq q;
-	TAILQ_ENTRY(range_lock) link;
+#define RANGE_BUCKETS 512
+#define RANGE_PARTS   2
+struct range_lock;
+/* A short lock in the bucket of one grain that it touches. */
+struct range_part {
+	TAILQ_ENTRY(range_part) link;
+	struct range_lock *lock;
 };
-TAILQ_HEAD(range_locks, range_lock);
-#define RANGE_BUCKETS 256
-void range_lock(struct fs *fs, struct range_lock *l, uint64_t ino, uint64_t start, uint64_t end);
+/* Lies with the task that holds or wants it. */
+struct range_lock {
+	uint64_t ino, start, end, seq;
+	struct waitq q;
+	unsigned nparts; /* 0: wide */
+	struct range_part parts[RANGE_PARTS];
+	TAILQ_ENTRY(range_lock) wide_link;
+};
+TAILQ_HEAD(range_bucket, range_part);
+struct ranges {
+	struct range_bucket buckets[RANGE_BUCKETS];
+	TAILQ_HEAD(, range_lock) wide;
+	unsigned nshort;
+	uint64_t seq;
+};
+void ranges_init(struct ranges *r);
+/* Bytes start ... end - 1 of the inode. Waits for who came before; true: it did wait. */
+bool range_lock(struct fs *fs, struct range_lock *l, uint64_t ino, uint64_t start, uint64_t end);
 void range_unlock(struct fs *fs, struct range_lock *l);
 
 /* ---- setattr.c ---- */
@@ -437,6 +455,9 @@ int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size);
 /* Locks from block of min(off, size) to end (UINT64_MAX: all), so that extending is safe. */
 int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
 	      struct range_lock *l, uint64_t *ret_size);
+/* The same for who knows the file's size: *size, seen without a wait since. */
+int file_lock_sized(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
+		    struct range_lock *l, uint64_t *size);
 
 /* ---- quota.c ---- */
 
@@ -570,7 +591,7 @@ struct fs {
 	uint8_t *bounce;
 
 	/* data */
-	struct range_locks ranges[RANGE_BUCKETS];
+	struct ranges ranges;
 	struct fs_read_part *free_parts;
 	struct write_ctx *free_wctx;
 

@@ -61,6 +61,10 @@ tests_unit_fs_test_fs_acl_SOURCES = tests/unit/fs/test_fs_acl.c tests/unit/fs/fs
 tests_unit_fs_test_fs_acl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_acl_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/fs/test_range
+tests_unit_fs_test_range_SOURCES = tests/unit/fs/test_range.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_range_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_range_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/fs/test_fs_space
 tests_unit_fs_test_fs_space_SOURCES = tests/unit/fs/test_fs_space.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_space_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

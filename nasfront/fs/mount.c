@@ -143,8 +143,7 @@ static int fs_new(struct fs **ret, struct env *env, struct bdev *dev, const stru
 	TAILQ_INIT(&fs->ios);
 	TAILQ_INIT(&fs->run.bufs);
 	STAILQ_INIT(&fs->slabs);
-	for (int i = 0; i < RANGE_BUCKETS; i++)
-		TAILQ_INIT(&fs->ranges[i]);
+	ranges_init(&fs->ranges);
 	struct waitq *qs[] = {&fs->quarantine_q, &fs->commit_q[0], &fs->commit_q[1], &fs->space_q,
 			      &fs->checkpoint_q, &fs->reap_q,	   &fs->idle_q};
 	for (unsigned i = 0; i < ARRAY_LEN(qs); i++)

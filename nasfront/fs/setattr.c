@@ -201,22 +201,34 @@ int file_zero_tail(struct fs *fs, const struct fs_fid *f, uint64_t size)
 	return size % BS ? file_zero(fs, f, size, ROUND_UP(size, (uint64_t)BS)) : 0;
 }
 
+int file_lock_sized(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
+		    struct range_lock *l, uint64_t *size)
+{
+	for (;;) {
+		struct fs_attr a;
+		uint64_t start = ROUND_DOWN(MIN(off, *size), (uint64_t)BS);
+		if (!range_lock(fs, l, f->ino, start, end))
+			return 0;
+		int rc = fs_getattr(fs, f, &a);
+		if (!rc)
+			*size = a.size;
+		if (!rc && ROUND_DOWN(MIN(off, a.size), (uint64_t)BS) >= start)
+			return 0;
+		range_unlock(fs, l); /* it shrank meanwhile: lock more */
+		if (rc)
+			return rc;
+	}
+}
+
 int file_lock(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t end,
 	      struct range_lock *l, uint64_t *ret_size)
 {
 	struct fs_attr a;
 	int rc = fs_getattr(fs, f, &a);
-	while (!rc) {
-		uint64_t start = ROUND_DOWN(MIN(off, a.size), (uint64_t)BS);
-		range_lock(fs, l, f->ino, start, end);
-		rc = fs_getattr(fs, f, &a);
-		if (!rc && ROUND_DOWN(MIN(off, a.size), (uint64_t)BS) >= start) {
-			*ret_size = a.size;
-			return 0;
-		}
-		range_unlock(fs, l); /* it shrank meanwhile: lock more */
-	}
-	return rc;
+	if (rc)
+		return rc;
+	*ret_size = a.size;
+	return file_lock_sized(fs, f, off, end, l, ret_size);
 }
 
 struct setattr_args {

@@ -97,6 +97,7 @@ static int check_body(struct fs *fs, struct write_ctx *w)
 		return rc;
 	wcc_pre(w->wcc, &in);
 	wcc_post(w->wcc, &in);
+	w->size = IN64(&in, I_FILESIZE);
 	return check_file(w, &in);
 }
 
@@ -312,14 +313,14 @@ static int write_run(struct fs *fs, struct write_ctx *w, enum fs_stable stable)
 {
 	struct range_lock l;
 	struct op op;
-	uint64_t size;
 	int rc;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, check_body(fs, w));
 	if (!rc && w->off < w->end)
-		rc = file_lock(fs, w->f, w->off, ROUND_UP(w->end, (uint64_t)BS), &l, &size);
+		rc =
+		    file_lock_sized(fs, w->f, w->off, ROUND_UP(w->end, (uint64_t)BS), &l, &w->size);
 	if (!rc && w->off < w->end) {
-		rc = write_locked(fs, w, size);
+		rc = write_locked(fs, w, w->size);
 		range_unlock(fs, &l);
 	}
 	if (!rc && stable)
