@@ -2,8 +2,8 @@
  * A connection: receiving (record marking, RFC 5531 section 11), back-pressure, sending.
  *
  * One wake-up reads what is there and handles every whole record in it. Replies are queued and
- * leave together at the end of the turn in one sendmsg() straight from where they are: reply
- * heads in the requests, READ data in cache pages.
+ * leave together at the end of the turn in one sendmsg() (long ones in one each) straight from
+ * where they are: reply heads in the requests, READ data in cache pages.
  *
  * The connection stops reading while it has too many requests or reply bytes in flight, or while
  * no buffer or request is free; it goes on when replies have left or the server says so.
@@ -25,6 +25,9 @@
 #define READS_A_TURN 4
 #define SENDS_A_TURN 8
 #define SEND_IOV     1024 /* UIO_MAXIOV */
+/* Bytes after which a send takes no further reply: while it copies, what the peer acknowledges
+ * waits for the socket, and then costs more (doc/performance.md). */
+#define SEND_ENOUGH (1024 * 1024)
 
 static void conn_flush(void *arg);
 static void conn_event(void *arg, int status, int events);
@@ -532,7 +535,7 @@ static int conn_gather(const struct rpc_conn *c, struct iovec *iov, size_t *ret_
 	size_t skip = c->out_sent, bytes = 0;
 	int n = 0;
 	STAILQ_FOREACH (req, &c->out, link) {
-		int m = reply_iov(req, skip, iov, n);
+		int m = bytes < SEND_ENOUGH ? reply_iov(req, skip, iov, n) : -1;
 		if (m < 0)
 			break;
 		bytes += req->wire_len - skip;
