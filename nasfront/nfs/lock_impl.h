@@ -39,13 +39,14 @@ struct share {
 };
 LIST_HEAD(share_list, share);
 
-/* Lives while somebody holds or waits for something in it. */
+/* Lives while somebody holds, waits for or watches something in it. */
 struct lock_file {
 	LIST_ENTRY(lock_file) chain;
 	struct lock_file_key key;
 	struct lock_list locks;
 	struct lock_waits waits;
 	struct share_list shares;
+	TAILQ_HEAD(, lock_watch) watches;
 	bool dirty; /* its waits are to be looked at */
 	TAILQ_ENTRY(lock_file) dirty_link;
 };

@@ -21,7 +21,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <bsd/sys/queue.h>
 
+struct lock_file;
 struct lock_table;
 struct lock_client;
 struct lock_wait;
@@ -112,6 +114,22 @@ struct lock_wait *lock_wait_find(struct lock_table *t, const struct lock_ask *a)
 void *lock_wait_user(const struct lock_wait *w);
 /* It waits no more; neither granted() nor dropped() is called. */
 void lock_wait_cancel(struct lock_wait *w);
+
+/*
+ * Who was refused and wants to be told when to ask again: told() is called once, when the lock that
+ * `ask` says would be granted, and it is watched for no more. Nothing is set aside for who watches,
+ * and nobody waits behind him: others may be faster. told() must not call the table.
+ */
+struct lock_watch {
+	TAILQ_ENTRY(lock_watch) link;
+	struct lock_file *file; /* NULL: it watches not */
+	struct lock_ask ask;	/* its owner's bytes stay as long as it watches, its client too */
+	void (*told)(struct lock_watch *w);
+};
+/* ask and told are filled in. -ENOMEM. */
+int lock_watch_begin(struct lock_table *t, struct lock_watch *w);
+/* Also when it watches not. */
+void lock_watch_end(struct lock_table *t, struct lock_watch *w);
 
 /* ---- share reservations ---- */
 

@@ -113,6 +113,45 @@ int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user)
 	return rc;
 }
 
+/* ---- who is told ---- */
+
+int lock_watch_begin(struct lock_table *t, struct lock_watch *w)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	w->file = lock_file_get(t, &w->ask.file);
+	if (!w->file)
+		return -ENOMEM;
+	TAILQ_INSERT_TAIL(&w->file->watches, w, link);
+	return 0;
+}
+
+void lock_watch_end(struct lock_table *t, struct lock_watch *w)
+{
+	struct lock_file *f = w->file;
+	if (!f)
+		return;
+	TAILQ_REMOVE(&f->watches, w, link);
+	w->file = NULL;
+	lock_file_check(t, f);
+}
+
+/* After those who wait: what they were given is in the way of who watches. */
+static void tell_watches(struct lock_table *t, struct lock_file *f)
+{
+	struct lock_watch *w, *next;
+	TAILQ_FOREACH_SAFE (w, &f->watches, link, next) {
+		const struct lock_owner *o = lock_owner_find(t, &w->ask);
+		if (lock_conflict(f, o, w->ask.kind, &w->ask.range) ||
+		    lock_waits_in_way(f, o, w->ask.kind, &w->ask.range, NULL))
+			continue;
+		TAILQ_REMOVE(&f->watches, w, link);
+		w->file = NULL;
+		w->told(w);
+	}
+}
+
+/* ---- grants ---- */
+
 /* Those who can be served, first come first. A grant takes the file's place in the list of dirty
  * ones again when it changes more. */
 void lock_file_grant(struct lock_table *t, struct lock_file *f)
@@ -129,6 +168,7 @@ void lock_file_grant(struct lock_table *t, struct lock_file *f)
 		lock_wait_remove(t, w);
 		t->o.granted(t->o.arg, user);
 	}
+	tell_watches(t, f);
 }
 
 struct lock_wait *lock_wait_find(struct lock_table *t, const struct lock_ask *a)

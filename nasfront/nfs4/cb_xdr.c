@@ -69,6 +69,27 @@ void nfs4_cb_offload(struct nfs4_cb *cb, const struct stateid *sid, const uint8_
 	args_end(cb, &x);
 }
 
+void nfs4_cb_notify_lock(struct nfs4_cb *cb, const uint8_t fh[FH_SIZE], uint64_t client,
+			 const uint8_t *owner, uint32_t len)
+{
+	struct xdr_out x = xdr_out_of(cb->args, sizeof(cb->args));
+	cb->op = OP_CB_NOTIFY_LOCK;
+	xdr_put_opaque(&x, fh, FH_SIZE);
+	xdr_put_u64(&x, client);
+	xdr_put_opaque(&x, owner, len);
+	args_end(cb, &x);
+}
+
+void nfs4_cb_recall_any(struct nfs4_cb *cb, uint32_t keep, uint32_t mask)
+{
+	struct xdr_out x = xdr_out_of(cb->args, sizeof(cb->args));
+	cb->op = OP_CB_RECALL_ANY;
+	xdr_put_u32(&x, keep);
+	xdr_put_u32(&x, 1); /* words of the bitmap */
+	xdr_put_u32(&x, mask);
+	args_end(cb, &x);
+}
+
 /* Not on the wire: those of our own numbers are nobody's answer. */
 static bool get_status(struct xdr_in *x, enum nfs4_status *ret)
 {

@@ -159,6 +159,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 	TAILQ_INIT(&c->owners);
 	TAILQ_INIT(&c->asks);
 	TAILQ_INIT(&c->notes);
+	TAILQ_INIT(&c->blocked);
 	if (!kept_name(c, c->kept_name) || lock_client_new(&c->locks, n->locks, c)) {
 		free(c);
 		return -ENOMEM;
@@ -179,6 +180,7 @@ void nfs4_client_clear(struct nfs4_client *c)
 		nfs4_session_free(s);
 	while ((o = TAILQ_FIRST(&c->owners)))
 		nfs4_owner_free(o);
+	nfs4_blocked_free(c);
 	nfs4_notes_free(c);
 	lock_client_release(c->locks);
 }

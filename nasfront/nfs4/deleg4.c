@@ -29,6 +29,7 @@
 
 #define BARRED_NS    (300 * NS_PER_S) /* who lost what it did not return is lent nothing */
 #define CLIENT_SHARE 8		      /* one client has at most this part of all that can be lent */
+#define FEWER_NS     (10 * NS_PER_S)  /* how often a client is asked to keep less */
 
 /* ---- uses by others ---- */
 
@@ -109,13 +110,58 @@ static struct nfs4_deleg *lend(struct nfs4_call *k, enum deleg_kind kind)
 	return d;
 }
 
-static bool room(const struct nfs4_client *c)
+/*
+ * Keep less (CB_RECALL_ANY, RFC 8881 20.6), of whatever it needs least. Version 4.0 has no such
+ * call. Who does not heed it is lent no more, that is all.
+ */
+static void ask_for_fewer(struct nfs4_client *c)
 {
-	const struct nfs4 *n = c->nfs4;
+	uint64_t now = env_now_ns(c->nfs4->o.env);
+	struct nfs4_cb cb;
+	if (c->v40 || now < c->fewer_ns || !nfs4_path_up(c))
+		return;
+	nfs4_cb_recall_any(&cb, c->ndelegs * 3 / 4,
+			   1u << RCA4_TYPE_MASK_RDATA_DLG | 1u << RCA4_TYPE_MASK_WDATA_DLG);
+	if (nfs4_note(c, &cb, NULL))
+		c->fewer_ns = now + FEWER_NS;
+}
+
+/* Who has most of all that is lent. */
+static struct nfs4_client *has_most(struct nfs4 *n)
+{
+	struct nfs4_client *c, *most = NULL;
+	TAILQ_FOREACH (c, &n->clients, link)
+		if (!c->v40 && !c->ending && (!most || c->ndelegs > most->ndelegs))
+			most = c;
+	return most;
+}
+
+/* As many as there may be are lent; of one client, or of all. */
+static bool full(struct nfs4_client *c)
+{
+	struct nfs4 *n = c->nfs4;
 	unsigned max = n->o.max_delegs;
 	unsigned all = n->dstats.lent + n->dstats.recalled + n->dstats.revoked_now;
+	bool own = c->ndelegs >= MAX(max / CLIENT_SHARE, 1u);
+	struct nfs4_client *who = own ? c : NULL;
+	uint64_t now = env_now_ns(n->o.env);
+	if (!own && all < max)
+		return false;
+	/* Looked for no more often than it helps. */
+	if (!own && now >= n->fewer_ns) {
+		who = has_most(n);
+		n->fewer_ns = now + NS_PER_S;
+	}
+	if (who)
+		ask_for_fewer(who);
+	return true;
+}
+
+static bool room(struct nfs4_client *c)
+{
+	const struct nfs4 *n = c->nfs4;
 	return n->o.lend && env_now_ns(n->o.env) >= c->barred_ns && !c->nrevoked && !c->unkeeping &&
-	       nfs4_path_up(c) && all < max && c->ndelegs < MAX(max / CLIENT_SHARE, 1u);
+	       nfs4_path_up(c) && !full(c);
 }
 
 /* 0, or why not: WND4_… */

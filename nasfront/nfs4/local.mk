@@ -1,5 +1,5 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/back.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
+	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/back.c nasfront/nfs4/blocked.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
 	nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/copy.c nasfront/nfs4/deleg4.c \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
@@ -22,6 +22,10 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs42
 tests_unit_nfs4_test_nfs42_SOURCES = tests/unit/nfs4/test_nfs42.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs42_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs42_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_notify
+tests_unit_nfs4_test_nfs4_notify_SOURCES = tests/unit/nfs4/test_nfs4_notify.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_notify_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_notify_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_copy
 tests_unit_nfs4_test_nfs4_copy_SOURCES = tests/unit/nfs4/test_nfs4_copy.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_copy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -33,6 +33,7 @@
 #define NFS4_ATTRS_V40	   56  /* version 4.0 has the attributes below this one */
 #define NFS4_CB_SYS	   340 /* the longest body of AUTH_SYS: RFC 5531 appendix A */
 #define NFS4_CB_OP_MAX	   384 /* bytes of arguments of an operation of a client's */
+#define NFS4_CB_OWNER	   256 /* bytes of a lock's owner that is told when to ask again */
 #define NFS4_CB_MAX	   640 /* of a call to a client */
 #define NFS4_CB_CONNS	   4   /* connections of a back channel that are kept */
 #define NFS4_CALLERS_MAX   256 /* clients called at once; a quarter where nothing is lent */
@@ -93,15 +94,18 @@ struct nfs4_client {
 	struct lock_client *locks;
 	LIST_HEAD(, nfs4_session) sessions;
 	unsigned nsessions, nopens, nlocks;
-	unsigned ndelegs;	       /* with those that were taken away and not given up */
-	unsigned nrecalled;	       /* of them asked for, and still lent */
-	uint64_t barred_ns;	       /* nothing is lent to it until then */
-	unsigned nrevoked;	       /* of them taken away */
-	unsigned unkeeping;	       /* it is being forgotten for what was taken away */
-	struct nfs4_caller *caller;    /* a task that calls it */
-	TAILQ_HEAD(, nfs4_deleg) asks; /* to be asked for */
-	TAILQ_HEAD(, nfs4_note) notes; /* to be said to it */
-	unsigned ncopies;	       /* that go on, or whose end it has not heard of */
+	unsigned ndelegs;		    /* with those that were taken away and not given up */
+	unsigned nrecalled;		    /* of them asked for, and still lent */
+	uint64_t barred_ns;		    /* nothing is lent to it until then */
+	unsigned nrevoked;		    /* of them taken away */
+	unsigned unkeeping;		    /* it is being forgotten for what was taken away */
+	struct nfs4_caller *caller;	    /* a task that calls it */
+	TAILQ_HEAD(, nfs4_deleg) asks;	    /* to be asked for */
+	TAILQ_HEAD(, nfs4_note) notes;	    /* to be said to it */
+	TAILQ_HEAD(, nfs4_blocked) blocked; /* locks it waits for, asked for longest ago first */
+	unsigned nblocked;
+	uint64_t fewer_ns; /* it was asked to keep less of what it was lent */
+	unsigned ncopies;  /* that go on, or whose end it has not heard of */
 	struct nfs4_callback callback, callback_new; /* version 4.0; the new one not confirmed */
 	struct nfs4_path path;			     /* of version 4.0 */
 	TAILQ_HEAD(, nfs4_owner) owners;
@@ -228,6 +232,15 @@ struct nfs4_deleg {
 	uint8_t fh[FH_SIZE];
 };
 TAILQ_HEAD(nfs4_delegs, nfs4_deleg);
+
+/* A lock that was refused, whose owner waits for it: the client is told when to ask again. */
+struct nfs4_blocked {
+	struct lock_watch watch; /* first */
+	TAILQ_ENTRY(nfs4_blocked) link;
+	struct nfs4_client *client;
+	uint8_t fh[FH_SIZE];
+	uint8_t owner[]; /* as the table has it */
+};
 
 /* Something to be said to a client: an operation, ready for the wire. */
 struct nfs4_note {
@@ -373,6 +386,8 @@ struct nfs4 {
 	unsigned ncallers;
 	struct waitq called;
 	uint64_t next_note;
+	unsigned nblocked; /* of all clients */
+	uint64_t fewer_ns; /* somebody was looked for who is to keep less of what is lent */
 	unsigned ncopying; /* tasks */
 	struct waitq copied;
 	struct nfs4_tree *tree;
@@ -712,12 +727,24 @@ size_t nfs4_cb_put(const struct nfs4_cb *cb, uint8_t *to, size_t size);
 void nfs4_cb_recall(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE]);
 void nfs4_cb_offload(struct nfs4_cb *cb, const struct stateid *sid, const uint8_t fh[FH_SIZE],
 		     enum nfs4_status status, uint64_t count, uint64_t verifier);
+/* owner: at most NFS4_CB_OWNER bytes. */
+void nfs4_cb_notify_lock(struct nfs4_cb *cb, const uint8_t fh[FH_SIZE], uint64_t client,
+			 const uint8_t *owner, uint32_t len);
+/* mask: bits RCA4_… */
+void nfs4_cb_recall_any(struct nfs4_cb *cb, uint32_t keep, uint32_t mask);
 struct nfs4_cb_result {
 	enum nfs4_status seq, op; /* op: when seq is NFS4_OK */
 };
 /* What a client answered to that. -ERR_PROTO: nothing of the kind. */
 int nfs4_cb_result(const struct nfs4_cb *cb, const void *reply, size_t len,
 		   struct nfs4_cb_result *ret);
+
+/* blocked.c */
+/* A LOCK of the current file that may wait was refused: the client is told when to ask again. */
+void nfs4_blocked_add(struct nfs4_call *k, const struct lock_ask *a);
+/* It was granted, or is not waited for any more. */
+void nfs4_blocked_drop(struct nfs4_client *c, const struct lock_ask *a);
+void nfs4_blocked_free(struct nfs4_client *c);
 
 /* copy.c */
 /* What a copy is of: the saved file and the current one. */

@@ -3,7 +3,7 @@
  * 7530 16.10 to 16.12).
  *
  * The locks are in the table that NLM's are in. A request that would have to wait is denied, also
- * the blocking kinds: the client asks again.
+ * the blocking kinds: the client asks again, and is told when that may help (blocked.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -147,10 +147,14 @@ static enum nfs4_status take(struct nfs4_call *k, const struct lock_args *l, str
 	if (!(s->open->access & (writes(l) ? OPEN4_SHARE_ACCESS_WRITE : OPEN4_SHARE_ACCESS_READ)))
 		return NFS4ERR_OPENMODE;
 	int rc = lock_set(k->n->locks, &a);
-	if (rc == 0)
+	if (rc == 0) {
+		nfs4_blocked_drop(k->client, &a);
 		return NFS4_OK;
+	}
 	if (nfs4_lock_later(k->n, rc) || !lock_test(k->n->locks, &a, &by))
 		return NFS4ERR_DELAY;
+	if (l->type == READW_LT || l->type == WRITEW_LT)
+		nfs4_blocked_add(k, &a);
 	return denied(k, &by);
 }
 

@@ -270,11 +270,13 @@ static void put_open(struct nfs4_call *k, const struct open_args *o, const struc
 	struct xdr_out *x = k->out;
 	bool whole = t->dir.have_pre && t->dir.have_post;
 	bool confirm = k->seq_owner && !k->seq_owner->seq->confirmed;
+	bool notify = k->minor && nfs4_path_hoped(k->client);
 	nfs4_put_stateid(x, &k->sid);
 	xdr_put_bool(x, true);
 	xdr_put_u64(x, whole ? t->dir.pre.change : t->dir_post.change);
 	xdr_put_u64(x, whole ? t->dir.post.change : t->dir_post.change);
-	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX | (confirm ? OPEN4_RESULT_CONFIRM : 0));
+	xdr_put_u32(x, OPEN4_RESULT_LOCKTYPE_POSIX | (confirm ? OPEN4_RESULT_CONFIRM : 0) |
+			   (notify ? OPEN4_RESULT_MAY_NOTIFY_LOCK : 0));
 	nfs4_put_bitmap(x, t->made ? &o->got : (o->attr.set.which & FS_SET_SIZE) ? &size : &none);
 	nfs4_put_offer(k, offer);
 }

@@ -517,6 +517,55 @@ START_TEST(who_is_in_the_way)
 }
 END_TEST
 
+static unsigned told;
+static void on_told(struct lock_watch *w)
+{
+	told++;
+}
+
+static struct lock_watch watch_of(unsigned owner, enum lock_kind kind, unsigned from, unsigned to)
+{
+	const struct want w = {.owner = owner, .kind = kind, .from = from, .to = to};
+	return (struct lock_watch){.ask = ask_of(&w), .told = on_told};
+}
+
+/* Who watches is told when nothing is in the way, and is in nobody's. */
+START_TEST(who_watches_is_told)
+{
+	up(0, 0);
+	told = 0;
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 2, 3), 0);
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 6, 7), 0);
+	struct lock_watch w = watch_of(1, LOCK_SHARED, 0, 9), gone = watch_of(2, LOCK_SHARED, 0, 9);
+	ck_assert_int_eq(lock_watch_begin(m.table, &w), 0);
+	ck_assert_int_eq(lock_watch_begin(m.table, &gone), 0);
+	unset(0, 2, 3);
+	ck_assert_uint_eq(told, 0); /* the other is still held */
+	lock_watch_end(m.table, &gone);
+	lock_watch_end(m.table, &gone);
+	/* One that waits has it first. */
+	ck_assert_int_eq(set_wait(3, LOCK_EXCLUSIVE, 6, 6), -EINPROGRESS);
+	unset(0, 6, 7);
+	ck_assert_uint_eq(told, 0);
+	unset(3, 6, 6);
+	ck_assert_uint_eq(told, 1);
+	ck_assert_ptr_null(w.file);
+	/* Once; and nothing is held for it. */
+	ck_assert_int_eq(set(2, LOCK_EXCLUSIVE, 0, 9), 0);
+	unset(2, 0, 9);
+	ck_assert_uint_eq(told, 1);
+	/* What one holds is not in one's own way. */
+	ck_assert_int_eq(set(1, LOCK_SHARED, 0, 1), 0);
+	ck_assert_int_eq(set(2, LOCK_SHARED, 0, 1), 0);
+	w = watch_of(1, LOCK_EXCLUSIVE, 0, 1);
+	ck_assert_int_eq(lock_watch_begin(m.table, &w), 0);
+	unset(2, 0, 1);
+	ck_assert_uint_eq(told, 2);
+	unset(1, 0, 1);
+	down();
+}
+END_TEST
+
 START_TEST(full)
 {
 	up(0, 0);
@@ -654,6 +703,7 @@ int main(void)
 	tcase_add_test(c, limits_hold);
 	tcase_add_test(c, share_reservations);
 	tcase_add_test(c, who_is_in_the_way);
+	tcase_add_test(c, who_watches_is_told);
 	tcase_add_test(c, full);
 	tcase_add_loop_test(r, random_operations_agree_with_the_model, 0, 5);
 	tcase_set_timeout(r, 120);

@@ -142,6 +142,27 @@ static void take_offload(struct v4 *c, struct xdr_in *x)
 	c->offloads++;
 }
 
+static void take_notify(struct v4 *c, struct xdr_in *x)
+{
+	const uint8_t *p;
+	uint64_t client;
+	uint32_t n;
+	take_fh(x, &c->notified_fh);
+	ASSERT(xdr_u64(x, &client) && client == c->client);
+	ASSERT(xdr_opaque(x, sizeof(c->notified_owner) - 1, &p, &n));
+	memcpy(c->notified_owner, p, n);
+	c->notified_owner[n] = '\0';
+	c->notified++;
+}
+
+static void take_fewer(struct v4 *c, struct xdr_in *x)
+{
+	c->keep = take_u32(x);
+	ASSERT(take_u32(x) == 1);
+	c->keep_mask = take_u32(x);
+	c->fewer++;
+}
+
 static uint32_t take_op(struct v4 *c, struct xdr_in *x)
 {
 	uint32_t op = take_u32(x);
@@ -149,6 +170,10 @@ static uint32_t take_op(struct v4 *c, struct xdr_in *x)
 		take_recall(c, x);
 	else if (op == OP_CB_OFFLOAD)
 		take_offload(c, x);
+	else if (op == OP_CB_NOTIFY_LOCK)
+		take_notify(c, x);
+	else if (op == OP_CB_RECALL_ANY)
+		take_fewer(c, x);
 	else
 		ASSERT(!"an operation that is known");
 	ASSERT(xdr_left(x) == 0);
@@ -276,7 +301,8 @@ unsigned v4_serve(struct v4 *c, int ms)
 bool v4_serve_until(struct v4 *c, const unsigned *count, unsigned n)
 {
 	for (int i = 0; i < 100 && *count < n; i++)
-		v4_serve(c, 100);
+		while (v4_serve(c, 100) && *count < n)
+			;
 	return *count >= n;
 }
 
@@ -537,7 +563,7 @@ void v4_get_open(struct v4 *c, struct v4_stateid *ret)
 	ASSERT(v4_u32(c) == 1); /* atomic */
 	v4_u64(c);
 	v4_u64(c);
-	v4_u32(c);
+	c->open_flags = v4_u32(c);
 	for (uint32_t n = v4_u32(c); n; n--)
 		v4_u32(c);
 	c->deleg_type = v4_u32(c);

@@ -43,9 +43,13 @@ struct v4 {
 	int listen_fd;	  /* version 4.0 */
 	uint16_t cb_port; /* that SETCLIENTID tells; 0: of listen_fd, or nobody's */
 	uint32_t cb_seq, cb_program, cb_flavor;
-	unsigned nulls, recalls, offloads;
+	unsigned nulls, recalls, offloads, notified, fewer;
 	struct v4_stateid recalled;
 	struct v4_fh recalled_fh;
+	/* Of the last CB_NOTIFY_LOCK and CB_RECALL_ANY. */
+	struct v4_fh notified_fh;
+	char notified_owner[64];
+	uint32_t keep, keep_mask;
 	/* Of the last CB_OFFLOAD. */
 	struct v4_stateid offload;
 	struct v4_fh offload_fh;
@@ -53,7 +57,7 @@ struct v4 {
 	uint64_t offload_count, offload_verifier;
 	uint32_t seq_flags; /* of the last SEQUENCE */
 	/* Of the last OPEN. */
-	uint32_t deleg_type, deleg_why;
+	uint32_t open_flags, deleg_type, deleg_why;
 	bool deleg_recall;
 	struct v4_stateid deleg;
 };
