@@ -29,8 +29,8 @@ static struct {
 static void up(void)
 {
 	nas_up(&nas);
-	nas.lease_ns = 2 * NS_PER_S;
-	nas.call_ns = 300 * NS_PER_MS;
+	nas.lease_ns = 4 * NS_PER_S;
+	nas.call_ns = 2 * NS_PER_S;
 	nas_serve4(&nas);
 	v4_open(&a, nas.port);
 	a.minor = 2;
@@ -335,7 +335,7 @@ START_TEST(so_many)
 	unsigned on = 0;
 	char name[8];
 	fill(LARGE + 1);
-	a.manner = V4_DEAF;
+	a.manner = V4_LATER;
 	for (unsigned i = 0; i < 12; i++) {
 		snprintf(name, sizeof(name), "t%u", i);
 		ck_assert_uint_eq(v4_open_file(&a, &demo, name, "o", 3, 0, 1, &t[i], &fh[i]), 0);
@@ -356,7 +356,7 @@ START_TEST(the_client_goes)
 	fill(LONG + 1);
 	copy(LONG);
 	if (_i == 0) {
-		sleep(4);
+		sleep(6);
 		ck_assert_uint_eq(status_of(&to_fh, &told.id, &count, &how), NFS4ERR_BAD_STATEID);
 		/* What it has open stayed. */
 		ck_assert_uint_eq(v4_write(&a, &to_fh, &to, 0, out, 1, 2), 0);
