@@ -132,7 +132,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		 ?: set_default(&h->controller,
 				c->controllers_count == 1 ? c->controllers[0].name : "");
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
-	rc = rc ?: set_default(&h->nfs4, "off");
+	rc = rc ?: set_default(&h->nfs4, "on");
 	rc = rc ?: set_default(&h->nfs4_domain, "");
 	rc = rc ?: set_default(&h->keytab, "");
 	rc = rc ?: set_default(&h->principal, "");

@@ -50,7 +50,7 @@
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
  *       max_connections: 4096     # of clients at once
- *       nfs4: off                 # on: NFS version 4 is served beside 3
+ *       nfs4: on                  # off: of NFS version 3 alone is served
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       nfs4_delegations: on      # off: clients of version 4 are lent no files
  *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served

@@ -10,8 +10,7 @@ DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-krb5.XXXXXX)
 keys=$(mktemp -d /var/tmp/isthmus-guest-krb5.XXXXXX)
 DEMO_DISK_SIZE=1G DEMO_FS_SIZE=512M DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-23980} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23990}
-DEMO_HEAD_EXTRA="    nfs4: on
-    lock_grace: 5
+DEMO_HEAD_EXTRA="    lock_grace: 5
     keytab: $keys/nfs.keytab"
 . "$top/tests/system/demo.sh"
 . "$top/tests/system/kdc.sh"

@@ -7,8 +7,7 @@ build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-nfs4.XXXXXX)
 DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-23960} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23970}
-DEMO_HEAD_EXTRA="    nfs4: on
-    lock_grace: 15"
+DEMO_HEAD_EXTRA="    lock_grace: 15"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
@@ -39,7 +38,7 @@ reclaimed() { # MARKER: the guest holds it, and again after the head was killed
 	lock "$1" test >/dev/null
 }
 name_owners() { # from the next start of the head on
-	sed -i 's/^    nfs4: on/&\n    nfs4_domain: guest.test/' "$DEMO_DIR/isthmus.yaml"
+	sed -i 's/^    lock_grace: 15/&\n    nfs4_domain: guest.test/' "$DEMO_DIR/isthmus.yaml"
 	grep -q nfs4_domain "$DEMO_DIR/isthmus.yaml"
 }
 # What lines on the guest's console ask for. Version 4.0 comes last: a fresh file, no lock of before.

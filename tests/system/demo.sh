@@ -168,6 +168,7 @@ demo_iscsi_port() { demo_yaml portals | sed 's/.*:\([0-9]*\)".*/\1/'; }
 demo_nfs_url() {
 	echo "nfs://127.0.0.1$DEMO_EXPORT?version=3&nfsport=$(demo_nfs_port)&mountport=$(demo_nfs_port)"
 }
+demo_nfs4_url() { echo "nfs://127.0.0.1$DEMO_EXPORT?version=4&nfsport=$(demo_nfs_port)"; }
 demo_iscsi_url() { echo "iscsi://127.0.0.1:$(demo_iscsi_port)/$DEMO_IQN/0"; }
 
 demo_env() {
@@ -175,6 +176,7 @@ demo_env() {
 	cat <<-ENV
 	ISCSI_URL='$(demo_iscsi_url)'
 	NFS_URL='$(demo_nfs_url)'
+	NFS4_URL='$(demo_nfs4_url)'
 	NFS_HOST=127.0.0.1
 	NFS_PORT=$(demo_nfs_port)
 	NFS_EXPORT=$DEMO_EXPORT
@@ -190,7 +192,8 @@ demo_instructions() {
 
 	The array is running in $DEMO_DIR.
 
-	  mount the export (Linux, as root):
+	  mount the export (Linux, as root), of version 4.2 or 3:
+	    mount -t nfs -o vers=4.2,port=$nfs HOST:$DEMO_EXPORT /mnt
 	    mount -t nfs -o vers=3,nolock,tcp,port=$nfs,mountport=$nfs,mountproto=tcp HOST:$DEMO_EXPORT /mnt
 	  attach the LUN (Linux, open-iscsi, as root):
 	    iscsiadm -m discovery -t sendtargets -p HOST:$iscsi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# NFSv4.1 of a real array: served only when the configuration says so; opens and locks are reclaimed after the
+# NFSv4 of a real array: served unless the configuration says otherwise; a tree read by libnfs's client of version 4; opens and locks are reclaimed after the
 # head was killed, by who had them; owners have names; a lock of version 3 is in the way of none but its own range.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -7,9 +7,8 @@ build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-nfs4.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-17670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-17880}
-DEMO_HEAD_EXTRA="    nfs4: on
-    nfs4_domain: example.org
-    lock_grace: 5"
+DEMO_HEAD_EXTRA="    nfs4_domain: example.org
+    lock_grace: 10"
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
 rpcinfo=$(command -v rpcinfo || echo /usr/sbin/rpcinfo)
@@ -43,7 +42,10 @@ echo go >&5
 wait $client || wrong "$(cat "$DEMO_DIR/out")"
 cat "$DEMO_DIR/out"
 served || wrong "version 4 is not served"
-sed -i 's/nfs4: on/nfs4: off/' "$DEMO_DIR/isthmus.yaml"
+tree="$top/nasfront"
+"$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$tree"
+"$build/tests/tools/nfs_tree" verify "$(demo_nfs4_url)" "$tree"
+sed -i 's/^    nfs4_domain:/    nfs4: off\n&/' "$DEMO_DIR/isthmus.yaml"
 kill -9 "$(demo_pid head-head1)"
 sleep 0.5
 demo_wait_served 20

@@ -86,6 +86,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_uint_eq(h->metadata_memory_bytes, 256ull << 20);
 	ck_assert_uint_eq(h->max_connections, 4096);
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
+	ck_assert_str_eq(h->nfs4, "on");
 	ck_assert_str_eq(h->nfs4_domain, "");
 	ck_assert_str_eq(h->keytab, "");
 	ck_assert_str_eq(h->tls_cert, "");
@@ -120,7 +121,7 @@ START_TEST(all_values_are_read)
 	    "  - name: b\n    disks: [/d2]\n    portals: ['127.0.0.1:3261']\n"
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
-	    "     mount_port: 0, rpcbind: off, nfs4_domain: Some-where.example.org, "
+	    "     mount_port: 0, rpcbind: off, nfs4: off, nfs4_domain: Some-where.example.org, "
 	    "nfs4_delegations: off, "
 	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
@@ -149,6 +150,7 @@ START_TEST(all_values_are_read)
 	ck_assert_uint_eq(c->heads[0].mount_port, 0);
 	ck_assert_uint_eq(c->heads[0].max_connections, 60000);
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
+	ck_assert_str_eq(c->heads[0].nfs4, "off");
 	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
 	ck_assert_str_eq(c->heads[0].keytab, "/etc/krb5.keytab");
 	ck_assert_str_eq(c->heads[0].tls_cert, "/c.pem");
