@@ -110,6 +110,136 @@ START_TEST(what_was_set_aside_is_written_in_place)
 }
 END_TEST
 
+/* ---- 16 TiB with nothing in it but its ends and its middle ---- */
+
+#define TIB	 (1ull << 40)
+#define BIG	 (16 * TIB)
+#define BIG_TAIL (BIG - FS_BLOCK_SIZE)
+
+static void data_at(struct fs *fs, const struct fs_fid *f, uint64_t off, char c)
+{
+	char p[FS_BLOCK_SIZE];
+	ck_assert_int_eq(get(fs, f, off, p, sizeof(p)), (int64_t)sizeof(p));
+	for (unsigned i = 0; i < sizeof(p); i++)
+		ck_assert_int_eq(p[i], c);
+}
+
+static void seek_is(struct fs *fs, const struct fs_fid *f, uint64_t off, enum fs_seek_what what,
+		    uint64_t is)
+{
+	uint64_t at;
+	ck_assert_int_eq(fs_seek(fs, NULL, f, off, what, &at), 0);
+	ck_assert_uint_eq(at, is);
+}
+
+static void big_make(struct fs *fs, const struct fs_fid *f)
+{
+	char p[FS_BLOCK_SIZE];
+	const uint64_t at[] = {0, BIG / 2, BIG_TAIL};
+	for (unsigned i = 0; i < 3; i++) {
+		memset(p, 'a' + (int)i, sizeof(p));
+		ck_assert_int_eq(put(fs, f, at[i], p, sizeof(p), 0), 0);
+	}
+	ck_assert_uint_eq(size_of(fs, f), BIG);
+	ck_assert_uint_eq(used_of(fs, f), 3);
+}
+
+static void big_holes(struct fs *fs, const struct fs_fid *f)
+{
+	uint64_t at;
+	seek_is(fs, f, 0, FS_SEEK_DATA, 0);
+	seek_is(fs, f, 0, FS_SEEK_HOLE, FS_BLOCK_SIZE);
+	seek_is(fs, f, FS_BLOCK_SIZE, FS_SEEK_DATA, BIG / 2);
+	seek_is(fs, f, BIG / 2, FS_SEEK_HOLE, BIG / 2 + FS_BLOCK_SIZE);
+	seek_is(fs, f, BIG / 2 + FS_BLOCK_SIZE, FS_SEEK_DATA, BIG_TAIL);
+	seek_is(fs, f, BIG_TAIL, FS_SEEK_HOLE, BIG);
+	ck_assert_int_eq(fs_seek(fs, NULL, f, BIG, FS_SEEK_DATA, &at), -ENXIO);
+	zeros(fs, f, BIG / 4, MIB);
+	zeros(fs, f, BIG / 2 - MIB, MIB);
+	data_at(fs, f, BIG / 2, 'b');
+	zeros(fs, f, BIG / 2 + FS_BLOCK_SIZE, MIB);
+}
+
+/* Down into the middle of a block, and up again: what was behind is zeros. */
+static void big_cut(struct fs *fs, const struct fs_fid *f)
+{
+	char p[8];
+	resize_to(fs, f, BIG / 2 + 4);
+	ck_assert_uint_eq(used_of(fs, f), 2);
+	resize_to(fs, f, BIG);
+	ck_assert_int_eq(get(fs, f, BIG / 2, p, 8), 8);
+	ck_assert_int_eq(memcmp(p, "bbbb\0\0\0\0", 8), 0);
+	zeros(fs, f, BIG - MIB, MIB);
+	seek_is(fs, f, BIG / 2 + FS_BLOCK_SIZE, FS_SEEK_HOLE, BIG / 2 + FS_BLOCK_SIZE);
+	memset(p, 'c', sizeof(p));
+	ck_assert_int_eq(put(fs, f, BIG - 8, p, 8, FS_WRITE_FILE_SYNC), 0);
+	ck_assert_uint_eq(used_of(fs, f), 3);
+}
+
+static void big_limits(struct fs *fs, const struct fs_fid *f, const struct fs_fid *g)
+{
+	struct fs_setattr s = {.which = FS_SET_SIZE, .size = FS_SIZE_MAX + 1};
+	char p[8] = "end";
+	ck_assert_int_eq(fs_setattr(fs, NULL, f, &s, NULL, NULL), -EFBIG);
+	ck_assert_int_eq(put(fs, f, FS_SIZE_MAX - 7, p, 8, 0), -EFBIG);
+	ck_assert_int_eq(put(fs, f, UINT64_MAX - 3, p, 8, 0), -EFBIG);
+	ck_assert_int_eq(fs_allocate(fs, NULL, f, FS_SIZE_MAX - 4096, 8192, NULL), -EFBIG);
+	ck_assert_int_eq(fs_clone_range(fs, NULL, f, 0, g, FS_SIZE_MAX - 4096, 8192, NULL), -EFBIG);
+	ck_assert_int_eq(fs_allocate(fs, NULL, f, 0, BIG, NULL), -ENOSPC);
+	ck_assert_uint_eq(size_of(fs, f), BIG);
+	ck_assert_int_eq(put(fs, f, FS_SIZE_MAX - 8, p, 8, FS_WRITE_FILE_SYNC), 0);
+	ck_assert_uint_eq(size_of(fs, f), FS_SIZE_MAX);
+	ck_assert_int_eq(get(fs, f, FS_SIZE_MAX - 8, p, 8), 8);
+	ck_assert_str_eq(p, "end");
+	ck_assert_int_eq(get(fs, f, FS_SIZE_MAX, p, 8), 0);
+	ck_assert_int_eq(get(fs, f, UINT64_MAX, p, 8), 0);
+	resize_to(fs, f, BIG);
+	ck_assert_int_eq(fs_deallocate(fs, NULL, f, 0, FS_SIZE_MAX, NULL), 0);
+	ck_assert_uint_eq(used_of(fs, f), 0);
+	ck_assert_uint_eq(size_of(fs, f), BIG);
+}
+
+static void big_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_fid f, g;
+	struct fs_quota q;
+	world_mkfs(w);
+	world_mount(w);
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "big", &f), 0);
+	ck_assert_int_eq(make_file(w->fs, &root_fid, "clone", &g), 0);
+	big_make(w->fs, &f);
+	big_holes(w->fs, &f);
+	ck_assert_int_eq(fs_clone_range(w->fs, NULL, &f, 0, &g, 0, 0, NULL), 0);
+	big_holes(w->fs, &g);
+	ck_assert_int_eq(fs_quota_get(w->fs, FS_QUOTA_USER, 0, &q), 0);
+	ck_assert_uint_eq(q.used[FS_QUOTA_BYTES], 6 * FS_BLOCK_SIZE);
+	big_cut(w->fs, &f);
+	big_holes(w->fs, &g);
+	ck_assert_int_eq(fs_allocate(w->fs, NULL, &f, 12 * TIB, MIB, NULL), 0);
+	ck_assert_uint_eq(used_of(w->fs, &f), 3 + MIB / FS_BLOCK_SIZE);
+	seek_is(w->fs, &f, BIG / 2 + FS_BLOCK_SIZE, FS_SEEK_DATA, BIG_TAIL);
+	ck_assert_int_eq(
+	    fs_deallocate(w->fs, NULL, &f, FS_BLOCK_SIZE, BIG_TAIL - FS_BLOCK_SIZE, NULL), 0);
+	ck_assert_uint_eq(used_of(w->fs, &f), 2);
+	world_unmount(w);
+	world_check(w);
+	world_mount(w);
+	big_limits(w->fs, &f, &g);
+	big_holes(w->fs, &g);
+	ck_assert_int_eq(fs_quota_get(w->fs, FS_QUOTA_USER, 0, &q), 0);
+	ck_assert_uint_eq(q.used[FS_QUOTA_BYTES], 3 * FS_BLOCK_SIZE);
+	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "clone", 5, NULL), 0);
+	world_unmount(w);
+	world_check(w);
+}
+
+START_TEST(a_sparse_file_of_16_tib)
+{
+	run(big_task, 5);
+}
+END_TEST
+
 /* Holes punched into every second block need a tree, and none when all is gone. */
 static void punch_task(void *arg)
 {
@@ -455,6 +585,7 @@ int main(void)
 	TCase *t = tcase_create("holes");
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, what_was_set_aside_is_written_in_place);
+	tcase_add_test(t, a_sparse_file_of_16_tib);
 	tcase_add_test(t, holes_are_punched_block_by_block);
 	tcase_add_test(t, data_and_holes_are_found);
 	tcase_add_test(t, too_much_is_refused_whole);
