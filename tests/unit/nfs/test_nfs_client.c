@@ -110,6 +110,48 @@ static unsigned count_dir(struct nfs_context *c, const char *path, uint8_t *seen
 	return count;
 }
 
+/* 16 TiB with nothing in it but its ends and its middle. */
+START_TEST(a_sparse_file_of_16_tib)
+{
+	static const uint64_t big = 16ull << 40, most = 1ull << 62;
+	static char p[131072], q[4096];
+	struct nfs_stat_64 st;
+	struct nfsfh *fh;
+	struct nfs_context *c = mount_as("/demo", 0);
+	memset(q, 'q', sizeof(q));
+	OK(nfs_create(c, "/sparse", O_RDWR, 0640, &fh));
+	OK(nfs_pwrite(c, fh, 0, sizeof(q), q));
+	ck_assert_int_eq(nfs_pwrite(c, fh, big / 2, sizeof(q), q), sizeof(q));
+	ck_assert_int_eq(nfs_pwrite(c, fh, big - sizeof(q), sizeof(q), q), sizeof(q));
+	OK(nfs_fsync(c, fh));
+	OK(nfs_fstat64(c, fh, &st));
+	ck_assert_uint_eq(st.nfs_size, big);
+	ck_assert_uint_le(st.nfs_used, 16 * sizeof(q));
+	ck_assert_int_eq(nfs_pread(c, fh, big / 2 - 65536, sizeof(p), p), sizeof(p));
+	for (unsigned i = 0; i < sizeof(p); i++)
+		ck_assert_int_eq(p[i], i >= 65536 && i < 65536 + sizeof(q) ? 'q' : 0);
+	OK(nfs_ftruncate(c, fh, big / 2 + 10));
+	OK(nfs_ftruncate(c, fh, big));
+	ck_assert_int_eq(nfs_pread(c, fh, big / 2, sizeof(q), p), sizeof(q));
+	for (unsigned i = 0; i < sizeof(q); i++)
+		ck_assert_int_eq(p[i], i < 10 ? 'q' : 0);
+	ck_assert_int_eq(nfs_pread(c, fh, big - 10, 100, p), 10);
+	ck_assert_int_eq(p[9], 0);
+	ck_assert_int_eq(nfs_pread(c, fh, big, 100, p), 0);
+	/* The end of all files. */
+	ck_assert_int_eq(nfs_ftruncate(c, fh, most + 1), -EFBIG);
+	ck_assert_int_lt(nfs_pwrite(c, fh, most - 10, 20, q), 0); /* the library has no EFBIG */
+	ck_assert_int_eq(nfs_pwrite(c, fh, most - 10, 10, q), 10);
+	ck_assert_int_eq(nfs_pread(c, fh, most - 10, 20, p), 10);
+	ck_assert_int_eq(p[9], 'q');
+	OK(nfs_fstat64(c, fh, &st));
+	ck_assert_uint_eq(st.nfs_size, most);
+	OK(nfs_close(c, fh));
+	OK(nfs_unlink(c, "/sparse"));
+	nfs_destroy_context(c);
+}
+END_TEST
+
 START_TEST(a_directory_of_5000)
 {
 	enum { N = 5000 };
@@ -301,6 +343,7 @@ int main(void)
 	TCase *tc = tcase_create("libnfs");
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_sparse_file_of_16_tib);
 	tcase_add_test(tc, files);
 	tcase_add_test(tc, a_directory_of_5000);
 	tcase_add_test(tc, names);

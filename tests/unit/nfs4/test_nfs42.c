@@ -280,6 +280,84 @@ START_TEST(files_are_cloned)
 }
 END_TEST
 
+static uint32_t set_size(const struct v4_fh *f, uint64_t size)
+{
+	v4_seq(&a);
+	v4_putfh(&a, f);
+	v4_op(&a, OP_SETATTR);
+	v4_stateid(&a, &s);
+	xdr_put_u32(&a.x, 1);
+	xdr_put_u32(&a.x, 1u << FATTR4_SIZE);
+	xdr_put_u32(&a.x, 8);
+	xdr_put_u64(&a.x, size);
+	return v4_send(&a);
+}
+
+static uint32_t write_at(uint64_t off, uint32_t len)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &fh);
+	v4_op(&a, OP_WRITE);
+	v4_stateid(&a, &s);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u32(&a.x, 2);
+	xdr_put_opaque(&a.x, out, len);
+	return v4_send(&a);
+}
+
+#define BIG	(16ull << 40)
+#define SIZEMAX (1ull << 62)
+#define FBIG	27
+#define NXIO	6
+
+/* 16 TiB with nothing in it but a block at its begin, its middle and its end. */
+START_TEST(a_sparse_file_of_16_tib)
+{
+	struct v4_fh g;
+	struct v4_stateid t;
+	uint64_t at;
+	uint32_t len;
+	bool eof;
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(write_at(i == 2 ? BIG - 4096 : i * BIG / 2, 4096), 0);
+	ck_assert_uint_eq(seek(4096, 0, &at, &eof), 0);
+	ck_assert(at == BIG / 2 && !eof);
+	ck_assert_uint_eq(seek(BIG / 2 + 4096, 0, &at, &eof), 0);
+	ck_assert(at == BIG - 4096 && !eof);
+	ck_assert_uint_eq(seek(BIG - 4096, 1, &at, &eof), 0);
+	ck_assert(at == BIG && eof);
+	ck_assert_uint_eq(seek(BIG, 0, &at, &eof), NXIO);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, BIG / 2 - 65536, 131072, in, &len, &eof), 0);
+	ck_assert(len == 131072 && !eof && !memcmp(in + 65536, out, 4096));
+	for (unsigned i = 0; i < len; i++)
+		ck_assert(in[i] == 0 || (i >= 65536 && i < 65536 + 4096));
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &g), 0);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, 0, 0), 0);
+	/* Down and up: what was behind is zeros. */
+	ck_assert_uint_eq(set_size(&fh, BIG / 2 + 10), 0);
+	ck_assert_uint_eq(set_size(&fh, BIG), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, BIG / 2, 4096, in, &len, &eof), 0);
+	ck_assert(len == 4096 && !memcmp(in, out, 10) && in[10] == 0 && in[4095] == 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, BIG - 4096, 8192, in, &len, &eof), 0);
+	ck_assert(len == 4096 && eof && in[0] == 0);
+	ck_assert_uint_eq(v4_read(&a, &g, &t, BIG - 4096, 8192, in, &len, &eof), 0);
+	ck_assert(len == 4096 && eof && !memcmp(in, out, 4096));
+	ck_assert_uint_eq(space(OP_ALLOCATE, 12ull << 40, 1 << 20), 0);
+	ck_assert_uint_eq(space(OP_DEALLOCATE, 4096, BIG - 4096), 0);
+	ck_assert_uint_eq(seek(4096, 0, &at, &eof), 0);
+	ck_assert(at == BIG && eof);
+	/* The end of all files. */
+	ck_assert_uint_eq(set_size(&fh, SIZEMAX + 1), FBIG);
+	ck_assert_uint_eq(write_at(SIZEMAX - 4095, 4096), FBIG);
+	ck_assert_uint_eq(space(OP_ALLOCATE, SIZEMAX - 4096, 8192), FBIG);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &g, &t, SIZEMAX, 4096), FBIG);
+	ck_assert_uint_eq(write_at(SIZEMAX - 4096, 4096), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, SIZEMAX - 4096, 8192, in, &len, &eof), 0);
+	ck_assert(len == 4096 && eof && !memcmp(in, out, 4096));
+	ck_assert_uint_eq(set_size(&fh, 0), 0);
+}
+END_TEST
+
 START_TEST(clones_that_cannot_be_are_refused)
 {
 	const struct v4_stateid any = {{0}};
@@ -452,6 +530,7 @@ int main(void)
 	tcase_add_test(t, files_are_copied_by_the_server);
 	tcase_add_test(t, aligned_copies_share_their_blocks);
 	tcase_add_test(t, files_are_cloned);
+	tcase_add_test(t, a_sparse_file_of_16_tib);
 	tcase_add_test(t, clones_that_cannot_be_are_refused);
 	tcase_add_test(t, clones_count_for_their_owner);
 	tcase_add_test(t, hints_are_heard);
