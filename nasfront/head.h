@@ -16,6 +16,7 @@
 #include "runtime/reactor.h"
 #include "runtime/task.h"
 
+struct admin_call;
 struct admin_server;
 struct bdev;
 struct channel;
@@ -129,6 +130,10 @@ void head_backup_join(struct head *h);
 
 /* head_admin.c */
 int head_admin_start(struct head *h);
+
+/* head_figures.c: tables of an answer. */
+void head_put_filesystems(struct head *h, struct admin_call *call);
+void head_put_metadata(struct head *h, struct admin_call *call);
 
 /* head_locks.c */
 int head_locks_register(struct head *h);

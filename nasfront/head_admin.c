@@ -97,24 +97,11 @@ static int verb_state(struct admin_call *call, void *arg)
 
 /* ---- head.status ---- */
 
-static void put_filesystems(struct head *h, struct admin_call *call)
-{
-	struct head_fs *f;
-	admin_table(call, "filesystems", false);
-	TAILQ_FOREACH (f, &h->filesystems, link) {
-		admin_row(call);
-		admin_put_text(call, "head", "%s", h->config->name);
-		admin_put_text(call, "name", "%s", f->name);
-		admin_put_text(call, "state", "%s", f->fs ? "mounted" : "unavailable");
-		admin_put_text(call, "why", "%s", f->text);
-	}
-}
-
 struct put {
 	struct head *h;
 	struct admin_call *call;
-	bool totals; /* for people; else what rates are made of */
-	char text[48];
+	bool totals;  /* for people; else what rates are made of */
+	bool clients; /* the rows are */
 };
 
 static void put_latency(struct admin_call *call, const struct histogram *h)
@@ -137,6 +124,8 @@ static void put_use(void *arg, const struct nfs_use_stats *s)
 	admin_put_number(p->call, "errors", s->errors);
 	admin_put_bytes(p->call, "read", s->read_bytes);
 	admin_put_bytes(p->call, "written", s->write_bytes);
+	if (p->clients)
+		admin_put_number(p->call, "connections", s->connections);
 	put_latency(p->call, s->latency);
 	if (!p->totals)
 		return;
@@ -144,26 +133,29 @@ static void put_use(void *arg, const struct nfs_use_stats *s)
 	admin_put_time(p->call, "last", s->last_ns);
 }
 
-static void put_op(void *arg, const struct nfs_op_stats *s)
+static void put_op_row(struct put *p, const char *protocol, const char *name, uint64_t count,
+		       uint64_t errors, const struct histogram *latency)
 {
-	struct put *p = arg;
-	if (!s->count)
+	if (!count)
 		return;
 	admin_row(p->call);
 	admin_put_text(p->call, "head", "%s", p->h->config->name);
-	admin_put_text(p->call, "op", "%s", s->name);
-	admin_put_number(p->call, "count", s->count);
-	admin_put_number(p->call, "errors", s->errors);
-	put_latency(p->call, &s->latency);
+	admin_put_text(p->call, "op", "%s%s", protocol, name);
+	admin_put_number(p->call, "count", count);
+	admin_put_number(p->call, "errors", errors);
+	put_latency(p->call, latency);
 }
 
-/* Timed as whole compounds only, with their clients and exports. */
+static void put_op(void *arg, const struct nfs_op_stats *s)
+{
+	put_op_row(arg, "", s->name, s->count, s->errors, &s->latency);
+}
+
+/* The operations of a compound are not timed one by one. */
 static void put_op4(void *arg, const struct nfs4_op_stats *s)
 {
-	struct put *p = arg;
-	struct nfs_op_stats op = {.name = p->text, .count = s->count, .errors = s->errors};
-	snprintf(p->text, sizeof(p->text), "v4 %s", s->name);
-	put_op(p, &op);
+	static const struct histogram none;
+	put_op_row(arg, "v4 ", s->name, s->count, s->errors, s->latency ? s->latency : &none);
 }
 
 static void put_channel(struct head *h, struct admin_call *call)
@@ -208,8 +200,11 @@ static void put_service(struct head *h, struct admin_call *call)
 	admin_put_number(call, "mount_port", h->mount_port);
 	admin_put_flag(call, "rpcbind", h->rpcbind && rpcbind_registered(h->rpcbind));
 	admin_put_number(call, "connections", s.connections);
+	admin_put_number(call, "max_connections", h->config->max_connections);
+	admin_put_number(call, "requests", s.requests);
 	admin_put_number(call, "calls", s.calls);
 	admin_put_number(call, "duplicates", s.drc_hits + s.drc_busy);
+	admin_put_number(call, "buffer_waits", s.buffer_waits);
 	admin_put_bytes(call, "received", s.bytes_in);
 	admin_put_bytes(call, "sent", s.bytes_out);
 	admin_put_text(call, "state_volume", "%s",
@@ -243,10 +238,12 @@ static int verb_head_status(struct admin_call *call, void *arg)
 	put_service(h, call);
 	put_channel(h, call);
 	put_kerberos(h, call);
-	put_filesystems(h, call);
+	head_put_filesystems(h, call);
+	head_put_metadata(h, call);
 	admin_table(call, "exports", false);
 	nfs_stats_exports(h->nfs, put_use, &p);
 	admin_table(call, "clients", false);
+	p.clients = true;
 	nfs_stats_clients(h->nfs, put_use, &p);
 	admin_table(call, "operations", false);
 	nfs_stats_ops(h->nfs, put_op, &p);
@@ -274,7 +271,7 @@ static void put_waiting(struct head *h, struct admin_call *call)
 static int verb_status(struct admin_call *call, void *arg)
 {
 	struct head *h = arg;
-	put_filesystems(h, call);
+	head_put_filesystems(h, call);
 	put_waiting(h, call);
 	if (h->piv && piv_on_backup(h->piv))
 		admin_note(call, "Head %s keeps its state on the backup volume.", h->config->name);

@@ -78,13 +78,32 @@ static bool put_locks(void *arg, const struct nlm_client_info *c)
 
 /* ---- NFSv4 ---- */
 
+#define NAME_SHOWN 63
+
+/* What a client calls itself, which may be any bytes: those that are no letters show as dots. */
+static void client4_name(const struct nfs4_client_info *c, char ret[NAME_SHOWN + 1])
+{
+	unsigned n = MIN(c->owner_len, (uint32_t)NAME_SHOWN);
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = (char)(c->owner[i] > ' ' && c->owner[i] < 127 ? c->owner[i] : '.');
+	ret[n] = '\0';
+}
+
 static bool put_client4(void *arg, const struct nfs4_client_info *c)
 {
 	struct put *p = arg;
-	if (p->only && strcmp(p->only, c->address))
+	char name[NAME_SHOWN + 1];
+	client4_name(c, name);
+	if (p->only && strcmp(p->only, c->address) && strcmp(p->only, name))
 		return true;
 	admin_row(p->call);
+	admin_put_text(p->call, "client", "%s", name);
 	admin_put_text(p->call, "address", "%s", c->address);
+	admin_put_text(p->call, "version", "%s", c->v40 ? "4.0" : "4.1+");
+	admin_put_text(p->call, "lease", "%s",
+		       !c->confirmed ? "unconfirmed"
+		       : c->courtesy ? "ran out"
+				     : "valid");
 	admin_put_number(p->call, "sessions", c->sessions);
 	admin_put_number(p->call, "opens", c->opens);
 	admin_put_number(p->call, "locks", c->locks);

@@ -378,8 +378,12 @@ void nfs4_finished(void *arg, struct rpc_req *req, int result)
 	/* No memory for the task that was to go on. */
 	compound_end(k, false);
 	uint64_t now = env_now_ns(n->o.env);
-	nfs_count(n->o.nfs, &k->c, req, result != RPC_SUCCESS || k->status,
-		  now > req->start_ns ? now - req->start_ns : 0);
+	uint64_t ns = now > req->start_ns ? now - req->start_ns : 0;
+	bool error = result != RPC_SUCCESS || k->status;
+	n->compounds.count++;
+	n->compounds.errors += error;
+	histogram_add(&n->compound_latency, ns);
+	nfs_count(n->o.nfs, &k->c, req, error, ns);
 }
 
 const struct rpc_proc nfs4_procs[NFS4_PROCS] = {

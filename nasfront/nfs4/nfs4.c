@@ -43,6 +43,7 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	waitq_init(&n->revoked);
 	waitq_init(&n->called);
 	waitq_init(&n->copied);
+	n->compounds = (struct nfs4_op_stats){.name = "COMPOUND", .latency = &n->compound_latency};
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		n->ops[i].name = nfs4_ops[i].name;
 	n->program = (struct rpc_program){.prog = NFS_PROGRAM,
@@ -103,6 +104,7 @@ int nfs4_serve(struct nfs4 *n, struct rpc_server *s)
 void nfs4_stats_ops(const struct nfs4 *n, void (*fn)(void *arg, const struct nfs4_op_stats *s),
 		    void *arg)
 {
+	fn(arg, &n->compounds);
 	for (unsigned i = 0; i < NFS4_OPS; i++)
 		if (n->ops[i].name)
 			fn(arg, &n->ops[i]);
@@ -117,6 +119,9 @@ void nfs4_each(const struct nfs4 *n, bool (*fn)(void *arg, const struct nfs4_cli
 		struct nfs4_client_info i = {.address = c->address,
 					     .owner = c->owner,
 					     .owner_len = c->owner_len,
+					     .v40 = c->v40,
+					     .confirmed = c->confirmed,
+					     .courtesy = c->courtesy,
 					     .sessions = c->nsessions,
 					     .opens = c->nopens,
 					     .locks = c->nlocks,

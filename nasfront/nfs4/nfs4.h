@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct env;
+struct histogram;
 struct nfs;
 struct nfs4;
 struct names;
@@ -55,8 +56,9 @@ int nfs4_kept(struct nfs4 *n, const char *name);
 struct nfs4_op_stats {
 	const char *name;
 	uint64_t count, errors;
+	const struct histogram *latency; /* of COMPOUNDs, which are timed as a whole; else NULL */
 };
-/* Calls fn for each operation that exists. */
+/* Calls fn for COMPOUND, and each operation that exists. */
 void nfs4_stats_ops(const struct nfs4 *n, void (*fn)(void *arg, const struct nfs4_op_stats *s),
 		    void *arg);
 
@@ -64,6 +66,7 @@ struct nfs4_client_info {
 	const char *address;
 	const uint8_t *owner; /* what the client calls itself */
 	uint32_t owner_len;
+	bool v40, confirmed, courtesy; /* courtesy: its lease ran out */
 	unsigned sessions, opens, locks, delegations;
 	const char *path; /* the way back to it: none, unknown, up, down */
 	uint64_t idle_ns; /* since its lease was renewed */

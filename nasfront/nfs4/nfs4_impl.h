@@ -12,6 +12,7 @@
 #include "nasfront/rpc/rpc_out.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
+#include "runtime/histogram.h"
 
 #define NFS4_MAGIC	   0x6e667334
 #define NFS_PROGRAM	   100003
@@ -392,7 +393,8 @@ struct nfs4 {
 	struct waitq copied;
 	struct nfs4_tree *tree;
 	struct rpc_program program;
-	struct nfs4_op_stats ops[NFS4_OPS];
+	struct nfs4_op_stats ops[NFS4_OPS], compounds;
+	struct histogram compound_latency;
 };
 
 /* compound.c */

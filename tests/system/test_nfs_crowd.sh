@@ -8,16 +8,27 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${LOCK_GRACE:=$((4 + V4 / 1000))}" # leases too: those that have nothing yet must not go meanwhile
 cli() { "$build/isthmus" --config "$DEMO_DIR/isthmus.yaml" "$@"; }
 wrong() { echo "WRONG: $*"; exit 1; }
-number() { # TABLE-ROW-KEY, of `head locks --json` in $locks
-	grep -o "\"$1\": *[0-9]*" <<<"$locks" | sed -n '1s/.*[: ]//p'
+number() { # KEY [ANSWER]: the first of that name, of `head locks` in $locks
+	grep -o "\"$1\": *[0-9]*" <<<"${2:-$locks}" | sed -n '1s/.*[: ]//p'
 }
 if [ "${1:-}" = look ]; then
 	locks=$(cli --json head locks head1)
 	rows=$(grep -o '"sessions"' <<<"$locks" | wc -l) || true
 	waited=0
 	case $2 in
-	modern) [ "$rows" -eq "$3" ] || wrong "$rows NFSv4 clients, not $3" ;;
+	modern)
+		[ "$rows" -eq "$3" ] || wrong "$rows NFSv4 clients, not $3"
+		grep -q '"client": *"client4-0"' <<<"$locks" || wrong "a client is not called by its name"
+		;;
 	all)
+		status=$(cli --json head status head1)
+		[ "$(number connections "$status")" -ge $(($3 + $4)) ] || wrong "connections: $status"
+		[ "$(number max_connections "$status")" -eq 10000 ] || wrong "max_connections: $status"
+		[ "$(number files "$status")" -ge "$3" ] || wrong "files: $status"
+		[ "$(number at_most "$status")" -lt 16777216 ] || wrong "memory: $status"
+		[ "$(number memory "$status")" -le 18874368 ] || wrong "memory: $status" # and spares
+		[ "$(number hits "$status")" -gt "$3" ] || wrong "hits: $status"
+		grep -q '"v4 COMPOUND"' <<<"$status" || wrong "compounds: $status"
 		[ "$rows" -eq "$3" ] || wrong "$rows NFSv4 clients, not $3"
 		[ "$(number locks)" -eq $(($3 + $4)) ] || wrong "$(number locks) locks"
 		;;
