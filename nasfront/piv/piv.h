@@ -23,7 +23,7 @@ struct piv;
 #define PIV_TEXT_MAX	 255 /* addresses, file systems, export paths */
 #define PIV_SERVES_MAX	 256
 #define PIV_CLIENTS_MAX	 1024 /* the lately seen; fewer where the slot has no room */
-#define PIV_MONITORS_MAX 4096 /* fewer where names are long: they have to fit into the slot */
+#define PIV_MONITORS_MAX 8192 /* fewer where names are long: they have to fit into the slot */
 
 struct piv_opts {
 	struct env *env;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A thousand NFSv4 clients (4.0, 4.1, 4.2) and a thousand of version 3 with locks at one head: what
 # they hold, what that costs, the head killed under them, and nothing left when they are gone; see
-# nfs_crowd.c. V4=4000 V3=4000 make it bigger.
+# nfs_crowd.c. V4=4000 V3=4000 make it bigger; more are not kept.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}" "${V4:=1000}" "${V3:=1000}" "${CROWD_DIR:=/dev/shm}"
