@@ -5,7 +5,7 @@
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}" "${V4:=1000}" "${V3:=1000}" "${CROWD_DIR:=/dev/shm}"
-: "${LOCK_GRACE:=$((4 + V4 / 1000))}" # leases too: those that have nothing yet must not go meanwhile
+: "${LOCK_GRACE:=$((V4 > 1000 ? V4 / 150 : 5))}" # leases too: those that have nothing yet must not go meanwhile
 cli() { "$build/isthmus" --config "$DEMO_DIR/isthmus.yaml" "$@"; }
 wrong() { echo "WRONG: $*"; exit 1; }
 number() { # KEY [ANSWER]: the first of that name, of `head locks` in $locks
