@@ -17,17 +17,25 @@ tests_unit_fs_test_fs_SOURCES = tests/unit/fs/test_fs.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
+fs_model_sources = tests/unit/fs/model.c tests/unit/fs/model_apply.c tests/unit/fs/model_run.c \
+	tests/unit/fs/model_differs.c tests/unit/fs/model.h tests/unit/fs/fs_world.h
+
 check_PROGRAMS += tests/unit/fs/test_fs_model
-tests_unit_fs_test_fs_model_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
+tests_unit_fs_test_fs_model_SOURCES = $(fs_model_sources) \
 	tests/unit/fs/test_fs_model.c
 tests_unit_fs_test_fs_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_model_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_crash
-tests_unit_fs_test_fs_crash_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
-	tests/unit/fs/test_fs_crash.c
+tests_unit_fs_test_fs_crash_SOURCES = $(fs_model_sources) tests/unit/fs/crash.c tests/unit/fs/crash.h \
+	tests/unit/fs/recorded.c tests/unit/fs/recorded.h tests/unit/fs/test_fs_crash.c
 tests_unit_fs_test_fs_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_crash_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_soft
+tests_unit_fs_test_fs_soft_SOURCES = tests/unit/fs/test_fs_soft.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_soft_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_soft_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_holes
 tests_unit_fs_test_fs_holes_SOURCES = tests/unit/fs/test_fs_holes.c tests/unit/fs/fs_world.h
@@ -71,7 +79,7 @@ tests_unit_fs_test_fs_space_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_space_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_damage
-tests_unit_fs_test_fs_damage_SOURCES = tests/unit/fs/model.c tests/unit/fs/model.h \
+tests_unit_fs_test_fs_damage_SOURCES = $(fs_model_sources) \
 	tests/unit/fs/test_fs_damage.c
 tests_unit_fs_test_fs_damage_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_damage_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)

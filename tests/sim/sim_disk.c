@@ -8,6 +8,9 @@
  * A flush covers the writes completed before it was issued. A FUA write is
  * kept in the list as `fua` once completed, so that it is applied after older
  * unstable writes of the same sectors, but never lost.
+ *
+ * To go back to a power loss (sim_power_keep()) `frozen` holds what was stable then; what may
+ * differ from it since is marked by chunks, so going back costs no more than what was written.
  */
 #include "tests/sim/sim_env.h"
 #include "tests/sim/sim_disk.h"
@@ -18,6 +21,7 @@
 #include <string.h>
 
 #define SECTOR 512
+#define CHUNK  4096 /* of what is marked */
 
 struct sim_write {
 	TAILQ_ENTRY(sim_write) link;
@@ -40,6 +44,8 @@ struct sim_disk {
 	char path[64];
 	uint64_t size;
 	uint8_t *current, *stable, *frozen;
+	uint64_t *touched; /* a bit a chunk: may differ from `frozen`; NULL: nothing is kept */
+	bool is_frozen;	   /* `frozen` is of the last power loss */
 	struct sim_disk_faults faults;
 	struct sim_disk_stats stats;
 	struct sim_disk *twin;
@@ -70,6 +76,14 @@ void sim_power_init(struct sim_power *p)
 {
 	TAILQ_INIT(&p->unstable);
 	TAILQ_INIT(&p->frozen);
+}
+
+static void touch(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	if (!d->touched || !len)
+		return;
+	for (uint64_t i = off / CHUNK; i <= (off + len - 1) / CHUNK; i++)
+		d->touched[i / 64] |= 1ull << (i % 64);
 }
 
 static void write_free(struct sim_power *p, struct sim_write *w)
@@ -174,6 +188,7 @@ static struct sim_write *write_record(struct sim_disk *d, const struct iovec *io
 	}
 	TAILQ_INSERT_TAIL(&p->unstable, w, link);
 	p->nunstable++;
+	touch(d, off, w->len);
 	return w;
 }
 
@@ -392,6 +407,8 @@ void sim_disks_free(struct sim *s)
 		}
 		free(d->current);
 		free(d->stable);
+		free(d->frozen);
+		free(d->touched);
 		free(d);
 	}
 }
@@ -468,6 +485,7 @@ void sim_disk_bytes_changed(struct sim_disk *d, uint64_t off, uint64_t len)
 {
 	ASSERT(off + len <= d->size);
 	memcpy(d->stable + off, d->current + off, len);
+	touch(d, off, len);
 }
 
 void sim_disk_set_faults(struct sim_disk *d, const struct sim_disk_faults *f)
@@ -566,10 +584,8 @@ static void frozen_drop(struct sim *s)
 		free(w->data);
 		free(w);
 	}
-	TAILQ_FOREACH (d, sim_disks(s), link) {
-		free(d->frozen);
-		d->frozen = NULL;
-	}
+	TAILQ_FOREACH (d, sim_disks(s), link)
+		d->is_frozen = false;
 }
 
 void sim_power_off(struct sim *s)
@@ -607,11 +623,61 @@ void sim_power_keep(struct sim *s)
 	sim_power(s)->keep = true;
 }
 
+/* Calls fn() for each run of chunks that is marked, and takes the marks off. */
+static void touched_each(struct sim_disk *d, void (*fn)(struct sim_disk *, uint64_t, uint64_t))
+{
+	uint64_t chunks = (d->size + CHUNK - 1) / CHUNK;
+	for (uint64_t i = 0; i < chunks; i++) {
+		if (!d->touched[i / 64]) {
+			i |= 63;
+			continue;
+		}
+		if (!(d->touched[i / 64] >> (i % 64) & 1))
+			continue;
+		uint64_t off = i * CHUNK;
+		fn(d, off, MIN((uint64_t)CHUNK, d->size - off));
+	}
+	memset(d->touched, 0, (chunks + 63) / 64 * sizeof(uint64_t));
+}
+
+/* What happens to the writes from here on happens to copies: `frozen` keeps the old ones. */
+static void writes_copy(struct sim_power *p)
+{
+	struct sim_write *w, *c;
+	TAILQ_FOREACH (w, &p->unstable, link) {
+		c = malloc(sizeof(*c));
+		ASSERT(c);
+		*c = *w;
+		c->data = malloc(w->len ? w->len : 1);
+		ASSERT(c->data);
+		memcpy(c->data, w->data, w->len);
+		TAILQ_INSERT_TAIL(&p->frozen, c, link);
+		touch(w->disk, w->off, w->len);
+	}
+}
+
+static void freeze_chunk(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	memcpy(d->frozen + off, d->stable + off, len);
+}
+
+static void thaw_chunk(struct sim_disk *d, uint64_t off, uint64_t len)
+{
+	memcpy(d->stable + off, d->frozen + off, len);
+	memcpy(d->current + off, d->frozen + off, len);
+}
+
 static void freeze(struct sim_disk *d)
 {
-	d->frozen = malloc(d->size);
-	ASSERT(d->frozen);
-	memcpy(d->frozen, d->stable, d->size);
+	if (!d->touched) {
+		d->frozen = malloc(d->size);
+		d->touched = calloc((d->size / CHUNK + 64) / 64, sizeof(uint64_t));
+		ASSERT(d->frozen && d->touched);
+		memcpy(d->frozen, d->stable, d->size);
+	} else {
+		touched_each(d, freeze_chunk);
+	}
+	d->is_frozen = true;
 	d->frozen_memory_id = d->memory_id;
 }
 
@@ -622,19 +688,23 @@ void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
 	struct sim_write *w;
 	size_t index = 0;
 	ASSERT(p->off);
-	if (how == SIM_KILL) {
-		kill_settle(s);
-		return;
-	}
 	TAILQ_FOREACH (d, sim_disks(s), link) {
 		if (p->keep)
 			freeze(d);
-		if (d->memory_id)
+		if (d->memory_id && how != SIM_KILL)
 			sim_disk_memory_known(d);
 	}
+	if (how == SIM_KILL) {
+		if (p->keep)
+			writes_copy(p);
+		kill_settle(s);
+		return;
+	}
 	/* Current and stable differ only where there are unstable writes. */
-	TAILQ_FOREACH (w, &p->unstable, link)
+	TAILQ_FOREACH (w, &p->unstable, link) {
 		memcpy(w->disk->current + w->off, w->disk->stable + w->off, w->len);
+		touch(w->disk, w->off, w->len);
+	}
 	TAILQ_FOREACH (w, &p->unstable, link) {
 		uint32_t len = survives(s, w, how, n, index++);
 		memcpy(w->disk->current + w->off, w->data, len);
@@ -656,16 +726,18 @@ void sim_power_off_again(struct sim *s)
 	while (!TAILQ_EMPTY(&p->unstable))
 		write_free(p, TAILQ_FIRST(&p->unstable));
 	TAILQ_FOREACH (d, sim_disks(s), link) {
-		ASSERT(d->frozen); /* sim_power_keep() */
-		free(d->stable);
-		d->stable = d->frozen;
+		ASSERT(d->is_frozen); /* sim_power_keep() */
+		touched_each(d, thaw_chunk);
 		memory_set(d, d->frozen_memory_id);
-		d->frozen = NULL;
-		memcpy(d->current, d->stable, d->size);
+		d->is_frozen = false;
 	}
 	writes_move(&p->unstable, &p->frozen);
 	struct sim_write *w;
-	TAILQ_FOREACH (w, &p->unstable, link)
+	TAILQ_FOREACH (w, &p->unstable, link) {
 		p->nunstable++;
+		touch(w->disk, w->off, w->len);
+		if (w->completed)
+			memcpy(w->disk->current + w->off, w->data, w->len);
+	}
 	p->off = true;
 }

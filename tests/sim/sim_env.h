@@ -102,10 +102,11 @@ void sim_power_off_at_write(struct sim *s, uint64_t nth);
 /* Disk writes issued since sim_new(). */
 uint64_t sim_writes_issued(const struct sim *s);
 
-/* Power losses from here on can be gone back to; costs a copy of every disk for each. */
+/* Power losses from here on can be gone back to; costs a copy of every disk once, then of what is
+ * written. */
 void sim_power_keep(struct sim *s);
 /*
- * Back to the moment of the last power loss, to try another outcome: everything since the
+ * Back to the moment of the last power loss or kill, to try another outcome: everything since the
  * sim_power_on() is forgotten and the power is off. All must be closed or abandoned.
  */
 void sim_power_off_again(struct sim *s);

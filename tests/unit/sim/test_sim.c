@@ -72,6 +72,41 @@ START_TEST(power_loss_keeps_what_was_promised)
 }
 END_TEST
 
+/* Completed, flushed by nothing; then one that the kill finds under way. */
+static void two_writes(void *arg)
+{
+	char buf[4096];
+	write_one(0, 'a', 0);
+	sim_power_off_at_write(s, 1);
+	fill(buf, 'b');
+	ck_assert_int_eq(bdev_write(b, buf, sizeof(buf), 8192, 0), -EIO);
+}
+
+static void overwrite(void *arg)
+{
+	write_one(0, 'x', 0);
+	ck_assert_int_eq(bdev_flush(b), 0);
+}
+
+START_TEST(a_kill_can_be_gone_back_to)
+{
+	unsigned there = 0, tries = 40;
+	ck_assert_int_eq(sim_run(s, two_writes, NULL), 0);
+	for (unsigned i = 0; i < tries; i++) {
+		sim_power_on(s, SIM_KILL, 0);
+		ck_assert_int_eq(at(0), 'a');
+		there += at(8192) == 'b';
+		ck_assert_int_eq(sim_run(s, overwrite, NULL), 0);
+		ck_assert_int_eq(at(0), 'x');
+		sim_power_off_again(s);
+	}
+	ck_assert(there > 0 && there < tries);
+	sim_power_on(s, SIM_LOSE_ALL, 0); /* it was not stable */
+	ck_assert_int_eq(at(0), 0);
+	ck_assert_int_eq(at(8192), 0);
+}
+END_TEST
+
 static void overwrite_after_flush(void *arg)
 {
 	write_one(0, 'a', 0);
@@ -157,6 +192,7 @@ int main(void)
 	TCase *tc = tcase_create("sim");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, power_loss_keeps_what_was_promised);
+	tcase_add_test(tc, a_kill_can_be_gone_back_to);
 	tcase_add_test(tc, a_flush_covers_only_earlier_writes);
 	tcase_add_test(tc, bad_sectors_heal_when_written);
 	tcase_add_test(tc, a_twin_is_another_copy);
