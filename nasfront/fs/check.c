@@ -239,6 +239,11 @@ int fs_check(struct env *env, struct bdev *dev, bool repair,
 		rc = 0; /* the rounds will find why */
 	c.fs->quota_off = true;
 	int rounds = rc ? rc : check_rounds(&c);
+	if (c.fs->log_lost) { /* the mount left it behind */
+		check_say(&c, 0, "the journal was damaged: what its last records changed is lost");
+		ret->errors++;
+		ret->repaired++;
+	}
 	uint64_t errors = ret->errors;
 	rc = super_copies(&c);
 	if (!repair && !rc && ret->errors > errors)

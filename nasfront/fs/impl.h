@@ -521,7 +521,9 @@ struct fs {
 	struct env *env;
 	struct bdev *dev;
 	bool read_only, dead, abandoned, stopping;
-	bool quiet; /* until it is mounted */
+	bool quiet;   /* until it is mounted */
+	bool salvage; /* a repair: what a damaged journal has lost does not keep it from mounting */
+	bool log_lost; /* a record of the journal is damaged */
 	/* Inode blocks that could not be read since the mount (a ring): no new inode goes there. */
 	uint64_t bad_inodes[BAD_INODE_BLOCKS];
 	unsigned nbad_inodes;

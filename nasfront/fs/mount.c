@@ -249,6 +249,7 @@ int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct f
 	int rc = fs_new(&fs, env, dev, o);
 	if (rc)
 		return rc;
+	fs->salvage = !reap && !fs->read_only;
 	rc = mount_steps(fs, dev, o);
 	if (rc) {
 		fs_abandon(fs);

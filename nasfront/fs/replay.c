@@ -7,6 +7,9 @@
  * when the device's memory is the one they were written into: else the data they point at may be
  * gone, and its blocks would show what they held before. So a first pass finds the end.
  *
+ * But when one that holds, and is hard, follows one that does not, that is no end: it is damaged.
+ * Without a good copy of it the mount is refused; a repair replays what stands before it.
+ *
  * A change to a block that is not in memory and not sound at its place is passed over: either its
  * image follows (the place was being rewritten), or a revocation does (the block is data now).
  */
@@ -19,33 +22,52 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-static int log_read(struct fs *fs, uint64_t pos, uint64_t n, uint8_t *to)
+#define NO_COPY (-1)
+#define COPIES	16
+
+static int part_read(struct fs *fs, uint8_t *to, uint64_t blocks, uint64_t at, int copy)
 {
-	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
-	uint64_t first = MIN(n, fs->log_blocks - at);
-	int rc = bdev_read(fs->dev, to, first * BS, (start + at) * BS);
-	if (!rc && first < n)
-		rc = bdev_read(fs->dev, to + first * BS, (n - first) * BS, start * BS);
-	return rc;
+	uint64_t len = blocks * BS, off = (fs->journal_start + 2 + at) * BS;
+	if (copy == NO_COPY)
+		return bdev_read(fs->dev, to, len, off);
+	return bdev_read_copy(fs->dev, to, len, off, (unsigned)copy);
 }
 
-int64_t journal_record_read(struct fs *fs, uint64_t pos)
+/* copy: one of the device's redundancy copies, or NO_COPY: as it chooses. */
+static int log_read(struct fs *fs, uint64_t pos, uint64_t n, uint8_t *to, int copy)
 {
-	int rc = log_read(fs, pos, 1, fs->log);
-	if (rc)
-		return rc;
-	uint32_t length = le32_get(fs->log + JR_LENGTH);
-	if (le32_get(fs->log) != JR_MAGIC || le64_get(fs->log + JR_POS) != pos ||
-	    le64_get(fs->log + JR_NONCE) != fs->nonce || length < JR_SIZE || length > fs->log_size)
+	uint64_t at = pos % fs->log_blocks, first = MIN(n, fs->log_blocks - at);
+	int rc = part_read(fs, to, first, at, copy);
+	return rc || first == n ? rc : part_read(fs, to + first * BS, n - first, 0, copy);
+}
+
+/* The blocks of the record that begins with this block, or 0. */
+static uint64_t record_begins(const struct fs *fs, const uint8_t *d, uint64_t pos)
+{
+	uint32_t length = le32_get(d + JR_LENGTH);
+	if (le32_get(d) != JR_MAGIC || le64_get(d + JR_POS) != pos ||
+	    le64_get(d + JR_NONCE) != fs->nonce || length < JR_SIZE || length > fs->log_size)
 		return 0;
 	uint64_t n = (length + BS - 1) / BS;
-	if (n > fs->log_blocks)
-		return 0;
-	if (n > 1 && (rc = log_read(fs, pos + 1, n - 1, fs->log + BS)))
+	return n > fs->log_blocks ? 0 : n;
+}
+
+static int64_t record_from(struct fs *fs, uint64_t pos, int copy)
+{
+	int rc = log_read(fs, pos, 1, fs->log, copy);
+	if (rc)
 		return rc;
+	uint64_t n = record_begins(fs, fs->log, pos);
+	if (!n)
+		return 0;
+	if (n > 1 && (rc = log_read(fs, pos + 1, n - 1, fs->log + BS, copy)))
+		return rc;
+	uint32_t length = le32_get(fs->log + JR_LENGTH);
 	uint32_t crc = le32_get(fs->log + JR_CRC);
 	le32_put(fs->log + JR_CRC, 0);
-	return crc32c(fs->log, length) == crc ? (int64_t)n : 0;
+	bool holds = crc32c(fs->log, length) == crc;
+	le32_put(fs->log + JR_CRC, crc);
+	return holds ? (int64_t)n : 0;
 }
 
 static bool block_may_be_logged(const struct fs *fs, uint64_t block, unsigned type)
@@ -171,7 +193,74 @@ static bool record_holds(const struct fs *fs)
 	return fs->memory_lives && le64_get(fs->log + JR_MEMORY) == fs->dev->memory_id;
 }
 
-/* Where the records end that count. */
+/* ---- a record that does not hold: the end, or damage ---- */
+
+/* One that was promised lies behind, as far as one that is lost can reach. A hard record is written
+ * when all in front of it are stable (J3, J6): so what is in front was, and is damaged. */
+static bool hard_one_follows(struct fs *fs, uint64_t pos)
+{
+	uint64_t left = fs->log_blocks - (pos - fs->tail), most = fs->log_size / BS;
+	uint8_t d[JR_SIZE];
+	for (uint64_t i = 1; i < MIN(left, most); i++) {
+		uint64_t n = MIN(left, most) - i;
+		if (log_read(fs, pos + i, n, fs->log, NO_COPY))
+			return false;
+		uint64_t k = 0;
+		while (k < n && !record_begins(fs, fs->log + k * BS, pos + i + k))
+			k++;
+		if (k == n)
+			return false;
+		i += k;
+		memcpy(d, fs->log + k * BS, sizeof(d));
+		if (!(le32_get(d + JR_FLAGS) & JRF_SOFT) && record_from(fs, pos + i, NO_COPY) > 0)
+			return true;
+	}
+	return false;
+}
+
+static int record_rewrite(struct fs *fs, uint64_t pos, uint64_t n)
+{
+	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks,
+		 first = MIN(n, fs->log_blocks - at);
+	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
+	if (!rc && first < n)
+		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
+	return rc;
+}
+
+/* Of a record that is damaged, from another copy, which is written over the bad one; as
+ * journal_record_read(). */
+static int64_t record_mend(struct fs *fs, uint64_t pos)
+{
+	for (int c = 0; c < COPIES; c++) {
+		int64_t n = record_from(fs, pos, c);
+		if (n == -ENOENT || n == -EOPNOTSUPP)
+			return 0;
+		if (n <= 0)
+			continue;
+		fs->st.metadata_repaired++;
+		event_write(LOG_L_WARN, "fs.repaired",
+			    "%s: a record of the journal read from copy %d", fs->dev->name, c);
+		int rc = fs->read_only ? 0 : record_rewrite(fs, pos, (uint64_t)n);
+		return rc ? rc : n;
+	}
+	return 0;
+}
+
+int64_t journal_record_read(struct fs *fs, uint64_t pos)
+{
+	int64_t n = record_from(fs, pos, NO_COPY);
+	if (n || (pos >= fs->hard_pos && !hard_one_follows(fs, pos)))
+		return n;
+	n = record_mend(fs, pos);
+	if (n)
+		return n;
+	fs->log_lost = true;
+	return 0;
+}
+
+/* Where the records end that count. What a damaged one and those behind it changed is lost: only a
+ * repair goes on without. */
 static int log_end(struct fs *fs, uint64_t *ret)
 {
 	uint64_t pos = fs->tail;
@@ -180,6 +269,11 @@ static int log_end(struct fs *fs, uint64_t *ret)
 		int64_t blocks = journal_record_read(fs, pos);
 		if (blocks < 0)
 			return (int)blocks;
+		if (!blocks && fs->log_lost) {
+			corrupt_note(fs, fs->journal_start + 2 + pos % fs->log_blocks, 0,
+				     "a journal record is damaged, and others follow it");
+			return fs->salvage ? 0 : -ERR_CORRUPT;
+		}
 		if (!blocks || pos + (uint64_t)blocks - fs->tail > fs->log_blocks)
 			break;
 		bool counts = pos < fs->hard_pos || record_holds(fs);

@@ -158,6 +158,7 @@ int main(void)
 	int n = more ? atoi(more) : 1;
 	first = from ? strtoull(from, NULL, 10) : 0;
 	crash_count_init();
+	keep_memory();
 	tcase_set_timeout(t, 600);
 	tcase_add_loop_test(t, all_stable, 0, 8 * n);
 	tcase_add_loop_test(t, unstable_too, 0, 8 * n);

@@ -211,6 +211,7 @@ int main(void)
 	Suite *s = suite_create("fs_model");
 	TCase *t = tcase_create("model");
 	uint64_t n = (number("FS_MODEL_OPS", 18000) + OPS_A_SEED - 1) / OPS_A_SEED;
+	keep_memory();
 	tcase_set_timeout(t, 300);
 	tcase_add_loop_test(t, random_operations_do_what_the_model_does, 0, (int)n);
 	suite_add_tcase(s, t);
