@@ -27,6 +27,7 @@
 #include <stdlib.h>
 
 #define ROUNDS 6
+#define MEMORY (256ull << 20) /* of metadata held; no more than there is */
 
 static void say_va(struct checker *c, uint64_t ino, const char *fmt, va_list ap)
 {
@@ -222,7 +223,7 @@ int fs_check(struct env *env, struct bdev *dev, bool repair,
 	     void (*say)(void *arg, const char *line), void *arg, struct fs_check_report *ret)
 {
 	struct checker c = {.repair = repair, .say = say, .arg = arg, .report = ret};
-	struct fs_opts o = {.read_only = !repair};
+	struct fs_opts o = {.read_only = !repair, .metadata_memory = MIN(dev->size, MEMORY)};
 	int rc = checker_init(&c);
 	if (!rc)
 		rc = mount_raw(&c.fs, env, dev, &o, false);

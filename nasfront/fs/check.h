@@ -14,7 +14,8 @@ struct rec {
 	uint32_t nlink, refs, subdirs;
 	uint32_t uid, gid, tree;
 	uint8_t type, colour;
-	bool orphan, damaged;
+	bool orphan, damaged, standin;
+	uint64_t map_owner; /* of the nodes of its trees */
 };
 
 /* One entry of a tree that is to be built anew. */

@@ -64,7 +64,7 @@ static int walk(struct checker *c, uint64_t block, unsigned level, struct span s
 {
 	uint8_t *d = c->nodes[level];
 	struct rec *r = c->cur;
-	int rc = s.type ? check_fetch(c, block, s.type, r->ino, d) : -ERR_CORRUPT;
+	int rc = s.type ? check_fetch(c, block, s.type, r->map_owner, d) : -ERR_CORRUPT;
 	if (rc == -ERR_CORRUPT || rc == -EIO || rc == -ERR_MEDIUM) {
 		check_damaged(c, r, "tree node cannot be read", block);
 		return 0;
@@ -195,7 +195,9 @@ static struct rec *rec_add(struct checker *c, uint64_t ino, const uint8_t *p)
 			  .uid = le32_get(p + I_UID),
 			  .gid = le32_get(p + I_GID),
 			  .tree = le32_get(p + I_TREE),
-			  .parent = le64_get(p + I_PARENT)};
+			  .parent = le64_get(p + I_PARENT),
+			  .standin = p[I_FLAGS] & IF_STANDIN,
+			  .map_owner = inode_map_owner(p, ino)};
 	c->report->inodes++;
 	c->report->directories += r->type == FS_DIR;
 	c->report->files += r->type == FS_REG;
@@ -234,12 +236,37 @@ static int counts_check(struct checker *c, struct rec *r, const uint8_t *p, uint
 	return 0;
 }
 
+static int standin_body(struct fs *fs, uint64_t ino)
+{
+	struct inode in;
+	int rc = inode_get(fs, ino, &in);
+	if (rc)
+		return rc;
+	inode_touch(&in);
+	in.p[I_FLAGS] &= (uint8_t)~IF_STANDIN;
+	return 0;
+}
+
+/* Only a file without a name is one. */
+static void standin_check(struct checker *c, const struct rec *r)
+{
+	struct op op;
+	int rc;
+	if (!r->standin || (r->type == FS_REG && !r->nlink) ||
+	    !check_error(c, r->ino, "stands in for another, and is no orphan") || !c->repair)
+		return;
+	op_begin(&op, c->fs, true);
+	OP_LOOP(&op, rc, standin_body(c->fs, r->ino));
+	check_fixed(c, op_commit(&op, rc), r->ino);
+}
+
 static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 {
 	struct rec *r = rec_add(c, ino, p);
 	uint64_t before = c->claimed;
 	if (!r)
 		return -ENOMEM;
+	standin_check(c, r);
 	c->kept_size = 0;
 	c->cur_end = 0;
 	c->cur = r;

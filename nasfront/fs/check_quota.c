@@ -47,7 +47,7 @@ static int count_uses(struct quota_pass *q)
 	for (size_t i = 0; i < c->nrecs; i++) {
 		const struct rec *r = &c->recs[i];
 		const uint32_t ids[] = {0, r->uid, r->gid, r->tree};
-		if (!quota_counts(r->ino))
+		if (!quota_counts(r->ino) || r->standin)
 			continue;
 		for (unsigned k = FS_QUOTA_USER; k <= FS_QUOTA_TREE; k++)
 			if (k != FS_QUOTA_TREE || r->tree)

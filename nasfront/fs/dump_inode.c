@@ -232,12 +232,13 @@ static void inode_lines(struct dumper *d, uint64_t ino, const uint8_t *p)
 {
 	dump_say(d, 0,
 		 "inode %" PRIu64 ": %s, generation %u, mode %04o, links %u, owner %u:%u, tree %u, "
-		 "size %" PRIu64 ", blocks %" PRIu64 ", change %" PRIu64 "%s%s%s",
+		 "size %" PRIu64 ", blocks %" PRIu64 ", change %" PRIu64 "%s%s%s%s",
 		 ino, type_name(p[I_TYPE]), le32_get(p + I_GENERATION), le32_get(p + I_MODE),
 		 le32_get(p + I_NLINK), le32_get(p + I_UID), le32_get(p + I_GID),
 		 le32_get(p + I_TREE), le64_get(p + I_FILESIZE), le64_get(p + I_BLOCKS),
 		 le64_get(p + I_CHANGE), p[I_FLAGS] & IF_ACL ? ", has a list" : "",
 		 p[I_FLAGS] & IF_CUT ? ", being cut" : "",
+		 p[I_FLAGS] & IF_STANDIN ? ", stands in for another" : "",
 		 p[I_FLAGS] & IF_VERIFIER ? ", made exclusively" : "");
 	dump_say(d, 1,
 		 "atime %" PRId64 ".%09u, mtime %" PRId64 ".%09u, ctime %" PRId64
@@ -265,7 +266,8 @@ static void inode_trees(struct dumper *d, uint64_t ino, const uint8_t *p)
 		dump_say(d, 1, "target \"%s\"%s", dump_text(text, (const char *)p + I_AREA, n),
 			 n > FS_NAME_MAX ? "..." : "");
 	if (le64_get(p + I_ROOT) && type)
-		tree_dump(d, 1, le64_get(p + I_ROOT), le32_get(p + I_LEVEL), type, ino);
+		tree_dump(d, 1, le64_get(p + I_ROOT), le32_get(p + I_LEVEL), type,
+			  inode_map_owner(p, ino));
 	else if (le64_get(p + I_ROOT))
 		dump_bad(d, 1, "has a tree in %" PRIu64 " though it is no kind that has one",
 			 le64_get(p + I_ROOT));

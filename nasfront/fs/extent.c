@@ -416,3 +416,36 @@ int ext_cut(struct inode *in, uint64_t fblk)
 {
 	return ext_punch(in, fblk, UINT64_MAX);
 }
+
+int ext_exchange(struct inode *a, struct inode *standin)
+{
+	static const struct {
+		uint8_t at, len;
+	} fields[] = {{I_ROOT, 8}, {I_INLINE, 4}, {I_LEVEL, 4}};
+	uint8_t keep[I_AREA_SIZE];
+	int rc = 0;
+	/* There may be less room in the inode, for attributes lie there. */
+	if (!IN64(standin, I_ROOT) && IN32(standin, I_INLINE) > inline_max(a))
+		rc = tree_from_inline(standin);
+	if (rc)
+		return rc;
+	inode_touch(a);
+	inode_touch_area(a);
+	inode_touch(standin);
+	inode_touch_area(standin);
+	size_t of_a = IN64(a, I_ROOT) ? 0 : IN32(a, I_INLINE) * EXT_INLINE_SIZE,
+	       of_b = IN64(standin, I_ROOT) ? 0 : IN32(standin, I_INLINE) * EXT_INLINE_SIZE;
+	if (of_a > I_AREA_SIZE || of_b > I_AREA_SIZE)
+		return -ERR_CORRUPT;
+	memcpy(keep, a->p + I_AREA, of_a);
+	memset(a->p + I_AREA, 0, of_a);
+	memcpy(a->p + I_AREA, standin->p + I_AREA, of_b);
+	memset(standin->p + I_AREA, 0, of_b);
+	memcpy(standin->p + I_AREA, keep, of_a);
+	for (unsigned i = 0; i < ARRAY_LEN(fields); i++) {
+		memcpy(keep, a->p + fields[i].at, fields[i].len);
+		memcpy(a->p + fields[i].at, standin->p + fields[i].at, fields[i].len);
+		memcpy(standin->p + fields[i].at, keep, fields[i].len);
+	}
+	return 0;
+}

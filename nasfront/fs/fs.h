@@ -260,8 +260,8 @@ int fs_seek_below(struct fs *fs, const struct fs_cred *cred, const struct fs_fid
  * lead to the same blocks until one is written to. Offsets and len are multiples of 4096; len may
  * also end at the source's end, then zeros follow up to the block's end; 0: all up to there. The
  * destination's owner, group and tree are charged for all of it, as for a copy. Stable
- * when it returns, and so is then what was written to that part of the source. On an error, or a
- * crash before, a part at the beginning may be done; each block is the old one or the new one.
+ * when it returns, and so is then what was written to that part of the source. It is atomic: on an
+ * error, or a crash before, nothing is done, and nobody sees a part.
  * -EINVAL: not aligned, overlapping, or past the source's end; -EMLINK: too many share them.
  */
 int fs_clone_range(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *from,

@@ -262,6 +262,12 @@ int inode_new(struct fs *fs, uint64_t ag_goal, enum fs_type type, uint32_t mode,
 /* Gives the number back; no blocks may be left. */
 int inode_free(struct inode *in);
 
+/* Whose the nodes of an inode's map say they are. */
+static inline uint64_t inode_map_owner(const uint8_t *p, uint64_t ino)
+{
+	return p[I_FLAGS] & IF_STANDIN ? le64_get(p + I_PARENT) : ino;
+}
+
 #define IN16(in, f)	   le16_get((in)->p + (f))
 #define IN32(in, f)	   le32_get((in)->p + (f))
 #define IN64(in, f)	   le64_get((in)->p + (f))
@@ -320,6 +326,7 @@ uint8_t *tree_value(const struct tree_pos *pos, unsigned *ret_len);
 void tree_touch_value(struct tree *t, const struct tree_pos *pos);
 int tree_insert(struct tree *t, uint64_t key, const void *v, unsigned vlen); /* -EEXIST */
 int tree_delete(struct tree *t, uint64_t key);				     /* -ENOENT */
+int tree_nodes(struct tree *t, uint64_t *ret);				     /* how many it has */
 
 /* ---- extent.c ---- */
 
@@ -342,6 +349,8 @@ int ext_alone(struct inode *in, uint64_t fblk, uint64_t len, uint64_t phys);
 int ext_punch(struct inode *in, uint64_t from, uint64_t to);
 /* The same from fblk on. */
 int ext_cut(struct inode *in, uint64_t fblk);
+/* Each has the other's extents; of I_BLOCKS the caller sees to. */
+int ext_exchange(struct inode *a, struct inode *standin);
 /* Where to allocate for fblk. */
 uint64_t ext_goal(struct inode *in, uint64_t fblk);
 
@@ -360,7 +369,7 @@ int share_settle(struct fs *fs);
 /* Makes the holder of the records when there is none. */
 int share_holder(struct fs *fs, struct inode *ret);
 
-/* ---- clone.c ---- */
+/* ---- unshare.c ---- */
 
 /* Blocks from ... to - 1 of a file are no other's afterwards. The caller holds their range. */
 int file_unshare(struct fs *fs, const struct fs_fid *f, uint64_t from, uint64_t to);
@@ -492,6 +501,14 @@ int inode_unlinked(struct inode *in);
 void orphan_reap_kick(struct fs *fs);
 /* Waits until the orphan tree is empty. */
 int orphan_reap(struct fs *fs);
+/* Waits until this one is freed. */
+int orphan_free(struct fs *fs, uint64_t ino);
+/* One that is not to be freed yet: of a clone under way (standin.c). */
+struct standin {
+	uint64_t ino;
+	LIST_ENTRY(standin) link;
+};
+LIST_HEAD(standins, standin);
 
 /* ---- the mounted file system: mount.c ---- */
 
@@ -600,7 +617,9 @@ struct fs {
 	bool growing;
 	bool quota_off;	   /* nothing is counted: a repair counts anew, or the records are lost */
 	bool quota_silent; /* limits do not hold */
-	bool reaping;
+	bool reaping, reap_again;
+	struct standins standins;
+	unsigned clone_bufs; /* blocks a clone's body may have changed when it goes on */
 	struct waitq reap_q, idle_q;
 	struct verify_watch *watch;
 	struct fs_stats st;

@@ -30,14 +30,14 @@
  *   16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) | 40 change u64
  *   48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime s
  *   88 atime ns u32 | 92 mtime ns | 96 ctime ns | 100 btime ns | 104 exclusive create verifier u64
- *   112 parent inode u64 (directories) | 120 tree root block u64 (0: none) | 128 inline count u32
- *   132 tree level u32 | 136 directory entries u64 | 144 quota tree u32 (0: none)
- *   148 bytes of attributes in the inode u32 | 152 attribute tree root block u64 (0: none)
- *   160 attribute tree level u32 | 164 zeros
- *   200 inline area of 304 bytes: at its begin up to 12 extents of 24 (file block u64, block u64,
- *       length u32, flags u32), or the target of a symbolic link (inline count is its length); at
- *       its end extended attributes { cookie u64, value length u16, space u8, name length u8, name,
- *       value } in order of their cookies, unless there is a tree of them
+ *   112 parent inode u64 (directories; of a stand-in the inode whose nodes it has) | 120 tree root
+ * block u64 (0: none) | 128 inline count u32 132 tree level u32 | 136 directory entries u64 | 144
+ * quota tree u32 (0: none) 148 bytes of attributes in the inode u32 | 152 attribute tree root block
+ * u64 (0: none) 160 attribute tree level u32 | 164 zeros 200 inline area of 304 bytes: at its begin
+ * up to 12 extents of 24 (file block u64, block u64, length u32, flags u32), or the target of a
+ * symbolic link (inline count is its length); at its end extended attributes { cookie u64, value
+ * length u16, space u8, name length u8, name, value } in order of their cookies, unless there is a
+ * tree of them
  *
  * Tree node (tree_node.c): a leaf has `count` u16 slots from offset 64, sorted by key, each the
  * offset of an entry { key u64, length u16, value } in the heap, which grows down from the end to
@@ -79,7 +79,7 @@
 #include "nasfront/fs/fs.h"
 
 #define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 5u /* 4: unwritten extents, extended attributes; 5: shared extents */
+#define FORMAT_VERSION 6u /* 4: unwritten extents, xattrs; 5: shared extents; 6: stand-ins */
 #define FORMAT_OLDEST  3u /* is brought up to date by a mount; 3: quotas */
 
 /* Block header. */
@@ -190,6 +190,9 @@ enum block_type {
 #define IF_VERIFIER 1 /* the verifier is of an exclusive create */
 #define IF_ACL	    4 /* an access control list is among the attributes of the system */
 #define IF_CUT	    2 /* extents past the size wait to be freed; the inode is in the orphan tree */
+
+#define IF_STANDIN                                                                                 \
+	8 /* of a clone under way (standin.c): counts for no quota, nodes are I_PARENT's */
 
 #define ORPHAN_INO  1
 #define ORPHAN_TYPE 15 /* inode type of the orphan tree's holder */

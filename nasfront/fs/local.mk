@@ -3,7 +3,7 @@ EXTRA_DIST += nasfront/fs/README.md
 libnasfront_a_SOURCES += \
 	nasfront/fs/access.c nasfront/fs/acl.c nasfront/fs/acl.h nasfront/fs/acl_posix.c nasfront/fs/acl_store.c nasfront/fs/alloc.c nasfront/fs/alloc_inode.c nasfront/fs/check.c \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
-	nasfront/fs/checkpoint.c nasfront/fs/clone.c \
+	nasfront/fs/checkpoint.c nasfront/fs/clone.c nasfront/fs/clone.h nasfront/fs/standin.c nasfront/fs/unshare.c \
 	nasfront/fs/dir.c nasfront/fs/dump.c nasfront/fs/dump.h nasfront/fs/dump_inode.c nasfront/fs/dump_journal.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
 	nasfront/fs/grow.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
@@ -53,6 +53,11 @@ check_PROGRAMS += tests/unit/fs/test_fs_clone
 tests_unit_fs_test_fs_clone_SOURCES = tests/unit/fs/test_fs_clone.c tests/unit/fs/clone_world.h tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_clone_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_clone_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_clone_whole
+tests_unit_fs_test_fs_clone_whole_SOURCES = tests/unit/fs/test_fs_clone_whole.c tests/unit/fs/clone_world.h tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_clone_whole_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_clone_whole_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_share
 tests_unit_fs_test_fs_share_SOURCES = tests/unit/fs/test_fs_share.c tests/unit/fs/clone_world.h tests/unit/fs/fs_world.h

@@ -144,6 +144,8 @@ static int fs_new(struct fs **ret, struct env *env, struct bdev *dev, const stru
 	TAILQ_INIT(&fs->run.bufs);
 	STAILQ_INIT(&fs->slabs);
 	ranges_init(&fs->ranges);
+	LIST_INIT(&fs->standins);
+	fs->clone_bufs = OP_BUFS_MAX / 2;
 	struct waitq *qs[] = {&fs->quarantine_q, &fs->commit_q[0], &fs->commit_q[1], &fs->space_q,
 			      &fs->checkpoint_q, &fs->reap_q,	   &fs->idle_q};
 	for (unsigned i = 0; i < ARRAY_LEN(qs); i++)

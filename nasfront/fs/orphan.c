@@ -94,28 +94,14 @@ int inode_unlinked(struct inode *in)
 	return rc;
 }
 
-/* One body's worth of work on one orphan, the first at or after `from`: it becomes *ret (else that
- * stays). -ENOENT: there is none. */
-static int reap_step(struct fs *fs, uint64_t from, uint64_t *ret)
+/* One body's worth of work on one orphan. 1: there is more of it. */
+static int one_step(struct tree *t, uint64_t ino, unsigned what)
 {
-	struct inode holder, in;
-	struct tree t;
-	struct tree_pos pos;
-	unsigned len;
-	fs->tx.last_blocks = true;
-	int rc = orphan_tree(fs, &holder, &t);
-	if (!rc)
-		rc = tree_seek(&t, from, &pos);
+	struct fs *fs = t->fs;
+	struct inode in;
+	int rc = inode_get(fs, ino, &in);
 	if (rc)
-		return rc;
-	uint64_t ino = tree_key(&pos);
-	unsigned what = tree_value(&pos, &len)[0];
-	*ret = ino;
-	rc = inode_get(fs, ino, &in);
-	if (rc == -ESTALE)
-		return tree_delete(&t, ino);
-	if (rc)
-		return rc;
+		return rc == -ESTALE ? tree_delete(t, ino) : rc;
 	if (what == ORPHAN_FREE && !IN32(&in, I_NLINK)) {
 		rc = free_step(&in);
 	} else {
@@ -126,7 +112,47 @@ static int reap_step(struct fs *fs, uint64_t from, uint64_t *ret)
 			in.p[I_FLAGS] &= (uint8_t)~IF_CUT;
 		}
 	}
-	return rc < 0 ? rc : rc ? 0 : tree_delete(&t, ino);
+	return rc ? rc : tree_delete(t, ino);
+}
+
+/* The first orphan at or after `from`: it becomes *ret (else that stays). -ENOENT: there is none.*/
+static int first_orphan(struct fs *fs, uint64_t from, struct inode *holder, struct tree *t,
+			uint64_t *ret, unsigned *ret_what)
+{
+	struct tree_pos pos;
+	unsigned len;
+	fs->tx.last_blocks = true;
+	int rc = orphan_tree(fs, holder, t);
+	if (!rc)
+		rc = tree_seek(t, from, &pos);
+	if (rc)
+		return rc;
+	*ret = tree_key(&pos);
+	*ret_what = tree_value(&pos, &len)[0];
+	return 0;
+}
+
+static bool stands_in(const struct fs *fs, uint64_t ino)
+{
+	const struct standin *s;
+	LIST_FOREACH (s, &fs->standins, link)
+		if (s->ino == ino)
+			return true;
+	return false;
+}
+
+/* -EBUSY: *ret is not to be freed yet. */
+static int reap_step(struct fs *fs, uint64_t from, uint64_t *ret)
+{
+	struct inode holder;
+	struct tree t;
+	unsigned what;
+	int rc = first_orphan(fs, from, &holder, &t, ret, &what);
+	if (!rc && stands_in(fs, *ret))
+		return -EBUSY;
+	if (!rc)
+		rc = one_step(&t, *ret, what);
+	return MIN(rc, 0);
 }
 
 /* A cut may be done at any time: between bodies no extent beyond the size is wanted. */
@@ -140,9 +166,14 @@ int orphan_reap(struct fs *fs)
 		op_begin(&op, fs, true);
 		OP_LOOP(&op, rc, reap_step(fs, from, &at));
 		op_end(&op);
-		if (rc == -ENOENT)
+		if (rc == -ENOENT && !fs->reap_again)
 			return 0;
-		if (rc == -ERR_CORRUPT && at < UINT64_MAX) {
+		if (rc == -ENOENT) {
+			fs->reap_again = false;
+			from = 0;
+		} else if (rc == -EBUSY) {
+			from = at + 1;
+		} else if (rc == -ERR_CORRUPT && at < UINT64_MAX) {
 			log_warn("fs: orphan inode %" PRIu64 " cannot be freed: check needed", at);
 			from = at + 1;
 		} else if (rc) {
@@ -151,6 +182,35 @@ int orphan_reap(struct fs *fs)
 		task_yield();
 	}
 	return 0;
+}
+
+static int free_body(struct fs *fs, uint64_t ino, bool *ret_more)
+{
+	struct inode holder;
+	struct tree t;
+	uint64_t first;
+	unsigned what;
+	*ret_more = false;
+	int rc = first_orphan(fs, ino, &holder, &t, &first, &what);
+	if (rc || first != ino)
+		return rc == -ENOENT ? 0 : rc; /* the reaper was here */
+	rc = one_step(&t, ino, what);
+	*ret_more = rc > 0;
+	return MIN(rc, 0);
+}
+
+int orphan_free(struct fs *fs, uint64_t ino)
+{
+	bool more = true;
+	int rc = 0;
+	while (more && !rc) {
+		struct op op;
+		op_begin(&op, fs, true);
+		OP_LOOP(&op, rc, free_body(fs, ino, &more));
+		op_end(&op);
+		task_yield();
+	}
+	return rc;
 }
 
 static void reap_task(void *arg)
@@ -167,7 +227,10 @@ static void reap_task(void *arg)
 
 void orphan_reap_kick(struct fs *fs)
 {
-	if (fs->reaping || fs->stopping || fs->dead || fs->read_only)
+	if (fs->stopping || fs->dead || fs->read_only)
+		return;
+	fs->reap_again |= fs->reaping;
+	if (fs->reaping)
 		return;
 	fs->reaping = true;
 	fs_ref(fs);

@@ -36,7 +36,7 @@ static void delta_add(struct fs *fs, unsigned kind, uint32_t id, int64_t blocks,
 
 void quota_add(const struct inode *in, int64_t blocks, int64_t inodes)
 {
-	if (!quota_counts(in->ino) || in->fs->quota_off)
+	if (!quota_counts(in->ino) || in->fs->quota_off || in->p[I_FLAGS] & IF_STANDIN)
 		return;
 	for (unsigned kind = FS_QUOTA_USER; kind <= FS_QUOTA_TREE; kind++)
 		delta_add(in->fs, kind, IN32(in, fields[kind]), blocks, inodes);

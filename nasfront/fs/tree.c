@@ -37,9 +37,14 @@ struct tree tree_of(struct inode *in)
 			     .goal = ino_block(in->fs, in->ino)};
 }
 
+static uint64_t tree_owner(const struct tree *t)
+{
+	return inode_map_owner(t->in->p, t->in->ino);
+}
+
 static int node_get(struct tree *t, uint64_t block, unsigned level, struct buf **ret)
 {
-	int rc = meta_get(t->fs, block, t->type, t->in->ino, ret);
+	int rc = meta_get(t->fs, block, t->type, tree_owner(t), ret);
 	if (rc)
 		return rc;
 	if (node_level((*ret)->data) == level)
@@ -170,6 +175,25 @@ void tree_touch_value(struct tree *t, const struct tree_pos *pos)
 	txn_touch(t->fs, leaf_of(pos), (unsigned)(v - leaf_of(pos)->data), len);
 }
 
+static int count_nodes(struct tree *t, uint64_t block, unsigned level, uint64_t *n)
+{
+	struct buf *b;
+	int rc = level ? node_get(t, block, level, &b) : 0;
+	++*n;
+	if (rc || !level)
+		return rc;
+	for (unsigned i = 0; i < node_count(b->data) && !rc; i++)
+		rc = count_nodes(t, inner_child(b->data, i), level - 1, n);
+	return rc;
+}
+
+int tree_nodes(struct tree *t, uint64_t *ret)
+{
+	uint64_t root = IN64(t->in, t->root);
+	*ret = 0;
+	return root ? count_nodes(t, root, IN32(t->in, t->level), ret) : 0;
+}
+
 /* ---- growing ---- */
 
 static int node_new(struct tree *t, unsigned level, struct buf **ret)
@@ -178,7 +202,7 @@ static int node_new(struct tree *t, unsigned level, struct buf **ret)
 	int rc = alloc_node(t->fs, t->goal, &block);
 	if (rc)
 		return rc;
-	struct buf *b = txn_new(t->fs, block, t->type, t->in->ino);
+	struct buf *b = txn_new(t->fs, block, t->type, tree_owner(t));
 	if (!b)
 		return -ENOMEM;
 	le16_put(b->data + H_LEVEL, (uint16_t)level);

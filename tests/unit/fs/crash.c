@@ -144,6 +144,8 @@ static void start_task(void *arg)
 	world_mkfs(&c->w);
 	world_mount_mem(&c->w, crash_rnd(c, 2) ? 1 : 0);
 	c->verifier = fs_write_verifier(c->w.fs);
+	if (c->seed % 2) /* most clones by stand-ins */
+		c->w.fs->clone_bufs = 3;
 	for (int i = 0; i < c->workers; i++)
 		worker_start(c, i);
 }

@@ -92,7 +92,7 @@ bool m_is_data(enum m_kind k)
 
 bool m_is_whole(enum m_kind k)
 {
-	return !m_is_data(k);
+	return !m_is_data(k) || k == M_CLONE;
 }
 
 bool m_makes(enum m_kind k)

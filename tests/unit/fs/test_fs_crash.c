@@ -3,10 +3,12 @@
  * random operations by several workers, and at every write of what programs are known to do
  * (recorded.c).
  *
- * FS_CRASH_SEEDS: how many times as much as CI does (1), FS_CRASH_FIRST: the first seed (0). Says
- * how many states it has looked at.
+ * FS_CRASH_STATES: at least so many (what CI does, about 1000), FS_CRASH_FIRST: the first seed (0).
+ * Says how many states it has looked at.
  */
 #include "tests/unit/fs/recorded.h"
+
+#define STATES_A_ROUND 700 /* at least */
 
 static uint64_t first;
 
@@ -55,7 +57,7 @@ START_TEST(grows_while_in_use)
 {
 	struct crash *c = crash_new(4000 + (uint64_t)_i, 1 + _i % 3);
 	c->mixed = c->grows = true;
-	power_lost(c, 40 + (uint64_t)_i * 40 % 400, 24);
+	power_lost(c, 40 + (uint64_t)_i * 40 % 400, 12);
 }
 END_TEST
 
@@ -136,7 +138,7 @@ static uint64_t play_length(uint64_t seed)
 START_TEST(at_every_write_of_what_programs_do)
 {
 	playing = &recorded[(unsigned)_i % recorded_count];
-	unsigned round = (unsigned)_i / recorded_count, stride = 12;
+	unsigned round = (unsigned)_i / recorded_count, stride = 24;
 	uint64_t seed = 8000 + (uint64_t)_i, n = play_length(seed);
 	ck_assert_uint_gt(n, 20);
 	for (uint64_t nth = 1 + round % stride; nth <= n; nth += stride) {
@@ -154,25 +156,30 @@ int main(void)
 {
 	Suite *s = suite_create("fs_crash");
 	TCase *t = tcase_create("crash");
-	const char *more = getenv("FS_CRASH_SEEDS"), *from = getenv("FS_CRASH_FIRST");
-	int n = more ? atoi(more) : 1;
+	const char *more = getenv("FS_CRASH_STATES"), *from = getenv("FS_CRASH_FIRST");
+	uint64_t want = more ? strtoull(more, NULL, 10) : 0;
+	int n = 1 + (int)(want / STATES_A_ROUND);
 	first = from ? strtoull(from, NULL, 10) : 0;
 	crash_count_init();
 	keep_memory();
 	tcase_set_timeout(t, 600);
-	tcase_add_loop_test(t, all_stable, 0, 8 * n);
-	tcase_add_loop_test(t, unstable_too, 0, 8 * n);
-	tcase_add_loop_test(t, long_runs_with_checkpoints, 0, 2 * n);
-	tcase_add_loop_test(t, grows_while_in_use, 0, 2 * n);
-	tcase_add_loop_test(t, room_runs_out, 0, 6 * n);
-	tcase_add_loop_test(t, head_killed, 0, 24 * n);
-	tcase_add_loop_test(t, head_killed_then_power_lost, 0, 8 * n);
+	tcase_add_loop_test(t, all_stable, 0, 4 * n);
+	tcase_add_loop_test(t, unstable_too, 0, 3 * n);
+	tcase_add_loop_test(t, long_runs_with_checkpoints, 0, n);
+	tcase_add_loop_test(t, grows_while_in_use, 0, n);
+	tcase_add_loop_test(t, room_runs_out, 0, 3 * n);
+	tcase_add_loop_test(t, head_killed, 0, 8 * n);
+	tcase_add_loop_test(t, head_killed_then_power_lost, 0, 3 * n);
 	tcase_add_loop_test(t, at_every_write_of_what_programs_do, 0, (int)recorded_count * n);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
 	printf("%llu crash states\n", (unsigned long long)crash_count());
+	if (crash_count() < want) {
+		printf("%llu were wanted\n", (unsigned long long)want);
+		failed = 1;
+	}
 	srunner_free(r);
 	return failed ? 1 : 0;
 }

@@ -719,6 +719,7 @@ int main(void)
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
+	printf("%llu damaged images\n", (unsigned long long)images());
 	srunner_free(r);
 	return failed ? 1 : 0;
 }
