@@ -8,7 +8,7 @@
  */
 #include "tests/unit/fs/recorded.h"
 
-#define STATES_A_ROUND 700 /* at least */
+#define STATES_A_ROUND 1200 /* at least */
 
 static uint64_t first;
 
