@@ -96,6 +96,13 @@ int bdev_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *r
 				: ref_by_copy(b, off, len, ret);
 }
 
+int bdev_read_ref_try(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+{
+	if (off > b->size || len > b->size - off)
+		return -EINVAL;
+	return b->ops->read_ref_try ? b->ops->read_ref_try(b, off, len, ret) : -EAGAIN;
+}
+
 void bdev_ref_put(struct bdev *b, struct bdev_ref *ref)
 {
 	if (b->ops->read_ref)

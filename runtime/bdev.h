@@ -51,6 +51,9 @@ struct bdev_ops {
 	 * away until ref_put. len at most 1 MiB, any alignment. */
 	int (*read_ref)(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
 	void (*ref_put)(struct bdev *b, struct bdev_ref *ref);
+	/* Optional, beside read_ref. Never waits, needs no task: -EAGAIN where read_ref would have
+	 * to wait for the bytes. */
+	int (*read_ref_try)(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
 	/* Optional. Hint: will be read soon. Never waits. */
 	void (*prefetch)(struct bdev *b, uint64_t off, uint64_t len);
 	/* Optional. Is it still what was opened? Short system calls, no I/O. 0, or -ENODEV and
@@ -89,6 +92,8 @@ int bdev_discard(struct bdev *b, uint64_t off, uint64_t len);
 int bdev_read_copy(struct bdev *b, void *buf, size_t len, uint64_t off, unsigned copy);
 /* Falls back to a private buffer and readv where the device cannot lend its memory. */
 int bdev_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
+/* Never waits. -EAGAIN: bdev_read_ref() is to be asked, also where the device has no such op. */
+int bdev_read_ref_try(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret);
 void bdev_ref_put(struct bdev *b, struct bdev_ref *ref);
 void bdev_prefetch(struct bdev *b, uint64_t off, uint64_t len);
 /* 0 where the device cannot tell. */

@@ -1,11 +1,10 @@
 /*
  * A volume behind a channel as a bdev (runtime/bdev.h).
  *
- *   read_ref   cache pages under hazard slots; else a staging buffer of the users'
- *              share filled by a READ; else private memory
- *   readv      copied from cache pages; else through own staging buffers
- *   writev     pieces that lie in staging memory are not copied by the head; others
- *              are copied into own staging buffers
+ *   read_ref   cache pages under hazard slots (these alone: read_ref_try); else a staging buffer of
+ * the users' share filled by a READ; else private memory readv      copied from cache pages; else
+ * through own staging buffers writev     pieces that lie in staging memory are not copied by the
+ * head; others are copied into own staging buffers
  *
  * Transfers go in pieces of at most CHANNEL_IO_MAX, one after the other.
  */
@@ -195,7 +194,7 @@ static int ref_by_request(struct channel_vol *v, uint64_t off, uint32_t len, str
 	return rc;
 }
 
-static int vol_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+static int vol_read_ref_try(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
 {
 	struct channel_vol *v = vol_of(b);
 	int rc = channel_refusal(v->c);
@@ -207,8 +206,13 @@ static int vol_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_
 		*ret = (struct bdev_ref){.impl_n = 0};
 		return 0;
 	}
-	rc = channel_hit(v->c, v->route, off, len, ret);
-	return rc == -EAGAIN ? ref_by_request(v, off, len, ret) : rc;
+	return channel_hit(v->c, v->route, off, len, ret);
+}
+
+static int vol_read_ref(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+{
+	int rc = vol_read_ref_try(b, off, len, ret);
+	return rc == -EAGAIN ? ref_by_request(vol_of(b), off, len, ret) : rc;
 }
 
 static void vol_ref_put(struct bdev *b, struct bdev_ref *ref)
@@ -297,6 +301,7 @@ static const struct bdev_ops vol_ops = {
     .discard = vol_discard,
     .read_copy = vol_read_copy,
     .read_ref = vol_read_ref,
+    .read_ref_try = vol_read_ref_try,
     .ref_put = vol_ref_put,
     .prefetch = vol_prefetch,
     .close = vol_close,

@@ -222,6 +222,9 @@ struct fs_read {
 };
 int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
 	    uint32_t len, struct fs_read *ret, struct fs_attr *post);
+/* Never waits, needs no task: -EAGAIN where fs_read() would have to wait. */
+int fs_read_try(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		uint32_t len, struct fs_read *ret, struct fs_attr *post);
 void fs_read_done(struct fs *fs, struct fs_read *r);
 
 enum fs_stable { FS_WRITE_UNSTABLE = 0, FS_WRITE_DATA_SYNC = 1, FS_WRITE_FILE_SYNC = 2 };

@@ -28,6 +28,7 @@ struct read_args {
 	uint64_t off, end; /* end: as asked, then bounded by the size */
 	uint64_t at;
 	bool first, eof;
+	bool try; /* nothing may wait */
 	struct fs_attr *post;
 	int nmaps;
 	struct map maps[MAPS];
@@ -91,13 +92,14 @@ static bool add_zeros(struct fs_read *r, uint64_t len)
 	return true;
 }
 
-static int add_data(struct fs *fs, struct fs_read *r, uint64_t off, uint64_t len)
+static int add_data(struct fs *fs, struct fs_read *r, uint64_t off, uint64_t len, bool try)
 {
 	struct fs_read_part *p = part_get(fs);
 	if (!p)
 		return -ENOMEM;
 	p->ref.iovcnt = 0;
-	int rc = bdev_read_ref(fs->dev, off, (uint32_t)len, &p->ref);
+	int rc = try ? bdev_read_ref_try(fs->dev, off, (uint32_t)len, &p->ref)
+		     : bdev_read_ref(fs->dev, off, (uint32_t)len, &p->ref);
 	if (rc) {
 		part_put(fs, p);
 		return rc;
@@ -121,7 +123,7 @@ static int gather(struct fs *fs, struct read_args *a, struct fs_read *r)
 		uint64_t n = MIN(m->len * BS - skip, a->end - a->at);
 		int rc = 0;
 		if (m->phys && !m->unwritten)
-			rc = add_data(fs, r, m->phys * BS + skip, n);
+			rc = add_data(fs, r, m->phys * BS + skip, n, a->try);
 		else if (!add_zeros(r, n))
 			rc = -EMSGSIZE;
 		if (rc)
@@ -141,19 +143,60 @@ static void parts_put(struct fs *fs, struct fs_read *r)
 	}
 }
 
-int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
-	    uint32_t len, struct fs_read *r, struct fs_attr *post)
+static void read_begin(struct read_args *a, struct fs_read *r, const struct fs_cred *cred,
+		       const struct fs_fid *f, uint64_t off, uint32_t len, struct fs_attr *post)
 {
-	off = MIN(off, FS_SIZE_MAX); /* nothing lies behind: the end of the file */
-	struct read_args a = {
-	    .cred = cred, .f = f, .off = off, .at = off, .first = true, .post = post};
-	struct io_hold hold;
-	struct op op;
-	int rc;
+	a->cred = cred;
+	a->f = f;
+	a->off = a->at = MIN(off, FS_SIZE_MAX); /* nothing lies behind: the end of the file */
+	a->end = a->off + MIN(len, (uint32_t)FS_IO_MAX);
+	a->first = true;
+	a->eof = a->try = false;
+	a->post = post;
 	r->iovcnt = 0;
 	r->len = 0;
 	r->parts = NULL;
-	a.end = off + MIN(len, (uint32_t)FS_IO_MAX);
+}
+
+static int read_end(struct fs *fs, struct read_args *a, struct fs_read *r, int rc)
+{
+	r->eof = !rc && a->eof;
+	if (rc == -EMSGSIZE) /* more pieces than fit: a short read */
+		rc = 0;
+	if (rc)
+		parts_put(fs, r);
+	else
+		fs_ref(fs);
+	return rc;
+}
+
+/* Nothing waits between the body and the loan, so nothing can free the blocks. */
+int fs_read_try(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		uint32_t len, struct fs_read *r, struct fs_attr *post)
+{
+	struct read_args a;
+	int rc;
+	CHECK(fs, FS_MAGIC);
+	if (fs->dead)
+		return -ERR_SHUTDOWN;
+	read_begin(&a, r, cred, f, off, len, post);
+	a.try = true;
+	do {
+		rc = read_body(fs, &a);
+		if (!rc)
+			rc = gather(fs, &a, r);
+	} while (!rc && a.at < a.end);
+	return read_end(fs, &a, r, rc);
+}
+
+int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+	    uint32_t len, struct fs_read *r, struct fs_attr *post)
+{
+	struct read_args a;
+	struct io_hold hold;
+	struct op op;
+	int rc;
+	read_begin(&a, r, cred, f, off, len, post);
 	op_begin(&op, fs, false);
 	io_hold_begin(fs, &hold);
 	do {
@@ -162,13 +205,7 @@ int fs_read(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, u
 			rc = gather(fs, &a, r);
 	} while (!rc && a.at < a.end);
 	io_hold_end(fs, &hold);
-	r->eof = !rc && a.eof;
-	if (rc == -EMSGSIZE) /* more pieces than fit: a short read */
-		rc = 0;
-	if (rc)
-		parts_put(fs, r);
-	else
-		fs_ref(fs);
+	rc = read_end(fs, &a, r, rc);
 	op_end(&op);
 	return rc;
 }

@@ -2,7 +2,8 @@
  * READ, WRITE, COMMIT (RFC 1813 3.3.6, 3.3.7, 3.3.21).
  *
  * READ sends file data from where fs_read() shows it and holds it, with the mount, until the
- * reply has left. WRITE hands the payload to the file system where it was received.
+ * reply has left; what needs no wait is answered without a task. WRITE hands the payload to the
+ * file system where it was received.
  */
 #include <errno.h>
 #include "nasfront/nfs/nfs3_xdr.h"
@@ -19,7 +20,10 @@ static void read_release(struct rpc_req *req)
 	nfs_end(c);
 }
 
-int nfs3_read(struct rpc_req *req, void *arg)
+typedef int read_fn(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, uint64_t off,
+		    uint32_t len, struct fs_read *ret, struct fs_attr *post);
+
+static int read_call(struct rpc_req *req, void *arg, read_fn *from)
 {
 	struct fs_attr post;
 	uint64_t off;
@@ -29,10 +33,18 @@ int nfs3_read(struct rpc_req *req, void *arg)
 		return RPC_GARBAGE_ARGS;
 	if (!xdr_u64(&req->args, &off) || !xdr_u32(&req->args, &count))
 		return nfs_garbage(c);
+	count = MIN(count, (uint32_t)FS_IO_MAX);
+	/* Should it go on in a task: so that many READs of one connection do not hold more of the
+	 * cache than the connection's share. */
+	if (from == fs_read_try)
+		req->expect = count;
 	nfs_look(c);
-	if (!c->status)
-		nfs_result(c, fs_read(c->mount->fs, &c->cred, &c->fid, off,
-				      MIN(count, (uint32_t)FS_IO_MAX), &c->read, &post));
+	if (!c->status) {
+		int rc = from(c->mount->fs, &c->cred, &c->fid, off, count, &c->read, &post);
+		if (rc == -EAGAIN && from == fs_read_try)
+			return nfs_again(c);
+		nfs_result(c, rc);
+	}
 	xdr_put_u32(&req->out, c->status);
 	nfs3_put_attr_of(c, &c->fid, &post, !c->status);
 	if (c->status)
@@ -49,18 +61,14 @@ int nfs3_read(struct rpc_req *req, void *arg)
 	return nfs_end(c);
 }
 
-/* How large the reply may become is told first, so that many READs of one connection do not hold
- * more of the cache than the connection's share. */
 static int nfs3_read_fast(struct rpc_req *req, void *arg)
 {
-	struct xdr_in x = req->args;
-	const uint8_t *fh;
-	uint64_t off;
-	uint32_t n, count;
-	if (!xdr_opaque(&x, NFS3_FHSIZE, &fh, &n) || !xdr_u64(&x, &off) || !xdr_u32(&x, &count))
-		return RPC_GARBAGE_ARGS;
-	req->expect = MIN(count, (uint32_t)FS_IO_MAX);
-	return RPC_AGAIN;
+	return read_call(req, arg, fs_read_try);
+}
+
+int nfs3_read(struct rpc_req *req, void *arg)
+{
+	return read_call(req, arg, fs_read);
 }
 
 /* ---- WRITE ---- */

@@ -122,6 +122,16 @@ static void hits(void *arg)
 	ck_assert_uint_eq(after.read_hits - before.read_hits, 100);
 	ck_assert_uint_eq(after.reads, before.reads);
 	ck_assert_uint_eq(after.doorbells, before.doorbells);
+	/* Without waiting, too; what is not in the cache is not asked for then. */
+	ck_assert_int_eq(bdev_read_ref_try(b, 8192, 8192, &ref), 0);
+	ck_assert_uint_eq(ref.iov[0].iov_len, ref.iovcnt == 1 ? 8192 : 4096);
+	ck_assert_mem_eq(ref.iov[0].iov_base, data + 8192, 4096);
+	bdev_ref_put(b, &ref);
+	channel_stats(c, &before);
+	ck_assert_int_eq(bdev_read_ref_try(b, FAKE_VOL_SIZE - 8192, 8192, &ref), -EAGAIN);
+	ck_assert_int_eq(bdev_read_ref_try(b, FAKE_VOL_SIZE - 4096, 8192, &ref), -EINVAL);
+	channel_stats(c, &after);
+	ck_assert_uint_eq(after.reads, before.reads);
 	/* What is held does not change under a later write, nor when its pages are wanted. */
 	ck_assert_int_eq(bdev_read_ref(b, 4096, 64 * KIB, &ref), 0);
 	ck_assert_int_eq(bdev_write(b, newer, sizeof(newer), 0, 0), 0);

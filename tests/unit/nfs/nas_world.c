@@ -1,4 +1,5 @@
 #include "tests/unit/nfs/nas_world.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 struct mem_bdev {
 	struct bdev b;
 	uint8_t *mem;
+	unsigned tries; /* to lend without waiting: every NAS_MISSES-th has to */
 };
 
 static int mem_readv(struct bdev *b, const struct iovec *iov, int n, uint64_t off)
@@ -38,6 +40,30 @@ static int mem_flush(struct bdev *b)
 	return 0;
 }
 
+/* A copy, since what is lent does not change. */
+static int mem_lend(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	ret->impl = malloc(len ? len : 1);
+	if (!ret->impl)
+		return -ENOMEM;
+	memcpy(ret->impl, m->mem + off, len);
+	ret->iov[0] = (struct iovec){ret->impl, len};
+	ret->iovcnt = 1;
+	return 0;
+}
+
+static int mem_lend_try(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	return ++m->tries % NAS_MISSES ? mem_lend(b, off, len, ret) : -EAGAIN;
+}
+
+static void mem_ref_put(struct bdev *b, struct bdev_ref *ref)
+{
+	free(ref->impl);
+}
+
 static void mem_close(struct bdev *b)
 {
 	struct mem_bdev *m = (struct mem_bdev *)b;
@@ -47,8 +73,13 @@ static void mem_close(struct bdev *b)
 
 struct bdev *mem_bdev_new(uint64_t size)
 {
-	static const struct bdev_ops ops = {
-	    .readv = mem_readv, .writev = mem_writev, .flush = mem_flush, .close = mem_close};
+	static const struct bdev_ops ops = {.readv = mem_readv,
+					    .writev = mem_writev,
+					    .flush = mem_flush,
+					    .read_ref = mem_lend,
+					    .read_ref_try = mem_lend_try,
+					    .ref_put = mem_ref_put,
+					    .close = mem_close};
 	struct mem_bdev *m = calloc(1, sizeof(*m));
 	m->mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

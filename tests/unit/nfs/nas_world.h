@@ -16,6 +16,7 @@
 
 #define NAS_FS_ID     77
 #define NAS_FS_SIZE   (512ull << 20)
+#define NAS_MISSES    3 /* of so many reads that could wait for nothing one does */
 #define NAS_EXPORT_ID 5 /* "/demo": read and write, no squash, for everyone */
 
 /* Zeros: as the services have it. */

@@ -364,6 +364,71 @@ START_TEST(exclusive_create)
 }
 END_TEST
 
+static struct rpc_stats stats;
+
+static void stats_step(struct nas *n)
+{
+	rpc_server_stats(n->server, &stats);
+}
+
+/* Returns the status; on 0 `in` stands at the length. */
+static uint32_t read_call(const uint8_t *fh, uint64_t off, uint32_t count)
+{
+	call_begin(NFS_PROGRAM, 6);
+	xdr_put_opaque(&out, fh, FH_SIZE);
+	xdr_put_u64(&out, off);
+	xdr_put_u32(&out, count);
+	ck_assert_uint_eq(call_end(), RPC_SUCCESS);
+	uint32_t st = get32();
+	ck_assert_uint_eq(get32(), 1);
+	in.p += NFS3_FATTR_SIZE;
+	return st;
+}
+
+/* What needs no wait is answered without a task, byte for byte as otherwise. */
+START_TEST(reads_that_wait_not_take_no_task)
+{
+	uint8_t fh[FH_SIZE], data[10000];
+	ck_assert_uint_eq(create_exclusive("hit", 1, fh), NFS3_OK);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + i / 256);
+	call_begin(NFS_PROGRAM, 7);
+	xdr_put_opaque(&out, fh, FH_SIZE);
+	xdr_put_u64(&out, 0);
+	xdr_put_u32(&out, sizeof(data));
+	xdr_put_u32(&out, 0);
+	xdr_put_opaque(&out, data, sizeof(data));
+	ck_assert_uint_eq(call_end(), RPC_SUCCESS);
+	ck_assert_uint_eq(get32(), NFS3_OK);
+	nas_run(&nas, stats_step);
+	uint64_t before = stats.tasks;
+	for (uint32_t i = 0; i < 10 * NAS_MISSES; i++) {
+		uint32_t off = i * 331 % 9000, want = MIN(1 + i * 777, 10000 - off);
+		ck_assert_uint_eq(read_call(fh, off, 1 + i * 777), NFS3_OK);
+		ck_assert_uint_eq(get32(), want);
+		ck_assert_uint_eq(get32(), off + want == 10000);
+		ck_assert_uint_eq(get32(), want);
+		ck_assert_mem_eq(in.p, data + off, want);
+	}
+	nas_run(&nas, stats_step);
+	ck_assert_uint_eq(stats.tasks - before, 10);
+	ck_assert_uint_eq(read_call(fh, 10000, 5), NFS3_OK); /* behind the end */
+	ck_assert_uint_eq(get32(), 0);
+	ck_assert_uint_eq(get32(), 1);
+	ck_assert_uint_eq(read_call(fh, UINT64_MAX, 5), NFS3_OK);
+	ck_assert_uint_eq(read_call(root_fh, 0, 5), NFS3ERR_ISDIR);
+	fh[24] ^= 1;
+	call_begin(NFS_PROGRAM, 6);
+	xdr_put_opaque(&out, fh, FH_SIZE);
+	xdr_put_u64(&out, 0);
+	xdr_put_u32(&out, 5);
+	ck_assert_uint_eq(call_end(), RPC_SUCCESS);
+	ck_assert_uint_eq(get32(), NFS3ERR_BADHANDLE);
+	nas_run(&nas, stats_step);
+	ck_assert_uint_eq(stats.tasks - before, 10);
+}
+END_TEST
+
 START_TEST(write_read_and_wcc)
 {
 	uint8_t fh[FH_SIZE];
@@ -566,6 +631,7 @@ int main(void)
 	tcase_add_test(raw, handles_on_the_wire);
 	tcase_add_test(raw, every_procedure_refuses_garbage);
 	tcase_add_test(raw, exclusive_create);
+	tcase_add_test(raw, reads_that_wait_not_take_no_task);
 	tcase_add_test(raw, write_read_and_wcc);
 	tcase_add_test(raw, names_that_are_none);
 	tcase_add_test(raw, directories_within_limits);
