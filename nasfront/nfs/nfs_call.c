@@ -151,6 +151,20 @@ enum nfsstat3 nfs_rule_refused(struct rpc_req *req, const struct export *e)
 										  : NFS3ERR_ACCES;
 }
 
+bool nfs_host_known(struct nfs *n, struct rpc_req *req, bool *ret_port)
+{
+	bool known = false;
+	*ret_port = true;
+	for (unsigned i = 0; i < n->table->count; i++) {
+		bool unsure = false;
+		const struct export_rule *r =
+		    export_match_rule(&n->table->exports[i], rpc_conn_peer(req->conn), &unsure);
+		known |= r || unsure;
+		*ret_port &= !r || !r->secure_port || rpc_conn_secure_port(req->conn);
+	}
+	return known;
+}
+
 /* The export and rule, remembered with the connection while the table stays the same. */
 static bool peer_find(struct nfs_call *c, uint64_t export_id)
 {
@@ -273,6 +287,27 @@ static enum nfsstat3 check_flavor(const struct nfs_call *c, unsigned flags)
 	if (!c->weak || (flags & NFS_ANY_FLAVOR) || ((flags & NFS_MOUNTING) && at_root(c)))
 		return NFS3_OK;
 	return NFS_TOOWEAK;
+}
+
+/* The file need not be there any more, nor its file system, nor a rule for the host. */
+enum nfsstat3 nfs_give_up(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len,
+			  struct lock_file_key *ret)
+{
+	struct fh fh;
+	if (nfs_fenced(n))
+		return NFS_FENCED;
+	if (fh_parse(data, len, &fh))
+		return NFS3ERR_BADHANDLE;
+	const struct nfs_mount *m = nfs_mount_by_id(n, fh.fs_id);
+	if (m && m->fs && !fh_verify(data, &m->key))
+		return NFS3ERR_BADHANDLE;
+	const struct export *e = export_by_id(n->table, fh.export_id);
+	const struct export_rule *r =
+	    e ? export_match_rule(e, rpc_conn_peer(req->conn), NULL) : NULL;
+	if (r ? !nfs_rule_of(n, req, e) : !rpc_conn_secure_port(req->conn))
+		return NFS3ERR_ACCES;
+	*ret = (struct lock_file_key){.fs = fh.fs_id, .ino = fh.ino, .generation = fh.generation};
+	return NFS3_OK;
 }
 
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,

@@ -133,6 +133,17 @@ struct nfs_peer *nfs_peer_of(struct nfs *n, struct rpc_req *req);
 const struct export_rule *nfs_rule_of(struct nfs *n, struct rpc_req *req, const struct export *e);
 /* How to say that there is no rule: NFS3ERR_ACCES, or NFS3ERR_JUKEBOX while a name is looked up. */
 enum nfsstat3 nfs_rule_refused(struct rpc_req *req, const struct export *e);
+/* Some export has a rule for its address, or may have. *ret_port: it called from a port that all of
+ * these take.
+ */
+bool nfs_host_known(struct nfs *n, struct rpc_req *req, bool *ret_port);
+/*
+ * What a handle names, for a host that gives up what it itself holds there. ACCES: it calls from a
+ * port or kind of connection that its rule does not take; without a rule (any more) the port has to
+ * be a privileged one, so that it is the host that speaks and not anybody on it.
+ */
+enum nfsstat3 nfs_give_up(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len,
+			  struct lock_file_key *ret);
 /* It would have one if its connection were another kind (TLS, with a certificate, without). */
 bool nfs_rule_wants_xprt(struct nfs *n, struct rpc_req *req, const struct export *e);
 /* The directory an export's path leads to now, where it begins. Waits. 0, -ENOENT, … */

@@ -57,21 +57,46 @@ void nlm_client_forget(struct nlm_client *c)
 	free(c);
 }
 
+bool nlm_host_speaks(struct nlm *n, struct rpc_req *req)
+{
+	bool port, known = nfs_host_known(n->o.nfs, req, &port);
+	return known ? port : rpc_conn_secure_port(req->conn);
+}
+
+/* ---- room for them ---- */
+
+/* There is room, of all or (with an address) of what one address may have. */
+static bool has_room(const struct nlm *n, const char *address)
+{
+	const struct nlm_client *c;
+	unsigned here = 0;
+	if (!address)
+		return n->nclients < NLM_CLIENTS_MAX;
+	TAILQ_FOREACH (c, &n->clients, link)
+		here += strcmp(c->address, address) == 0;
+	return here < NLM_ADDRESS_MAX;
+}
+
+static bool may_go(const struct nlm_client *c, const char *address)
+{
+	return client_idle(c) && (!address || strcmp(c->address, address) == 0);
+}
+
 /* One that holds nothing gives way; unknown to us it may also be unknown to the next incarnation.
  */
-static bool make_room(struct nlm *n)
+static bool make_room(struct nlm *n, const char *address)
 {
 	struct nlm_client *c, *next;
+	if (has_room(n, address))
+		return true;
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
-		if (n->nclients < NLM_CLIENTS_MAX)
-			return true;
-		if (client_idle(c) && !c->monitored)
-			nlm_client_forget(c);
+		if (!may_go(c, address) || c->monitored)
+			continue;
+		nlm_client_forget(c);
+		return true;
 	}
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
-		if (n->nclients < NLM_CLIENTS_MAX)
-			return true;
-		if (!client_idle(c))
+		if (!may_go(c, address))
 			continue;
 		c->refs++;
 		int rc = n->o.monitor ? n->o.monitor(n->o.arg, c->name, c->address, true) : 0;
@@ -80,19 +105,25 @@ static bool make_room(struct nlm *n)
 			nlm_client_forget(c);
 		break; /* the list may have changed meanwhile */
 	}
-	return n->nclients < NLM_CLIENTS_MAX;
+	return has_room(n, address);
+}
+
+static void tell_full(struct nlm *n, const char *address)
+{
+	if (!n->full_told)
+		event_write(LOG_L_WARN, "nlm.clients",
+			    "no more than %u clients may hold locks, %u of one address; others "
+			    "are refused, as from %s now",
+			    NLM_CLIENTS_MAX, NLM_ADDRESS_MAX, address);
+	n->full_told = true;
 }
 
 struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const struct nlm_obj *name)
 {
 	const char *address = rpc_conn_peer_text(req->conn);
 	struct nlm_client *c = nlm_client_find(n, name, address);
-	if (!c && !make_room(n)) {
-		if (!n->full_told)
-			event_write(LOG_L_WARN, "nlm.clients",
-				    "no more than %u clients may hold locks; others are refused",
-				    NLM_CLIENTS_MAX);
-		n->full_told = true;
+	if (!c && !(make_room(n, address) && make_room(n, NULL))) {
+		tell_full(n, address);
 		return NULL;
 	}
 	if (!c)

@@ -14,6 +14,7 @@
 #define NLM_OBJ_MAX	 1024 /* MAXNETOBJ_SZ */
 #define NLM_OUT_MAX	 256  /* results queued for one client */
 #define NLM_REPLY_MAX	 2304
+#define NLM_ADDRESS_MAX	 256 /* clients of one address: some hundred behind a translator */
 #define NSM_NOTIFY_TASKS 64
 #define NLM_BUCKETS	 1024
 
@@ -138,6 +139,9 @@ uint32_t nlm_wire_stat(uint32_t vers, enum nlm_stat st);
 
 /* nlm_client.c */
 struct nlm_client *nlm_client_find(struct nlm *n, const struct nlm_obj *name, const char *address);
+/* It is the host that says it was restarted: from a privileged port, where some rule for it asks
+ * for those, or where it has no rule any more. */
+bool nlm_host_speaks(struct nlm *n, struct rpc_req *req);
 /* Found or made; NULL: too many. */
 struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const struct nlm_obj *name);
 /* Before its first lock: kept for the next incarnation. Waits. */

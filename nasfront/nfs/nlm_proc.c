@@ -67,18 +67,10 @@ static enum nlm_stat file_open(struct call *k, bool modifies)
 	return st;
 }
 
-/* For giving up the handle need not lead anywhere any more. */
+/* For giving up what the host itself holds: the file may have gone. */
 static enum nlm_stat file_name(struct call *k)
 {
-	struct nfs *nfs = k->n->o.nfs;
-	struct fh fh;
-	if (nfs->o.fenced && nfs->o.fenced(nfs->o.arg))
-		return NLM_FENCED;
-	if (fh_parse(k->a.fh.p, k->a.fh.len, &fh))
-		return NLM_STALE_FH;
-	k->file =
-	    (struct lock_file_key){.fs = fh.fs_id, .ino = fh.ino, .generation = fh.generation};
-	return NLM_GRANTED;
+	return stat_of_nfs(nfs_give_up(k->n->o.nfs, k->req, k->a.fh.p, k->a.fh.len, &k->file));
 }
 
 static struct lock_ask ask_of(struct call *k)
@@ -171,8 +163,6 @@ static enum nlm_stat lock_now(struct call *k, bool block, bool msg)
 
 static enum nlm_stat do_lock(struct call *k, bool monitored, bool msg)
 {
-	if (k->a.too_big)
-		return NLM_FBIG;
 	enum nlm_stat st = file_open(k, k->a.exclusive);
 	if (st)
 		return st;
@@ -218,30 +208,43 @@ static enum nlm_stat do_cancel(struct call *k)
 
 /* ---- around them ---- */
 
-static enum nlm_stat run(struct call *k, enum nlm_op op, bool msg)
+/* Who calls, held. A host that no export admits is nobody: it takes no room, and is not called. */
+static enum nlm_stat client_hold(struct call *k)
 {
-	struct nlm_client *c = nlm_client_get(k->n, k->req, &k->a.name);
-	enum nlm_stat st = NLM_DENIED_NOLOCKS;
-	if (!c)
-		return st;
-	k->client = c;
-	c->refs++;
+	bool port, known = nfs_host_known(k->n->o.nfs, k->req, &port);
+	k->client = known ? nlm_client_get(k->n, k->req, &k->a.name)
+			  : nlm_client_find(k->n, &k->a.name, rpc_conn_peer_text(k->req->conn));
+	if (!k->client)
+		return known ? NLM_DENIED_NOLOCKS : NLM_FAILED;
+	k->client->refs++;
+	return NLM_GRANTED;
+}
+
+static enum nlm_stat do_op(struct call *k, enum nlm_op op, bool msg)
+{
+	if (k->a.too_big)
+		return NLM_FBIG;
 	switch (op) {
 	case NLM_TEST:
-		st = do_test(k);
-		break;
+		return do_test(k);
 	case NLM_LOCK:
 	case NLM_NM_LOCK:
-		st = do_lock(k, op == NLM_LOCK, msg);
-		break;
+		return do_lock(k, op == NLM_LOCK, msg);
 	case NLM_CANCEL:
-		st = do_cancel(k);
-		break;
+		return do_cancel(k);
 	case NLM_UNLOCK:
-		st = do_unlock(k);
-		break;
+		return do_unlock(k);
 	}
-	c->refs--;
+	return NLM_FAILED;
+}
+
+static enum nlm_stat run(struct call *k, enum nlm_op op, bool msg)
+{
+	enum nlm_stat st = client_hold(k);
+	if (st)
+		return st;
+	st = do_op(k, op, msg);
+	k->client->refs--;
 	return st;
 }
 
@@ -362,14 +365,12 @@ static enum nlm_stat do_unshare(struct call *k)
 static int nlm_share(struct rpc_req *req, void *arg)
 {
 	struct call k = {.n = arg, .req = req, .a = {.vers = req->vers}};
-	enum nlm_stat st = NLM_DENIED_NOLOCKS;
 	if (!nlm_get_share(&req->args, &k.a))
 		return RPC_GARBAGE_ARGS;
 	if (!rpc_reply_reserve(req, NLM_REPLY_MAX))
 		return RPC_SYSTEM_ERR;
-	k.client = nlm_client_get(arg, req, &k.a.name);
-	if (k.client) {
-		k.client->refs++;
+	enum nlm_stat st = client_hold(&k);
+	if (!st) {
 		st = req->proc == 20 ? do_share(&k) : do_unshare(&k);
 		k.client->refs--;
 	}
@@ -381,15 +382,16 @@ static int nlm_share(struct rpc_req *req, void *arg)
 	return RPC_SUCCESS;
 }
 
-/* A client that was restarted and has no state monitor. */
+/* A client that was restarted and has no state monitor: the host itself, not anybody on it. */
 static int nlm_free_all(struct rpc_req *req, void *arg)
 {
+	struct nlm *n = arg;
 	struct nlm_obj name;
 	uint32_t state;
 	if (!nlm_get_string(&req->args, &name) || !xdr_u32(&req->args, &state))
 		return RPC_GARBAGE_ARGS;
-	struct nlm_client *c = nlm_client_find(arg, &name, rpc_conn_peer_text(req->conn));
-	if (c)
+	struct nlm_client *c = nlm_client_find(n, &name, rpc_conn_peer_text(req->conn));
+	if (c && nlm_host_speaks(n, req))
 		nlm_client_reboot(c, "FREE_ALL");
 	return RPC_SUCCESS;
 }

@@ -39,10 +39,13 @@ static bool get_alock(struct xdr_in *x, struct nlm_args *a)
 	    !xdr_u32(x, &a->svid) || !get_offset(x, a->vers, &a->off) ||
 	    !get_offset(x, a->vers, &a->len))
 		return false;
-	/* Length 0: to the end of the file. */
-	a->too_big = a->len && a->off > UINT64_MAX - (a->len - 1);
+	/* Length 0: to the end of the file. So is what 32 bits cannot say, as clients of these
+	 * versions have it. */
+	const uint64_t most = a->vers == 4 ? UINT64_MAX : UINT32_MAX;
+	bool beyond = a->len && a->off > most - (a->len - 1);
+	a->too_big = beyond && a->vers == 4;
 	a->range.first = a->off;
-	a->range.last = a->len && !a->too_big ? a->off + (a->len - 1) : UINT64_MAX;
+	a->range.last = a->len && !beyond ? a->off + (a->len - 1) : UINT64_MAX;
 	make_owner(a);
 	return true;
 }

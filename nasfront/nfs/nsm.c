@@ -11,6 +11,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <arpa/inet.h>
 #include "nasfront/nfs/nlm_impl.h"
 #include "runtime/err.h"
@@ -164,15 +165,6 @@ static int nsm_unmon(struct rpc_req *req, void *arg)
 	return RPC_SUCCESS;
 }
 
-static bool known_to_exports(struct nlm *n, struct rpc_req *req)
-{
-	const struct export_table *t = n->o.nfs->table;
-	for (unsigned i = 0; i < t->count; i++)
-		if (export_match_rule(&t->exports[i], rpc_conn_peer(req->conn), NULL))
-			return true;
-	return false;
-}
-
 /* Repeated until it is answered: one state number counts once. */
 static void rebooted(struct nlm_client *c, uint32_t state)
 {
@@ -182,31 +174,45 @@ static void rebooted(struct nlm_client *c, uint32_t state)
 	nlm_client_reboot(c, "SM_NOTIFY");
 }
 
+/* "host" and "host.example.org" are one. */
+static bool same_host(const char *a, const struct nlm_obj *b)
+{
+	size_t n = MIN(strlen(a), (size_t)b->len);
+	return n && strncasecmp(a, (const char *)b->p, n) == 0 && (!a[n] || a[n] == '.') &&
+	       (b->len == n || b->p[n] == '.');
+}
+
 /*
- * The client's name for itself is looked for first. Statd may say another one (its domain, an
- * address): then whoever has locks from that address.
+ * A host says it of itself alone: what others hold stays, whatever name is told. Its name for
+ * itself is looked for first. Statd may say another one (an address): then whoever has locks from
+ * that address, when that is one.
  */
 static int nsm_notify(struct rpc_req *req, void *arg)
 {
 	struct nlm *n = arg;
 	struct nlm_obj name;
 	uint32_t state;
-	struct nlm_client *c, *next;
+	struct nlm_client *c, *only = NULL;
 	const char *address = rpc_conn_peer_text(req->conn);
-	bool found = false;
+	unsigned found = 0, here = 0;
 	if (!nlm_get_obj(&req->args, &name) || !xdr_u32(&req->args, &state))
 		return RPC_GARBAGE_ARGS;
-	if (!known_to_exports(n, req))
+	if (!nlm_host_speaks(n, req))
 		return RPC_SUCCESS;
-	TAILQ_FOREACH_SAFE (c, &n->clients, link, next)
-		if (strlen(c->name) == name.len && memcmp(c->name, name.p, name.len) == 0) {
-			rebooted(c, state);
-			found = true;
-		}
-	if (!found)
-		TAILQ_FOREACH_SAFE (c, &n->clients, link, next)
-			if (strcmp(c->address, address) == 0)
-				rebooted(c, state);
+	TAILQ_FOREACH (c, &n->clients, link) {
+		if (strcmp(c->address, address) != 0)
+			continue;
+		here++;
+		only = c;
+		if (!same_host(c->name, &name))
+			continue;
+		rebooted(c, state);
+		found++;
+	}
+	if (!found && here == 1)
+		rebooted(only, state);
+	else if (!found)
+		log_info("nsm: nobody is known at address=%s by the name that was told", address);
 	return RPC_SUCCESS;
 }
 

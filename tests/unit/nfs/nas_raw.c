@@ -8,14 +8,16 @@
 #include <unistd.h>
 #include "runtime/check.h"
 
-static void bind_to(int fd, const char *address, bool privileged)
+void raw_bind(int fd, const char *address, bool privileged)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET};
-	int one = 1, rc = -1;
+	static uint16_t port =
+	    1023; /* another each time: a pair of ports is not used twice at once */
+	int rc = -1;
 	ck_assert_int_eq(inet_pton(AF_INET, address, &sa.sin_addr), 1);
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	for (uint16_t p = 1023; p > 600 && rc; p--) {
-		sa.sin_port = htons(privileged ? p : 0);
+	for (int i = 0; i < 400 && rc; i++) {
+		port = port > 624 ? port - 1 : 1023;
+		sa.sin_port = htons(privileged ? port : 0);
 		rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
 	}
 	ck_assert_int_eq(rc, 0);
@@ -30,7 +32,7 @@ static int dial(uint16_t port, int type, const char *address, bool privileged)
 	int one = 1;
 	int fd = socket(AF_INET, type, 0);
 	if (address)
-		bind_to(fd, address, privileged);
+		raw_bind(fd, address, privileged);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	if (type == SOCK_STREAM)

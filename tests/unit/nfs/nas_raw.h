@@ -22,6 +22,8 @@ struct raw {
 void raw_open(struct raw *r, uint16_t port);
 /* From an address of this host (127.0.0.N), and a port below 1024 when that is wanted. */
 void raw_open_from(struct raw *r, uint16_t port, const char *address, bool privileged);
+/* The same of a socket that is not connected yet. */
+void raw_bind(int fd, const char *address, bool privileged);
 void raw_close(struct raw *r);
 /* A call begins with credentials of AUTH_SYS. */
 void raw_begin(struct raw *r, uint32_t prog, uint32_t vers, uint32_t proc);

@@ -133,9 +133,9 @@ START_TEST(without_limits)
 	ck_assert_uint_eq(q.active, 0);
 	ck_assert_uint_eq(q.bhard + q.bsoft + q.fhard + q.fsoft + q.fused + q.bused, 0);
 	ck_assert_uint_eq(ask(2, 2, "/demo", 0, 4242, NULL), NOQUOTA);
-	ck_assert_uint_eq(ask(2, 1, "/nowhere", 0, 1000, NULL), NOQUOTA);
-	ck_assert_uint_eq(ask(2, 1, "/demolition", 0, 1000, NULL), NOQUOTA);
-	ck_assert_uint_eq(ask(2, 1, "", 0, 1000, NULL), NOQUOTA);
+	ck_assert_uint_eq(ask(2, 1, "/nowhere", 0, 1000, NULL), EPERM_);
+	ck_assert_uint_eq(ask(2, 1, "/demolition", 0, 1000, NULL), EPERM_);
+	ck_assert_uint_eq(ask(2, 1, "", 0, 1000, NULL), EPERM_);
 	ck_assert_uint_eq(ask(2, 1, "/demo", 2, 1000, NULL), NOQUOTA);
 	ck_assert_uint_eq(ask(2, 1, "/demo", 0xffffffff, 1000, NULL), NOQUOTA);
 }
