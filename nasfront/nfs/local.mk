@@ -33,8 +33,14 @@ tests_unit_nfs_test_lock_table_SOURCES = tests/unit/nfs/test_lock_table.c
 tests_unit_nfs_test_lock_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_lock_table_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
+NLM_WORLD = $(NAS_RAW) tests/unit/nfs/nlm_world.c tests/unit/nfs/nlm_world.h
+check_PROGRAMS += tests/unit/nfs/test_nlm_access
+tests_unit_nfs_test_nlm_access_SOURCES = tests/unit/nfs/test_nlm_access.c $(NLM_WORLD)
+tests_unit_nfs_test_nlm_access_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_nlm_access_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/nfs/test_nlm
-tests_unit_nfs_test_nlm_SOURCES = tests/unit/nfs/test_nlm.c $(NAS_WORLD)
+tests_unit_nfs_test_nlm_SOURCES = tests/unit/nfs/test_nlm.c $(NLM_WORLD)
 tests_unit_nfs_test_nlm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_nlm_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
@@ -59,8 +65,15 @@ tests_unit_rpc_test_rpcbind_SOURCES = tests/unit/rpc/test_rpcbind.c $(NAS_WORLD)
 tests_unit_rpc_test_rpcbind_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_rpc_test_rpcbind_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
-check_PROGRAMS += tests/unit/rpc/test_rpc_tls
-tests_unit_rpc_test_rpc_tls_SOURCES = tests/unit/rpc/test_rpc_tls.c tests/unit/rpc/tls_client.c tests/unit/rpc/tls_client.h \
-	tests/unit/rpc/tls_certs.c tests/unit/rpc/tls_certs.h $(NAS_RAW)
+TLS_WORLD = tests/unit/rpc/tls_client.c tests/unit/rpc/tls_client.h tests/unit/rpc/tls_certs.c tests/unit/rpc/tls_certs.h \
+	tests/unit/rpc/tls_world.c tests/unit/rpc/tls_world.h $(NAS_RAW)
+check_PROGRAMS += tests/unit/rpc/test_rpc_tls tests/unit/rpc/test_rpc_tls_hostile tests/unit/rpc/test_rpc_room
+tests_unit_rpc_test_rpc_tls_SOURCES = tests/unit/rpc/test_rpc_tls.c $(TLS_WORLD)
 tests_unit_rpc_test_rpc_tls_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_rpc_test_rpc_tls_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+tests_unit_rpc_test_rpc_tls_hostile_SOURCES = tests/unit/rpc/test_rpc_tls_hostile.c $(TLS_WORLD)
+tests_unit_rpc_test_rpc_tls_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_rpc_tls_hostile_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+tests_unit_rpc_test_rpc_room_SOURCES = tests/unit/rpc/test_rpc_room.c $(NAS_RAW)
+tests_unit_rpc_test_rpc_room_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_rpc_test_rpc_room_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

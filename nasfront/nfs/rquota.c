@@ -5,10 +5,10 @@
  *	GETQUOTA, GETACTIVEQUOTA  { string path, [u32 type,] u32 id } -> { status, [rquota] }
  *	SETQUOTA, SETACTIVEQUOTA  { u32 command, string path, … } -> { status }: always EPERM
  *
- * The path is what was mounted: an export's, or below it. Who may ask is who may mount that
- * export: root (not squashed) for anybody, others for themselves and their groups. Use is counted
- * of everybody, so GETQUOTA always has an answer; an active quota is one with a limit. Limits are
- * set by the array's administrator alone.
+ * The path is what was mounted: an export's, or below it. Who may ask is who may use that export,
+ * by its flavours too: root (not squashed) for anybody, others for themselves and their groups. Use
+ *is counted of everybody, so GETQUOTA always has an answer; an active quota is one with a limit.
+ *Limits are set by the array's administrator alone.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,12 @@
 #define PATH_LEN  1024
 #define BLOCK_MIN 1024
 
-enum { STATUS_OK = 1, STATUS_NOQUOTA = 2, STATUS_EPERM = 3 };
+enum {
+	STATUS_OK = 1,
+	STATUS_NOQUOTA = 2,
+	STATUS_EPERM = 3,
+	STATUS_TOOWEAK = 100 /* not on the wire: AUTH_TOOWEAK, as of NFS calls */
+};
 enum { TYPE_USER = 0, TYPE_GROUP = 1 };
 
 struct ask {
@@ -63,8 +68,10 @@ static int find(struct nfs *n, struct rpc_req *req, const struct ask *a, struct 
 		return -ERR_EPOCH_STALE;
 	const struct export *e = export_by_path(n->table, a->path, &rest);
 	const struct export_rule *r = e ? nfs_rule_of(n, req, e) : NULL;
-	if (!e || a->type > TYPE_GROUP)
+	if (a->type > TYPE_GROUP)
 		return STATUS_NOQUOTA;
+	if (r && !export_sec_allows(r, &req->cred))
+		return STATUS_TOOWEAK;
 	if (!r || !may_ask(a, &req->cred, r))
 		return STATUS_EPERM;
 	struct nfs_mount *m = nfs_mount_by_name(n, e->fs);
@@ -128,6 +135,8 @@ static int answer(struct nfs *n, struct rpc_req *req, bool active)
 		n->o.on_fenced(n->o.arg);
 	if (st < 0)
 		return st == -ERR_EPOCH_STALE ? RPC_DROP : RPC_SYSTEM_ERR;
+	if (st == STATUS_TOOWEAK)
+		return RPC_TOO_WEAK;
 	if (st == STATUS_OK && active && !limited(&q))
 		st = STATUS_NOQUOTA;
 	xdr_put_u32(&req->out, (uint32_t)st);

@@ -17,6 +17,7 @@
 #define IDLE_NS	 (3600 * NS_PER_S)
 #define LIFE_NS	 (12 * 3600 * NS_PER_S)
 #define TICK_NS	 (10 * NS_PER_S)
+#define SHARE	 4 /* a principal that has more than one part in so many replaces its own */
 
 static unsigned bucket(const uint8_t *handle)
 {
@@ -59,6 +60,25 @@ void gss_ctx_unlist(struct gss_ctx *c)
 	gss_ctx_put(c);
 }
 
+/*
+ * Whom a new context replaces: one that never came to be; one of its own principal, when that has a
+ * SHARE of all; else whichever is used least lately.
+ */
+static struct gss_ctx *least(const struct rpc_gss *g, const struct gss_ctx *new)
+{
+	struct gss_ctx *c, *own = NULL;
+	unsigned n = 0;
+	TAILQ_FOREACH (c, &g->lru, link) {
+		if (!c->established && !c->busy)
+			return c;
+		if (!new->established || !c->established || c->principal != new->principal)
+			continue;
+		own = own ? own : c;
+		n++;
+	}
+	return n > g->o.contexts / SHARE ? own : TAILQ_FIRST(&g->lru);
+}
+
 void gss_ctx_list(struct gss_ctx *c)
 {
 	struct rpc_gss *g = c->gss;
@@ -66,7 +86,7 @@ void gss_ctx_list(struct gss_ctx *c)
 		return;
 	while (g->st.contexts >= g->o.contexts) {
 		g->st.evicted++;
-		gss_ctx_unlist(TAILQ_FIRST(&g->lru));
+		gss_ctx_unlist(least(g, c));
 	}
 	c->listed = true;
 	c->refs++;

@@ -3,7 +3,8 @@
  *
  * A ticket is looked at with keytab and replay cache, which are files, and its principal is mapped
  * by nsswitch, where a directory service may be behind: that runs in libuv's thread pool, THREADS
- * at once, PENDING asked for at most; more are dropped, the client asks again. A call that is not
+ * at once, PENDING asked for at most, PENDING_HOST by one host; more are dropped, the client asks
+ * again. A call that is not
  * through in WAIT_NS is dropped too, and what its thread finds then goes nowhere.
  */
 #include "nasfront/rpc/gss_impl.h"
@@ -21,6 +22,7 @@
 
 #define THREADS	     2
 #define PENDING	     256
+#define PENDING_HOST 64 /* of one address */
 #define WAIT_NS	     (4 * NS_PER_S)
 #define PASSWD_BYTES (1u << 20)
 #define NAME_MAX_LEN 1024
@@ -355,6 +357,26 @@ static struct gss_work *work_new(struct rpc_gss *g, const uint8_t *token, uint32
 	return NULL;
 }
 
+static unsigned calls_from(const struct gss_work *w, const char *address)
+{
+	return w->call && strcmp(rpc_conn_peer_text(w->call->conn), address) == 0;
+}
+
+/* A host has no more of what is looked at, or waits for it, than its part: others have theirs. */
+static bool too_many(const struct rpc_gss *g, const struct rpc_conn *c)
+{
+	const char *address = rpc_conn_peer_text(c);
+	const struct gss_work *w;
+	unsigned n = 0;
+	if (g->npending < PENDING_HOST)
+		return false;
+	LIST_FOREACH (w, &g->running, link)
+		n += calls_from(w, address);
+	STAILQ_FOREACH (w, &g->queue, queue_link)
+		n += calls_from(w, address);
+	return n >= PENDING_HOST;
+}
+
 enum gss_verdict gss_init_begin(struct rpc_gss *g, struct rpc_req *req, const struct gss_cred *cred,
 				struct gss_ctx *c, enum rpc_auth_stat *ret_why)
 {
@@ -367,7 +389,7 @@ enum gss_verdict gss_init_begin(struct rpc_gss *g, struct rpc_req *req, const st
 		return GSS_DENIED;
 	if (!xdr_opaque(&req->args, GSS_TOKEN_MAX, &token, &len) || xdr_left(&req->args))
 		return GSS_GARBAGE;
-	if (g->npending >= PENDING || (c && c->busy))
+	if (g->npending >= PENDING || too_many(g, req->conn) || (c && c->busy))
 		return GSS_DROPPED;
 	struct gss_work *w = work_new(g, token, len);
 	if (!w)

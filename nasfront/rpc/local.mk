@@ -3,7 +3,7 @@ libnasfront_a_SOURCES += \
 	nasfront/rpc/gss_ctx.c nasfront/rpc/gss_impl.h nasfront/rpc/gss_init.c nasfront/rpc/gss_keytab.c nasfront/rpc/rpc.h \
 	nasfront/rpc/rpc_back.c nasfront/rpc/rpc_call.c nasfront/rpc/rpc_conn.c nasfront/rpc/rpc_conn.h \
 	nasfront/rpc/rpc_conn_tls.c nasfront/rpc/rpc_tls.c nasfront/rpc/rpc_tls.h \
-	nasfront/rpc/rpc_msg.c nasfront/rpc/rpc_msg.h nasfront/rpc/rpc_server.c nasfront/rpc/rpc_spill.c nasfront/rpc/rpc_udp.c \
+	nasfront/rpc/rpc_msg.c nasfront/rpc/rpc_msg.h nasfront/rpc/rpc_room.c nasfront/rpc/rpc_server.c nasfront/rpc/rpc_spill.c nasfront/rpc/rpc_udp.c \
 	nasfront/rpc/rpc_out.c nasfront/rpc/rpc_out.h \
 	nasfront/rpc/rpcbind.c nasfront/rpc/rpcbind.h nasfront/rpc/xdr.c nasfront/rpc/xdr.h
 
@@ -15,8 +15,12 @@ tests_unit_rpc_test_rpc_SOURCES = tests/unit/rpc/test_rpc.c
 tests_unit_rpc_test_rpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_rpc_test_rpc_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
-check_PROGRAMS += tests/unit/gss/test_gss
-tests_unit_gss_test_gss_SOURCES = tests/unit/gss/test_gss.c tests/unit/gss/gss_client.c tests/unit/gss/gss_client.h \
-	tests/unit/gss/krb_world.c tests/unit/gss/krb_world.h $(NAS_WORLD)
+GSS_WORLD = tests/unit/gss/gss_client.c tests/unit/gss/gss_client.h tests/unit/gss/gss_world.c tests/unit/gss/gss_world.h \
+	tests/unit/gss/krb_world.c tests/unit/gss/krb_world.h $(NAS_RAW)
+check_PROGRAMS += tests/unit/gss/test_gss tests/unit/gss/test_gss_access
+tests_unit_gss_test_gss_SOURCES = tests/unit/gss/test_gss.c $(GSS_WORLD)
 tests_unit_gss_test_gss_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_gss_test_gss_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+tests_unit_gss_test_gss_access_SOURCES = tests/unit/gss/test_gss_access.c $(GSS_WORLD)
+tests_unit_gss_test_gss_access_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_gss_test_gss_access_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

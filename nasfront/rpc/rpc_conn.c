@@ -75,7 +75,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->fd = fd;
 	c->peer = *peer;
 	c->flush = (struct deferred){.fn = conn_flush, .arg = c};
-	c->in_ns = c->out_ns = env_now_ns(s->o.env);
+	c->open_ns = c->in_ns = c->out_ns = env_now_ns(s->o.env);
 	STAILQ_INIT(&c->out);
 	rpc_conn_describe(c);
 	int rc = watch_new(&c->watch, s->o.reactor, fd, conn_event, c);
@@ -230,6 +230,8 @@ static void conn_record(struct rpc_conn *c, struct rpc_req *req)
 	uint32_t len = c->rec_len, wire = c->pos - c->start;
 	c->large = wire > RPC_SMALL_BUF / 2 ? wire : 0;
 	c->buf_ns = c->in_ns;
+	c->called = true;
+	c->record_wait_ns = 0;
 	req->conn = c;
 	req->start_ns = c->in_ns; /* no clock is read for it: when it was received */
 	req->buf = c->buf;

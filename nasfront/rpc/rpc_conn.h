@@ -4,6 +4,7 @@
 
 #include "nasfront/rpc/drc.h"
 #include "nasfront/rpc/rpc.h"
+#include "nasfront/rpc/rpc_tls.h"
 #include "runtime/env.h"
 #include "runtime/reactor.h"
 
@@ -69,6 +70,9 @@ struct rpc_conn {
 	uint64_t pending;  /* bytes of replies queued or expected */
 	STAILQ_HEAD(, rpc_req) out;
 	size_t out_sent;	    /* of the first */
+	uint64_t open_ns;	    /* it was made */
+	bool called;		    /* a whole record came */
+	uint64_t record_wait_ns;    /* its unfinished record was waited for, in all */
 	uint64_t in_ns, out_ns;	    /* last progress */
 	uint64_t buf_ns;	    /* the buffer was taken, or gave a whole record */
 	uint64_t head_ns;	    /* the first reply of `out` became it */
@@ -103,6 +107,7 @@ struct rpc_server {
 	unsigned udp_calls;
 	struct rpc_tls_ctx *tls; /* NULL: not served. The caller's */
 	unsigned tls_begun;	 /* connections on their way to it */
+	uint64_t crowd_key[2];	 /* rpc_room.c */
 	bool retry_armed, unblock_armed, stopping, mute, accepting;
 	size_t spilled_bytes;
 	struct waitq drained;
@@ -182,6 +187,14 @@ bool rpc_conn_tls_left(const struct rpc_conn *c);
 const char *rpc_conn_tls_why(const struct rpc_conn *c);
 ssize_t rpc_conn_tls_recv(struct rpc_conn *c, void *buf, size_t size); /* as rpc_tls_recv() */
 ssize_t rpc_conn_tls_send(struct rpc_conn *c, const struct iovec *iov, size_t iovcnt);
+
+uint64_t rpc_conn_tls_since(const struct rpc_conn *c); /* it was asked for */
+/* What its peer showed does not count any more, by time: why; NULL: it does. */
+const char *rpc_conn_tls_expired(const struct rpc_conn *c);
+
+/* rpc_room.c: false: there is no room for one more of this peer. Another may be closed for it. */
+bool rpc_room_conn(struct rpc_server *s, const struct sockaddr_storage *peer);
+bool rpc_room_handshake(struct rpc_server *s, const struct sockaddr_storage *peer);
 
 /* rpc_spill.c */
 void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);

@@ -2,8 +2,8 @@
  * A connection that goes over to TLS (RFC 9289 section 5):
  *
  *	plain -> NULL call with AUTH_TLS -> WAIT: its reply, "STARTTLS", leaves; nothing is read
- *	      -> SHAKE: the handshake, step by step as bytes come; at most tls_timeout_ns since
- *the call, at most RPC_TLS_HANDSHAKES of a server at once
+ *	      -> SHAKE: the handshake, step by step as bytes come; at most tls_timeout_ns since the
+ *		 call; of RPC_TLS_HANDSHAKES of a server at once those that stand still give way
  *	      -> OPEN: records of RPC as before, through TLS
  *
  * Nothing that was said in plain counts under TLS: other calls must have ended, bytes behind the
@@ -43,10 +43,11 @@ enum rpc_tls_start rpc_conn_tls_start(struct rpc_conn *c)
 	struct rpc_server *s = c->server;
 	const char *why = c->inflight > 1 || !STAILQ_EMPTY(&c->out) ? "TLS asked for among calls"
 			  : has_bytes(c) ? "bytes behind the call that asks for TLS"
-			  : s->tls_begun >= RPC_TLS_HANDSHAKES ? "too many TLS handshakes"
-							       : NULL;
+					 : NULL;
 	if (!s->tls || c->udp || c->tls)
 		return c->tls ? RPC_TLS_ALREADY : RPC_TLS_NONE;
+	if (!why && !rpc_room_handshake(s, &c->peer))
+		why = "too many TLS handshakes";
 	struct conn_tls *k = why ? NULL : calloc(1, sizeof(*k));
 	if (k && rpc_tls_new(&k->t, s->tls, c->fd)) {
 		free(k);
@@ -129,6 +130,19 @@ bool rpc_conn_tls_late(const struct rpc_conn *c, uint64_t now)
 	return c->tls->state != OPEN && now - c->tls->begin_ns > c->server->o.tls_timeout_ns;
 }
 
+uint64_t rpc_conn_tls_since(const struct rpc_conn *c)
+{
+	return c->tls->begin_ns;
+}
+
+const char *rpc_conn_tls_expired(const struct rpc_conn *c)
+{
+	uint64_t end = c->tls->state == OPEN ? rpc_tls_peer_until(c->tls->t) : UINT64_MAX;
+	return env_realtime_ns(c->server->o.env) / NS_PER_S > end
+		   ? "the client's certificate has expired"
+		   : NULL;
+}
+
 void rpc_conn_tls_again(struct rpc_conn *c)
 {
 	if (c->tls->state == OPEN && !c->blocked && rpc_tls_pending(c->tls->t))
@@ -160,8 +174,14 @@ ssize_t rpc_conn_tls_send(struct rpc_conn *c, const struct iovec *iov, size_t io
 	return rpc_tls_send(c->tls->t, iov, iovcnt);
 }
 
+/* Who was let in by authorities that count no more has to prove himself anew. */
 void rpc_server_set_tls(struct rpc_server *s, struct rpc_tls_ctx *ctx)
 {
 	CHECK(s, RPC_SERVER_MAGIC);
+	struct rpc_conn *c, *next;
+	bool same = !ctx || !s->tls || rpc_tls_ctx_same_ca(s->tls, ctx);
 	s->tls = ctx;
+	TAILQ_FOREACH_SAFE (c, &s->conns, link, next)
+		if (!same && c->xprt == RPC_XPRT_MTLS)
+			rpc_conn_close(c, "the authorities of clients' certificates have changed");
 }

@@ -19,6 +19,7 @@
 #define ACCEPTS_A_TURN 64
 #define BACKLOG	       1024
 #define TICK_NS	       NS_PER_S
+#define RECORD_SLOW    4 /* times record_timeout_ns: for a record that comes, but byte by byte */
 #define RETRY_NS       (10 * NS_PER_MS) /* others may use the buffers as well: look again */
 
 /* ---- shared objects ---- */
@@ -208,11 +209,22 @@ static void server_resume(void *arg)
 
 /* ---- time ---- */
 
+static uint64_t tick_of(const struct rpc_server *s)
+{
+	return MIN(TICK_NS, s->o.record_timeout_ns);
+}
+
 static void conn_check_time(struct rpc_conn *c, uint64_t now)
 {
 	const struct rpc_server_opts *o = &c->server->o;
+	const char *expired = c->tls ? rpc_conn_tls_expired(c) : NULL;
 	bool waits_for_peer = rpc_conn_partial(c) && !c->starved && c->inflight == 0;
-	if (waits_for_peer && now - c->in_ns > o->record_timeout_ns)
+	if (waits_for_peer)
+		c->record_wait_ns += tick_of(c->server);
+	if (expired)
+		rpc_conn_close(c, expired);
+	else if (waits_for_peer && (now - c->in_ns > o->record_timeout_ns ||
+				    c->record_wait_ns > RECORD_SLOW * o->record_timeout_ns))
 		rpc_conn_close(c, "record did not come whole in time");
 	else if (c->blocked && now - c->out_ns > o->send_timeout_ns)
 		rpc_conn_close(c, "peer takes no replies");
@@ -231,25 +243,10 @@ static void server_tick(void *arg)
 		return;
 	if (s->accepting)
 		rpc_server_accept(s);
-	env_timer_start(s->o.env, &s->tick, MIN(TICK_NS, s->o.record_timeout_ns));
+	env_timer_start(s->o.env, &s->tick, tick_of(s));
 }
 
 /* ---- listeners ---- */
-
-/* At the limit an idle connection gives way; without one the newcomer is refused. */
-static bool server_make_room(struct rpc_server *s)
-{
-	struct rpc_conn *c, *idlest = NULL;
-	if (s->stats.connections < s->o.max_conns)
-		return true;
-	TAILQ_FOREACH (c, &s->conns, link)
-		if (!c->inflight && !rpc_conn_partial(c) && (!idlest || c->in_ns < idlest->in_ns))
-			idlest = c;
-	if (!idlest || env_now_ns(s->o.env) - idlest->in_ns < 60 * NS_PER_S)
-		return false;
-	rpc_conn_close(idlest, "idle, and the limit of connections is reached");
-	return true;
-}
 
 static void server_accept(struct rpc_server *s, int fd, const struct sockaddr_storage *peer)
 {
@@ -257,7 +254,7 @@ static void server_accept(struct rpc_server *s, int fd, const struct sockaddr_st
 	int rc = -EMFILE;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (server_make_room(s))
+	if (rpc_room_conn(s, peer))
 		rc = rpc_conn_new(s, fd, peer);
 	if (rc) {
 		log_warn("rpc: connection refused why=%s connections=%u", err_name(rc),
@@ -417,6 +414,7 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o)
 	STAILQ_INIT(&s->free_reqs);
 	LIST_INIT(&s->free_bufs);
 	waitq_init(&s->drained);
+	env_random(o->env, s->crowd_key, sizeof(s->crowd_key));
 	s->resume = (struct deferred){.fn = server_resume, .arg = s};
 	s->tick = (struct env_timer){.fn = server_tick, .arg = s};
 	s->retry = (struct env_timer){.fn = server_retry, .arg = s};
@@ -426,7 +424,7 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o)
 		free(s);
 		return rc;
 	}
-	env_timer_start(s->o.env, &s->tick, MIN(TICK_NS, s->o.record_timeout_ns));
+	env_timer_start(s->o.env, &s->tick, tick_of(s));
 	*ret = s;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/tls_socket.h"
@@ -34,6 +35,7 @@ struct rpc_tls_ctx {
 	SSL_CTX *ssl;
 	BIO_METHOD *bio;
 	unsigned refs;
+	uint8_t ca[32]; /* of all authorities together: tells sets of them apart; zeros: none */
 };
 
 struct rpc_tls {
@@ -44,6 +46,7 @@ struct rpc_tls {
 	bool ended; /* with `end`, which is told behind the data before it */
 	int end;
 	unsigned key_updates; /* since the last data */
+	uint64_t peer_until;  /* seconds; its certificate's end */
 	size_t out_len;	      /* handed over, not yet taken by OpenSSL */
 	char why[120];
 	uint8_t out[RECORD];
@@ -102,6 +105,29 @@ static int use_files(SSL_CTX *ssl, const struct rpc_tls_files *f, char *why)
 	return 0;
 }
 
+/* The digests of all, whatever their order. */
+static int digest_ca(struct rpc_tls_ctx *c)
+{
+	STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c->ssl));
+	for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
+		X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
+		uint8_t d[sizeof(c->ca)];
+		unsigned n = 0;
+		if (!x)
+			continue;
+		if (!X509_digest(x, EVP_sha256(), d, &n) || n != sizeof(d))
+			return -ENOMEM;
+		for (unsigned k = 0; k < sizeof(d); k++)
+			c->ca[k] ^= d[k];
+	}
+	return 0;
+}
+
+bool rpc_tls_ctx_same_ca(const struct rpc_tls_ctx *a, const struct rpc_tls_ctx *b)
+{
+	return memcmp(a->ca, b->ca, sizeof(a->ca)) == 0;
+}
+
 static int ctx_setup(struct rpc_tls_ctx *c, const struct rpc_tls_files *f, char *why)
 {
 	c->ssl = SSL_CTX_new(TLS_server_method());
@@ -116,7 +142,8 @@ static int ctx_setup(struct rpc_tls_ctx *c, const struct rpc_tls_files *f, char 
 	SSL_CTX_set_max_cert_list(c->ssl, HANDSHAKE / 2);
 	SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, NULL);
 	SSL_CTX_set_msg_callback(c->ssl, on_message);
-	return use_files(c->ssl, f, why);
+	int rc = use_files(c->ssl, f, why);
+	return rc || !f->ca ? rc : digest_ca(c);
 }
 
 static void ctx_put(struct rpc_tls_ctx *c)
@@ -212,6 +239,28 @@ static int failed(struct rpc_tls *t, int rc)
 	return say_why(t, reason);
 }
 
+static uint64_t seconds_of(const ASN1_TIME *at)
+{
+	struct tm tm;
+	time_t s = ASN1_TIME_to_tm(at, &tm) ? timegm(&tm) : 0;
+	return s > 0 ? (uint64_t)s : 0;
+}
+
+/* The first of the certificates that ends ends it. */
+static uint64_t chain_end(const SSL *ssl)
+{
+	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+	uint64_t end = UINT64_MAX;
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		end = MIN(end, seconds_of(X509_get0_notAfter(sk_X509_value(chain, i))));
+	return end;
+}
+
+uint64_t rpc_tls_peer_until(const struct rpc_tls *t)
+{
+	return t->peer_until;
+}
+
 int rpc_tls_handshake(struct rpc_tls *t)
 {
 	const unsigned char *name;
@@ -226,6 +275,7 @@ int rpc_tls_handshake(struct rpc_tls *t)
 		return rc ? rc : say_why(t, "the connection ended in the handshake");
 	}
 	SSL_get0_alpn_selected(t->ssl, &name, &len);
+	t->peer_until = chain_end(t->ssl);
 	if (!len)
 		return say_why(t, "the client does not say that it speaks sunrpc");
 	t->open = true;

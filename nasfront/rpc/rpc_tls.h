@@ -29,6 +29,9 @@ int rpc_tls_ctx_new(struct rpc_tls_ctx **ret, const struct rpc_tls_files *f,
 /* Connections that use it keep it. */
 void rpc_tls_ctx_free(struct rpc_tls_ctx *c);
 
+/* Both trust the same authorities, or both none. */
+bool rpc_tls_ctx_same_ca(const struct rpc_tls_ctx *a, const struct rpc_tls_ctx *b);
+
 /* ---- of a connection: rpc_conn.c's ---- */
 
 int rpc_tls_new(struct rpc_tls **ret, struct rpc_tls_ctx *ctx, int fd);
@@ -39,6 +42,8 @@ int rpc_tls_handshake(struct rpc_tls *t);
 bool rpc_tls_is_open(const struct rpc_tls *t);
 /* The peer showed a certificate that the CA signed. */
 bool rpc_tls_has_peer(const struct rpc_tls *t);
+/* When what it showed, and those who signed it, ends: seconds of real time; UINT64_MAX without. */
+uint64_t rpc_tls_peer_until(const struct rpc_tls *t);
 /* As recv(): > 0 bytes, 0 the peer said goodbye, -EAGAIN, other errors. Reads little more from the
  * socket than the bytes asked for, whatever the peer sends. */
 ssize_t rpc_tls_recv(struct rpc_tls *t, void *buf, size_t size);

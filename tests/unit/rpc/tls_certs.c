@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include "runtime/check.h"
 
+#define DAY 86400L
+
 struct issuer {
 	X509 *cert;
 	EVP_PKEY *key;
@@ -28,9 +30,9 @@ static void add_extension(X509 *x, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* by NULL: signed by itself, an authority. from and to in days from now. */
+/* by NULL: signed by itself, an authority. from and to in seconds from now. */
 static struct issuer make(struct tls_certs *c, struct tls_pair *p, const char *name,
-			  const struct issuer *by, int from, int to)
+			  const struct issuer *by, long from, long to)
 {
 	static long serial = 1;
 	struct issuer r = {.cert = X509_new(), .key = EVP_EC_gen("P-256")};
@@ -39,8 +41,8 @@ static struct issuer make(struct tls_certs *c, struct tls_pair *p, const char *n
 	snprintf(p->key, sizeof(p->key), "%s/%s.key", c->dir, name);
 	X509_set_version(r.cert, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(r.cert), serial++);
-	X509_gmtime_adj(X509_getm_notBefore(r.cert), from * 86400L);
-	X509_gmtime_adj(X509_getm_notAfter(r.cert), to * 86400L);
+	X509_gmtime_adj(X509_getm_notBefore(r.cert), from);
+	X509_gmtime_adj(X509_getm_notAfter(r.cert), to);
 	X509_set_pubkey(r.cert, r.key);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(r.cert), "CN", MBSTRING_ASC,
 				   (const unsigned char *)name, -1, -1, 0);
@@ -63,22 +65,36 @@ void tls_certs_make(struct tls_certs *c)
 {
 	snprintf(c->dir, sizeof(c->dir), "/tmp/isthmus-certs.XXXXXX");
 	ASSERT(mkdtemp(c->dir));
-	struct issuer ca = make(c, &c->ca, "ca", NULL, -1, 10);
-	struct issuer other = make(c, &c->other_ca, "other_ca", NULL, -1, 10);
-	drop(make(c, &c->server, "server", &ca, -1, 10));
-	drop(make(c, &c->server2, "server2", &ca, -1, 10));
-	drop(make(c, &c->client, "client", &ca, -1, 10));
-	drop(make(c, &c->stranger, "stranger", &other, -1, 10));
-	drop(make(c, &c->expired, "expired", &ca, -5, -1));
+	struct issuer ca = make(c, &c->ca, "ca", NULL, -DAY, 10 * DAY);
+	struct issuer other = make(c, &c->other_ca, "other_ca", NULL, -DAY, 10 * DAY);
+	drop(make(c, &c->server, "server", &ca, -DAY, 10 * DAY));
+	drop(make(c, &c->server2, "server2", &ca, -DAY, 10 * DAY));
+	drop(make(c, &c->client, "client", &ca, -DAY, 10 * DAY));
+	drop(make(c, &c->stranger, "stranger", &other, -DAY, 10 * DAY));
+	drop(make(c, &c->expired, "expired", &ca, -5 * DAY, -DAY));
 	drop(ca);
 	drop(other);
+}
+
+void tls_certs_brief(struct tls_certs *c, long seconds)
+{
+	struct issuer ca = {0};
+	FILE *cert = fopen(c->ca.cert, "r"), *key = fopen(c->ca.key, "r");
+	ASSERT(cert && key);
+	ca.cert = PEM_read_X509(cert, NULL, NULL, NULL);
+	ca.key = PEM_read_PrivateKey(key, NULL, NULL, NULL);
+	ASSERT(ca.cert && ca.key && fclose(cert) == 0 && fclose(key) == 0);
+	drop(make(c, &c->brief, "brief", &ca, -DAY, seconds));
+	drop(ca);
 }
 
 void tls_certs_remove(struct tls_certs *c)
 {
 	const struct tls_pair *all[] = {&c->ca,	      &c->server,   &c->server2, &c->client,
-					&c->other_ca, &c->stranger, &c->expired};
+					&c->other_ca, &c->stranger, &c->expired, &c->brief};
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
+		if (!all[i]->cert[0])
+			continue;
 		unlink(all[i]->cert);
 		unlink(all[i]->key);
 	}

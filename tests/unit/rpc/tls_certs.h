@@ -15,9 +15,12 @@ struct tls_certs {
 	struct tls_pair ca, server, server2, client; /* signed by ca */
 	struct tls_pair other_ca, stranger;	     /* stranger is signed by other_ca */
 	struct tls_pair expired;		     /* of a client, by ca */
+	struct tls_pair brief;			     /* the same, of tls_certs_brief() */
 };
 
 void tls_certs_make(struct tls_certs *c);
+/* One that ends as many seconds from now. */
+void tls_certs_brief(struct tls_certs *c, long seconds);
 void tls_certs_remove(struct tls_certs *c);
 
 #endif
