@@ -321,6 +321,8 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
 	if (!c->status)
 		c->status = check_flavor(c, flags);
+	/* Who is not admitted, or names nothing, takes no room from answers that are kept. */
+	req->forget = c->status && c->status != NFS_AGAIN;
 	if (c->status)
 		nfs_let_go(c);
 	return c;

@@ -214,6 +214,7 @@ static enum nlm_stat client_hold(struct call *k)
 	bool port, known = nfs_host_known(k->n->o.nfs, k->req, &port);
 	k->client = known ? nlm_client_get(k->n, k->req, &k->a.name)
 			  : nlm_client_find(k->n, &k->a.name, rpc_conn_peer_text(k->req->conn));
+	k->req->forget = !k->client;
 	if (!k->client)
 		return known ? NLM_DENIED_NOLOCKS : NLM_FAILED;
 	k->client->refs++;

@@ -95,6 +95,8 @@ struct rpc_req {
 	/* Set by a fast handler that says RPC_AGAIN: how large the reply may become. Back-pressure.
 	 */
 	uint32_t expect;
+	/* Set by a handler that did nothing: the answer is not kept for duplicates of the call. */
+	bool forget;
 	/* Called once, when the reply was sent or will never be; may be NULL. Must not wait. */
 	void (*release)(struct rpc_req *req);
 

@@ -50,7 +50,7 @@ static void call_cache(struct rpc_server *s, struct rpc_req *req, int result)
 		return;
 	call_end_wait(drc_swap_waiter(req->drc, NULL), result, req->out.base,
 		      xdr_out_len(&req->out));
-	if (result == RPC_SUCCESS && !req->body_n)
+	if (result == RPC_SUCCESS && !req->body_n && !req->forget)
 		drc_done(s->drc, req->drc, req->out.base, xdr_out_len(&req->out));
 	else
 		drc_forget(s->drc, req->drc);

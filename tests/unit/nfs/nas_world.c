@@ -164,6 +164,7 @@ static void up_step(struct nas *n)
 				     .tls_timeout_ns = n->o.tls_timeout_ns,
 				     .record_timeout_ns = n->o.record_timeout_ns,
 				     .max_conns = n->o.max_conns,
+				     .drc_entries = n->o.drc_entries,
 				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;

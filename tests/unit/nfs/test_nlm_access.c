@@ -398,6 +398,42 @@ START_TEST(answers_of_each_procedure)
 }
 END_TEST
 
+/* What only clients serve, results of calls that were never made, and procedures there are not. */
+START_TEST(procedures_of_clients)
+{
+	static const uint32_t versions[] = {1, 3, 4};
+	uint8_t buf[64];
+	uint32_t accept;
+	up_granting();
+	lock_as_one();
+	for (unsigned i = 0; i < ARRAY_LEN(versions); i++) {
+		uint32_t vers = versions[i];
+		for (unsigned tcp = 0; tcp < 2; tcp++) {
+			struct xdr_in r = call(100021, vers, 0, NULL, tcp, &accept);
+			ck_assert(accept == 0 && !xdr_left(&r));
+			ck_assert_uint_eq(stat_of(nlm_call(5, &(struct args){.vers = vers}, tcp)),
+					  DENIED);
+			r = nlm_call(10, &(struct args){.vers = vers}, tcp);
+			ck_assert_uint_eq(xdr_left(&r), 0);
+		}
+		for (uint32_t proc = 11; proc <= 15; proc++) {
+			struct xdr_out x = xdr_out_of(buf, sizeof(buf));
+			xdr_put_string(&x, "12345678");
+			xdr_put_u32(&x, DENIED);
+			struct xdr_in r = call(100021, vers, proc, &x, proc & 1, &accept);
+			ck_assert(accept == 0 && !xdr_left(&r));
+		}
+		for (uint32_t proc = 16; proc < 26; proc++) {
+			bool there = vers != 1 && proc >= 20 && proc <= 23;
+			call(100021, vers, proc, NULL, proc & 1, &accept);
+			ck_assert_uint_eq(accept, there ? 4 : 3);
+		}
+	}
+	ck_assert(still_locked());
+	down();
+}
+END_TEST
+
 /* 32 bits: what reaches beyond them reaches to the end. */
 START_TEST(ranges_of_old_versions)
 {
@@ -497,6 +533,7 @@ int main(void)
 	tcase_add_test(c, all_there_is);
 	tcase_add_test(c, handles_that_are_none);
 	tcase_add_test(c, answers_of_each_procedure);
+	tcase_add_test(c, procedures_of_clients);
 	tcase_add_test(c, ranges_of_old_versions);
 	tcase_add_test(c, state_monitor);
 	suite_add_tcase(s, c);

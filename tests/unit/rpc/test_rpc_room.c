@@ -19,7 +19,9 @@ static struct raw mine, many[MAX + 8], r;
 
 static void up(void)
 {
-	nas_up_opts(&nas, &(struct nas_opts){.max_conns = MAX, .record_timeout_ns = NS_PER_S / 2});
+	nas_up_opts(&nas, &(struct nas_opts){.max_conns = MAX,
+					     .drc_entries = 4,
+					     .record_timeout_ns = NS_PER_S / 2});
 	raw_open(&mine, nas.port);
 }
 
@@ -142,6 +144,27 @@ START_TEST(a_record_byte_by_byte)
 }
 END_TEST
 
+/* Calls that come to nothing (handles that are none) put out no answer that is kept: a call that is
+ * sent again is not done again. */
+START_TEST(calls_of_no_account)
+{
+	uint8_t root[FH_SIZE], fh[FH_SIZE], none[FH_SIZE];
+	ck_assert_uint_eq(raw_mount(&mine, "/demo", root), 0);
+	memcpy(none, root, FH_SIZE);
+	none[FH_SIZE - 1] ^= 1;
+	ck_assert_uint_eq(raw_make(&mine, root, "dir", true, 0700, fh), 0);
+	uint32_t xid = mine.xid;
+	raw_open_from(&r, nas.port, "127.0.0.5", false);
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_uint_eq(raw_make(&r, none, "junk", true, 0700, fh), NFS3ERR_BADHANDLE);
+	mine.xid = xid - 1;
+	ck_assert_uint_eq(raw_make(&mine, root, "dir", true, 0700, fh), 0);
+	ck_assert_uint_eq(mine.xid, xid);
+	ck_assert_uint_eq(raw_make(&mine, root, "dir", true, 0700, fh), NFS3ERR_EXIST);
+	raw_close(&r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rpc_room");
@@ -152,6 +175,7 @@ int main(void)
 	tcase_add_test(c, half_a_record);
 	tcase_add_test(c, a_host_with_all_connections);
 	tcase_add_test(c, a_record_byte_by_byte);
+	tcase_add_test(c, calls_of_no_account);
 	suite_add_tcase(s, c);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
