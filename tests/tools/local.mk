@@ -18,7 +18,7 @@ tests_tools_nfs3_conform_SOURCES = $(nfs3_client) tests/tools/nfs3_conform.c \
 	tests/tools/nfs3_conform.h tests/tools/nfs3_conform_attr.c tests/tools/nfs3_conform_data.c \
 	tests/tools/nfs3_conform_dirs.c tests/tools/nfs3_conform_exports.c \
 	tests/tools/nfs3_conform_names.c tests/tools/nfs3_conform_rename.c \
-	tests/tools/nfs3_conform_rights.c tests/tools/nfs3_conform_wire.c
+	tests/tools/nfs3_conform_rights.c tests/tools/nfs3_conform_table.c tests/tools/nfs3_conform_wire.c
 tests_tools_nfs3_conform_LDADD = $(NFS_LIBS)
 nfs3_fleet = $(nfs3_client) tests/tools/nfs3_fleet.c tests/tools/nfs3_fleet.h
 noinst_PROGRAMS += tests/tools/nfs3_fill

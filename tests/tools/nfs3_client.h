@@ -44,7 +44,8 @@ struct nc_entry {
 
 struct nc_res {
 	enum nc_rpc rpc;
-	int status; /* nfsstat3 or mountstat3; -1: none */
+	const char *call; /* "getattr", "mnt": which has a status; NULL: one without */
+	int status;	  /* nfsstat3 or mountstat3; -1: none */
 	bool has_fh, has_attr, has_dir, eof;
 	struct nc_fh fh;
 	fattr3 attr, dir; /* post_op_attr of the object, and of a directory beside it */

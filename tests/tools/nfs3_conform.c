@@ -75,8 +75,10 @@ const char *status_name(int status)
 bool want_status(const struct nc_res *r, int status, const char *fmt, ...)
 {
 	checks++;
-	if (r->rpc == NC_OK && r->status == status)
+	if (r->rpc == NC_OK && r->status == status) {
+		table_mark(r);
 		return true;
+	}
 	va_list ap;
 	va_start(ap, fmt);
 	printf("    FAILED %s: ", group);
@@ -290,6 +292,9 @@ int main(int argc, char **argv)
 			quit("the connection is gone");
 	}
 	nc_close(w.c);
+	group = "table";
+	if (argc == 3) /* all of them */
+		table_whole();
 	printf("%lu checks, %lu failed\n", checks, failures);
 	return failures || !checks ? 1 : 0;
 }

@@ -22,6 +22,11 @@ bool want_status(const struct nc_res *r, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 const char *status_name(int status);
 
+/* Which errors each procedure was made to give: counted as they are wanted, and checked at the end.
+ */
+void table_mark(const struct nc_res *r);
+void table_whole(void);
+
 /* A connection more with the wcc checks of the first; ends the program when there is none. */
 struct nc *world_open(const struct world *w, const char *source, bool low);
 /* The root of an export; ends the program when it cannot be mounted. */

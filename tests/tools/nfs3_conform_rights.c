@@ -79,7 +79,8 @@ static void file_as(struct nc *c, const struct nc_fh *f, const struct user *u, u
 	as_root(c);
 }
 
-static void dir_as(struct nc *c, const struct nc_fh *d, const struct user *u, uint32_t mode)
+static void dir_as(struct nc *c, const struct nc_fh *d, const struct nc_fh *f, const struct user *u,
+		   uint32_t mode)
 {
 	unsigned b = bits(u, mode, true);
 	sattr3 s = sa_none();
@@ -93,6 +94,8 @@ static void dir_as(struct nc *c, const struct nc_fh *d, const struct user *u, ui
 	want_status(nc_lookup(c, d, "in"), allowed(b & 1), "LOOKUP in %04o by %s", mode, u->name);
 	want_status(nc_readdir(c, d, 0, 0, 4096), allowed(b & 4), "READDIR of %04o by %s", mode,
 		    u->name);
+	want_status(nc_readdirplus(c, d, 0, 0, 4096, 8192), allowed(b & 4),
+		    "READDIRPLUS of %04o by %s", mode, u->name);
 	want_status(nc_create(c, d, "new", GUARDED, &s), change, "CREATE in %04o by %s", mode,
 		    u->name);
 	want_status(nc_rename(c, d, "in", d, "out"), change, "RENAME in %04o by %s", mode, u->name);
@@ -100,6 +103,10 @@ static void dir_as(struct nc *c, const struct nc_fh *d, const struct user *u, ui
 	want_status(nc_mkdir(c, d, "newdir", &s), change, "MKDIR in %04o by %s", mode, u->name);
 	want_status(nc_symlink(c, d, "newlink", "x", &s), change, "SYMLINK in %04o", mode);
 	want_status(nc_remove(c, d, "newlink"), change, "REMOVE in %04o by %s", mode, u->name);
+	want_status(nc_mknod(c, d, "newpipe", NF3FIFO, &s, 0, 0), change, "MKNOD in %04o", mode);
+	want_status(nc_remove(c, d, "newpipe"), change, "REMOVE in %04o by %s", mode, u->name);
+	want_status(nc_link(c, f, d, "newname"), change, "LINK in %04o by %s", mode, u->name);
+	want_status(nc_remove(c, d, "newname"), change, "REMOVE in %04o by %s", mode, u->name);
 	want_status(nc_rmdir(c, d, "newdir"), change, "RMDIR in %04o by %s", mode, u->name);
 	want_status(nc_remove(c, d, "new"), change, "REMOVE in %04o by %s", mode, u->name);
 	as_root(c);
@@ -119,7 +126,7 @@ static void matrix(struct world *w)
 			own(w->c, &d, OWNER, GROUP, mode);
 			for (unsigned u = 0; u < USERS; u++) {
 				file_as(w->c, &f, &users[u], mode);
-				dir_as(w->c, &d, &users[u], mode);
+				dir_as(w->c, &d, &f, &users[u], mode);
 			}
 		}
 }

@@ -7,6 +7,7 @@ static void on_mnt(struct rpc_context *rpc, int status, void *data, void *arg)
 	struct nc *c = arg;
 	mountres3 *r = data;
 	int stat = status == RPC_STATUS_SUCCESS ? (int)r->fhs_status : -1;
+	c->res.call = "mnt";
 	if (!nc_answered(c, status, &stat) || stat)
 		return;
 	fhandle3 *f = &r->mountres3_u.mountinfo.fhandle;
