@@ -329,7 +329,7 @@ static void case_headers(void)
 	struct msg m;
 	one("another program", call_of(100000, 2, 0), 1);
 	one("another version of NFS", call_of(NFS, 2, 0), 2);
-	one("version 4 of NFS", call_of(NFS, 4, 0), 2);
+	one("version 5 of NFS", call_of(NFS, 5, 0), 2);
 	one("another version of MOUNT", call_of(MOUNT, 9, 0), 2);
 	one("procedure 22", call_of(NFS, 3, 22), 3);
 	one("procedure 2^32-1", call_of(NFS, 3, UINT32_MAX), 3);
