@@ -151,20 +151,37 @@ int fs_acl_get(struct fs *fs, const struct fs_fid *f, struct fs_ace to[FS_ACL_RO
 }
 
 /* The inode of a list that is to be set, when this caller may. */
-static int set_begin(struct fs *fs, const struct acl_args *a, struct inode *in)
+static int set_check(struct fs *fs, const struct acl_args *a, struct inode *in)
 {
 	int rc = inode_get_fid(fs, a->f, in);
 	if (rc)
 		return rc;
 	wcc_pre(a->wcc, in);
 	wcc_post(a->wcc, in);
-	fs->tx.unlimited = cred_root(a->cred);
 	if (IN_TYPE(in) == FS_LNK)
 		return -EOPNOTSUPP;
 	if (cred_root(a->cred) || a->cred->uid == IN32(in, I_UID))
 		return 0;
 	rc = inode_may(a->cred, in, MAY_SET_ACL);
 	return rc == -EACCES ? -EPERM : rc;
+}
+
+static int set_begin(struct fs *fs, const struct acl_args *a, struct inode *in)
+{
+	fs->tx.unlimited = cred_root(a->cred);
+	return set_check(fs, a, in);
+}
+
+int fs_may_set_acl(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f)
+{
+	const struct acl_args a = {.cred = cred, .f = f};
+	struct inode in;
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, set_check(fs, &a, &in));
+	op_end(&op);
+	return rc;
 }
 
 static void set_mode(struct inode *in, const struct fs_cred *cred, uint32_t bits)

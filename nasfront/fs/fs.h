@@ -151,6 +151,23 @@ struct fs_setattr {
 int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
 	       const struct fs_setattr *set, const struct fs_time *guard, struct fs_wcc *wcc);
 
+/*
+ * What the call of that name refuses this caller, for want of a right or because it cannot be done;
+ * 0: nothing. Changes nothing; only space, quotas and what others do meanwhile may yet refuse it.
+ * fs_may_remove(): of what is no directory (-EISDIR). Wait.
+ */
+int fs_may_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		   const struct fs_setattr *set);
+int fs_may_remove(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir,
+		  const char *name, uint32_t namelen);
+int fs_may_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *from_dir,
+		  const char *from, uint32_t fromlen, const struct fs_fid *to_dir, const char *to,
+		  uint32_t tolen);
+int fs_may_link(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		const struct fs_fid *dir, const char *name, uint32_t namelen);
+int fs_may_set_xattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f);
+int fs_may_set_acl(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f);
+
 /* Which of want (R=4 W=2 X=1) this caller has; never an error for lacking rights. */
 int fs_access(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, unsigned want,
 	      unsigned *ret_have);

@@ -82,44 +82,53 @@ struct remove_args {
 	struct fs_wcc *wcc;
 };
 
-static int remove_body(struct fs *fs, const struct remove_args *a)
-{
+struct removing {
 	struct inode dir, in;
 	struct dirent_ref e;
-	int rc = inode_get_dir(fs, a->dir, &dir);
+};
+
+static int remove_check(struct fs *fs, const struct remove_args *a, struct removing *r)
+{
+	int rc = inode_get_dir(fs, a->dir, &r->dir);
 	if (rc)
 		return rc;
-	wcc_pre(a->wcc, &dir);
-	wcc_post(a->wcc, &dir);
-	fs->tx.last_blocks = true;
+	wcc_pre(a->wcc, &r->dir);
+	wcc_post(a->wcc, &r->dir);
 	/* Who lacks the right may have it of the object itself. */
-	int denied = inode_may(a->cred, &dir, 1 | MAY_DELETE_CHILD);
-	rc = denied == -EACCES ? inode_may(a->cred, &dir, 1) : denied;
+	int denied = inode_may(a->cred, &r->dir, 1 | MAY_DELETE_CHILD);
+	rc = denied == -EACCES ? inode_may(a->cred, &r->dir, 1) : denied;
 	if (!rc)
 		rc = name_real(a->name, a->len);
 	if (!rc)
-		rc = entry_get(&dir, a->name, a->len, &e, &in);
+		rc = entry_get(&r->dir, a->name, a->len, &r->e, &r->in);
 	if (!rc && denied)
-		rc = delete_may(a->cred, &dir, &in);
+		rc = delete_may(a->cred, &r->dir, &r->in);
 	if (rc == -ENOENT && denied)
 		rc = denied;
 	if (!rc)
-		rc = sticky_check(a->cred, &dir, &in);
+		rc = sticky_check(a->cred, &r->dir, &r->in);
 	if (rc)
 		return rc;
-	bool is_dir = IN_TYPE(&in) == FS_DIR;
+	bool is_dir = IN_TYPE(&r->in) == FS_DIR;
 	if (is_dir != a->rmdir)
 		return is_dir ? -EISDIR : -ENOTDIR;
-	if (is_dir && IN64(&in, I_ENTRIES))
-		return -ENOTEMPTY;
-	rc = dir_del(&dir, e.key);
+	return is_dir && IN64(&r->in, I_ENTRIES) ? -ENOTEMPTY : 0;
+}
+
+static int remove_body(struct fs *fs, const struct remove_args *a)
+{
+	struct removing r;
+	fs->tx.last_blocks = true;
+	int rc = remove_check(fs, a, &r);
 	if (!rc)
-		rc = nlink_drop(&in);
+		rc = dir_del(&r.dir, r.e.key);
+	if (!rc)
+		rc = nlink_drop(&r.in);
 	if (rc)
 		return rc;
-	if (is_dir)
-		nlink_add(&dir, -1);
-	wcc_post(a->wcc, &dir);
+	if (a->rmdir)
+		nlink_add(&r.dir, -1);
+	wcc_post(a->wcc, &r.dir);
 	return 0;
 }
 
@@ -146,6 +155,19 @@ int fs_rmdir(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir
 {
 	struct remove_args a = {cred, dir, name, len, true, wcc};
 	return remove_run(fs, &a);
+}
+
+int fs_may_remove(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *dir,
+		  const char *name, uint32_t len)
+{
+	struct remove_args a = {cred, dir, name, len, false, NULL};
+	struct removing r;
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, remove_check(fs, &a, &r));
+	op_end(&op);
+	return rc;
 }
 
 /* ---- rename ---- */
@@ -303,6 +325,26 @@ int fs_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *fr
 	return op_commit(&op, rc);
 }
 
+static int rename_look(struct fs *fs, const struct rename_args *a)
+{
+	struct renaming r;
+	int rc = rename_find(fs, a, &r);
+	return rc || (r.have_dst && r.dst.ino == r.src.ino) ? rc : rename_check(fs, a, &r);
+}
+
+int fs_may_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *from_dir,
+		  const char *from, uint32_t fromlen, const struct fs_fid *to_dir, const char *to,
+		  uint32_t tolen)
+{
+	struct rename_args a = {cred, from_dir, to_dir, from, to, fromlen, tolen, NULL, NULL};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, rename_look(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
 /* ---- link ---- */
 
 struct link_args {
@@ -314,29 +356,59 @@ struct link_args {
 	struct fs_wcc *wcc;
 };
 
-static int link_body(struct fs *fs, const struct link_args *a)
+static int link_check(struct fs *fs, const struct link_args *a, struct inode *dir, struct inode *in)
 {
-	struct inode dir, in;
-	int rc = inode_get_fid(fs, a->f, &in);
+	int rc = inode_get_fid(fs, a->f, in);
 	if (!rc)
-		rc = inode_get_dir(fs, a->dir, &dir);
+		rc = inode_get_dir(fs, a->dir, dir);
 	if (rc)
 		return rc;
-	wcc_pre(a->wcc, &dir);
-	wcc_post(a->wcc, &dir);
+	wcc_pre(a->wcc, dir);
+	wcc_post(a->wcc, dir);
 	if (a->post)
-		inode_attr(&in, a->post);
-	rc = inode_may(a->cred, &dir, 1 | MAY_ADD_FILE);
+		inode_attr(in, a->post);
+	rc = inode_may(a->cred, dir, 1 | MAY_ADD_FILE);
 	if (!rc)
 		rc = name_real(a->name, a->len);
 	if (rc)
 		return rc == -EINVAL && a->len ? -EEXIST : rc;
-	if (IN_TYPE(&in) == FS_DIR)
+	if (IN_TYPE(in) == FS_DIR)
 		return -EPERM;
-	if (IN32(&in, I_NLINK) >= FS_LINK_MAX)
+	if (IN32(in, I_NLINK) >= FS_LINK_MAX)
 		return -EMLINK;
-	if (IN32(&in, I_TREE) != IN32(&dir, I_TREE))
-		return -EXDEV;
+	return IN32(in, I_TREE) != IN32(dir, I_TREE) ? -EXDEV : 0;
+}
+
+/* The name must be free as well: dir_add() finds that out else. */
+static int link_look(struct fs *fs, const struct link_args *a)
+{
+	struct inode dir, in;
+	struct dirent_ref e;
+	int rc = link_check(fs, a, &dir, &in);
+	if (rc)
+		return rc;
+	rc = dir_find(&dir, a->name, a->len, &e);
+	return rc == -ENOENT ? 0 : rc ? rc : -EEXIST;
+}
+
+int fs_may_link(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		const struct fs_fid *dir, const char *name, uint32_t len)
+{
+	struct link_args a = {cred, f, dir, name, len, NULL, NULL};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, link_look(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
+static int link_body(struct fs *fs, const struct link_args *a)
+{
+	struct inode dir, in;
+	int rc = link_check(fs, a, &dir, &in);
+	if (rc)
+		return rc;
 	fs->tx.unlimited = cred_root(a->cred);
 	rc = dir_add(&dir, a->name, a->len, in.ino, IN_TYPE(&in));
 	if (rc)

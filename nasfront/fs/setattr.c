@@ -314,6 +314,18 @@ static int check_body(struct fs *fs, const struct setattr_args *a)
 	return rc ? rc : setattr_check(a, &in);
 }
 
+int fs_may_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+		   const struct fs_setattr *set)
+{
+	struct setattr_args a = {.cred = cred, .f = f, .set = set};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, check_body(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
 static int resize(struct fs *fs, struct setattr_args *a)
 {
 	struct range_lock l;

@@ -393,6 +393,24 @@ static int change_may(const struct xattr_args *a, const struct inode *in)
 	return inode_may(a->cred, in, 2);
 }
 
+static int may_body(struct fs *fs, const struct xattr_args *a)
+{
+	struct inode in;
+	int rc = inode_get_fid(fs, a->f, &in);
+	return rc ? rc : change_may(a, &in);
+}
+
+int fs_may_set_xattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f)
+{
+	const struct xattr_args a = {.cred = cred, .f = f};
+	struct op op;
+	int rc;
+	op_begin(&op, fs, false);
+	OP_LOOP(&op, rc, may_body(fs, &a));
+	op_end(&op);
+	return rc;
+}
+
 static int change_body(struct fs *fs, const struct xattr_args *a)
 {
 	struct inode in;

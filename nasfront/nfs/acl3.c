@@ -147,6 +147,8 @@ static int acl3_setacl(struct rpc_req *req, void *arg)
 		why = NFS3ERR_INVAL;
 	if (!c->status)
 		c->status = why;
+	if (nfs_lent(c))
+		nfs_result(c, fs_may_set_acl(c->mount->fs, &c->cred, &c->fid));
 	nfs_change(c);
 	if (!c->status)
 		nfs_result(c, fs_posix_acl_set(c->mount->fs, &c->cred, &c->fid,

@@ -60,6 +60,8 @@ int nfs3_setattr(struct rpc_req *req, void *arg)
 	if (!nfs3_get_sattr(&req->args, &set) || !xdr_bool(&req->args, &check) ||
 	    (check && !nfs3_get_time(&req->args, &guard)))
 		return nfs_garbage(c);
+	if (nfs_lent(c))
+		nfs_result(c, fs_may_setattr(c->mount->fs, &c->cred, &c->fid, &set));
 	nfs_change(c);
 	if (!c->status)
 		nfs_result(c, fs_setattr(c->mount->fs, &c->cred, &c->fid, &set,

@@ -44,7 +44,7 @@ int nfs3_create(struct rpc_req *req, void *arg)
 		return nfs_garbage(c);
 	nfs3_refuse_dots(c, &name, NFS3ERR_EXIST);
 	/* One that exists may be cut. */
-	if (how == FS_CREATE_UNCHECKED && set.which && !c->status)
+	if (how == FS_CREATE_UNCHECKED && (set.which & FS_SET_SIZE))
 		nfs_change_named(c, name.p, name.len);
 	if (!c->status)
 		nfs_result(c, fs_create(c->mount->fs, &c->cred, &c->fid, name.p, name.len, how,

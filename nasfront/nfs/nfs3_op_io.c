@@ -38,6 +38,11 @@ static int read_call(struct rpc_req *req, void *arg, read_fn *from)
 	 * cache than the connection's share. */
 	if (from == fs_read_try)
 		req->expect = count;
+	/* Who may read is found out in a task, before the file is asked for. */
+	if (from == fs_read_try && nfs_lent_to_write(c))
+		return nfs_again(c);
+	if (from != fs_read_try)
+		nfs_check_data(c, false);
 	nfs_look(c);
 	if (!c->status) {
 		int rc = from(c->mount->fs, &c->cred, &c->fid, off, count, &c->read, &post);
@@ -88,8 +93,7 @@ int nfs3_write(struct rpc_req *req, void *arg)
 	    !xdr_opaque(&req->args, UINT32_MAX, &data, &len) || len < count)
 		return nfs_garbage(c);
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = MIN(count, (uint32_t)FS_IO_MAX)};
-	if (!c->status && !nfs_may_write(c))
-		c->status = NFS3ERR_ACCES;
+	nfs_check_data(c, true);
 	nfs_change(c);
 	if (!c->status)
 		nfs_result(c,

@@ -15,7 +15,9 @@ static int remove_entry(struct rpc_req *req, void *arg, remove_fn *fn, bool dir)
 		return nfs_garbage(c);
 	/* RFC 1813 3.3.13: RMDIR of "." is INVAL, of ".." EXIST. */
 	nfs3_refuse_dots(c, &name, dir && name.len == 2 ? NFS3ERR_EXIST : NFS3ERR_INVAL);
-	if (!dir && !c->status)
+	if (!dir && nfs_lent(c))
+		nfs_result(c, fs_may_remove(c->mount->fs, &c->cred, &c->fid, name.p, name.len));
+	if (!dir)
 		nfs_change_name(c, &c->fid, name.p, name.len);
 	if (!c->status)
 		nfs_result(c, fn(c->mount->fs, &c->cred, &c->fid, name.p, name.len, &wcc));
@@ -46,10 +48,11 @@ int nfs3_rename(struct rpc_req *req, void *arg)
 		return nfs_garbage(c);
 	nfs3_refuse_dots(c, &from, NFS3ERR_INVAL);
 	nfs3_refuse_dots(c, &to, NFS3ERR_INVAL);
-	if (!c->status) {
-		nfs_change_name(c, &c->fid, from.p, from.len);
-		nfs_change_name(c, &to_dir, to.p, to.len);
-	}
+	if (nfs_lent(c))
+		nfs_result(c, fs_may_rename(c->mount->fs, &c->cred, &c->fid, from.p, from.len,
+					    &to_dir, to.p, to.len));
+	nfs_change_name(c, &c->fid, from.p, from.len);
+	nfs_change_name(c, &to_dir, to.p, to.len);
 	if (!c->status)
 		nfs_result(c, fs_rename(c->mount->fs, &c->cred, &c->fid, from.p, from.len, &to_dir,
 					to.p, to.len, &from_wcc, &to_wcc));
@@ -71,6 +74,8 @@ int nfs3_link(struct rpc_req *req, void *arg)
 	if (!nfs_second(c, &dir) || !nfs3_get_name(c, &name))
 		return nfs_garbage(c);
 	nfs3_refuse_dots(c, &name, NFS3ERR_EXIST);
+	if (nfs_lent(c))
+		nfs_result(c, fs_may_link(c->mount->fs, &c->cred, &c->fid, &dir, name.p, name.len));
 	nfs_change(c);
 	if (!c->status)
 		nfs_result(c, fs_link(c->mount->fs, &c->cred, &c->fid, &dir, name.p, name.len,

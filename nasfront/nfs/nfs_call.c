@@ -446,14 +446,33 @@ static struct lock_file_key key_of(const struct nfs_call *c, uint64_t ino, uint3
 	return (struct lock_file_key){.fs = c->mount->id, .ino = ino, .generation = generation};
 }
 
-bool nfs_may_write(struct nfs_call *c)
+bool nfs_lent(const struct nfs_call *c)
+{
+	return !c->status && deleg_any(c->nfs->delegs);
+}
+
+bool nfs_lent_to_write(const struct nfs_call *c)
+{
+	if (!nfs_lent(c))
+		return false;
+	struct lock_file_key f = key_of(c, c->fid.ino, c->fid.generation);
+	return deleg_written(c->nfs->delegs, &f);
+}
+
+/* As the file system has it: a file's owner keeps what an open gave, to execute is to read. */
+bool nfs_may_data(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, bool write)
 {
 	struct fs_attr a;
 	unsigned have = 0;
-	if (!deleg_any(c->nfs->delegs) || fs_getattr(c->mount->fs, &c->fid, &a) ||
-	    a.type != FS_REG || a.uid == c->cred.uid)
+	if (fs_getattr(fs, f, &a) || a.type != FS_REG || a.uid == cred->uid)
 		return true;
-	return fs_access(c->mount->fs, &c->cred, &c->fid, 2, &have) || have;
+	return fs_access(fs, cred, f, write ? 2 : 5, &have) || have;
+}
+
+void nfs_check_data(struct nfs_call *c, bool write)
+{
+	if (nfs_lent(c) && !nfs_may_data(c->mount->fs, &c->cred, &c->fid, write))
+		c->status = NFS3ERR_ACCES;
 }
 
 void nfs_change(struct nfs_call *c)
@@ -487,7 +506,7 @@ bool nfs_named_file(struct nfs_call *c, const struct fs_fid *dir, const char *na
 void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len)
 {
 	struct lock_file_key f;
-	if (!c->status && deleg_any(c->nfs->delegs) && nfs_named_file(c, dir, name, len, &f) &&
+	if (nfs_lent(c) && nfs_named_file(c, dir, name, len, &f) &&
 	    deleg_in_way(c->nfs->delegs, &f, DELEG_USE_CHANGE, NULL, false))
 		c->status = NFS3ERR_JUKEBOX;
 }
@@ -495,8 +514,12 @@ void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *n
 void nfs_change_named(struct nfs_call *c, const char *name, uint32_t len)
 {
 	struct lock_file_key f;
-	if (!c->status && nfs_named_file(c, &c->fid, name, len, &f) &&
-	    deleg_change_begin(c->nfs->delegs, &c->change, &f, NULL))
+	if (c->status || !nfs_named_file(c, &c->fid, name, len, &f))
+		return;
+	const struct fs_fid fid = {.ino = f.ino, .generation = f.generation};
+	if (nfs_lent(c) && !nfs_may_data(c->mount->fs, &c->cred, &fid, true))
+		c->status = NFS3ERR_ACCES;
+	else if (deleg_change_begin(c->nfs->delegs, &c->change, &f, NULL))
 		c->status = NFS3ERR_JUKEBOX;
 }
 

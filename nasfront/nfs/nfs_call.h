@@ -175,9 +175,14 @@ bool nfs_fenced(const struct nfs *n);
  * ->status: not yet. Each may wait in a task; nfs_look() says NFS_AGAIN outside one.
  */
 void nfs_change(struct nfs_call *c);
-/* Before it for data, while any file is lent: false for who may not write the current file and is
- * to hear so, without anybody's being asked for it. Waits. */
-bool nfs_may_write(struct nfs_call *c);
+/* Any file is lent, and nothing is wrong yet: then a call is refused for what its caller may not
+ * (fs_may_…()) before anybody is asked for a file. */
+bool nfs_lent(const struct nfs_call *c);
+/* The current file is, to write. */
+bool nfs_lent_to_write(const struct nfs_call *c);
+/* The same of data, into ->status. Wait. */
+void nfs_check_data(struct nfs_call *c, bool write);
+bool nfs_may_data(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f, bool write);
 void nfs_look(struct nfs_call *c);
 void nfs_change_name(struct nfs_call *c, const struct fs_fid *dir, const char *name, uint32_t len);
 /* The same of data of what the name leads to, by this call: until it is let go nothing is lent. */

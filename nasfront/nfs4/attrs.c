@@ -147,6 +147,7 @@ PUT(space_avail, xdr_put_u64(p->x, s->avail_bytes))
 PUT(space_free, xdr_put_u64(p->x, s->free_bytes))
 PUT(space_total, xdr_put_u64(p->x, s->total_bytes))
 PUT(space_used, xdr_put_u64(p->x, a->used))
+PUT(charset_cap, xdr_put_u32(p->x, 1)) /* FSCHARSET_CAP4_CONTAINS_NON_UTF8: names are bytes */
 PUT(clone_blksize, xdr_put_u32(p->x, FS_BLOCK_SIZE))
 PUT(xattr, xdr_put_bool(p->x, p->o->mount))
 PUT(atime, put_time(p->x, &a->atime))
@@ -211,6 +212,7 @@ static const struct attr_row {
     [FATTR4_TIME_MODIFY_SET] = {NULL, ATTR_SET},
     [FATTR4_MOUNTED_ON_FILEID] = {put_mounted_on, ATTR_READ},
     [FATTR4_SUPPATTR_EXCLCREAT] = {put_exclcreat, ATTR_READ},
+    [FATTR4_FS_CHARSET_CAP] = {put_charset_cap, ATTR_READ},
     [FATTR4_CLONE_BLKSIZE] = {put_clone_blksize, ATTR_READ},
     /* NFS4_CHANGE_TYPE_IS_MONOTONIC_INCR (RFC 7862 12.2.3): never backwards */
     [FATTR4_CHANGE_ATTR_TYPE] = {put_zero, ATTR_READ},

@@ -13,18 +13,43 @@
 #include "nasfront/nfs4/nfs4_impl.h"
 #include "runtime/err.h"
 
+#define RPC_HEAD    24u /* of an accepted reply */
+#define RESULT_HEAD 8	/* an operation's number and status */
+
 /* ---- results ---- */
 
+/* The sizes of a session count the header of the reply (RFC 8881 18.36.3). */
+size_t nfs4_reply_max(const struct nfs4_call *k)
+{
+	size_t max = k->session ? k->session->max_reply - RPC_HEAD : NFS4_REPLY_MAX;
+	if (!k->session || !k->cache_this)
+		return max;
+	return MIN(max, k->session->max_kept - MIN(k->session->max_kept, RPC_HEAD));
+}
+
+size_t nfs4_reply_left(const struct nfs4_call *k)
+{
+	size_t have = xdr_out_len(k->out) + RESULT_HEAD, max = nfs4_reply_max(k);
+	return have < max ? max - have : 0;
+}
+
+/* What is behind it finds room for its number and status, at least: for REP_TOO_BIG. */
 bool nfs4_room(struct nfs4_call *k, size_t size)
 {
 	size_t have = xdr_out_len(k->out);
-	size_t max = k->session ? k->session->max_reply : NFS4_REPLY_MAX;
-	if (have + size > max)
+	if (have + size + RESULT_HEAD > nfs4_reply_max(k))
 		return false;
-	if (size <= xdr_room(k->out))
+	if (size + RESULT_HEAD <= xdr_room(k->out))
 		return true;
 	/* Rounded up, so that several operations do not each make a buffer. */
-	return rpc_reply_reserve(k->req, MIN(have + size + 4096, max));
+	return rpc_reply_reserve(k->req, MIN(have + size + 4096, nfs4_reply_max(k)));
+}
+
+/* It would fit, were it not to be kept. */
+static enum nfs4_status too_big(const struct nfs4_call *k)
+{
+	bool kept = k->session && k->cache_this && k->session->max_kept < k->session->max_reply;
+	return kept ? NFS4ERR_REP_TOO_BIG_TO_CACHE : NFS4ERR_REP_TOO_BIG;
 }
 
 enum nfs4_status nfs4_status_of(struct nfs4_call *k, int rc)
@@ -60,6 +85,38 @@ static enum nfs4_status check_place(const struct nfs4_call *k, const struct nfs4
 	return k->session ? NFS4_OK : NFS4ERR_OP_NOT_IN_SESSION;
 }
 
+/* Directories that are no file system's: no stateid is of one, nor has it extended attributes. */
+static enum nfs4_status check_pseudo(const struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	switch (k->op) {
+	case OP_CLOSE:
+	case OP_LOCKU:
+	case OP_OPEN_CONFIRM:
+	case OP_OPEN_DOWNGRADE:
+	case OP_DELEGRETURN:
+	case OP_OFFLOAD_CANCEL:
+	case OP_OFFLOAD_STATUS:
+		return NFS4ERR_BAD_STATEID;
+	case OP_READLINK:
+	case OP_ALLOCATE:
+	case OP_DEALLOCATE:
+	case OP_SEEK:
+	case OP_IO_ADVISE:
+	case OP_COPY:
+	case OP_CLONE:
+		return NFS4ERR_WRONG_TYPE;
+	case OP_GETXATTR:
+	case OP_SETXATTR:
+	case OP_LISTXATTRS:
+	case OP_REMOVEXATTR:
+		return NFS4ERR_NOTSUPP;
+	default:
+		return op->flags & OP_MODIFIES	   ? NFS4ERR_ROFS
+		       : op->flags & OP_NEEDS_FILE ? NFS4ERR_ISDIR
+						   : NFS4_OK;
+	}
+}
+
 static enum nfs4_status check_object(const struct nfs4_call *k, const struct nfs4_op_row *op)
 {
 	if (!(op->flags & (OP_NEEDS_FH | OP_NEEDS_FILE | OP_MODIFIES)))
@@ -67,20 +124,9 @@ static enum nfs4_status check_object(const struct nfs4_call *k, const struct nfs
 	if (k->kind == FH_NONE)
 		return NFS4ERR_NOFILEHANDLE;
 	if (k->kind == FH_PSEUDO)
-		return op->flags & OP_MODIFIES	   ? NFS4ERR_ROFS
-		       : op->flags & OP_NEEDS_FILE ? NFS4ERR_ISDIR
-						   : NFS4_OK;
+		return check_pseudo(k, op);
 	if ((op->flags & OP_MODIFIES) && !k->c.rule->read_write)
 		return NFS4ERR_ROFS;
-	return NFS4_OK;
-}
-
-/* RETRY_UNCACHED_REP must not happen to who asked for the reply to be kept. */
-static enum nfs4_status check_cache(const struct nfs4_call *k, const struct nfs4_op_row *op)
-{
-	if (k->cache_this && (op->flags & OP_BULKY) &&
-	    xdr_out_len(k->out) + op->room > k->session->max_kept)
-		return NFS4ERR_REP_TOO_BIG_TO_CACHE;
 	return NFS4_OK;
 }
 
@@ -103,14 +149,17 @@ static enum nfs4_status check_once(struct nfs4_call *k, const struct nfs4_op_row
  */
 static bool next_says_wrongsec(const struct nfs4_call *k)
 {
-	if (k->index + 1 >= k->nops || xdr_left(k->in) < 4)
+	size_t left = xdr_left(k->in), n = 4;
+	/* 2.6.3.1.1.1: as if SAVEFH were not there. */
+	while (n <= left && k->index + n / 4 < k->nops && be32_get(k->in->p + n - 4) == OP_SAVEFH)
+		n += 4;
+	if (n > left || k->index + n / 4 >= k->nops)
 		return true;
-	switch (be32_get(k->in->p)) {
+	switch (be32_get(k->in->p + n - 4)) {
 	case OP_PUTFH:
 	case OP_PUTROOTFH:
 	case OP_PUTPUBFH:
 	case OP_RESTOREFH:
-	case OP_SAVEFH:
 	case OP_LOOKUP:
 	case OP_LOOKUPP:
 	case OP_OPEN:
@@ -128,10 +177,17 @@ static bool uses_saved(uint32_t op)
 	return op == OP_RENAME || op == OP_LINK || op == OP_COPY || op == OP_CLONE;
 }
 
+/* The RFCs let only these say so; what comes to others past what puts a handle is refused. */
+static enum nfs4_status too_weak(uint32_t op)
+{
+	return op == OP_LINK || op == OP_RENAME || op == OP_OPEN ? NFS4ERR_WRONGSEC
+								 : NFS4ERR_ACCESS;
+}
+
 static enum nfs4_status check_flavor(const struct nfs4_call *k, const struct nfs4_op_row *op)
 {
 	if (uses_saved(k->op) && k->saved.kind == FH_FILE && k->saved.weak)
-		return NFS4ERR_WRONGSEC;
+		return too_weak(k->op);
 	if (k->kind != FH_FILE || !k->c.weak ||
 	    !(op->flags & (OP_NEEDS_FH | OP_NEEDS_FILE | OP_MODIFIES)))
 		return NFS4_OK;
@@ -143,7 +199,7 @@ static enum nfs4_status check_flavor(const struct nfs4_call *k, const struct nfs
 	case OP_LOOKUPP:
 		return NFS4_OK;
 	default:
-		return NFS4ERR_WRONGSEC;
+		return too_weak(k->op);
 	}
 }
 
@@ -171,13 +227,13 @@ static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *o
 	st = st ?: check_place(k, op);
 	st = st ?: check_flavor(k, op);
 	st = st ?: check_object(k, op);
-	st = st ?: check_cache(k, op);
 	st = st ?: check_once(k, op);
 	if (st)
 		return st;
 	if (!k->may_wait && (op->flags & OP_WAITS))
 		return NFS4_AGAIN;
-	if (!nfs4_room(k, op->room + 8))
+	/* Version 4.0 has no error for what only puts a handle. */
+	if ((op->room || k->minor) && !nfs4_room(k, op->room))
 		return NFS4ERR_REP_TOO_BIG;
 	st = op->fn(k);
 	return st ?: check_flavor_found(k);
@@ -190,14 +246,18 @@ static const struct nfs4_op_row *row_of(const struct nfs4_call *k)
 	return &nfs4_ops[k->op];
 }
 
-/* Errors that version 4.0 does not know. */
+/* Errors that version 4.0 does not know, or not of this operation. */
 static enum nfs4_status status_of_minor(const struct nfs4_call *k, enum nfs4_status st)
 {
 	if (k->minor)
-		return st;
+		return st == NFS4ERR_REP_TOO_BIG ? too_big(k) : st;
 	switch (st) {
 	case NFS4ERR_WRONG_TYPE:
 		return NFS4ERR_INVAL;
+	case NFS4ERR_NOFILEHANDLE:
+		return k->op == OP_RESTOREFH ? NFS4ERR_RESTOREFH : st;
+	case NFS4ERR_MLINK: /* of a directory's parent */
+		return k->op == OP_LINK ? st : NFS4ERR_NOSPC;
 	case NFS4ERR_REP_TOO_BIG:
 	case NFS4ERR_TOO_MANY_OPS:
 		return NFS4ERR_RESOURCE;
@@ -229,8 +289,10 @@ static enum nfs4_status op_end(struct nfs4_call *k, enum nfs4_status st)
 static enum nfs4_status run_one(struct nfs4_call *k)
 {
 	struct xdr_out *x = k->out;
-	if (!nfs4_room(k, 8))
-		return NFS4ERR_REP_TOO_BIG;
+	/* What nfs4_room() leaves; in version 4.0, and without a session, a little more than the
+	 * most. */
+	if (xdr_room(x) < RESULT_HEAD && !rpc_reply_reserve(k->req, xdr_out_len(x) + 4096))
+		return NFS4_FENCED;
 	k->op_in = k->in->p;
 	k->op_out = xdr_out_len(x);
 	if (!xdr_u32(k->in, &k->op))
@@ -406,7 +468,7 @@ enum nfs4_status nfs4_op_notsupp(struct nfs4_call *k)
 const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_ACCESS] = {"ACCESS", nfs4_op_access, OP_NEEDS_FH, 0, ROOM_SMALL},
     [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE | OP_ONCE, 0, ROOM_SMALL},
-    [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_MODIFIES | OP_WAITS, 0, ROOM_SMALL},
+    [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
     [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_DELEGPURGE] = {"DELEGPURGE", nfs4_op_notsupp, 0, 0, 0},
     [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_delegreturn, OP_NEEDS_FILE | OP_ONCE, 0, 0},
@@ -426,9 +488,9 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_PUTFH] = {"PUTFH", nfs4_op_putfh, 0, 0, 0},
     [OP_PUTPUBFH] = {"PUTPUBFH", nfs4_op_putrootfh, 0, 0, 0},
     [OP_PUTROOTFH] = {"PUTROOTFH", nfs4_op_putrootfh, 0, 0, 0},
-    [OP_READ] = {"READ", nfs4_op_read, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, ROOM_SMALL},
-    [OP_READDIR] = {"READDIR", nfs4_op_readdir, OP_NEEDS_FH | OP_WAITS | OP_BULKY, 0, 0},
-    [OP_READLINK] = {"READLINK", nfs4_op_readlink, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 0, 0},
+    [OP_READ] = {"READ", nfs4_op_read, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
+    [OP_READDIR] = {"READDIR", nfs4_op_readdir, OP_NEEDS_FH | OP_WAITS, 0, 0},
+    [OP_READLINK] = {"READLINK", nfs4_op_readlink, OP_NEEDS_FILE | OP_WAITS, 0, 0},
     [OP_REMOVE] = {"REMOVE", nfs4_op_remove, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_RENAME] = {"RENAME", nfs4_op_rename, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_RESTOREFH] = {"RESTOREFH", nfs4_op_restorefh, 0, 0, 0},
@@ -460,7 +522,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_SECINFO_NO_NAME] = {"SECINFO_NO_NAME", nfs4_op_secinfo_no_name, OP_NEEDS_FH, 1,
 			    ROOM_FLAVORS},
     [OP_SEQUENCE] = {"SEQUENCE", nfs4_op_sequence, 0, 1, ROOM_SMALL},
-    [OP_SET_SSV] = {"SET_SSV", nfs4_op_notsupp, 0, 1, 0},
+    [OP_SET_SSV] = {"SET_SSV", nfs4_op_set_ssv, 0, 1, 0},
     [OP_TEST_STATEID] = {"TEST_STATEID", nfs4_op_test_stateid, 0, 1, 0},
     [OP_WANT_DELEGATION] = {"WANT_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
     [OP_DESTROY_CLIENTID] = {"DESTROY_CLIENTID", nfs4_op_destroy_clientid, OP_ALONE, 1, 0},
@@ -470,18 +532,17 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_COPY] = {"COPY", nfs4_op_copy, OP_MODIFIES | OP_WAITS, 2, ROOM_SMALL},
     [61] = {"COPY_NOTIFY", nfs4_op_notsupp, 0, 2, 0},
     [OP_DEALLOCATE] = {"DEALLOCATE", nfs4_op_deallocate, OP_MODIFIES | OP_WAITS, 2, 0},
-    [OP_IO_ADVISE] = {"IO_ADVISE", nfs4_op_io_advise, OP_NEEDS_FILE, 2, ROOM_SMALL},
+    [OP_IO_ADVISE] = {"IO_ADVISE", nfs4_op_io_advise, OP_NEEDS_FILE | OP_WAITS, 2, ROOM_SMALL},
     [64] = {"LAYOUTERROR", nfs4_op_notsupp, 0, 2, 0},
     [65] = {"LAYOUTSTATS", nfs4_op_notsupp, 0, 2, 0},
     [OP_OFFLOAD_CANCEL] = {"OFFLOAD_CANCEL", nfs4_op_offload_cancel, OP_NEEDS_FILE, 2, 0},
     [OP_OFFLOAD_STATUS] = {"OFFLOAD_STATUS", nfs4_op_offload_status, OP_NEEDS_FILE, 2, ROOM_SMALL},
-    [OP_READ_PLUS] = {"READ_PLUS", nfs4_op_read_plus, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 2,
-		      ROOM_SMALL},
+    [OP_READ_PLUS] = {"READ_PLUS", nfs4_op_read_plus, OP_NEEDS_FILE | OP_WAITS, 2, ROOM_SMALL},
     [OP_SEEK] = {"SEEK", nfs4_op_seek, OP_NEEDS_FILE | OP_WAITS, 2, ROOM_SMALL},
     [70] = {"WRITE_SAME", nfs4_op_notsupp, 0, 2, 0},
     [OP_CLONE] = {"CLONE", nfs4_op_clone, OP_MODIFIES | OP_WAITS, 2, 0},
-    [OP_GETXATTR] = {"GETXATTR", nfs4_op_getxattr, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 2, 0},
+    [OP_GETXATTR] = {"GETXATTR", nfs4_op_getxattr, OP_NEEDS_FILE | OP_WAITS, 2, 0},
     [OP_SETXATTR] = {"SETXATTR", nfs4_op_setxattr, OP_MODIFIES | OP_WAITS, 2, ROOM_SMALL},
-    [OP_LISTXATTRS] = {"LISTXATTRS", nfs4_op_listxattrs, OP_NEEDS_FILE | OP_WAITS | OP_BULKY, 2, 0},
+    [OP_LISTXATTRS] = {"LISTXATTRS", nfs4_op_listxattrs, OP_NEEDS_FILE | OP_WAITS, 2, 0},
     [OP_REMOVEXATTR] = {"REMOVEXATTR", nfs4_op_removexattr, OP_MODIFIES | OP_WAITS, 2, ROOM_SMALL},
 };

@@ -7,7 +7,11 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_read_plus.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
 	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
-V4_WORLD = $(NAS_WORLD) tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
+# A client for tests, and what it holds every reply against.
+V4_CLIENT = tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h \
+	tests/unit/nfs4/v4_table.c tests/unit/nfs4/v4_table.h \
+	tests/unit/nfs4/v4_valid.c tests/unit/nfs4/v4_valid.h
+V4_WORLD = $(NAS_WORLD) $(V4_CLIENT)
 check_PROGRAMS += tests/unit/nfs4/test_nfs4
 tests_unit_nfs4_test_nfs4_SOURCES = tests/unit/nfs4/test_nfs4.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -69,3 +73,12 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_deleg
 tests_unit_nfs4_test_nfs4_deleg_SOURCES = tests/unit/nfs4/test_nfs4_deleg.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_deleg_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_deleg_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_errors
+tests_unit_nfs4_test_nfs4_errors_SOURCES = tests/unit/nfs4/test_nfs4_errors.c \
+	tests/unit/nfs4/errors_never.c tests/unit/nfs4/errors_rows.c tests/unit/nfs4/errors_rows.h \
+	tests/unit/nfs4/errors_state.c \
+	tests/unit/nfs4/v4_script.c tests/unit/nfs4/v4_script.h $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_errors_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_errors_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

@@ -32,7 +32,7 @@ int nfs4_new(struct nfs4 **ret, const struct nfs4_opts *o)
 	env_random(o->env, &n->boot, sizeof(n->boot));
 	env_random(o->env, n->hash_key, sizeof(n->hash_key));
 	n->born_s = env_realtime_ns(o->env) / NS_PER_S;
-	n->next_client = n->next_session = 1;
+	n->next_client = 1;
 	n->slots_free = UINT32_MAX;
 	TAILQ_INIT(&n->clients);
 	TAILQ_INIT(&n->idle);

@@ -210,6 +210,7 @@ struct nfs4_state {
 	bool closed; /* nothing is left but the stateid, for an answer to be given again */
 	struct nfs4_owner *owner;
 	struct lock_file_key file;
+	uint64_t who; /* of opens: who opened last (nfs4_who_calls()) */
 	uint32_t index, number, seq;
 	unsigned access, deny; /* of opens: all together */
 	/* Of opens: each pair of access and deny that was opened, bit (access | deny << 2). */
@@ -337,7 +338,6 @@ enum nfs4_op_flags {
 	OP_MODIFIES = 4,   /* refused on read-only exports, and in the pseudo file system */
 	OP_WAITS = 8,	   /* only in a task */
 	OP_ALONE = 16,	   /* without a session, then as the only operation */
-	OP_BULKY = 32,	   /* its result can be large: not for slots that keep replies */
 	OP_V40 = 64,	   /* in version 4.0 only */
 	OP_ONCE = 128,	   /* version 4.0: must not be done twice */
 };
@@ -354,7 +354,7 @@ struct nfs4 {
 	uint32_t magic;
 	struct nfs4_opts o;
 	uint32_t boot; /* of this incarnation, in client ids and stateids */
-	uint32_t next_client, next_session;
+	uint32_t next_client;
 	uint64_t hash_key[2];
 	uint64_t born_s; /* real time: the times of pseudo directories */
 	struct lock_table *locks;
@@ -399,8 +399,12 @@ struct nfs4 {
 
 /* compound.c */
 extern const struct nfs4_op_row nfs4_ops[NFS4_OPS];
-/* Makes room for size more bytes of results. False: the reply would be too big, or no memory. */
+/* Makes room for size more bytes of results. False: the reply would be too big (also to be kept,
+ * when it is to be: op_end() tells the two apart), or no memory. */
 bool nfs4_room(struct nfs4_call *k, size_t size);
+/* How large the results of all operations may be, and how many bytes of that are left. */
+size_t nfs4_reply_max(const struct nfs4_call *k);
+size_t nfs4_reply_left(const struct nfs4_call *k);
 enum nfs4_status nfs4_status_of(struct nfs4_call *k, int rc);
 void nfs4_finished(void *arg, struct rpc_req *req, int result);
 extern const struct rpc_proc nfs4_procs[NFS4_PROCS];
@@ -635,8 +639,12 @@ bool nfs4_read_may_body(const struct nfs4_call *k);
 void nfs4_read_body(struct nfs4_call *k);
 /* opaque<>: what was read, copied; there is room. */
 void nfs4_put_read(struct nfs4_call *k, const struct fs_read *r);
+/* nfs4_status_of() of a call that sets attributes. */
+enum nfs4_status nfs4_set_status(struct nfs4_call *k, int rc);
 /* nfs4_status_of() of a call on data of the current object, which may be no file. */
 enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc);
+/* WRONG_TYPE: it is no file (RFC 7862 has that of all its operations on data). Waits. */
+enum nfs4_status nfs4_check_regular(struct nfs4_call *k, struct fs *fs, const struct fs_fid *f);
 struct lock_ask nfs4_ask(const struct nfs4_state *s);
 struct lock_file_key nfs4_file_key(const struct nfs4_call *k);
 /* A state changed: its sequence number. Becomes the current stateid. */
@@ -812,6 +820,6 @@ nfs4_op_fn nfs4_op_access, nfs4_op_close, nfs4_op_commit, nfs4_op_create, nfs4_o
     nfs4_op_copy, nfs4_op_clone, nfs4_op_offload_cancel, nfs4_op_offload_status,
     nfs4_op_setclientid, nfs4_op_setclientid_confirm, nfs4_op_renew, nfs4_op_open_confirm,
     nfs4_op_release_lockowner, nfs4_op_getxattr, nfs4_op_setxattr, nfs4_op_listxattrs,
-    nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl;
+    nfs4_op_removexattr, nfs4_op_delegreturn, nfs4_op_backchannel_ctl, nfs4_op_set_ssv;
 
 #endif

@@ -128,17 +128,19 @@ enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 	st = st ?: nfs4_object(k, &want, &o);
 	if (st)
 		return st;
-	size_t have = xdr_out_len(k->out);
+	size_t have = xdr_out_len(k->out), left = nfs4_reply_left(k);
 	nfs4_put_fattr(k, k->out, &want, &o);
 	if (k->out->full) {
 		/* Once more, with room for all there is. */
 		k->out->p = k->out->base + have;
 		k->out->full = false;
-		if (nfs4_room(k, object_bytes(k, &o)))
+		if (nfs4_room(k, MIN(object_bytes(k, &o), left)))
 			nfs4_put_fattr(k, k->out, &want, &o);
 		else
-			st = NFS4ERR_REP_TOO_BIG;
+			st = NFS4ERR_DELAY;
 	}
+	if (!st && (k->out->full || xdr_out_len(k->out) - have > left))
+		st = NFS4ERR_REP_TOO_BIG;
 	nfs4_object_end(&o);
 	return st;
 }
@@ -211,6 +213,29 @@ enum nfs4_status nfs4_op_nverify(struct nfs4_call *k)
 
 /* ---- SETATTR ---- */
 
+/* What the file system says to it; before others are asked for the file, which it may be lent to.
+ */
+static enum nfs4_status check_set(struct nfs4_call *k, const struct nfs4_sattr *s)
+{
+	struct fs *fs = k->c.mount->fs;
+	int rc = 0;
+	if (!nfs_lent(&k->c))
+		return NFS4_OK;
+	if (s->set.which)
+		rc = fs_may_setattr(fs, &k->c.cred, &k->c.fid, &s->set);
+	if (!rc && s->have_acl)
+		rc = fs_may_set_acl(fs, &k->c.cred, &k->c.fid);
+	return nfs4_set_status(k, rc);
+}
+
+/* Sizes are files'; version 4.0 has an error for directories. */
+enum nfs4_status nfs4_set_status(struct nfs4_call *k, int rc)
+{
+	if (rc == -EISDIR && k->minor)
+		return NFS4ERR_WRONG_TYPE;
+	return rc == -EOPNOTSUPP ? NFS4ERR_ATTRNOTSUPP : nfs4_status_of(k, rc);
+}
+
 enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
 {
 	static const struct nfs4_bitmap none;
@@ -219,11 +244,12 @@ enum nfs4_status nfs4_op_setattr(struct nfs4_call *k)
 	struct stateid sid;
 	enum nfs4_status st = nfs4_arg_stateid(k, &sid);
 	st = st ?: nfs4_get_sattr(k, k->in, &s, &got);
+	st = st ?: check_set(k, &s);
 	if (!st && (s.set.which & FS_SET_SIZE))
 		st = nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
 	st = st ?: nfs4_change(k);
 	if (!st && s.set.which)
-		st = nfs4_status_of(
+		st = nfs4_set_status(
 		    k, fs_setattr(k->c.mount->fs, &k->c.cred, &k->c.fid, &s.set, NULL, NULL));
 	if (!st) {
 		done = got;

@@ -1,4 +1,5 @@
-/* EXCHANGE_ID, DESTROY_CLIENTID, RECLAIM_COMPLETE (RFC 8881 18.35, 18.50, 18.51). */
+/* EXCHANGE_ID, SET_SSV, DESTROY_CLIENTID, RECLAIM_COMPLETE (RFC 8881 18.35, 18.47, 18.50, 18.51).
+ */
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 #include "runtime/log.h"
@@ -111,6 +112,16 @@ enum nfs4_status nfs4_op_exchange_id(struct nfs4_call *k)
 	return st;
 }
 
+/* Of who has asked for the protection it serves; we give it to nobody (18.47.3). */
+enum nfs4_status nfs4_op_set_ssv(struct nfs4_call *k)
+{
+	const uint8_t *p;
+	uint32_t len;
+	if (!xdr_opaque(k->in, UINT32_MAX, &p, &len) || !xdr_opaque(k->in, UINT32_MAX, &p, &len))
+		return NFS4ERR_BADXDR;
+	return NFS4ERR_INVAL;
+}
+
 enum nfs4_status nfs4_op_destroy_clientid(struct nfs4_call *k)
 {
 	uint64_t id;
@@ -119,6 +130,8 @@ enum nfs4_status nfs4_op_destroy_clientid(struct nfs4_call *k)
 	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
+	if (!nfs4_client_is_of(c, k->req))
+		return NFS4ERR_WRONG_CRED;
 	if (c->busy || c->nsessions || c->nopens || c->nlocks || c->ndelegs)
 		return NFS4ERR_CLIENTID_BUSY;
 	nfs4_client_forget(c);

@@ -33,7 +33,14 @@ static enum nfs4_status get_copy(struct nfs4_call *k, struct copy *c)
 		return NFS4ERR_NOTSUPP; /* from another server */
 	if (k->saved.kind == FH_NONE)
 		return NFS4ERR_NOFILEHANDLE;
-	return k->saved.kind == FH_PSEUDO ? NFS4ERR_ISDIR : NFS4_OK;
+	return k->saved.kind == FH_PSEUDO ? NFS4ERR_WRONG_TYPE : NFS4_OK;
+}
+
+enum nfs4_status nfs4_check_regular(struct nfs4_call *k, struct fs *fs, const struct fs_fid *f)
+{
+	struct fs_attr a;
+	int rc = fs_getattr(fs, f, &a);
+	return !rc && a.type != FS_REG ? NFS4ERR_WRONG_TYPE : nfs4_status_of(k, rc);
 }
 
 /* Both files may be read and written under what was given. */
@@ -42,7 +49,12 @@ static enum nfs4_status check_ids(struct nfs4_call *k, const struct copy *c)
 	const struct nfs4_saved *s = &k->saved;
 	const struct lock_file_key from = {
 	    .fs = s->mount->id, .ino = s->fid.ino, .generation = s->fid.generation};
-	enum nfs4_status st = nfs4_io_check_file(k, &from, &c->a.from_id, LOCK_SHARE_READ);
+	enum nfs4_status st = nfs4_check_regular(k, s->mount->fs, &s->fid);
+	st = st ?: nfs4_check_regular(k, k->c.mount->fs, &k->c.fid);
+	/* Nobody is asked for a file by who may not read it. */
+	if (!st && nfs_lent(&k->c) && !nfs_may_data(s->mount->fs, &s->cred, &s->fid, false))
+		st = NFS4ERR_ACCESS;
+	st = st ?: nfs4_io_check_file(k, &from, &c->a.from_id, LOCK_SHARE_READ);
 	return st ?: nfs4_io_check(k, &c->a.to_id, LOCK_SHARE_WRITE);
 }
 
@@ -55,8 +67,6 @@ static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
 	st = st ?: nfs4_status_of(k, fs_getattr(s->mount->fs, &s->fid, &a));
 	if (st)
 		return st;
-	if (a.type != FS_REG)
-		return a.type == FS_DIR ? NFS4ERR_ISDIR : NFS4ERR_WRONG_TYPE;
 	if (c->a.from > a.size || c->a.count > a.size - c->a.from)
 		return NFS4ERR_INVAL;
 	if (!c->a.count) /* to the end */
@@ -194,21 +204,14 @@ static enum nfs4_status get_clone(struct nfs4_call *k, struct copy *c)
 	return k->saved.kind == FH_PSEUDO ? NFS4ERR_WRONG_TYPE : NFS4_OK;
 }
 
-static enum nfs4_status check_regular(struct nfs4_call *k, struct fs *fs, const struct fs_fid *f)
-{
-	struct fs_attr a;
-	int rc = fs_getattr(fs, f, &a);
-	return !rc && a.type != FS_REG ? NFS4ERR_WRONG_TYPE : nfs4_status_of(k, rc);
-}
-
 enum nfs4_status nfs4_op_clone(struct nfs4_call *k)
 {
 	const struct nfs4_saved *s = &k->saved;
 	struct copy c;
 	enum nfs4_status st = get_clone(k, &c);
-	st = st ?: check_regular(k, s->mount->fs, &s->fid);
-	st = st ?: check_regular(k, k->c.mount->fs, &k->c.fid);
 	st = st ?: check_ids(k, &c);
+	if (st == NFS4ERR_LOCKED) /* it has none */
+		st = NFS4ERR_OPENMODE;
 	if (!st && !can_share(k))
 		st = NFS4ERR_XDEV;
 	return st

@@ -155,6 +155,10 @@ static enum nfs4_status read_children(struct fill *f, const struct nfs4_pseudo *
 		enum nfs4_status st = f->o.error && !bitmap_has(&f->want, FATTR4_RDATTR_ERROR)
 					  ? (enum nfs4_status)f->o.error
 					  : NFS4_OK;
+		if (st == NFS4ERR_NOENT || st == NFS4ERR_NOTDIR) { /* nor does LOOKUP find it */
+			nfs_let_go(&k->c);
+			continue;
+		}
 		bool fits = !st && put_entry(f, p->name, (uint32_t)strlen(p->name), i);
 		nfs_let_go(&k->c);
 		if (st)
@@ -189,31 +193,35 @@ enum nfs4_status nfs4_op_readdir(struct nfs4_call *k)
 	struct fill f = {.k = k};
 	uint64_t cookie, verifier, mine;
 	uint32_t dircount, max;
-	bool eof = false;
+	bool eof = false, cut;
 	if (!xdr_u64(k->in, &cookie) || !xdr_u64(k->in, &verifier) || !xdr_u32(k->in, &dircount) ||
 	    !xdr_u32(k->in, &max) || !nfs4_get_bitmap(k->in, &f.want))
 		return NFS4ERR_BADXDR;
+	if (bitmap_has(&f.want, FATTR4_TIME_ACCESS_SET) ||
+	    bitmap_has(&f.want, FATTR4_TIME_MODIFY_SET))
+		return NFS4ERR_INVAL; /* only for setting */
 	mine = k->kind == FH_PSEUDO ? k->n->born_s : k->c.mount->dir_verifier;
 	if (cookie == 1 || cookie == 2)
 		return NFS4ERR_BAD_COOKIE;
 	/* Cookies never go stale, so none is refused for want of a verifier: some clients of
 	 * version 4.0 do not keep it. */
 	if (cookie && verifier && verifier != mine && k->kind != FH_PSEUDO)
-		return NFS4ERR_BAD_COOKIE;
-	/* maxcount is of all of the result. */
+		return NFS4ERR_NOT_SAME;
+	/* maxcount is of all of the result; less is given where the reply would be too big. */
 	max = MIN(max, (uint32_t)NFS4_DIR_MAX);
-	if (k->cache_this)
-		max = MIN(max, (uint32_t)(k->session->max_kept - xdr_out_len(k->out)));
+	cut = nfs4_reply_left(k) < max;
+	if (cut)
+		max = (uint32_t)nfs4_reply_left(k);
 	if (max < DIR_HEAD + DIR_TAIL)
-		return NFS4ERR_TOOSMALL;
+		return cut ? NFS4ERR_REP_TOO_BIG : NFS4ERR_TOOSMALL;
 	if (!nfs4_room(k, max))
-		return NFS4ERR_REP_TOO_BIG;
+		return NFS4ERR_DELAY;
 	xdr_put_u64(k->out, mine);
 	f.x = xdr_out_of(k->out->p, max - DIR_HEAD - DIR_TAIL);
 	enum nfs4_status st = read_dir(&f, cookie, &eof);
 	nfs4_object_end(&f.o);
 	if (st)
-		return st;
+		return st == NFS4ERR_TOOSMALL && cut ? NFS4ERR_REP_TOO_BIG : st;
 	k->out->p = f.x.p;
 	xdr_put_bool(k->out, false);
 	xdr_put_bool(k->out, eof);

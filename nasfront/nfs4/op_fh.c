@@ -290,6 +290,10 @@ static enum nfs4_status lookup_file(struct nfs4_call *k, const struct nfs4_name 
 		if (lookup_nested(k, p, name, &in))
 			return in;
 	}
+	/* Whether there is such a name is not for who comes with this flavour: all of this export
+	 * wants another. */
+	if (k->c.weak)
+		return NFS4ERR_WRONGSEC;
 	rc = k->may_wait
 		 ? fs_lookup(k->c.mount->fs, &k->c.cred, &k->c.fid, name->p, name->len, &a, NULL)
 		 : fs_lookup_try(k->c.mount->fs, &k->c.cred, &k->c.fid, name->p, name->len, &a,
@@ -354,6 +358,9 @@ enum nfs4_status nfs4_op_lookupp(struct nfs4_call *k)
 	}
 	if (!k->may_wait)
 		return NFS4_AGAIN;
+	if (k->c.weak) /* nothing else of it is told */
+		return nfs_inside(&k->c, &k->c.fid, &top) == 0 && top ? up_from_export(k)
+								      : NFS4ERR_WRONGSEC;
 	int rc = fs_getattr(k->c.mount->fs, &k->c.fid, &a);
 	if (rc == 0 && a.type != FS_DIR)
 		return a.type == FS_LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR;
@@ -381,6 +388,21 @@ static void put_flavor(struct xdr_out *x, unsigned sec)
 	xdr_put_u32(x, sec);
 }
 
+/* What is found out on the way to an answer, as SECINFO and SECINFO_NO_NAME may say it. */
+static enum nfs4_status secinfo_status(enum nfs4_status st)
+{
+	switch (st) {
+	case NFS4ERR_SYMLINK:
+		return NFS4ERR_NOTDIR;
+	case NFS4ERR_IO:
+		return NFS4ERR_SERVERFAULT;
+	case NFS4ERR_WRONGSEC:
+		return NFS4ERR_ACCESS;
+	default:
+		return st;
+	}
+}
+
 /* Pseudo directories take all that any export takes. */
 static void put_flavors(struct nfs4_call *k)
 {
@@ -397,13 +419,25 @@ static void put_flavors(struct nfs4_call *k)
 		nfs4_fh_drop(k); /* RFC 8881 18.29.3: it is used up */
 }
 
+/*
+ * What a name leads to, for its flavours. With a flavour that the export does not take the name is
+ * not looked for: what it would lead to takes those of the export, but for another that begins
+ * there.
+ */
+static enum nfs4_status secinfo_find(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	bool weak = k->kind == FH_FILE && k->c.weak;
+	enum nfs4_status st = k->kind == FH_PSEUDO ? lookup_pseudo(k, name) : lookup_file(k, name);
+	return weak && st == NFS4ERR_WRONGSEC ? NFS4_OK : secinfo_status(st);
+}
+
 /* Version 4.0: the directory stays the current object, whatever is found. */
 static enum nfs4_status secinfo_v40(struct nfs4_call *k, const struct nfs4_name *name)
 {
 	struct nfs4_saved saved = k->saved;
 	k->saved.kind = FH_NONE;
 	nfs4_op_savefh(k);
-	enum nfs4_status st = k->kind == FH_PSEUDO ? lookup_pseudo(k, name) : lookup_file(k, name);
+	enum nfs4_status st = secinfo_find(k, name);
 	if (!st)
 		put_flavors(k);
 	nfs4_op_restorefh(k);
@@ -418,7 +452,7 @@ enum nfs4_status nfs4_op_secinfo(struct nfs4_call *k)
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
 	if (!st && k->minor == 0)
 		return secinfo_v40(k, &name);
-	st = st ?: k->kind == FH_PSEUDO ? lookup_pseudo(k, &name) : lookup_file(k, &name);
+	st = st ?: secinfo_find(k, &name);
 	if (!st)
 		put_flavors(k);
 	return st;
@@ -430,9 +464,10 @@ enum nfs4_status nfs4_op_secinfo_no_name(struct nfs4_call *k)
 	if (!xdr_u32(k->in, &style) || style > 1)
 		return NFS4ERR_BADXDR;
 	if (style == 1) {
+		bool weak = k->kind == FH_FILE && k->c.weak;
 		enum nfs4_status st = nfs4_op_lookupp(k);
-		if (st)
-			return st;
+		if (st && !(weak && st == NFS4ERR_WRONGSEC))
+			return secinfo_status(st);
 	}
 	put_flavors(k);
 	return NFS4_OK;

@@ -18,14 +18,19 @@ static void read_release(struct rpc_req *req)
 	nfs_let_go(&k->c);
 }
 
+static enum nfs4_status not_regular(const struct fs_attr *a)
+{
+	return a->type == FS_DIR   ? NFS4ERR_ISDIR
+	       : a->type == FS_LNK ? NFS4ERR_SYMLINK
+				   : NFS4ERR_WRONG_TYPE;
+}
+
 /* Regular files only; the others have errors of their own. */
 enum nfs4_status nfs4_io_status(struct nfs4_call *k, int rc)
 {
 	struct fs_attr a;
 	if (rc == -EINVAL && fs_getattr_try(k->c.mount->fs, &k->c.fid, &a) == 0 && a.type != FS_REG)
-		return a.type == FS_DIR	  ? NFS4ERR_ISDIR
-		       : a.type == FS_LNK ? NFS4ERR_SYMLINK
-					  : NFS4ERR_WRONG_TYPE;
+		return not_regular(&a);
 	return nfs4_status_of(k, rc);
 }
 
@@ -82,13 +87,12 @@ enum nfs4_status nfs4_read_begin(struct nfs4_call *k, uint64_t *ret_off, uint32_
 	st = st ?: nfs4_io_check(k, &sid, LOCK_SHARE_READ);
 	if (st)
 		return st;
-	size_t have = xdr_out_len(k->out) + READ_HEAD + 64;
-	size_t max = k->session && k->cache_this ? k->session->max_kept
-		     : k->session		 ? k->session->max_reply
-						 : NFS4_REPLY_MAX;
+	size_t left = nfs4_reply_left(k), head = READ_HEAD + 64;
 	count = MIN(count, (uint32_t)FS_IO_MAX);
-	if (have + count > max)
-		count = have < max ? (uint32_t)(max - have) & ~3u : 0;
+	if (count && left < head + 4)
+		return NFS4ERR_REP_TOO_BIG;
+	if (count && count > left - head)
+		count = (uint32_t)(left - head) & ~3u;
 	*ret_count = count;
 	return NFS4_OK;
 }
@@ -139,13 +143,20 @@ enum nfs4_status nfs4_op_write(struct nfs4_call *k)
 
 enum nfs4_status nfs4_op_commit(struct nfs4_call *k)
 {
+	struct fs_attr a;
 	uint64_t off;
 	uint32_t count;
 	if (!xdr_u64(k->in, &off) || !xdr_u32(k->in, &count))
 		return NFS4ERR_BADXDR;
-	if (off + count < off)
+	/* Version 4.1 has no error for it: what is behind the end is to its end. */
+	if (off + count < off && k->minor == 0)
 		return NFS4ERR_INVAL;
-	int rc = fs_commit(k->c.mount->fs, &k->c.fid, off, count ? count : UINT64_MAX, NULL);
+	if (off + count < off)
+		count = 0;
+	int rc = fs_getattr(k->c.mount->fs, &k->c.fid, &a);
+	if (!rc && a.type != FS_REG)
+		return not_regular(&a);
+	rc = rc ?: fs_commit(k->c.mount->fs, &k->c.fid, off, count ? count : UINT64_MAX, NULL);
 	if (rc)
 		return nfs4_io_status(k, rc);
 	xdr_put_u64(k->out, fs_write_verifier(k->c.mount->fs));

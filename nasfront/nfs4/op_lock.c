@@ -151,6 +151,8 @@ static enum nfs4_status take(struct nfs4_call *k, const struct lock_args *l, str
 		nfs4_blocked_drop(k->client, &a);
 		return NFS4_OK;
 	}
+	if (l->reclaim && rc == -EAGAIN)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	if (nfs4_lock_later(k->n, rc) || !lock_test(k->n->locks, &a, &by))
 		return NFS4ERR_DELAY;
 	if (l->type == READW_LT || l->type == WRITEW_LT)

@@ -101,11 +101,27 @@ enum nfs4_status nfs4_op_create(struct nfs4_call *k)
 
 /* ---- REMOVE ---- */
 
+/* Of these none may say PERM: a sticky directory. */
+static enum nfs4_status name_status(struct nfs4_call *k, int rc)
+{
+	return rc == -EPERM ? NFS4ERR_ACCESS : nfs4_status_of(k, rc);
+}
+
+/* A directory is lent to nobody. */
+static enum nfs4_status check_remove(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	int rc = nfs_lent(&k->c)
+		     ? fs_may_remove(k->c.mount->fs, &k->c.cred, &k->c.fid, name->p, name->len)
+		     : 0;
+	return rc == -EISDIR ? NFS4_OK : name_status(k, rc);
+}
+
 enum nfs4_status nfs4_op_remove(struct nfs4_call *k)
 {
 	struct fs_wcc dir = {0};
 	struct nfs4_name name;
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
+	st = st ?: check_remove(k, &name);
 	st = st ?: nfs4_change_name(k, &k->c.fid, &name);
 	if (st)
 		return st;
@@ -113,7 +129,7 @@ enum nfs4_status nfs4_op_remove(struct nfs4_call *k)
 	int rc = fs_remove(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
 	if (rc == -EISDIR)
 		rc = fs_rmdir(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
-	st = nfs4_status_of(k, rc);
+	st = name_status(k, rc);
 	if (!st)
 		put_change(k->out, &dir);
 	return st;
@@ -132,6 +148,28 @@ static enum nfs4_status both(const struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+/* RFC 8881 18.26.3: a directory and what is none do not take each other's place. */
+static enum nfs4_status rename_status(struct nfs4_call *k, int rc)
+{
+	struct fs_attr a, b;
+	if (rc == -EISDIR)
+		return NFS4ERR_EXIST;
+	if (rc != -ENOTDIR)
+		return name_status(k, rc);
+	bool dirs = fs_getattr(k->c.mount->fs, &k->saved.fid, &a) == 0 && a.type == FS_DIR &&
+		    fs_getattr(k->c.mount->fs, &k->c.fid, &b) == 0 && b.type == FS_DIR;
+	return dirs ? NFS4ERR_EXIST : NFS4ERR_NOTDIR;
+}
+
+static enum nfs4_status check_rename(struct nfs4_call *k, const struct nfs4_name *from,
+				     const struct nfs4_name *to)
+{
+	return nfs_lent(&k->c)
+		   ? rename_status(k, fs_may_rename(k->c.mount->fs, &k->c.cred, &k->saved.fid,
+						    from->p, from->len, &k->c.fid, to->p, to->len))
+		   : NFS4_OK;
+}
+
 enum nfs4_status nfs4_op_rename(struct nfs4_call *k)
 {
 	struct fs_wcc from_dir = {0}, to_dir = {0};
@@ -142,12 +180,13 @@ enum nfs4_status nfs4_op_rename(struct nfs4_call *k)
 	st2 = nfs4_get_name(k->in, &to);
 	st = st2 == NFS4ERR_BADXDR ? st2 : st ? st : st2;
 	st = st ?: both(k);
+	st = st ?: check_rename(k, &from, &to);
 	st = st ?: nfs4_change_name(k, &k->saved.fid, &from);
 	st = st ?: nfs4_change_name(k, &k->c.fid, &to);
 	st = st
-		 ?: nfs4_status_of(k, fs_rename(k->c.mount->fs, &k->c.cred, &k->saved.fid, from.p,
-						from.len, &k->c.fid, to.p, to.len, &from_dir,
-						&to_dir));
+		 ?: rename_status(k,
+				  fs_rename(k->c.mount->fs, &k->c.cred, &k->saved.fid, from.p,
+					    from.len, &k->c.fid, to.p, to.len, &from_dir, &to_dir));
 	if (st)
 		return st;
 	put_change(k->out, &from_dir);
@@ -163,6 +202,19 @@ static enum nfs4_status change_saved(struct nfs4_call *k)
 	return nfs4_use(k, &f, DELEG_USE_CHANGE, false);
 }
 
+static enum nfs4_status link_status(struct nfs4_call *k, int rc)
+{
+	return rc == -EPERM ? NFS4ERR_ISDIR : nfs4_status_of(k, rc);
+}
+
+static enum nfs4_status check_link(struct nfs4_call *k, const struct nfs4_name *name)
+{
+	return nfs_lent(&k->c)
+		   ? link_status(k, fs_may_link(k->c.mount->fs, &k->c.cred, &k->saved.fid,
+						&k->c.fid, name->p, name->len))
+		   : NFS4_OK;
+}
+
 enum nfs4_status nfs4_op_link(struct nfs4_call *k)
 {
 	struct fs_wcc dir = {0};
@@ -170,10 +222,11 @@ enum nfs4_status nfs4_op_link(struct nfs4_call *k)
 	struct nfs4_name name;
 	enum nfs4_status st = nfs4_get_name(k->in, &name);
 	st = st ?: both(k);
+	st = st ?: check_link(k, &name);
 	st = st ?: change_saved(k);
 	st = st
-		 ?: nfs4_status_of(k, fs_link(k->c.mount->fs, &k->c.cred, &k->saved.fid, &k->c.fid,
-					      name.p, name.len, &post, &dir));
+		 ?: link_status(k, fs_link(k->c.mount->fs, &k->c.cred, &k->saved.fid, &k->c.fid,
+					   name.p, name.len, &post, &dir));
 	if (!st)
 		put_change(k->out, &dir);
 	return st;

@@ -111,8 +111,8 @@ static enum nfs4_status check_open(const struct open_args *o)
 	case CLAIM_DELEGATE_CUR:
 	case CLAIM_DELEG_CUR_FH:
 		return o->bad_deleg;
-	default:
-		return NFS4ERR_NOTSUPP;
+	default: /* RFC 8881 18.5.3: who does not support DELEGPURGE keeps nothing for these */
+		return NFS4ERR_RECLAIM_BAD;
 	}
 }
 
@@ -201,6 +201,12 @@ static enum nfs4_status check_target(struct nfs4_call *k, const struct open_args
 
 /* ---- the state ---- */
 
+/* OPEN has no OPENMODE: the delegation it claims is not one for that. */
+static enum nfs4_status deleg_status(enum nfs4_status st)
+{
+	return st == NFS4ERR_OPENMODE ? NFS4ERR_INVAL : st;
+}
+
 /* What others were lent: an OPEN to read goes with a file lent to read, but not one that denies
  * reading. */
 static enum nfs4_status check_lent(struct nfs4_call *k, const struct open_args *o)
@@ -209,7 +215,7 @@ static enum nfs4_status check_lent(struct nfs4_call *k, const struct open_args *
 	bool change = (o->access & OPEN4_SHARE_ACCESS_WRITE) ||
 		      (o->deny & OPEN4_SHARE_ACCESS_READ) || (o->attr.set.which & FS_SET_SIZE);
 	if (o->claim == CLAIM_DELEGATE_CUR || o->claim == CLAIM_DELEG_CUR_FH)
-		return nfs4_deleg_check(k, &o->deleg, o->access);
+		return deleg_status(nfs4_deleg_check(k, &o->deleg, o->access));
 	return nfs4_use(k, &file, change ? DELEG_USE_CHANGE : DELEG_USE_READ, true);
 }
 
@@ -236,8 +242,11 @@ static enum nfs4_status share(struct nfs4_call *k, const struct open_args *o, bo
 	if (rc) {
 		if (*ret_new)
 			nfs4_state_free(s);
+		if (o->claim == CLAIM_PREVIOUS && rc == -EAGAIN)
+			return NFS4ERR_RECLAIM_CONFLICT;
 		return nfs4_lock_later(k->n, rc) ? NFS4ERR_DELAY : NFS4ERR_SHARE_DENIED;
 	}
+	s->who = nfs4_who_calls(k->req);
 	s->access |= o->access;
 	s->deny |= o->deny;
 	s->opened |= pair_bit(o->access, o->deny);

@@ -14,9 +14,11 @@ static enum nfs4_status change_space(struct nfs4_call *k, space_fn *fn)
 		return NFS4ERR_BADXDR;
 	if (off + len < off)
 		return NFS4ERR_INVAL;
+	st = st ?: nfs4_check_regular(k, k->c.mount->fs, &k->c.fid);
 	st = st ?: nfs4_io_check(k, &sid, LOCK_SHARE_WRITE);
+	/* These have no LOCKED. */
 	if (st || !len)
-		return st;
+		return st == NFS4ERR_LOCKED ? NFS4ERR_OPENMODE : st;
 	return nfs4_io_status(k, fn(k->c.mount->fs, &k->c.cred, &k->c.fid, off, len, NULL));
 }
 
@@ -41,6 +43,7 @@ enum nfs4_status nfs4_op_seek(struct nfs4_call *k)
 		return NFS4ERR_BADXDR;
 	if (what > FS_SEEK_HOLE)
 		return NFS4ERR_UNION_NOTSUPP;
+	st = st ?: nfs4_check_regular(k, k->c.mount->fs, &k->c.fid);
 	st = st ?: nfs4_io_check(k, &sid, LOCK_SHARE_READ);
 	if (st)
 		return st;
@@ -70,7 +73,10 @@ enum nfs4_status nfs4_op_io_advise(struct nfs4_call *k)
 	if (st == NFS4ERR_BADXDR || !xdr_u64(k->in, &off) || !xdr_u64(k->in, &count) ||
 	    !nfs4_get_bitmap(k->in, &hints))
 		return NFS4ERR_BADXDR;
+	st = st ?: nfs4_check_regular(k, k->c.mount->fs, &k->c.fid);
 	st = st ?: nfs4_io_check(k, &sid, LOCK_SHARE_READ);
+	if (st == NFS4ERR_LOCKED) /* it has none: where nothing may be read nothing is advised */
+		st = NFS4_OK;
 	if (!st)
 		nfs4_put_bitmap(k->out, &none);
 	return st;

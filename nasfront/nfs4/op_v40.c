@@ -1,6 +1,6 @@
 /*
  * What only version 4.0 has: SETCLIENTID, SETCLIENTID_CONFIRM, RENEW, OPEN_CONFIRM,
- * RELEASE_LOCKOWNER (RFC 7530 16.33, 16.34, 16.29, 16.18, 16.37).
+ * RELEASE_LOCKOWNER (RFC 7530 16.33, 16.34, 16.28, 16.18, 16.37).
  */
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
@@ -79,11 +79,32 @@ enum nfs4_status nfs4_op_setclientid_confirm(struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+/* Somebody's, who has a file open there. */
+static bool has_opened(const struct nfs4_client *c, uint64_t who)
+{
+	const struct nfs4_owner *o;
+	const struct nfs4_state *s;
+	TAILQ_FOREACH (o, &c->owners, link)
+		LIST_FOREACH (s, &o->states, owned)
+			if (s->kind == OWNER_OPEN && s->who == who)
+				return true;
+	return false;
+}
+
+/* 16.28.5: by who made the client, or has a file open there. */
+static bool may_renew(struct nfs4_call *k, uint64_t id)
+{
+	const struct nfs4_client *c = nfs4_client_find(k->n, id, true);
+	return !c || nfs4_client_is_of(c, k->req) || has_opened(c, nfs4_who_calls(k->req));
+}
+
 enum nfs4_status nfs4_op_renew(struct nfs4_call *k)
 {
 	uint64_t id;
-	enum nfs4_status st = xdr_u64(k->in, &id) ? nfs4_client_of(k, id) : NFS4ERR_BADXDR;
-	/* RFC 7530 16.29.4: it learns so that it cannot be asked for what it has. */
+	if (!xdr_u64(k->in, &id))
+		return NFS4ERR_BADXDR;
+	enum nfs4_status st = may_renew(k, id) ? nfs4_client_of(k, id) : NFS4ERR_ACCESS;
+	/* RFC 7530 16.28.5: it learns so that it cannot be asked for what it has. */
 	return !st && k->client->ndelegs && k->client->path.state == PATH_DOWN
 		   ? NFS4ERR_CB_PATH_DOWN
 		   : st;

@@ -6,13 +6,16 @@
 
 static enum nfs4_status xattr_status(struct nfs4_call *k, int rc)
 {
+	struct fs_attr a;
 	switch (rc) {
 	case -ENODATA:
 		return NFS4ERR_NOXATTR;
 	case -E2BIG:
 		return NFS4ERR_XATTR2BIG;
-	case -EPERM: /* neither file nor directory */
-		return NFS4ERR_WRONG_TYPE;
+	case -EPERM: /* neither file nor directory, or a sticky one of somebody else */
+		return fs_getattr(k->c.mount->fs, &k->c.fid, &a) == 0 && a.type == FS_DIR
+			   ? NFS4ERR_PERM
+			   : NFS4ERR_WRONG_TYPE;
 	default:
 		return nfs4_status_of(k, rc);
 	}
@@ -71,6 +74,13 @@ enum nfs4_status nfs4_op_getxattr(struct nfs4_call *k)
 	return NFS4_OK;
 }
 
+static enum nfs4_status check_change(struct nfs4_call *k)
+{
+	return nfs_lent(&k->c)
+		   ? xattr_status(k, fs_may_set_xattr(k->c.mount->fs, &k->c.cred, &k->c.fid))
+		   : NFS4_OK;
+}
+
 enum nfs4_status nfs4_op_setxattr(struct nfs4_call *k)
 {
 	struct fs_wcc wcc = {0};
@@ -83,6 +93,7 @@ enum nfs4_status nfs4_op_setxattr(struct nfs4_call *k)
 	if (st == NFS4ERR_BADXDR || !xdr_opaque(k->in, UINT32_MAX, &value, &len))
 		return NFS4ERR_BADXDR;
 	st = st ?: len > FS_XATTR_MAX ? NFS4ERR_XATTR2BIG : NFS4_OK;
+	st = st ?: check_change(k);
 	st = st ?: nfs4_change(k);
 	st = st
 		 ?: xattr_status(k, fs_xattr_set(k->c.mount->fs, &k->c.cred, &k->c.fid, name.p,
@@ -99,6 +110,7 @@ enum nfs4_status nfs4_op_removexattr(struct nfs4_call *k)
 	struct fs_wcc wcc = {0};
 	struct nfs4_name name;
 	enum nfs4_status st = get_name(k->in, &name);
+	st = st ?: check_change(k);
 	st = st ?: nfs4_change(k);
 	st = st
 		 ?: xattr_status(k, fs_xattr_remove(k->c.mount->fs, &k->c.cred, &k->c.fid, name.p,
@@ -138,16 +150,19 @@ enum nfs4_status nfs4_op_listxattrs(struct nfs4_call *k)
 	if (!xdr_u64(k->in, &f.cookie) || !xdr_u32(k->in, &max))
 		return NFS4ERR_BADXDR;
 	max = MIN(max, (uint32_t)NFS4_DIR_MAX);
+	bool cut = nfs4_reply_left(k) < max;
+	if (cut)
+		max = (uint32_t)nfs4_reply_left(k);
 	if (max < LIST_HEAD_SIZE + LIST_TAIL_SIZE)
-		return NFS4ERR_TOOSMALL;
+		return cut ? NFS4ERR_REP_TOO_BIG : NFS4ERR_TOOSMALL;
 	if (!nfs4_room(k, max))
-		return NFS4ERR_REP_TOO_BIG;
+		return NFS4ERR_DELAY;
 	f.x = xdr_out_of(k->out->p + LIST_HEAD_SIZE, max - LIST_HEAD_SIZE - LIST_TAIL_SIZE);
 	int rc = fs_xattr_list(k->c.mount->fs, &k->c.cred, &k->c.fid, f.cookie, emit, &f, &eof);
 	if (rc)
 		return xattr_status(k, rc);
 	if (!f.count && !eof)
-		return NFS4ERR_TOOSMALL;
+		return cut ? NFS4ERR_REP_TOO_BIG : NFS4ERR_TOOSMALL;
 	xdr_put_u64(k->out, f.cookie);
 	xdr_put_u32(k->out, f.count);
 	k->out->p = f.x.p;

@@ -69,14 +69,13 @@ static void put_channel(struct xdr_out *x, const struct channel *c)
 
 /*
  * The back channel's: our calls are small, one at a time, of two operations, and no reply is kept.
- * How large replies may be is the client's affair. False: too small for a CB_RECALL.
+ * How large replies may be is the client's affair, and how many operations and calls is not to be
+ * changed (RFC 8881 18.36.3). False: too small for a CB_RECALL.
  */
 static bool back_fits(struct channel *b)
 {
 	bool fits = b->request >= BACK_REQUEST && b->reply >= BACK_REPLY && b->ops >= 2;
 	b->request = MIN(b->request, (uint32_t)BACK_REQUEST);
-	b->ops = MIN(b->ops, 2u);
-	b->requests = MIN(b->requests, 1u);
 	b->kept = 0;
 	return fits;
 }
@@ -95,9 +94,9 @@ static struct nfs4_session *session_new(struct nfs4_client *c, const struct chan
 	s->max_request = f->request;
 	s->max_kept = f->kept;
 	s->max_ops = f->ops;
-	be64_put(s->id, c->id);
-	be32_put(s->id + 8, n->next_session++);
-	env_random(n->o.env, s->id + 12, 4);
+	do /* who does not hear it cannot know it */
+		env_random(n->o.env, s->id, NFS4_SESSIONID);
+	while (nfs4_session_find(n, s->id));
 	LIST_INSERT_HEAD(&n->sessions[bucket(s->id)], s, by_id);
 	LIST_INSERT_HEAD(&c->sessions, s, link);
 	c->nsessions++;
@@ -115,11 +114,8 @@ static bool channel_fits(struct channel *f)
 	return f->request >= 256 && f->reply >= 256 && f->ops >= 2 && f->requests;
 }
 
-static enum nfs4_status create(struct nfs4_call *k, struct nfs4_client *c, struct channel *fore,
-			       struct channel *back)
+static enum nfs4_status create(struct channel *fore, const struct channel *back)
 {
-	if (!c->confirmed && !nfs4_client_is_of(c, k->req))
-		return NFS4ERR_CLID_INUSE;
 	return channel_fits(fore) && back->requests ? NFS4_OK : NFS4ERR_TOOSMALL;
 }
 
@@ -136,6 +132,8 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	struct nfs4_client *c = nfs4_client_find(k->n, id, false);
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
+	if (!nfs4_client_is_of(c, k->req)) /* also of one that is confirmed, also again */
+		return NFS4ERR_CLID_INUSE;
 	if (c->created && seq == c->create_seq - 1) {
 		xdr_put_fixed(k->out, c->create_reply, c->create_len);
 		return NFS4_OK;
@@ -144,7 +142,7 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 		return NFS4ERR_SEQ_MISORDERED;
 	if (flags & ~7u)
 		return NFS4ERR_INVAL;
-	enum nfs4_status st = create(k, c, &fore, &back);
+	enum nfs4_status st = create(&fore, &back);
 	if (!st && c->nsessions >= NFS4_SESSIONS_MAX)
 		st = NFS4ERR_DELAY;
 	st = st ?: nfs4_client_confirm(c);
@@ -182,6 +180,8 @@ enum nfs4_status nfs4_op_destroy_session(struct nfs4_call *k)
 	struct nfs4_session *s = nfs4_session_find(k->n, id);
 	if (!s)
 		return NFS4ERR_BADSESSION;
+	if (!nfs4_client_is_of(s->client, k->req))
+		return NFS4ERR_WRONG_CRED;
 	bool own = s == k->session;
 	/* RFC 8881 18.37.3: its own only as the last operation. */
 	if (own && k->index + 1 != k->nops)
@@ -207,8 +207,9 @@ enum nfs4_status nfs4_op_bind_conn(struct nfs4_call *k)
 		return NFS4ERR_BADXDR;
 	if (k->nops != 1)
 		return NFS4ERR_NOT_ONLY_OP;
+	/* It knows no WRONG_CRED: to another there is no such session. */
 	struct nfs4_session *s = nfs4_session_find(k->n, id);
-	if (!s)
+	if (!s || !nfs4_client_is_of(s->client, k->req))
 		return NFS4ERR_BADSESSION;
 	if (dir != CDFC4_FORE && dir != CDFC4_BACK && dir != CDFC4_FORE_OR_BOTH &&
 	    dir != CDFC4_BACK_OR_BOTH)
@@ -233,6 +234,8 @@ enum nfs4_status nfs4_op_backchannel_ctl(struct nfs4_call *k)
 	struct nfs4_back *b = &k->session->back, got = {.usable = false};
 	if (!xdr_u32(k->in, &got.program) || !nfs4_get_callback_sec(k->in, &got))
 		return NFS4ERR_BADXDR;
+	if (!nfs4_client_is_of(k->client, k->req))
+		return NFS4ERR_INVAL; /* nor this */
 	if (!got.usable)
 		return NFS4ERR_NOENT; /* RPCSEC_GSS alone: none of its handles is ours */
 	b->program = got.program;

@@ -351,13 +351,29 @@ enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id
 	return NFS4_OK;
 }
 
+/* What was lent and was taken away: those that take an open's or a lock's know no such error. */
+static enum nfs4_status revoked_status(const struct nfs4_call *k)
+{
+	switch (k->op) {
+	case OP_CLOSE:
+	case OP_LOCK:
+	case OP_LOCKU:
+	case OP_OPEN_DOWNGRADE:
+	case OP_OFFLOAD_STATUS:
+	case OP_OFFLOAD_CANCEL:
+		return NFS4ERR_BAD_STATEID;
+	default:
+		return k->minor ? NFS4ERR_DELEG_REVOKED : NFS4ERR_BAD_STATEID;
+	}
+}
+
 enum nfs4_status nfs4_state_current(const struct nfs4_call *k, const struct stateid *id,
 				    const struct nfs4_state *s)
 {
 	if (s->closed)
 		return NFS4ERR_BAD_STATEID;
 	if (s->deleg && s->deleg->revoked)
-		return k->minor ? NFS4ERR_DELEG_REVOKED : NFS4ERR_BAD_STATEID;
+		return revoked_status(k);
 	if (s->owner->seq && !s->owner->seq->confirmed && k->op != OP_OPEN_CONFIRM)
 		return NFS4ERR_BAD_STATEID;
 	/* Zero: whatever it is now (RFC 8881 8.2.2). */
@@ -396,11 +412,14 @@ struct lock_file_key nfs4_file_key(const struct nfs4_call *k)
 enum nfs4_status nfs4_io_check(struct nfs4_call *k, const struct stateid *id, unsigned access)
 {
 	struct lock_file_key file = nfs4_file_key(k);
-	enum nfs4_status st = nfs4_io_check_file(k, &file, id, access);
-	if (st || access != LOCK_SHARE_WRITE)
-		return st;
-	if (!nfs_may_write(&k->c))
+	bool write = access == LOCK_SHARE_WRITE;
+	/* Before anybody is asked for the file. */
+	if ((write || is_special(id)) && nfs_lent(&k->c) &&
+	    !nfs_may_data(k->c.mount->fs, &k->c.cred, &k->c.fid, write))
 		return NFS4ERR_ACCESS;
+	enum nfs4_status st = nfs4_io_check_file(k, &file, id, access);
+	if (st || !write)
+		return st;
 	return is_special(id) ? nfs4_change_unopened(k) : nfs4_change(k);
 }
 

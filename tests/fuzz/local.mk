@@ -61,7 +61,7 @@ tests_fuzz_fuzz_forward_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_nfs4
-tests_fuzz_fuzz_nfs4_SOURCES = tests/fuzz/fuzz_nfs4.c tests/unit/nfs4/v4_client.c tests/unit/nfs/nas_world.c
+tests_fuzz_fuzz_nfs4_SOURCES = tests/fuzz/fuzz_nfs4.c $(V4_CLIENT) tests/unit/nfs/nas_world.c
 tests_fuzz_fuzz_nfs4_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_nfs4_LDADD = $(NASFRONT_LIBS)
 

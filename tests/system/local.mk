@@ -18,7 +18,7 @@ tests_system_iscsi_keys_LDADD = $(SERVER_LIBS) $(UNIT_LIBS) $(ISCSI_LIBS)
 
 noinst_PROGRAMS += tests/system/nfs_crowd
 tests_system_nfs_crowd_SOURCES = tests/system/nfs_crowd.c tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h \
-	tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
+	$(V4_CLIENT)
 tests_system_nfs_crowd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_system_nfs_crowd_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 

@@ -38,7 +38,7 @@ tests_tools_nlm_lock_SOURCES = $(nfs3_client) tests/tools/nlm_lock.c
 tests_tools_nlm_lock_LDADD = $(NFS_LIBS)
 
 noinst_PROGRAMS += tests/tools/nfs4_restart
-tests_tools_nfs4_restart_SOURCES = tests/tools/nfs4_restart.c tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h
+tests_tools_nfs4_restart_SOURCES = tests/tools/nfs4_restart.c $(V4_CLIENT)
 tests_tools_nfs4_restart_LDADD = $(NASFRONT_LIBS)
 tests_tools_iscsi_groups_SOURCES = tests/tools/iscsi_groups.c
 tests_tools_iscsi_groups_LDADD = $(ISCSI_LIBS)

@@ -325,6 +325,51 @@ START_TEST(handles_keep_their_flavours)
 }
 END_TEST
 
+static uint32_t in_krb(const struct gss_fh *dir, uint32_t op, const char *name, bool sys)
+{
+	struct xdr_out x = compound(0, 2);
+	xdr_put_u32(&x, 22);
+	xdr_put_opaque(&x, dir->b, dir->len);
+	xdr_put_u32(&x, op);
+	if (op == 6) /* CREATE of a directory */
+		xdr_put_u32(&x, 2);
+	xdr_put_string(&x, name);
+	if (op == 6) {
+		xdr_put_u32(&x, 0);
+		xdr_put_u32(&x, 0);
+	}
+	return run(&x, sys);
+}
+
+/* Whether there is such a name is not told to who comes with a flavour that does not do. */
+START_TEST(names_are_not_told_to_other_flavours)
+{
+	struct gss_fh root;
+	root_of("/krb", &root);
+	login("alice");
+	ck_assert_uint_eq(in_krb(&root, 6, "there", false), 0);
+	ck_assert_uint_eq(in_krb(&root, 15, "there", false), 0);
+	ck_assert_uint_eq(in_krb(&root, 15, "nothing", false), 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *name = i ? "there" : "nothing";
+		ck_assert_uint_eq(in_krb(&root, 15, name, true), 10016); /* LOOKUP */
+		ck_assert_uint_eq(in_krb(&root, 33, name, true), 0);	 /* SECINFO */
+		skip_results(2);
+		ck_assert_uint_eq(u32(), 3);
+	}
+	/* PUTFH says it also when SAVEFH is between it and what uses the handle. */
+	struct xdr_out x = compound(0, 3);
+	xdr_put_u32(&x, 22);
+	xdr_put_opaque(&x, root.b, root.len);
+	xdr_put_u32(&x, 32);
+	xdr_put_u32(&x, 9);
+	xdr_put_u32(&x, 1);
+	xdr_put_u32(&x, 2);
+	ck_assert_uint_eq(run(&x, true), 10016);
+	ck_assert_uint_eq(u32(), 22);
+}
+END_TEST
+
 static uint32_t exchange(const char *owner, uint64_t *ret_id, uint32_t *ret_seq)
 {
 	struct xdr_out x = compound(1, 1);
@@ -508,6 +553,7 @@ static void add(TCase *t)
 	tcase_add_test(t, flavours_of_exports);
 	tcase_add_test(t, flavours_in_version_4);
 	tcase_add_test(t, handles_keep_their_flavours);
+	tcase_add_test(t, names_are_not_told_to_other_flavours);
 	tcase_add_test(t, clients_are_their_principals);
 	tcase_add_test(t, not_served);
 	tcase_add_test(t, given_up_while_they_wait);

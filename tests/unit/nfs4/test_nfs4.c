@@ -111,15 +111,13 @@ START_TEST(create_session_is_done_once)
 }
 END_TEST
 
-/* A confirmed client may have sessions by other principals; limits are the same for all of them. */
-START_TEST(sessions_by_others_have_limits)
+START_TEST(sessions_have_limits)
 {
 	static const struct {
 		uint32_t asked, got, status;
 	} requests[] = {{1000, NFS4_SLOTS, 0}, {0, 0, NFS4ERR_TOOSMALL}};
 	ck_assert_uint_eq(v4_exchange(&a, "me", 1, 0), 0);
 	ck_assert_uint_eq(v4_session(&a), 0);
-	b.uid = 5;
 	for (unsigned i = 0; i < ARRAY_LEN(requests); i++) {
 		const uint32_t fore[] = {0,	     UINT32_MAX,	UINT32_MAX, UINT32_MAX,
 					 UINT32_MAX, requests[i].asked, 0};
@@ -147,6 +145,59 @@ START_TEST(sessions_by_others_have_limits)
 		ck_assert_uint_eq(v4_u32(&b), NFS4_OPS_MAX);
 		ck_assert_uint_eq(v4_u32(&b), requests[i].got);
 	}
+}
+END_TEST
+
+static uint32_t destroy(struct v4 *c, uint32_t op);
+
+static uint32_t bind_conn(struct v4 *c, uint32_t dir)
+{
+	v4_begin(c);
+	v4_op(c, OP_BIND_CONN_TO_SESSION);
+	xdr_put_fixed(&c->x, c->session, NFS4_SESSIONID);
+	xdr_put_u32(&c->x, dir);
+	xdr_put_bool(&c->x, false);
+	return v4_send(c);
+}
+
+/* Who knows the numbers of another's client and session can neither have nor end them. */
+START_TEST(a_client_belongs_to_who_made_it)
+{
+	uint8_t session[NFS4_SESSIONID];
+	v4_client(&a, "me");
+	memcpy(session, a.session, sizeof(session));
+	b = (struct v4){.fd = b.fd,
+			.buf = b.buf,
+			.reply = b.reply,
+			.listen_fd = -1,
+			.minor = 1,
+			.xid = 1,
+			.client = a.client,
+			.uid = 5};
+	memcpy(b.session, session, sizeof(session));
+	b.client_seq = a.client_seq - 1; /* the last one again: its reply has the session in it */
+	ck_assert_uint_eq(v4_session(&b), NFS4ERR_CLID_INUSE);
+	b.client_seq = a.client_seq;
+	ck_assert_uint_eq(v4_session(&b), NFS4ERR_CLID_INUSE);
+	ck_assert_uint_eq(bind_conn(&b, CDFC4_BACK_OR_BOTH), NFS4ERR_BADSESSION);
+	ck_assert_uint_eq(destroy(&b, OP_DESTROY_SESSION), NFS4ERR_WRONG_CRED);
+	ck_assert_uint_eq(destroy(&b, OP_DESTROY_CLIENTID), NFS4ERR_WRONG_CRED);
+	b.seq = a.seq; /* its users share it */
+	v4_seq(&b);
+	v4_op(&b, OP_BACKCHANNEL_CTL);
+	xdr_put_u32(&b.x, 0x40000000);
+	xdr_put_u32(&b.x, 1);
+	xdr_put_u32(&b.x, 0);
+	ck_assert_uint_eq(v4_send(&b), NFS4ERR_INVAL);
+	a.seq = b.seq;
+	ck_assert_uint_eq(bare(&a, OP_PUTROOTFH), 0);
+	/* Nor is a session's number to be guessed from another's. */
+	ck_assert_uint_eq(v4_session(&a), 0);
+	unsigned same = 0;
+	for (unsigned i = 0; i < sizeof(session); i++)
+		same += session[i] == a.session[i];
+	ck_assert_uint_lt(same, 8);
+	ck_assert_uint_eq(destroy(&a, OP_DESTROY_SESSION), 0);
 }
 END_TEST
 
@@ -766,7 +817,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(raw, a_client_is_confirmed_by_its_session);
 	tcase_add_test(raw, create_session_is_done_once);
-	tcase_add_test(raw, sessions_by_others_have_limits);
+	tcase_add_test(raw, sessions_have_limits);
+	tcase_add_test(t, a_client_belongs_to_who_made_it);
 	tcase_add_test(raw, nothing_is_granted_before_reclaim_complete);
 	tcase_add_test(t, a_client_that_was_restarted_loses_what_it_had);
 	tcase_add_test(t, clients_and_sessions_end);

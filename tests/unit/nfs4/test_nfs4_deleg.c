@@ -244,7 +244,7 @@ START_TEST(under_a_reader_s)
 {
 	struct v4_stateid s;
 	lend(OPEN_DELEGATE_READ);
-	ck_assert_uint_eq(open_under(&a, NULL, WRITE, &a.deleg, &s), NFS4ERR_OPENMODE);
+	ck_assert_uint_eq(open_under(&a, NULL, WRITE, &a.deleg, &s), NFS4ERR_INVAL);
 	ck_assert_uint_eq(open_under(&a, "g", READ, &a.deleg, &s), NFS4ERR_NOENT);
 	/* What changes no data the holder may do: it is nobody else. */
 	ck_assert_uint_eq(getattr(&a, 1u << FATTR4_SIZE), 0);
@@ -446,19 +446,45 @@ static uint32_t linked(void)
 	return v4_send(&b);
 }
 
-static uint32_t set_mode(void)
+static uint32_t set_mode_of(const struct v4_fh *f, uint32_t mode)
 {
 	static const struct v4_stateid none;
 	v4_seq(&b);
-	v4_putfh(&b, &fh);
+	v4_putfh(&b, f);
 	v4_op(&b, OP_SETATTR);
 	v4_stateid(&b, &none);
 	xdr_put_u32(&b.x, 2);
 	xdr_put_u32(&b.x, 0);
 	xdr_put_u32(&b.x, 2);
 	xdr_put_u32(&b.x, 4);
-	xdr_put_u32(&b.x, 0600);
+	xdr_put_u32(&b.x, mode);
 	return v4_send(&b);
+}
+
+static uint32_t set_mode(void)
+{
+	return set_mode_of(&fh, 0600);
+}
+
+/* COPY to the file, or from it. */
+static uint32_t copied(const struct v4_fh *from, const struct v4_fh *to)
+{
+	static const struct v4_stateid none;
+	b.minor = 2;
+	v4_seq(&b);
+	v4_putfh(&b, from);
+	v4_op(&b, OP_SAVEFH);
+	v4_putfh(&b, to);
+	v4_op(&b, OP_COPY);
+	v4_stateid(&b, &none);
+	v4_stateid(&b, &none);
+	put_zeros(&b.x, 6);
+	xdr_put_bool(&b.x, true);
+	xdr_put_bool(&b.x, true);
+	xdr_put_u32(&b.x, 0);
+	uint32_t st = v4_send(&b);
+	b.minor = 1;
+	return st;
 }
 
 static uint32_t set_xattr(void)
@@ -573,15 +599,29 @@ START_TEST(in_between)
 }
 END_TEST
 
-/* Who may not write hears so, and nobody is asked for the file. */
+/* Who may not do it hears so, by either protocol, and nobody is asked for the file. (Attributes
+ * anybody may ask for; NLM: test_nlm.c.) */
 START_TEST(not_for_who_may_not)
 {
-	static const struct v4_stateid none;
+	static const uint32_t says[WAYS] = {[1] = NFS4ERR_PERM, [8] = NFS4ERR_PERM};
+	struct v4_fh g;
+	struct v4_stateid s;
+	ck_assert_uint_eq(
+	    v4_open_file(&b, &demo, "g", "o", BOTH | OPEN4_SHARE_WANT_NONE, 0, 1, &s, &g), 0);
+	ck_assert_uint_eq(v4_write(&b, &g, &s, 0, "data", 4, 2), 0);
+	ck_assert_uint_eq(set_mode_of(&g, 0666), 0);
 	ck_assert_uint_eq(set_mode(), 0);
+	ck_assert_uint_eq(set_mode_of(&demo, 0755), 0);
 	lend(_i ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_READ);
 	b.uid = v3_uid = 9;
-	ck_assert_uint_eq(v4_write(&b, &fh, &none, 0, "x", 1, 2), NFS4ERR_ACCESS);
-	ck_assert_uint_eq(v3_op(7), 13);
+	for (unsigned way = 0; way < WAYS; way++) {
+		if (way == 14 || way == 16 || way == 17)
+			continue;
+		uint32_t st = other(way);
+		ck_assert_msg(st == (says[way] ?: (uint32_t)NFS4ERR_ACCESS), "way %u: %u", way, st);
+	}
+	ck_assert_uint_eq(copied(&g, &fh), NFS4ERR_ACCESS);
+	ck_assert_uint_eq(copied(&fh, &g), NFS4ERR_ACCESS);
 	ck_assert_uint_eq(v4_serve(&a, 50), 0);
 	ck_assert_uint_eq(v4_return(&a, &fh, &a.deleg), 0);
 	v3_uid = 0;

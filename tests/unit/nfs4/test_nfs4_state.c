@@ -389,9 +389,26 @@ static void make_f(struct nas *n)
 	ASSERT(fs_create(n->fs, &root, &top, "f", 1, FS_CREATE_UNCHECKED, &set, 0, &at, NULL) == 0);
 }
 
+static uint32_t reclaim_with_deny(struct v4 *c, const struct v4_fh *f, const char *owner,
+				  uint32_t access, uint32_t deny)
+{
+	v4_seq(c);
+	v4_putfh(c, f);
+	v4_op(c, OP_OPEN);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, access);
+	xdr_put_u32(&c->x, deny);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, OPEN4_NOCREATE);
+	xdr_put_u32(&c->x, CLAIM_PREVIOUS);
+	xdr_put_u32(&c->x, OPEN_DELEGATE_NONE);
+	return v4_send(c);
+}
+
 START_TEST(who_was_kept_reclaims)
 {
-	struct v4_stateid s, l;
+	struct v4_stateid s, l, m;
 	/* SHA-256 of "client a" */
 	static const char name[] = "47ea62826f7f2d7e7460c8b099fb4371"
 				   "5faedefab9a8d630a5e3a6a813f964a5";
@@ -415,6 +432,10 @@ START_TEST(who_was_kept_reclaims)
 	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), 0);
 	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "l", WRITE_LT, 0, 10, true, &l), 0);
 	ck_assert_uint_eq(v4_lock(&a, &fh, &l, NULL, WRITE_LT, 20, 10, false, &l), NFS4ERR_GRACE);
+	/* What two reclaim one of them cannot have had. */
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "m", WRITE_LT, 5, 1, true, &m),
+			  NFS4ERR_RECLAIM_CONFLICT);
+	ck_assert_uint_eq(reclaim_with_deny(&a, &fh, "p", 1, 3), NFS4ERR_RECLAIM_CONFLICT);
 	ck_assert_uint_eq(v4_reclaim_done(&a), 0);
 	ck_assert_uint_eq(v4_reclaim_open(&a, &fh, "o", 3, &s), NFS4ERR_NO_GRACE);
 	uint32_t st = NFS4ERR_GRACE;

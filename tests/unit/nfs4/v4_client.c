@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "runtime/check.h"
+#include "tests/unit/nfs4/v4_valid.h"
 
 #define BUF (2 * 1024 * 1024)
 
@@ -64,6 +65,8 @@ void v4_begin(struct v4 *c)
 void v4_op(struct v4 *c, uint32_t op)
 {
 	xdr_put_u32(&c->x, op);
+	if (c->nops < V4_OPS_MAX)
+		c->ops[c->nops] = op;
 	be32_put(c->x.base + c->nops_at, ++c->nops);
 }
 
@@ -322,6 +325,66 @@ uint32_t v4_again(struct v4 *c)
 	return v4_get(c);
 }
 
+/* ---- replies ---- */
+
+/* The results from `left` bytes before the end on: an operation with the reply's status? */
+static bool ends_with(const struct v4 *c, size_t left, uint32_t *ret_op)
+{
+	if (xdr_left(&c->r) < left || be32_get(c->r.end - left + 4) != c->status)
+		return false;
+	*ret_op = be32_get(c->r.end - left);
+	return true;
+}
+
+/* An error of these has a body. */
+static bool has_body(const struct v4 *c, uint32_t op)
+{
+	return ((op == OP_LOCK || op == OP_LOCKT) && c->status == NFS4ERR_DENIED) ||
+	       (op == OP_SETCLIENTID && c->status == NFS4ERR_CLID_INUSE) || op == OP_SETATTR ||
+	       (op == OP_COPY && c->status == NFS4ERR_OFFLOAD_NO_REQS);
+}
+
+/* Whose the error at the end is. */
+static uint32_t failed_op(const struct v4 *c)
+{
+	uint32_t op, last = c->nres <= V4_OPS_MAX ? c->ops[c->nres - 1] : 0;
+	if (!c->loose && has_body(c, last))
+		return last;
+	/* A SETATTR's bitmap of up to three words. */
+	for (size_t n = 0; n < 4; n++)
+		if (ends_with(c, 12 + 4 * n, &op) && op == OP_SETATTR &&
+		    be32_get(c->r.end - 4 - 4 * n) == n)
+			return op;
+	if (c->loose && (c->status == NFS4ERR_DENIED || c->status == NFS4ERR_CLID_INUSE))
+		return c->status == NFS4ERR_DENIED ? OP_LOCK : (uint32_t)OP_SETCLIENTID;
+	ASSERT(ends_with(c, 8, &op));
+	return op;
+}
+
+static void check_results(const struct v4 *c)
+{
+	uint32_t good = c->nres - (c->status != 0), op;
+	if (c->status && !c->nres) {
+		ASSERT(v4_valid_compound(c->minor, c->status));
+		return;
+	}
+	op = c->status ? failed_op(c) : 0;
+	if (c->status && !v4_valid(c->minor, op, c->status)) {
+		fprintf(stderr, "version 4.%u: operation %u answered %s\n", c->minor, op,
+			v4_status_name(c->status));
+		abort();
+	}
+	if (c->status)
+		v4_seen_note(c->minor, op, c->status);
+	if (c->loose || c->nops > V4_OPS_MAX)
+		return;
+	ASSERT(c->nres <= c->nops && (c->status || c->nres == c->nops));
+	for (uint32_t i = 0; i < good; i++)
+		v4_seen_note(c->minor, c->ops[i], NFS4_OK);
+	if (c->status)
+		ASSERT(op == (v4_op_name(c->minor, c->ops[good]) ? c->ops[good] : OP_ILLEGAL));
+}
+
 uint32_t v4_get(struct v4 *c)
 {
 	const uint8_t *p;
@@ -337,6 +400,7 @@ uint32_t v4_get(struct v4 *c)
 	c->status = v4_u32(c);
 	ASSERT(xdr_opaque(&c->r, 1024, &p, &n) && n == 3 && memcmp(p, "tag", 3) == 0);
 	c->nres = v4_u32(c);
+	check_results(c);
 	return c->status;
 }
 
@@ -416,7 +480,13 @@ uint32_t v4_session(struct v4 *c)
 	xdr_put_u32(&c->x, c->client_seq);
 	xdr_put_u32(&c->x, c->back ? CREATE_SESSION4_CONN_BACK_CHAN : 0);
 	for (unsigned i = 0; i < 2; i++) {
-		const uint32_t channel[] = {0, 1 << 21, 1 << 21, 4096, 32, 16, 0};
+		const uint32_t channel[] = {0,
+					    c->max_request ? c->max_request : 1 << 21,
+					    c->max_reply ? c->max_reply : 1 << 21,
+					    c->max_kept ? c->max_kept : 4096,
+					    32,
+					    16,
+					    0};
 		for (unsigned k = 0; k < sizeof(channel) / 4; k++)
 			xdr_put_u32(&c->x, channel[k]);
 	}

@@ -5,6 +5,8 @@
 #include "nasfront/nfs4/nfs4_proto.h"
 #include "nasfront/rpc/xdr.h"
 
+#define V4_OPS_MAX 128
+
 struct v4_stateid {
 	uint8_t b[16];
 };
@@ -32,8 +34,11 @@ struct v4 {
 	uint8_t session[NFS4_SESSIONID];
 	uint8_t confirm[NFS4_VERIFIER];
 	bool cache;
-	struct xdr_out x; /* the call */
-	struct xdr_in r;  /* what is left of the reply */
+	uint32_t max_request, max_reply, max_kept; /* of the next session; 0: much */
+	struct xdr_out x;			   /* the call */
+	struct xdr_in r;			   /* what is left of the reply */
+	uint32_t ops[V4_OPS_MAX];		   /* what v4_op() was given */
+	bool loose; /* arguments may be of other lengths than the server reads: ops may be others */
 	size_t nops_at;
 	uint8_t *buf, *reply;
 	size_t reply_len;
@@ -80,7 +85,8 @@ void v4_seq(struct v4 *c);
 void v4_op(struct v4 *c, uint32_t op);
 /* Sends; the status of the whole. With SEQUENCE its result is taken. */
 uint32_t v4_send(struct v4 *c);
-/* The two halves of it. */
+/* The two halves of it. Every reply is looked at: as many results as there should be, and an error
+ * that the RFCs let its operation say (v4_valid.h). */
 void v4_put(struct v4 *c);
 uint32_t v4_get(struct v4 *c);
 /* Answers calls of the server's that come within so many ms, at least one; how many came. */
