@@ -75,7 +75,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->fd = fd;
 	c->peer = *peer;
 	c->flush = (struct deferred){.fn = conn_flush, .arg = c};
-	c->open_ns = c->in_ns = c->out_ns = env_now_ns(s->o.env);
+	c->in_ns = c->out_ns = env_now_ns(s->o.env);
 	STAILQ_INIT(&c->out);
 	rpc_conn_describe(c);
 	int rc = watch_new(&c->watch, s->o.reactor, fd, conn_event, c);
@@ -86,6 +86,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->events = UV_READABLE;
 	watch_set(c->watch, c->events);
 	TAILQ_INSERT_TAIL(&s->conns, c, link);
+	rpc_room_enter(c);
 	s->stats.connections++;
 	return 0;
 }
@@ -155,6 +156,7 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 	c->starved = false;
 	rpc_back_close(c);
 	conn_drop_data(c);
+	rpc_room_leave(c);
 	TAILQ_REMOVE(&s->conns, c, link);
 	s->stats.connections--;
 	rpc_conn_put(c);
@@ -230,7 +232,8 @@ static void conn_record(struct rpc_conn *c, struct rpc_req *req)
 	uint32_t len = c->rec_len, wire = c->pos - c->start;
 	c->large = wire > RPC_SMALL_BUF / 2 ? wire : 0;
 	c->buf_ns = c->in_ns;
-	c->called = true;
+	if (c->quiet)
+		rpc_room_called(c);
 	c->record_wait_ns = 0;
 	req->conn = c;
 	req->start_ns = c->in_ns; /* no clock is read for it: when it was received */

@@ -21,6 +21,7 @@
 #define RPC_SPILL_OUT_NS  (200 * NS_PER_MS) /* a reply does not leave */
 #define RPC_SPILL_END_NS  (1 * NS_PER_S)    /* and no room for it on the heap: the end */
 #define RPC_LISTENERS_MAX 8
+#define RPC_PLACES	  4096
 
 /* A receive buffer; requests being handled hold references beside the connection's own. */
 struct rpc_buf {
@@ -70,8 +71,8 @@ struct rpc_conn {
 	uint64_t pending;  /* bytes of replies queued or expected */
 	STAILQ_HEAD(, rpc_req) out;
 	size_t out_sent;	    /* of the first */
-	uint64_t open_ns;	    /* it was made */
-	bool called;		    /* a whole record came */
+	bool quiet;		    /* no whole record came yet */
+	unsigned place;		    /* rpc_room.c */
 	uint64_t record_wait_ns;    /* its unfinished record was waited for, in all */
 	uint64_t in_ns, out_ns;	    /* last progress */
 	uint64_t buf_ns;	    /* the buffer was taken, or gave a whole record */
@@ -81,6 +82,7 @@ struct rpc_conn {
 
 	TAILQ_ENTRY(rpc_conn) link;
 	TAILQ_ENTRY(rpc_conn) starved_link;
+	TAILQ_ENTRY(rpc_conn) quiet_link, shake_link;
 };
 TAILQ_HEAD(rpc_conn_list, rpc_conn);
 
@@ -107,7 +109,11 @@ struct rpc_server {
 	unsigned udp_calls;
 	struct rpc_tls_ctx *tls; /* NULL: not served. The caller's */
 	unsigned tls_begun;	 /* connections on their way to it */
-	uint64_t crowd_key[2];	 /* rpc_room.c */
+	/* rpc_room.c: connections by hash of their address; those that said nothing, and those on
+	 * their way to TLS, oldest first */
+	uint64_t crowd_key[2], crowd_seen_ns;
+	uint32_t crowd[RPC_PLACES], crowd_most;
+	struct rpc_conn_list quiet, shaking;
 	bool retry_armed, unblock_armed, stopping, mute, accepting;
 	size_t spilled_bytes;
 	struct waitq drained;
@@ -192,9 +198,14 @@ uint64_t rpc_conn_tls_since(const struct rpc_conn *c); /* it was asked for */
 /* What its peer showed does not count any more, by time: why; NULL: it does. */
 const char *rpc_conn_tls_expired(const struct rpc_conn *c);
 
-/* rpc_room.c: false: there is no room for one more of this peer. Another may be closed for it. */
+/* rpc_room.c */
+void rpc_room_enter(struct rpc_conn *c);
+void rpc_room_called(struct rpc_conn *c);	       /* a whole record came */
+void rpc_room_shakes(struct rpc_conn *c, bool shakes); /* on its way to TLS, and no more */
+void rpc_room_leave(struct rpc_conn *c);
+/* False: there is no room for one more of this peer. Another may be closed for it. */
 bool rpc_room_conn(struct rpc_server *s, const struct sockaddr_storage *peer);
-bool rpc_room_handshake(struct rpc_server *s, const struct sockaddr_storage *peer);
+bool rpc_room_handshake(struct rpc_conn *newcomer);
 
 /* rpc_spill.c */
 void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);

@@ -46,7 +46,7 @@ enum rpc_tls_start rpc_conn_tls_start(struct rpc_conn *c)
 					 : NULL;
 	if (!s->tls || c->udp || c->tls)
 		return c->tls ? RPC_TLS_ALREADY : RPC_TLS_NONE;
-	if (!why && !rpc_room_handshake(s, &c->peer))
+	if (!why && !rpc_room_handshake(c))
 		why = "too many TLS handshakes";
 	struct conn_tls *k = why ? NULL : calloc(1, sizeof(*k));
 	if (k && rpc_tls_new(&k->t, s->tls, c->fd)) {
@@ -60,7 +60,7 @@ enum rpc_tls_start rpc_conn_tls_start(struct rpc_conn *c)
 	k->begin_ns = env_now_ns(s->o.env);
 	k->again = (struct deferred){.fn = again, .arg = c};
 	c->tls = k;
-	s->tls_begun++;
+	rpc_room_shakes(c, true);
 	return RPC_TLS_BEGIN;
 }
 
@@ -70,7 +70,7 @@ void rpc_conn_tls_end(struct rpc_conn *c)
 	if (!k)
 		return;
 	if (k->state != OPEN) {
-		c->server->tls_begun--;
+		rpc_room_shakes(c, false);
 		c->server->stats.tls_failed++;
 	}
 	reactor_defer_cancel(c->server->o.reactor, &k->again);
@@ -83,7 +83,7 @@ static void open_now(struct rpc_conn *c)
 {
 	struct conn_tls *k = c->tls;
 	k->state = OPEN;
-	c->server->tls_begun--;
+	rpc_room_shakes(c, false);
 	c->server->stats.tls_opened++;
 	c->xprt = rpc_tls_has_peer(k->t) ? RPC_XPRT_MTLS : RPC_XPRT_TLS;
 	c->blocked = false;

@@ -411,6 +411,8 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_opts *o)
 	s->accepting = !o->hold;
 	TAILQ_INIT(&s->conns);
 	TAILQ_INIT(&s->starved);
+	TAILQ_INIT(&s->quiet);
+	TAILQ_INIT(&s->shaking);
 	STAILQ_INIT(&s->free_reqs);
 	LIST_INIT(&s->free_bufs);
 	waitq_init(&s->drained);
