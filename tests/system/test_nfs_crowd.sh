@@ -32,6 +32,9 @@ if [ "${1:-}" = look ]; then
 		[ "$rows" -eq "$3" ] || wrong "$rows NFSv4 clients, not $3"
 		[ "$(number locks)" -eq $(($3 + $4)) ] || wrong "$(number locks) locks"
 		;;
+	locks)
+		[ "$(number locks)" -eq 0 ] || wrong "$(number locks) locks are left"
+		;;
 	none) # those that vanished go with their leases
 		until [ "$(number locks)" -eq 0 ] && [ "$rows" -eq 0 ]; do
 			[ $((waited++)) -lt 200 ] || wrong "$(number locks) locks, $rows clients are left"
