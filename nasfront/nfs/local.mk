@@ -12,7 +12,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs/nfs3_op_fsinfo.c nasfront/nfs/nfs3_op_io.c nasfront/nfs/nfs3_op_lookup.c \
 	nasfront/nfs/nfs3_op_remove.c nasfront/nfs/nfs3_xdr.c nasfront/nfs/nfs3_xdr.h
 
-NAS_WORLD = tests/unit/nfs/nas_world.c tests/unit/nfs/nas_world.h
+NAS_WORLD = tests/unit/nfs/nas_world.c tests/unit/nfs/nas_world.h tests/unit/nfs/nas_clock.c tests/unit/nfs/nas_clock.h
 check_PROGRAMS += tests/unit/nfs/test_nfs_client
 tests_unit_nfs_test_nfs_client_SOURCES = tests/unit/nfs/test_nfs_client.c $(NAS_WORLD)
 tests_unit_nfs_test_nfs_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)

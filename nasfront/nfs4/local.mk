@@ -69,11 +69,23 @@ tests_unit_nfs4_test_nfs4_courtesy_SOURCES = tests/unit/nfs4/test_nfs4_courtesy.
 tests_unit_nfs4_test_nfs4_courtesy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_courtesy_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
+DELEG_WORLD = $(V4_WORLD) tests/unit/nfs4/deleg_world.c tests/unit/nfs4/deleg_world.h
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_deleg
-tests_unit_nfs4_test_nfs4_deleg_SOURCES = tests/unit/nfs4/test_nfs4_deleg.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_deleg_SOURCES = tests/unit/nfs4/test_nfs4_deleg.c $(DELEG_WORLD)
 tests_unit_nfs4_test_nfs4_deleg_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_deleg_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
-
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_deleg_use
+tests_unit_nfs4_test_nfs4_deleg_use_SOURCES = tests/unit/nfs4/test_nfs4_deleg_use.c $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_deleg_use_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_deleg_use_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_back
+tests_unit_nfs4_test_nfs4_back_SOURCES = tests/unit/nfs4/test_nfs4_back.c $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_back_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_back_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs4/test_nfs40_deleg
+tests_unit_nfs4_test_nfs40_deleg_SOURCES = tests/unit/nfs4/test_nfs40_deleg.c $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs40_deleg_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs40_deleg_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_errors
 tests_unit_nfs4_test_nfs4_errors_SOURCES = tests/unit/nfs4/test_nfs4_errors.c \

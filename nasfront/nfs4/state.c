@@ -472,6 +472,10 @@ bool nfs4_state_holds(const struct nfs4_client *c, const struct lock_file_key *f
 		return (id->seq && access == LOCK_SHARE_READ) ||
 		       !lock_share_denied(n->locks, file, access);
 	const struct nfs4_state *s = i < n->nslots ? n->slots[i].state : NULL;
-	return s && s->number == be32_get(id->other + 8) && s->owner->client == c && !s->closed &&
-	       !(s->deleg && s->deleg->revoked);
+	if (!s || s->number != be32_get(id->other + 8) || s->owner->client != c || s->closed)
+		return false;
+	if (s->deleg)
+		return !s->deleg->revoked;
+	const struct nfs4_state *open = s->kind == OWNER_LOCK ? s->open : s;
+	return access != LOCK_SHARE_WRITE || (open->access & LOCK_SHARE_WRITE);
 }

@@ -98,6 +98,11 @@ for vers in 4.1 4.2; do
 		xfs_io -f -c "copy_range -s 1000 -l 3000000 /mnt/a/data" /mnt/a/copy || fail "a copy"
 		dd if=/tmp/data of=/tmp/copy bs=1000 skip=1 count=3000 2>/dev/null
 		cmp /mnt/b/copy /tmp/copy || fail "content of the copy"
+		truncate -s 60000000 /mnt/a/large /tmp/large
+		for f in /mnt/a/large /tmp/large; do dd if=/tmp/data of=$f bs=64k seek=800 conv=notrunc 2>/dev/null; done
+		xfs_io -f -c "copy_range -s 1 -l 59999999 /mnt/a/large" /mnt/a/copy || fail "a copy behind its answer"
+		dd if=/tmp/large bs=1M iflag=skip_bytes skip=1 2>/dev/null | cmp - /mnt/b/copy || fail "content of the large copy"
+		rm /mnt/a/large /tmp/large
 		step "clones: they part when either is written to"
 		head -c 100 /tmp/data >>/mnt/a/data && head -c 100 /tmp/data >/tmp/end && cat /tmp/end >>/tmp/data
 		left() { stat -f -c %f /mnt/b; }

@@ -10,6 +10,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/reactor.h"
+#include "tests/unit/nfs/nas_clock.h"
 
 /* ---- memory as a block device ---- */
 
@@ -108,6 +109,17 @@ void nas_run(struct nas *n, void (*fn)(struct nas *n))
 		usleep(500);
 }
 
+static void skip_step(struct nas *n)
+{
+	nas_clock_skip(n->clock, n->skip_ns);
+}
+
+void nas_skip(struct nas *n, uint64_t ns)
+{
+	n->skip_ns = ns;
+	nas_run(n, skip_step);
+}
+
 static Isthmus__NasExportClient client(const char *match, bool rw, const char *squash,
 				       uint32_t anon)
 {
@@ -156,11 +168,11 @@ static void up_step(struct nas *n)
 	struct fs_mkfs_opts mkfs = {.label = "test", .root_mode = 0777};
 	struct fs_opts fso = {0};
 	struct nfs_opts no = {.reactor = n->reactor,
-			      .env = env_real(),
+			      .env = nas_clock_env(n->clock),
 			      .resolve_ns = n->o.resolve_ns,
 			      .netgroup_hosts = n->o.netgroup_hosts};
 	struct rpc_server_opts so = {.reactor = n->reactor,
-				     .env = env_real(),
+				     .env = nas_clock_env(n->clock),
 				     .tls_timeout_ns = n->o.tls_timeout_ns,
 				     .record_timeout_ns = n->o.record_timeout_ns,
 				     .max_conns = n->o.max_conns,
@@ -169,14 +181,14 @@ static void up_step(struct nas *n)
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;
 		go.reactor = n->reactor;
-		go.env = env_real();
+		go.env = nas_clock_env(n->clock);
 		ASSERT(groups_new(&n->groups, &go) == 0);
 		no.groups = n->groups;
 	}
 	if (n->gss_want) {
 		struct rpc_gss_opts go = *n->gss_want;
 		go.reactor = n->reactor;
-		go.env = env_real();
+		go.env = nas_clock_env(n->clock);
 		ASSERT(rpc_gss_new(&n->gss, &go) == 0);
 		so.gss = n->gss;
 		no.groups_gss = true;
@@ -205,6 +217,7 @@ void nas_up_groups(struct nas *n, const struct groups_opts *groups)
 static void nas_start(struct nas *n)
 {
 	struct reactor_opts o = {.name = "nas", .cpu = -1};
+	n->clock = nas_clock_new();
 	ASSERT(reactor_new(&n->reactor, &o) == 0);
 	ASSERT(reactor_start_thread(n->reactor) == 0);
 	nas_run(n, up_step);
@@ -228,12 +241,12 @@ void nas_up_opts(struct nas *n, const struct nas_opts *o)
 static void serve4_step(struct nas *n)
 {
 	struct nlm_opts lo = {.reactor = n->reactor,
-			      .env = env_real(),
+			      .env = nas_clock_env(n->clock),
 			      .nfs = n->nfs,
 			      .name = "server",
 			      .grace_ns = n->grace_ns,
 			      .pmap_port = 1};
-	struct nfs4_opts o = {.env = env_real(),
+	struct nfs4_opts o = {.env = nas_clock_env(n->clock),
 			      .nfs = n->nfs,
 			      .name = "server",
 			      .reactor = n->reactor,
@@ -248,7 +261,7 @@ static void serve4_step(struct nas *n)
 	if (n->names_want) {
 		struct names_opts no = *n->names_want;
 		no.reactor = n->reactor;
-		no.env = env_real();
+		no.env = nas_clock_env(n->clock);
 		ASSERT(names_new(&n->names, &no) == 0);
 		o.names = n->names;
 	}
@@ -293,4 +306,5 @@ void nas_down(struct nas *n)
 	reactor_stop(n->reactor);
 	reactor_join(n->reactor);
 	reactor_free(n->reactor);
+	nas_clock_free(n->clock);
 }

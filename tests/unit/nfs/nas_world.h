@@ -26,7 +26,11 @@ struct nas_opts {
 	netgroup_hosts_fn *netgroup_hosts;
 };
 
+struct nas_clock;
+
 struct nas {
+	struct nas_clock *clock; /* nas_clock.h */
+	uint64_t skip_ns;
 	struct reactor *reactor;
 	struct rpc_server *server;
 	struct nfs *nfs;
@@ -69,6 +73,8 @@ void nas_down(struct nas *n);
 void nas_serve4(struct nas *n);
 /* What was kept becomes known (as a step of nas_run()). */
 void nas_begin(struct nas *n);
+/* The server's clock goes on by so much. */
+void nas_skip(struct nas *n, uint64_t ns);
 /* Runs fn in a task of the reactor and waits for its end. */
 void nas_run(struct nas *n, void (*fn)(struct nas *n));
 /*

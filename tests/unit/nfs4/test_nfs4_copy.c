@@ -287,18 +287,36 @@ START_TEST(its_stateid)
 }
 END_TEST
 
-/* What let it begin ends: what was done until then is told. 0: the file is closed; 1: exports. */
+/* It is open to read only from now on. */
+static void downgrade(void)
+{
+	v4_seq(&a);
+	v4_putfh(&a, &to_fh);
+	v4_op(&a, OP_OPEN_DOWNGRADE);
+	v4_stateid(&a, &to);
+	xdr_put_u32(&a.x, 0);
+	xdr_put_u32(&a.x, OPEN4_SHARE_ACCESS_READ);
+	xdr_put_u32(&a.x, 0);
+	ck_assert_uint_eq(v4_send(&a), 0);
+}
+
+/* What let it begin ends: what was done until then is told. 0: the file is closed; 1: exports; 2:
+ * it is not open to write any more. */
 START_TEST(stopped)
 {
 	fill(LONG + 1);
+	if (_i == 2)
+		ck_assert_uint_eq(v4_open_file(&a, &demo, "to", "o", 1, 0, 0, &to, &to_fh), 0);
 	copy(LONG);
-	if (_i == 0)
+	if (_i == 2)
+		downgrade();
+	else if (_i == 0)
 		ck_assert_uint_eq(v4_close_file(&a, &to_fh, &to), 0);
 	else
 		nas_run(&nas, nas_exports);
 	ck_assert(v4_serve_until(&a, &a.offloads, 1));
 	if (a.offload_status)
-		ck_assert_uint_eq(a.offload_status, _i ? NFS4ERR_DELAY : NFS4ERR_BAD_STATEID);
+		ck_assert_uint_eq(a.offload_status, _i == 1 ? NFS4ERR_DELAY : NFS4ERR_BAD_STATEID);
 	else
 		ck_assert_uint_lt(a.offload_count, LONG);
 }
@@ -379,7 +397,7 @@ int main(void)
 	tcase_add_loop_test(t, until_the_client_has_heard, 0, 2);
 	tcase_add_test(t, cancelled);
 	tcase_add_test(t, its_stateid);
-	tcase_add_loop_test(t, stopped, 0, 2);
+	tcase_add_loop_test(t, stopped, 0, 3);
 	tcase_add_loop_test(t, no_room, 0, 2);
 	tcase_add_test(t, so_many);
 	tcase_add_loop_test(t, the_client_goes, 0, 3);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ void v4_open(struct v4 *c, uint16_t port)
 				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval tv = {.tv_sec = 20};
+	int one = 1;
 	memset(c, 0, sizeof(*c));
 	c->minor = 1;
 	c->xid = 1;
@@ -28,6 +30,8 @@ void v4_open(struct v4 *c, uint16_t port)
 	c->fd = socket(AF_INET, SOCK_STREAM, 0);
 	ASSERT(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	/* An answer to a call of the server's does not hold up the call behind it. */
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
 void v4_close(struct v4 *c)

@@ -68,6 +68,99 @@ START_TEST(nfs4_under_tls)
 }
 END_TEST
 
+/* ---- the back channel of a session ---- */
+
+/* The head of a COMPOUND of 4.1. */
+static void compound(uint32_t nops)
+{
+	raw_begin(&r, 100003, 4, 1);
+	xdr_put_string(&r.out, "");
+	xdr_put_u32(&r.out, 1);
+	xdr_put_u32(&r.out, nops);
+}
+
+/* Sends it; what the first operation says. r.in is at its body. */
+static void expect_ok(uint32_t op)
+{
+	ck_assert_uint_eq(raw_end(&r), 0);
+	ck_assert_uint_eq(raw_u32(&r), 0);
+	raw_u32(&r); /* tag */
+	raw_u32(&r);
+	ck_assert_uint_eq(raw_u32(&r), op);
+	ck_assert_uint_eq(raw_u32(&r), 0);
+}
+
+static void create_session(uint8_t id[NFS4_SESSIONID])
+{
+	const uint8_t *p;
+	compound(1);
+	xdr_put_u32(&r.out, OP_EXCHANGE_ID);
+	xdr_put_u64(&r.out, 1);
+	xdr_put_string(&r.out, "client");
+	for (unsigned i = 0; i < 3; i++) /* flags, SP4_NONE, nothing of its make */
+		xdr_put_u32(&r.out, 0);
+	expect_ok(OP_EXCHANGE_ID);
+	uint64_t client = raw_u64(&r);
+	uint32_t seq = raw_u32(&r);
+	compound(1);
+	xdr_put_u32(&r.out, OP_CREATE_SESSION);
+	xdr_put_u64(&r.out, client);
+	xdr_put_u32(&r.out, seq);
+	xdr_put_u32(&r.out, CREATE_SESSION4_CONN_BACK_CHAN);
+	for (unsigned i = 0; i < 2; i++) {
+		const uint32_t channel[] = {0, 65536, 65536, 4096, 8, 8, 0};
+		for (unsigned k = 0; k < ARRAY_LEN(channel); k++)
+			xdr_put_u32(&r.out, channel[k]);
+	}
+	xdr_put_u32(&r.out, 0x40000000);
+	xdr_put_u32(&r.out, 1);
+	xdr_put_u32(&r.out, 0); /* AUTH_NONE */
+	expect_ok(OP_CREATE_SESSION);
+	ck_assert(xdr_fixed(&r.in, NFS4_SESSIONID, &p));
+	memcpy(id, p, NFS4_SESSIONID);
+	raw_u32(&r);
+	ck_assert_uint_eq(raw_u32(&r), CREATE_SESSION4_CONN_BACK_CHAN);
+}
+
+/* sr_status_flags */
+static uint32_t sequence(const uint8_t id[NFS4_SESSIONID], uint32_t seq)
+{
+	const uint8_t *p;
+	compound(1);
+	xdr_put_u32(&r.out, OP_SEQUENCE);
+	xdr_put_fixed(&r.out, id, NFS4_SESSIONID);
+	xdr_put_u32(&r.out, seq);
+	for (unsigned i = 0; i < 3; i++) /* slot, highest, not kept */
+		xdr_put_u32(&r.out, 0);
+	expect_ok(OP_SEQUENCE);
+	ck_assert(xdr_fixed(&r.in, NFS4_SESSIONID + 16, &p));
+	return raw_u32(&r);
+}
+
+/* Who bound it in plain may have been anybody: it is not bound any more. */
+START_TEST(a_back_channel_of_before)
+{
+	const uint32_t down = SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
+	struct tls_opts o = {0};
+	uint8_t id[NFS4_SESSIONID];
+	raw_open(&r, nas.port);
+	create_session(id);
+	ck_assert_uint_eq(sequence(id, 1), 0);
+	ck_assert_int_eq(tls_ask_plain(&r), 0);
+	ck_assert(tls_shake(&r, &o));
+	ck_assert_uint_eq(sequence(id, 2), down);
+	/* Bound again, under TLS. */
+	compound(1);
+	xdr_put_u32(&r.out, OP_BIND_CONN_TO_SESSION);
+	xdr_put_fixed(&r.out, id, NFS4_SESSIONID);
+	xdr_put_u32(&r.out, CDFC4_FORE_OR_BOTH);
+	xdr_put_bool(&r.out, false);
+	expect_ok(OP_BIND_CONN_TO_SESSION);
+	ck_assert_uint_eq(sequence(id, 3), 0);
+	tls_close(&r);
+}
+END_TEST
+
 /* Who is let in where: the rows are connections, the columns the exports of set_exports(). */
 START_TEST(rules_ask_for_connections)
 {
@@ -311,6 +404,7 @@ static void add(TCase *t)
 {
 	tcase_add_test(t, nfs3_under_tls);
 	tcase_add_test(t, nfs4_under_tls);
+	tcase_add_test(t, a_back_channel_of_before);
 	tcase_add_test(t, rules_ask_for_connections);
 	tcase_add_test(t, rules_are_asked_again_under_tls);
 	tcase_add_test(t, certificates_of_clients);
