@@ -104,6 +104,16 @@ void fs_abandon(struct fs *fs);
  * and by, as what is in it is written. Call from a task; never waits. */
 void fs_set_memory(struct fs *fs, uint64_t bytes);
 
+/*
+ * Is the file in use (opened) by its identity alone? Then it stays, without a name, when its last
+ * one goes, until fs_unused() was called and it is not; and no longer than the mount. `used` is
+ * asked about regular files, does not wait and calls nothing here. NULL: none is.
+ */
+typedef bool fs_used_fn(void *arg, const struct fs_fid *f);
+void fs_set_used(struct fs *fs, fs_used_fn *used, void *arg);
+/* Some file is in use no longer. Does not wait. */
+void fs_unused(struct fs *fs);
+
 /* Takes what the device has grown by, while in use. Waits until that is stable; a crash before
  * leaves the old size. -EBUSY while fs_verify() looks. A file system can grow to four times its
  * size at mkfs, at least to 2 TiB. */

@@ -510,6 +510,15 @@ struct standin {
 };
 LIST_HEAD(standins, standin);
 
+/* ---- kept.c ---- */
+
+/* In a body, when the last name goes: true when somebody has the file open; then it stays. */
+bool kept_take(const struct inode *in);
+void kept_drop(const struct inode *in);
+bool kept_has(const struct inode *in);
+bool kept_in_use(const struct inode *in); /* still */
+void kept_free(struct fs *fs);
+
 /* ---- the mounted file system: mount.c ---- */
 
 struct ag_state {
@@ -621,6 +630,9 @@ struct fs {
 	struct standins standins;
 	unsigned clone_bufs; /* blocks a clone's body may have changed when it goes on */
 	struct waitq reap_q, idle_q;
+	struct kept_files *kept; /* NULL until there is one */
+	fs_used_fn *used;
+	void *used_arg;
 	struct verify_watch *watch;
 	struct fs_stats st;
 };

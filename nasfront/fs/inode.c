@@ -91,7 +91,9 @@ int inode_get_fid(struct fs *fs, const struct fs_fid *f, struct inode *ret)
 	int rc = inode_get(fs, f->ino, ret);
 	if (rc)
 		return rc;
-	if (IN32(ret, I_GENERATION) != f->generation || !IN32(ret, I_NLINK))
+	if (IN32(ret, I_GENERATION) != f->generation)
+		return -ESTALE;
+	if (!IN32(ret, I_NLINK) && !kept_has(ret))
 		return -ESTALE;
 	return 0;
 }

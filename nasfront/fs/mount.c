@@ -105,6 +105,7 @@ static void fs_free(struct fs *fs)
 		free(fs->ags[i].busy);
 	free(fs->ags);
 	free(fs->summary);
+	kept_free(fs);
 	read_free_pool(fs);
 	write_free_pool(fs);
 	journal_free(fs);

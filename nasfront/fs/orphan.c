@@ -1,7 +1,8 @@
 /*
  * Inodes without a name, and cuts that are not finished: kept in a tree (of inode 1) so that they
  * survive a crash. Small files are freed in the body that removes their last name; big ones are
- * left to the reaper, which frees a bounded number of extents in each body. A mount starts it.
+ * left to the reaper, which frees a bounded number of extents in each body. A mount starts it. What
+ * somebody has open stays (kept.c).
  */
 #include "nasfront/fs/xattr.h"
 #include "runtime/check.h"
@@ -83,18 +84,19 @@ int inode_unlinked(struct inode *in)
 {
 	inode_stamp(in, STAMP_CTIME);
 	IN_SET32(in, I_NLINK, 0);
-	if (is_small(in) && !(in->p[I_FLAGS] & IF_CUT)) {
+	bool keep = kept_take(in);
+	if (!keep && is_small(in) && !(in->p[I_FLAGS] & IF_CUT)) {
 		int rc = free_step(in);
 		if (rc <= 0)
 			return rc;
 	}
 	int rc = orphan_add(in->fs, in->ino, ORPHAN_FREE);
-	if (!rc)
+	if (!rc && !keep)
 		orphan_reap_kick(in->fs);
 	return rc;
 }
 
-/* One body's worth of work on one orphan. 1: there is more of it. */
+/* One body's worth of work on one orphan. 1: there is more of it. -EBUSY: somebody has it open. */
 static int one_step(struct tree *t, uint64_t ino, unsigned what)
 {
 	struct fs *fs = t->fs;
@@ -103,6 +105,9 @@ static int one_step(struct tree *t, uint64_t ino, unsigned what)
 	if (rc)
 		return rc == -ESTALE ? tree_delete(t, ino) : rc;
 	if (what == ORPHAN_FREE && !IN32(&in, I_NLINK)) {
+		if (kept_in_use(&in))
+			return -EBUSY;
+		kept_drop(&in);
 		rc = free_step(&in);
 	} else {
 		if (IN_TYPE(&in) == FS_REG)

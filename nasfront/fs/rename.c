@@ -374,6 +374,8 @@ static int link_check(struct fs *fs, const struct link_args *a, struct inode *di
 		return rc == -EINVAL && a->len ? -EEXIST : rc;
 	if (IN_TYPE(in) == FS_DIR)
 		return -EPERM;
+	if (!IN32(in, I_NLINK)) /* a last name does not come back */
+		return -ENOENT;
 	if (IN32(in, I_NLINK) >= FS_LINK_MAX)
 		return -EMLINK;
 	return IN32(in, I_TREE) != IN32(dir, I_TREE) ? -EXDEV : 0;

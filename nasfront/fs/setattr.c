@@ -139,6 +139,8 @@ static int cut_body(struct fs *fs, struct cut_step *s)
 		return 0;
 	inode_touch(&in);
 	in.p[I_FLAGS] &= (uint8_t)~IF_CUT;
+	if (!IN32(&in, I_NLINK))
+		return 0; /* it is there for that, too */
 	rc = orphan_del(fs, in.ino);
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -284,7 +286,7 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 		if (rc < 0)
 			return rc;
 		a->more = rc;
-		if (rc && (rc = orphan_add(fs, in.ino, ORPHAN_CUT)))
+		if (rc && IN32(&in, I_NLINK) && (rc = orphan_add(fs, in.ino, ORPHAN_CUT)))
 			return rc;
 		if (a->more)
 			in.p[I_FLAGS] |= IF_CUT;

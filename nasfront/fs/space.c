@@ -171,7 +171,7 @@ static int size_back_body(struct fs *fs, struct space *s, uint64_t size)
 		return rc;
 	s->more = true;
 	in.p[I_FLAGS] |= IF_CUT;
-	return orphan_add(fs, in.ino, ORPHAN_CUT);
+	return IN32(&in, I_NLINK) ? orphan_add(fs, in.ino, ORPHAN_CUT) : 0;
 }
 
 /* It did not fit: what was set aside past the old end goes. */

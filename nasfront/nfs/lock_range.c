@@ -206,6 +206,8 @@ void lock_share_drop(struct lock_table *t, struct share *s)
 	LIST_REMOVE(s, owned);
 	s->owner->client->nlocks--;
 	t->stats.shares--;
+	if (t->o.unused && LIST_EMPTY(&s->file->shares))
+		t->o.unused(t->o.arg, &s->file->key);
 	lock_file_dirty(t, s->file);
 	free(s);
 }

@@ -75,6 +75,9 @@ struct lock_table_opts {
 	/* A request that waits goes because its client does (lock_client_release()). Must not call
 	 * the table. */
 	void (*dropped)(void *arg, void *user);
+	/* The last reservation of the file has gone. NULL: nobody wants to know. Must not call the
+	 * table. */
+	void (*unused)(void *arg, const struct lock_file_key *file);
 	void *arg;
 };
 

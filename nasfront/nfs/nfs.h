@@ -13,6 +13,7 @@
 
 struct env;
 struct fs;
+struct lock_table;
 struct groups;
 struct nfs;
 struct reactor;
@@ -45,6 +46,11 @@ void nfs_free(struct nfs *n);
 size_t nfs_area_size(void);
 /* Adds NFS, MOUNT, NFSACL and RQUOTA to the server; n must outlive it. */
 int nfs_serve(struct nfs *n, struct rpc_server *s);
+
+/* Where reservations are: a file that has one stays when its last name goes, until that is given up
+ * (nfs_file_unused()). NULL: the table goes. */
+void nfs_set_opens(struct nfs *n, struct lock_table *t);
+void nfs_file_unused(struct nfs *n, uint64_t fs_id);
 
 /* A file system that is configured but not (yet) mounted: its handles get NFS3ERR_JUKEBOX. */
 int nfs_mount_expect(struct nfs *n, uint64_t id, const char *name);

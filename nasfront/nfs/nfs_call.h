@@ -60,6 +60,7 @@ struct nfs_mount {
 	LIST_ENTRY(nfs_mount) link;
 	uint64_t id;
 	char name[64];
+	struct nfs *nfs;
 	struct fs *fs;
 	struct fh_key key;
 	struct fs_fid root;

@@ -53,6 +53,7 @@ struct nfs {
 	LIST_HEAD(, nfs_mount) mounts;
 	struct export_table *table;
 	struct deleg_table *delegs;
+	struct lock_table *opens; /* NULL: nobody tells what is open */
 	uint64_t generation;
 	struct resolver *resolver;
 	struct nfs_uses clients, exports;

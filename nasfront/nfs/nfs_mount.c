@@ -144,12 +144,37 @@ int nfs_mount_expect(struct nfs *n, uint64_t id, const char *name)
 		m = calloc(1, sizeof(*m));
 		if (!m)
 			return -ENOMEM;
+		m->nfs = n;
 		m->id = id;
 		waitq_init(&m->idle);
 		LIST_INSERT_HEAD(&n->mounts, m, link);
 	}
 	strcpy(m->name, name);
 	return 0;
+}
+
+/* ---- files that lose their name while open ---- */
+
+void nfs_set_opens(struct nfs *n, struct lock_table *t)
+{
+	n->opens = t;
+}
+
+static bool file_used(void *arg, const struct fs_fid *f)
+{
+	const struct nfs_mount *m = arg;
+	struct lock_file_key key = {.fs = m->id, .ino = f->ino, .generation = f->generation};
+	struct lock_use use = {0};
+	if (m->nfs->opens)
+		lock_use_of(m->nfs->opens, &key, NULL, &use);
+	return use.opens;
+}
+
+void nfs_file_unused(struct nfs *n, uint64_t fs_id)
+{
+	struct nfs_mount *m = nfs_mount_by_id(n, fs_id);
+	if (m && m->fs)
+		fs_unused(m->fs);
 }
 
 /* The root directory is never removed, so its generation is the one mkfs gave it. */
@@ -184,6 +209,7 @@ int nfs_mount_add(struct nfs *n, uint64_t id, const char *name, struct fs *fs)
 	m->dir_verifier = siphash(key.k, "directory cookies", 17);
 	m->leaving = false;
 	m->fs = fs;
+	fs_set_used(fs, file_used, m);
 	return 0;
 }
 
@@ -196,6 +222,7 @@ struct fs *nfs_mount_take(struct nfs *n, uint64_t id)
 	while (m->busy)
 		waitq_wait(&m->idle);
 	struct fs *fs = m->fs;
+	fs_set_used(fs, NULL, NULL);
 	m->fs = NULL;
 	m->leaving = false;
 	return fs;

@@ -22,6 +22,12 @@ static void from_address(struct nlm *n, const char *address)
 		memcpy(&n->from, &in6, sizeof(in6));
 }
 
+static void file_unused(void *arg, const struct lock_file_key *file)
+{
+	struct nlm *n = arg;
+	nfs_file_unused(n->o.nfs, file->fs);
+}
+
 int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 {
 	static const uint32_t versions[] = {1, 3, 4};
@@ -43,6 +49,7 @@ int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 	n->cookie = env_random_u64(o->env);
 	lo.granted = nlm_granted;
 	lo.dropped = nlm_dropped;
+	lo.unused = file_unused;
 	lo.arg = n;
 	env_random(o->env, lo.hash_key, sizeof(lo.hash_key));
 	int rc = lock_table_new(&n->table, &lo);
@@ -53,6 +60,7 @@ int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 		free(n);
 		return rc;
 	}
+	nfs_set_opens(o->nfs, n->table);
 	for (unsigned i = 0; i < ARRAY_LEN(versions); i++)
 		n->programs[i] = (struct rpc_program){.prog = NLM_PROGRAM,
 						      .vers = versions[i],
@@ -142,6 +150,7 @@ void nlm_free(struct nlm *n)
 		TAILQ_REMOVE(&n->peers, p, link);
 		free(p);
 	}
+	nfs_set_opens(n->o.nfs, NULL);
 	lock_table_free(n->table);
 	n->magic = 0;
 	free(n);

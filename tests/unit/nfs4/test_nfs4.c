@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 #include "runtime/check.h"
 #include "tests/unit/nfs/nas_world.h"
@@ -783,6 +784,49 @@ START_TEST(names_come_and_go)
 }
 END_TEST
 
+static uint32_t removed(struct v4 *c, const struct v4_fh *dir, const char *name)
+{
+	v4_seq(c);
+	v4_putfh(c, dir);
+	v4_name(c, OP_REMOVE, name);
+	return v4_send(c);
+}
+
+/* Another client takes its name away: who has it open does not lose it, and nobody opens it. */
+START_TEST(open_files_outlive_their_names)
+{
+	struct v4_stateid s, twice, late, none = {0};
+	struct v4_fh demo, f, again, top;
+	char got[8];
+	uint32_t len;
+	bool eof;
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &demo), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &f), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "p", 1, 0, 0, &twice, &again), 0);
+	ck_assert_uint_eq(v4_write(&a, &f, &s, 0, "kept", 4, 2), 0);
+	ck_assert_uint_eq(removed(&b, &demo, "f"), 0);
+	ck_assert_uint_eq(v4_lookup(&b, "/demo/f", &top), NFS4ERR_NOENT);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "o", 1, 0, 0, &late, &again), NFS4ERR_NOENT);
+	ck_assert_uint_eq(v4_write(&a, &f, &s, 4, "more", 4, 2), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &f, &s), 0);
+	ck_assert_uint_eq(v4_read(&a, &f, &twice, 0, 8, got, &len, &eof), 0);
+	ck_assert_uint_eq(len, 8);
+	ck_assert_int_eq(memcmp(got, "keptmore", 8), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &f, &twice), 0);
+	uint32_t st = 0;
+	for (int i = 0; i < 100 && st != NFS4ERR_STALE; i++) { /* freed by and by */
+		st = v4_read(&a, &f, &none, 0, 8, got, &len, &eof);
+		usleep(20000);
+	}
+	ck_assert_uint_eq(st, NFS4ERR_STALE);
+	/* Nobody has it open: gone at once. */
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "f", "o", 3, 0, 1, &s, &f), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &f, &s), 0);
+	ck_assert_uint_eq(removed(&b, &demo, "f"), 0);
+	ck_assert_uint_eq(v4_read(&a, &f, &none, 0, 8, got, &len, &eof), NFS4ERR_STALE);
+}
+END_TEST
+
 START_TEST(flavours_are_told)
 {
 	struct v4_fh demo = at(&a, "/demo");
@@ -831,6 +875,7 @@ int main(void)
 	tcase_add_test(t, ways_to_create);
 	tcase_add_test(t, attributes_are_compared_and_set);
 	tcase_add_test(t, names_come_and_go);
+	tcase_add_test(t, open_files_outlive_their_names);
 	tcase_add_test(t, flavours_are_told);
 	suite_add_tcase(s, raw);
 	suite_add_tcase(s, t);
