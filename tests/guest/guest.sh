@@ -6,6 +6,12 @@
 #   GUEST_HOST_COMMAND    runs on the host for each connection the guest makes to 10.0.2.100:9,
 #                         which is its input and output
 #   GUEST_NETDEV          another network than QEMU's own (then 10.0.2.2 is to be made by the caller)
+#   GUEST_NETDEV2         a second network, eth1, for a second client in a namespace of its own:
+#                         guest_functions prints in_second COMMAND... for the script, which runs there
+#   GUEST_USR             set: /usr is the host's, read only (programs too many to copy)
+#   GUEST_SHARE           a folder of the host that the guest reads as /share
+#   GUEST_MEMORY          MiB, 1024 if not set
+#   guest_disks NAME      a folder for the array's disks, in memory where there is room: sets DEMO_DISK_DIR
 #   guest_console         the file its console goes to while it runs
 #
 # The initramfs holds busybox, modprobe's modules and the programs of GUEST_PROGRAMS
@@ -25,6 +31,7 @@ guest_kernel() { # fetches and unpacks the kernel package once
 	pkg=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/ *Depends: //p' | head -1)
 	[ -n "$pkg" ] || { apt-get update -qq; pkg=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: //p' | head -1); }
 	(cd "$guest_cache" && apt-get download -q "$pkg" && dpkg-deb -x "$pkg"_*.deb kernel) || return
+	depmod -b "$guest_cache/kernel" "$(ls "$guest_cache/kernel/lib/modules")" || return
 	touch "$guest_cache/kernel/ready"
 }
 
@@ -47,7 +54,6 @@ guest_root() { # ROOT: everything but the script
 	for m in ${GUEST_FILES:-}; do mkdir -p "$root$(dirname "$m")"; cp -L "$m" "$root$m"; done
 	cp /etc/netconfig "$root/etc/" 2>/dev/null || true
 	cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true
-	depmod -b "$guest_cache/kernel" "$version"
 	mkdir -p "$root/lib/modules/$version"
 	for f in $(modprobe -d "$guest_cache/kernel" -S "$version" --show-depends -a $GUEST_MODULES 2>/dev/null |
 		awk '/^insmod/{print $2}' | sort -u); do
@@ -61,11 +67,27 @@ guest_root() { # ROOT: everything but the script
 	export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 	mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 	mount -t tmpfs none /tmp
+	chmod 755 / # as the image was made, it is root's alone
+	chmod 1777 /tmp
 	for m in $GUEST_MODULES; do modprobe \$m || echo "no module \$m"; done
 	ip link set lo up
 	ip link set eth0 up
 	ip addr add 10.0.2.15/24 dev eth0
 	ip route add default via 10.0.2.2
+	if [ -e /sys/class/net/eth1 ]; then
+	unshare -n -u sleep 100000 &
+	second=\$!
+	until [ "\$(readlink /proc/\$second/ns/net)" != "\$(readlink /proc/self/ns/net)" ]; do usleep 20000; done
+	ip link set eth1 netns \$second
+	nsenter -t \$second -n -u sh -c 'hostname second; ip link set lo up; ip link set eth1 up;
+		ip addr add 10.0.2.15/24 dev eth1; ip route add default via 10.0.2.2'
+	echo \$second >/tmp/second
+	fi
+	for m in usr share; do
+	grep -qsx \$m /sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag || continue
+	mkdir -p /\$m
+	mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=262144 \$m /\$m || echo "no /\$m"
+	done
 	sh /script
 	echo "GUEST-STATUS \$?"
 	# Not by way of the devices: they may be disks behind a network that goes first.
@@ -73,6 +95,18 @@ guest_root() { # ROOT: everything but the script
 	echo b >/proc/sysrq-trigger
 	INIT
 	chmod +x "$root/init"
+}
+
+guest_functions() { # for the beginning of a script
+	cat <<-'SH'
+	in_second() { nsenter -t "$(cat /tmp/second)" -n -u "$@"; }
+	SH
+}
+
+# Waiting for a real disk is what a guest test would do most of the time.
+guest_disks() { # NAME
+	[ "$(df -Pk /dev/shm | awk 'END { print $4 }')" -gt $((4 << 20)) ] || return 0
+	DEMO_DISK_DIR=$(mktemp -d "/dev/shm/isthmus-guest-$1.XXXXXX")
 }
 
 guest_run() { # SCRIPT
@@ -83,10 +117,16 @@ guest_run() { # SCRIPT
 	cp "$1" "$root/script"
 	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image"
 	rm -rf "$root"
-	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 -m 1024 \
+	local more=()
+	[ -z "${GUEST_NETDEV2:-}" ] || more+=(-netdev "$GUEST_NETDEV2,id=n1" -device virtio-net-pci,netdev=n1,romfile=)
+	[ -z "${GUEST_USR:-}" ] || more+=(-virtfs local,path=/usr,mount_tag=usr,security_model=none,readonly=on)
+	[ -z "${GUEST_SHARE:-}" ] ||
+		more+=(-virtfs "local,path=$GUEST_SHARE,mount_tag=share,security_model=none,readonly=on")
+	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 \
+		-m "${GUEST_MEMORY:-1024}" "${more[@]}" \
 		-kernel "$guest_cache"/kernel/boot/vmlinuz-* -initrd "$image" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on" \
-		-netdev "${GUEST_NETDEV:-user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}}" -device virtio-net-pci,netdev=n0 \
+		-netdev "${GUEST_NETDEV:-user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}}" -device virtio-net-pci,netdev=n0,romfile= \
 		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1
 	tr -d '\r' <"$log"
 	status=$(tr -d '\r' <"$log" | sed -n 's/^GUEST-STATUS \([0-9]*\).*/\1/p' | tail -1)

@@ -1,6 +1,6 @@
 # Runs inside the guest (busybox sh). nfs_port, iscsi_port, iqn and export are set above it.
 fail() { echo "FAILED: $*"; exit 1; }
-step() { echo "-- $*"; }
+step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
 
 step "iSCSI: log in with the kernel initiator"
 iscsistart -i iqn.2026-01.org.isthmus:guest -t "$iqn" -g 1 -a 10.0.2.2 -p "$iscsi_port" || fail login

@@ -5,7 +5,7 @@ fail() {
 	tail -40 /tmp/gssd.log
 	exit 1
 }
-step() { echo "-- $*"; }
+step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
 as() { su daemon -s /bin/sh -c "KRB5CCNAME=FILE:/tmp/krb5cc_1 $*"; }
 hostname client.test
 mkdir -p /mnt/sys /mnt/a /var/lib/nfs/rpc_pipefs /var/tmp

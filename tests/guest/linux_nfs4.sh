@@ -1,7 +1,7 @@
 # Runs inside the guest (busybox sh). nfs_port, export and daemon (its numbers on the host) are set above it. Lines "HOST …" on the console
 # are for the host, which answers by making the file of that name in the export.
 fail() { echo "FAILED: $*"; dmesg | tail -20; exit 1; }
-step() { echo "-- $*"; }
+step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
 host() { # NAME: the host does its part
 	local i=0
 	echo "HOST $1"

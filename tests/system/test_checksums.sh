@@ -7,7 +7,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
 DEMO_DIR=$(mktemp -d /tmp/isthmus-checksums.XXXXXX)
 DEMO_DISKS=3 DEMO_DISK_SIZE=256M DEMO_FS_SIZE=64M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
-DEMO_POOL_EXTRA='--checksums on' DEMO_NFS_PORT=27049 DEMO_ISCSI_PORT=27260
+DEMO_POOL_EXTRA='--checksums on' DEMO_NFS_PORT=27149 DEMO_ISCSI_PORT=27360
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
 disk() { echo "$DEMO_DISK_DIR/disk$1"; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# NFSv4 of a real array: served unless the configuration says otherwise; a tree read by libnfs's client of version 4; opens and locks are reclaimed after the
-# head was killed, by who had them; owners have names; a lock of version 3 is in the way of none but its own range.
+# NFSv4 of a real array: served unless the configuration says otherwise; trees written and read by libnfs's clients of
+# versions 3 and 4; opens and locks are reclaimed after the head was killed, by who had them; owners have names; a lock of
+# version 3 is in the way of none but its own range.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -16,6 +17,24 @@ served() { # asked at its port, not at rpcbind's
 	local port
 	port=$(demo_nfs_port)
 	"$rpcinfo" -a 127.0.0.1.$((port / 256)).$((port % 256)) -T tcp 100003 4 >/dev/null 2>&1
+}
+url() { # VERSION [PATH]
+	echo "nfs://127.0.0.1$DEMO_EXPORT${2:-}?version=$1&nfsport=$(demo_nfs_port)&mountport=$(demo_nfs_port)"
+}
+libnfs() { # VERSION OTHER: what a client of one wrote a client of the other reads
+	cp -r "$top/runtime" "$DEMO_DIR/src/tree$1"
+	(cd "$DEMO_DIR/src" && "$build/tests/tools/nfs_tree" copy "$(url "$1")" "tree$1" &&
+		"$build/tests/tools/nfs_tree" verify "$(url "$2")" "tree$1") || wrong "libnfs by version $1"
+}
+libnfs_tools() { # its nfs-cp, which writes by version 3 only, nfs-cat and nfs-ls
+	local v size
+	size=$(stat -c %s "$build/isthmus")
+	nfs-cp "$build/isthmus" "$(url 3 /tool)" >/dev/null || wrong nfs-cp
+	for v in 3 4; do
+		nfs-cat "$(url $v /tool)" | cmp - "$build/isthmus" || wrong "nfs-cat by version $v"
+		nfs-ls "$(url $v)" >"$DEMO_DIR/list"
+		grep -qE " $size +tool\$" "$DEMO_DIR/list" || wrong "nfs-ls by version $v: $(cat "$DEMO_DIR/list")"
+	done
 }
 wrong() { echo "wrong: $*"; tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT held host "$1" 1 "$2" 10; }
@@ -42,9 +61,10 @@ echo go >&5
 wait $client || wrong "$(cat "$DEMO_DIR/out")"
 cat "$DEMO_DIR/out"
 served || wrong "version 4 is not served"
-tree="$top/nasfront"
-"$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$tree"
-"$build/tests/tools/nfs_tree" verify "$(demo_nfs4_url)" "$tree"
+mkdir "$DEMO_DIR/src"
+libnfs 3 4
+libnfs 4 3
+libnfs_tools
 sed -i 's/^    nfs4_domain:/    nfs4: off\n&/' "$DEMO_DIR/isthmus.yaml"
 kill -9 "$(demo_pid head-head1)"
 sleep 0.5

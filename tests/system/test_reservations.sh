@@ -6,7 +6,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
 DEMO_DIR=$(mktemp -d /tmp/isthmus-reservations.XXXXXX)
 DEMO_DISK_SIZE=1G DEMO_FS_SIZE=64M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
-DEMO_NFS_PORT=23649 DEMO_ISCSI_PORT=23620
+DEMO_NFS_PORT=23660 DEMO_ISCSI_PORT=23670
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
 bad=0

@@ -45,3 +45,6 @@ tests_tools_iscsi_groups_LDADD = $(ISCSI_LIBS)
 noinst_PROGRAMS += tests/tools/rpc_tls_probe
 tests_tools_rpc_tls_probe_SOURCES = tests/tools/rpc_tls_probe.c
 tests_tools_rpc_tls_probe_LDADD = libnasfront.a $(RUNTIME_LIBS) $(SSL_LIBS)
+noinst_PROGRAMS += tests/tools/two_mounts
+tests_tools_two_mounts_SOURCES = tests/tools/two_mounts.c tests/tools/two_mounts.h tests/tools/two_mounts_data.c \
+	tests/tools/two_mounts_locks.c tests/tools/two_mounts_names.c tests/tools/two_mounts_space.c

@@ -22,6 +22,7 @@
 
 #define WORKERS 4
 #define CHUNK	(512 * 1024)
+#define CHUNK_4 2048 /* libnfs cannot encode larger writes of version 4 */
 
 struct entry {
 	char *path;
@@ -35,6 +36,7 @@ struct totals {
 	_Atomic unsigned long files, dirs, links, bytes, bad;
 };
 static struct totals *totals;
+static bool version4;
 
 static void add_entry(const char *path, const struct stat *st)
 {
@@ -110,14 +112,17 @@ static void copy_file(struct nfs_context *nfs, const struct entry *e, char *buf)
 	int fd = open(e->path, O_RDONLY);
 	if (fd < 0)
 		return;
-	if (nfs_creat(nfs, e->path, e->st.st_mode & 07777, &fh) != 0) {
+	/* libnfs's creat by version 4 opens for reading only. */
+	const int flags = O_CREAT | O_TRUNC | O_WRONLY, mode = e->st.st_mode & 07777;
+	if ((version4 ? nfs_open2(nfs, e->path, flags, mode, &fh)
+		      : nfs_creat(nfs, e->path, mode, &fh)) != 0) {
 		complain(e, "create", nfs);
 		close(fd);
 		return;
 	}
 	uint64_t off = 0;
 	ssize_t n;
-	while ((n = read(fd, buf, CHUNK)) > 0) {
+	while ((n = read(fd, buf, version4 ? CHUNK_4 : CHUNK)) > 0) {
 		if (nfs_pwrite(nfs, fh, off, (uint64_t)n, buf) != n) {
 			complain(e, "write", nfs);
 			break;
@@ -174,7 +179,7 @@ static void verify_file(struct nfs_context *nfs, const struct entry *e, char *bu
 		complain(e, "size or mode differ", nfs);
 	uint64_t off = 0;
 	ssize_t n;
-	while ((n = read(fd, buf, CHUNK)) > 0) {
+	while ((n = read(fd, buf, version4 ? CHUNK_4 : CHUNK)) > 0) {
 		int got = nfs_pread(nfs, fh, off, (uint64_t)n, buf + CHUNK);
 		if (got != n || memcmp(buf, buf + CHUNK, (size_t)n) != 0) {
 			complain(e, "content differs", nfs);
@@ -259,6 +264,7 @@ int main(int argc, char **argv)
 	    mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (totals == MAP_FAILED)
 		return 1;
+	version4 = strstr(argv[2], "version=4");
 	for (int i = 3; i < argc; i++)
 		walk(argv[i]);
 	struct timespec t0, t1;
