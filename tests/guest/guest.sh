@@ -83,8 +83,9 @@ guest_root() { # ROOT: everything but the script
 		ip addr add 10.0.2.15/24 dev eth1; ip route add default via 10.0.2.2'
 	echo \$second >/tmp/second
 	fi
-	for m in usr share; do
-	grep -qsx \$m /sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag || continue
+	for t in /sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag; do
+	[ -e \$t ] || continue
+	m=\$(tr -d '\\0' <\$t)
 	mkdir -p /\$m
 	mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=262144 \$m /\$m || echo "no /\$m"
 	done

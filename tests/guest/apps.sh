@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# apps.sh [ROUNDS]: programs as people use them, on two Linux clients (a QEMU guest with two networks) of one
+# export: SQLite with processes on both, fio's verification, git, a build; also while the head is killed.
+# Takes a quarter of an hour a round; not a part of the tests that always run.
+#   VERSIONS   "3 4.0 4.1 4.2"
+#   PARTS      "two sqlite fio git build"
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$top/build/release
+. "$top/tests/guest/guest.sh"
+DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-apps.XXXXXX)
+guest_disks apps
+DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=256MiB DEMO_RPCBIND=off
+DEMO_NFS_PORT=${DEMO_NFS_PORT:-24080} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-24090}
+DEMO_HEAD_EXTRA="    nfs4: on
+    lock_grace: 20"
+. "$top/tests/system/demo.sh"
+tool=$build/tests/tools/two_mounts
+GUEST_MODULES="virtio_pci virtio_net 9p 9pnet_virtio nfs nfsv3 nfsv4"
+GUEST_PROGRAMS="/sbin/mount.nfs $tool"
+GUEST_NETDEV2=user GUEST_USR=1 GUEST_SHARE=$DEMO_DIR/share GUEST_MEMORY=2048 GUEST_TIMEOUT=${GUEST_TIMEOUT:-7200}
+trap 'demo_stop || true; demo_remove' EXIT
+mkdir "$DEMO_DIR/share"
+git clone -q --bare --single-branch "$top" "$DEMO_DIR/share/src.git"
+tar -C "$top" -cf "$DEMO_DIR/share/generated.tar" configure aclocal.m4 config.h.in Makefile.in build-aux
+demo_start
+demo_prepare
+demo_wait_served 20
+
+# What the guest may ask of the administrator, one line a connection.
+cat >"$DEMO_DIR/host.sh" <<HOST
+build=$build DEMO_DIR=$DEMO_DIR DEMO_DISK_DIR=$DEMO_DISK_DIR
+. "$top/tests/system/demo.sh"
+read -r what
+case "\$what" in
+kill) kill -9 "\$(demo_pid head-head1)" && sleep 1 && demo_wait_served 30 ;;
+*) false ;;
+esac >>"$DEMO_DIR/host.log" 2>&1 && echo done || echo "failed: \$what"
+HOST
+GUEST_HOST_COMMAND="/bin/bash $DEMO_DIR/host.sh"
+script=$DEMO_DIR/script
+{
+	guest_functions
+	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT tool=$tool rounds=${1:-1}"
+	echo "versions='${VERSIONS:-3 4.0 4.1 4.2}' parts='${PARTS:-two sqlite fio git build}'"
+	cat "$top/tests/guest/linux_apps.sh"
+} >"$script"
+guest_run "$script" || { rc=$?; cat "$DEMO_DIR/host.log" 2>/dev/null; tail -20 "$DEMO_DIR/isthmus.log"; exit $rc; }
+demo_cli fs check demo

@@ -1,0 +1,142 @@
+# Runs inside the guest (busybox sh) with the host's /usr: programs people use, on two clients (/mnt/a, and
+# /mnt/b in a namespace of its own). in_second, nfs_port, export, versions, rounds and parts are set above it.
+# `host kill` has the head killed; it is back when that returns.
+fail() { echo "FAILED: $*"; tail -20 /tmp/*.log 2>/dev/null; dmesg | tail -20; exit 1; }
+step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
+host() { echo "$*" | nc 10.0.2.100 9 | tr -d '\r' | grep -q '^done$' || fail "the host could not: $*"; }
+wanted() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
+export HOME=/tmp PATH=/usr/bin:/usr/sbin:/bin:/sbin LANG=C
+mkdir -p /mnt/a /mnt/b /dev/shm
+mount -t tmpfs none /dev/shm
+hostname first
+printf 'root:x:0:0::/tmp:/bin/sh\n' >/etc/passwd
+printf 'root:x:0:\n' >/etc/group
+ln -sf /proc/self/fd /dev/fd
+git config --global safe.directory '*'
+git config --global user.email guest@example.org
+git config --global user.name Guest
+
+# Transactions of one process: transactions NAME COUNT >SQL. Each counts itself in a row of its own and in the sum.
+transactions() {
+	local i=0
+	echo ".timeout 300000"
+	while [ $i -lt "$2" ]; do
+		echo "BEGIN IMMEDIATE; INSERT INTO t VALUES('$1', $i, randomblob($((500 + i * 97 % 4000))));"
+		echo "UPDATE c SET v = v + 1; COMMIT;"
+		i=$((i + 1))
+	done
+}
+sql() { sqlite3 -bail -cmd '.timeout 300000' "$@"; }
+# PROCESSES with COUNT transactions each, on the mounts named in turn: sqlite_load COUNT MOUNT...
+sqlite_load() {
+	local count=$1 n=0 pids= m pid
+	shift
+	for m in "$@"; do
+		n=$((n + 1))
+		transactions "p$n" "$count" >/tmp/load$n.sql
+		sqlite3 -bail $m/db </tmp/load$n.sql >/tmp/load$n.log 2>&1 &
+		pids="$pids $!"
+	done
+	[ -z "$kill_head" ] || { sleep 1; host kill; }
+	for pid in $pids; do wait $pid || fail "a process of the database: $(cat /tmp/load*.log)"; done
+	[ "$(sql /mnt/a/db 'SELECT (SELECT v FROM c), count(*), count(DISTINCT who || n) FROM t')" = "$((n * count))|$((n * count))|$((n * count))" ] ||
+		fail "transactions: $(sql /mnt/a/db 'SELECT (SELECT v FROM c), count(*), count(DISTINCT who || n) FROM t'), not $((n * count))"
+	for m in /mnt/a /mnt/b; do
+		[ "$(sql $m/db 'PRAGMA integrity_check')" = ok ] || fail "integrity seen on $m: $(sql $m/db 'PRAGMA integrity_check')"
+	done
+	echo "   $((n * count)) transactions of $n processes"
+}
+sqlite_fresh() { # JOURNAL: a database
+	rm -f /mnt/a/db*
+	[ "$(sql /mnt/a/db "PRAGMA journal_mode=$1")" = "$1" ] || fail "no journal_mode $1"
+	sql /mnt/a/db 'CREATE TABLE t(who, n, data); CREATE TABLE c(v); INSERT INTO c VALUES(0)' || fail "a database"
+}
+sqlite_part() { # VERSION
+	local both="/mnt/a /mnt/b"
+	[ $1 != 3 ] || both="/mnt/a /mnt/a" # its locks are the client's own here (nolock)
+	step "version $1: SQLite, rollback journal, processes on both clients"
+	sqlite_fresh delete
+	kill_head= sqlite_load 25 $both $both
+	step "version $1: ... and the head is killed"
+	sqlite_fresh truncate
+	kill_head=1 sqlite_load 25 $both $both
+	step "version $1: ... write-ahead log, processes on one client (its index is mapped)"
+	sqlite_fresh wal
+	kill_head= sqlite_load 25 /mnt/a /mnt/a /mnt/a
+	rm /mnt/a/db*
+}
+
+fio_job() { # FOLDER MORE...
+	local folder=$1
+	shift
+	fio --directory="$folder" --size=4m --verify=crc32c --verify_fatal=1 --fallocate=none --thread --group_reporting \
+		--name=seq --rw=write --bs=256k --numjobs=2 \
+		--name=random --rw=randwrite --bs=4k --size=2m --numjobs=2 --stonewall \
+		--name=odd --rw=randwrite --bsrange=512-40k --bs_unaligned --stonewall \
+		--name=direct --rw=randwrite --bs=8k --direct=1 --ioengine=libaio --iodepth=8 --numjobs=2 --stonewall \
+		--name=directseq --rw=write --bs=1m --direct=1 --stonewall \
+		"$@" >/tmp/fio.log 2>&1
+}
+fio_part() { # VERSION
+	step "version $1: fio writes and verifies"
+	mkdir /mnt/a/fio
+	fio_job /mnt/a/fio || fail "fio"
+	grep -E '^  *(WRITE|READ):' /tmp/fio.log | sed 's/^ */   /'
+	step "version $1: ... the other client verifies"
+	fio_job /mnt/b/fio --verify_only || fail "fio, what the other client reads"
+	step "version $1: ... and again while the head is killed"
+	(sleep 2; host kill) & killer=$!
+	fio_job /mnt/a/fio || fail "fio over a kill"
+	wait $killer || fail "the kill"
+	rm -r /mnt/a/fio
+}
+
+git_part() { # VERSION
+	step "version $1: git clone, fsck"
+	git clone -q --no-hardlinks /share/src.git /mnt/a/src 2>/tmp/git.log || fail "git clone: $(cat /tmp/git.log)"
+	git -C /mnt/a/src fsck 2>/tmp/git.log || fail "git fsck: $(cat /tmp/git.log)"
+	[ -z "$(git -C /mnt/b/src status --porcelain)" ] || fail "the other client sees changes"
+	echo "   $(git -C /mnt/b/src ls-files | wc -l) files"
+	step "version $1: ... commits by turns, gc"
+	for i in 1 2 3; do
+		for m in /mnt/a /mnt/b; do
+			echo "$m $i" >>$m/src/README.md
+			git -C $m/src commit -qam "$m $i" || fail "a commit on $m"
+		done
+	done
+	git -C /mnt/a/src gc -q 2>/tmp/git.log || fail "git gc: $(cat /tmp/git.log)"
+	[ "$(git -C /mnt/b/src log --oneline | head -6 | wc -l)" = 6 ] && git -C /mnt/b/src fsck 2>/dev/null || fail "after gc"
+}
+
+build_part() { # VERSION
+	step "version $1: configure and make"
+	tar -C /mnt/a/src -xf /share/generated.tar || fail "generated files"
+	mkdir /mnt/a/src/o && cd /mnt/a/src/o || fail "a folder"
+	../configure -q CFLAGS=-O0 >/tmp/configure.log 2>&1 || fail configure
+	step "version $1: ... make"
+	make -s -j2 libruntime.a >/tmp/make.log 2>&1 || fail make
+	cd /
+	echo "   $(ar t /mnt/b/src/o/libruntime.a | wc -l) objects"
+	[ "$(ar t /mnt/b/src/o/libruntime.a | wc -l)" -gt 20 ] || fail "the library, as the other client sees it"
+}
+
+round=0
+while [ $round -lt "$rounds" ]; do
+	round=$((round + 1))
+	for vers in $versions; do
+		step "round $round, version $vers"
+		o=vers=$vers,proto=tcp,hard,actimeo=0,port=$nfs_port,nconnect=2
+		[ $vers != 3 ] || o=$o,nolock,mountproto=tcp,mountport=$nfs_port
+		mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" && in_second mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" ||
+			fail "mounts of version $vers"
+		! wanted two || "$tool" /mnt/a /mnt/b $vers 4 $([ $vers != 3 ] || echo nolock) || fail two_mounts
+		! wanted sqlite || sqlite_part $vers
+		! wanted fio || fio_part $vers
+		! wanted git || git_part $vers
+		! wanted build || ! wanted git || build_part $vers
+		rm -rf /mnt/a/src
+		umount /mnt/b && umount /mnt/a || fail "umount of version $vers"
+	done
+done
+step "all passed"
+exit 0
