@@ -30,6 +30,16 @@ o=vers=3,proto=tcp,port=$nfs_port,nosharecache,actimeo=0
 mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" || fail "first mount"
 mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" || fail "second mount"
 
+step "what version 3 does, seen by showmount, rpcinfo and nfsstat"
+showmount --no-headers -e 10.0.2.2 | grep -q "^$export " || fail "showmount -e: $(showmount -e 10.0.2.2 2>&1)"
+showmount --no-headers -a 10.0.2.2 | grep -q ":$export\$" || fail "showmount -a: $(showmount -a 10.0.2.2 2>&1)"
+for p in "100003 3" "100005 3" "100021 4" "100227 3"; do
+	rpcinfo -T tcp 10.0.2.2 $p | grep -q 'ready and waiting' || fail "rpcinfo $p: $(rpcinfo -T tcp 10.0.2.2 $p 2>&1)"
+done
+nfsstat -m | grep -q "^/mnt/a from 10.0.2.2:$export" || fail "nfsstat -m: $(nfsstat -m)"
+nfsstat -c | grep -qi 'client nfs v3' || fail "nfsstat -c: $(nfsstat -c)"
+step "programs on both mounts, with locks"
+"$tool" /mnt/a /mnt/b 3 || fail two_mounts
 step "quota(1) asks RQUOTA"
 ln -sf /proc/mounts /etc/mtab
 quota -v -w -u 0 >/tmp/quota.log 2>&1 || fail quota

@@ -12,9 +12,10 @@ DEMO_DISK_SIZE=1G DEMO_FS_SIZE=512M DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPC
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-23980} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23990}
 DEMO_HEAD_EXTRA="    lock_grace: 5
     keytab: $keys/nfs.keytab"
+. "$top/tests/guest/guest.sh"
+guest_disks krb5
 . "$top/tests/system/demo.sh"
 . "$top/tests/system/kdc.sh"
-. "$top/tests/guest/guest.sh"
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4 rpcsec_gss_krb5 cts cbc ecb aes_generic aesni_intel hmac cmac sha1_generic sha256_generic sha512_generic"
 GUEST_PROGRAMS="/sbin/mount.nfs /usr/sbin/rpc.gssd /usr/bin/kinit /usr/bin/kdestroy"
 GUEST_FILES="$keys/client.conf $keys/machine.keytab $keys/daemon.keytab"

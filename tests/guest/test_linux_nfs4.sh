@@ -8,8 +8,9 @@ DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-nfs4.XXXXXX)
 DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-23960} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23970}
 DEMO_HEAD_EXTRA="    lock_grace: 15"
-. "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
+guest_disks nfs4
+. "$top/tests/system/demo.sh"
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
 GUEST_PROGRAMS="/sbin/mount.nfs /usr/bin/cp $(command -v flock) $(PATH=$PATH:/usr/sbin command -v xfs_io) /usr/sbin/nfsidmap /sbin/request-key"
 GUEST_FILES="/etc/request-key.conf /etc/request-key.d/id_resolver.conf $(echo /usr/lib/*/libnfsidmap/nsswitch.so)"
