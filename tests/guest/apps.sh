@@ -15,9 +15,9 @@ DEMO_NFS_PORT=${DEMO_NFS_PORT:-24080} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-24090}
 DEMO_HEAD_EXTRA="    nfs4: on
     lock_grace: 20"
 . "$top/tests/system/demo.sh"
-tool=$build/tests/tools/two_mounts
+GUEST_TOOLS=$build/tests/tools/two_mounts
 GUEST_MODULES="virtio_pci virtio_net 9p 9pnet_virtio nfs nfsv3 nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $tool"
+GUEST_PROGRAMS="/sbin/mount.nfs"
 GUEST_NETDEV2=user GUEST_USR=1 GUEST_SHARE=$DEMO_DIR/share GUEST_MEMORY=2048 GUEST_TIMEOUT=${GUEST_TIMEOUT:-7200}
 trap 'demo_stop || true; demo_remove' EXIT
 mkdir "$DEMO_DIR/share"
@@ -41,7 +41,7 @@ GUEST_HOST_COMMAND="/bin/bash $DEMO_DIR/host.sh"
 script=$DEMO_DIR/script
 {
 	guest_functions
-	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT tool=$tool rounds=${1:-1}"
+	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT rounds=${1:-1}"
 	echo "versions='${VERSIONS:-3 4.0 4.1 4.2}' parts='${PARTS:-two sqlite fio git build}'"
 	cat "$top/tests/guest/linux_apps.sh"
 } >"$script"

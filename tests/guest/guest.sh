@@ -8,6 +8,7 @@
 #   GUEST_NETDEV          another network than QEMU's own (then 10.0.2.2 is to be made by the caller)
 #   GUEST_NETDEV2         a second network, eth1, for a second client in a namespace of its own:
 #                         guest_functions prints in_second COMMAND... for the script, which runs there
+#   GUEST_TOOLS           programs of ours that go to /bin, wherever the build tree is
 #   GUEST_USR             set: /usr is the host's, read only (programs too many to copy)
 #   GUEST_SHARE           a folder of the host that the guest reads as /share
 #   GUEST_MEMORY          MiB, 1024 if not set
@@ -51,6 +52,7 @@ guest_root() { # ROOT: everything but the script
 	mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,mnt,tmp,run/lock,run/initramfs}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	for m in $GUEST_PROGRAMS; do guest_copy_program "$m" "$root"; done
+	for m in ${GUEST_TOOLS:-}; do guest_copy_program "$m" "$root" && mv "$root$m" "$root/bin/"; done
 	for m in ${GUEST_FILES:-}; do mkdir -p "$root$(dirname "$m")"; cp -L "$m" "$root$m"; done
 	cp /etc/netconfig "$root/etc/" 2>/dev/null || true
 	cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true

@@ -129,7 +129,7 @@ while [ $round -lt "$rounds" ]; do
 		[ $vers != 3 ] || o=$o,nolock,mountproto=tcp,mountport=$nfs_port
 		mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" && in_second mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" ||
 			fail "mounts of version $vers"
-		! wanted two || "$tool" /mnt/a /mnt/b $vers 4 $([ $vers != 3 ] || echo nolock) || fail two_mounts
+		! wanted two || two_mounts /mnt/a /mnt/b $vers 4 $([ $vers != 3 ] || echo nolock) || fail two_mounts
 		! wanted sqlite || sqlite_part $vers
 		! wanted fio || fio_part $vers
 		! wanted git || git_part $vers

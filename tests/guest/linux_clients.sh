@@ -1,5 +1,5 @@
 # Runs inside the guest (busybox sh): two clients, the second in a network namespace of its own.
-# in_second, nfs_port, export and tool (two_mounts) are set above it.
+# in_second, nfs_port and export are set above it.
 fail() { echo "FAILED: $*"; dmesg | tail -20; exit 1; }
 step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
 mkdir -p /mnt/a /mnt/b
@@ -15,7 +15,7 @@ for vers in 3 4.0 4.1 4.2; do
 	[ $vers != 3 ] || { o=$o,nolock,mountproto=tcp,mountport=$nfs_port nolock=nolock; }
 	both "$o" || fail "mounts of version $vers"
 	[ "$(grep -cE " /mnt/[ab] nfs.*,vers=$vers,.*,sec=sys," /proc/mounts)" = 2 ] || fail "$(grep /mnt/ /proc/mounts)"
-	"$tool" /mnt/a /mnt/b $vers $nolock || fail "two clients of version $vers"
+	two_mounts /mnt/a /mnt/b $vers $nolock || fail "two clients of version $vers"
 	nfsstat -m | grep -q "^/mnt/a from 10.0.2.2:$export" || fail "nfsstat -m: $(nfsstat -m)"
 	if [ $vers != 3 ]; then
 		step "version $vers: access control lists"
@@ -32,7 +32,7 @@ for vers in 3 4.0 4.1 4.2; do
 	[ $vers = 4.2 ] || continue
 	step "version $vers: four connections"
 	both "$o,nconnect=4" || fail "nconnect of version $vers"
-	"$tool" /mnt/a /mnt/b $vers $nolock || fail "four connections of version $vers"
+	two_mounts /mnt/a /mnt/b $vers $nolock || fail "four connections of version $vers"
 	[ "$(awk '$1 == "device" { on = $5 == "/mnt/a" } on && $1 == "xprt:" && $2 == "tcp" && $9 > 9' /proc/self/mountstats | wc -l)" = 4 ] ||
 		fail "not four in use: $(grep xprt /proc/self/mountstats)"
 	umount /mnt/b && umount /mnt/a || fail "umount of four connections"

@@ -39,7 +39,7 @@ done
 nfsstat -m | grep -q "^/mnt/a from 10.0.2.2:$export" || fail "nfsstat -m: $(nfsstat -m)"
 nfsstat -c | grep -qi 'client nfs v3' || fail "nfsstat -c: $(nfsstat -c)"
 step "programs on both mounts, with locks"
-"$tool" /mnt/a /mnt/b 3 || fail two_mounts
+two_mounts /mnt/a /mnt/b 3 || fail two_mounts
 step "quota(1) asks RQUOTA"
 ln -sf /proc/mounts /etc/mtab
 quota -v -w -u 0 >/tmp/quota.log 2>&1 || fail quota

@@ -11,9 +11,9 @@ DEMO_DISK_SIZE=1G DEMO_FS_SIZE=512M DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPC
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-24060} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-24070}
 DEMO_HEAD_EXTRA="    nfs4: on"
 . "$top/tests/system/demo.sh"
-tool=$build/tests/tools/two_mounts
+GUEST_TOOLS=$build/tests/tools/two_mounts
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v nfsstat) $(command -v nfs4_getfacl) $(command -v nfs4_setfacl) $tool"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v nfsstat) $(command -v nfs4_getfacl) $(command -v nfs4_setfacl)"
 GUEST_NETDEV2=user
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start
@@ -26,7 +26,7 @@ demo_wait_served 20
 script=$DEMO_DIR/script
 {
 	guest_functions
-	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT tool=$tool"
+	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT"
 	cat "$top/tests/guest/linux_clients.sh"
 } >"$script"
 guest_run "$script" || { tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }

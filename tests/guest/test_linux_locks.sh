@@ -26,8 +26,8 @@ DEMO_NFS_PORT=23920 DEMO_ISCSI_PORT=23930
 DEMO_HEAD_EXTRA="    lock_grace: 20"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
-tool=$build/tests/tools/two_mounts
-GUEST_PROGRAMS="$tool $(command -v nfsstat) $(command -v showmount) /sbin/mount.nfs $(command -v rpcinfo) /usr/sbin/rpc.statd $rpcbind $(command -v flock) $(command -v quota)"
+GUEST_TOOLS=$build/tests/tools/two_mounts
+GUEST_PROGRAMS="$(command -v nfsstat) $(command -v showmount) /sbin/mount.nfs $(command -v rpcinfo) /usr/sbin/rpc.statd $rpcbind $(command -v flock) $(command -v quota)"
 GUEST_NETDEV="tap,id=n0,ifname=tap0,script=no,downscript=no"
 lock() { "$build/tests/tools/nlm_lock" 10.0.2.2 "$(demo_nfs_port)" $DEMO_EXPORT "$1" host "$2" 1 0 0; }
 marker() { until tr -d "\r" 2>/dev/null <"$guest_console" | grep -qx "HOST $1"; do sleep 0.5; done; }
@@ -60,7 +60,7 @@ demo_start
 demo_prepare
 demo_wait_served 20
 script=$DEMO_DIR/script
-echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT tool=$tool" >"$script"
+echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT" >"$script"
 cat "$top/tests/guest/linux_locks.sh" >>"$script"
 host_part 2>/dev/null &
 part=$!
