@@ -93,7 +93,12 @@ static enum nfs4_status enter(struct nfs4_call *k, const struct nfs4_pseudo *p)
 enum nfs4_status nfs4_op_putrootfh(struct nfs4_call *k)
 {
 	const struct nfs4_pseudo *root = nfs4_pseudo_root(k->n);
-	return root ? enter(k, root) : NFS4ERR_DELAY;
+	enum nfs4_status st = root ? enter(k, root) : NFS4ERR_DELAY;
+	/* The export "/" is there, its directory not: no other error says so. */
+	return st == NFS4ERR_NOENT || st == NFS4ERR_NOTDIR || st == NFS4ERR_ACCESS ||
+		       st == NFS4ERR_IO || st == NFS4ERR_STALE
+		   ? NFS4ERR_SERVERFAULT
+		   : st;
 }
 
 enum nfs4_status nfs4_op_putfh(struct nfs4_call *k)
@@ -118,7 +123,9 @@ enum nfs4_status nfs4_op_putfh(struct nfs4_call *k)
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	if (!k->c.peer)
 		return NFS4ERR_DELAY;
-	return file_opened(k, nfs_call_open(&k->c, data, len, 0));
+	enum nfs4_status st = file_opened(k, nfs_call_open(&k->c, data, len, 0));
+	return st == NFS4ERR_ACCESS ? NFS4ERR_STALE
+				    : st; /* of an export that is not the caller's */
 }
 
 enum nfs4_status nfs4_op_getfh(struct nfs4_call *k)

@@ -81,6 +81,8 @@ enum nfs4_status nfs4_op_create(struct nfs4_call *k)
 	struct fs_wcc dir = {0};
 	struct fs_attr a;
 	enum nfs4_status st = get_create(k, &c);
+	if (st == NFS4ERR_FBIG) /* a list; CREATE has no such error */
+		st = NFS4ERR_INVAL;
 	st = st ?: check_create(k, &c);
 	if (!st && (c.attr.set.which & FS_SET_SIZE))
 		st = NFS4ERR_INVAL; /* none of these has one to be set */

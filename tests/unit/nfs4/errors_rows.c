@@ -148,6 +148,7 @@ static const struct v4_row_test names[] = {
     {ALL, "PUTFH @demo; CREATE 2 'x' 1 0x2000000 4 7", "ATTRNOTSUPP"}, /* nor is there */
     {ALL, "PUTFH @demo; CREATE 2 'x'" OWNER("3 #6d65"), "BADXDR"},
     {ALL, "PUTFH @demo; CREATE 2 'x' 2 0 0x10 8 'them'", "BADOWNER"},
+    {ALL, "PUTFH @demo; CREATE 2 'x' 1 0x1000 4 100000", "INVAL"}, /* so many entries */
     {ALL, "uid=9 PUTFH @demo; CREATE 2 'more' 0 0", "DQUOT"},
     {ALL, "PUTFH @demo; REMOVE 'new'", "OK"},
     {ALL, "PUTFH @demo; REMOVE 'new'", "NOENT"},
