@@ -155,7 +155,7 @@ static int exchange_body(struct fs *fs, const struct building *s)
 	uint64_t others = 0;
 	fs->tx.unlimited = cred_root(c->cred);
 	int rc = clone_both(fs, c, &from, &to);
-	if (!rc && !IN32(&to, I_NLINK))
+	if (!rc && !IN32(&to, I_NLINK) && !kept_has(&to)) /* on its way out */
 		rc = -ESTALE;
 	if (!rc)
 		rc = inode_get(fs, s->ino, &in);
