@@ -200,7 +200,7 @@ static uint64_t verf_of(const char *v)
 	{                                                                                          \
 		TYPE *r = data;                                                                    \
 		int stat = status == RPC_STATUS_SUCCESS ? (int)r->status : -1;                     \
-		((struct nc *)arg)->res.call = #NAME + 3;                                          \
+		((struct nc *)arg)->res.call = &#NAME[3];                                          \
 		if (nc_answered(arg, status, &stat))                                               \
 			NAME##_result(arg, r, stat == NFS3_OK);                                    \
 	}                                                                                          \
