@@ -81,6 +81,7 @@ struct piv_client {
 };
 
 struct piv_monitor {
+	uint32_t hash; /* of both, the list's own */
 	char name[PIV_TEXT_MAX + 1], address[PIV_TEXT_MAX + 1];
 };
 

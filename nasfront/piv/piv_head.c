@@ -5,6 +5,7 @@
 #include "nasfront/piv/piv_layout.h"
 #include "runtime/bytes.h"
 #include "runtime/check.h"
+#include "runtime/crc32c.h"
 #include "runtime/err.h"
 
 /* What a volume holds may be anything: cut to size, always terminated. */
@@ -139,12 +140,14 @@ static size_t monitor_size(const struct piv_monitor *m)
 
 int piv_head_monitor(struct piv_head *h, const char *name, const char *address, bool gone)
 {
-	struct piv_monitor m;
+	struct piv_monitor m = {0};
 	unsigned i;
 	text_set(m.name, sizeof(m.name), name);
 	text_set(m.address, sizeof(m.address), address);
+	m.hash = crc32c_add(CRC32C_INIT, m.name, sizeof(m.name));
+	m.hash = crc32c_end(crc32c_add(m.hash, m.address, sizeof(m.address)));
 	for (i = 0; i < h->nmonitors; i++)
-		if (memcmp(&h->monitors[i], &m, sizeof(m)) == 0)
+		if (h->monitors[i].hash == m.hash && memcmp(&h->monitors[i], &m, sizeof(m)) == 0)
 			break;
 	if (i < h->nmonitors) {
 		if (gone) {
