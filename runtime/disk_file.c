@@ -406,10 +406,13 @@ static void find_direct(struct disk_file *f, int flags)
 	f->direct = -1;
 }
 
+/* A file of a file system in memory. /dev is one too, but what its devices are is not told so. */
 static bool in_memory(int fd)
 {
 	struct statfs fs;
-	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+	struct stat st;
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fstatfs(fd, &fs) == 0 &&
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
 static int find_size(struct disk_file *f)

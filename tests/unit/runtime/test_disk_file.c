@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/loop.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -132,6 +134,66 @@ static void memory_waits_not(void *arg)
 START_TEST(short_requests_for_memory_are_made_at_once)
 {
 	run(_i, memory_waits_not);
+}
+END_TEST
+
+/* /dev is in memory, what its nodes lead to is not: a device may take its time. */
+static void device_waits(void *arg)
+{
+	struct bdev *b;
+	char *in;
+	ck_assert_int_eq(env_disk_open(env_real(), path, ENV_DISK_RDONLY, &b), 0);
+	ck_assert_int_eq(posix_memalign((void **)&in, 4096, 4096), 0);
+	others_ran = 0;
+	ck_assert_int_eq(task_start(other, NULL), 0);
+	ck_assert_int_eq(bdev_read(b, in, 4096, 0), 0);
+	ck_assert_uint_eq(others_ran, 1);
+	free(in);
+	bdev_close(b);
+	reactor_stop(r);
+}
+
+/* A loop device over a file of ours, where this user and machine have them. -1: they have not. */
+static int loop_over(const char *file, char *to, size_t room)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), backing = -1, loop = -1;
+	for (int try = 0; control >= 0 && loop < 0 && try < 8; try++) {
+		int n = ioctl(control, LOOP_CTL_GET_FREE);
+		snprintf(to, room, "/dev/loop%d", n);
+		loop = n < 0 ? -1 : open(to, O_RDWR | O_CLOEXEC);
+		backing = loop < 0 ? -1 : open(file, O_RDWR | O_CLOEXEC);
+		if (loop >= 0 && (backing < 0 || ioctl(loop, LOOP_SET_FD, backing))) {
+			close(loop);
+			loop = -1;
+		}
+		if (backing >= 0)
+			close(backing);
+	}
+	if (control >= 0)
+		close(control);
+	return loop;
+}
+
+START_TEST(devices_are_no_memory)
+{
+	char file[] = "/tmp/isthmus-test-loop-XXXXXX";
+	struct reactor_opts o = {.name = "test", .cpu = -1};
+	int fd = mkstemp(file);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, DISK_SIZE), 0);
+	close(fd);
+	int loop = loop_over(file, path, sizeof(path));
+	unlink(file);
+	if (loop < 0) {
+		fprintf(stderr, "no loop devices here: not looked at\n");
+		return;
+	}
+	ck_assert_int_eq(reactor_new(&r, &o), 0);
+	ck_assert_int_eq(task_start_on(reactor_sched(r), device_waits, NULL), 0);
+	reactor_run(r);
+	reactor_free(r);
+	ioctl(loop, LOOP_CLR_FD);
+	close(loop);
 }
 END_TEST
 
@@ -463,6 +525,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, writes_are_read_back, 0, NWAYS);
 	tcase_add_loop_test(tc, short_requests_for_memory_are_made_at_once, 2, NWAYS);
+	tcase_add_test(tc, devices_are_no_memory);
 	tcase_add_test(tc, threads_serve_where_uring_is_refused);
 	tcase_add_loop_test(tc, unaligned_buffers_are_bounced, 0, NWAYS);
 	tcase_add_loop_test(tc, many_pieces_are_split, 0, NWAYS);
