@@ -36,11 +36,11 @@ demo_stop
 server=$!
 for ((i = 0; i < 50; i++)); do demo_port_free 111 || break; sleep 0.1; done
 demo_start
-wait_registered 16 20
+wait_registered 17 20
 showmount -e 127.0.0.1 | tee /dev/stderr | grep -q "^$DEMO_EXPORT "
 kill -9 "$(demo_pid head-head1)"
 sleep 1
 demo_wait_served 20
-wait_registered 16 20
+wait_registered 17 20
 demo_stop
 wait_registered 0 5
