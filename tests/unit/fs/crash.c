@@ -216,11 +216,11 @@ static const char *worker_differs(struct worker *w, struct fs *fs)
 	if (!w->is_flying)
 		return d;
 	struct fs_fid made = made_by(w, fs);
-	if (w->flying.kind == M_TREE && made.ino && !d)
-		return "a tree is there that was not finished";
-	if (!d)
+	/* A tree's record tells whether it was made: what the directory looks like need not. */
+	bool tree = w->flying.kind == M_TREE && made.ino;
+	if (!d && !tree)
 		return NULL;
-	snprintf(first, sizeof(first), "%s", d);
+	snprintf(first, sizeof(first), "%s", d ? d : "a tree is there that was not finished");
 	struct model *after = model_copy(w->m);
 	if (!m_is_data(w->flying.kind) || m_is_whole(w->flying.kind))
 		model_apply(after, &w->flying, &made);
