@@ -176,11 +176,11 @@ void nfs4_client_clear(struct nfs4_client *c)
 {
 	struct nfs4_session *s;
 	struct nfs4_owner *o;
+	nfs4_blocked_free(c); /* it is not told of locks that go with it */
 	while ((s = LIST_FIRST(&c->sessions)))
 		nfs4_session_free(s);
 	while ((o = TAILQ_FIRST(&c->owners)))
 		nfs4_owner_free(o);
-	nfs4_blocked_free(c);
 	nfs4_notes_free(c);
 	lock_client_release(c->locks);
 }
@@ -189,8 +189,8 @@ void nfs4_client_free(struct nfs4_client *c)
 {
 	struct nfs4 *n = c->nfs4;
 	ASSERT(!c->busy);
-	nfs4_caller_forget(c);
 	nfs4_client_clear(c);
+	nfs4_caller_forget(c);
 	lock_client_free(c->locks);
 	LIST_REMOVE(c, by_id);
 	LIST_REMOVE(c, by_owner);

@@ -149,6 +149,20 @@ START_TEST(who_waits_goes)
 }
 END_TEST
 
+/* It waits for a lock of its own, and starts again: nobody is left to be told. */
+START_TEST(who_waits_for_itself_goes)
+{
+	struct v4_stateid own;
+	ck_assert_uint_eq(v4_lock(&b, &fh, &open_b, "own", WRITE_LT, 20, 1, false, &own), 0);
+	ck_assert_uint_eq(wait_for("lb", 20, 1), NFS4ERR_DENIED);
+	ck_assert_uint_eq(v4_exchange(&b, "client b", 2, 0), 0);
+	ck_assert_uint_eq(v4_session(&b), 0);
+	v4_serve(&b, 300);
+	ck_assert_uint_eq(b.notified, 0);
+	ck_assert_uint_eq(v4_lookup(&b, "/demo", &demo), 0);
+}
+END_TEST
+
 /* ---- too much is lent ---- */
 
 static void up_lend(void)
@@ -236,6 +250,7 @@ int main(void)
 	tcase_add_test(t, not_who_does_not_wait);
 	tcase_add_test(t, nor_who_cannot_be_called);
 	tcase_add_loop_test(t, who_waits_goes, 0, 3);
+	tcase_add_test(t, who_waits_for_itself_goes);
 	suite_add_tcase(suite, t);
 	t = tcase_create("lent");
 	tcase_add_checked_fixture(t, up_lend, down);
