@@ -212,8 +212,9 @@ int clone_by_standin(struct fs *fs, const struct clone *c)
 	if (rc)
 		return rc;
 	rc = build_and_exchange(fs, &s);
-	LIST_REMOVE(&me, link);
+	/* Nobody else frees it: its number might be another's by the next step. */
 	int freed = orphan_free(fs, s.ino);
+	LIST_REMOVE(&me, link);
 	if (freed)
 		orphan_reap_kick(fs);
 	return rc;
