@@ -99,6 +99,7 @@ static bool make_room(struct nlm *n, const char *address)
 		if (!may_go(c, address))
 			continue;
 		c->refs++;
+		c->monitored = false; /* who locks meanwhile is kept again, behind this */
 		int rc = n->o.monitor ? n->o.monitor(n->o.arg, c->name, c->address, true) : 0;
 		c->refs--;
 		if (rc == 0 && client_idle(c))
