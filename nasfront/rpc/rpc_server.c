@@ -250,11 +250,13 @@ static void server_tick(void *arg)
 
 static void server_accept(struct rpc_server *s, int fd, const struct sockaddr_storage *peer)
 {
+	struct sockaddr_storage from = *peer;
 	int one = 1;
 	int rc = -EMFILE;
+	rpc_address_unmap(&from); /* as the connections that there are have it */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (rpc_room_conn(s, peer))
+	if (rpc_room_conn(s, &from))
 		rc = rpc_conn_new(s, fd, peer);
 	if (rc) {
 		log_warn("rpc: connection refused why=%s connections=%u", err_name(rc),
