@@ -241,6 +241,32 @@ static void recall(struct nfs4_caller *w, struct nfs4_session *s, struct nfs4_de
 
 /* ---- notes ---- */
 
+#define HINTS_MAX 256 /* of a client, not said yet: the oldest goes */
+
+static bool is_hint(const struct nfs4_note *o)
+{
+	return o->op != OP_CB_OFFLOAD;
+}
+
+static void note_free(struct nfs4_client *c, struct nfs4_note *o)
+{
+	c->nhints -= is_hint(o);
+	TAILQ_REMOVE(&c->notes, o, link);
+	free(o);
+}
+
+static void hint_room(struct nfs4_client *c)
+{
+	struct nfs4_note *o;
+	if (c->nhints < HINTS_MAX)
+		return;
+	TAILQ_FOREACH (o, &c->notes, link)
+		if (is_hint(o)) {
+			note_free(c, o);
+			return;
+		}
+}
+
 bool nfs4_note(struct nfs4_client *c, const struct nfs4_cb *cb, const struct stateid *copy)
 {
 	struct nfs4_note *o = calloc(1, sizeof(*o) + cb->len);
@@ -252,15 +278,12 @@ bool nfs4_note(struct nfs4_client *c, const struct nfs4_cb *cb, const struct sta
 	memcpy(o->args, cb->args, cb->len);
 	if (copy)
 		o->copy = *copy;
+	if (is_hint(o))
+		hint_room(c);
+	c->nhints += is_hint(o);
 	TAILQ_INSERT_TAIL(&c->notes, o, link);
 	nfs4_caller_start(c);
 	return true;
-}
-
-static void note_free(struct nfs4_client *c, struct nfs4_note *o)
-{
-	TAILQ_REMOVE(&c->notes, o, link);
-	free(o);
 }
 
 void nfs4_notes_free(struct nfs4_client *c)
@@ -302,7 +325,7 @@ static void say_note(struct nfs4_caller *w, struct nfs4_session *s, struct nfs4_
 			break;
 	if (!o)
 		return; /* nobody needs to hear it any more */
-	bool hint = o->op != OP_CB_OFFLOAD;
+	bool hint = is_hint(o);
 	if (!hint && (!said.answered || said.op == NFS4ERR_DELAY)) {
 		o->next_ns = env_now_ns(w->n->o.env) + said.wait_ns;
 		return;

@@ -103,6 +103,7 @@ struct nfs4_client {
 	struct nfs4_caller *caller;	    /* a task that calls it */
 	TAILQ_HEAD(, nfs4_deleg) asks;	    /* to be asked for */
 	TAILQ_HEAD(, nfs4_note) notes;	    /* to be said to it */
+	unsigned nhints;		    /* of notes that need no answer */
 	TAILQ_HEAD(, nfs4_blocked) blocked; /* locks it waits for, asked for longest ago first */
 	unsigned nblocked;
 	uint64_t fewer_ns; /* it was asked to keep less of what it was lent */
