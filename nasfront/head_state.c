@@ -166,9 +166,10 @@ static void monitored_take(struct head *h)
 }
 
 /* Without shared state nobody is told of a restart: the grace period alone protects what was held.
- */
-static void locking_begin(struct head *h, bool configured)
+ * Where nothing is exported nothing was: what is exported later is new. */
+static void locking_begin(struct head *h, const Isthmus__NasConfig *cfg)
 {
+	bool configured = cfg->piv_volume || cfg->backup_volume;
 	if (h->piv && !h->kept)
 		monitored_take(h);
 	if (h->locking)
@@ -178,7 +179,8 @@ static void locking_begin(struct head *h, bool configured)
 	    LOG_L_WARN, "nlm.not_kept",
 	    "head %s keeps no list of clients with locks: after a restart they are not told%s",
 	    h->config->name, configured ? "" : "; make a head group: isthmus group create");
-	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true, false);
+	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0,
+		  cfg->n_exports, false);
 }
 
 /*
@@ -218,7 +220,7 @@ void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
 		served_tell(h, cfg);
 		piv_sync(h->piv);
 	}
-	locking_begin(h, cfg->piv_volume || cfg->backup_volume);
+	locking_begin(h, cfg);
 	task_mutex_unlock(&h->piv_lock);
 }
 

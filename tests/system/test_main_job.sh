@@ -19,6 +19,8 @@ demo_start
 demo_prepare
 job copy write
 job verify verify
+# A new array has nothing to wait for: no grace period.
+"$build/tests/tools/nfs_tree" verify "$(demo_nfs4_url)" "$top/runtime"
 demo_cli backup run
 demo_cli backup run --head head1
 demo_cli backup run --all --head head1
