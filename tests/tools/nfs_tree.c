@@ -200,7 +200,10 @@ static void verify_link(struct nfs_context *nfs, const struct entry *e)
 	if (n < 0)
 		return;
 	want[n] = '\0';
-	if (nfs_readlink(nfs, e->path, got, sizeof(got)) != 0 || strcmp(want, got) != 0)
+	int rc = nfs_readlink(nfs, e->path, got, sizeof(got));
+	/* Of version 4 the library ends no target whose length is a multiple of four. */
+	bool endless = version4 && n % 4 == 0;
+	if (rc != 0 || (endless ? strncmp(want, got, (size_t)n) : strcmp(want, got)) != 0)
 		complain(e, "link target differs", nfs);
 	totals->links++;
 }
