@@ -19,6 +19,7 @@
 #include "runtime/reactor.h"
 
 #define ROUND_NS    (60 * NS_PER_S)
+#define SOON_NS	    (2 * NS_PER_S) /* while clients are told to ask again */
 #define PATIENCE_NS (20 * NS_PER_S)
 #define KEEP_NS	    (3600 * NS_PER_S)
 
@@ -78,12 +79,15 @@ static bool kept(const struct export_rule *r, uint64_t now)
 static bool take(struct export_rule *r, struct look_up *l, uint64_t now)
 {
 	bool definite = l->kind == HOSTS && l->rc == -ENOENT;
+	/* Who cannot be asked has said nothing: a rule that nobody has looked up yet stays unsure.
+	 */
+	bool unknown = l->rc && l->rc != -ENOENT && r->unsure;
 	bool stays = l->rc && !definite && kept(r, now);
 	if (l->rc)
 		log_warn("nfs: %s of an access list not found name=%s why=%s%s",
 			 l->kind == HOSTS ? "host" : "netgroup", l->name, err_name(l->rc),
 			 stays ? " (what was found before counts)" : "");
-	if (stays)
+	if (stays || unknown)
 		return false;
 	if (!l->rc && (!l->found.unsure || !r->found_ns))
 		r->found_ns = now;
@@ -176,6 +180,15 @@ static void next(struct resolver *s, enum kind k)
 	ASSERT(rc == 0);
 }
 
+static bool any_unsure(const struct export_table *t)
+{
+	for (unsigned i = 0; i < t->count; i++)
+		for (unsigned j = 0; j < t->exports[i].nrules; j++)
+			if (t->exports[i].rules[j].unsure)
+				return true;
+	return false;
+}
+
 static void on_round(void *arg)
 {
 	struct resolver *s = arg;
@@ -188,8 +201,9 @@ static void on_round(void *arg)
 		any |= rule_at(n->table, k, 0) != NULL;
 		next(s, k);
 	}
+	uint64_t again = any_unsure(n->table) ? SOON_NS : ROUND_NS;
 	if (any)
-		env_timer_start(n->o.env, &s->round, n->o.resolve_ns ? n->o.resolve_ns : ROUND_NS);
+		env_timer_start(n->o.env, &s->round, n->o.resolve_ns ? n->o.resolve_ns : again);
 }
 
 /* Nobody waits longer for rules that may be looked up for ever: they admit nobody until then. */

@@ -25,7 +25,7 @@ static struct raw r, other;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *members[8]; /* NULL: any host, as in netgroup(5) */
 static unsigned nmembers, asked;
-static bool missing, stuck;
+static bool missing, stuck, away; /* away: it says that it cannot say */
 
 static int find(void *arg, const char *netgroup, void (*each)(void *to, const char *host), void *to)
 {
@@ -39,6 +39,8 @@ static int find(void *arg, const char *netgroup, void (*each)(void *to, const ch
 	asked++;
 	if (missing || (strcmp(netgroup, "ours") != 0 && strcmp(netgroup, "slow") != 0))
 		rc = -ENOENT;
+	if (away)
+		rc = -EAGAIN;
 	for (unsigned i = 0; i < nmembers && !rc; i++)
 		each(to, members[i]);
 	pthread_mutex_unlock(&lock);
@@ -215,6 +217,36 @@ START_TEST(while_nobody_knows)
 }
 END_TEST
 
+static void be_away(bool is)
+{
+	pthread_mutex_lock(&lock);
+	away = is;
+	pthread_mutex_unlock(&lock);
+}
+
+/* A service that cannot be reached yet: nobody is known to be no member. */
+START_TEST(it_cannot_be_said_yet)
+{
+	static const char *const ask[] = {"@ours", "*"};
+	uint8_t fh[FH_SIZE];
+	uint32_t mode;
+	be_away(true);
+	exports(2, ask, true);
+	wait_round();
+	ck_assert_uint_eq(raw_mount(&r, "/x0", fh), SERVERFAULT);
+	MEMBERS("127.0.0.77");
+	be_away(false);
+	ck_assert_uint_eq(mount_when_known(&other, "/x0", fh), 0);
+	ck_assert_uint_eq(raw_make(&other, fh, "a", false, 0600, fh), 0);
+	ck_assert_uint_eq(raw_mount(&r, "/x0", fh),
+			  0); /* by the looser rule, now that it is known */
+	be_away(true);
+	wait_round();
+	ck_assert_uint_eq(raw_mode(&other, fh, &mode), 0);
+	be_away(false);
+}
+END_TEST
+
 /* A new table with the same words: they mean the same from its first moment on. */
 START_TEST(a_table_is_replaced)
 {
@@ -293,6 +325,7 @@ int main(void)
 	tcase_add_test(c, members_of_a_netgroup);
 	tcase_add_test(c, entries_without_a_host);
 	tcase_add_test(c, while_nobody_knows);
+	tcase_add_test(c, it_cannot_be_said_yet);
 	tcase_add_test(c, a_table_is_replaced);
 	tcase_add_test(c, many_names);
 	tcase_add_test(c, the_end_while_somebody_is_asked);
