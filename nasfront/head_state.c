@@ -166,21 +166,20 @@ static void monitored_take(struct head *h)
 }
 
 /* Without shared state nobody is told of a restart: the grace period alone protects what was held.
- * Where nothing is exported nothing was: what is exported later is new. */
+ * Where nothing is exported nobody can lock: it begins when something is, or with shared state. */
 static void locking_begin(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	bool configured = cfg->piv_volume || cfg->backup_volume;
 	if (h->piv && !h->kept)
 		monitored_take(h);
-	if (h->locking)
+	if (h->locking || !cfg->n_exports)
 		return;
 	h->locking = true;
 	event_write(
 	    LOG_L_WARN, "nlm.not_kept",
 	    "head %s keeps no list of clients with locks: after a restart they are not told%s",
 	    h->config->name, configured ? "" : "; make a head group: isthmus group create");
-	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0,
-		  cfg->n_exports, false);
+	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true, false);
 }
 
 /*
