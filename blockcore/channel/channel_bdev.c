@@ -1,10 +1,11 @@
 /*
  * A volume behind a channel as a bdev (runtime/bdev.h).
  *
- *   read_ref   cache pages under hazard slots (these alone: read_ref_try); else a staging buffer of
- * the users' share filled by a READ; else private memory readv      copied from cache pages; else
- * through own staging buffers writev     pieces that lie in staging memory are not copied by the
- * head; others are copied into own staging buffers
+ *   read_ref   cache pages under hazard slots (these alone: read_ref_try); else a staging
+ *              buffer of the users' share filled by a READ; else private memory
+ *   readv      copied from cache pages; else through own staging buffers
+ *   writev     pieces that lie in staging memory are not copied by the head; others
+ *              are copied into own staging buffers
  *
  * Transfers go in pieces of at most CHANNEL_IO_MAX, one after the other.
  */

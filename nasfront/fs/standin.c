@@ -12,7 +12,7 @@
  *      exchange changes two inodes only;
  *   C2 a stand-in counts for no quota; the exchange charges the destination with the difference,
  *      and is where a limit refuses;
- *   C3 nobody else frees it before the exchange: the reaper passes over those in fs->standins.
+ *   C3 nobody but its clone frees it: the reaper passes over those in fs->standins, until it is.
  */
 #include "nasfront/fs/clone.h"
 #include "nasfront/fs/xattr.h"
