@@ -9,6 +9,8 @@
 #define LOCK_CLIENT_MAGIC 0x6c6b636c
 #define LOCK_BUCKETS	  4096
 
+LIST_HEAD(lock_watches, lock_watch);
+
 struct lock {
 	TAILQ_ENTRY(lock) link;	 /* of its file, by first byte */
 	TAILQ_ENTRY(lock) owned; /* of its owner */
@@ -16,6 +18,7 @@ struct lock {
 	struct lock_owner *owner;
 	enum lock_kind kind;
 	struct lock_range range;
+	struct lock_watches watches; /* that it is in the way of; newest first */
 };
 TAILQ_HEAD(lock_list, lock);
 
@@ -27,6 +30,7 @@ struct lock_wait {
 	enum lock_kind kind;
 	struct lock_range range;
 	void *user;
+	struct lock_watches watches; /* that it is in the way of; newest first */
 };
 TAILQ_HEAD(lock_waits, lock_wait);
 
@@ -46,8 +50,8 @@ struct lock_file {
 	struct lock_list locks;
 	struct lock_waits waits;
 	struct share_list shares;
-	TAILQ_HEAD(, lock_watch) watches;
-	bool dirty; /* its waits are to be looked at */
+	struct lock_watches watches; /* to be looked at with the next change; oldest first */
+	bool dirty;		     /* its waits are to be looked at */
 	TAILQ_ENTRY(lock_file) dirty_link;
 };
 
@@ -113,6 +117,10 @@ void lock_settle(struct lock_table *t);
 /* The first lock of another owner (NULL: of anybody) in the way. */
 struct lock *lock_conflict(struct lock_file *f, const struct lock_owner *owner, enum lock_kind kind,
 			   const struct lock_range *r);
+/* The same for a request that is made or waits: the client of that lock is in its way
+ * (lock_client_in_way()). */
+struct lock *lock_refusal(struct lock_file *f, const struct lock_owner *owner, enum lock_kind kind,
+			  const struct lock_range *r);
 /* Makes it held, whatever others hold. -ENOMEM: nothing changed. */
 int lock_take(struct lock_table *t, struct lock_file *f, struct lock_owner *o, enum lock_kind kind,
 	      const struct lock_range *r);
@@ -120,9 +128,10 @@ void lock_drop(struct lock_table *t, struct lock *l);
 void lock_share_drop(struct lock_table *t, struct share *s);
 
 /* lock_wait.c */
-bool lock_waits_in_way(const struct lock_file *f, const struct lock_owner *owner,
-		       enum lock_kind kind, const struct lock_range *r,
-		       const struct lock_wait *before);
+/* What these watches hung on is gone, or less: they are looked at with the file's next change. */
+void lock_watches_loose(struct lock_file *f, struct lock_watches *of);
+/* They go from one list to another. */
+void lock_watches_move(struct lock_watches *to, struct lock_watches *from);
 void lock_wait_remove(struct lock_table *t, struct lock_wait *w);
 void lock_file_grant(struct lock_table *t, struct lock_file *f);
 

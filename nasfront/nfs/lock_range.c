@@ -39,6 +39,7 @@ void lock_drop(struct lock_table *t, struct lock *l)
 {
 	TAILQ_REMOVE(&l->file->locks, l, link);
 	TAILQ_REMOVE(&l->owner->locks, l, owned);
+	lock_watches_loose(l->file, &l->watches);
 	l->owner->nlocks--;
 	l->owner->client->nlocks--;
 	t->stats.locks--;
@@ -54,12 +55,19 @@ struct lock *lock_conflict(struct lock_file *f, const struct lock_owner *owner, 
 		if (l->range.first > r->last)
 			break;
 		if (l->owner != owner && lock_kinds_conflict(l->kind, kind) &&
-		    lock_overlap(&l->range, r)) {
-			l->owner->client->in_way = true;
+		    lock_overlap(&l->range, r))
 			return l;
-		}
 	}
 	return NULL;
+}
+
+struct lock *lock_refusal(struct lock_file *f, const struct lock_owner *owner, enum lock_kind kind,
+			  const struct lock_range *r)
+{
+	struct lock *l = lock_conflict(f, owner, kind, r);
+	if (l)
+		l->owner->client->in_way = true;
+	return l;
 }
 
 /* ---- changing what an owner holds ---- */
@@ -69,6 +77,7 @@ static void lock_cut(struct lock_table *t, struct lock *l, const struct lock_ran
 		     struct lock **spare)
 {
 	struct lock_range was = l->range;
+	lock_watches_loose(l->file, &l->watches);
 	if (was.first < r->first && was.last > r->last) {
 		struct lock *rest = *spare;
 		*spare = NULL;
@@ -121,6 +130,7 @@ int lock_take(struct lock_table *t, struct lock_file *f, struct lock_owner *o, e
 				mine->range.first = l->range.first;
 			if (l->range.last > mine->range.last)
 				mine->range.last = l->range.last;
+			lock_watches_move(&mine->watches, &l->watches);
 			lock_drop(t, l);
 		}
 	}
@@ -155,7 +165,7 @@ int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *
 {
 	CHECK(t, LOCK_TABLE_MAGIC);
 	struct lock_file *f = lock_file_find(t, &a->file);
-	struct lock *l = f ? lock_conflict(f, lock_owner_find(t, a), a->kind, &a->range) : NULL;
+	struct lock *l = f ? lock_refusal(f, lock_owner_find(t, a), a->kind, &a->range) : NULL;
 	if (!l)
 		return 0;
 	*ret_by = (struct lock_info){.file = f->key,

@@ -36,7 +36,7 @@ struct lock_file *lock_file_get(struct lock_table *t, const struct lock_file_key
 	f->key = *k;
 	TAILQ_INIT(&f->locks);
 	TAILQ_INIT(&f->waits);
-	TAILQ_INIT(&f->watches);
+	LIST_INIT(&f->watches);
 	LIST_INIT(&f->shares);
 	LIST_INSERT_HEAD(&t->files[file_bucket(t, k)], f, chain);
 	t->stats.files++;
@@ -46,7 +46,7 @@ struct lock_file *lock_file_get(struct lock_table *t, const struct lock_file_key
 void lock_file_check(struct lock_table *t, struct lock_file *f)
 {
 	if (!f || f->dirty || !TAILQ_EMPTY(&f->locks) || !TAILQ_EMPTY(&f->waits) ||
-	    !LIST_EMPTY(&f->shares) || !TAILQ_EMPTY(&f->watches))
+	    !LIST_EMPTY(&f->shares) || !LIST_EMPTY(&f->watches))
 		return;
 	LIST_REMOVE(f, chain);
 	t->stats.files--;

@@ -95,7 +95,8 @@ unsigned lock_client_locks(const struct lock_client *c); /* with share reservati
 unsigned lock_client_waits(const struct lock_client *c);
 /* Whether what a client holds is in the way of others is asked from now on. */
 void lock_client_yield(struct lock_client *c);
-/* It is: another was refused for it since, or waits in a file it has locks in. */
+/* It is: another was refused for it since, or waits in a file it has locks in. Who only watches
+ * does not count: he may have given up. */
 bool lock_client_in_way(const struct lock_client *c);
 
 /* Would the lock be granted now? 0, or -EAGAIN and in *ret_by one that is in the way. */
@@ -124,9 +125,9 @@ void lock_wait_cancel(struct lock_wait *w);
  * and nobody waits behind him: others may be faster. told() must not call the table.
  */
 struct lock_watch {
-	TAILQ_ENTRY(lock_watch) link;
-	struct lock_file *file; /* NULL: it watches not */
-	struct lock_ask ask;	/* its owner's bytes stay as long as it watches, its client too */
+	LIST_ENTRY(lock_watch) link; /* of what is in the way */
+	struct lock_file *file;	     /* NULL: it watches not */
+	struct lock_ask ask; /* its owner's bytes stay as long as it watches, its client too */
 	void (*told)(struct lock_watch *w);
 };
 /* ask and told are filled in. -ENOMEM. */
@@ -160,6 +161,7 @@ void lock_use_of(struct lock_table *t, const struct lock_file_key *file,
 struct lock_stats {
 	unsigned locks, waits, shares, files, owners;
 	uint64_t grants, denials, deadlocks, refused; /* refused: too many */
+	uint64_t watch_looks; /* how often it was looked whether one who watches is to be told */
 };
 void lock_stats(const struct lock_table *t, struct lock_stats *ret);
 bool lock_table_full(const struct lock_table *t); /* of locks: what -ENOLCK may mean */

@@ -6,22 +6,22 @@
 
 /* ---- in whose way ---- */
 
-/* An earlier request of another owner that conflicts (before NULL: any). */
-bool lock_waits_in_way(const struct lock_file *f, const struct lock_owner *owner,
-		       enum lock_kind kind, const struct lock_range *r,
-		       const struct lock_wait *before)
+/* The first request of another owner, earlier than `before` (NULL: any), that conflicts. */
+static struct lock_wait *wait_in_way(const struct lock_file *f, const struct lock_owner *owner,
+				     enum lock_kind kind, const struct lock_range *r,
+				     const struct lock_wait *before)
 {
-	const struct lock_wait *w;
+	struct lock_wait *w;
 	if (owner && owner->nlocks)
-		return false; /* see lock_table.h */
+		return NULL; /* see lock_table.h */
 	TAILQ_FOREACH (w, &f->waits, link) {
 		if (w == before)
-			return false;
+			return NULL;
 		if (w->owner != owner && lock_kinds_conflict(w->kind, kind) &&
 		    lock_overlap(&w->range, r))
-			return true;
+			return w;
 	}
-	return false;
+	return NULL;
 }
 
 /* Puts the owners whose locks are in the way of a request on the list of those to be looked at. */
@@ -64,6 +64,7 @@ void lock_wait_remove(struct lock_table *t, struct lock_wait *w)
 {
 	TAILQ_REMOVE(&w->file->waits, w, link);
 	TAILQ_REMOVE(&w->owner->waits, w, owned);
+	lock_watches_loose(w->file, &w->watches);
 	w->owner->client->nwaits--;
 	t->stats.waits--;
 	lock_file_dirty(t, w->file);
@@ -98,8 +99,8 @@ int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user)
 		return -EALREADY;
 	struct lock_file *f = lock_file_find(t, &a->file);
 	struct lock_owner *o = lock_owner_find(t, a);
-	bool held = f && lock_conflict(f, o, a->kind, &a->range);
-	if (!held && !(f && lock_waits_in_way(f, o, a->kind, &a->range, NULL)))
+	bool held = f && lock_refusal(f, o, a->kind, &a->range);
+	if (!held && !(f && wait_in_way(f, o, a->kind, &a->range, NULL)))
 		return lock_set(t, a);
 	if (held && o && closes_cycle(t, f, o, a->kind, &a->range)) {
 		t->stats.deadlocks++;
@@ -113,7 +114,48 @@ int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user)
 	return rc;
 }
 
-/* ---- who is told ---- */
+/*
+ * ---- who is told ----
+ *
+ * A watch hangs on one thing that is in its way: a lock, or a request that waits. It is looked at
+ * again only when that has gone or become less: then it hangs on the next, or is told. So a change
+ * costs by those it was in the way of, not by all who watch in the file.
+ */
+
+void lock_watches_move(struct lock_watches *to, struct lock_watches *from)
+{
+	struct lock_watch *w;
+	if (LIST_EMPTY(to)) {
+		LIST_SWAP(to, from, lock_watch, link);
+		return;
+	}
+	while ((w = LIST_FIRST(from))) {
+		LIST_REMOVE(w, link);
+		LIST_INSERT_HEAD(to, w, link);
+	}
+}
+
+void lock_watches_loose(struct lock_file *f, struct lock_watches *of)
+{
+	struct lock_watch *w;
+	while ((w = LIST_FIRST(of))) {
+		LIST_REMOVE(w, link);
+		LIST_INSERT_HEAD(&f->watches, w, link);
+	}
+}
+
+/* False: nothing is in its way. */
+static bool watch_hang(struct lock_table *t, struct lock_file *f, struct lock_watch *w)
+{
+	const struct lock_owner *o = lock_owner_find(t, &w->ask);
+	struct lock *l = lock_conflict(f, o, w->ask.kind, &w->ask.range);
+	struct lock_wait *q = l ? NULL : wait_in_way(f, o, w->ask.kind, &w->ask.range, NULL);
+	t->stats.watch_looks++;
+	if (!l && !q)
+		return false;
+	LIST_INSERT_HEAD(l ? &l->watches : &q->watches, w, link);
+	return true;
+}
 
 int lock_watch_begin(struct lock_table *t, struct lock_watch *w)
 {
@@ -121,7 +163,8 @@ int lock_watch_begin(struct lock_table *t, struct lock_watch *w)
 	w->file = lock_file_get(t, &w->ask.file);
 	if (!w->file)
 		return -ENOMEM;
-	TAILQ_INSERT_TAIL(&w->file->watches, w, link);
+	if (!watch_hang(t, w->file, w))
+		LIST_INSERT_HEAD(&w->file->watches, w, link);
 	return 0;
 }
 
@@ -130,7 +173,7 @@ void lock_watch_end(struct lock_table *t, struct lock_watch *w)
 	struct lock_file *f = w->file;
 	if (!f)
 		return;
-	TAILQ_REMOVE(&f->watches, w, link);
+	LIST_REMOVE(w, link);
 	w->file = NULL;
 	lock_file_check(t, f);
 }
@@ -139,12 +182,10 @@ void lock_watch_end(struct lock_table *t, struct lock_watch *w)
 static void tell_watches(struct lock_table *t, struct lock_file *f)
 {
 	struct lock_watch *w, *next;
-	TAILQ_FOREACH_SAFE (w, &f->watches, link, next) {
-		const struct lock_owner *o = lock_owner_find(t, &w->ask);
-		if (lock_conflict(f, o, w->ask.kind, &w->ask.range) ||
-		    lock_waits_in_way(f, o, w->ask.kind, &w->ask.range, NULL))
+	LIST_FOREACH_SAFE (w, &f->watches, link, next) {
+		LIST_REMOVE(w, link);
+		if (watch_hang(t, f, w))
 			continue;
-		TAILQ_REMOVE(&f->watches, w, link);
 		w->file = NULL;
 		w->told(w);
 	}
@@ -160,8 +201,8 @@ void lock_file_grant(struct lock_table *t, struct lock_file *f)
 	TAILQ_FOREACH_SAFE (w, &f->waits, link, next) {
 		struct lock_owner *o = w->owner;
 		void *user = w->user;
-		if (lock_conflict(f, o, w->kind, &w->range) ||
-		    lock_waits_in_way(f, o, w->kind, &w->range, w) ||
+		if (lock_refusal(f, o, w->kind, &w->range) ||
+		    wait_in_way(f, o, w->kind, &w->range, w) ||
 		    lock_take(t, f, o, w->kind, &w->range))
 			continue;
 		t->stats.grants++;
