@@ -5,6 +5,9 @@
  * gone
  *           -> given up: OFFLOAD_CANCEL, the client's lease ran out, it goes  -> gone
  *
+ * OFFLOAD_CANCEL is answered when the piece under way has ended: what is written behind the answer
+ * nobody overwrites.
+ *
  * A copy is a state of its client (state.c), so it goes with it; the task finds out between two
  * pieces. It goes on while what let it begin holds: the two stateids, the table of exports, both
  * file systems being served. When one of them ends, or something fails, behind the first piece,
@@ -38,6 +41,9 @@ struct nfs4_copy {
 	struct nfs4 *n;
 	struct nfs4_state *state; /* NULL: nobody waits for it */
 	bool ended;		  /* there is no task */
+	bool cancelled;
+	unsigned waits; /* for its end */
+	struct waitq over;
 	enum nfs4_status status;
 	uint64_t count, done, since, verifier, generation;
 	struct deleg_change change;
@@ -99,7 +105,7 @@ static enum nfs4_status status_of(int rc)
 
 static bool wanted(const struct nfs4_copy *c)
 {
-	return c->state && !c->n->stopping && !nfs_fenced(c->n->o.nfs);
+	return c->state && !c->cancelled && !c->n->stopping && !nfs_fenced(c->n->o.nfs);
 }
 
 /* ---- the task ---- */
@@ -133,6 +139,12 @@ static void others_first(struct nfs4_copy *c, int got)
 	env_sleep_ns(c->n->o.env, NS_PER_MS);
 }
 
+static void check_free(struct nfs4_copy *c)
+{
+	if (c->ended && !c->state && !c->waits)
+		free(c);
+}
+
 static void copy_task(void *arg)
 {
 	struct nfs4_copy *c = arg;
@@ -154,8 +166,8 @@ static void copy_task(void *arg)
 	c->ended = true;
 	if (wanted(c))
 		tell(c);
-	if (!c->state)
-		free(c);
+	waitq_wake_all(&c->over);
+	check_free(c);
 	if (--n->ncopying == 0)
 		waitq_wake_all(&n->copied);
 }
@@ -176,6 +188,7 @@ static void fill(struct nfs4_copy *c, struct nfs4_call *k, const struct nfs4_cop
 	uint8_t fh[4 + FH_SIZE];
 	struct xdr_out x = xdr_out_of(fh, sizeof(fh));
 	c->n = k->n;
+	waitq_init(&c->over);
 	c->count = a->count;
 	c->from = (struct file){
 	    .mount = s->mount, .cred = s->cred, .fid = s->fid, .sid = a->from_id, .off = a->from};
@@ -255,8 +268,21 @@ void nfs4_copy_end(struct nfs4_state *s)
 	client->ncopies--;
 	nfs4_note_drop(client, &sid);
 	c->state = NULL;
-	if (c->ended)
-		free(c);
+	check_free(c);
+}
+
+void nfs4_copy_cancel(struct nfs4_state *s)
+{
+	struct nfs4_copy *c = s->copy;
+	c->cancelled = true;
+	c->waits++;
+	while (!c->ended)
+		waitq_wait(&c->over);
+	c->waits--;
+	if (c->state) /* it may have gone meanwhile */
+		nfs4_state_free(c->state);
+	else
+		check_free(c);
 }
 
 static struct nfs4_owner *owner_of(struct nfs4_client *c)

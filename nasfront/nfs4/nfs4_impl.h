@@ -780,6 +780,8 @@ uint64_t nfs4_copy_progress(const struct nfs4_copy *c, bool *ret_ended,
 			    enum nfs4_status *ret_status);
 /* Its state ends: it stops, and nobody is told. */
 void nfs4_copy_end(struct nfs4_state *s);
+/* The same, and what is under way of it has ended: nothing of it is written any more. Waits. */
+void nfs4_copy_cancel(struct nfs4_state *s);
 /* The client was told of its end. */
 void nfs4_copy_heard(struct nfs4_client *c, const struct stateid *sid);
 /* All of a client's, for its lease ran out. */

@@ -10,6 +10,7 @@
  *
  * A CLONE shares all of its range or changes nothing, and nobody sees a part of it (15.13.3).
  */
+#include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 
 #define COPY_MAX  (16u << 20)
@@ -61,9 +62,13 @@ static enum nfs4_status check_ids(struct nfs4_call *k, const struct copy *c)
 static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
 {
 	const struct nfs4_saved *s = &k->saved;
-	bool same = s->mount == k->c.mount && s->fid.ino == k->c.fid.ino;
+	const struct lock_file_key from = {
+	    .fs = s->mount->id, .ino = s->fid.ino, .generation = s->fid.generation};
+	const struct lock_file_key to = nfs4_file_key(k);
 	struct fs_attr a;
 	enum nfs4_status st = check_ids(k, c);
+	if (!st && nfs4_same_file(&from, &to)) /* RFC 7862 15.2.3, whatever the ranges */
+		return NFS4ERR_INVAL;
 	st = st ?: nfs4_status_of(k, fs_getattr(s->mount->fs, &s->fid, &a));
 	if (st)
 		return st;
@@ -71,10 +76,15 @@ static enum nfs4_status check_copy(struct nfs4_call *k, struct copy *c)
 		return NFS4ERR_INVAL;
 	if (!c->a.count) /* to the end */
 		c->a.count = a.size - c->a.from;
-	if (c->a.to + c->a.count < c->a.to ||
-	    (same && c->a.from < c->a.to + c->a.count && c->a.to < c->a.from + c->a.count))
-		return NFS4ERR_INVAL;
-	return NFS4_OK;
+	return c->a.to + c->a.count < c->a.to ? NFS4ERR_INVAL : NFS4_OK;
+}
+
+static bool same_groups(const struct fs_cred *a, const struct fs_cred *b)
+{
+	const uint32_t *p = a->list ? a->list : a->groups, *q = b->list ? b->list : b->groups;
+	uint32_t n = a->list ? a->nlist : a->ngroups;
+	return !a->list == !b->list && n == (b->list ? b->nlist : b->ngroups) &&
+	       (!n || memcmp(p, q, n * sizeof(*p)) == 0);
 }
 
 /* One file system, one caller: two exports of it may make different ones of him. */
@@ -82,7 +92,7 @@ static bool can_share(const struct nfs4_call *k)
 {
 	const struct fs_cred *a = &k->saved.cred, *b = &k->c.cred;
 	return k->saved.mount->fs == k->c.mount->fs && a->uid == b->uid && a->gid == b->gid &&
-	       a->no_gid0 == b->no_gid0;
+	       a->no_gid0 == b->no_gid0 && same_groups(a, b);
 }
 
 /* How many bytes from the start on the files share now; whatever is refused is copied. */
@@ -187,7 +197,7 @@ enum nfs4_status nfs4_op_offload_cancel(struct nfs4_call *k)
 	struct nfs4_state *s;
 	enum nfs4_status st = find_copy(k, &s);
 	if (!st)
-		nfs4_state_free(s);
+		nfs4_copy_cancel(s);
 	return st;
 }
 

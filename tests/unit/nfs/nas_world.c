@@ -17,6 +17,7 @@
 struct mem_bdev {
 	struct bdev b;
 	uint8_t *mem;
+	const _Atomic bool *hold;
 	unsigned tries; /* to lend without waiting: every NAS_MISSES-th has to */
 };
 
@@ -42,7 +43,7 @@ static int mem_flush(struct bdev *b)
 }
 
 /* A copy, since what is lent does not change. */
-static int mem_lend(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+static int lend(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
 {
 	struct mem_bdev *m = (struct mem_bdev *)b;
 	ret->impl = malloc(len ? len : 1);
@@ -54,10 +55,18 @@ static int mem_lend(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref 
 	return 0;
 }
 
+static int mem_lend(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
+{
+	struct mem_bdev *m = (struct mem_bdev *)b;
+	while (m->hold && *m->hold)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	return lend(b, off, len, ret);
+}
+
 static int mem_lend_try(struct bdev *b, uint64_t off, uint32_t len, struct bdev_ref *ret)
 {
 	struct mem_bdev *m = (struct mem_bdev *)b;
-	return ++m->tries % NAS_MISSES ? mem_lend(b, off, len, ret) : -EAGAIN;
+	return ++m->tries % NAS_MISSES ? lend(b, off, len, ret) : -EAGAIN;
 }
 
 static void mem_ref_put(struct bdev *b, struct bdev_ref *ref)
@@ -72,7 +81,7 @@ static void mem_close(struct bdev *b)
 	free(m);
 }
 
-struct bdev *mem_bdev_new(uint64_t size)
+struct bdev *mem_bdev_new(uint64_t size, const _Atomic bool *hold)
 {
 	static const struct bdev_ops ops = {.readv = mem_readv,
 					    .writev = mem_writev,
@@ -86,6 +95,7 @@ struct bdev *mem_bdev_new(uint64_t size)
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->mem == MAP_FAILED)
 		abort();
+	m->hold = hold;
 	m->b = (struct bdev){.ops = &ops, .size = size, .block_size = 512, .mem_align = 1};
 	strcpy(m->b.name, "memory");
 	return &m->b;
@@ -193,7 +203,7 @@ static void up_step(struct nas *n)
 		so.gss = n->gss;
 		no.groups_gss = true;
 	}
-	n->bdev = mem_bdev_new(NAS_FS_SIZE);
+	n->bdev = mem_bdev_new(NAS_FS_SIZE, &n->hold);
 	ASSERT(fs_mkfs(env_real(), n->bdev, &mkfs) == 0);
 	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &fso) == 0);
 	ASSERT(nfs_new(&n->nfs, &no) == 0);

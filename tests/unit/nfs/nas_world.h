@@ -56,6 +56,7 @@ struct nas {
 	const struct rpc_gss_opts *gss_want;
 	struct rpc_gss *gss;
 	uint16_t port;
+	_Atomic bool hold; /* data of files is lent when this ends */
 	_Atomic bool busy; /* a step runs on the reactor */
 	void (*step)(struct nas *n);
 };
@@ -83,7 +84,7 @@ void nas_run(struct nas *n, void (*fn)(struct nas *n));
  */
 void nas_exports(struct nas *n);
 
-/* A bdev over memory. */
-struct bdev *mem_bdev_new(uint64_t size);
+/* A bdev over memory; hold (may be NULL): reads in place wait as long as it is true. */
+struct bdev *mem_bdev_new(uint64_t size, const _Atomic bool *hold);
 
 #endif

@@ -97,6 +97,7 @@ static const struct v4_row_test data[] = {
     {V42, BOTH("@other", "@file") "COPY $zero $r q0 q0 q0 1 1 0", "OPENMODE"},
     {V42, BOTH("@file", "@other") "COPY $zero $zero q0x100000 q0 q0 1 1 0", "INVAL"},
     {V42, BOTH("@file", "@file") "COPY $zero $zero q0 q0 q0 1 1 0", "INVAL"},
+    {V42, BOTH("@file", "@file") "COPY $zero $zero q0 q0x100000 q1 1 1 0", "INVAL"},
     {V42, BOTH("@file", "@other") "COPY $zero $zero q0 q0x7ffffffffffff000 q10 1 1 0", "FBIG"},
     {V42, BOTH("@dir", "@other") "COPY $zero $zero q0 q0 q0 1 1 0", "WRONG_TYPE"},
     {V42, BOTH("@file", "@dir") "COPY $zero $zero q0 q0 q0 1 1 0", "WRONG_TYPE"},

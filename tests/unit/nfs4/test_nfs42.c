@@ -142,6 +142,25 @@ static uint32_t copy(const struct v4_fh *from, const struct v4_stateid *from_id,
 	return 0;
 }
 
+static uint32_t clone(const struct v4_fh *from, const struct v4_stateid *from_id, uint64_t off,
+		      const struct v4_fh *to, const struct v4_stateid *to_id, uint64_t to_off,
+		      uint64_t count)
+{
+	v4_seq(&a);
+	if (from) {
+		v4_putfh(&a, from);
+		v4_op(&a, OP_SAVEFH);
+	}
+	v4_putfh(&a, to);
+	v4_op(&a, OP_CLONE);
+	v4_stateid(&a, from_id);
+	v4_stateid(&a, to_id);
+	xdr_put_u64(&a.x, off);
+	xdr_put_u64(&a.x, to_off);
+	xdr_put_u64(&a.x, count);
+	return v4_send(&a);
+}
+
 START_TEST(files_are_copied_by_the_server)
 {
 	struct v4_fh g;
@@ -158,11 +177,13 @@ START_TEST(files_are_copied_by_the_server)
 	ck_assert_mem_eq(in, out + 1000, len);
 	ck_assert_uint_eq(copy(&fh, &s, 1000, &g, &t, 0, 0, &n), 0); /* to the end */
 	ck_assert_uint_eq(n, (1 << 20) - 1000);
-	/* Within a file, but not over itself. */
-	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 1 << 20, 1 << 20, &n), 0);
+	/* Not within a file, whatever the ranges; CLONE may. */
+	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 1 << 20, 1 << 20, &n), NFS4ERR_INVAL);
+	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 5000, 200, &n), NFS4ERR_INVAL);
+	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 100, 200, &n), NFS4ERR_INVAL);
+	ck_assert_uint_eq(clone(&fh, &s, 0, &fh, &s, 1 << 20, 1 << 20), 0);
 	ck_assert_uint_eq(v4_read(&a, &fh, &s, 1 << 20, 1 << 20, in, &len, &eof), 0);
 	ck_assert(len == 1 << 20 && memcmp(in, out, len) == 0);
-	ck_assert_uint_eq(copy(&fh, &s, 0, &fh, &s, 100, 200, &n), NFS4ERR_INVAL);
 	/* Beyond the end; of and to what may not be. */
 	ck_assert_uint_eq(copy(&fh, &s, 2 << 20, &g, &t, 0, 1, &n), NFS4ERR_INVAL);
 	ck_assert_uint_eq(copy(&fh, &s, 5 << 20, &g, &t, 0, 0, &n), NFS4ERR_INVAL);
@@ -198,24 +219,38 @@ START_TEST(aligned_copies_share_their_blocks)
 }
 END_TEST
 
-static uint32_t clone(const struct v4_fh *from, const struct v4_stateid *from_id, uint64_t off,
-		      const struct v4_fh *to, const struct v4_stateid *to_id, uint64_t to_off,
-		      uint64_t count)
+static void for_a_group(struct nas *n)
 {
-	v4_seq(&a);
-	if (from) {
-		v4_putfh(&a, from);
-		v4_op(&a, OP_SAVEFH);
-	}
-	v4_putfh(&a, to);
-	v4_op(&a, OP_CLONE);
-	v4_stateid(&a, from_id);
-	v4_stateid(&a, to_id);
-	xdr_put_u64(&a.x, off);
-	xdr_put_u64(&a.x, to_off);
-	xdr_put_u64(&a.x, count);
-	return v4_send(&a);
+	const struct fs_setattr set = {.which = FS_SET_MODE | FS_SET_GID, .mode = 0640, .gid = 50};
+	struct fs_fid top = {.ino = FS_ROOT_INO}, f;
+	struct fs_attr at;
+	for (; fs_getattr(n->fs, &top, &at); top.generation++)
+		ck_assert_uint_lt(top.generation, 4);
+	ck_assert_int_eq(fs_lookup(n->fs, &(struct fs_cred){0}, &top, "f", 1, &at, NULL), 0);
+	f = (struct fs_fid){.ino = at.ino, .generation = at.generation};
+	ck_assert_int_eq(fs_setattr(n->fs, &(struct fs_cred){0}, &f, &set, NULL, NULL), 0);
 }
+
+/* Where it comes from the caller has other groups: what he may not read there is not shared either.
+ */
+START_TEST(sharing_looks_at_groups)
+{
+	const struct v4_stateid any = {{0}};
+	struct v4_fh from, to;
+	struct v4_stateid t;
+	uint64_t n;
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, out, 1 << 20, 0), 0);
+	nas_run(&nas, for_a_group);
+	a.uid = 1234; /* as who all are in /all, but for the group */
+	a.group = 50;
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "o", 3, 0, 1, &t, &to), 0);
+	ck_assert_uint_eq(v4_lookup(&a, "/all/f", &from), 0);
+	ck_assert_uint_eq(copy(&from, &any, 0, &to, &t, 0, 8192, &n), NFS4ERR_ACCESS);
+	ck_assert_uint_eq(clone(&from, &any, 0, &to, &t, 0, 8192), NFS4ERR_XDEV);
+	ck_assert_uint_eq(copy(&fh, &any, 0, &to, &t, 0, 8192, &n), 0);
+	ck_assert_uint_eq(clone(&fh, &any, 0, &to, &t, 0, 8192), 0);
+}
+END_TEST
 
 /* One attribute of the third word. */
 static uint32_t attr_u32(const struct v4_fh *f, unsigned attr)
@@ -529,6 +564,7 @@ int main(void)
 	tcase_add_test(t, space_is_changed_by_who_may_write);
 	tcase_add_test(t, files_are_copied_by_the_server);
 	tcase_add_test(t, aligned_copies_share_their_blocks);
+	tcase_add_test(t, sharing_looks_at_groups);
 	tcase_add_test(t, files_are_cloned);
 	tcase_add_test(t, a_sparse_file_of_16_tib);
 	tcase_add_test(t, clones_that_cannot_be_are_refused);

@@ -1,6 +1,7 @@
 /* Copies that go on after their answer: what is told of them and when, what ends them, and how
  * many there may be. */
 #include <check.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,33 @@ START_TEST(cancelled)
 }
 END_TEST
 
+/* Nothing of it is written behind the answer: that waits for the piece under way. */
+START_TEST(cancelled_in_the_middle)
+{
+	fill(LONG + 1);
+	nas.hold = true;
+	copy(LONG);
+	v4_seq(&a);
+	v4_putfh(&a, &to_fh);
+	v4_op(&a, OP_OFFLOAD_CANCEL);
+	v4_stateid(&a, &told.id);
+	v4_put(&a);
+	struct pollfd p = {.fd = a.fd, .events = POLLIN};
+	ck_assert_int_eq(poll(&p, 1, 300), 0);
+	if (_i) { /* and the client gives it up altogether */
+		struct v4 c;
+		v4_open(&c, nas.port);
+		c.minor = 2;
+		ck_assert_uint_eq(v4_exchange(&c, "client a", 2, 0), 0);
+		v4_close(&c);
+	}
+	nas.hold = false;
+	ck_assert_uint_eq(v4_get(&a), 0);
+	expect_gone();
+	ck_assert_uint_eq(a.offloads, 0);
+}
+END_TEST
+
 /* Its stateid names the copy, and nothing else. */
 START_TEST(its_stateid)
 {
@@ -396,6 +424,7 @@ int main(void)
 	tcase_add_test(t, others_do_not);
 	tcase_add_loop_test(t, until_the_client_has_heard, 0, 2);
 	tcase_add_test(t, cancelled);
+	tcase_add_loop_test(t, cancelled_in_the_middle, 0, 2);
 	tcase_add_test(t, its_stateid);
 	tcase_add_loop_test(t, stopped, 0, 3);
 	tcase_add_loop_test(t, no_room, 0, 2);

@@ -51,12 +51,14 @@ void v4_begin(struct v4 *c)
 	c->x = xdr_out_of(c->buf + 4, BUF - 4);
 	for (unsigned i = 0; i < sizeof(head) / 4; i++)
 		xdr_put_u32(&c->x, head[i]);
-	xdr_put_u32(&c->x, 24); /* bytes of AUTH_SYS */
+	xdr_put_u32(&c->x, c->group ? 28 : 24); /* bytes of AUTH_SYS */
 	xdr_put_u32(&c->x, 0);
 	xdr_put_string(&c->x, "test");
 	xdr_put_u32(&c->x, c->uid);
 	xdr_put_u32(&c->x, c->uid);
-	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, c->group != 0);
+	if (c->group)
+		xdr_put_u32(&c->x, c->group);
 	xdr_put_u32(&c->x, 0); /* the verifier */
 	xdr_put_u32(&c->x, 0);
 	xdr_put_string(&c->x, "tag");

@@ -28,6 +28,7 @@ enum v4_manner {
 
 struct v4 {
 	int fd;
+	uint32_t group; /* of the caller, beside that of his number; 0: none */
 	uint32_t xid, uid, minor, nops, seq, slot, status, nres;
 	uint64_t client;
 	uint32_t client_seq, flags;
