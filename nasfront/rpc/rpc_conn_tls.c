@@ -174,14 +174,25 @@ ssize_t rpc_conn_tls_send(struct rpc_conn *c, const struct iovec *iov, size_t io
 	return rpc_tls_send(c->tls->t, iov, iovcnt);
 }
 
-/* Who was let in by authorities that count no more has to prove himself anew. */
+/* Who was let in by authorities that count no more has to prove himself anew; who is on his way
+ * begins again. */
+static const char *outdated(const struct rpc_conn *c, const struct rpc_tls_ctx *ctx)
+{
+	if (c->tls && rpc_conn_tls_busy(c))
+		return "the certificates have changed during the TLS handshake";
+	if (ctx && c->xprt == RPC_XPRT_MTLS && !rpc_tls_same_ca(c->tls->t, ctx))
+		return "the authorities of clients' certificates have changed";
+	return NULL;
+}
+
 void rpc_server_set_tls(struct rpc_server *s, struct rpc_tls_ctx *ctx)
 {
 	CHECK(s, RPC_SERVER_MAGIC);
 	struct rpc_conn *c, *next;
-	bool same = !ctx || !s->tls || rpc_tls_ctx_same_ca(s->tls, ctx);
 	s->tls = ctx;
-	TAILQ_FOREACH_SAFE (c, &s->conns, link, next)
-		if (!same && c->xprt == RPC_XPRT_MTLS)
-			rpc_conn_close(c, "the authorities of clients' certificates have changed");
+	TAILQ_FOREACH_SAFE (c, &s->conns, link, next) {
+		const char *why = outdated(c, ctx);
+		if (why)
+			rpc_conn_close(c, why);
+	}
 }

@@ -123,9 +123,9 @@ static int digest_ca(struct rpc_tls_ctx *c)
 	return 0;
 }
 
-bool rpc_tls_ctx_same_ca(const struct rpc_tls_ctx *a, const struct rpc_tls_ctx *b)
+bool rpc_tls_same_ca(const struct rpc_tls *t, const struct rpc_tls_ctx *c)
 {
-	return memcmp(a->ca, b->ca, sizeof(a->ca)) == 0;
+	return memcmp(t->ctx->ca, c->ca, sizeof(c->ca)) == 0;
 }
 
 static int ctx_setup(struct rpc_tls_ctx *c, const struct rpc_tls_files *f, char *why)

@@ -29,12 +29,11 @@ int rpc_tls_ctx_new(struct rpc_tls_ctx **ret, const struct rpc_tls_files *f,
 /* Connections that use it keep it. */
 void rpc_tls_ctx_free(struct rpc_tls_ctx *c);
 
-/* Both trust the same authorities, or both none. */
-bool rpc_tls_ctx_same_ca(const struct rpc_tls_ctx *a, const struct rpc_tls_ctx *b);
-
 /* ---- of a connection: rpc_conn.c's ---- */
 
 int rpc_tls_new(struct rpc_tls **ret, struct rpc_tls_ctx *ctx, int fd);
+/* It was begun with the authorities that c trusts, or both trust none. */
+bool rpc_tls_same_ca(const struct rpc_tls *t, const struct rpc_tls_ctx *c);
 /* Says goodbye when it was open, as far as the socket takes it. */
 void rpc_tls_free(struct rpc_tls *t);
 /* 0: it is open; -EAGAIN; -EPROTO: it ends, see rpc_tls_why(). Must not be called when open. */

@@ -400,6 +400,29 @@ START_TEST(authorities_change)
 }
 END_TEST
 
+/* Who is on his way while certificates or authorities change begins again, by the new ones. */
+START_TEST(changes_in_a_handshake)
+{
+	struct tls_opts o = {.pair = &certs.client}, strange = {.pair = &certs.stranger};
+	uint8_t fh[FH_SIZE];
+	ask_for_certificates(true);
+	raw_open(&r, nas.port);
+	ck_assert_int_eq(tls_ask_plain(&r), 0);
+	files.ca = certs.other_ca.cert;
+	nas_run(&nas, set_tls);
+	ck_assert(!tls_shake(&r, &o));
+	raw_close(&r);
+	ck_assert(tls_open(&r, nas.port, &strange));
+	/* Those let in before there was TLS for nobody, too. */
+	nas_run(&nas, set_none);
+	ck_assert_uint_eq(raw_mount(&r, "/x3", fh), 0);
+	files.ca = certs.ca.cert;
+	nas_run(&nas, set_tls);
+	ck_assert(tls_ended(r.fd));
+	tls_close(&r);
+}
+END_TEST
+
 static void add(TCase *t)
 {
 	tcase_add_test(t, nfs3_under_tls);
@@ -414,6 +437,7 @@ static void add(TCase *t)
 	tcase_add_test(t, an_encrypted_key);
 	tcase_add_test(t, a_certificate_ends);
 	tcase_add_test(t, authorities_change);
+	tcase_add_test(t, changes_in_a_handshake);
 }
 
 int main(void)
