@@ -22,7 +22,7 @@
 
 #define THREADS	     2
 #define PENDING	     256
-#define PENDING_HOST 64 /* of one address */
+#define PENDING_HOST 64 /* of one host */
 #define WAIT_NS	     (4 * NS_PER_S)
 #define PASSWD_BYTES (1u << 20)
 #define NAME_MAX_LEN 1024
@@ -357,23 +357,23 @@ static struct gss_work *work_new(struct rpc_gss *g, const uint8_t *token, uint32
 	return NULL;
 }
 
-static unsigned calls_from(const struct gss_work *w, const char *address)
+static unsigned calls_from(const struct gss_work *w, uint64_t host)
 {
-	return w->call && strcmp(rpc_conn_peer_text(w->call->conn), address) == 0;
+	return w->call && rpc_host_of(rpc_conn_peer(w->call->conn)) == host;
 }
 
 /* A host has no more of what is looked at, or waits for it, than its part: others have theirs. */
 static bool too_many(const struct rpc_gss *g, const struct rpc_conn *c)
 {
-	const char *address = rpc_conn_peer_text(c);
+	uint64_t host = rpc_host_of(rpc_conn_peer(c));
 	const struct gss_work *w;
 	unsigned n = 0;
 	if (g->npending < PENDING_HOST)
 		return false;
 	LIST_FOREACH (w, &g->running, link)
-		n += calls_from(w, address);
+		n += calls_from(w, host);
 	STAILQ_FOREACH (w, &g->queue, queue_link)
-		n += calls_from(w, address);
+		n += calls_from(w, host);
 	return n >= PENDING_HOST;
 }
 

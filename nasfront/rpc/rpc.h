@@ -112,6 +112,7 @@ struct rpc_req {
 	size_t wire_len;
 	size_t head_room;    /* bytes before out for it */
 	struct iovec tail;   /* behind body and padding */
+	uint64_t queued_ns;  /* not after its reply was: the connection's last progress then */
 	struct gss_ctx *gss; /* RPCSEC_GSS: the context, held; NULL: another flavour */
 	uint32_t gss_seq, gss_service;
 	STAILQ_ENTRY(rpc_req) link;
@@ -179,8 +180,9 @@ int rpc_server_add(struct rpc_server *s, const struct rpc_program *p);
 int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, uint16_t *ret_port);
 /* Datagrams for the programs that take them. */
 int rpc_server_listen_udp(struct rpc_server *s, const char *address, uint16_t port);
-/* TLS for connections that ask for it from now on (rpc_tls.h); NULL: none. The caller's, and may be
- * freed when another was set. */
+/* TLS for connections that ask for it from now on (rpc_tls.h); NULL: none. Those in a handshake
+ * end, and those let in by other authorities. The caller's, and may be freed when another was set.
+ */
 void rpc_server_set_tls(struct rpc_server *s, struct rpc_tls_ctx *ctx);
 /* Listeners only bind and queue until this: connections are accepted from now on. */
 void rpc_server_accept(struct rpc_server *s);
@@ -236,6 +238,10 @@ void rpc_conn_get(struct rpc_conn *c);
 void rpc_conn_put(struct rpc_conn *c);
 bool rpc_conn_open(const struct rpc_conn *c);
 
+/* What hosts are counted by: a v4 address; of v6 the network of 64 bits, whose addresses are all
+ * one host's for the asking (RFC 4291 2.5.1); of a link-local one, which all have that network, the
+ * interface. */
+uint64_t rpc_host_of(const struct sockaddr_storage *peer);
 /* The peer of a connection. */
 const struct sockaddr_storage *rpc_conn_peer(const struct rpc_conn *c);
 const char *rpc_conn_peer_text(const struct rpc_conn *c); /* the address alone */

@@ -75,7 +75,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->fd = fd;
 	c->peer = *peer;
 	c->flush = (struct deferred){.fn = conn_flush, .arg = c};
-	c->in_ns = c->out_ns = env_now_ns(s->o.env);
+	c->begin_ns = c->in_ns = c->out_ns = env_now_ns(s->o.env);
 	STAILQ_INIT(&c->out);
 	rpc_conn_describe(c);
 	int rc = watch_new(&c->watch, s->o.reactor, fd, conn_event, c);
@@ -494,6 +494,7 @@ void rpc_conn_queue(struct rpc_conn *c, struct rpc_req *req)
 	c->pending += req->expect;
 	if (STAILQ_EMPTY(&c->out))
 		c->out_ns = c->head_ns = env_now_ns(c->server->o.env);
+	req->queued_ns = c->out_ns;
 	STAILQ_INSERT_TAIL(&c->out, req, link);
 	if (!c->blocked)
 		reactor_defer(c->server->o.reactor, &c->flush);

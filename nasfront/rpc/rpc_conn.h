@@ -20,8 +20,15 @@
 #define RPC_SPILL_IN_NS	  (30 * NS_PER_MS)  /* a receive buffer is held, and others wait for one */
 #define RPC_SPILL_OUT_NS  (200 * NS_PER_MS) /* a reply does not leave */
 #define RPC_SPILL_END_NS  (1 * NS_PER_S)    /* and no room for it on the heap: the end */
+#define RPC_STUCK_NS	  (1 * NS_PER_S) /* a reply was not taken: gives way when others need room */
+#define RPC_STUCK_MAX	  (256 * 1024 * 1024) /* bytes of replies that such connections hold */
 #define RPC_LISTENERS_MAX 8
 #define RPC_PLACES	  4096
+
+/* Where a peer is counted: by what it is a host by, and by its whole address. */
+struct rpc_place {
+	unsigned host, address;
+};
 
 /* A receive buffer; requests being handled hold references beside the connection's own. */
 struct rpc_buf {
@@ -72,7 +79,8 @@ struct rpc_conn {
 	STAILQ_HEAD(, rpc_req) out;
 	size_t out_sent;	    /* of the first */
 	bool quiet;		    /* no whole record came yet */
-	unsigned place;		    /* rpc_room.c */
+	struct rpc_place place;	    /* rpc_room.c */
+	uint64_t begin_ns;	    /* it was accepted */
 	uint64_t record_wait_ns;    /* its unfinished record was waited for, in all */
 	uint64_t in_ns, out_ns;	    /* last progress */
 	uint64_t buf_ns;	    /* the buffer was taken, or gave a whole record */
@@ -109,12 +117,15 @@ struct rpc_server {
 	unsigned udp_calls;
 	struct rpc_tls_ctx *tls; /* NULL: not served. The caller's */
 	unsigned tls_begun;	 /* connections on their way to it */
-	/* rpc_room.c: connections by hash of their address; those that said nothing, and those on
-	 * their way to TLS, oldest first */
+	/* rpc_room.c: connections by hash of their host, and of their address; those that said
+	 * nothing, and those on their way to TLS, oldest first */
 	uint64_t crowd_key[2], crowd_seen_ns;
 	uint32_t crowd[RPC_PLACES], crowd_most;
+	uint32_t address[RPC_PLACES], address_most;
+	uint64_t held[RPC_PLACES]; /* scratch */
 	struct rpc_conn_list quiet, shaking;
 	bool retry_armed, unblock_armed, stopping, mute, accepting;
+	bool wanted; /* a request, and there was none */
 	size_t spilled_bytes;
 	struct waitq drained;
 	struct rpc_stats stats;
@@ -206,9 +217,16 @@ void rpc_room_leave(struct rpc_conn *c);
 /* False: there is no room for one more of this peer. Another may be closed for it. */
 bool rpc_room_conn(struct rpc_server *s, const struct sockaddr_storage *peer);
 bool rpc_room_handshake(struct rpc_conn *newcomer);
+/* It has a reply that its peer did not take for RPC_STUCK_NS. */
+bool rpc_room_stuck(const struct rpc_conn *c, uint64_t now);
+/* Closes connections that are, of the hosts that hold most by them, until `count` requests, or so
+ * many bytes of replies, are free; a bounded number at once. */
+void rpc_room_requests(struct rpc_server *s, unsigned count, uint64_t now);
+void rpc_room_bytes(struct rpc_server *s, uint64_t bytes, uint64_t now);
 
 /* rpc_spill.c */
 void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);
-void rpc_conn_spill_out(struct rpc_conn *c, uint64_t now);
+/* Bytes of replies that find no room there, and should have left long ago. */
+uint64_t rpc_conn_spill_out(struct rpc_conn *c, uint64_t now);
 
 #endif

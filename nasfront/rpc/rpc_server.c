@@ -40,6 +40,14 @@ static void server_resume_soon(struct rpc_server *s)
 		reactor_defer(s->o.reactor, &s->resume);
 }
 
+static void server_retry_later(struct rpc_server *s)
+{
+	if (s->retry_armed || s->stopping)
+		return;
+	s->retry_armed = true;
+	env_timer_start(s->o.env, &s->retry, RETRY_NS);
+}
+
 static struct rpc_req *req_alloc(struct rpc_server *s)
 {
 	size_t size = sizeof(struct rpc_req) + s->o.area_size;
@@ -54,8 +62,13 @@ struct rpc_req *rpc_req_get(struct rpc_server *s)
 	struct rpc_req *req = STAILQ_FIRST(&s->free_reqs);
 	if (req)
 		STAILQ_REMOVE_HEAD(&s->free_reqs, link);
-	else if (s->stats.requests >= s->o.max_requests || !(req = req_alloc(s)))
+	else if (s->stats.requests < s->o.max_requests)
+		req = req_alloc(s);
+	if (!req) {
+		s->wanted = true;
+		server_retry_later(s);
 		return NULL;
+	}
 	s->stats.requests++;
 	memset(req, 0, offsetof(struct rpc_req, head));
 	req->magic = RPC_REQ_MAGIC;
@@ -136,13 +149,19 @@ void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b)
 
 /* ---- connections that wait ---- */
 
-/* Buffers that slow peers hold become free for those who wait. */
+/* Buffers and requests that slow peers hold become free for those who wait. */
 static void server_reclaim(struct rpc_server *s)
 {
 	struct rpc_conn *c, *next;
 	uint64_t now = env_now_ns(s->o.env);
+	unsigned waiting = 0;
 	TAILQ_FOREACH_SAFE (c, &s->conns, link, next)
 		rpc_conn_spill_in(c, now);
+	TAILQ_FOREACH (c, &s->starved, starved_link)
+		waiting++;
+	if (s->wanted)
+		rpc_room_requests(s, MAX(waiting, 1u), now);
+	s->wanted = false;
 }
 
 static void server_retry(void *arg)
@@ -161,24 +180,26 @@ void rpc_server_starve(struct rpc_conn *c)
 	c->starved = true;
 	s->stats.buffer_waits++;
 	TAILQ_INSERT_TAIL(&s->starved, c, starved_link);
-	if (!s->retry_armed) {
-		s->retry_armed = true;
-		env_timer_start(s->o.env, &s->retry, RETRY_NS);
-	}
+	server_retry_later(s);
 }
 
 static void server_unblock(void *arg)
 {
 	struct rpc_server *s = arg;
-	struct rpc_conn *c, *next;
-	uint64_t now = env_now_ns(s->o.env);
+	struct rpc_conn *c;
+	uint64_t now = env_now_ns(s->o.env), over = 0, stuck = 0;
 	s->unblock_armed = false;
-	TAILQ_FOREACH_SAFE (c, &s->conns, link, next) {
+	TAILQ_FOREACH (c, &s->conns, link) {
 		if (!c->blocked)
 			continue;
 		rpc_server_blocked(s);
-		rpc_conn_spill_out(c, now); /* it may end here */
+		over += rpc_conn_spill_out(c, now);
+		stuck += rpc_room_stuck(c, now) ? c->pending : 0;
 	}
+	if (stuck > RPC_STUCK_MAX)
+		over = MAX(over, stuck - RPC_STUCK_MAX);
+	if (over)
+		rpc_room_bytes(s, over, now);
 }
 
 void rpc_server_blocked(struct rpc_server *s)
@@ -201,10 +222,8 @@ static void server_resume(void *arg)
 		c->starved = false;
 		rpc_conn_resume(c);
 	}
-	if (!TAILQ_EMPTY(&s->starved) && !s->retry_armed) {
-		s->retry_armed = true;
-		env_timer_start(s->o.env, &s->retry, RETRY_NS);
-	}
+	if (!TAILQ_EMPTY(&s->starved))
+		server_retry_later(s);
 }
 
 /* ---- time ---- */

@@ -8,8 +8,8 @@
  * heap and the rest is received there, in room that grows with what really came. And replies that
  * do not leave for RPC_SPILL_OUT_NS have their data copied, and what it lay in let go.
  *
- * The heap's part is bounded by RPC_SPILL_MAX; beyond it the peer that stands still for longest
- * pays: its connection is closed after RPC_SPILL_END_NS.
+ * The heap's part is bounded by RPC_SPILL_MAX; beyond it, after RPC_SPILL_END_NS, somebody pays:
+ * who sends so slowly himself; of those that do not read, the host that holds most (rpc_room.c).
  */
 #include "nasfront/rpc/rpc_conn.h"
 #include <stdlib.h>
@@ -91,14 +91,13 @@ static bool spill_reply(struct rpc_server *s, struct rpc_req *req)
 	return true;
 }
 
-void rpc_conn_spill_out(struct rpc_conn *c, uint64_t now)
+uint64_t rpc_conn_spill_out(struct rpc_conn *c, uint64_t now)
 {
 	struct rpc_req *req;
-	bool kept = true;
+	uint64_t left = 0;
 	if (now - c->head_ns < RPC_SPILL_OUT_NS)
-		return;
+		return 0;
 	STAILQ_FOREACH (req, &c->out, link)
-		kept = spill_reply(c->server, req) && kept;
-	if (!kept && now - c->head_ns > RPC_SPILL_END_NS)
-		rpc_conn_close(c, "peer takes no replies, and others wait for memory");
+		left += spill_reply(c->server, req) ? 0 : req->body_len;
+	return now - c->head_ns > RPC_SPILL_END_NS ? left : 0;
 }

@@ -186,6 +186,7 @@ static void up_step(struct nas *n)
 				     .tls_timeout_ns = n->o.tls_timeout_ns,
 				     .record_timeout_ns = n->o.record_timeout_ns,
 				     .max_conns = n->o.max_conns,
+				     .max_requests = n->o.max_requests,
 				     .drc_entries = n->o.drc_entries,
 				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	if (n->groups_want) {

@@ -22,7 +22,7 @@
 /* Zeros: as the services have it. */
 struct nas_opts {
 	uint64_t tls_timeout_ns, record_timeout_ns, resolve_ns;
-	unsigned max_conns, drc_entries;
+	unsigned max_conns, max_requests, drc_entries;
 	netgroup_hosts_fn *netgroup_hosts;
 };
 

@@ -1,6 +1,8 @@
 /* Hosts that take all the connections there are, say nothing on them, or hardly anything: others
  * are served. */
+#include <arpa/inet.h>
 #include <check.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@
 #include "tests/unit/nfs/nas_raw.h"
 #include "tests/unit/nfs/nas_world.h"
 
-enum { MAX = 24 };
+enum { MAX = 24, READS = 16 };
 
 static struct nas nas;
 static struct raw mine, many[MAX + 8], r;
@@ -22,6 +24,13 @@ static void up(void)
 	nas_up_opts(&nas, &(struct nas_opts){.max_conns = MAX,
 					     .drc_entries = 4,
 					     .record_timeout_ns = NS_PER_S / 2});
+	raw_open(&mine, nas.port);
+}
+
+/* With requests for fewer than there are connections. */
+static void up_requests(void)
+{
+	nas_up_opts(&nas, &(struct nas_opts){.max_conns = MAX + 8, .max_requests = READS});
 	raw_open(&mine, nas.port);
 }
 
@@ -165,6 +174,177 @@ START_TEST(calls_of_no_account)
 }
 END_TEST
 
+/* ---- who takes no replies ---- */
+
+/* A file of 1 MiB. */
+static void big_file(uint8_t fh[FH_SIZE])
+{
+	uint8_t root[FH_SIZE];
+	ck_assert_uint_eq(raw_mount(&mine, "/demo", root), 0);
+	ck_assert_uint_eq(raw_make(&mine, root, "big", false, 0600, fh), 0);
+	raw_begin(&mine, 100003, 3, 7); /* WRITE, FILE_SYNC */
+	xdr_put_opaque(&mine.out, fh, FH_SIZE);
+	xdr_put_u64(&mine.out, (1 << 20) - 1);
+	xdr_put_u32(&mine.out, 1);
+	xdr_put_u32(&mine.out, 2);
+	xdr_put_opaque(&mine.out, "x", 1);
+	ck_assert_uint_eq(raw_end(&mine), 0);
+	ck_assert_uint_eq(raw_u32(&mine), 0);
+}
+
+/* Calls for more than sockets hold, of which nothing is read. */
+static void read_nothing(struct raw *c, const char *address, const uint8_t fh[FH_SIZE])
+{
+	int small = 4096;
+	raw_open_from(c, nas.port, address, false);
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	for (unsigned i = 0; i < READS; i++) {
+		raw_begin(c, 100003, 3, 6);
+		xdr_put_opaque(&c->out, fh, FH_SIZE);
+		xdr_put_u64(&c->out, 0);
+		xdr_put_u32(&c->out, 1 << 20);
+		size_t n = xdr_out_len(&c->out);
+		be32_put(c->call, 0x80000000u | (uint32_t)n);
+		ck_assert_int_eq(send(c->fd, c->call, n + 4, MSG_NOSIGNAL), (ssize_t)(n + 4));
+	}
+}
+
+static struct rpc_stats stats;
+
+static void stats_step(struct nas *n)
+{
+	rpc_server_stats(n->server, &stats);
+}
+
+static void wait_for_requests(unsigned n)
+{
+	for (int i = 0; i < 4000 && stats.requests < n; i++, usleep(5000))
+		nas_run(&nas, stats_step);
+	ck_assert_uint_ge(stats.requests, n);
+}
+
+/* All requests there are: others wait a little, and those of who has most by such give way. Who is
+ * as slow, but alone, stays. */
+START_TEST(all_requests_by_a_host_that_reads_nothing)
+{
+	static struct raw slow;
+	uint8_t fh[FH_SIZE], root[FH_SIZE];
+	big_file(fh);
+	read_nothing(&slow, "127.0.0.6", fh);
+	wait_for_requests(1);
+	for (unsigned i = 0; i < READS + 4; i++)
+		read_nothing(&many[i], "127.0.0.5", fh);
+	wait_for_requests(READS);
+	for (unsigned i = 0; i < 8; i++) {
+		ck_assert_uint_eq(null_call(&mine), 0);
+		raw_open(&r, nas.port);
+		ck_assert_uint_eq(raw_mount(&r, "/demo", root), 0);
+		raw_close(&r);
+	}
+	ck_assert(!ended(&slow, 0));
+	disperse(READS + 4);
+	raw_close(&slow);
+}
+END_TEST
+
+/* While there is room nobody is closed for it. */
+START_TEST(a_slow_reader_with_room)
+{
+	static struct raw slow;
+	uint8_t fh[FH_SIZE];
+	big_file(fh);
+	read_nothing(&slow, "127.0.0.6", fh);
+	wait_for_requests(1);
+	for (unsigned i = 0; i < 20; i++, usleep(100000))
+		ck_assert_uint_eq(null_call(&mine), 0);
+	ck_assert(!ended(&slow, 0));
+	raw_close(&slow);
+}
+END_TEST
+
+/* Connections that are never without a call are closed for others as well. */
+START_TEST(all_connections_have_calls)
+{
+	uint8_t fh[FH_SIZE];
+	big_file(fh);
+	for (unsigned i = 0; i < MAX - 1; i++)
+		read_nothing(&many[i], "127.0.0.5", fh);
+	wait_for_requests(MAX - 1);
+	others_are_served();
+	disperse(MAX - 1);
+}
+END_TEST
+
+/* ---- whose connections go ---- */
+
+static void open_used(struct raw *c, const char *address)
+{
+	raw_open_from(c, nas.port, address, false);
+	ck_assert_uint_eq(null_call(c), 0);
+}
+
+/* Others that have just come keep their place: the newcomer takes one of its own, or none. */
+START_TEST(newcomers_of_the_largest_crowd)
+{
+	static struct raw new, later;
+	ck_assert_uint_eq(null_call(&mine), 0);
+	raw_open_from(&r, nas.port, "127.0.0.7", false);
+	for (unsigned i = 0; i < MAX - 2; i++)
+		open_used(&many[i], "127.0.0.5");
+	raw_open_from(&new, nas.port, "127.0.0.5", false);
+	ck_assert(ended(&new, 5000));
+	raw_close(&new);
+	ck_assert(!ended(&r, 0));
+	/* One of its own said nothing. */
+	raw_close(&many[0]);
+	raw_open_from(&new, nas.port, "127.0.0.5", false);
+	ck_assert_uint_eq(null_call(&mine), 0);
+	open_used(&later, "127.0.0.5");
+	ck_assert(ended(&new, 5000));
+	ck_assert_uint_eq(null_call(&r), 0);
+	for (unsigned i = 1; i < MAX - 2; i++)
+		ck_assert_uint_eq(null_call(&many[i]), 0);
+	raw_close(&new);
+	raw_close(&later);
+	raw_close(&r);
+}
+END_TEST
+
+/* One host may have all addresses of a network of 64 bits. */
+START_TEST(hosts_by_address)
+{
+	static const struct {
+		const char *a, *b;
+		bool same;
+	} rows[] = {
+	    {"192.0.2.1", "192.0.2.1", true},
+	    {"192.0.2.1", "192.0.2.2", false},
+	    {"2001:db8::1", "2001:db8::ffff:1:2:3", true},
+	    {"2001:db8::1", "2001:db8:0:1::1", false},
+	    {"fd00::1", "fd00::2", true},
+	    {"fe80::1", "fe80::1", true},
+	    {"fe80::1", "fe80::2", false},
+	};
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *const text[2] = {rows[i].a, rows[i].b};
+		struct sockaddr_storage ss[2] = {0};
+		for (unsigned k = 0; k < 2; k++) {
+			struct sockaddr_in *in = (struct sockaddr_in *)&ss[k];
+			struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ss[k];
+			bool v6 = strchr(text[k], ':');
+			ss[k].ss_family = v6 ? AF_INET6 : AF_INET;
+			in->sin_port = (in_port_t)(k + 1);
+			ck_assert_int_eq(
+			    inet_pton(ss[k].ss_family, text[k],
+				      v6 ? (void *)&in6->sin6_addr : (void *)&in->sin_addr),
+			    1);
+		}
+		ck_assert_msg((rpc_host_of(&ss[0]) == rpc_host_of(&ss[1])) == rows[i].same, "%s %s",
+			      rows[i].a, rows[i].b);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rpc_room");
@@ -176,6 +356,17 @@ int main(void)
 	tcase_add_test(c, a_host_with_all_connections);
 	tcase_add_test(c, a_record_byte_by_byte);
 	tcase_add_test(c, calls_of_no_account);
+	tcase_add_test(c, all_connections_have_calls);
+	tcase_add_test(c, newcomers_of_the_largest_crowd);
+	suite_add_tcase(s, c);
+	c = tcase_create("requests");
+	tcase_add_checked_fixture(c, up_requests, down);
+	tcase_set_timeout(c, 60);
+	tcase_add_test(c, all_requests_by_a_host_that_reads_nothing);
+	tcase_add_test(c, a_slow_reader_with_room);
+	suite_add_tcase(s, c);
+	c = tcase_create("hosts");
+	tcase_add_test(c, hosts_by_address);
 	suite_add_tcase(s, c);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
