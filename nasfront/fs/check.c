@@ -194,7 +194,7 @@ static int super_copies(struct checker *c)
 		int r = bdev_read(fs->dev, d, BS, places[i] * BS);
 		if (!r && !block_verify(fs->uuid, d, places[i], BT_SUPER))
 			continue;
-		for (unsigned k = 0; k < 16 && r != -ENOENT && r != -EOPNOTSUPP; k++) {
+		for (unsigned k = 0; k < COPIES && r != -ENOENT && r != -EOPNOTSUPP; k++) {
 			r = bdev_read_copy(fs->dev, d, BS, places[i] * BS, k);
 			if (!r && !block_verify(fs->uuid, d, places[i], BT_SUPER))
 				break;

@@ -84,6 +84,7 @@ void dump_journal(struct dumper *d)
 		records_dump(d, fs);
 		return;
 	}
+	fs->salvage = true; /* one header will do */
 	int rc = journal_init(fs);
 	if (!rc)
 		rc = journal_head_read(fs, &clean);

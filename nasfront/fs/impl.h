@@ -13,8 +13,10 @@
 #include "nasfront/fs/layout.h"
 #include "runtime/bdev.h"
 #include "runtime/env.h"
+#include "runtime/err.h"
 #include "runtime/task.h"
 #include <bsd/sys/queue.h>
+#include <errno.h>
 
 /* ---- metadata blocks in memory: meta.c ---- */
 
@@ -191,9 +193,19 @@ int journal_head_write(struct fs *fs, uint64_t tail, bool clean);
 int journal_flush(struct fs *fs);
 /* The device failed: the next mount takes nothing for kept. Waits. */
 void journal_give_up(struct fs *fs, int err);
+/* The newer header. One that cannot be read may be that: only a repair goes on without. */
 int journal_head_read(struct fs *fs, bool *ret_clean);
-int journal_replay(struct fs *fs, uint64_t *ret_batches);
-/* Reads the record at `pos` into fs->log. Blocks it takes, 0 when there is none, or an error. */
+/* clean: the log is empty, whatever can be read of it. */
+int journal_replay(struct fs *fs, bool clean, uint64_t *ret_batches);
+/* A read failed so: what was there is lost. Another error may pass. */
+static inline bool journal_unreadable(int64_t rc)
+{
+	return rc == -EIO || rc == -ERR_MEDIUM;
+}
+/* Writes over all of the log, which is empty. */
+int journal_wipe(struct fs *fs);
+/* Reads the record at `pos` into fs->log. Blocks it takes, 0 when there is none, or an error;
+ * fs->log_lost says why when it is lost. */
 int64_t journal_record_read(struct fs *fs, uint64_t pos);
 /* Much of the log or of the memory is in use. */
 bool checkpoint_due(const struct fs *fs);
@@ -540,6 +552,7 @@ struct verify_watch;
 
 #define FS_MAGIC	 0x49534653
 #define BAD_INODE_BLOCKS 64
+#define COPIES		 16 /* that are asked of the device at most */
 
 struct fs {
 	uint32_t magic;
@@ -549,7 +562,7 @@ struct fs {
 	bool read_only, dead, abandoned, stopping;
 	bool quiet;   /* until it is mounted */
 	bool salvage; /* a repair: what a damaged journal has lost does not keep it from mounting */
-	bool log_lost; /* a record of the journal is damaged */
+	const char *log_lost; /* why what the journal's last records changed is lost, or NULL */
 	/* Inode blocks that could not be read since the mount (a ring): no new inode goes there. */
 	uint64_t bad_inodes[BAD_INODE_BLOCKS];
 	unsigned nbad_inodes;

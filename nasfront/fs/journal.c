@@ -391,6 +391,33 @@ int journal_head_write(struct fs *fs, uint64_t tail, bool clean)
 	return rc;
 }
 
+/* 0 when it holds, an error when it cannot be read, 1 when it or no copy of it holds. */
+static int head_read_any(struct fs *fs, uint8_t *d, uint64_t block)
+{
+	int rc = bdev_read(fs->dev, d, BS, block * BS);
+	if (!rc && !block_verify(fs->uuid, d, block, BT_JHEAD))
+		return 0;
+	for (unsigned c = 0; c < COPIES; c++) {
+		int r = bdev_read_copy(fs->dev, d, BS, block * BS, c);
+		if (r == -ENOENT || r == -EOPNOTSUPP)
+			break;
+		if (!r && !block_verify(fs->uuid, d, block, BT_JHEAD))
+			return 0;
+	}
+	return rc ? rc : 1;
+}
+
+static void head_take(struct fs *fs, const uint8_t *d, bool *ret_clean)
+{
+	fs->jgen = le64_get(d + JH_GEN);
+	fs->tail = fs->head = le64_get(d + JH_TAIL);
+	fs->nonce = le64_get(d + JH_NONCE);
+	fs->verifier = le64_get(d + JH_VERIFIER);
+	fs->memory_id = le64_get(d + JH_MEMORY);
+	fs->hard_pos = le64_get(d + JH_HARD);
+	*ret_clean = le32_get(d + JH_CLEAN) != 0;
+}
+
 int journal_head_read(struct fs *fs, bool *ret_clean)
 {
 	uint8_t *d;
@@ -398,33 +425,22 @@ int journal_head_read(struct fs *fs, bool *ret_clean)
 	int rc = 0;
 	if (posix_memalign((void **)&d, BS, BS))
 		return -ENOMEM;
-	for (int i = 0; i < 2; i++) {
-		uint64_t block = fs->journal_start + (unsigned)i;
-		int r = bdev_read(fs->dev, d, BS, block * BS);
-		for (unsigned c = 0; r || block_verify(fs->uuid, d, block, BT_JHEAD); c++) {
-			r = bdev_read_copy(fs->dev, d, BS, block * BS, c);
-			if (r == -ENOENT || r == -EOPNOTSUPP || c == 16)
-				break;
-		}
-		if (r || block_verify(fs->uuid, d, block, BT_JHEAD)) {
+	for (unsigned i = 0; i < 2; i++) {
+		int r = head_read_any(fs, d, fs->journal_start + i);
+		if (r < 0)
 			rc = r;
-			continue;
-		}
-		uint64_t gen = le64_get(d + JH_GEN);
-		if (found && gen <= fs->jgen)
-			continue;
-		found = true;
-		fs->jgen = gen;
-		fs->tail = fs->head = le64_get(d + JH_TAIL);
-		fs->nonce = le64_get(d + JH_NONCE);
-		fs->verifier = le64_get(d + JH_VERIFIER);
-		fs->memory_id = le64_get(d + JH_MEMORY);
-		fs->hard_pos = le64_get(d + JH_HARD);
-		*ret_clean = le32_get(d + JH_CLEAN) != 0;
+		if (!r && (!found || le64_get(d + JH_GEN) > fs->jgen))
+			head_take(fs, d, ret_clean);
+		found |= !r;
 	}
 	free(d);
-	if (found)
+	if (found && !rc)
 		return 0;
-	corrupt_note(fs, fs->journal_start, 0, "no journal header holds");
-	return rc && rc != -ENOENT && rc != -EOPNOTSUPP ? rc : -ERR_CORRUPT;
+	const char *why = found ? "a journal header cannot be read" : "no journal header holds";
+	corrupt_note(fs, fs->journal_start, 0, why);
+	if (found && fs->salvage && journal_unreadable(rc)) {
+		fs->log_lost = why;
+		return 0;
+	}
+	return rc ? rc : -ERR_CORRUPT;
 }

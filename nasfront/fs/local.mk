@@ -97,6 +97,11 @@ tests_unit_fs_test_fs_damage_SOURCES = $(fs_model_sources) \
 tests_unit_fs_test_fs_damage_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_damage_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/fs/test_fs_log
+tests_unit_fs_test_fs_log_SOURCES = tests/unit/fs/test_fs_log.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_log_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/fs/test_tree
 tests_unit_fs_test_tree_SOURCES = tests/unit/fs/test_tree.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_tree_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -207,7 +207,7 @@ const char *block_verify(const uint8_t *uuid, const uint8_t *d, uint64_t block, 
 
 static int buf_from_copies(struct fs *fs, struct buf *b)
 {
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < COPIES; i++) {
 		int rc = bdev_read_copy(fs->dev, b->data, BS, b->block * BS, i);
 		if (rc == -ENOENT || rc == -EOPNOTSUPP)
 			break;
@@ -235,7 +235,7 @@ static void buf_check_copies(struct fs *fs, struct buf *b)
 	unsigned good = 0, bad = 0, at = 0;
 	if (posix_memalign((void **)&d, BS, BS))
 		return;
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < COPIES; i++) {
 		int rc = bdev_read_copy(fs->dev, d, BS, b->block * BS, i);
 		if (rc == -ENOENT || rc == -EOPNOTSUPP)
 			break;

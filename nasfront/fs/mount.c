@@ -31,7 +31,7 @@ static int super_at(struct bdev *dev, uint64_t block, uint8_t *d, bool quiet)
 	int rc = bdev_read(dev, d, BS, block * BS);
 	if (!rc)
 		why = block_verify(NULL, d, block, BT_SUPER);
-	for (unsigned c = 0; (rc || why) && c < 16; c++) {
+	for (unsigned c = 0; (rc || why) && c < COPIES; c++) {
 		int r = bdev_read_copy(dev, d, BS, block * BS, c);
 		if (r == -ENOENT || r == -EOPNOTSUPP)
 			break;
@@ -209,6 +209,8 @@ static int journal_start(struct fs *fs)
 	if (fs->read_only)
 		return 0;
 	int rc = checkpoint_run(fs, true);
+	if (!rc && fs->log_lost)
+		rc = journal_wipe(fs);
 	fs->nonce = env_random_u64(fs->env);
 	return rc ? rc : journal_head_write(fs, fs->head, false);
 }
@@ -230,7 +232,7 @@ static int mount_steps(struct fs *fs, struct bdev *dev, const struct fs_opts *o)
 		rc = journal_head_read(fs, &clean);
 	memory_judge(fs, clean);
 	if (!rc)
-		rc = journal_replay(fs, &batches);
+		rc = journal_replay(fs, clean, &batches);
 	if (!rc)
 		rc = summary_load(fs);
 	struct buf *root;

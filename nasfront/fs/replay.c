@@ -8,7 +8,8 @@
  * gone, and its blocks would show what they held before. So a first pass finds the end.
  *
  * But when one that holds, and is hard, follows one that does not, that is no end: it is damaged.
- * Without a good copy of it the mount is refused; a repair replays what stands before it.
+ * Nor is a place that cannot be read, or behind which something cannot be. Without a good copy of
+ * the record the mount is refused; a repair replays what stands before it.
  *
  * A change to a block that is not in memory and not sound at its place is passed over: either its
  * image follows (the place was being rewritten), or a revocation does (the block is data now).
@@ -23,7 +24,6 @@
 #include <stdlib.h>
 
 #define NO_COPY (-1)
-#define COPIES	16
 
 static int part_read(struct fs *fs, uint8_t *to, uint64_t blocks, uint64_t at, int copy)
 {
@@ -195,27 +195,43 @@ static bool record_holds(const struct fs *fs)
 
 /* ---- a record that does not hold: the end, or damage ---- */
 
-/* One that was promised lies behind, as far as one that is lost can reach. A hard record is written
- * when all in front of it are stable (J3, J6): so what is in front was, and is damaged. */
-static bool hard_one_follows(struct fs *fs, uint64_t pos)
+/* Moves *at to the first block up to `last` that begins a record; behind it when none does. */
+static int next_begins(struct fs *fs, uint64_t *at, uint64_t last)
 {
-	uint64_t left = fs->log_blocks - (pos - fs->tail), most = fs->log_size / BS;
-	uint8_t d[JR_SIZE];
-	for (uint64_t i = 1; i < MIN(left, most); i++) {
-		uint64_t n = MIN(left, most) - i;
-		if (log_read(fs, pos + i, n, fs->log, NO_COPY))
-			return false;
-		uint64_t k = 0;
-		while (k < n && !record_begins(fs, fs->log + k * BS, pos + i + k))
-			k++;
-		if (k == n)
-			return false;
-		i += k;
-		memcpy(d, fs->log + k * BS, sizeof(d));
-		if (!(le32_get(d + JR_FLAGS) & JRF_SOFT) && record_from(fs, pos + i, NO_COPY) > 0)
-			return true;
+	while (*at <= last) {
+		uint64_t n = MIN(last + 1 - *at, fs->log_size / BS);
+		int rc = log_read(fs, *at, n, fs->log, NO_COPY);
+		if (rc)
+			return rc;
+		for (uint64_t k = 0; k < n; k++, ++*at)
+			if (record_begins(fs, fs->log + k * BS, *at))
+				return 0;
 	}
-	return false;
+	return 0;
+}
+
+/* 1: one that was promised lies behind, as far as those that are lost can reach. A hard record is
+ * written when all in front of it are stable (J3, J6): so what is in front was, and is damaged.
+ * -errno: what lies there cannot be read. */
+static int hard_one_follows(struct fs *fs, uint64_t pos)
+{
+	const uint64_t most = fs->log_size / BS, end = fs->tail + fs->log_blocks;
+	uint64_t at = pos + 1, last = pos + most;
+	while (at <= MIN(last, end - 1)) {
+		int64_t n = next_begins(fs, &at, MIN(last, end - 1));
+		if (n)
+			return (int)n;
+		while (at < end && (n = record_from(fs, at, NO_COPY)) > 0) {
+			if (!(le32_get(fs->log + JR_FLAGS) & JRF_SOFT))
+				return 1;
+			at += (uint64_t)n;
+			last = at + most;
+		}
+		if (n < 0)
+			return (int)n;
+		at++;
+	}
+	return 0;
 }
 
 static int record_rewrite(struct fs *fs, uint64_t pos, uint64_t n)
@@ -228,8 +244,8 @@ static int record_rewrite(struct fs *fs, uint64_t pos, uint64_t n)
 	return rc;
 }
 
-/* Of a record that is damaged, from another copy, which is written over the bad one; as
- * journal_record_read(). */
+/* Of a record that is damaged, from another copy, which is written over the bad one. Its blocks, 0:
+ * no copy holds, or -errno. */
 static int64_t record_mend(struct fs *fs, uint64_t pos)
 {
 	for (int c = 0; c < COPIES; c++) {
@@ -247,16 +263,31 @@ static int64_t record_mend(struct fs *fs, uint64_t pos)
 	return 0;
 }
 
+/* Why a record is lost when it fails so, or NULL when another try may find it. */
+static const char *why_lost(int64_t rc)
+{
+	if (rc == -ERR_CORRUPT)
+		return "a journal record is damaged, and others follow it";
+	return journal_unreadable(rc) ? "the journal cannot be read to its end" : NULL;
+}
+
 int64_t journal_record_read(struct fs *fs, uint64_t pos)
 {
-	int64_t n = record_from(fs, pos, NO_COPY);
-	if (n || (pos >= fs->hard_pos && !hard_one_follows(fs, pos)))
+	int64_t n = record_from(fs, pos, NO_COPY), rc = n ? n : -ERR_CORRUPT;
+	if (n > 0)
 		return n;
+	if (!n && pos >= fs->hard_pos) {
+		int follows = hard_one_follows(fs, pos);
+		if (!follows)
+			return 0;
+		if (follows < 0)
+			rc = follows;
+	}
 	n = record_mend(fs, pos);
 	if (n)
 		return n;
-	fs->log_lost = true;
-	return 0;
+	fs->log_lost = why_lost(rc);
+	return rc;
 }
 
 /* Where the records end that count. What a damaged one and those behind it changed is lost: only a
@@ -267,13 +298,11 @@ static int log_end(struct fs *fs, uint64_t *ret)
 	*ret = pos;
 	while (pos - fs->tail < fs->log_blocks) {
 		int64_t blocks = journal_record_read(fs, pos);
-		if (blocks < 0)
-			return (int)blocks;
-		if (!blocks && fs->log_lost) {
+		if (blocks < 0 && fs->log_lost)
 			corrupt_note(fs, fs->journal_start + 2 + pos % fs->log_blocks, 0,
-				     "a journal record is damaged, and others follow it");
-			return fs->salvage ? 0 : -ERR_CORRUPT;
-		}
+				     fs->log_lost);
+		if (blocks < 0)
+			return fs->log_lost && fs->salvage ? 0 : (int)blocks;
 		if (!blocks || pos + (uint64_t)blocks - fs->tail > fs->log_blocks)
 			break;
 		bool counts = pos < fs->hard_pos || record_holds(fs);
@@ -296,10 +325,10 @@ static int log_harden(struct fs *fs)
 	return journal_head_write(fs, fs->tail, false);
 }
 
-int journal_replay(struct fs *fs, uint64_t *ret_batches)
+int journal_replay(struct fs *fs, bool clean, uint64_t *ret_batches)
 {
-	uint64_t n = 0, end;
-	int rc = log_end(fs, &end);
+	uint64_t n = 0, end = fs->tail;
+	int rc = clean ? 0 : log_end(fs, &end);
 	for (fs->head = fs->tail; !rc && fs->head < end; n++) {
 		int64_t blocks = journal_record_read(fs, fs->head);
 		if (blocks <= 0)
@@ -313,4 +342,16 @@ int journal_replay(struct fs *fs, uint64_t *ret_batches)
 	if (!rc)
 		rc = replayed_verify(fs);
 	return rc || fs->read_only ? rc : log_harden(fs);
+}
+
+/* What could not be read of it may not stop the next mount. */
+int journal_wipe(struct fs *fs)
+{
+	const uint64_t most = fs->log_size / BS;
+	int rc = 0;
+	memset(fs->log, 0, fs->log_size);
+	for (uint64_t at = 0; at < fs->log_blocks && !rc; at += most)
+		rc = bdev_write(fs->dev, fs->log, MIN(most, fs->log_blocks - at) * BS,
+				(fs->journal_start + 2 + at) * BS, 0);
+	return rc ? rc : bdev_flush(fs->dev);
 }

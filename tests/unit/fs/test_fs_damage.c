@@ -546,120 +546,6 @@ START_TEST(a_second_copy_repairs)
 }
 END_TEST
 
-/* ---- the log ---- */
-
-static void many_then_die_task(void *arg)
-{
-	char name[32];
-	world_mkfs(&w);
-	world_mount(&w);
-	for (int i = 0; i < 50; i++) {
-		snprintf(name, sizeof(name), "n%d", i);
-		ck_assert_int_eq(make_file(w.fs, &root_fid, name, NULL), 0);
-	}
-	sim_power_off(w.sim);
-	fs_abandon(w.fs);
-}
-
-/* Of the nth record in the log. */
-static uint8_t *record_at(int n)
-{
-	uint64_t start = le64_get(block_at(0) + SB_JOURNAL_START) + 2;
-	for (uint64_t b = start;; b++)
-		if (le32_get(block_at(b)) == JR_MAGIC && n-- == 0)
-			return block_at(b);
-}
-
-static void log_damage(int from, int count)
-{
-	for (int i = 0; i < count; i++) {
-		uint8_t *d = record_at(from + i);
-		d[100] ^= 0x10;
-		sim_disk_bytes_changed(w.disk, (uint64_t)(d - sim_disk_bytes(w.disk)), 512);
-	}
-}
-
-static void log_refused_task(void *arg)
-{
-	struct fs_check_report r;
-	struct fs *fs;
-	int lines = 0;
-	ck_assert_int_eq(fs_mount(&fs, sim_env(w.sim), w.dev, NULL), -ERR_CORRUPT);
-	ck_assert_int_eq(fs_check(sim_env(w.sim), w.dev, false, say_nothing, &lines, &r),
-			 -ERR_CORRUPT);
-	ck_assert_int_gt(lines, 0);
-	ck_assert_int_eq(fs_check(sim_env(w.sim), w.dev, true, say_nothing, &lines, &r), 0);
-	ck_assert_uint_gt(r.errors, 0);
-	world_check(&w);
-	world_mount(&w);
-	world_unmount(&w);
-}
-
-/* Records that were promised follow it: the log does not end there. */
-START_TEST(a_damaged_record_is_not_the_end_of_the_log)
-{
-	world_new(&w, 14, 32 << 20);
-	ck_assert_int_eq(sim_run(w.sim, many_then_die_task, NULL), 0);
-	sim_run_for(w.sim, 60 * NS_PER_S);
-	sim_power_on(w.sim, SIM_LOSE_ALL, 0);
-	log_damage(20, 3);
-	ck_assert_int_eq(sim_run(w.sim, log_refused_task, NULL), 0);
-	world_free(&w);
-}
-END_TEST
-
-static void all_there_task(void *arg)
-{
-	struct fs_attr a;
-	char name[32];
-	world_check(&w);
-	world_mount(&w);
-	for (int i = 0; i < 50; i++) {
-		snprintf(name, sizeof(name), "n%d", i);
-		ck_assert_int_eq(find(w.fs, &root_fid, name, &a), 0);
-	}
-	world_unmount(&w);
-	world_check(&w);
-}
-
-START_TEST(a_second_copy_repairs_the_log)
-{
-	world_new(&w, 15, 32 << 20);
-	sim_disk_set_twin(w.disk, sim_disk_new(w.sim, "twin", sim_disk_size(w.disk)));
-	ck_assert_int_eq(sim_run(w.sim, many_then_die_task, NULL), 0);
-	sim_run_for(w.sim, 60 * NS_PER_S);
-	sim_power_on(w.sim, SIM_LOSE_ALL, 0);
-	log_damage(20, 3);
-	ck_assert_int_eq(sim_run(w.sim, all_there_task, NULL), 0);
-	world_free(&w);
-}
-END_TEST
-
-static void sound_task(void *arg)
-{
-	world_check(&w);
-	world_mount(&w);
-	world_unmount(&w);
-	world_check(&w);
-}
-
-/* What was being written when the power went is no damage. */
-START_TEST(the_last_record_may_be_torn)
-{
-	world_new(&w, 16, 32 << 20);
-	ck_assert_int_eq(sim_run(w.sim, many_then_die_task, NULL), 0);
-	sim_run_for(w.sim, 60 * NS_PER_S);
-	sim_power_on(w.sim, SIM_LOSE_ALL, 0);
-	int last = 0;
-	uint64_t start = le64_get(block_at(0) + SB_JOURNAL_START) + 2;
-	for (uint64_t b = start; b < start + 200; b++)
-		last += le32_get(block_at(b)) == JR_MAGIC;
-	log_damage(last - 1, 1);
-	ck_assert_int_eq(sim_run(w.sim, sound_task, NULL), 0);
-	world_free(&w);
-}
-END_TEST
-
 static void small_task(void *arg)
 {
 	world_mkfs(&w);
@@ -708,9 +594,6 @@ int main(void)
 	tcase_add_loop_test(t, damage_is_repaired_or_refused, 0,
 			    (int)((images() + IMAGES_A_TEST - 1) / IMAGES_A_TEST));
 	tcase_add_test(t, a_second_copy_repairs);
-	tcase_add_test(t, a_damaged_record_is_not_the_end_of_the_log);
-	tcase_add_test(t, a_second_copy_repairs_the_log);
-	tcase_add_test(t, the_last_record_may_be_torn);
 	suite_add_tcase(s, t);
 	t = tcase_create("orphans");
 	tcase_set_timeout(t, 60);
