@@ -26,6 +26,7 @@ struct core_opts {
 	bool battery;
 	uint64_t sweep_ns;	 /* of the cache, as there */
 	unsigned disk_timeout_s; /* a disk that is silent so long is given up; 0: 15 */
+	bool heads;		 /* as cache_opts: the channels' server follows */
 	const char *array_name;	 /* recorded when the array is made; may be NULL */
 	/* core_own.h; kept as long as the core. NULL: without a partner. */
 	const struct core_duplex *duplex;

@@ -460,6 +460,7 @@ static int open_cache(struct core *c, const struct core_opts *o)
 	    .controller = c->controller,
 	    .battery = o->battery,
 	    .sweep_ns = o->sweep_ns,
+	    .heads = o->heads,
 	};
 	if (c->duplex) {
 		co.partner_pages = c->duplex->partner_pages;

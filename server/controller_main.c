@@ -142,6 +142,7 @@ static int open_core(struct controller *c)
 	    .segment_size = c->segment_size,
 	    .battery = config_battery(c->config),
 	    .sweep_ns = SWEEP_NS,
+	    .heads = true,
 	    .disk_timeout_s = c->me->disk_timeout,
 	    .array_name = c->config->array.name,
 	    .duplex = partner_duplex(c->partner),

@@ -126,7 +126,7 @@ int cache_open(struct cache **ret, const struct cache_opts *o, uint32_t *ret_ado
 	if (rc == 0)
 		rc = private_init(c, o);
 	if (rc == 0)
-		rc = cache_adopt(c, &adopted);
+		rc = cache_adopt(c, o->heads, &adopted);
 	if (rc) {
 		cache_free(c);
 		return rc;

@@ -34,8 +34,10 @@ struct cache_opts {
 	/* A partner is configured: pages of its cache in all, which give the size of the mirror
 	 * area here; 0: no partner, no area. */
 	uint32_t partner_pages;
-	unsigned mirror_share;	 /* per cent of the partner's pages (default MIRROR_SHARE) */
-	bool partner_remote;	 /* it is on another host: every commit may wait */
+	unsigned mirror_share; /* per cent of the partner's pages (default MIRROR_SHARE) */
+	bool partner_remote;   /* it is on another host: every commit may wait */
+	bool heads; /* slots of readers that outlived the process before are going to be entered:
+		     * cache_hazards_entered() says when all are */
 	bool lone_write_through; /* while the partner is away, writes are acknowledged when they
 				  * are on the disks */
 };
@@ -170,6 +172,9 @@ struct cache_hazard;
 int cache_hazard_add(struct cache *c, const _Atomic uint32_t *slots, uint32_t nslots,
 		     _Atomic uint8_t *touched, struct cache_hazard **ret);
 void cache_hazard_remove(struct cache *c, struct cache_hazard *h);
+/* Once, with cache_opts.heads: what no slot names by now nobody reads. Until then the partner is
+ * kept out of a mirror area that adopted pages were in. */
+void cache_hazards_entered(struct cache *c);
 
 struct cache_stats {
 	uint64_t read_hits, read_misses; /* pages */

@@ -210,7 +210,7 @@ static void split_apply(struct cache_super *s, const struct cache_opts *o)
 	struct cbe *e = (struct cbe *)((char *)s + s->cbe_off);
 	for (uint32_t pg = MIN(was, want); pg < s->npages; pg++)
 		CBE_PUT(&e[pg], state, CBE_FREE);
-	atomic_store(&s->area_closed, 0);
+	atomic_store(&s->area_closed, o->heads); /* they may read what changes hands */
 	atomic_store(&s->split, cache_split_word(want));
 }
 
@@ -376,7 +376,7 @@ static void free_pages(struct cache *c)
 	}
 }
 
-int cache_adopt(struct cache *c, uint32_t *ret_adopted)
+int cache_adopt(struct cache *c, bool heads, uint32_t *ret_adopted)
 {
 	uint32_t adopted = 0, bad = 0;
 	int rc = 0;
@@ -403,6 +403,8 @@ int cache_adopt(struct cache *c, uint32_t *ret_adopted)
 		adopted++;
 	}
 	free_pages(c);
+	c->mirror.lent = heads && atomic_load(&c->super->area_closed);
+	atomic_fetch_add(&c->mirror.held, c->mirror.lent);
 	if (bad) { /* some may have been dirty */
 		memory_renew(c);
 		event_write(LOG_L_ERROR, "cache.dropped",

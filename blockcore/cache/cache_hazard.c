@@ -28,6 +28,17 @@ int cache_hazard_add(struct cache *c, const _Atomic uint32_t *slots, uint32_t ns
 	return 0;
 }
 
+void cache_hazards_entered(struct cache *c)
+{
+	CHECK(c, CACHE_PRIV_MAGIC);
+	pthread_mutex_lock(&c->pool.lock);
+	bool lent = c->mirror.lent;
+	c->mirror.lent = false;
+	if (lent)
+		cache_area_put(c);
+	pthread_mutex_unlock(&c->pool.lock);
+}
+
 void cache_hazard_remove(struct cache *c, struct cache_hazard *h)
 {
 	CHECK(c, CACHE_PRIV_MAGIC);

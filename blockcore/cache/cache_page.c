@@ -152,12 +152,30 @@ static uint32_t next_scan(struct cache_pool *p)
 	return ++p->scan ? p->scan : ++p->scan;
 }
 
+/* Those of the area that are marked and free; but not those that are in limbo anyway. */
+static void heed_area(struct cache *c, uint32_t scan)
+{
+	struct cache_pool *p = &c->pool;
+	for (uint32_t i = 0; i < p->nlimbo; i++)
+		c->page[p->limbo[i]].hazard_scan = 0;
+	for (uint32_t pg = c->nown; pg < c->npages; pg++) {
+		struct cache_page *m = &c->page[pg];
+		if (m->hazard_scan != scan || atomic_load(&m->refs) ||
+		    CBE_GET(&c->cbe[pg], state) != CBE_FREE)
+			continue;
+		p->limbo[p->nlimbo++] = pg;
+		atomic_fetch_add(&c->mirror.held, 1);
+	}
+}
+
 void cache_pool_heed(struct cache *c, const struct cache_hazard *h)
 {
 	struct cache_pool *p = &c->pool;
 	uint32_t kept = 0, scan = next_scan(p);
 	if (!mark_slots(c, h, scan))
 		return;
+	if (c->mirror.lent)
+		heed_area(c, scan);
 	for (uint32_t i = 0; i < p->nfree; i++) {
 		uint32_t pg = p->free[i];
 		if (c->page[pg].hazard_scan == scan)
@@ -168,18 +186,22 @@ void cache_pool_heed(struct cache *c, const struct cache_hazard *h)
 	p->nfree = kept;
 }
 
-/* A page that nobody uses any more. An adopted one belongs to the partner again; with the last of
- * them its area is open to it. Pool's lock held. */
-static void pool_return(struct cache *c, uint32_t pg)
+void cache_area_put(struct cache *c)
 {
-	if (pg < c->nown) {
-		c->pool.free[c->pool.nfree++] = pg;
-		return;
-	}
 	uint32_t held = atomic_fetch_sub(&c->mirror.held, 1);
 	ASSERT(held > 0);
 	if (held == 1)
 		atomic_store(&c->super->area_closed, 0);
+}
+
+/* A page that nobody uses any more. An adopted one belongs to the partner again. Pool's lock held.
+ */
+static void pool_return(struct cache *c, uint32_t pg)
+{
+	if (pg < c->nown)
+		c->pool.free[c->pool.nfree++] = pg;
+	else
+		cache_area_put(c);
 }
 
 /* One look at all slots frees every page of limbo that none of them names. Pool's lock held. */

@@ -362,7 +362,7 @@ static inline void cache_fence(void)
 
 /* cache_adopt.c */
 int cache_segment_open(struct cache *c, const struct cache_opts *o);
-int cache_adopt(struct cache *c, uint32_t *ret_adopted);
+int cache_adopt(struct cache *c, bool heads, uint32_t *ret_adopted);
 /* Magic, version, checksum, layout and split of a segment of `size` bytes. */
 int cache_super_check(const struct cache_super *s, uint64_t size);
 bool cache_cbe_possible(const struct cache *c, struct cbe *e);
@@ -403,8 +403,12 @@ void cache_pages_give(struct cache *c, unsigned n, const uint32_t *pages);
 void cache_pool_nudge(struct cache *c);
 void cache_pool_rescan(struct cache *c);
 /* Free pages that these slots name are not free: an earlier process let go of them while a reader,
- * who lives on, held them. The pool's and the hazards' locks are held. */
+ * who lives on, held them. Of the mirror area too, while `lent`. The pool's and the hazards' locks
+ * are held. */
 void cache_pool_heed(struct cache *c, const struct cache_hazard *h);
+/* One adopted page less is in use; with the last of them the area is open to the partner again. The
+ * pool's lock is held. */
+void cache_area_put(struct cache *c);
 
 /* Pages that left the index and have no more references, and pages of the partner's area that hold
  * no copy any more: given back once the shard's lock is no longer held. Only the counts are set at

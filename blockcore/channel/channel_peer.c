@@ -227,20 +227,31 @@ void channel_peer_fence(struct channel_server *s, const Isthmus__ArrayMeta *am)
 
 /* ---- segments without a connection ---- */
 
-static void restore_one(struct channel_server *s, const char *path)
+/* It is no segment of a head that may live: the file says so, not a try that failed. */
+static bool is_nobodys(int rc)
+{
+	return rc == -ERR_CORRUPT || rc == -ELOOP || rc == -ENXIO || rc == -EISDIR;
+}
+
+static int restore_one(struct channel_server *s, const char *path)
 {
 	struct channel_seg *seg;
 	int rc = channel_seg_open(&seg, core_cache(s->opts.core), s->npages, path);
-	if (rc) {
+	if (rc && is_nobodys(rc)) {
 		log_notice("channel: segment left by another time removed path=%s why=%s", path,
 			   err_name(rc));
 		unlink(path);
-		return;
 	}
-	struct channel_peer *p = NULL;
-	if (channel_seg_abandoned(seg) || (!seg->fenced && !(p = peer_get(s, seg->head)))) {
+	if (rc)
+		return is_nobodys(rc) || rc == -ENOENT ? 0 : rc;
+	if (channel_seg_abandoned(seg)) {
 		channel_seg_free(seg, true);
-		return;
+		return 0;
+	}
+	struct channel_peer *p = seg->fenced ? NULL : peer_get(s, seg->head);
+	if (!p && !seg->fenced) {
+		channel_seg_free(seg, false);
+		return -ENOMEM;
 	}
 	if (p && !p->seg)
 		p->seg = seg;
@@ -250,22 +261,33 @@ static void restore_one(struct channel_server *s, const char *path)
 		peer_put(p);
 	log_info("channel: pages held by a head stay held head=%s instance=%llx fenced=%d",
 		 seg->head, (unsigned long long)seg->instance, seg->fenced);
+	return 0;
 }
 
-void channel_peer_restore(struct channel_server *s)
+int channel_peer_restore(struct channel_server *s)
 {
 	char path[512];
 	struct dirent *de;
+	int rc = 0;
 	DIR *dir = opendir(s->memory_dir);
 	if (!dir)
-		return;
-	while ((de = readdir(dir))) {
-		if (channel_seg_name(de->d_name, s->controller) &&
-		    snprintf(path, sizeof(path), "%s/%s", s->memory_dir, de->d_name) <
-			(int)sizeof(path))
-			restore_one(s, path);
+		return errno == ENOENT ? 0 : -errno;
+	while (rc == 0 && (errno = 0, de = readdir(dir))) {
+		if (!channel_seg_name(de->d_name, s->controller))
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%s", s->memory_dir, de->d_name) >=
+		    (int)sizeof(path))
+			rc = -ENAMETOOLONG;
+		else
+			rc = restore_one(s, path);
+		if (rc)
+			log_error("channel: what a head may hold is not known path=%s/%s why=%s",
+				  s->memory_dir, de->d_name, err_name(rc));
 	}
+	if (rc == 0)
+		rc = -errno;
 	closedir(dir);
+	return rc;
 }
 
 static void reap(struct channel_server *s)

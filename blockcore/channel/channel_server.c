@@ -7,6 +7,7 @@
 #include "blockcore/channel/channel_exec.h"
 #include "blockcore/channel/channel_server_impl.h"
 #include "blockcore/channel/channel_sock.h"
+#include "blockcore/cache/cache.h"
 #include "blockcore/cache/cache_layout.h"
 #include "blockcore/control/meta.h"
 #include "blockcore/core.h"
@@ -201,7 +202,10 @@ int channel_server_start(struct channel_server **ret, const struct channel_serve
 	if (rc)
 		goto fail;
 	s->battery = o->battery;
-	channel_peer_restore(s);
+	rc = channel_peer_restore(s);
+	if (rc)
+		goto fail;
+	cache_hazards_entered(core_cache(o->core));
 	channel_peer_fence(s, meta_get(core_meta(o->core)));
 	rc = meta_watch(core_meta(o->core), on_meta, s, &s->meta_watch);
 	if (rc == 0)

@@ -99,8 +99,9 @@ void channel_peer_leave(struct channel_conn *c);
 /* The metadata changed: instances that another took over from at the partner are fenced here too.
  */
 void channel_peer_fence(struct channel_server *s, const Isthmus__ArrayMeta *am);
-/* At start: takes over the segments that heads of an earlier controller still have. */
-void channel_peer_restore(struct channel_server *s);
+/* At start: takes over the segments that heads of an earlier controller still have. An error: what
+ * one of them holds is not known; its file stays. */
+int channel_peer_restore(struct channel_server *s);
 /* The task that drops what dead heads held. */
 void channel_peer_reaper(void *arg);
 struct channel_peer *channel_peer_find(struct channel_server *s, const char *name);

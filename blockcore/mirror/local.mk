@@ -10,6 +10,12 @@ tests_unit_mirror_test_mirror_SOURCES = tests/unit/mirror/test_mirror.c \
 tests_unit_mirror_test_mirror_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_mirror_test_mirror_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/mirror/test_mirror_adopt
+tests_unit_mirror_test_mirror_adopt_SOURCES = tests/unit/mirror/test_mirror_adopt.c \
+	tests/unit/mirror/mirror_rig.h tests/unit/cache/cache_rig.h
+tests_unit_mirror_test_mirror_adopt_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_mirror_test_mirror_adopt_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/mirror/test_mirror_link
 tests_unit_mirror_test_mirror_link_SOURCES = tests/unit/mirror/test_mirror_link.c \
 	tests/unit/link/link_rig.c tests/unit/link/link_rig.h

@@ -118,8 +118,7 @@ static void area_close(struct cache *c)
 static void area_release(struct cache *c)
 {
 	pthread_mutex_lock(&c->pool.lock);
-	if (atomic_fetch_sub(&c->mirror.held, 1) == 1)
-		atomic_store(&c->super->area_closed, 0);
+	cache_area_put(c);
 	pthread_mutex_unlock(&c->pool.lock);
 }
 

@@ -118,6 +118,8 @@ struct mirror {
 	uint32_t peer_epoch;   /* of messages that may write the area; 0: none */
 	struct mirror_area own;
 	_Atomic uint32_t held; /* adopted pages still in use */
+	bool
+	    lent; /* readers may be in the area whose slots are not entered yet; counts in `held` */
 
 	_Atomic uint64_t waits, adopted;
 };

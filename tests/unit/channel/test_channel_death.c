@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "blockcore/cache/cache_layout.h"
+#include "blockcore/channel/channel_guard.h"
 #include "blockcore/channel/channel_layout.h"
+#include "blockcore/channel/channel_server_impl.h"
 #include "runtime/bdev.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -297,8 +299,66 @@ START_TEST(pages_held_by_an_older_version_stay)
 }
 END_TEST
 
+#define RANGES_MAX 4096
+
+/* No room for one segment more in the guard's table. */
+static void restore_in_vain(struct channel_server *s, void *arg)
+{
+	static uint8_t at[RANGES_MAX];
+	_Atomic bool lost;
+	int n = 0;
+	while (n < RANGES_MAX && channel_guard_enter(at + n, 1, &lost) == 0)
+		n++;
+	ck_assert_int_lt(n, RANGES_MAX);
+	ck_assert_int_eq(channel_peer_restore(s), -ENFILE);
+	while (n > 0)
+		channel_guard_leave(at + --n);
+	ck_assert(exists(OLD_SEG));
+	ck_assert_int_eq(channel_peer_restore(s), 0);
+	ck_assert(exists(OLD_SEG));
+}
+
+static void restore_twice(void *arg)
+{
+	fake_server_call(server, restore_in_vain, NULL);
+	write_over(arg);
+}
+
+/* What a living head holds is not forgotten because it could not be looked at. */
+START_TEST(a_segment_that_cannot_be_opened_now_stays)
+{
+	run_both(hold_a_page);
+	run_both(restore_twice);
+}
+END_TEST
+
+static void restore_ours(struct channel_server *s, void *arg)
+{
+	ck_assert_int_eq(channel_peer_restore(s), 0);
+}
+
+static void restore_junk(void *arg)
+{
+	char path[160];
+	snprintf(path, sizeof(path), "%s/channel-a:link.seg", world.dir);
+	ck_assert_int_eq(symlink("/dev/null", path), 0);
+	close(world_open("channel-a:short.seg", O_RDWR | O_CREAT));
+	fake_server_call(server, restore_ours, NULL);
+	ck_assert(!exists("channel-a:link.seg"));
+	ck_assert(!exists("channel-a:short.seg"));
+	reactor_stop(client);
+}
+
+START_TEST(what_is_no_segment_goes)
+{
+	run_both(restore_junk);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
+	tcase_add_test(tc, a_segment_that_cannot_be_opened_now_stays);
+	tcase_add_test(tc, what_is_no_segment_goes);
 	tcase_add_test(tc, pages_held_by_an_older_version_stay);
 	tcase_add_test(tc, another_instance_fences_the_first);
 	if (FORKS) {

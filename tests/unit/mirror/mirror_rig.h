@@ -12,7 +12,7 @@
 struct pair {
 	struct rig a, b;
 	uint32_t pages_a, pages_b;
-	bool write_through, battery;
+	bool write_through, battery, heads;
 	uint64_t sweep_ns; /* 0: the cache's own */
 	unsigned ons, befores;
 	uint64_t before_writes; /* of a, when before() was called */
@@ -27,6 +27,7 @@ static inline struct cache_opts pair_opts(struct pair *p, bool b)
 	o.lone_write_through = p->write_through;
 	o.battery = p->battery;
 	o.sweep_ns = p->sweep_ns;
+	o.heads = p->heads;
 	return o;
 }
 
@@ -190,6 +191,38 @@ static inline void pair_free(struct pair *p)
 	sim_free(p->a.sim);
 	free(p->a.segment);
 	free(p->b.segment);
+}
+
+/* ---- one pair a program ---- */
+
+static struct pair P;
+
+static inline void setup(uint32_t a, uint32_t b)
+{
+	memset(&P, 0, sizeof(P));
+	pair_init(&P, 11, a, b, 8 * MIB);
+	pair_up(&P);
+}
+
+static inline void run(task_fn *fn)
+{
+	ck_assert_int_eq(sim_run(P.a.sim, fn, &P), 0);
+}
+
+static inline void end(void)
+{
+	run(pair_close);
+	pair_free(&P);
+}
+
+static inline void start_and_join(void *arg)
+{
+	ck_assert_int_eq(cache_start(P.a.cache), 0);
+	ck_assert_int_eq(cache_mirror_state(P.a.cache), MIRROR_LONE);
+	ck_assert_int_eq(pair_join(&P, false), 0);
+	ck_assert_int_eq(cache_mirror_state(P.a.cache), MIRROR_JOINING);
+	pair_wait_on(&P);
+	ck_assert_uint_eq(P.ons, 1);
 }
 
 #endif
