@@ -3,6 +3,11 @@ libnasfront_a_SOURCES += \
 	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 
 check_PROGRAMS += tests/unit/piv/test_piv
-tests_unit_piv_test_piv_SOURCES = tests/unit/piv/test_piv.c
+tests_unit_piv_test_piv_SOURCES = tests/unit/piv/test_piv.c tests/unit/piv/piv_rig.h
 tests_unit_piv_test_piv_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_piv_test_piv_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/piv/test_piv_clients
+tests_unit_piv_test_piv_clients_SOURCES = tests/unit/piv/test_piv_clients.c tests/unit/piv/piv_rig.h
+tests_unit_piv_test_piv_clients_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_piv_test_piv_clients_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)

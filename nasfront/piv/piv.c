@@ -386,8 +386,11 @@ int piv_monitor(struct piv *p, const char *name, const char *address, bool gone)
 	struct change c = {.monitor = true, .gone = gone};
 	snprintf(c.who.name, sizeof(c.who.name), "%s", name);
 	snprintf(c.who.address, sizeof(c.who.address), "%s", address);
+	unsigned had = p->head.nmonitors;
 	int rc = piv_head_monitor(&p->head, name, address, gone);
-	if (rc == 0 && !gone && p->head.monitor_bytes > monitor_room(p)) {
+	/* Those that are kept stay, also when the volume in use has less room than the one before.
+	 */
+	if (rc == 0 && p->head.nmonitors > had && p->head.monitor_bytes > monitor_room(p)) {
 		piv_head_monitor(&p->head, name, address, true);
 		rc = -ENOSPC;
 	}

@@ -1,66 +1,5 @@
 /* Processor information: what is written is read, crashes at every write, failing volumes. */
-#include <check.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "nasfront/piv/piv_layout.h"
-#include "runtime/err.h"
-#include "tests/sim/sim_env.h"
-
-#define VOLUME (2u << 20)
-
-static struct sim *sim;
-static struct sim_disk *main_disk, *backup_disk;
-static struct bdev *main_bdev, *backup_bdev;
-static uint64_t volume = VOLUME;
-
-static void world(void)
-{
-	main_disk = sim_disk_new(sim, "piv", volume);
-	backup_disk = sim_disk_new(sim, "piv-backup", volume);
-	main_bdev = sim_disk_open(main_disk);
-	backup_bdev = sim_disk_open(backup_disk);
-}
-
-static void setup(void)
-{
-	sim = sim_new(7);
-	world();
-}
-
-static void setup_large(void)
-{
-	volume = 16 << 20;
-	setup();
-}
-
-static void teardown(void)
-{
-	bdev_close(main_bdev);
-	bdev_close(backup_bdev);
-	sim_free(sim);
-}
-
-static int open_as(const char *name, uint64_t instance, struct piv **ret)
-{
-	struct piv_opts o = {.env = sim_env(sim),
-			     .main = main_bdev,
-			     .backup = backup_bdev,
-			     .group_id = 5,
-			     .head = name,
-			     .address = "192.0.2.1",
-			     .instance = instance};
-	return piv_open(ret, &o);
-}
-
-static struct piv_head *head_of(struct piv_state *s, const char *name)
-{
-	for (unsigned i = 0; i < s->count; i++)
-		if (strcmp(s->heads[i].name, name) == 0)
-			return &s->heads[i];
-	return NULL;
-}
+#include "tests/unit/piv/piv_rig.h"
 
 /* ---- two heads ---- */
 
@@ -107,159 +46,6 @@ static void two_heads_task(void *arg)
 	piv_state_free(s);
 	piv_close(a);
 }
-
-/* Clients with locks and the state number: over a kill and an end in order. */
-static void monitored_task(void *arg)
-{
-	struct piv *a;
-	unsigned n;
-	char name[32];
-	ck_assert_int_eq(open_as("h1", 11, &a), 0);
-	ck_assert_uint_eq(piv_nsm_state(a), 0);
-	piv_set_nsm_state(a, 41);
-	for (unsigned i = 0; i < 400; i++) {
-		snprintf(name, sizeof(name), "client%u", i);
-		ck_assert_int_eq(piv_monitor(a, name, "10.0.0.1", false), 0);
-	}
-	ck_assert_int_eq(piv_sync(a), 0);
-	ck_assert_int_eq(piv_monitor(a, "client7", "10.0.0.1", true), 0);
-	ck_assert_int_eq(piv_monitor(a, "client7", "10.0.0.2", true), 0); /* never was */
-	ck_assert_int_eq(piv_sync(a), 0);
-	piv_abandon(a); /* killed */
-	ck_assert_int_eq(open_as("h1", 12, &a), 0);
-	ck_assert_uint_eq(piv_nsm_state(a), 41);
-	const struct piv_monitor *m = piv_monitors(a, &n);
-	ck_assert_uint_eq(n, 399);
-	for (unsigned i = 0; i < n; i++)
-		ck_assert_str_ne(m[i].name, "client7");
-	for (int i = 0; i < 300; i++)
-		ck_assert_int_eq(piv_tick(a), 0);
-	piv_set_nsm_state(a, 42);
-	piv_close(a);
-	ck_assert_int_eq(open_as("h1", 13, &a), 0);
-	ck_assert_uint_eq(piv_nsm_state(a), 42);
-	piv_monitors(a, &n);
-	ck_assert_uint_eq(n, 399);
-	for (unsigned i = n; i < PIV_MONITORS_MAX; i++) {
-		snprintf(name, sizeof(name), "more%u", i);
-		ck_assert_int_eq(piv_monitor(a, name, "10.0.0.1", false), 0);
-	}
-	ck_assert_int_eq(piv_monitor(a, "too many", "10.0.0.1", false), -ENOSPC);
-	ck_assert_int_eq(piv_sync(a), 0);
-	ck_assert(!piv_on_backup(a));
-	piv_close(a);
-}
-
-/* As many as the slot has room for, with names as long as they get, and clients beside them. */
-static void long_names_task(void *arg)
-{
-	struct piv *a;
-	unsigned n, kept = 0;
-	char name[PIV_TEXT_MAX + 1];
-	int rc = 0;
-	ck_assert_int_eq(open_as("h1", 11, &a), 0);
-	for (unsigned i = 0; i < PIV_CLIENTS_MAX; i++) {
-		snprintf(name, sizeof(name), "%0200u", i);
-		piv_client_seen(a, name, "/export");
-	}
-	for (unsigned i = 0; i < PIV_MONITORS_MAX && !rc; i++, kept += !rc) {
-		snprintf(name, sizeof(name), "%0255u", i);
-		rc = piv_monitor(a, name, "2001:db8:1234:5678:9abc:def0:1234:5678", false);
-	}
-	ck_assert_int_eq(rc, -ENOSPC);
-	ck_assert_uint_gt(kept, 1000);
-	for (int i = 0; i < 300; i++)
-		ck_assert_int_eq(piv_tick(a), 0);
-	ck_assert(!piv_on_backup(a));
-	piv_abandon(a);
-	ck_assert_int_eq(open_as("h1", 12, &a), 0);
-	piv_monitors(a, &n);
-	ck_assert_uint_eq(n, kept);
-	ck_assert_int_eq(piv_monitor(a, name, "::1", false), -ENOSPC);
-	snprintf(name, sizeof(name), "%0255u", 1);
-	ck_assert_int_eq(piv_monitor(a, name, "2001:db8:1234:5678:9abc:def0:1234:5678", true), 0);
-	ck_assert_int_eq(piv_monitor(a, name, "::1", false), 0);
-	ck_assert_int_eq(piv_sync(a), 0);
-	piv_close(a);
-}
-
-START_TEST(no_more_clients_than_the_slot_holds)
-{
-	ck_assert_int_eq(sim_run(sim, long_names_task, NULL), 0);
-}
-END_TEST
-
-/* More clients than the list has room for do not take turns in it. */
-static void many_clients_task(void *arg)
-{
-	struct piv_state *s;
-	struct piv *a;
-	char name[32];
-	ck_assert_int_eq(open_as("h1", 11, &a), 0);
-	for (unsigned round = 0; round < 3; round++)
-		for (unsigned i = 0; i < 2 * PIV_CLIENTS_MAX; i++) {
-			snprintf(name, sizeof(name), "10.0.%u.%u", i / 256, i % 256);
-			piv_client_seen(a, name, "/export");
-		}
-	ck_assert_int_eq(piv_sync(a), 0);
-	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
-	ck_assert_uint_eq(s->heads[0].nclients, PIV_CLIENTS_MAX);
-	ck_assert_str_eq(s->heads[0].clients[0].address, "10.0.0.0");
-	piv_state_free(s);
-	env_sleep_ns(sim_env(sim), 70 * NS_PER_S);
-	piv_client_seen(a, "10.0.255.255", "/export"); /* one of them was not seen for a minute */
-	ck_assert_int_eq(piv_sync(a), 0);
-	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
-	ck_assert_uint_eq(s->heads[0].nclients, PIV_CLIENTS_MAX);
-	ck_assert_str_eq(s->heads[0].clients[0].address, "10.0.255.255");
-	piv_state_free(s);
-	piv_close(a);
-}
-
-START_TEST(more_clients_than_are_listed)
-{
-	ck_assert_int_eq(sim_run(sim, many_clients_task, NULL), 0);
-}
-END_TEST
-
-/* Many that wait share a write. */
-static unsigned syncs;
-
-static void sync_task(void *arg)
-{
-	char name[32];
-	snprintf(name, sizeof(name), "client%u", syncs++);
-	ck_assert_int_eq(piv_monitor(arg, name, "10.0.0.1", false), 0);
-	ck_assert_int_eq(piv_sync(arg), 0);
-	syncs--;
-}
-
-static void shared_syncs_task(void *arg)
-{
-	struct piv_state *s;
-	struct piv *a;
-	ck_assert_int_eq(open_as("h1", 11, &a), 0);
-	ck_assert_int_eq(piv_sync(a), 0);
-	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
-	uint64_t seq = s->heads[0].seq;
-	piv_state_free(s);
-	for (unsigned i = 0; i < 100; i++)
-		ck_assert_int_eq(task_start(sync_task, a), 0);
-	do
-		env_sleep_ns(sim_env(sim), NS_PER_MS);
-	while (syncs);
-	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
-	ck_assert_uint_eq(s->heads[0].nmonitors, 100);
-	ck_assert_uint_le(s->heads[0].seq, seq + 3);
-	piv_state_free(s);
-	piv_abandon(a);
-}
-
-START_TEST(syncs_share_a_write)
-{
-	ck_assert_int_eq(sim_run(sim, shared_syncs_task, NULL), 0);
-}
-END_TEST
 
 /* The main volume can be read, but takes no writes when the head comes back. */
 static void refused_task(void *arg)
@@ -388,12 +174,6 @@ static void dead_filler_task(void *arg)
 START_TEST(a_dead_head_that_filled_is_not_waited_for)
 {
 	ck_assert_int_eq(sim_run(sim, dead_filler_task, NULL), 0);
-}
-END_TEST
-
-START_TEST(clients_with_locks_are_kept)
-{
-	ck_assert_int_eq(sim_run(sim, monitored_task, NULL), 0);
 }
 END_TEST
 
@@ -677,12 +457,6 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, two_heads_read_each_other);
-	TCase *large = tcase_create("large");
-	tcase_add_checked_fixture(large, setup_large, teardown);
-	tcase_add_test(large, clients_with_locks_are_kept);
-	tcase_add_test(large, no_more_clients_than_the_slot_holds);
-	tcase_add_test(large, more_clients_than_are_listed);
-	tcase_add_test(tc, syncs_share_a_write);
 	tcase_add_test(tc, a_new_volume_is_filled_by_one);
 	tcase_add_test(tc, a_dead_head_that_filled_is_not_waited_for);
 	tcase_add_test(tc, a_main_volume_that_takes_no_writes_is_read);
@@ -691,7 +465,6 @@ int main(void)
 	tcase_add_test(tc, a_new_volume_is_filled_from_the_backup);
 	tcase_add_test(tc, slots_are_claimed_by_name);
 	tcase_add_test(tc, damage_is_bounded);
-	suite_add_tcase(suite, large);
 	suite_add_tcase(suite, tc);
 	TCase *crash = tcase_create("crash");
 	tcase_set_timeout(crash, 120);
