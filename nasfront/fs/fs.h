@@ -107,7 +107,8 @@ void fs_set_memory(struct fs *fs, uint64_t bytes);
 /*
  * Is the file in use (opened) by its identity alone? Then it stays, without a name, when its last
  * one goes, until fs_unused() was called and it is not; and no longer than the mount. `used` is
- * asked about regular files, does not wait and calls nothing here. NULL: none is.
+ * asked about regular files, does not wait and calls nothing here. NULL: none is. Without memory to
+ * keep it the name stays: what takes it says -ENOMEM.
  */
 typedef bool fs_used_fn(void *arg, const struct fs_fid *f);
 void fs_set_used(struct fs *fs, fs_used_fn *used, void *arg);

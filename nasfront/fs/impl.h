@@ -524,8 +524,9 @@ LIST_HEAD(standins, standin);
 
 /* ---- kept.c ---- */
 
-/* In a body, when the last name goes: true when somebody has the file open; then it stays. */
-bool kept_take(const struct inode *in);
+/* In a body, when the last name goes: 1 when somebody has the file open; then it stays. 0: nobody.
+ * -ENOMEM: it cannot be kept, so its name has to stay. */
+int kept_take(const struct inode *in);
 void kept_drop(const struct inode *in);
 bool kept_has(const struct inode *in);
 bool kept_in_use(const struct inode *in); /* still */

@@ -6,6 +6,7 @@
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"
+#include <errno.h>
 #include <stdlib.h>
 
 #define KEPT_BUCKETS 1024
@@ -46,25 +47,25 @@ static bool used(const struct fs *fs, const struct fs_fid *f)
 	return fs->used && fs->used(fs->used_arg, f);
 }
 
-bool kept_take(const struct inode *in)
+int kept_take(const struct inode *in)
 {
 	struct fs *fs = in->fs;
 	struct fs_fid f = fid_of(in);
 	if (IN_TYPE(in) != FS_REG || !used(fs, &f)) {
 		kept_drop(in);
-		return false;
+		return 0;
 	}
 	if (kept_find(fs, &f))
-		return true; /* a body that is run again */
+		return 1; /* a body that is run again */
 	if (!fs->kept)
 		fs->kept = calloc(1, sizeof(*fs->kept));
 	struct kept *k = fs->kept ? calloc(1, sizeof(*k)) : NULL;
 	if (!k)
-		return false;
+		return -ENOMEM;
 	k->fid = f;
 	LIST_INSERT_HEAD(&fs->kept->buckets[f.ino % KEPT_BUCKETS], k, link);
 	fs->kept->count++;
-	return true;
+	return 1;
 }
 
 void kept_drop(const struct inode *in)

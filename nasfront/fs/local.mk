@@ -40,6 +40,7 @@ tests_unit_fs_test_fs_soft_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(U
 check_PROGRAMS += tests/unit/fs/test_fs_kept
 tests_unit_fs_test_fs_kept_SOURCES = tests/unit/fs/test_fs_kept.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_kept_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_kept_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
 tests_unit_fs_test_fs_kept_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/fs/test_fs_holes
 tests_unit_fs_test_fs_holes_SOURCES = tests/unit/fs/test_fs_holes.c tests/unit/fs/fs_world.h

@@ -82,9 +82,11 @@ static bool is_small(const struct inode *in)
 
 int inode_unlinked(struct inode *in)
 {
+	int keep = kept_take(in);
+	if (keep < 0)
+		return keep;
 	inode_stamp(in, STAMP_CTIME);
 	IN_SET32(in, I_NLINK, 0);
-	bool keep = kept_take(in);
 	if (!keep && is_small(in) && !(in->p[I_FLAGS] & IF_CUT)) {
 		int rc = free_step(in);
 		if (rc <= 0)

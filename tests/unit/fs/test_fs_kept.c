@@ -7,6 +7,16 @@
 
 #define BIG (8u << 20)
 
+/* Of the linker (--wrap): calloc() of all that is linked here. */
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+static unsigned no_memory; /* so many calls have none */
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return no_memory && no_memory-- ? NULL : __real_calloc(n, size);
+}
+
 static struct fs_fid open_files[4];
 static unsigned nopen;
 
@@ -130,6 +140,36 @@ START_TEST(open_files_stay_without_a_name)
 }
 END_TEST
 
+/* What cannot be kept without its name keeps its name: the caller hears why. */
+static void memory_task(void *arg)
+{
+	struct world *w = arg;
+	struct fs_attr a;
+	world_mkfs(w);
+	world_mount(w);
+	fs_set_used(w->fs, is_open, NULL);
+	struct fs_fid f = opened(w, "f", 5000);
+	no_memory = 1;
+	int rc = fs_remove(w->fs, NULL, &root_fid, "f", 1, NULL);
+	ck_assert_uint_eq(no_memory, 0);
+	ck_assert_int_eq(rc, -ENOMEM);
+	by_and_by(w);
+	ck_assert_int_eq(find(w->fs, &root_fid, "f", &a), 0);
+	ck_assert_uint_eq(a.nlink, 1);
+	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "f", 1, NULL), 0);
+	is_kept(w, &f, 5000);
+	closed(w);
+	is_gone(w, &f);
+	world_unmount(w);
+	world_check(w);
+}
+
+START_TEST(without_memory_they_keep_their_name)
+{
+	run(memory_task, 5);
+}
+END_TEST
+
 static void rename_task(void *arg)
 {
 	struct world *w = arg;
@@ -225,6 +265,7 @@ int main(void)
 	tcase_add_test(t, renamed_over_and_opened_too_late);
 	tcase_add_test(t, a_mount_frees_them);
 	tcase_add_test(t, they_are_no_fault);
+	tcase_add_test(t, without_memory_they_keep_their_name);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
