@@ -78,6 +78,7 @@ struct head {
 	bool udp;      /* MOUNT, NLM and NSM answer over UDP too */
 	bool up;       /* in service: the first configuration was applied */
 	bool stopping; /* SIGTERM */
+	bool applied;  /* a configuration was, with its state */
 	bool locking;  /* the lock manager has begun */
 	bool kept;     /* and knows what was kept of it */
 	bool fenced;

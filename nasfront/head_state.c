@@ -165,8 +165,12 @@ static void monitored_take(struct head *h)
 	free(list);
 }
 
-/* Without shared state nobody is told of a restart: the grace period alone protects what was held.
- * Where nothing is exported nobody can lock: it begins when something is, or with shared state. */
+/*
+ * Without shared state nobody is told of a restart: the grace period alone protects what was held.
+ * Where nothing is exported nobody can lock: it begins when something is, or with shared state.
+ * What is exported for the first time while the head runs nobody has anything in to reclaim: no
+ * grace period then, unless there is state that could not be read.
+ */
 static void locking_begin(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	bool configured = cfg->piv_volume || cfg->backup_volume;
@@ -179,7 +183,8 @@ static void locking_begin(struct head *h, const Isthmus__NasConfig *cfg)
 	    LOG_L_WARN, "nlm.not_kept",
 	    "head %s keeps no list of clients with locks: after a restart they are not told%s",
 	    h->config->name, configured ? "" : "; make a head group: isthmus group create");
-	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0, true, false);
+	nlm_begin(h->nlm, (uint32_t)(env_realtime_ns(h->env) / NS_PER_S) | 1, NULL, 0,
+		  configured || !h->applied, false);
 }
 
 /*
@@ -220,6 +225,7 @@ void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
 		piv_sync(h->piv);
 	}
 	locking_begin(h, cfg);
+	h->applied = true;
 	task_mutex_unlock(&h->piv_lock);
 }
 

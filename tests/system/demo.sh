@@ -8,6 +8,7 @@
 #   DEMO_DISKS, DEMO_POOL_DISKS, DEMO_LEVEL  disks in all, and of the pool (its first ones)
 #   DEMO_DISK_DIR  where the disk files lie (default DEMO_DIR/disks)
 #   DEMO_POOL_EXTRA  more of `pool create`
+#   DEMO_GROUP  the head's group; demo_prepare makes g1
 # `build` names the build tree.
 
 : "${DEMO_DIR:=${ISTHMUS_DEMO:-/var/tmp/isthmus-demo-$(id -u)}}"
@@ -63,7 +64,7 @@ demo_configure() {
 	${DEMO_CONTROLLER_EXTRA:-}
 	heads:
 	  - name: head1
-	    group: g1
+	    group: ${DEMO_GROUP:-g1}
 	    controller: a
 	    address: 0.0.0.0
 	    nfs_port: $nfs
