@@ -238,6 +238,10 @@ enum nfs4_status nfs4_op_backchannel_ctl(struct nfs4_call *k)
 		return NFS4ERR_INVAL; /* nor this */
 	if (!got.usable)
 		return NFS4ERR_NOENT; /* RPCSEC_GSS alone: none of its handles is ours */
+	/* It adds handles of RPCSEC_GSS (RFC 8881 18.33.3): who has proved who he is does not turn
+	 * his calls over to what proves nothing. */
+	if (k->req->cred.flavor == RPC_FLAVOR_GSS)
+		return NFS4ERR_INVAL;
 	b->program = got.program;
 	b->sys_len = got.sys_len;
 	memcpy(b->sys, got.sys, got.sys_len);

@@ -408,6 +408,48 @@ static uint32_t session(uint64_t id, uint32_t seq)
 	return run(&x, false);
 }
 
+/* BACKCHANNEL_CTL in the session whose CREATE_SESSION was answered last. */
+static uint32_t back_by(uint32_t flavor)
+{
+	const uint8_t *p;
+	uint8_t id[16];
+	skip_results(1);
+	ck_assert(xdr_fixed(&c.r, 16, &p));
+	memcpy(id, p, 16);
+	struct xdr_out x = compound(1, 2);
+	xdr_put_u32(&x, 53); /* SEQUENCE */
+	xdr_put_fixed(&x, id, 16);
+	xdr_put_u32(&x, 1);
+	for (unsigned i = 0; i < 3; i++)
+		xdr_put_u32(&x, 0);
+	xdr_put_u32(&x, 40);
+	xdr_put_u32(&x, 0x40000077);
+	xdr_put_u32(&x, 1);
+	xdr_put_u32(&x, flavor);
+	if (flavor)
+		xdr_put_u32(&x, 0);
+	if (flavor)
+		xdr_put_string(&x, "machine");
+	for (unsigned i = 0; flavor && i < 3; i++)
+		xdr_put_u32(&x, 0);
+	return run(&x, false);
+}
+
+/* Who made his session by Kerberos cannot have it called by less than that from then on. */
+START_TEST(back_channels_of_principals)
+{
+	uint64_t id;
+	uint32_t seq;
+	login("carol");
+	c.service = RPC_GSS_INTEGRITY;
+	ck_assert_uint_eq(exchange("a client", &id, &seq), 0);
+	ck_assert_uint_eq(session(id, seq), 0);
+	ck_assert_uint_eq(back_by(1), 22); /* INVAL */
+	ck_assert_uint_eq(session(id, seq + 1), 0);
+	ck_assert_uint_eq(back_by(0), 22);
+}
+END_TEST
+
 /* Two principals that are both nobody here are two all the same. */
 START_TEST(clients_are_their_principals)
 {
@@ -555,6 +597,7 @@ static void add(TCase *t)
 	tcase_add_test(t, handles_keep_their_flavours);
 	tcase_add_test(t, names_are_not_told_to_other_flavours);
 	tcase_add_test(t, clients_are_their_principals);
+	tcase_add_test(t, back_channels_of_principals);
 	tcase_add_test(t, not_served);
 	tcase_add_test(t, given_up_while_they_wait);
 	tcase_add_test(t, clients_that_leave);
