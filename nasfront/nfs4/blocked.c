@@ -3,8 +3,9 @@
  * on: when one might be granted the client is told (CB_NOTIFY_LOCK, RFC 8881 20.11) and asks again,
  * before its own time for that has come.
  *
- * It is a hint: nothing is set aside for it, and it is said once. Clients that can be called hear
- * of it in every OPEN (OPEN4_RESULT_MAY_NOTIFY_LOCK). One whose process gave up does not say so:
+ * It is a hint: nothing is set aside for it. It is said until the client has answered: one that was
+ * not heard goes out by the next way back there is. Clients that can be called hear of it in every
+ * OPEN (OPEN4_RESULT_MAY_NOTIFY_LOCK). One whose process gave up does not say so:
  * what it asked for longest ago gives way when a client has CLIENT_MAX of these, all else with it.
  */
 #include <stdlib.h>

@@ -8,7 +8,9 @@
  * a lease has passed (deleg4.c).
  *
  * What is said otherwise is a note: an operation made ready, in the order of its making. It is said
- * until the client has answered, or once when it is but a hint.
+ * until the client has answered, by whatever way there is then; CB_RECALL_ANY once, for it is asked
+ * again in time. A lock that may be free, and to keep less, are but hints: of too many the oldest
+ * goes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -325,12 +327,10 @@ static void say_note(struct nfs4_caller *w, struct nfs4_session *s, struct nfs4_
 			break;
 	if (!o)
 		return; /* nobody needs to hear it any more */
-	bool hint = is_hint(o);
-	if (!hint && (!said.answered || said.op == NFS4ERR_DELAY)) {
+	bool heard = said.answered && said.op != NFS4ERR_DELAY;
+	if (!heard && o->op != OP_CB_RECALL_ANY)
 		o->next_ns = env_now_ns(w->n->o.env) + said.wait_ns;
-		return;
-	}
-	if (!hint)
+	else if (o->op == OP_CB_OFFLOAD)
 		nfs4_copy_heard(w->client, &o->copy); /* and its note goes */
 	else
 		note_free(w->client, o);

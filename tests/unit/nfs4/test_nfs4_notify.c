@@ -128,8 +128,72 @@ START_TEST(nor_who_cannot_be_called)
 }
 END_TEST
 
-/* A hint is said once, to who hears it or not; who waits goes: 0 with its session's end, 1 it was
- * restarted, 2 with the server. */
+/* So long a call is waited for. */
+static void call_is_lost(void)
+{
+	ck_assert(v4_serve_until(&b, &b.recalls, 1)); /* CB_COMPOUND */
+	for (int i = 0; i < 100 && !(b.seq_flags & SEQ4_STATUS_CB_PATH_DOWN); i++) {
+		usleep(20000);
+		v4_seq(&b);
+		ck_assert_uint_eq(v4_send(&b), 0);
+	}
+	ck_assert(b.seq_flags & SEQ4_STATUS_CB_PATH_DOWN);
+}
+
+/* A hint that was lost is said again: 0 by the same session, bound again; 1 by the next one; 2 to
+ * who asked to be asked later. */
+START_TEST(hints_are_not_lost)
+{
+	uint8_t id[NFS4_SESSIONID];
+	ck_assert_uint_eq(wait_for("lb", 0, 1), NFS4ERR_DENIED);
+	b.manner = _i == 2 ? V4_LATER : V4_DEAF;
+	release(0, 1);
+	if (_i == 2)
+		ck_assert(v4_serve_until(&b, &b.notified, 2));
+	else
+		call_is_lost();
+	b.manner = V4_ANSWER;
+	b.notified = 0;
+	if (_i == 0) {
+		v4_begin(&b);
+		v4_op(&b, OP_BIND_CONN_TO_SESSION);
+		xdr_put_fixed(&b.x, b.session, sizeof(id));
+		xdr_put_u32(&b.x, CDFC4_FORE_OR_BOTH);
+		xdr_put_bool(&b.x, false);
+		ck_assert_uint_eq(v4_send(&b), 0);
+	} else if (_i == 1) {
+		ck_assert_uint_eq(v4_session(&b), 0);
+	}
+	ck_assert(v4_serve_until(&b, &b.notified, 1));
+	ck_assert_str_eq(b.notified_owner, "lb");
+	v4_serve(&b, 1200);
+	ck_assert_uint_eq(b.notified, 1);
+}
+END_TEST
+
+/* So many as a client has not heard are kept; of more the oldest go. */
+START_TEST(hints_are_bounded)
+{
+	char name[16];
+	b.manner = V4_LATER;
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		ck_assert_uint_eq(wait_for(name, 0, 1), NFS4ERR_DENIED);
+		if (i % 200 < 199)
+			continue;
+		release(0, 1);
+		ck_assert_uint_eq(v4_lock(&a, &fh, &lock_a, NULL, WRITE_LT, 0, 1, false, &lock_a),
+				  0);
+	}
+	b.manner = V4_ANSWER;
+	b.notified = 0;
+	ck_assert(v4_serve_until(&b, &b.notified, 256));
+	v4_serve(&b, 1200);
+	ck_assert_uint_le(b.notified, 257); /* one may be under way when it gives way */
+}
+END_TEST
+
+/* Who waits goes: 0 with its session's end, 1 it was restarted, 2 with the server. */
 START_TEST(who_waits_goes)
 {
 	ck_assert_uint_eq(wait_for("lb", 0, 1), NFS4ERR_DENIED);
@@ -249,6 +313,8 @@ int main(void)
 	tcase_add_test(t, all_who_wait);
 	tcase_add_test(t, not_who_does_not_wait);
 	tcase_add_test(t, nor_who_cannot_be_called);
+	tcase_add_loop_test(t, hints_are_not_lost, 0, 3);
+	tcase_add_test(t, hints_are_bounded);
 	tcase_add_loop_test(t, who_waits_goes, 0, 3);
 	tcase_add_test(t, who_waits_for_itself_goes);
 	suite_add_tcase(suite, t);
