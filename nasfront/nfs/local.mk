@@ -10,9 +10,9 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs/netgroup.c nasfront/nfs/netgroup.h nasfront/nfs/nfs_mount.c nasfront/nfs/nfs_stats.c \
 	nasfront/nfs/nfs3_op_attr.c nasfront/nfs/nfs3_op_create.c nasfront/nfs/nfs3_op_dir.c \
 	nasfront/nfs/nfs3_op_fsinfo.c nasfront/nfs/nfs3_op_io.c nasfront/nfs/nfs3_op_lookup.c \
-	nasfront/nfs/nfs3_op_remove.c nasfront/nfs/nfs3_xdr.c nasfront/nfs/nfs3_xdr.h
+	nasfront/nfs/nfs3_op_remove.c nasfront/nfs/store.c nasfront/nfs/store.h nasfront/nfs/lock_restore.c nasfront/nfs/nlm_state.c nasfront/nfs/nfs3_xdr.c nasfront/nfs/nfs3_xdr.h
 
-NAS_WORLD = tests/unit/nfs/nas_world.c tests/unit/nfs/nas_world.h tests/unit/nfs/nas_clock.c tests/unit/nfs/nas_clock.h
+NAS_WORLD = tests/unit/nfs/mem_store.c tests/unit/nfs/mem_store.h tests/unit/nfs/nas_world.c tests/unit/nfs/nas_world.h tests/unit/nfs/nas_clock.c tests/unit/nfs/nas_clock.h
 check_PROGRAMS += tests/unit/nfs/test_nfs_client
 tests_unit_nfs_test_nfs_client_SOURCES = tests/unit/nfs/test_nfs_client.c $(NAS_WORLD)
 tests_unit_nfs_test_nfs_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)

@@ -16,6 +16,7 @@ struct lock {
 	TAILQ_ENTRY(lock) owned; /* of its owner */
 	struct lock_file *file;
 	struct lock_owner *owner;
+	uint64_t id;
 	enum lock_kind kind;
 	struct lock_range range;
 	struct lock_watches watches; /* that it is in the way of; newest first */
@@ -39,6 +40,7 @@ struct share {
 	LIST_ENTRY(share) owned;
 	struct lock_file *file;
 	struct lock_owner *owner;
+	uint64_t id;
 	unsigned access, deny;
 };
 LIST_HEAD(share_list, share);
@@ -74,6 +76,8 @@ struct lock_client {
 	uint32_t magic;
 	struct lock_table *table;
 	void *user;
+	const void *key; /* of its record */
+	uint32_t key_len;
 	unsigned nlocks, nwaits;
 	bool in_way; /* somebody was refused for what it holds */
 	TAILQ_HEAD(, lock_owner) owners;
@@ -87,6 +91,7 @@ struct lock_table {
 	TAILQ_HEAD(, lock_file) dirty;
 	unsigned nclients;
 	uint64_t search;
+	uint64_t next_id; /* of locks and reservations */
 	struct lock_stats stats;
 };
 
@@ -114,6 +119,9 @@ void lock_file_dirty(struct lock_table *t, struct lock_file *f);
 void lock_settle(struct lock_table *t);
 
 /* lock_range.c */
+/* Puts it where it belongs; nobody is told. */
+void lock_insert(struct lock_table *t, struct lock_file *f, struct lock_owner *o, struct lock *l);
+struct share *lock_share_new(struct lock_table *t, struct lock_file *f, struct lock_owner *o);
 /* The first lock of another owner (NULL: of anybody) in the way. */
 struct lock *lock_conflict(struct lock_file *f, const struct lock_owner *owner, enum lock_kind kind,
 			   const struct lock_range *r);
@@ -126,6 +134,11 @@ int lock_take(struct lock_table *t, struct lock_file *f, struct lock_owner *o, e
 	      const struct lock_range *r);
 void lock_drop(struct lock_table *t, struct lock *l);
 void lock_share_drop(struct lock_table *t, struct share *s);
+
+/* lock_restore.c */
+/* Tells that it is to be kept, or is gone. */
+void lock_tell(struct lock_table *t, const struct lock *l, bool gone);
+void lock_tell_share(struct lock_table *t, const struct share *s, bool gone);
 
 /* lock_wait.c */
 /* What these watches hung on is gone, or less: they are looked at with the file's next change. */

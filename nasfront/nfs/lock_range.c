@@ -19,8 +19,7 @@ static void lock_link(struct lock_file *f, struct lock *l)
 	TAILQ_INSERT_HEAD(&f->locks, l, link);
 }
 
-static void lock_insert(struct lock_table *t, struct lock_file *f, struct lock_owner *o,
-			struct lock *l)
+void lock_insert(struct lock_table *t, struct lock_file *f, struct lock_owner *o, struct lock *l)
 {
 	struct lock_wait *w;
 	l->file = f;
@@ -35,8 +34,17 @@ static void lock_insert(struct lock_table *t, struct lock_file *f, struct lock_o
 			lock_file_dirty(t, w->file);
 }
 
+static void lock_insert_new(struct lock_table *t, struct lock_file *f, struct lock_owner *o,
+			    struct lock *l)
+{
+	l->id = t->next_id++;
+	lock_insert(t, f, o, l);
+	lock_tell(t, l, false);
+}
+
 void lock_drop(struct lock_table *t, struct lock *l)
 {
+	lock_tell(t, l, true);
 	TAILQ_REMOVE(&l->file->locks, l, link);
 	TAILQ_REMOVE(&l->owner->locks, l, owned);
 	lock_watches_loose(l->file, &l->watches);
@@ -84,7 +92,7 @@ static void lock_cut(struct lock_table *t, struct lock *l, const struct lock_ran
 		rest->kind = l->kind;
 		rest->range = (struct lock_range){.first = r->last + 1, .last = was.last};
 		l->range.last = r->first - 1;
-		lock_insert(t, l->file, l->owner, rest);
+		lock_insert_new(t, l->file, l->owner, rest);
 	} else if (was.first < r->first) {
 		l->range.last = r->first - 1;
 	} else if (was.last > r->last) {
@@ -95,6 +103,7 @@ static void lock_cut(struct lock_table *t, struct lock *l, const struct lock_ran
 		lock_drop(t, l);
 		return;
 	}
+	lock_tell(t, l, false);
 	lock_file_dirty(t, l->file);
 }
 
@@ -134,7 +143,7 @@ int lock_take(struct lock_table *t, struct lock_file *f, struct lock_owner *o, e
 			lock_drop(t, l);
 		}
 	}
-	lock_insert(t, f, o, mine);
+	lock_insert_new(t, f, o, mine);
 	free(spare);
 	return 0;
 }
@@ -212,6 +221,7 @@ int lock_set(struct lock_table *t, const struct lock_ask *a)
 
 void lock_share_drop(struct lock_table *t, struct share *s)
 {
+	lock_tell_share(t, s, true);
 	LIST_REMOVE(s, link);
 	LIST_REMOVE(s, owned);
 	s->owner->client->nlocks--;
@@ -231,13 +241,14 @@ static struct share *share_find(struct lock_file *f, const struct lock_owner *o)
 	return NULL;
 }
 
-static struct share *share_new(struct lock_table *t, struct lock_file *f, struct lock_owner *o)
+struct share *lock_share_new(struct lock_table *t, struct lock_file *f, struct lock_owner *o)
 {
 	struct share *s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
 	s->file = f;
 	s->owner = o;
+	s->id = t->next_id++;
 	LIST_INSERT_HEAD(&f->shares, s, link);
 	LIST_INSERT_HEAD(&o->shares, s, owned);
 	o->client->nlocks++;
@@ -261,10 +272,11 @@ int lock_share(struct lock_table *t, const struct lock_ask *a, unsigned access, 
 	if (rc == 0) {
 		s = share_find(f, o);
 		if (!s && !lock_too_many(t, a->client))
-			s = share_new(t, f, o);
+			s = lock_share_new(t, f, o);
 		if (s) {
 			s->access = access;
 			s->deny = deny;
+			lock_tell_share(t, s, false);
 		}
 		rc = s ? 0 : -ENOLCK;
 	}

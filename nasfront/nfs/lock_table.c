@@ -187,6 +187,19 @@ void *lock_client_user(const struct lock_client *c)
 	return c->user;
 }
 
+void lock_client_set_key(struct lock_client *c, const void *key, uint32_t len)
+{
+	CHECK(c, LOCK_CLIENT_MAGIC);
+	c->key = key;
+	c->key_len = len;
+}
+
+const void *lock_client_key(const struct lock_client *c, uint32_t *ret_len)
+{
+	*ret_len = c->key_len;
+	return c->key;
+}
+
 unsigned lock_client_locks(const struct lock_client *c)
 {
 	return c->nlocks;

@@ -63,6 +63,14 @@ struct lock_info {
 	bool waits;
 };
 
+/* A lock or a share reservation, to be kept for a successor: the same under the same id. */
+struct lock_kept {
+	uint64_t id;
+	bool gone, share;
+	struct lock_info lock; /* of a share its kind and range say nothing */
+	unsigned access, deny; /* of a share */
+};
+
 struct lock_table_opts {
 	unsigned max_locks;	   /* of all clients, with share reservations; 0: 262144 */
 	unsigned max_client_locks; /* of one client; 0: 65536 */
@@ -78,6 +86,9 @@ struct lock_table_opts {
 	/* The last reservation of the file has gone. NULL: nobody wants to know. Must not call the
 	 * table. */
 	void (*unused)(void *arg, const struct lock_file_key *file);
+	/* A lock or reservation was made, is another now, or went. NULL: nobody wants to know. Must
+	 * not call the table. */
+	void (*kept)(void *arg, const struct lock_kept *k);
 	void *arg;
 };
 
@@ -91,6 +102,10 @@ void lock_client_release(struct lock_client *c);
 /* The same, and its end. */
 void lock_client_free(struct lock_client *c);
 void *lock_client_user(const struct lock_client *c);
+/* The key of the client's own record, for those of its locks; stays the caller's, and as it is.
+ * Without one nothing is kept of it. */
+void lock_client_set_key(struct lock_client *c, const void *key, uint32_t len);
+const void *lock_client_key(const struct lock_client *c, uint32_t *ret_len);
 unsigned lock_client_locks(const struct lock_client *c); /* with share reservations */
 unsigned lock_client_waits(const struct lock_client *c);
 /* Whether what a client holds is in the way of others is asked from now on. */
@@ -165,6 +180,13 @@ struct lock_stats {
 };
 void lock_stats(const struct lock_table *t, struct lock_stats *ret);
 bool lock_table_full(const struct lock_table *t); /* of locks: what -ENOLCK may mean */
+/* Nobody is told of what is kept any more: the table ends, what is kept does not. */
+void lock_table_leave(struct lock_table *t);
+/* Tells kept() of all there is, and waits() of the user of each request that waits. */
+void lock_table_tell(struct lock_table *t, void (*waits)(void *arg, void *user), void *arg);
+/* Makes held what a predecessor's kept() told, whatever others hold; nobody is told. -ENOMEM. */
+int lock_restore(struct lock_table *t, const struct lock_kept *k);
+
 /* Tells every lock held and waited for of a client until fn says false. fn must not call the table.
  */
 void lock_client_each(const struct lock_client *c, bool (*fn)(void *arg, const struct lock_info *l),

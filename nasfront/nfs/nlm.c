@@ -50,6 +50,7 @@ int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 	lo.granted = nlm_granted;
 	lo.dropped = nlm_dropped;
 	lo.unused = file_unused;
+	lo.kept = nlm_lock_kept;
 	lo.arg = n;
 	env_random(o->env, lo.hash_key, sizeof(lo.hash_key));
 	int rc = lock_table_new(&n->table, &lo);
@@ -138,6 +139,9 @@ void nlm_free(struct nlm *n)
 		return;
 	CHECK(n, NLM_MAGIC);
 	n->stopping = true;
+	/* What is kept is a successor's now. */
+	n->store = NULL;
+	lock_table_leave(n->table);
 	TAILQ_FOREACH (c, &n->clients, link)
 		waitq_wake_all(&c->wake);
 	waitq_wake_all(&n->wake);

@@ -19,6 +19,7 @@ struct nfs;
 struct nlm;
 struct reactor;
 struct rpc_server;
+struct store;
 
 #define NLM_NAME_MAX	255
 #define NLM_CLIENTS_MAX 4096
@@ -53,6 +54,13 @@ struct nlm_monitored {
 };
 void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, unsigned count,
 	       bool unsure, bool others);
+/*
+ * From now on what a successor must know of hosts, their locks, reservations and waits is put into
+ * the store (the caller's; until nlm_free()). Where nothing is held here, what a predecessor put
+ * there is had again first, so that nobody has to reclaim anything. Those locks of other protocols'
+ * clients are theirs to restore. -ENOMEM, -ERR_CORRUPT: not all of it could be.
+ */
+int nlm_keep_in(struct nlm *n, const struct store *s);
 /* All of the other protocol's have reclaimed. The period ends, unless somebody else may be about
  * to: clients of this one do not say when they have. */
 void nlm_reclaimed(struct nlm *n);

@@ -46,6 +46,7 @@ static bool client_idle(const struct nlm_client *c)
 void nlm_client_forget(struct nlm_client *c)
 {
 	struct nlm_out *o;
+	nlm_unrecord_host(c);
 	lock_client_free(c->locks);
 	while ((o = TAILQ_FIRST(&c->out))) {
 		TAILQ_REMOVE(&c->out, o, link);
@@ -119,6 +120,30 @@ static void tell_full(struct nlm *n, const char *address)
 	n->full_told = true;
 }
 
+struct nlm_client *nlm_client_new(struct nlm *n, const struct nlm_obj *name, const char *address)
+{
+	struct nlm_client *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->nlm = n;
+	memcpy(c->name, name->p, name->len);
+	strncpy(c->address, address, sizeof(c->address) - 1);
+	TAILQ_INIT(&c->out);
+	waitq_init(&c->wake);
+	if (lock_client_new(&c->locks, n->table, c)) {
+		free(c);
+		return NULL;
+	}
+	store_key_begin(&c->key, STORE_HOST);
+	store_key_bytes(&c->key, c->name, strlen(c->name) + 1);
+	store_key_bytes(&c->key, c->address, strlen(c->address));
+	lock_client_set_key(c->locks, c->key.bytes, c->key.len);
+	LIST_INSERT_HEAD(&n->by_name[bucket_of(n, name)], c, chain);
+	TAILQ_INSERT_TAIL(&n->clients, c, link);
+	n->nclients++;
+	return c;
+}
+
 struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const struct nlm_obj *name)
 {
 	const char *address = rpc_conn_peer_text(req->conn);
@@ -129,24 +154,11 @@ struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const stru
 	}
 	if (!c)
 		c = nlm_client_find(n, name, address);
-	if (!c) {
-		c = calloc(1, sizeof(*c));
-		if (!c)
-			return NULL;
-		c->nlm = n;
-		memcpy(c->name, name->p, name->len);
-		strncpy(c->address, address, sizeof(c->address) - 1);
-		TAILQ_INIT(&c->out);
-		waitq_init(&c->wake);
-		if (lock_client_new(&c->locks, n->table, c)) {
-			free(c);
-			return NULL;
-		}
-		LIST_INSERT_HEAD(&n->by_name[bucket_of(n, name)], c, chain);
-		n->nclients++;
-	} else {
-		TAILQ_REMOVE(&n->clients, c, link);
-	}
+	if (!c)
+		c = nlm_client_new(n, name, address);
+	if (!c)
+		return NULL;
+	TAILQ_REMOVE(&n->clients, c, link);
 	TAILQ_INSERT_TAIL(&n->clients, c, link);
 	c->peer = *rpc_conn_peer(req->conn);
 	c->tcp = !rpc_conn_is_udp(req->conn);
@@ -169,6 +181,8 @@ int nlm_client_monitor(struct nlm_client *c)
 		rc = n->o.monitor(n->o.arg, c->name, c->address, false);
 	c->monitoring = false;
 	c->monitored = rc == 0;
+	if (rc == 0)
+		nlm_record_host(c);
 	waitq_wake_all(&c->wake);
 	return rc;
 }
@@ -189,6 +203,7 @@ void nlm_client_reboot(struct nlm_client *c, const char *why)
 
 void nlm_out_free(struct nlm_out *o)
 {
+	nlm_unrecord_wait(o);
 	free(o);
 }
 
@@ -298,6 +313,7 @@ static void grant_call(struct nlm_client *c, struct nlm_out *o)
 	struct nlm *n = c->nlm;
 	uint32_t stat = NLM_GRANTED;
 	int rc = -ETIMEDOUT;
+	store_sync(n->store); /* it has the lock, before it hears so */
 	for (unsigned i = 0; i < GRANT_TRIES && !o->settled && !n->stopping; i++) {
 		if (i)
 			env_waitq_wait(n->o.env, &c->wake, GRANT_WAIT_NS);
@@ -338,7 +354,7 @@ static void call_task(void *arg)
 	nlm_task_end(n);
 }
 
-static void out_queue(struct nlm_client *c, struct nlm_out *o)
+void nlm_out_queue(struct nlm_client *c, struct nlm_out *o)
 {
 	struct nlm *n = c->nlm;
 	TAILQ_INSERT_TAIL(&c->out, o, link);
@@ -364,13 +380,13 @@ void nlm_send_result(struct nlm_client *c, uint32_t vers, uint32_t proc, const v
 	o->client = c;
 	o->len = len;
 	memcpy(o->bytes, args, len);
-	out_queue(c, o);
+	nlm_out_queue(c, o);
 }
 
 void nlm_granted(void *arg, void *user)
 {
 	struct nlm_out *o = user;
-	out_queue(o->client, o);
+	nlm_out_queue(o->client, o);
 }
 
 void nlm_dropped(void *arg, void *user)

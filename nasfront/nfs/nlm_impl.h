@@ -4,6 +4,7 @@
 
 #include "nasfront/nfs/nfs_impl.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs/store.h"
 #include "nasfront/rpc/rpc_out.h"
 
 #define NLM_MAGIC	 0x6e6c6d34
@@ -66,6 +67,7 @@ struct nlm_out {
 	uint32_t answer;
 	uint64_t cookie;
 	struct lock_file_key file;
+	uint64_t record;   /* of a wait in the store; 0: none */
 	struct nlm_args a; /* its objects point into `bytes` */
 	uint32_t len;	   /* of a result */
 	uint8_t bytes[];
@@ -78,6 +80,8 @@ struct nlm_client {
 	LIST_ENTRY(nlm_client) chain;
 	struct nlm *nlm;
 	char name[NLM_NAME_MAX + 1], address[64];
+	struct store_key key; /* of its record */
+	bool recorded;
 	struct sockaddr_storage peer, local;
 	bool tcp; /* how it called us last */
 	bool monitored, monitoring;
@@ -112,11 +116,13 @@ struct nlm {
 	LIST_HEAD(, nlm_client) by_name[NLM_BUCKETS];
 	uint64_t hash_key[2];
 	unsigned nclients;
+	uint64_t next_wait; /* of their records */
 	bool ready, stopping, full_told;
 	bool grace_whole; /* nobody can know when all have reclaimed */
 	uint32_t state;
 	uint64_t grace_end;
 	uint64_t cookie;
+	const struct store *store; /* NULL: nothing is kept but who is monitored */
 	struct rpc_out *out;
 	unsigned tasks, notifiers;
 	struct waitq ended, wake;
@@ -128,6 +134,8 @@ struct nlm {
 
 /* nlm_xdr.c: false: garbage */
 bool nlm_get_lock(struct xdr_in *x, struct nlm_args *a, enum nlm_op op);
+/* The owner as the table has it, of svid and oh. */
+void nlm_make_owner(struct nlm_args *a);
 bool nlm_get_share(struct xdr_in *x, struct nlm_args *a);
 bool nlm_get_obj(struct xdr_in *x, struct nlm_obj *o);
 bool nlm_get_string(struct xdr_in *x, struct nlm_obj *o);
@@ -162,6 +170,20 @@ struct nlm_out *nlm_grant_find(struct nlm_client *c, const struct nlm_args *a,
 			       const struct lock_file_key *file);
 void nlm_granted_res(struct nlm *n, const char *address, uint64_t cookie, uint32_t stat);
 void nlm_task_end(struct nlm *n);
+
+/* Made as a host of this name and address that has not called yet. NULL: no memory. */
+struct nlm_client *nlm_client_new(struct nlm *n, const struct nlm_obj *name, const char *address);
+/* It is called, when nothing is said to it already. */
+void nlm_out_queue(struct nlm_client *c, struct nlm_out *o);
+
+/* nlm_state.c */
+/* The table's: a lock was made, changed, dropped. */
+void nlm_lock_kept(void *arg, const struct lock_kept *k);
+/* It waits, and is to be told by a successor. */
+void nlm_record_wait(struct nlm_out *o);
+void nlm_unrecord_wait(struct nlm_out *o);
+void nlm_record_host(struct nlm_client *c);
+void nlm_unrecord_host(struct nlm_client *c);
 
 /* nlm_proc.c */
 extern const struct rpc_proc nlm_procs[NLM_PROCS];

@@ -123,6 +123,7 @@ static void see_state(struct nlm_client *c, uint32_t state)
 	if (c->state && state > c->state)
 		nlm_client_reboot(c, "a new state number");
 	c->state = state;
+	nlm_record_host(c);
 }
 
 static enum nlm_stat lock_now(struct call *k, bool block, bool msg)
@@ -146,8 +147,10 @@ static enum nlm_stat lock_now(struct call *k, bool block, bool msg)
 	if (!wait)
 		return NLM_DENIED_NOLOCKS;
 	int rc = lock_set_wait(n->table, &a, wait);
-	if (rc == -EINPROGRESS)
+	if (rc == -EINPROGRESS) {
+		nlm_record_wait(wait);
 		return NLM_BLOCKED;
+	}
 	nlm_out_free(wait);
 	switch (rc) {
 	case 0:
@@ -245,6 +248,8 @@ static enum nlm_stat run(struct call *k, enum nlm_op op, bool msg)
 	if (st)
 		return st;
 	st = do_op(k, op, msg);
+	if (op != NLM_TEST)
+		store_sync(k->n->store);
 	k->client->refs--;
 	return st;
 }
@@ -373,6 +378,7 @@ static int nlm_share(struct rpc_req *req, void *arg)
 	enum nlm_stat st = client_hold(&k);
 	if (!st) {
 		st = req->proc == 20 ? do_share(&k) : do_unshare(&k);
+		store_sync(k.n->store);
 		k.client->refs--;
 	}
 	if (st == NLM_FENCED)
@@ -394,6 +400,7 @@ static int nlm_free_all(struct rpc_req *req, void *arg)
 	struct nlm_client *c = nlm_client_find(n, &name, rpc_conn_peer_text(req->conn));
 	if (c && nlm_host_speaks(n, req))
 		nlm_client_reboot(c, "FREE_ALL");
+	store_sync(n->store);
 	return RPC_SUCCESS;
 }
 
@@ -417,5 +424,5 @@ const struct rpc_proc nlm_procs[NLM_PROCS] = {
     [20] = {"SHARE", NULL, nlm_share, RPC_CACHED},
     [21] = {"UNSHARE", NULL, nlm_share, RPC_CACHED},
     [22] = {"NM_LOCK", NULL, nlm_nm_lock, RPC_CACHED},
-    [23] = {"FREE_ALL", nlm_free_all, NULL, 0},
+    [23] = {"FREE_ALL", NULL, nlm_free_all, 0},
 };

@@ -25,7 +25,7 @@ static bool get_offset(struct xdr_in *x, uint32_t vers, uint64_t *ret)
 	return true;
 }
 
-static void make_owner(struct nlm_args *a)
+void nlm_make_owner(struct nlm_args *a)
 {
 	be32_put(a->owner, a->svid);
 	if (a->oh.len)
@@ -46,7 +46,7 @@ static bool get_alock(struct xdr_in *x, struct nlm_args *a)
 	a->too_big = beyond && a->vers == 4;
 	a->range.first = a->off;
 	a->range.last = a->len && !beyond ? a->off + (a->len - 1) : UINT64_MAX;
-	make_owner(a);
+	nlm_make_owner(a);
 	return true;
 }
 
@@ -70,7 +70,7 @@ bool nlm_get_share(struct xdr_in *x, struct nlm_args *a)
 	    !nlm_get_obj(x, &a->fh) || !nlm_get_obj(x, &a->oh) || !xdr_u32(x, &a->mode) ||
 	    !xdr_u32(x, &a->access) || a->mode > 3 || a->access > 3 || !xdr_bool(x, &a->reclaim))
 		return false;
-	make_owner(a);
+	nlm_make_owner(a);
 	return true;
 }
 

@@ -213,6 +213,7 @@ static int nsm_notify(struct rpc_req *req, void *arg)
 		rebooted(only, state);
 	else if (!found)
 		log_info("nsm: nobody is known at address=%s by the name that was told", address);
+	store_sync(n->store);
 	return RPC_SUCCESS;
 }
 
@@ -220,5 +221,5 @@ const struct rpc_proc nsm_procs[NSM_PROCS] = {
     [0] = {"NSM NULL", nsm_null, NULL, 0},    [1] = {"STAT", nsm_stat, NULL, 0},
     [2] = {"MON", nsm_stat, NULL, 0},	      [3] = {"UNMON", nsm_unmon, NULL, 0},
     [4] = {"UNMON_ALL", nsm_unmon, NULL, 0},  [5] = {"SIMU_CRASH", nsm_null, NULL, 0},
-    [6] = {"SM_NOTIFY", nsm_notify, NULL, 0},
+    [6] = {"SM_NOTIFY", NULL, nsm_notify, 0},
 };

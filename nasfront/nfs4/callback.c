@@ -209,6 +209,10 @@ static void say_session(struct nfs4_caller *w, struct nfs4_session *s, struct nf
 	ret->op = r.op;
 	/* Known again which number is the next: at once. */
 	ret->wait_ns = unsure && !s->back.unsure ? 0 : AGAIN_NS;
+	if (!ret->answered || !n->store)
+		return;
+	nfs4_record_session(s);
+	store_sync(n->store); /* a successor knows which number was used */
 }
 
 static void say_address(struct nfs4_caller *w, struct nfs4_cb *cb, struct said *ret)

@@ -142,19 +142,28 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 {
 	if (!make_room(n))
 		return -ENOSPC;
+	return nfs4_client_make(ret, n, w, (uint64_t)n->boot << 32 | n->next_client++,
+				nfs4_who_calls(req), rpc_conn_peer_text(req->conn));
+}
+
+int nfs4_client_make(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
+		     uint64_t id, uint64_t who, const char *address)
+{
 	struct nfs4_client *c = calloc(1, sizeof(*c) + w->len);
 	if (!c)
 		return -ENOMEM;
 	c->nfs4 = n;
-	c->id = (uint64_t)n->boot << 32 | n->next_client++;
+	c->id = id;
+	c->key[0] = STORE_CLIENT;
+	be64_put(c->key + 1, id);
 	c->v40 = w->v40;
 	memcpy(c->verifier, w->verifier, NFS4_VERIFIER);
 	memcpy(c->owner, w->owner, w->len);
 	c->owner_len = w->len;
-	c->who = nfs4_who_calls(req);
+	c->who = who;
 	c->create_seq = 1;
 	c->renewed_ns = env_now_ns(n->o.env);
-	strncpy(c->address, rpc_conn_peer_text(req->conn), sizeof(c->address) - 1);
+	strncpy(c->address, address, sizeof(c->address) - 1);
 	LIST_INIT(&c->sessions);
 	TAILQ_INIT(&c->owners);
 	TAILQ_INIT(&c->asks);
@@ -164,6 +173,7 @@ int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_
 		free(c);
 		return -ENOMEM;
 	}
+	lock_client_set_key(c->locks, c->key, sizeof(c->key));
 	LIST_INSERT_HEAD(&n->clients_by_id[id_bucket(c->id)], c, by_id);
 	LIST_INSERT_HEAD(&n->clients_by_owner[owner_bucket(n, w->owner, w->len)], c, by_owner);
 	TAILQ_INSERT_TAIL(&n->clients, c, link);
@@ -190,6 +200,7 @@ void nfs4_client_free(struct nfs4_client *c)
 	struct nfs4 *n = c->nfs4;
 	ASSERT(!c->busy);
 	nfs4_client_clear(c);
+	nfs4_unrecord_client(c);
 	nfs4_caller_forget(c);
 	lock_client_free(c->locks);
 	LIST_REMOVE(c, by_id);
@@ -327,6 +338,7 @@ void nfs4_client_reclaimed(struct nfs4_client *c)
 	struct nfs4 *n = c->nfs4;
 	struct nfs4_kept_client *k = kept_find(n, c->kept_name);
 	c->reclaim_done = true;
+	nfs4_record_client(c);
 	if (k)
 		kept_done(n, k);
 }

@@ -235,6 +235,7 @@ static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *o
 	/* Version 4.0 has no error for what only puts a handle. */
 	if ((op->room || k->minor) && !nfs4_room(k, op->room))
 		return NFS4ERR_REP_TOO_BIG;
+	k->keeps |= (op->flags & OP_KEEPS) != 0;
 	st = op->fn(k);
 	return st ?: check_flavor_found(k);
 }
@@ -321,12 +322,12 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 }
 
 /* Lets go of all that a compound holds. */
-static void compound_end(struct nfs4_call *k, bool answered)
+static void compound_end(struct nfs4_call *k)
 {
 	if (!k->running)
 		return;
 	k->running = false;
-	nfs4_slot_end(k, answered);
+	nfs4_slot_end(k);
 	nfs4_saved_drop(k);
 	if (!k->c.reading)
 		nfs4_fh_drop(k);
@@ -335,10 +336,28 @@ static void compound_end(struct nfs4_call *k, bool answered)
 	k->client = NULL;
 }
 
+/* Its answer is whole. False: not before what it depends on is stable, and that is waited for in
+ * a task. */
+static bool compound_settle(struct nfs4_call *k)
+{
+	if (!k->ended)
+		nfs4_slot_keep(k);
+	k->ended = true;
+	if (!k->keeps || !k->n->store)
+		return true;
+	if (!k->may_wait) {
+		k->op_in = k->in->p;
+		k->op_out = xdr_out_len(k->out);
+		return false;
+	}
+	store_sync(k->n->store);
+	return true;
+}
+
 static int compound_run(struct nfs4_call *k)
 {
-	enum nfs4_status st = NFS4_OK;
-	for (; k->index < k->nops && !st; k->index++) {
+	enum nfs4_status st = k->ended ? k->status : NFS4_OK;
+	for (; k->index < k->nops && !st && !k->ended; k->index++) {
 		st = run_one(k);
 		if (st == NFS4_AGAIN)
 			return RPC_AGAIN;
@@ -346,19 +365,21 @@ static int compound_run(struct nfs4_call *k)
 			break;
 	}
 	if (st == NFS4_TAKEN) {
-		compound_end(k, false);
+		compound_end(k);
 		return RPC_TAKEN;
 	}
 	if (st == NFS4_FENCED) {
-		compound_end(k, false);
+		compound_end(k);
 		return RPC_DROP;
 	}
-	if (st != NFS4_REPLAY) {
+	k->status = st == NFS4_REPLAY ? NFS4_OK : st;
+	if (st != NFS4_REPLAY && !k->ended) {
 		patch_u32(k, k->status_at, st);
 		patch_u32(k, k->nres_at, k->index);
 	}
-	k->status = st == NFS4_REPLAY ? NFS4_OK : st;
-	compound_end(k, st != NFS4_REPLAY);
+	if (st != NFS4_REPLAY && !compound_settle(k))
+		return RPC_AGAIN;
+	compound_end(k);
 	return RPC_SUCCESS;
 }
 
@@ -409,7 +430,7 @@ static int compound_fast(struct rpc_req *req, void *arg)
 	k->status = check_head(k);
 	if (k->status) {
 		patch_u32(k, k->status_at, k->status);
-		compound_end(k, false);
+		compound_end(k);
 		return RPC_SUCCESS;
 	}
 	return compound_run(k);
@@ -438,7 +459,7 @@ void nfs4_finished(void *arg, struct rpc_req *req, int result)
 	if (req->proc == 0 || result == RPC_GARBAGE_ARGS || result == RPC_DROP)
 		return;
 	/* No memory for the task that was to go on. */
-	compound_end(k, false);
+	compound_end(k);
 	uint64_t now = env_now_ns(n->o.env);
 	uint64_t ns = now > req->start_ns ? now - req->start_ns : 0;
 	bool error = result != RPC_SUCCESS || k->status;
@@ -467,24 +488,26 @@ enum nfs4_status nfs4_op_notsupp(struct nfs4_call *k)
 
 const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_ACCESS] = {"ACCESS", nfs4_op_access, OP_NEEDS_FH, 0, ROOM_SMALL},
-    [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE | OP_ONCE, 0, ROOM_SMALL},
+    [OP_CLOSE] = {"CLOSE", nfs4_op_close, OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0, ROOM_SMALL},
     [OP_COMMIT] = {"COMMIT", nfs4_op_commit, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
     [OP_CREATE] = {"CREATE", nfs4_op_create, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
     [OP_DELEGPURGE] = {"DELEGPURGE", nfs4_op_notsupp, 0, 0, 0},
-    [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_delegreturn, OP_NEEDS_FILE | OP_ONCE, 0, 0},
+    [OP_DELEGRETURN] = {"DELEGRETURN", nfs4_op_delegreturn, OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0,
+			0},
     [OP_GETATTR] = {"GETATTR", nfs4_op_getattr, OP_NEEDS_FH, 0, 0},
     [OP_GETFH] = {"GETFH", nfs4_op_getfh, OP_NEEDS_FH, 0, 4 + FH_SIZE},
     [OP_LINK] = {"LINK", nfs4_op_link, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_CINFO},
-    [OP_LOCK] = {"LOCK", nfs4_op_lock, OP_NEEDS_FILE | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
+    [OP_LOCK] = {"LOCK", nfs4_op_lock, OP_NEEDS_FILE | OP_WAITS | OP_ONCE | OP_KEEPS, 0,
+		 ROOM_SMALL},
     [OP_LOCKT] = {"LOCKT", nfs4_op_lockt, OP_NEEDS_FILE | OP_WAITS, 0, ROOM_SMALL},
-    [OP_LOCKU] = {"LOCKU", nfs4_op_locku, OP_NEEDS_FILE | OP_ONCE, 0, ROOM_SMALL},
+    [OP_LOCKU] = {"LOCKU", nfs4_op_locku, OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0, ROOM_SMALL},
     [OP_LOOKUP] = {"LOOKUP", nfs4_op_lookup, OP_NEEDS_FH, 0, 0},
     [OP_LOOKUPP] = {"LOOKUPP", nfs4_op_lookupp, OP_NEEDS_FH, 0, 0},
     [OP_NVERIFY] = {"NVERIFY", nfs4_op_nverify, OP_NEEDS_FH, 0, 0},
-    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS | OP_ONCE, 0, 160},
+    [OP_OPEN] = {"OPEN", nfs4_op_open, OP_NEEDS_FH | OP_WAITS | OP_ONCE | OP_KEEPS, 0, 160},
     [OP_OPENATTR] = {"OPENATTR", nfs4_op_notsupp, 0, 0, 0},
-    [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade, OP_NEEDS_FILE | OP_ONCE, 0,
-			   ROOM_SMALL},
+    [OP_OPEN_DOWNGRADE] = {"OPEN_DOWNGRADE", nfs4_op_open_downgrade,
+			   OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0, ROOM_SMALL},
     [OP_PUTFH] = {"PUTFH", nfs4_op_putfh, 0, 0, 0},
     [OP_PUTPUBFH] = {"PUTPUBFH", nfs4_op_putrootfh, 0, 0, 0},
     [OP_PUTROOTFH] = {"PUTROOTFH", nfs4_op_putrootfh, 0, 0, 0},
@@ -499,20 +522,20 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_SETATTR] = {"SETATTR", nfs4_op_setattr, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
     [OP_VERIFY] = {"VERIFY", nfs4_op_verify, OP_NEEDS_FH, 0, 0},
     [OP_WRITE] = {"WRITE", nfs4_op_write, OP_MODIFIES | OP_WAITS | OP_ONCE, 0, ROOM_SMALL},
-    [OP_SETCLIENTID] = {"SETCLIENTID", nfs4_op_setclientid, OP_V40 | OP_ONCE, 0, 256},
+    [OP_SETCLIENTID] = {"SETCLIENTID", nfs4_op_setclientid, OP_V40 | OP_ONCE | OP_KEEPS, 0, 256},
     [OP_SETCLIENTID_CONFIRM] = {"SETCLIENTID_CONFIRM", nfs4_op_setclientid_confirm,
-				OP_V40 | OP_ONCE, 0, 0},
+				OP_V40 | OP_ONCE | OP_KEEPS, 0, 0},
     [OP_RENEW] = {"RENEW", nfs4_op_renew, OP_V40, 0, 0},
-    [OP_OPEN_CONFIRM] = {"OPEN_CONFIRM", nfs4_op_open_confirm, OP_V40 | OP_NEEDS_FILE | OP_ONCE, 0,
-			 ROOM_SMALL},
-    [OP_RELEASE_LOCKOWNER] = {"RELEASE_LOCKOWNER", nfs4_op_release_lockowner, OP_V40 | OP_ONCE, 0,
-			      0},
+    [OP_OPEN_CONFIRM] = {"OPEN_CONFIRM", nfs4_op_open_confirm,
+			 OP_V40 | OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0, ROOM_SMALL},
+    [OP_RELEASE_LOCKOWNER] = {"RELEASE_LOCKOWNER", nfs4_op_release_lockowner,
+			      OP_V40 | OP_ONCE | OP_KEEPS, 0, 0},
     [OP_BIND_CONN_TO_SESSION] = {"BIND_CONN_TO_SESSION", nfs4_op_bind_conn, OP_ALONE, 1,
 				 ROOM_SMALL},
-    [OP_EXCHANGE_ID] = {"EXCHANGE_ID", nfs4_op_exchange_id, OP_ALONE, 1, 256},
-    [OP_CREATE_SESSION] = {"CREATE_SESSION", nfs4_op_create_session, OP_ALONE, 1, 128},
-    [OP_DESTROY_SESSION] = {"DESTROY_SESSION", nfs4_op_destroy_session, OP_ALONE, 1, 0},
-    [OP_FREE_STATEID] = {"FREE_STATEID", nfs4_op_free_stateid, 0, 1, 0},
+    [OP_EXCHANGE_ID] = {"EXCHANGE_ID", nfs4_op_exchange_id, OP_ALONE | OP_KEEPS, 1, 256},
+    [OP_CREATE_SESSION] = {"CREATE_SESSION", nfs4_op_create_session, OP_ALONE | OP_KEEPS, 1, 128},
+    [OP_DESTROY_SESSION] = {"DESTROY_SESSION", nfs4_op_destroy_session, OP_ALONE | OP_KEEPS, 1, 0},
+    [OP_FREE_STATEID] = {"FREE_STATEID", nfs4_op_free_stateid, OP_KEEPS, 1, 0},
     [OP_GET_DIR_DELEGATION] = {"GET_DIR_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
     [OP_GETDEVICEINFO] = {"GETDEVICEINFO", nfs4_op_notsupp, 0, 1, 0},
     [OP_GETDEVICELIST] = {"GETDEVICELIST", nfs4_op_notsupp, 0, 1, 0},
@@ -525,9 +548,11 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
     [OP_SET_SSV] = {"SET_SSV", nfs4_op_set_ssv, 0, 1, 0},
     [OP_TEST_STATEID] = {"TEST_STATEID", nfs4_op_test_stateid, 0, 1, 0},
     [OP_WANT_DELEGATION] = {"WANT_DELEGATION", nfs4_op_notsupp, 0, 1, 0},
-    [OP_DESTROY_CLIENTID] = {"DESTROY_CLIENTID", nfs4_op_destroy_clientid, OP_ALONE, 1, 0},
-    [OP_RECLAIM_COMPLETE] = {"RECLAIM_COMPLETE", nfs4_op_reclaim_complete, OP_WAITS, 1, 0},
-    [OP_BACKCHANNEL_CTL] = {"BACKCHANNEL_CTL", nfs4_op_backchannel_ctl, 0, 1, 0},
+    [OP_DESTROY_CLIENTID] = {"DESTROY_CLIENTID", nfs4_op_destroy_clientid, OP_ALONE | OP_KEEPS, 1,
+			     0},
+    [OP_RECLAIM_COMPLETE] = {"RECLAIM_COMPLETE", nfs4_op_reclaim_complete, OP_WAITS | OP_KEEPS, 1,
+			     0},
+    [OP_BACKCHANNEL_CTL] = {"BACKCHANNEL_CTL", nfs4_op_backchannel_ctl, OP_KEEPS, 1, 0},
     [OP_ALLOCATE] = {"ALLOCATE", nfs4_op_allocate, OP_MODIFIES | OP_WAITS, 2, 0},
     [OP_COPY] = {"COPY", nfs4_op_copy, OP_MODIFIES | OP_WAITS, 2, ROOM_SMALL},
     [61] = {"COPY_NOTIFY", nfs4_op_notsupp, 0, 2, 0},

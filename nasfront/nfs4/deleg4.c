@@ -107,7 +107,24 @@ static struct nfs4_deleg *lend(struct nfs4_call *k, enum deleg_kind kind)
 	TAILQ_INSERT_TAIL(&n->lent, d, link);
 	n->dstats.lent++;
 	*(kind == DELEG_READ ? &n->dstats.reads : &n->dstats.writes) += 1;
+	nfs4_record_state(s);
 	return d;
+}
+
+void nfs4_deleg_restore(struct nfs4_state *s, bool revoked)
+{
+	struct nfs4_client *c = s->owner->client;
+	struct nfs4 *n = c->nfs4;
+	struct nfs4_deleg *d = s->deleg;
+	d->revoked = d->gone = revoked;
+	if (revoked) {
+		c->nrevoked++;
+		n->dstats.revoked_now++;
+		return;
+	}
+	deleg_lend(n->delegs, &d->d);
+	TAILQ_INSERT_TAIL(&n->lent, d, link);
+	n->dstats.lent++;
 }
 
 /*
@@ -351,6 +368,7 @@ static void take_away(struct nfs4_client *c)
 		}
 		let_go(c, d);
 		n->dstats.revoked_now++;
+		nfs4_record_state(d->state);
 	}
 	log_warn("nfs4: not returned in a lease, taken away client=%s files=%u", c->address, files);
 }

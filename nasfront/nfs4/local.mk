@@ -5,7 +5,7 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_copy.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
 	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_read_plus.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
-	nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
+	nasfront/nfs4/record.c nasfront/nfs4/restore.c nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
 # A client for tests, and what it holds every reply against.
 V4_CLIENT = tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h \
@@ -94,3 +94,8 @@ tests_unit_nfs4_test_nfs4_errors_SOURCES = tests/unit/nfs4/test_nfs4_errors.c \
 	tests/unit/nfs4/v4_script.c tests/unit/nfs4/v4_script.h $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_errors_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_errors_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_successor
+tests_unit_nfs4_test_nfs4_successor_SOURCES = tests/unit/nfs4/test_nfs4_successor.c $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_successor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_successor_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

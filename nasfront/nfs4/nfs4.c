@@ -65,6 +65,7 @@ void nfs4_free(struct nfs4 *n)
 		return;
 	CHECK(n, NFS4_MAGIC);
 	env_timer_stop(n->o.env, &n->tick);
+	n->store = NULL; /* what is recorded is a successor's now */
 	n->forgetting = false;
 	while (n->nforgetters)
 		waitq_wait(&n->forgotten);

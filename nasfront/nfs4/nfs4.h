@@ -17,6 +17,7 @@ struct names;
 struct nlm;
 struct reactor;
 struct rpc_server;
+struct store;
 
 #define NFS4_CLIENTS_MAX 4096
 #define NFS4_STATES_MAX	 1000000 /* opens and locks of all clients */
@@ -50,6 +51,12 @@ void nfs4_free(struct nfs4 *n);
 /* rpc_server_opts.area_size for a server with this program. */
 size_t nfs4_area_size(void);
 int nfs4_serve(struct nfs4 *n, struct rpc_server *s);
+/*
+ * From now on what a successor must know is put into the store (the caller's; until nfs4_free()).
+ * Where no client is here, those a predecessor put there are had again first: *ret_clients of
+ * them. -ENOMEM, -ERR_CORRUPT: not all of it could be.
+ */
+int nfs4_keep_in(struct nfs4 *n, const struct store *s, unsigned *ret_clients);
 /* A client that was kept by an earlier incarnation: it may reclaim in the grace period. */
 int nfs4_kept(struct nfs4 *n, const char *name);
 

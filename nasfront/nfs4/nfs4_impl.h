@@ -6,6 +6,7 @@
 #include "nasfront/nfs/lock_table.h"
 #include "nasfront/nfs/nfs_call.h"
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs/store.h"
 #include "nasfront/nfs4/names.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/nfs4/nfs4_proto.h"
@@ -78,6 +79,8 @@ struct nfs4_client {
 	TAILQ_ENTRY(nfs4_client) link; /* least lately renewed first */
 	struct nfs4 *nfs4;
 	uint64_t id;
+	uint8_t key[9]; /* of its record */
+	bool recorded;
 	bool v40; /* made by SETCLIENTID: has no sessions, its owners have sequence numbers */
 	bool confirmed, reclaim_done, kept;
 	unsigned keeping;
@@ -120,7 +123,9 @@ struct nfs4_client {
 struct nfs4_slot {
 	uint32_t seq;
 	bool used, busy, kept;
-	uint64_t who; /* sent the request: another may not have its answer */
+	bool recorded;
+	bool restored; /* any number above `seq` is the next */
+	uint64_t who;  /* sent the request: another may not have its answer */
 	uint32_t len, cap;
 	uint8_t *reply; /* the results of the COMPOUND, whole */
 };
@@ -198,7 +203,8 @@ struct nfs4_owner {
 	struct nfs4_client *client;
 	LIST_HEAD(, nfs4_state) states;
 	struct nfs4_seqid *seq; /* of version 4.0 */
-	uint32_t len;		/* of name: its kind in one byte, then what the client gave */
+	bool recorded;
+	uint32_t len; /* of name: its kind in one byte, then what the client gave */
 	uint8_t name[];
 };
 
@@ -208,11 +214,13 @@ struct nfs4_state {
 	LIST_ENTRY(nfs4_state) owned;
 	LIST_ENTRY(nfs4_state) under; /* of locks: their open's list */
 	enum nfs4_owner_kind kind;
+	bool recorded;
 	bool closed; /* nothing is left but the stateid, for an answer to be given again */
 	struct nfs4_owner *owner;
 	struct lock_file_key file;
 	uint64_t who; /* of opens: who opened last (nfs4_who_calls()) */
 	uint32_t index, number, seq;
+	uint32_t boot;	       /* of the incarnation that made it */
 	unsigned access, deny; /* of opens: all together */
 	/* Of opens: each pair of access and deny that was opened, bit (access | deny << 2). */
 	uint32_t opened;
@@ -317,6 +325,8 @@ struct nfs4_call {
 	struct nfs4_client *client; /* of the session, or whom the operation is about; held */
 	struct nfs4_slot *slot;
 	bool cache_this;
+	bool keeps;		      /* it may have changed what is recorded */
+	bool ended;		      /* nothing but to wait for that is left, then `status` */
 	bool uncached;		      /* a retry of a request whose reply was not kept */
 	bool once;		      /* version 4.0: it is in the cache of duplicates */
 	struct nfs4_owner *seq_owner; /* whose sequence number the operation takes */
@@ -341,6 +351,7 @@ enum nfs4_op_flags {
 	OP_ALONE = 16,	   /* without a session, then as the only operation */
 	OP_V40 = 64,	   /* in version 4.0 only */
 	OP_ONCE = 128,	   /* version 4.0: must not be done twice */
+	OP_KEEPS = 256,	   /* changes what a successor must know */
 };
 
 struct nfs4_op_row {
@@ -359,6 +370,8 @@ struct nfs4 {
 	uint64_t hash_key[2];
 	uint64_t born_s; /* real time: the times of pseudo directories */
 	struct lock_table *locks;
+	const struct store *store; /* NULL: nothing is recorded */
+	bool restored;		   /* clients of an earlier incarnation are here */
 	struct env_timer tick;
 	LIST_HEAD(, nfs4_client) clients_by_id[NFS4_BUCKETS], clients_by_owner[NFS4_BUCKETS];
 	TAILQ_HEAD(, nfs4_client) clients;
@@ -547,6 +560,9 @@ struct nfs4_who {
 struct nfs4_client *nfs4_client_by_owner(struct nfs4 *n, const struct nfs4_who *w, bool confirmed);
 int nfs4_client_new(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
 		    const struct rpc_req *req);
+/* The same of a predecessor's, with its id and principal. */
+int nfs4_client_make(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4_who *w,
+		     uint64_t id, uint64_t who, const char *address);
 /* A number of who sent a call. */
 uint64_t nfs4_who_calls(const struct rpc_req *req);
 /* The caller is who made it. */
@@ -584,11 +600,27 @@ void nfs4_client_reclaimed(struct nfs4_client *c);
 void nfs4_tick(void *arg);
 void nfs4_kept_free(struct nfs4 *n);
 
+/* record.c: puts what a successor must know, as it is now; or that it is gone. */
+void nfs4_record_server(struct nfs4 *n);
+void nfs4_record_client(struct nfs4_client *c);
+void nfs4_unrecord_client(struct nfs4_client *c);
+void nfs4_record_session(struct nfs4_session *s);
+void nfs4_unrecord_session(struct nfs4_session *s);
+void nfs4_record_slot(struct nfs4_session *s, struct nfs4_slot *sl);
+void nfs4_record_owner(struct nfs4_owner *o);
+void nfs4_unrecord_owner(struct nfs4_owner *o);
+void nfs4_record_state(struct nfs4_state *s);
+void nfs4_unrecord_state(struct nfs4_state *s);
+void nfs4_record_all(struct nfs4 *n);
+
 /* session.c */
+/* With this id, and slots that were not used. NULL: no memory. */
+struct nfs4_session *nfs4_session_make(struct nfs4_client *c, const uint8_t *id, uint32_t slots);
+/* The compound has its answer: the slot keeps it. */
+void nfs4_slot_keep(struct nfs4_call *k);
 struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id);
 void nfs4_session_free(struct nfs4_session *s);
-/* The end of a compound in a slot: keeps its reply. */
-void nfs4_slot_end(struct nfs4_call *k, bool answered);
+void nfs4_slot_end(struct nfs4_call *k);
 
 /* state.c */
 bool nfs4_get_stateid(struct xdr_in *x, struct stateid *ret);
@@ -604,6 +636,11 @@ void nfs4_owner_check(struct nfs4_owner *o);
 void nfs4_owner_free(struct nfs4_owner *o);
 /* Of this owner in this file; NULL: none. */
 struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_key *file);
+/* The state of a predecessor's stateid; NULL as below, or it is there already. Before
+ * nfs4_states_restored(), and nfs4_state_new() not before that. */
+struct nfs4_state *nfs4_state_make(struct nfs4_owner *o, const struct lock_file_key *file,
+				   struct nfs4_state *open, uint32_t index, uint32_t number);
+void nfs4_states_restored(struct nfs4 *n);
 /* NULL: too many or no memory. */
 struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
 				  struct nfs4_state *open);
@@ -665,6 +702,9 @@ void nfs4_deleg_offer(struct nfs4_call *k, uint32_t access, uint32_t want, struc
 /* It was held before a restart: CLAIM_PREVIOUS with this type. */
 void nfs4_deleg_reclaim(struct nfs4_call *k, uint32_t type, struct nfs4_offer *ret);
 void nfs4_put_offer(struct nfs4_call *k, const struct nfs4_offer *o);
+/* It was lent by a predecessor, to a client that is here again: its file, kind and holder are
+ * filled in. `revoked`: and taken away, as the client is yet to hear. */
+void nfs4_deleg_restore(struct nfs4_state *s, bool revoked);
 /* The table's: it is asked for. */
 void nfs4_deleg_recall(void *arg, struct deleg *d);
 /* Its state ends. */
@@ -790,6 +830,8 @@ void nfs4_copies_end(struct nfs4_client *c);
 /* seqid.c */
 struct nfs4_seqid *nfs4_seqid_new(enum nfs4_owner_kind kind);
 void nfs4_seqid_free(struct nfs4_seqid *q);
+/* What was answered to the last one. False: no memory. */
+bool nfs4_seqid_set_reply(struct nfs4_seqid *q, const void *reply, size_t len);
 /*
  * The operation takes this number of the owner; version 4.0. NFS4_OK: it is to be done.
  * NFS4_REPLAYED: it was. Nothing of the owner may be under way: nfs4_seq_wait() before.

@@ -133,6 +133,7 @@ static enum nfs4_status lock_state(struct nfs4_call *k, const struct lock_args *
 	if (o->seq) {
 		o->seq->seq = l->lock_seqid;
 		o->seq->op = OP_ILLEGAL; /* what is said again is with the open-owner */
+		nfs4_record_owner(o);
 	}
 	*ret = have;
 	return NFS4_OK;

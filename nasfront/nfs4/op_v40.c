@@ -76,6 +76,7 @@ enum nfs4_status nfs4_op_setclientid_confirm(struct nfs4_call *k)
 		return st;
 	nfs4_client_renew(c, env_now_ns(k->n->o.env));
 	nfs4_caller_confirm(c);
+	nfs4_record_client(c);
 	return NFS4_OK;
 }
 

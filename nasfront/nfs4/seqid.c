@@ -139,12 +139,23 @@ static bool counts(enum nfs4_status st)
 	}
 }
 
+bool nfs4_seqid_set_reply(struct nfs4_seqid *q, const void *reply, size_t len)
+{
+	free(q->more);
+	q->more = len > NFS4_SEQ_REPLY ? malloc(len) : NULL;
+	q->len = 0;
+	if (len > NFS4_SEQ_REPLY && !q->more)
+		return false;
+	q->len = (uint32_t)len;
+	if (len)
+		memcpy(q->more ? q->more : q->reply, reply, len);
+	return true;
+}
+
 static void keep(const struct nfs4_call *k, struct nfs4_seqid *q, enum nfs4_status st)
 {
 	const uint8_t *body = k->out->base + k->op_out + 8;
 	size_t len = (size_t)(k->out->p - body);
-	free(q->more);
-	q->more = NULL;
 	q->seq = k->seqid;
 	q->op = k->op;
 	q->args = k->seq_args;
@@ -153,14 +164,8 @@ static void keep(const struct nfs4_call *k, struct nfs4_seqid *q, enum nfs4_stat
 		q->fs = k->c.mount->id;
 		q->fid = k->c.fid;
 	}
-	if (len > NFS4_SEQ_REPLY)
-		q->more = malloc(len);
-	if (len > NFS4_SEQ_REPLY && !q->more) {
+	if (!nfs4_seqid_set_reply(q, body, len))
 		q->op = OP_ILLEGAL; /* it cannot be said again: BAD_SEQID */
-		len = 0;
-	}
-	q->len = (uint32_t)len;
-	memcpy(q->more ? q->more : q->reply, body, len);
 }
 
 void nfs4_seq_end(struct nfs4_call *k, enum nfs4_status st)
@@ -170,6 +175,8 @@ void nfs4_seq_end(struct nfs4_call *k, enum nfs4_status st)
 	k->seq_owner = NULL;
 	if (counts(st) && !k->out->full)
 		keep(k, q, st);
+	if (q->op)
+		nfs4_record_owner(o);
 	q->busy = false;
 	waitq_wake_all(&q->done);
 	nfs4_owner_check(o);

@@ -30,6 +30,7 @@ struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id)
 void nfs4_session_free(struct nfs4_session *s)
 {
 	ASSERT(!s->busy);
+	nfs4_unrecord_session(s);
 	for (uint32_t i = 0; i < s->nslots; i++)
 		free(s->slots[i].reply);
 	nfs4_back_free(s);
@@ -80,26 +81,35 @@ static bool back_fits(struct channel *b)
 	return fits;
 }
 
-static struct nfs4_session *session_new(struct nfs4_client *c, const struct channel *f,
-					const struct nfs4_back *back)
+struct nfs4_session *nfs4_session_make(struct nfs4_client *c, const uint8_t *id, uint32_t slots)
 {
-	struct nfs4 *n = c->nfs4;
-	struct nfs4_session *s = calloc(1, sizeof(*s) + f->requests * sizeof(s->slots[0]));
+	struct nfs4_session *s = calloc(1, sizeof(*s) + slots * sizeof(s->slots[0]));
 	if (!s)
 		return NULL;
 	s->client = c;
+	s->nslots = slots;
+	memcpy(s->id, id, NFS4_SESSIONID);
+	LIST_INSERT_HEAD(&c->nfs4->sessions[bucket(s->id)], s, by_id);
+	LIST_INSERT_HEAD(&c->sessions, s, link);
+	c->nsessions++;
+	return s;
+}
+
+static struct nfs4_session *session_new(struct nfs4_client *c, const struct channel *f,
+					const struct nfs4_back *back)
+{
+	uint8_t id[NFS4_SESSIONID];
+	do /* who does not hear it cannot know it */
+		env_random(c->nfs4->o.env, id, NFS4_SESSIONID);
+	while (nfs4_session_find(c->nfs4, id));
+	struct nfs4_session *s = nfs4_session_make(c, id, f->requests);
+	if (!s)
+		return NULL;
 	s->back = *back;
-	s->nslots = f->requests;
 	s->max_reply = f->reply;
 	s->max_request = f->request;
 	s->max_kept = f->kept;
 	s->max_ops = f->ops;
-	do /* who does not hear it cannot know it */
-		env_random(n->o.env, s->id, NFS4_SESSIONID);
-	while (nfs4_session_find(n, s->id));
-	LIST_INSERT_HEAD(&n->sessions[bucket(s->id)], s, by_id);
-	LIST_INSERT_HEAD(&c->sessions, s, link);
-	c->nsessions++;
 	return s;
 }
 
@@ -166,6 +176,8 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	if (flags)
 		nfs4_back_bind(s, k->req->conn);
 	nfs4_client_renew(c, env_now_ns(k->n->o.env));
+	nfs4_record_client(c);
+	nfs4_record_session(s);
 	xdr_put_fixed(k->out, c->create_reply, c->create_len);
 	return NFS4_OK;
 }
@@ -245,6 +257,7 @@ enum nfs4_status nfs4_op_backchannel_ctl(struct nfs4_call *k)
 	b->program = got.program;
 	b->sys_len = got.sys_len;
 	memcpy(b->sys, got.sys, got.sys_len);
+	nfs4_record_session(k->session);
 	return NFS4_OK;
 }
 
@@ -317,8 +330,11 @@ enum nfs4_status nfs4_op_sequence(struct nfs4_call *k)
 	struct nfs4_slot *sl = &s->slots[q.slot];
 	if (sl->used && q.seq == sl->seq)
 		return sl->busy ? NFS4ERR_DELAY : retry(k, s, sl, &q);
-	if (q.seq != sl->seq + 1 || sl->busy)
+	bool next =
+	    sl->restored ? !sl->used || (int32_t)(q.seq - sl->seq) > 0 : q.seq == sl->seq + 1;
+	if (!next || sl->busy)
 		return NFS4ERR_SEQ_MISORDERED;
+	sl->restored = false;
 	sl->seq = q.seq;
 	sl->used = sl->busy = true;
 	sl->kept = false;
@@ -354,13 +370,19 @@ static void keep_reply(struct nfs4_call *k, struct nfs4_slot *sl)
 	sl->kept = true;
 }
 
-void nfs4_slot_end(struct nfs4_call *k, bool answered)
+void nfs4_slot_keep(struct nfs4_call *k)
 {
-	if (k->slot) {
-		if (answered)
-			keep_reply(k, k->slot);
+	if (!k->slot)
+		return;
+	keep_reply(k, k->slot);
+	if (k->keeps)
+		nfs4_record_slot(k->session, k->slot);
+}
+
+void nfs4_slot_end(struct nfs4_call *k)
+{
+	if (k->slot)
 		k->slot->busy = false;
-	}
 	if (k->session)
 		k->session->busy--;
 	k->slot = NULL;

@@ -96,6 +96,7 @@ static void owner_end(struct nfs4_owner *o)
 			nfs4_state_free(o->seq->closed);
 		nfs4_seqid_free(o->seq);
 	}
+	nfs4_unrecord_owner(o);
 	LIST_REMOVE(o, chain);
 	TAILQ_REMOVE(&o->client->owners, o, link);
 	n->nowners--;
@@ -148,7 +149,22 @@ struct nfs4_state *nfs4_state_of(struct nfs4_owner *o, const struct lock_file_ke
 	return NULL;
 }
 
-/* A free slot; the table grows by halves. */
+/* The table grows by halves. */
+static bool slots_grow(struct nfs4 *n, uint32_t want)
+{
+	if (want <= n->slots_cap)
+		return true;
+	uint32_t cap = MAX(n->slots_cap ? n->slots_cap + n->slots_cap / 2 : 256, want);
+	struct nfs4_state_slot *p = realloc(n->slots, cap * sizeof(*p));
+	if (!p)
+		return false;
+	memset(p + n->slots_cap, 0, (cap - n->slots_cap) * sizeof(*p));
+	n->slots = p;
+	n->slots_cap = cap;
+	return true;
+}
+
+/* A free one. */
 static uint32_t slot_take(struct nfs4 *n)
 {
 	if (n->slots_free != NO_SLOT) {
@@ -156,49 +172,52 @@ static uint32_t slot_take(struct nfs4 *n)
 		n->slots_free = n->slots[i].next;
 		return i;
 	}
-	if (n->nslots == n->slots_cap) {
-		uint32_t cap = n->slots_cap ? n->slots_cap + n->slots_cap / 2 : 256;
-		struct nfs4_state_slot *p = realloc(n->slots, cap * sizeof(*p));
-		if (!p)
-			return NO_SLOT;
-		memset(p + n->slots_cap, 0, (cap - n->slots_cap) * sizeof(*p));
-		n->slots = p;
-		n->slots_cap = cap;
-	}
-	return n->nslots++;
+	return slots_grow(n, n->nslots + 1) ? n->nslots++ : NO_SLOT;
 }
 
-struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
-				  struct nfs4_state *open)
+static void slot_give(struct nfs4 *n, uint32_t i)
 {
-	struct nfs4 *n = o->client->nfs4;
-	if (n->nstates >= n->o.max_states) {
-		nfs4_client_make_way(n, true);
-		return NULL;
-	}
+	n->slots[i].next = n->slots_free;
+	n->slots_free = i;
+}
+
+void nfs4_states_restored(struct nfs4 *n)
+{
+	for (uint32_t i = n->nslots; i-- > 0;)
+		if (!n->slots[i].state)
+			slot_give(n, i);
+}
+
+/* What hangs on it but its slot. */
+static struct nfs4_state *state_alloc(const struct nfs4_owner *o)
+{
 	struct nfs4_state *s = calloc(1, sizeof(*s));
-	bool lent = o->name[0] == OWNER_DELEG;
-	if (s && lent)
+	if (s && o->name[0] == OWNER_DELEG)
 		s->deleg = calloc(1, sizeof(*s->deleg));
-	uint32_t i = s && (s->deleg || !lent) ? slot_take(n) : NO_SLOT;
-	if (i == NO_SLOT) {
-		if (s)
-			free(s->deleg);
+	if (s && o->name[0] == OWNER_DELEG && !s->deleg) {
 		free(s);
 		return NULL;
 	}
+	return s;
+}
+
+static void state_link(struct nfs4_state *s, struct nfs4_owner *o, const struct lock_file_key *file,
+		       struct nfs4_state *open, uint32_t i)
+{
+	struct nfs4 *n = o->client->nfs4;
 	s->kind = (enum nfs4_owner_kind)o->name[0];
 	s->owner = o;
 	s->file = *file;
 	s->index = i;
 	s->number = n->slots[i].number;
+	s->boot = n->boot;
 	s->open = open;
 	LIST_INIT(&s->locks);
 	n->slots[i].state = s;
 	n->nstates++;
 	LIST_INSERT_HEAD(&n->states[state_bucket(o, file)], s, chain);
 	LIST_INSERT_HEAD(&o->states, s, owned);
-	if (lent) {
+	if (s->deleg) {
 		s->deleg->state = s;
 		o->client->ndelegs++;
 	} else if (s->kind == OWNER_COPY) {
@@ -209,6 +228,40 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 	} else {
 		o->client->nopens++;
 	}
+}
+
+struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
+				  struct nfs4_state *open)
+{
+	struct nfs4 *n = o->client->nfs4;
+	if (n->nstates >= n->o.max_states) {
+		nfs4_client_make_way(n, true);
+		return NULL;
+	}
+	struct nfs4_state *s = state_alloc(o);
+	uint32_t i = s ? slot_take(n) : NO_SLOT;
+	if (i != NO_SLOT) {
+		state_link(s, o, file, open, i);
+		return s;
+	}
+	if (s)
+		free(s->deleg);
+	free(s);
+	return NULL;
+}
+
+struct nfs4_state *nfs4_state_make(struct nfs4_owner *o, const struct lock_file_key *file,
+				   struct nfs4_state *open, uint32_t index, uint32_t number)
+{
+	struct nfs4 *n = o->client->nfs4;
+	if (index >= 2 * n->o.max_states || !slots_grow(n, index + 1) || n->slots[index].state)
+		return NULL;
+	struct nfs4_state *s = state_alloc(o);
+	if (!s)
+		return NULL;
+	n->nslots = MAX(n->nslots, index + 1);
+	n->slots[index].number = number;
+	state_link(s, o, file, open, index);
 	return s;
 }
 
@@ -257,11 +310,10 @@ void nfs4_state_free(struct nfs4_state *s)
 	bool was_closed = s->closed;
 	if (!was_closed)
 		state_end(s);
-	struct nfs4_state_slot *slot = &n->slots[s->index];
-	slot->state = NULL;
-	slot->number++;
-	slot->next = n->slots_free;
-	n->slots_free = s->index;
+	nfs4_unrecord_state(s);
+	n->slots[s->index].state = NULL;
+	n->slots[s->index].number++;
+	slot_give(n, s->index);
 	n->nstates--;
 	free(s->deleg);
 	free(s);
@@ -276,6 +328,7 @@ void nfs4_state_close(struct nfs4_state *s)
 		nfs4_state_free(q->closed);
 	state_end(s);
 	q->closed = s;
+	nfs4_record_state(s);
 }
 
 /* ---- stateids ---- */
@@ -298,7 +351,7 @@ void nfs4_put_stateid(struct xdr_out *x, const struct stateid *s)
 struct stateid nfs4_stateid_of(const struct nfs4_state *s)
 {
 	struct stateid id = {.seq = s->seq};
-	be32_put(id.other, s->owner->client->nfs4->boot);
+	be32_put(id.other, s->boot);
 	be32_put(id.other + 4, s->index);
 	be32_put(id.other + 8, s->number);
 	return id;
@@ -330,17 +383,23 @@ enum nfs4_status nfs4_arg_stateid(struct nfs4_call *k, struct stateid *ret)
 	return NFS4_OK;
 }
 
+static struct nfs4_state *state_at(const struct nfs4 *n, const struct stateid *id)
+{
+	uint32_t i = be32_get(id->other + 4);
+	struct nfs4_state *s = i < n->nslots ? n->slots[i].state : NULL;
+	return s && s->boot == be32_get(id->other) && s->number == be32_get(id->other + 8) ? s
+											   : NULL;
+}
+
 enum nfs4_status nfs4_state_locate(struct nfs4_call *k, const struct stateid *id,
 				   struct nfs4_state **ret)
 {
 	struct nfs4 *n = k->n;
-	uint32_t i = be32_get(id->other + 4);
-	if (be32_get(id->other) != n->boot)
+	/* Of one that is unknown to us: it may be what a predecessor gave and took back. */
+	if (be32_get(id->other) != n->boot && !n->restored)
 		return k->minor || is_special(id) ? NFS4ERR_BAD_STATEID : NFS4ERR_STALE_STATEID;
-	if (i >= n->nslots)
-		return NFS4ERR_BAD_STATEID;
-	struct nfs4_state *s = n->slots[i].state;
-	if (!s || s->number != be32_get(id->other + 8))
+	struct nfs4_state *s = state_at(n, id);
+	if (!s)
 		return NFS4ERR_BAD_STATEID;
 	struct nfs4_client *c = s->owner->client;
 	if (c->ending || (k->minor ? c != k->client : !c->v40))
@@ -397,6 +456,7 @@ void nfs4_state_step(struct nfs4_call *k, struct nfs4_state *s)
 {
 	if (++s->seq == 0)
 		s->seq = 1;
+	nfs4_record_state(s);
 	k->sid = nfs4_stateid_of(s);
 	k->have_sid = true;
 }
@@ -467,12 +527,11 @@ bool nfs4_state_holds(const struct nfs4_client *c, const struct lock_file_key *f
 		      const struct stateid *id, unsigned access)
 {
 	const struct nfs4 *n = c->nfs4;
-	uint32_t i = be32_get(id->other + 4);
 	if (is_special(id))
 		return (id->seq && access == LOCK_SHARE_READ) ||
 		       !lock_share_denied(n->locks, file, access);
-	const struct nfs4_state *s = i < n->nslots ? n->slots[i].state : NULL;
-	if (!s || s->number != be32_get(id->other + 8) || s->owner->client != c || s->closed)
+	const struct nfs4_state *s = state_at(n, id);
+	if (!s || s->owner->client != c || s->closed)
 		return false;
 	if (s->deleg)
 		return !s->deleg->revoked;

@@ -10,6 +10,7 @@
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/reactor.h"
+#include "tests/unit/nfs/mem_store.h"
 #include "tests/unit/nfs/nas_clock.h"
 
 /* ---- memory as a block device ---- */
@@ -173,6 +174,23 @@ void nas_exports(struct nas *n)
 	ASSERT(nfs_exports_set(n->nfs, list, N) == 0);
 }
 
+/* On the same port as before, when there was one. */
+static void listen_up(struct nas *n)
+{
+	struct rpc_server_opts so = {.reactor = n->reactor,
+				     .env = nas_clock_env(n->clock),
+				     .gss = n->gss,
+				     .tls_timeout_ns = n->o.tls_timeout_ns,
+				     .record_timeout_ns = n->o.record_timeout_ns,
+				     .max_conns = n->o.max_conns,
+				     .max_requests = n->o.max_requests,
+				     .drc_entries = n->o.drc_entries,
+				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
+	ASSERT(rpc_server_new(&n->server, &so) == 0);
+	ASSERT(nfs_serve(n->nfs, n->server) == 0);
+	ASSERT(rpc_server_listen(n->server, "127.0.0.1", n->port, &n->port) == 0);
+}
+
 static void up_step(struct nas *n)
 {
 	struct fs_mkfs_opts mkfs = {.label = "test", .root_mode = 0777};
@@ -181,14 +199,6 @@ static void up_step(struct nas *n)
 			      .env = nas_clock_env(n->clock),
 			      .resolve_ns = n->o.resolve_ns,
 			      .netgroup_hosts = n->o.netgroup_hosts};
-	struct rpc_server_opts so = {.reactor = n->reactor,
-				     .env = nas_clock_env(n->clock),
-				     .tls_timeout_ns = n->o.tls_timeout_ns,
-				     .record_timeout_ns = n->o.record_timeout_ns,
-				     .max_conns = n->o.max_conns,
-				     .max_requests = n->o.max_requests,
-				     .drc_entries = n->o.drc_entries,
-				     .area_size = MAX(nfs_area_size(), nfs4_area_size())};
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;
 		go.reactor = n->reactor;
@@ -201,7 +211,6 @@ static void up_step(struct nas *n)
 		go.reactor = n->reactor;
 		go.env = nas_clock_env(n->clock);
 		ASSERT(rpc_gss_new(&n->gss, &go) == 0);
-		so.gss = n->gss;
 		no.groups_gss = true;
 	}
 	n->bdev = mem_bdev_new(NAS_FS_SIZE, &n->hold);
@@ -210,9 +219,7 @@ static void up_step(struct nas *n)
 	ASSERT(nfs_new(&n->nfs, &no) == 0);
 	ASSERT(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs) == 0);
 	nas_exports(n);
-	ASSERT(rpc_server_new(&n->server, &so) == 0);
-	ASSERT(nfs_serve(n->nfs, n->server) == 0);
-	ASSERT(rpc_server_listen(n->server, "127.0.0.1", 0, &n->port) == 0);
+	listen_up(n);
 }
 
 void nas_up(struct nas *n)
@@ -285,6 +292,11 @@ static void serve4_step(struct nas *n)
 
 void nas_begin(struct nas *n)
 {
+	unsigned restored;
+	if (n->store) {
+		ASSERT(nlm_keep_in(n->nlm, &n->store->store) == 0);
+		ASSERT(nfs4_keep_in(n->nfs4, &n->store->store, &restored) == 0);
+	}
 	if (n->kept_name)
 		ASSERT(nfs4_kept(n->nfs4, n->kept_name) == 0);
 	nlm_begin(n->nlm, 1, NULL, 0, n->unsure, n->kept_name);
@@ -293,6 +305,27 @@ void nas_begin(struct nas *n)
 void nas_serve4(struct nas *n)
 {
 	nas_run(n, serve4_step);
+}
+
+void nas_listen_again(struct nas *n)
+{
+	rpc_server_free(n->server);
+	listen_up(n);
+}
+
+static void replace_step(struct nas *n)
+{
+	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
+	nfs4_free(n->nfs4);
+	nlm_free(n->nlm);
+	nas_listen_again(n);
+	mem_store_crash(n->store);
+	serve4_step(n);
+}
+
+void nas_replace(struct nas *n)
+{
+	nas_run(n, replace_step);
 }
 
 static void down_step(struct nas *n)

@@ -26,6 +26,7 @@ struct nas_opts {
 	netgroup_hosts_fn *netgroup_hosts;
 };
 
+struct mem_store;
 struct nas_clock;
 
 struct nas {
@@ -42,8 +43,9 @@ struct nas {
 	bool lend; /* delegations */
 	uint64_t quiet_ns, call_ns;
 	unsigned max_delegs;
-	bool late;   /* who was kept is not told yet: nas_begin() does */
-	bool unsure; /* others may have been kept: the grace period is whole */
+	bool late;		 /* who was kept is not told yet: nas_begin() does */
+	struct mem_store *store; /* what a successor must know goes there */
+	bool unsure;		 /* others may have been kept: the grace period is whole */
 	const struct names_opts *names_want; /* NULL: owners are numbers */
 	struct names *names;
 	const char *kept_name; /* a client that was kept: there is a grace period */
@@ -72,6 +74,12 @@ void nas_up_opts(struct nas *n, const struct nas_opts *o);
 void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);
+/* The server dies and another takes its place: what was synced into the store is all it has of
+ * the clients. Files, exports and the port are the same. */
+void nas_replace(struct nas *n);
+/* Another RPC server on the same port, with nothing but NFS version 3 (in a step, the other one
+ * having been stopped and what it served freed). */
+void nas_listen_again(struct nas *n);
 /* What was kept becomes known (as a step of nas_run()). */
 void nas_begin(struct nas *n);
 /* The server's clock goes on by so much. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "runtime/check.h"
 #include "runtime/env.h"
+#include "tests/unit/nfs/mem_store.h"
 #include "tests/unit/nfs/nas_raw.h"
 
 struct nas nas;
@@ -17,6 +18,7 @@ bool fail_keep;
 unsigned begin_count;
 struct nlm_from nlm_from;
 
+static struct mem_store *nlm_store;
 static int back;
 static uint16_t back_port;
 
@@ -42,6 +44,8 @@ static int udp_socket(uint16_t *ret_port)
 	return fd;
 }
 
+static void serve(struct nas *n);
+
 static void make_file(struct nas *n)
 {
 	static const struct fs_cred root;
@@ -61,6 +65,42 @@ static void make_file(struct nas *n)
 	fh_encode(&fh, &key, handle);
 	fh.export_id++;
 	fh_encode(&fh, &key, handle_ro);
+	serve(n);
+}
+
+static void serve_again(struct nas *n)
+{
+	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
+	nlm_free(nlm);
+	nas_listen_again(n);
+	serve(n);
+	mem_store_crash(nlm_store);
+	ASSERT(nlm_keep_in(nlm, &nlm_store->store) == 0);
+	nlm_begin(nlm, 7, NULL, 0, false, false);
+}
+
+void replace(void)
+{
+	nas_run(&nas, serve_again);
+}
+
+static void keep_in(struct nas *n)
+{
+	ASSERT(nlm_keep_in(nlm, &nlm_store->store) == 0);
+}
+
+void up_stored(struct mem_store *store)
+{
+	nlm_store = store;
+	mem_store_init(store);
+	up();
+	nas_run(&nas, keep_in);
+	begin_count = 0;
+	nas_run(&nas, begin);
+}
+
+static void serve(struct nas *n)
+{
 	struct nlm_opts o = {.reactor = n->reactor,
 			     .env = env_real(),
 			     .nfs = n->nfs,

@@ -32,6 +32,10 @@ extern struct nlm_from {
 void up(void); /* what was kept is not known yet */
 void begin(struct nas *n);
 void up_granting(void);
+/* The same with a store; replace(): the server dies, and another has what was synced. */
+struct mem_store;
+void up_stored(struct mem_store *store);
+void replace(void);
 void down(void);
 
 struct args {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "runtime/check.h"
 #include "runtime/env.h"
+#include "tests/unit/nfs/mem_store.h"
 #include "tests/unit/nfs/nlm_world.h"
 
 /* ---- cases ---- */
@@ -163,6 +164,41 @@ START_TEST(messages_are_answered_by_calls)
 }
 END_TEST
 
+/* The server dies while one waits: its successor has all of it, and calls. */
+START_TEST(locks_and_waits_outlive_a_server)
+{
+	static struct mem_store store;
+	struct xdr_in r;
+	up_stored(&store);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 3, .len = 4), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 1, .off = 100, .len = 4), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5, .len = 1),
+			  BLOCKED);
+	replace();
+	ck_assert_uint_eq(LOCK(.name = "other", .exclusive = true, .off = 100, .len = 1), DENIED);
+	ck_assert_uint_eq(LOCK(.name = "other", .off = 100, .len = 1), GRANTED);
+	ck_assert_uint_eq(UNLOCK(.svid = 1, .off = 0, .len = 90), GRANTED);
+	ck_assert_uint_eq(serve_back(&r, GRANTED), 5);
+	/* Granted, and the client had not heard so. */
+	ck_assert_uint_eq(LOCK(.svid = 3, .block = true, .exclusive = true, .off = 5, .len = 1),
+			  BLOCKED);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 1);
+	ck_assert_uint_eq(UNLOCK(.svid = 2), GRANTED);
+	replace();
+	ck_assert_uint_eq(serve_back(&r, GRANTED), 5);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), DENIED);
+	for (int i = 0; i < 500 && mem_store_count(&store, STORE_WAIT); i++)
+		usleep(10000);
+	ck_assert_uint_eq(UNLOCK(.svid = 3), GRANTED);
+	replace();
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 0);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_HOST), 2);
+	down();
+	mem_store_free(&store);
+}
+END_TEST
+
 static void put_notify(struct xdr_out *x, const char *name, uint32_t state)
 {
 	xdr_put_string(x, name);
@@ -261,6 +297,7 @@ int main(void)
 	tcase_add_test(c, a_waiting_client_is_called_back);
 	tcase_add_test(c, a_deadlock_is_told);
 	tcase_add_test(c, messages_are_answered_by_calls);
+	tcase_add_test(c, locks_and_waits_outlive_a_server);
 	tcase_add_test(c, a_client_that_was_restarted_loses_its_locks);
 	tcase_add_test(c, after_a_restart_only_reclaims_are_granted);
 	tcase_add_test(c, share_reservations_and_old_versions);

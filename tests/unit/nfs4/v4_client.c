@@ -14,24 +14,37 @@
 
 #define BUF (2 * 1024 * 1024)
 
-void v4_open(struct v4 *c, uint16_t port)
+static int connected(uint16_t port)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET,
 				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval tv = {.tv_sec = 20};
 	int one = 1;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	/* An answer to a call of the server's does not hold up the call behind it. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+void v4_open(struct v4 *c, uint16_t port)
+{
 	memset(c, 0, sizeof(*c));
 	c->minor = 1;
 	c->xid = 1;
 	c->listen_fd = -1;
 	c->buf = malloc(BUF);
 	c->reply = malloc(BUF);
-	c->fd = socket(AF_INET, SOCK_STREAM, 0);
-	ASSERT(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	/* An answer to a call of the server's does not hold up the call behind it. */
-	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	c->fd = connected(port);
+}
+
+void v4_reconnect(struct v4 *c, uint16_t port)
+{
+	close(c->fd);
+	c->fd = connected(port);
+	c->back = false;
 }
 
 void v4_close(struct v4 *c)

@@ -71,6 +71,8 @@ struct v4 {
 /* Connects; no client yet. */
 void v4_open(struct v4 *c, uint16_t port);
 void v4_close(struct v4 *c);
+/* A new connection; client, session and all stay. */
+void v4_reconnect(struct v4 *c, uint16_t port);
 /* EXCHANGE_ID, CREATE_SESSION and (when asked) RECLAIM_COMPLETE. */
 uint32_t v4_exchange(struct v4 *c, const char *owner, uint64_t verifier, uint32_t flags);
 uint32_t v4_session(struct v4 *c);

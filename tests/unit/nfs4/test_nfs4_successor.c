@@ -1,0 +1,364 @@
+/* A server dies and another takes its place: clients go on as if nothing had happened. Over the
+ * wire; what the server has recorded is all that its successor knows. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nasfront/nfs/nlm.h"
+#include "tests/unit/nfs/mem_store.h"
+#include "tests/unit/nfs4/deleg_world.h"
+
+static struct mem_store store;
+
+static void up_lend(void)
+{
+	mem_store_init(&store);
+	up();
+	nas.store = &store;
+	nas_serve4(&nas);
+	clients();
+}
+
+static void plain_clients(void)
+{
+	struct v4_stateid s;
+	nas_serve4(&nas);
+	v4_open(&a, nas.port);
+	v4_open(&b, nas.port);
+	v4_client(&a, "client a");
+	v4_client(&b, "client b");
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &demo), 0);
+	ck_assert_uint_eq(
+	    v4_open_file(&b, &demo, "f", "o", BOTH, 0, 1 + CREATE4_UNCHECKED, &s, &fh), 0);
+	ck_assert_uint_eq(v4_close_file(&b, &fh, &s), 0);
+}
+
+static void up41(void)
+{
+	mem_store_init(&store);
+	nas_up(&nas);
+	nas.store = &store;
+	plain_clients();
+}
+
+static void up40(void)
+{
+	mem_store_init(&store);
+	nas_up(&nas);
+	nas.store = &store;
+	nas_serve4(&nas);
+	v4_open(&a, nas.port);
+	v4_open(&b, nas.port);
+	v4_client0(&a, "client a");
+	v4_client0(&b, "client b");
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &demo), 0);
+}
+
+static void end(void)
+{
+	down();
+	mem_store_free(&store);
+}
+
+static void replace(void)
+{
+	nas_replace(&nas);
+	v4_reconnect(&a, nas.port);
+	v4_reconnect(&b, nas.port);
+}
+
+static uint32_t open_f(struct v4 *c, const char *owner, uint32_t access, uint32_t deny,
+		       struct v4_stateid *s)
+{
+	return v4_open_file(c, &demo, "f", owner, access, deny, 1, s, &fh);
+}
+
+static void expect_granting(struct nas *n)
+{
+	struct nlm_status s;
+	nlm_status(n->nlm, &s);
+	ck_assert(s.ready && s.grace_left_ns == 0);
+}
+
+/* ---- version 4.1 ---- */
+
+START_TEST(opens_and_locks_go_on)
+{
+	struct v4_stateid sa, sb, la, lb, new;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &sa), 0);
+	ck_assert_uint_eq(open_f(&b, "ob", BOTH, 0, &sb), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &sa, "la", WRITE_LT, 10, 10, false, &la), 0);
+	ck_assert_uint_eq(v4_lock(&b, &fh, &sb, "lb", READ_LT, 100, 1, false, &lb), 0);
+	for (int i = 0; i < 3; i++) {
+		replace();
+		nas_run(&nas, expect_granting);
+		/* No client has to reclaim, and none is refused what is new. */
+		ck_assert_uint_eq(v4_write(&a, &fh, &sa, 10, "xxxx", 4, 2), 0);
+		ck_assert_uint_eq(v4_lock(&b, &fh, &lb, NULL, WRITE_LT, 12, 1, false, &new),
+				  NFS4ERR_DENIED);
+		ck_assert_uint_eq(v4_lock(&a, &fh, &la, NULL, READ_LT, 50, 1, false, &la), 0);
+	}
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &la, 0, 20, &la), 0);
+	replace();
+	ck_assert_uint_eq(v4_lock(&b, &fh, &lb, NULL, WRITE_LT, 12, 1, false, &lb), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &sa), 0);
+	replace();
+	ck_assert_uint_eq(v4_write(&a, &fh, &sa, 0, "y", 1, 2), NFS4ERR_BAD_STATEID);
+	ck_assert_uint_eq(v4_lock(&b, &fh, &lb, NULL, WRITE_LT, 0, UINT64_MAX, false, &lb), 0);
+	ck_assert_uint_eq(v4_close_file(&b, &fh, &sb), 0);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_LOCK), 0);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_OPEN), 0);
+}
+END_TEST
+
+START_TEST(reservations_go_on)
+{
+	struct v4_stateid sa, sb;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, WRITE, &sa), 0);
+	replace();
+	ck_assert_uint_eq(open_f(&b, "ob", WRITE, 0, &sb), NFS4ERR_SHARE_DENIED);
+	ck_assert_uint_eq(open_f(&b, "ob", READ, 0, &sb), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &sa), 0);
+	replace();
+	ck_assert_uint_eq(open_f(&b, "ob", WRITE, 0, &sb), 0);
+}
+END_TEST
+
+/* The reply was lost with the server: the same request gets the same answer. */
+START_TEST(what_was_done_is_not_done_again)
+{
+	struct v4_stateid s, first, again;
+	a.cache = true;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 1, false, &first), 0);
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0);
+	v4_res(&a, OP_SEQUENCE);
+	uint8_t skip_bytes[36];
+	v4_take(&a, skip_bytes, sizeof(skip_bytes));
+	v4_res(&a, OP_PUTFH);
+	v4_res(&a, OP_LOCK);
+	v4_get_stateid(&a, &again);
+	ck_assert_mem_eq(&first, &again, sizeof(first));
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &first, 0, 1, &first), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &s), 0);
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0); /* not BAD_STATEID */
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+}
+END_TEST
+
+/* What changes nothing is not recorded: the number that comes then is the next. */
+START_TEST(slots_go_on_behind_what_was_not_recorded)
+{
+	struct v4_stateid s;
+	struct v4_fh f;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+	unsigned syncs = store.syncs;
+	uint32_t recorded = a.seq;
+	for (int i = 0; i < 5; i++)
+		ck_assert_uint_eq(v4_lookup(&a, "/demo", &f), 0);
+	ck_assert_uint_eq(store.syncs, syncs);
+	replace();
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &f), 0);
+	a.seq += 2; /* from now on they are counted */
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &f), NFS4ERR_SEQ_MISORDERED);
+	a.seq -= 2;
+	replace();
+	a.seq = recorded - 2; /* before what was recorded */
+	ck_assert_uint_eq(v4_lookup(&a, "/demo", &f), NFS4ERR_SEQ_MISORDERED);
+}
+END_TEST
+
+START_TEST(stateids_of_before_are_nobodys_now)
+{
+	struct v4_stateid s, t;
+	for (int i = 0; i < 4; i++) {
+		ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+		ck_assert_uint_eq(v4_close_file(&a, &fh, &s), 0);
+		replace();
+		ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &t), 0);
+		ck_assert_int_ne(memcmp(&s, &t, sizeof(s)), 0);
+		ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "y", 1, 2), NFS4ERR_BAD_STATEID);
+		ck_assert_uint_eq(v4_close_file(&a, &fh, &t), 0);
+	}
+}
+END_TEST
+
+START_TEST(who_said_good_bye_is_gone)
+{
+	struct v4_stateid s;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, WRITE, &s), 0);
+	v4_exchange(&a, "client a", 99, 0); /* it was restarted */
+	ck_assert_uint_eq(v4_session(&a), 0);
+	replace();
+	ck_assert_uint_eq(v4_reclaim_done(&a), 0);
+	ck_assert_uint_eq(open_f(&b, "ob", WRITE, 0, &s), 0);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_CLIENT), 2);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_SESSION), 2);
+}
+END_TEST
+
+static uint32_t bind_back(struct v4 *c)
+{
+	v4_begin(c);
+	v4_op(c, OP_BIND_CONN_TO_SESSION);
+	memcpy(xdr_take(&c->x, NFS4_SESSIONID), c->session, NFS4_SESSIONID);
+	xdr_put_u32(&c->x, CDFC4_BACK_OR_BOTH);
+	xdr_put_bool(&c->x, false);
+	c->back = true;
+	return v4_send(c);
+}
+
+START_TEST(what_was_lent_is_lent)
+{
+	struct v4_stateid s;
+	lend(_i ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_READ);
+	struct v4_stateid lent = a.deleg;
+	replace();
+	/* Its way back is down: it hears so, and binds. */
+	status_of(&a);
+	ck_assert(a.seq_flags & SEQ4_STATUS_CB_PATH_DOWN);
+	ck_assert_uint_eq(bind_back(&a), 0);
+	ck_assert(v4_serve_until(&a, &a.nulls, a.nulls + 1));
+	ck_assert_uint_eq(open_as(&b, WRITE, &s), NFS4ERR_DELAY);
+	expect_recall(&a);
+	ck_assert_mem_eq(a.recalled.b, lent.b, sizeof(lent.b));
+	ck_assert_uint_eq(v4_return(&a, &fh, &lent), 0);
+	replace();
+	ck_assert_uint_eq(open_as(&b, WRITE, &s), 0);
+}
+END_TEST
+
+/* One that comes late: what is there is recorded then. */
+static void late_store(struct nas *n)
+{
+	unsigned restored;
+	n->store = &store;
+	ck_assert_int_eq(nlm_keep_in(n->nlm, &store.store), 0);
+	ck_assert_int_eq(nfs4_keep_in(n->nfs4, &store.store, &restored), 0);
+	store_sync(&store.store);
+}
+
+START_TEST(a_store_that_comes_late_has_all)
+{
+	struct v4_stateid s, l;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, WRITE, &s), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 1, false, &l), 0);
+	nas_run(&nas, late_store);
+	replace();
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 0, 1, &l), 0);
+	ck_assert_uint_eq(open_f(&b, "ob", WRITE, 0, &s), NFS4ERR_SHARE_DENIED);
+}
+END_TEST
+
+static void up_late(void)
+{
+	mem_store_init(&store);
+	nas_up(&nas);
+	plain_clients();
+}
+
+/* ---- version 4.0 ---- */
+
+static uint32_t open40(struct v4 *c, uint32_t seqid, uint32_t access, struct v4_stateid *ret)
+{
+	v4_begin(c);
+	v4_putfh(c, &demo);
+	v4_op(c, OP_OPEN);
+	xdr_put_u32(&c->x, seqid);
+	xdr_put_u32(&c->x, access);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_string(&c->x, "owner");
+	xdr_put_u32(&c->x, OPEN4_CREATE);
+	xdr_put_u32(&c->x, CREATE4_UNCHECKED);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, CLAIM_NULL);
+	xdr_put_string(&c->x, "g");
+	v4_op(c, OP_GETFH);
+	uint32_t st = v4_send(c);
+	if (st)
+		return st;
+	v4_res(c, OP_PUTFH);
+	v4_res(c, OP_OPEN);
+	v4_get_open(c, ret);
+	v4_res(c, OP_GETFH);
+	const uint8_t *p;
+	fh.len = v4_opaque(c, &p);
+	memcpy(fh.b, p, fh.len);
+	return 0;
+}
+
+static uint32_t numbered(struct v4 *c, uint32_t op, uint32_t seqid, struct v4_stateid *s)
+{
+	v4_begin(c);
+	v4_putfh(c, &fh);
+	v4_op(c, op);
+	if (op == OP_CLOSE)
+		xdr_put_u32(&c->x, seqid);
+	v4_stateid(c, s);
+	if (op == OP_OPEN_CONFIRM)
+		xdr_put_u32(&c->x, seqid);
+	uint32_t st = v4_send(c);
+	if (st)
+		return st;
+	v4_res(c, OP_PUTFH);
+	v4_res(c, op);
+	v4_get_stateid(c, s);
+	return 0;
+}
+
+START_TEST(owners_count_on)
+{
+	struct v4_stateid s, t, u;
+	ck_assert_uint_eq(open40(&a, 1, BOTH, &s), 0);
+	replace();
+	t = s;
+	ck_assert_uint_eq(numbered(&a, OP_OPEN_CONFIRM, 2, &t), 0);
+	replace();
+	ck_assert_uint_eq(numbered(&a, OP_OPEN_CONFIRM, 2, &s), 0); /* again */
+	ck_assert_mem_eq(&s, &t, sizeof(s));
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+	ck_assert_uint_eq(open40(&b, 1, WRITE, &u), 0);
+	t = s;
+	ck_assert_uint_eq(numbered(&a, OP_CLOSE, 3, &t), 0);
+	replace();
+	u = s;
+	ck_assert_uint_eq(numbered(&a, OP_CLOSE, 3, &u), 0); /* again */
+	ck_assert_mem_eq(&u, &t, sizeof(u));
+	ck_assert_uint_eq(numbered(&a, OP_CLOSE, 5, &s), NFS4ERR_BAD_SEQID);
+	ck_assert_uint_eq(open40(&a, 4, BOTH, &s), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+	replace();
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("nfs4 successor");
+	TCase *t = tcase_create("41"), *l = tcase_create("late"), *v = tcase_create("40"),
+	      *d = tcase_create("lent");
+	tcase_add_checked_fixture(t, up41, end);
+	tcase_add_checked_fixture(d, up_lend, end);
+	tcase_add_checked_fixture(l, up_late, end);
+	tcase_add_checked_fixture(v, up40, end);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, opens_and_locks_go_on);
+	tcase_add_test(t, reservations_go_on);
+	tcase_add_test(t, what_was_done_is_not_done_again);
+	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
+	tcase_add_test(t, stateids_of_before_are_nobodys_now);
+	tcase_add_test(t, who_said_good_bye_is_gone);
+	tcase_add_loop_test(d, what_was_lent_is_lent, 0, 2);
+	tcase_add_test(l, a_store_that_comes_late_has_all);
+	tcase_add_test(v, owners_count_on);
+	suite_add_tcase(s, t);
+	suite_add_tcase(s, d);
+	suite_add_tcase(s, l);
+	suite_add_tcase(s, v);
+	return run(s);
+}
