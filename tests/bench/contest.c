@@ -45,22 +45,24 @@ static double process_cpu(int pid)
 	return t;
 }
 
-/* A page that several processes share counts once in the sum over them. */
-static long process_memory_kib(int pid)
+long contest_memory_kib(int pid, const char *what)
 {
 	char path[64], line[256];
+	size_t len = strlen(what);
 	long kib = 0;
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
 	FILE *f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Pss: %ld", &kib) == 1)
+		if (strncmp(line, what, len) == 0 && line[len] == ':') {
+			kib = atol(line + len + 1);
 			break;
+		}
 	if (f)
 		fclose(f);
 	return kib;
 }
 
-static double server_cpu(const struct contest_server *s)
+double contest_server_cpu(const struct contest_server *s)
 {
 	double sum = 0;
 	for (int i = 0; i < s->npids; i++) {
@@ -76,7 +78,7 @@ static long server_memory_mib(const struct contest_server *s)
 {
 	long sum = 0;
 	for (int i = 0; i < s->npids; i++)
-		sum += process_memory_kib(s->pids[i]);
+		sum += contest_memory_kib(s->pids[i], "Pss");
 	return sum / 1024;
 }
 
@@ -98,10 +100,10 @@ static int take_turn(const struct contest *c, struct contest_server *s, int roun
 {
 	if (c->before && c->before(s, c->arg) < 0)
 		return -1;
-	double cpu0 = server_cpu(s), client0 = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	double cpu0 = contest_server_cpu(s), client0 = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 	double t0 = contest_now();
 	int64_t ops = c->turn(s, c->arg);
-	double t = contest_now() - t0, cpu1 = server_cpu(s), cpu = cpu1 - cpu0;
+	double t = contest_now() - t0, cpu1 = contest_server_cpu(s), cpu = cpu1 - cpu0;
 	double client = clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - client0;
 	if (ops < 0 || cpu0 < 0 || cpu1 < 0)
 		return -1;

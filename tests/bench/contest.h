@@ -46,5 +46,12 @@ struct contest {
 int contest_run(const struct contest *c, struct contest_server *servers, int n);
 
 double contest_now(void); /* seconds, monotonic */
+/* User and system time of all of a server's processes, in seconds; -1 with a line on stderr. */
+double contest_server_cpu(const struct contest_server *s);
+/*
+ * A line of proc(5)'s smaps_rollup: "Pss" (a page that several processes share counts once in the
+ * sum over them), "Pss_Anon" (without files and shared memory). 0: it is not there.
+ */
+long contest_memory_kib(int pid, const char *what);
 
 #endif

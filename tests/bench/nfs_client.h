@@ -79,7 +79,9 @@ struct nfs_load {
 	uint64_t region; /* READ, WRITE: bytes of the file; GETATTR: its size */
 	uint64_t files;	 /* LOOKUP: names in the directory; READDIRPLUS: what it must list */
 	uint64_t *marks; /* CREATE notes a mark of each file's handle, LOOKUP compares; or NULL */
+	uint64_t first;	 /* CREATE, REMOVE: number of the first file */
 	uint64_t ops;	 /* ends after so many; CREATE and REMOVE take the files in order */
+	uint64_t list;	 /* READDIRPLUS: ... or when a connection has listed so many entries */
 	double seconds;	 /* ... or after so long; 0: not by time */
 };
 

@@ -45,7 +45,7 @@ static uint64_t next_place(struct nfs_conn *c, struct run *r)
 {
 	const struct nfs_load *l = c->load;
 	if (l->op == NFS_CREATE || l->op == NFS_REMOVE)
-		return r->begun;
+		return l->first + r->begun;
 	if (l->op == NFS_LOOKUP)
 		return random_below(c, l->files);
 	if (l->op != NFS_READ && !writes(l))
@@ -83,13 +83,20 @@ static bool room(const struct nfs_conn *c)
 	return c->ncalls < SEND_CALLS && c->out.unsent < SEND_BYTES;
 }
 
+static bool more(const struct nfs_conn *c, const struct run *r)
+{
+	const struct nfs_load *l = r->load;
+	return r->more && (!l->ops || r->begun < l->ops) &&
+	       (!l->list || (uint64_t)c->done < l->list);
+}
+
 static void batch_make(struct nfs_conn *c, struct run *r)
 {
 	wire_out_reset(&c->out);
 	c->ncalls = 0;
 	while (c->nagain && room(c) && contest_now() >= c->again_at)
 		send_call(c, c->again[--c->nagain]);
-	while (r->more && c->nfree && room(c) && (!r->load->ops || r->begun < r->load->ops)) {
+	while (c->nfree && room(c) && more(c, r)) {
 		uint8_t number = c->free[--c->nfree];
 		c->slots[number].at = next_place(c, r);
 		r->begun++;
@@ -291,7 +298,7 @@ static int load_check(struct nfs_conn **c, unsigned n, const struct nfs_load *l)
 {
 	bool data = l->op == NFS_READ || writes(l);
 	if (n == 0 || n > NFS_CONNECTIONS_MAX || l->depth == 0 || l->depth > NFS_DEPTH_MAX ||
-	    (!l->ops && l->seconds <= 0) || (l->op == NFS_LOOKUP && !l->files) ||
+	    (!l->ops && !l->list && l->seconds <= 0) || (l->op == NFS_LOOKUP && !l->files) ||
 	    ((l->op == NFS_CREATE || l->op == NFS_REMOVE) && !l->ops) ||
 	    (data &&
 	     (l->size < STAMP || l->size > NFS_SIZE_MAX || l->size % 8 || l->region < l->size)))

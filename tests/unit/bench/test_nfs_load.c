@@ -42,6 +42,7 @@ struct server {
 	enum nfs_op op;
 	uint32_t size;
 	unsigned calls;
+	unsigned files[CALLS]; /* REMOVE: the numbers in the names of its calls */
 };
 
 static bool read_all(int fd, uint8_t *p, size_t len)
@@ -91,6 +92,40 @@ static void add_data(const struct server *s, struct enc *e, uint64_t off)
 	e->len += n;
 }
 
+#define ENTRIES 5 /* of a reply; a directory has two such */
+
+static void add_entries(const struct server *s, struct enc *e)
+{
+	enc_u32(e, 0);
+	enc_u64(e, 0); /* verifier */
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		enc_u32(e, 1);
+		enc_u64(e, i);
+		enc_opaque(e, "name", 4);
+		enc_u64(e, i);
+		enc_u32(e, 1);
+		add_attributes(e);
+		enc_u32(e, 1);
+		enc_opaque(e, "a handle", 8);
+	}
+	enc_u32(e, 0);
+	enc_u32(e, s->calls % 2 == 0); /* the end */
+}
+
+static void add_result(const struct server *s, struct enc *e, uint64_t off)
+{
+	if (s->op == NFS_GETATTR)
+		add_attributes(e);
+	else if (s->op == NFS_LOOKUP)
+		enc_opaque(e, "a handle", 8);
+	else if (s->op == NFS_READDIRPLUS)
+		add_entries(s, e);
+	else if (s->op == NFS_REMOVE)
+		enc_u64(e, 0);
+	else
+		add_data(s, e, off);
+}
+
 /* The record after its mark. */
 static void make_reply(const struct server *s, struct enc *e, uint32_t xid, uint64_t off)
 {
@@ -103,12 +138,7 @@ static void make_reply(const struct server *s, struct enc *e, uint32_t xid, uint
 	enc_u32(e, s->answer == BAD_STATUS ? 70 : later ? 10008 : 0);
 	if (later)
 		return;
-	if (s->op == NFS_GETATTR)
-		add_attributes(e);
-	else if (s->op == NFS_LOOKUP)
-		enc_opaque(e, "a handle", 8);
-	else
-		add_data(s, e, off);
+	add_result(s, e, off);
 	if (s->answer == TOO_LONG)
 		enc_u32(e, 0);
 	if (s->answer == TRUNCATED)
@@ -139,6 +169,8 @@ static void *serve(void *arg)
 		if (len > sizeof(call) || !read_all(s->fd, call, len) || s->answer == HANG_UP)
 			break;
 		struct enc e = {buf, 0};
+		if (s->op == NFS_REMOVE && s->calls < CALLS) /* it ends with a name, padded */
+			s->files[s->calls] = (unsigned)strtoul((char *)call + len - 11, NULL, 10);
 		s->calls++;
 		/* a READ ends with offset and count */
 		make_reply(s, &e, be32_get(call),
@@ -151,15 +183,25 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int64_t run(enum nfs_op op, enum answer answer, uint32_t size, bool spin)
+static int64_t run_load(struct server *s, const struct nfs_load *l)
 {
 	int fd[2];
 	pthread_t t;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
-	struct server s = {.fd = fd[1], .answer = answer, .op = op, .size = size};
+	s->fd = fd[1];
 	struct nfs_conn *c = nfs_adopt(fd[0], "test");
 	ck_assert_ptr_nonnull(c);
-	ck_assert_int_eq(pthread_create(&t, NULL, serve, &s), 0);
+	ck_assert_int_eq(pthread_create(&t, NULL, serve, s), 0);
+	int64_t n = nfs_load_run(&c, 1, l);
+	nfs_close(c); /* ends the server */
+	pthread_join(t, NULL);
+	close(fd[1]);
+	return n;
+}
+
+static int64_t run(enum nfs_op op, enum answer answer, uint32_t size, bool spin)
+{
+	struct server s = {.answer = answer, .op = op, .size = size};
 	struct nfs_load l = {.op = op,
 			     .fh = {.len = 32},
 			     .size = size,
@@ -169,11 +211,7 @@ static int64_t run(enum nfs_op op, enum answer answer, uint32_t size, bool spin)
 			     .check = true,
 			     .region = FILE_BYTES,
 			     .ops = CALLS};
-	int64_t n = nfs_load_run(&c, 1, &l);
-	nfs_close(c); /* ends the server */
-	pthread_join(t, NULL);
-	close(fd[1]);
-	return n;
+	return run_load(&s, &l);
 }
 
 START_TEST(right_answers_count)
@@ -204,19 +242,38 @@ END_TEST
 
 START_TEST(attributes_of_another_file_end_it)
 {
-	int fd[2];
-	pthread_t t;
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
-	struct server s = {.fd = fd[1], .answer = RIGHT, .op = NFS_GETATTR};
-	struct nfs_conn *c = nfs_adopt(fd[0], "test");
-	ck_assert_ptr_nonnull(c);
-	ck_assert_int_eq(pthread_create(&t, NULL, serve, &s), 0);
+	struct server s = {.answer = RIGHT, .op = NFS_GETATTR};
 	struct nfs_load l = {
 	    .op = NFS_GETATTR, .fh = {.len = 32}, .depth = 1, .region = FILE_BYTES + 1, .ops = 1};
-	ck_assert_int_eq(nfs_load_run(&c, 1, &l), -1);
-	nfs_close(c);
-	pthread_join(t, NULL);
-	close(fd[1]);
+	ck_assert_int_eq(run_load(&s, &l), -1);
+}
+END_TEST
+
+START_TEST(directory_is_listed_once)
+{
+	struct server s = {.answer = RIGHT, .op = NFS_READDIRPLUS};
+	struct nfs_load l = {.op = NFS_READDIRPLUS,
+			     .fh = {.len = 32},
+			     .depth = 1,
+			     .files = 2 * ENTRIES,
+			     .list = 2 * ENTRIES};
+	ck_assert_int_eq(run_load(&s, &l), 2 * ENTRIES);
+	ck_assert_uint_eq(s.calls, 2);
+	s.calls = 0;
+	l.files = 3 * ENTRIES; /* it has fewer */
+	ck_assert_int_eq(run_load(&s, &l), -1);
+}
+END_TEST
+
+START_TEST(files_are_taken_from_the_first_on)
+{
+	struct server s = {.answer = RIGHT, .op = NFS_REMOVE};
+	struct nfs_load l = {
+	    .op = NFS_REMOVE, .fh = {.len = 32}, .depth = 1, .first = 1234567, .ops = 3};
+	ck_assert_int_eq(run_load(&s, &l), 3);
+	ck_assert_uint_eq(s.calls, 3);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(s.files[i], 1234567 + i);
 }
 END_TEST
 
@@ -284,6 +341,8 @@ int main(void)
 	tcase_add_test(t, right_answers_count);
 	tcase_add_test(t, wrong_answers_end_it);
 	tcase_add_test(t, attributes_of_another_file_end_it);
+	tcase_add_test(t, directory_is_listed_once);
+	tcase_add_test(t, files_are_taken_from_the_first_on);
 	tcase_add_test(t, calls_that_are_waited_for);
 	tcase_add_test(t, urls);
 	suite_add_tcase(s, t);
