@@ -2,8 +2,8 @@
 # apps.sh [ROUNDS]: programs as people use them, on two Linux clients (a QEMU guest with two networks) of one
 # export: SQLite with processes on both, fio's verification, git, a build; also while the head is killed.
 # Takes a quarter of an hour a round; not a part of the tests that always run.
-#   VERSIONS   "3 4.0 4.1 4.2"
-#   PARTS      "two sqlite fio git build"
+#   VERSIONS   of NFS: "3 4.0 4.1 4.2"
+#   PARTS      "two sqlite fio git build" (build needs git)
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release

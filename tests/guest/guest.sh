@@ -12,6 +12,8 @@
 #   GUEST_USR             set: /usr is the host's, read only (programs too many to copy)
 #   GUEST_SHARE           a folder of the host that the guest reads as /share
 #   GUEST_MEMORY          MiB, 1024 if not set
+#   GUEST_KERNEL          a file: another kernel's package than the one that is fetched
+#   guest_has OPTION      the kernel was built with CONFIG_OPTION (y or m)
 #   guest_disks NAME      a folder for the array's disks, in memory where there is room: sets DEMO_DISK_DIR
 #   guest_console         the file its console goes to while it runs
 #
@@ -25,16 +27,23 @@ export PATH=$PATH:/usr/sbin:/sbin
 guest_cache=$top/build/guest
 guest_console=$guest_cache/console.$$
 
+guest_kernel_dir=$guest_cache/kernel${GUEST_KERNEL:+-$(basename "$GUEST_KERNEL" .deb)}
+
 guest_kernel() { # fetches and unpacks the kernel package once
-	[ -e "$guest_cache/kernel/ready" ] && return
-	mkdir -p "$guest_cache/kernel"
+	[ -e "$guest_kernel_dir/ready" ] && return
+	mkdir -p "$guest_kernel_dir"
+	guest_kernel_unpack && depmod -b "$guest_kernel_dir" "$(ls "$guest_kernel_dir/lib/modules")" && touch "$guest_kernel_dir/ready"
+}
+
+guest_kernel_unpack() {
 	local pkg
+	[ -z "${GUEST_KERNEL:-}" ] || { dpkg-deb -x "$GUEST_KERNEL" "$guest_kernel_dir"; return; }
 	pkg=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/ *Depends: //p' | head -1)
 	[ -n "$pkg" ] || { apt-get update -qq; pkg=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: //p' | head -1); }
-	(cd "$guest_cache" && apt-get download -q "$pkg" && dpkg-deb -x "$pkg"_*.deb kernel) || return
-	depmod -b "$guest_cache/kernel" "$(ls "$guest_cache/kernel/lib/modules")" || return
-	touch "$guest_cache/kernel/ready"
+	(cd "$guest_cache" && apt-get download -q "$pkg" && dpkg-deb -x "$pkg"_*.deb kernel)
 }
+
+guest_has() { grep -q "^CONFIG_$1=[ym]" "$guest_kernel_dir"/boot/config-*; }
 
 guest_copy_program() { # FILE ROOT
 	local lib
@@ -48,7 +57,7 @@ guest_copy_program() { # FILE ROOT
 
 guest_root() { # ROOT: everything but the script
 	local root=$1 version m f
-	version=$(ls "$guest_cache/kernel/lib/modules")
+	version=$(ls "$guest_kernel_dir/lib/modules")
 	mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,mnt,tmp,run/lock,run/initramfs}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	for m in $GUEST_PROGRAMS; do guest_copy_program "$m" "$root"; done
@@ -57,12 +66,12 @@ guest_root() { # ROOT: everything but the script
 	cp /etc/netconfig "$root/etc/" 2>/dev/null || true
 	cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true
 	mkdir -p "$root/lib/modules/$version"
-	for f in $(modprobe -d "$guest_cache/kernel" -S "$version" --show-depends -a $GUEST_MODULES 2>/dev/null |
+	for f in $(modprobe -d "$guest_kernel_dir" -S "$version" --show-depends -a $GUEST_MODULES 2>/dev/null |
 		awk '/^insmod/{print $2}' | sort -u); do
-		mkdir -p "$root$(dirname "${f#"$guest_cache/kernel"}")"
-		cp "$f" "$root${f#"$guest_cache/kernel"}"
+		mkdir -p "$root$(dirname "${f#"$guest_kernel_dir"}")"
+		cp "$f" "$root${f#"$guest_kernel_dir"}"
 	done
-	cp "$guest_cache/kernel/lib/modules/$version"/modules.* "$root/lib/modules/$version/"
+	cp "$guest_kernel_dir/lib/modules/$version"/modules.* "$root/lib/modules/$version/"
 	cat >"$root/init" <<-INIT
 	#!/bin/busybox sh
 	/bin/busybox --install -s /bin
@@ -127,7 +136,7 @@ guest_run() { # SCRIPT
 		more+=(-virtfs "local,path=$GUEST_SHARE,mount_tag=share,security_model=none,readonly=on")
 	timeout -k 5 "${GUEST_TIMEOUT:-600}" qemu-system-x86_64 -M pc -cpu max -accel tcg,thread=multi -smp 2 \
 		-m "${GUEST_MEMORY:-1024}" \
-		-kernel "$guest_cache"/kernel/boot/vmlinuz-* -initrd "$image" \
+		-kernel "$guest_kernel_dir"/boot/vmlinuz-* -initrd "$image" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on" \
 		-netdev "${GUEST_NETDEV:-user,id=n0${GUEST_HOST_COMMAND:+,guestfwd=tcp:10.0.2.100:9-cmd:$GUEST_HOST_COMMAND}}" -device virtio-net-pci,netdev=n0,romfile= "${more[@]}" \
 		-nographic -no-reboot -monitor none -serial stdio </dev/null >"$log" 2>&1

@@ -12,6 +12,7 @@ hostname first
 printf 'root:x:0:0::/tmp:/bin/sh\n' >/etc/passwd
 printf 'root:x:0:\n' >/etc/group
 ln -sf /proc/self/fd /dev/fd
+ln -sf /usr/bin/dash /bin/sh # busybox's takes its own programs before those of PATH
 git config --global safe.directory '*'
 git config --global user.email guest@example.org
 git config --global user.name Guest
@@ -112,7 +113,8 @@ build_part() { # VERSION
 	step "version $1: configure and make"
 	tar -C /mnt/a/src -xf /share/generated.tar || fail "generated files"
 	mkdir /mnt/a/src/o && cd /mnt/a/src/o || fail "a folder"
-	../configure -q CFLAGS=-O0 >/tmp/configure.log 2>&1 || fail configure
+	../configure -q CFLAGS=-O0 >/tmp/configure.log 2>&1 ||
+		fail "configure: $(sed '/^## Cache variables/,$d' config.log | tail -40)"
 	step "version $1: ... make"
 	make -s -j2 libruntime.a >/tmp/make.log 2>&1 || fail make
 	cd /

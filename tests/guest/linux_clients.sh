@@ -28,6 +28,15 @@ for vers in 3 4.0 4.1 4.2; do
 		nfs4_getfacl /mnt/a/acl | grep -q ':1000:' && fail "left: $(nfs4_getfacl /mnt/a/acl)"
 		rm /mnt/a/acl
 	fi
+	if [ $vers = 4.2 ]; then
+		step "version $vers: extended attributes"
+		: >/mnt/a/x && setfattr -n user.one -v first /mnt/a/x && setfattr -n user.two -v 0x00ff /mnt/b/x || fail setfattr
+		[ "$(getfattr --absolute-names --only-values -n user.one /mnt/b/x)" = first ] || fail "getfattr: $(getfattr -d /mnt/b/x)"
+		[ "$(getfattr --absolute-names -d -e hex /mnt/a/x | grep '^user' | sort | tr '\n' ' ')" = \
+			"user.one=0x6669727374 user.two=0x00ff " ] || fail "getfattr -d: $(getfattr -d -e hex /mnt/a/x)"
+		setfattr -x user.one /mnt/b/x && ! getfattr -n user.one /mnt/a/x 2>/dev/null || fail "setfattr -x"
+		rm /mnt/a/x
+	fi
 	umount /mnt/b && umount /mnt/a || fail "umount of version $vers"
 	[ $vers = 4.2 ] || continue
 	step "version $vers: four connections"

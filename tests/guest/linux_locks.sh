@@ -30,10 +30,11 @@ o=vers=3,proto=tcp,port=$nfs_port,nosharecache,actimeo=0
 mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" || fail "first mount"
 mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" || fail "second mount"
 
-step "what version 3 does, seen by showmount, rpcinfo and nfsstat"
+step "showmount, rpcinfo and nfsstat"
 showmount --no-headers -e 10.0.2.2 | grep -q "^$export " || fail "showmount -e: $(showmount -e 10.0.2.2 2>&1)"
 showmount --no-headers -a 10.0.2.2 | grep -q ":$export\$" || fail "showmount -a: $(showmount -a 10.0.2.2 2>&1)"
-for p in "100003 3" "100005 3" "100021 4" "100227 3"; do
+[ "$(showmount --no-headers -d 10.0.2.2)" = "$export" ] || fail "showmount -d: $(showmount -d 10.0.2.2 2>&1)"
+for p in "100003 3" "100003 4" "100005 3" "100021 4" "100227 3"; do
 	rpcinfo -T tcp 10.0.2.2 $p | grep -q 'ready and waiting' || fail "rpcinfo $p: $(rpcinfo -T tcp 10.0.2.2 $p 2>&1)"
 done
 nfsstat -m | grep -q "^/mnt/a from 10.0.2.2:$export" || fail "nfsstat -m: $(nfsstat -m)"
@@ -72,5 +73,21 @@ flock -u 5
 free /mnt/b/f || fail "the reclaimed lock was not given up"
 exec 5>&-
 umount /mnt/a && umount /mnt/b || fail umount
+step "a file lent to a client of version 4.0 is asked for"
+calls() { awk -v op="$1:" '$1 == "device" {on = $5 == "/mnt/a"} on && $1 == op {print $2}' /proc/self/mountstats; }
+mount.nfs 10.0.2.2:"$export" /mnt/a -o vers=4.0,proto=tcp,port="$nfs_port" || fail "mount of version 4.0"
+mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" || fail "mount of version 3 beside it"
+echo one >/mnt/b/lent
+n=0
+until opens=$(calls OPEN) && [ "$(cat /mnt/a/lent)" = one ] && [ "$(calls OPEN)" = "$opens" ]; do
+	n=$((n + 1))
+	[ $n -lt 100 ] || fail "not lent" # not before the client answered a call
+	sleep 0.2
+done
+back=$(calls DELEGRETURN)
+echo two >/mnt/b/lent || fail "a write to what is lent"
+[ "$(calls DELEGRETURN)" -gt "$back" ] || fail "not returned"
+[ "$(cat /mnt/a/lent)" = two ] || fail "what another wrote: $(cat /mnt/a/lent)"
+umount /mnt/a && umount /mnt/b || fail "last umount"
 echo "all passed"
 exit 0

@@ -1,4 +1,5 @@
-# Runs inside the guest (busybox sh). nfs_port, export and daemon (its numbers on the host) are set above it. Lines "HOST …" on the console
+# Runs inside the guest (busybox sh). nfs_port, export, daemon (its numbers on the host) and read_plus (set: the kernel
+# asks so) are set above it. Lines "HOST …" on the console
 # are for the host, which answers by making the file of that name in the export.
 fail() { echo "FAILED: $*"; dmesg | tail -20; exit 1; }
 step() { echo "-- $(cut -d' ' -f1 /proc/uptime) $*"; }
@@ -12,6 +13,11 @@ host() { # NAME: the host does its part
 	done
 }
 free() { flock -n "$1" true; }
+told() { # MOUNT OPERATION COLUMN: of the mount's statistics
+	awk -v mount="$1" -v op="$2:" -v n="$3" '$1 == "device" {on = $5 == mount} on && $1 == op {print $n}' /proc/self/mountstats
+}
+calls() { told "$1" "$2" 2; }
+received() { told "$1" "$2" 6; } # bytes
 o=proto=tcp,port=$nfs_port,nosharecache
 mkdir -p /mnt/root /mnt/a /mnt/b
 # For names of owners, at the end: "daemon" has other numbers here than on the host.
@@ -102,7 +108,17 @@ for vers in 4.1 4.2; do
 		for f in /mnt/a/large /tmp/large; do dd if=/tmp/data of=$f bs=64k seek=800 conv=notrunc 2>/dev/null; done
 		xfs_io -f -c "copy_range -s 1 -l 59999999 /mnt/a/large" /mnt/a/copy || fail "a copy behind its answer"
 		dd if=/tmp/large bs=1M iflag=skip_bytes skip=1 2>/dev/null | cmp - /mnt/b/copy || fail "content of the large copy"
+		if [ -n "$read_plus" ]; then
+			step "holes are told by READ_PLUS, not sent"
+			got=$(received /mnt/b READ_PLUS)
+			cmp /mnt/b/large /tmp/large || fail "what READ_PLUS told"
+			got=$(($(received /mnt/b READ_PLUS) - got))
+			[ $got -gt 4000000 ] && [ $got -lt 12000000 ] || fail "READ_PLUS took $got bytes for 4 MiB of data"
+		fi
 		rm /mnt/a/large /tmp/large
+		for op in ALLOCATE DEALLOCATE SEEK COPY; do
+			[ "$(calls /mnt/a $op)" -gt 0 ] || fail "the kernel did it without $op"
+		done
 		step "clones: they part when either is written to"
 		head -c 100 /tmp/data >>/mnt/a/data && head -c 100 /tmp/data >/tmp/end && cat /tmp/end >>/tmp/data
 		left() { stat -f -c %f /mnt/b; }
@@ -132,23 +148,27 @@ for vers in 4.1 4.2; do
 	umount /mnt/b && umount /mnt/a || fail "last umount"
 done
 
-step "files lent to a client are used without asking, and asked for when another comes"
-mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.1,$o" || fail "mount of the one it is lent to"
-mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=4.2,$o,actimeo=0" || fail "mount of another client"
-ops() { awk -v op="$1:" '$1 == "device" {on = $5 == "/mnt/a"} on && $1 == op {print $2}' /proc/self/mountstats; }
-echo mine >/mnt/a/lent || fail "a file to be lent"
-opens=$(ops OPEN) && back=$(ops DELEGRETURN)
-[ "$(cat /mnt/a/lent)" = mine ] && echo more >>/mnt/a/lent && [ "$(ops OPEN)" = "$opens" ] ||
-	fail "lent to write, but it asks: OPEN $opens, $(ops OPEN)"
-[ "$(cat /mnt/b/lent)" = "mine
+lent() { # VERSION VERSION: what is lent to the one is asked for when the other uses it
+	step "files lent to a client of $1 are used without asking, and asked for when one of $2 comes"
+	mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=$1,$o" || fail "mount of the one it is lent to"
+	mount.nfs 10.0.2.2:"$export" /mnt/b -o "vers=$2,$o,actimeo=0" || fail "mount of another client"
+	echo mine >/mnt/a/lent || fail "a file to be lent"
+	opens=$(calls /mnt/a OPEN) && back=$(calls /mnt/a DELEGRETURN)
+	[ "$(cat /mnt/a/lent)" = mine ] && echo more >>/mnt/a/lent && [ "$(calls /mnt/a OPEN)" = "$opens" ] ||
+		fail "lent to write, but it asks: OPEN $opens, $(calls /mnt/a OPEN)"
+	[ "$(cat /mnt/b/lent)" = "mine
 more" ] || fail "what another reads of it: $(cat /mnt/b/lent)"
-[ "$(ops DELEGRETURN)" -gt "$back" ] || fail "not returned"
-[ "$(cat /mnt/a/sub/file)" = here ] || fail "a file to be lent to read"
-opens=$(ops OPEN) && back=$(ops DELEGRETURN)
-[ "$(cat /mnt/a/sub/file)" = here ] && [ "$(ops OPEN)" = "$opens" ] || fail "lent to read, but it asks"
-echo there >/mnt/b/sub/file || fail "a write by another"
-[ "$(ops DELEGRETURN)" -gt "$back" ] && [ "$(cat /mnt/a/sub/file)" = there ] || fail "after a write by another"
-rm /mnt/a/lent && umount /mnt/b && umount /mnt/a || fail "umount of what was lent"
+	[ "$(calls /mnt/a DELEGRETURN)" -gt "$back" ] || fail "not returned"
+	echo here >/mnt/a/kept && umount /mnt/a && mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=$1,$o" || fail "mount again"
+	[ "$(cat /mnt/a/kept)" = here ] || fail "a file to be lent to read"
+	opens=$(calls /mnt/a OPEN) && back=$(calls /mnt/a DELEGRETURN)
+	[ "$(cat /mnt/a/kept)" = here ] && [ "$(calls /mnt/a OPEN)" = "$opens" ] || fail "lent to read, but it asks"
+	echo there >/mnt/b/kept || fail "a write by another"
+	[ "$(calls /mnt/a DELEGRETURN)" -gt "$back" ] && [ "$(cat /mnt/a/kept)" = there ] || fail "after a write by another"
+	rm /mnt/a/lent /mnt/a/kept && umount /mnt/b && umount /mnt/a || fail "umount of what was lent"
+}
+lent 4.1 4.2
+lent 4.2 4.1
 
 step "version 4.0, beside a client of 4.1: write, compare, rename"
 mount.nfs 10.0.2.2:"$export" /mnt/a -o "vers=4.0,$o" || fail "mount of version 4.0"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two Linux clients (a QEMU guest with two networks) of one export, by versions 3, 4.0, 4.1 and 4.2:
-# what programs on them see of each other (tests/tools/two_mounts), lists of version 4, nconnect.
+# what programs on them see of each other (tests/tools/two_mounts), lists of version 4, extended attributes, nconnect.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -13,7 +13,8 @@ DEMO_HEAD_EXTRA="    nfs4: on"
 . "$top/tests/system/demo.sh"
 GUEST_TOOLS=$build/tests/tools/two_mounts
 GUEST_MODULES="virtio_pci virtio_net nfs nfsv3 nfsv4"
-GUEST_PROGRAMS="/sbin/mount.nfs $(command -v nfsstat) $(command -v nfs4_getfacl) $(command -v nfs4_setfacl)"
+GUEST_PROGRAMS="/sbin/mount.nfs $(command -v nfsstat) $(command -v nfs4_getfacl) $(command -v nfs4_setfacl) \
+	$(command -v getfattr) $(command -v setfattr)"
 GUEST_NETDEV2=user
 trap 'demo_stop || true; demo_remove' EXIT
 demo_start

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Locks of the Linux kernel's NFSv3 client (and its quota(1), by rpcbind): two mounts in a QEMU guest with rpcbind and statd, another
-# client on the host; waiting, giving up, and reclaim after the head was killed. In a network of its own, for
-# the head calls the guest back.
+# client on the host; waiting, giving up, and reclaim after the head was killed; files lent to a client of version 4.0. In a network of its own,
+# for the head calls the guest back.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -27,6 +27,7 @@ DEMO_HEAD_EXTRA="    lock_grace: 20"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
 GUEST_TOOLS=$build/tests/tools/two_mounts
+GUEST_MODULES="$GUEST_MODULES nfsv4"
 GUEST_PROGRAMS="$(command -v nfsstat) $(command -v showmount) /sbin/mount.nfs $(command -v rpcinfo) /usr/sbin/rpc.statd $rpcbind $(command -v flock) $(command -v quota)"
 GUEST_NETDEV="tap,id=n0,ifname=tap0,script=no,downscript=no"
 lock() { "$build/tests/tools/nlm_lock" 10.0.2.2 "$(demo_nfs_port)" $DEMO_EXPORT "$1" host "$2" 1 0 0; }

@@ -53,7 +53,9 @@ echo here >"$DEMO_DIR/src/sub/file"
 (cd "$DEMO_DIR/src" && "$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" sub)
 demo_cli export add /sub --fs demo --subdir /sub --client '*:rw,no_root_squash'
 script=$DEMO_DIR/script
+guest_kernel
 echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT daemon=$(id -u daemon):$(id -g daemon)" >"$script"
+echo "read_plus=$(guest_has NFS_V4_2_READ_PLUS && echo 1)" >>"$script"
 cat "$top/tests/guest/linux_nfs4.sh" >>"$script"
 host_part &
 part=$!
