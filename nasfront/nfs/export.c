@@ -92,7 +92,6 @@ int export_rule_parse(struct export_rule *r, const char *match)
 	if (slash || !host_name_valid(match + group))
 		return -EINVAL;
 	r->match = group ? MATCH_NETGROUP : MATCH_NAME;
-	r->unsure = true;
 	return 0;
 }
 
@@ -181,10 +180,8 @@ static int rule_fill(struct export_rule *r, const Isthmus__NasExportClient *c)
 
 static void export_clear(struct export *e)
 {
-	for (unsigned i = 0; i < e->nrules; i++) {
+	for (unsigned i = 0; i < e->nrules; i++)
 		free(e->rules[i].text);
-		free(e->rules[i].host);
-	}
 	free(e->rules);
 	free(e->path);
 	free(e->fs);
@@ -224,33 +221,112 @@ static int export_fill(struct export *e, const Isthmus__NasExport *x)
 	return 0;
 }
 
+/* ---- tables ---- */
+
+static bool is_named(const struct export_rule *r)
+{
+	return r->match == MATCH_NAME || r->match == MATCH_NETGROUP;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(((const struct export_name *)a)->text, ((const struct export_name *)b)->text);
+}
+
+struct export_name *export_name_find(const struct export_table *t, const char *text)
+{
+	const struct export_name key = {.text = text};
+	return t->nnames ? bsearch(&key, t->names, t->nnames, sizeof(key), by_text) : NULL;
+}
+
+/* The names of all rules, each once; nobody has looked them up yet. */
+static int names_fill(struct export_table *t)
+{
+	unsigned n = 0, i, j;
+	for (i = 0; i < t->count; i++)
+		for (j = 0; j < t->exports[i].nrules; j++)
+			n += is_named(&t->exports[i].rules[j]);
+	t->names = calloc(n ? n : 1, sizeof(*t->names));
+	if (!t->names)
+		return -ENOMEM;
+	n = 0;
+	for (i = 0; i < t->count; i++)
+		for (j = 0; j < t->exports[i].nrules; j++)
+			if (is_named(&t->exports[i].rules[j]))
+				t->names[n++].text = t->exports[i].rules[j].text;
+	qsort(t->names, n, sizeof(*t->names), by_text);
+	for (i = 0; i < n; i++)
+		if (!i || by_text(&t->names[i], &t->names[t->nnames - 1]))
+			t->names[t->nnames++] =
+			    (struct export_name){.text = t->names[i].text, .unsure = true};
+	for (i = 0; i < t->count; i++)
+		for (j = 0; j < t->exports[i].nrules; j++)
+			if (is_named(&t->exports[i].rules[j]))
+				t->exports[i].rules[j].name =
+				    export_name_find(t, t->exports[i].rules[j].text);
+	return 0;
+}
+
+/* Where an export with this number is, or would be put. */
+static uint32_t *slot_of(const struct export_table *t, uint64_t id)
+{
+	uint32_t i = (uint32_t)(id * 0x9e3779b97f4a7c15ull >> 32) & (t->nslots - 1);
+	while (t->slots[i] && t->exports[t->slots[i] - 1].id != id)
+		i = (i + 1) & (t->nslots - 1);
+	return &t->slots[i];
+}
+
+static struct export_table *table_alloc(size_t count)
+{
+	struct export_table *t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->refs = 1;
+	t->nslots = 16;
+	while (t->nslots < 2 * count)
+		t->nslots *= 2;
+	t->exports = calloc(count ? count : 1, sizeof(*t->exports));
+	t->slots = calloc(t->nslots, sizeof(*t->slots));
+	if (t->exports && t->slots)
+		return t;
+	export_table_put(t);
+	return NULL;
+}
+
+/* False: it is wrong, or there is one with its number. */
+static bool table_add(struct export_table *t, const Isthmus__NasExport *x)
+{
+	struct export *e = &t->exports[t->count];
+	if (export_fill(e, x) || export_by_id(t, e->id)) {
+		export_clear(e);
+		return false;
+	}
+	*slot_of(t, e->id) = ++t->count;
+	for (unsigned k = 0; k < e->nrules; k++)
+		t->sec_mask |= e->rules[k].sec_mask;
+	return true;
+}
+
 int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, size_t count,
 		     uint64_t generation, unsigned *ret_bad)
 {
 	unsigned bad = 0;
-	struct export_table *t = calloc(1, sizeof(*t));
-	if (t)
-		t->exports = calloc(count ? count : 1, sizeof(*t->exports));
-	if (!t || !t->exports) {
-		free(t);
+	struct export_table *t = table_alloc(count);
+	if (!t)
 		return -ENOMEM;
-	}
-	t->refs = 1;
 	t->generation = generation;
 	t->sec_mask = 1u << SEC_SYS;
 	for (size_t i = 0; i < count; i++) {
-		struct export *e = &t->exports[t->count];
-		if (export_fill(e, exports[i]) == 0 && !export_by_id(t, e->id)) {
-			t->count++;
-			for (unsigned k = 0; k < e->nrules; k++)
-				t->sec_mask |= e->rules[k].sec_mask;
+		if (table_add(t, exports[i]))
 			continue;
-		}
 		/* Nobody gets more than was said: an export that is not understood is none. */
 		log_error("nfs: export left out, its definition is wrong path=%s",
 			  exports[i]->path ? exports[i]->path : "");
-		export_clear(e);
 		bad++;
+	}
+	if (names_fill(t)) {
+		export_table_put(t);
+		return -ENOMEM;
 	}
 	if (ret_bad)
 		*ret_bad = bad;
@@ -267,8 +343,12 @@ void export_table_put(struct export_table *t)
 {
 	if (!t || --t->refs)
 		return;
+	for (unsigned i = 0; i < t->nnames; i++)
+		free(t->names[i].host);
 	for (unsigned i = 0; i < t->count; i++)
 		export_clear(&t->exports[i]);
+	free(t->names);
+	free(t->slots);
 	free(t->exports);
 	free(t);
 }
@@ -277,10 +357,8 @@ void export_table_put(struct export_table *t)
 
 const struct export *export_by_id(const struct export_table *t, uint64_t id)
 {
-	for (unsigned i = 0; i < t->count; i++)
-		if (t->exports[i].id == id)
-			return &t->exports[i];
-	return NULL;
+	uint32_t i = *slot_of(t, id);
+	return i ? &t->exports[i - 1] : NULL;
 }
 
 /* The rest of path after the whole components of `of`, or NULL. */
@@ -328,7 +406,8 @@ static bool rule_matches(const struct export_rule *r, const struct export_addr *
 	case MATCH_NETGROUP:
 		break;
 	}
-	return r->nhost && bsearch(a, r->host, r->nhost, sizeof(*a), by_bytes);
+	const struct export_name *n = r->name;
+	return n && n->nhost && bsearch(a, n->host, n->nhost, sizeof(*a), by_bytes);
 }
 
 const struct export_rule *export_match_rule(const struct export *e,
@@ -339,7 +418,8 @@ const struct export_rule *export_match_rule(const struct export *e,
 	for (unsigned i = 0; i < e->nrules && !unsure; i++) {
 		if (rule_matches(&e->rules[i], &a))
 			return &e->rules[i];
-		unsure = e->rules[i].unsure; /* it may be the first that matches */
+		const struct export_name *n = e->rules[i].name;
+		unsure = n && n->unsure; /* it may be the first that matches */
 	}
 	if (ret_unsure)
 		*ret_unsure = unsure;

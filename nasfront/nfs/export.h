@@ -27,16 +27,23 @@ struct export_addr {
 	uint8_t b[16];
 };
 
+/* A host, or "@" and a netgroup, of all rules of a table that say so: export_resolve.c. */
+struct export_name {
+	const char *text;	  /* a rule's */
+	struct export_addr *host; /* what it means, in order */
+	unsigned nhost;
+	bool unsure;	   /* not all of it was found yet: there may be more */
+	uint64_t since_ns; /* it is in a table */
+	uint64_t found_ns; /* when it was looked up last, and all were found; 0: never */
+};
+
 struct export_rule {
 	enum export_match match;
 	struct export_addr net;	  /* MATCH_NET */
 	unsigned prefix;	  /* of 128 bits */
-	char *text;		  /* as configured; the host, or "@" and the netgroup */
-	struct export_addr *host; /* what that means, in order: export_resolve.c */
-	unsigned nhost;
-	bool unsure;		/* not looked up yet */
-	uint64_t found_ns;	/* when it last was, and all were found; 0: never */
-	uint8_t sec[SEC_COUNT]; /* enum export_sec, the preferred first */
+	char *text;		  /* as configured */
+	struct export_name *name; /* MATCH_NAME, MATCH_NETGROUP: the table's; NULL: in none yet */
+	uint8_t sec[SEC_COUNT];	  /* enum export_sec, the preferred first */
 	unsigned nsec, sec_mask;
 	bool read_write, secure_port;
 	unsigned xprt; /* 1 << enum rpc_xprt of connections that are admitted */
@@ -62,6 +69,10 @@ struct export_table {
 	uint64_t generation;
 	struct export *exports;
 	unsigned count;
+	struct export_name *names; /* in order of text */
+	unsigned nnames;
+	uint32_t *slots;   /* hash of exports by id: 1 + index; 0: free */
+	unsigned nslots;   /* a power of two, more than exports */
 	unsigned sec_mask; /* of all rules, and SEC_SYS */
 };
 
@@ -70,6 +81,9 @@ int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, si
 		     uint64_t generation, unsigned *ret_bad);
 void export_table_get(struct export_table *t);
 void export_table_put(struct export_table *t);
+
+/* The name of a table with this text; NULL: none. */
+struct export_name *export_name_find(const struct export_table *t, const char *text);
 
 const struct export *export_by_id(const struct export_table *t, uint64_t id);
 /* The export whose path is the longest whole-component prefix of path; *ret_rest is what follows

@@ -3,10 +3,11 @@
  * pool when a table comes into force and every minute after, names and netgroups each one at a
  * time, so that a directory service which does not answer takes two threads of the pool at most.
  *
- * A rule of a table begins with what the same rule meant in the table before. One that nobody has
- * looked up yet is unsure: its clients are told to ask again, until it is, but for PATIENCE_NS at
- * most. A host that does not exist has no address from then on; when it cannot be said (and when a
- * netgroup is not found: the C library does not tell why) what was found before stays for KEEP_NS.
+ * A name is looked up once, however many rules say it, and begins with what it meant in the table
+ * before. As long as not all of it was found it is unsure: those that it does not admit are told to
+ * ask again, for PATIENCE_NS at most. A host that does not exist has no address from then on; when
+ * it cannot be said (and when a netgroup is not found: the C library does not tell why) what was
+ * found before stays for KEEP_NS.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,74 +30,79 @@ struct look_up {
 	uv_work_t work;
 	struct resolver *resolver; /* NULL: the service has gone */
 	enum kind kind;
-	struct export_table *table; /* held, for the rule */
-	struct export_rule *rule;
-	netgroup_hosts_fn *hosts;
-	void *arg;
+	struct name_service from;
 	struct addr_list before; /* what counts as well while somebody cannot be asked */
 	/* The thread's: */
 	struct addr_list found;
 	int rc;
-	char name[];
+	char text[]; /* of the export_name, which may have gone, or be another table's */
 };
 
 struct resolver {
 	struct nfs *nfs;
 	struct look_up *running[KINDS];
-	unsigned next[KINDS]; /* rules of this kind of the table that had their turn */
-	struct env_timer round, patience;
+	unsigned next[KINDS]; /* names of the table before this had their turn */
+	struct env_timer round;
 };
 
-static bool is_of(const struct export_rule *r, enum kind k)
+static bool is_of(const struct export_name *e, enum kind k)
 {
-	return r->match == (k == HOSTS ? MATCH_NAME : MATCH_NETGROUP);
+	return (e->text[0] == '@') == (k == NETGROUPS);
 }
 
-/* The n-th rule of a kind; NULL: there are no more. */
-static struct export_rule *rule_at(const struct export_table *t, enum kind k, unsigned n)
+/* The first name of a kind from *at on, which moves there; NULL: there are no more. */
+static struct export_name *name_at(const struct export_table *t, enum kind k, unsigned *at)
 {
-	for (unsigned i = 0; i < t->count; i++)
-		for (unsigned j = 0; j < t->exports[i].nrules; j++)
-			if (is_of(&t->exports[i].rules[j], k) && n-- == 0)
-				return &t->exports[i].rules[j];
-	return NULL;
+	while (*at < t->nnames && !is_of(&t->names[*at], k))
+		++*at;
+	return *at < t->nnames ? &t->names[*at] : NULL;
 }
 
 /* ---- what was found ---- */
 
-static bool same(const struct export_rule *r, const struct addr_list *l)
+static bool same(const struct export_name *e, const struct addr_list *l)
 {
-	return !r->unsure && r->nhost == l->count &&
-	       (!l->count || memcmp(r->host, l->at, l->count * sizeof(*l->at)) == 0);
+	return e->nhost == l->count &&
+	       (!l->count || memcmp(e->host, l->at, l->count * sizeof(*l->at)) == 0);
 }
 
-static bool kept(const struct export_rule *r, uint64_t now)
+static bool kept(const struct export_name *e, uint64_t now)
 {
-	return r->found_ns && now - r->found_ns < KEEP_NS;
+	return e->found_ns && now - e->found_ns < KEEP_NS;
 }
 
-/* True when the rule means others than before. */
-static bool take(struct export_rule *r, struct look_up *l, uint64_t now)
+static const char *name_of(const struct look_up *l)
+{
+	return l->text + (l->kind == NETGROUPS); /* without the @ */
+}
+
+static void tell(const struct look_up *l, bool stays)
+{
+	log_warn("nfs: %s of an access list not found name=%s why=%s%s",
+		 l->kind == HOSTS ? "host" : "netgroup", name_of(l), err_name(l->rc),
+		 stays ? " (what was found before counts)" : "");
+}
+
+/* True when the name means others than before. */
+static bool take(struct export_name *e, struct look_up *l, uint64_t now)
 {
 	bool definite = l->kind == HOSTS && l->rc == -ENOENT;
-	/* Who cannot be asked has said nothing: a rule that nobody has looked up yet stays unsure.
-	 */
-	bool unknown = l->rc && l->rc != -ENOENT && r->unsure;
-	bool stays = l->rc && !definite && kept(r, now);
+	bool part = l->rc ? !definite : l->found.unsure;
+	/* Who cannot be asked has said nothing: what nobody has found yet stays unsure. */
+	bool unsure = e->unsure && part;
+	bool stays = l->rc && !definite && (unsure || kept(e, now));
 	if (l->rc)
-		log_warn("nfs: %s of an access list not found name=%s why=%s%s",
-			 l->kind == HOSTS ? "host" : "netgroup", l->name, err_name(l->rc),
-			 stays ? " (what was found before counts)" : "");
-	if (stays || unknown)
+		tell(l, stays && !unsure);
+	if (stays)
 		return false;
-	if (!l->rc && (!l->found.unsure || !r->found_ns))
-		r->found_ns = now;
-	if (same(r, &l->found))
+	if (!l->rc && (!part || !e->found_ns))
+		e->found_ns = now;
+	if (unsure == e->unsure && same(e, &l->found))
 		return false;
-	free(r->host);
-	r->host = l->found.at;
-	r->nhost = l->found.count;
-	r->unsure = false;
+	free(e->host);
+	e->host = l->found.at;
+	e->nhost = l->found.count;
+	e->unsure = unsure;
 	l->found = (struct addr_list){0};
 	return true;
 }
@@ -111,7 +117,6 @@ static void next(struct resolver *s, enum kind k);
 
 static void look_up_free(struct look_up *l)
 {
-	export_table_put(l->table);
 	free(l->before.at);
 	free(l->found.at);
 	free(l);
@@ -123,8 +128,9 @@ static void on_done(uv_work_t *work, int status)
 	struct resolver *s = l->resolver;
 	if (s) {
 		struct nfs *n = s->nfs;
+		struct export_name *e = export_name_find(n->table, l->text);
 		s->running[l->kind] = NULL;
-		if (status == 0 && l->table == n->table && take(l->rule, l, env_now_ns(n->o.env)))
+		if (status == 0 && e && take(e, l, env_now_ns(n->o.env)))
 			changed(n);
 		next(s, l->kind);
 	}
@@ -134,91 +140,79 @@ static void on_done(uv_work_t *work, int status)
 static void on_thread(uv_work_t *work)
 {
 	struct look_up *l = work->data;
-	l->rc = l->kind == HOSTS ? host_addresses(l->name, &l->found)
-				 : netgroup_addresses(l->hosts, l->arg, l->name, &l->found);
+	l->rc = l->kind == HOSTS ? l->from.addresses(l->from.arg, name_of(l), &l->found)
+				 : netgroup_addresses(&l->from, name_of(l), &l->found);
 	for (unsigned i = 0; i < l->before.count && l->found.unsure && !l->rc; i++)
 		l->rc = addr_list_add(&l->found, &l->before.at[i]);
 	addr_list_sort(&l->found);
 }
 
 /* A copy; empty when there is no memory for it. */
-static struct addr_list addresses_of(const struct export_rule *r)
+static struct addr_list addresses_of(const struct export_name *e)
 {
-	struct addr_list l = {.at = r->nhost ? malloc(r->nhost * sizeof(*l.at)) : NULL};
+	struct addr_list l = {.at = e->nhost ? malloc(e->nhost * sizeof(*l.at)) : NULL};
 	if (!l.at)
 		return l;
-	memcpy(l.at, r->host, r->nhost * sizeof(*l.at));
-	l.count = r->nhost;
+	memcpy(l.at, e->host, e->nhost * sizeof(*l.at));
+	l.count = e->nhost;
 	return l;
 }
 
 static void next(struct resolver *s, enum kind k)
 {
 	struct nfs *n = s->nfs;
-	struct export_rule *r = s->running[k] ? NULL : rule_at(n->table, k, s->next[k]);
-	if (!r)
+	struct export_name *e = s->running[k] ? NULL : name_at(n->table, k, &s->next[k]);
+	if (!e)
 		return;
-	const char *name = r->text + (k == NETGROUPS); /* without the @ */
-	struct look_up *l = calloc(1, sizeof(*l) + strlen(name) + 1);
+	struct look_up *l = calloc(1, sizeof(*l) + strlen(e->text) + 1);
 	if (!l)
 		return; /* in a minute again */
 	s->next[k]++;
 	l->work.data = l;
 	l->resolver = s;
 	l->kind = k;
-	l->table = n->table;
-	export_table_get(n->table);
-	l->rule = r;
-	l->hosts = n->o.netgroup_hosts ? n->o.netgroup_hosts : netgroup_hosts;
-	l->arg = n->o.arg;
-	if (kept(r, env_now_ns(n->o.env)))
-		l->before = addresses_of(r);
-	strcpy(l->name, name);
+	l->from = (struct name_service){n->o.netgroup_hosts ?: netgroup_hosts,
+					n->o.host_addresses ?: host_addresses, n->o.arg};
+	if (kept(e, env_now_ns(n->o.env)))
+		l->before = addresses_of(e);
+	strcpy(l->text, e->text);
 	s->running[k] = l;
 	/* Fails only without a callback. */
 	int rc = uv_queue_work(reactor_loop(n->o.reactor), &l->work, on_thread, on_done);
 	ASSERT(rc == 0);
 }
 
-static bool any_unsure(const struct export_table *t)
+/* Nobody waits longer for what may be looked for in vain for ever: it admits nobody until then.
+ * True: some are still unsure. */
+static bool lose_patience(struct nfs *n)
 {
-	for (unsigned i = 0; i < t->count; i++)
-		for (unsigned j = 0; j < t->exports[i].nrules; j++)
-			if (t->exports[i].rules[j].unsure)
-				return true;
-	return false;
+	uint64_t now = env_now_ns(n->o.env);
+	bool some = false, lost = false;
+	for (unsigned i = 0; i < n->table->nnames; i++) {
+		struct export_name *e = &n->table->names[i];
+		bool over = e->unsure && now - e->since_ns >= PATIENCE_NS;
+		lost |= over;
+		e->unsure &= !over;
+		some |= e->unsure;
+	}
+	if (lost)
+		changed(n);
+	return some;
 }
 
 static void on_round(void *arg)
 {
 	struct resolver *s = arg;
 	struct nfs *n = s->nfs;
-	bool any = false;
+	uint64_t again = lose_patience(n) ? SOON_NS : ROUND_NS;
 	for (enum kind k = 0; k < KINDS; k++) {
 		/* A round that is not through goes on: everyone has his turn. */
-		if (!rule_at(n->table, k, s->next[k]))
+		if (!name_at(n->table, k, &s->next[k]))
 			s->next[k] = 0;
-		any |= rule_at(n->table, k, 0) != NULL;
 		next(s, k);
 	}
-	uint64_t again = any_unsure(n->table) ? SOON_NS : ROUND_NS;
-	if (any)
+	if (n->table->nnames)
 		env_timer_start(n->o.env, &s->round, n->o.resolve_ns ? n->o.resolve_ns : again);
-}
-
-/* Nobody waits longer for rules that may be looked up for ever: they admit nobody until then. */
-static void on_patience(void *arg)
-{
-	struct resolver *s = arg;
-	struct export_table *t = s->nfs->table;
-	bool any = false;
-	for (unsigned i = 0; i < t->count; i++)
-		for (unsigned j = 0; j < t->exports[i].nrules; j++) {
-			any |= t->exports[i].rules[j].unsure;
-			t->exports[i].rules[j].unsure = false;
-		}
-	if (any)
-		changed(s->nfs);
 }
 
 /* ---- life ---- */
@@ -230,43 +224,37 @@ int nfs_resolve_new(struct nfs *n)
 		return -ENOMEM;
 	s->nfs = n;
 	s->round = (struct env_timer){.fn = on_round, .arg = s};
-	s->patience = (struct env_timer){.fn = on_patience, .arg = s};
 	n->resolver = s;
 	return 0;
 }
 
 /* What the same words meant before. */
-static void inherit(struct export_rule *r, const struct export_table *from, enum kind k)
+static void inherit(struct export_name *e, const struct export_name *from)
 {
-	const struct export_rule *o;
-	for (unsigned i = 0; (o = rule_at(from, k, i)); i++) {
-		if (o->unsure || strcmp(o->text, r->text) != 0)
-			continue;
-		struct addr_list l = addresses_of(o);
-		if (l.count != o->nhost)
-			return;
-		free(r->host);
-		r->host = l.at;
-		r->nhost = l.count;
-		r->found_ns = o->found_ns;
-		r->unsure = false;
+	struct addr_list l = addresses_of(from);
+	e->since_ns = from->since_ns;
+	if (l.count != from->nhost)
 		return;
-	}
+	e->host = l.at;
+	e->nhost = l.count;
+	e->found_ns = from->found_ns;
+	e->unsure = from->unsure;
 }
 
 void nfs_resolve_table(struct nfs *n, const struct export_table *before)
 {
 	struct resolver *s = n->resolver;
-	struct export_rule *r;
-	for (enum kind k = 0; k < KINDS; k++) {
-		for (unsigned i = 0; (r = rule_at(n->table, k, i)); i++)
-			inherit(r, before, k);
-		s->next[k] = 0;
+	for (unsigned i = 0; i < n->table->nnames; i++) {
+		struct export_name *e = &n->table->names[i];
+		const struct export_name *from = export_name_find(before, e->text);
+		e->since_ns = env_now_ns(n->o.env);
+		if (from)
+			inherit(e, from);
 	}
+	for (enum kind k = 0; k < KINDS; k++)
+		s->next[k] = 0;
 	env_timer_stop(n->o.env, &s->round);
-	env_timer_stop(n->o.env, &s->patience);
 	on_round(s);
-	env_timer_start(n->o.env, &s->patience, PATIENCE_NS);
 }
 
 /* Look-ups under way end by themselves later, without the service. */
@@ -279,7 +267,6 @@ void nfs_resolve_free(struct nfs *n)
 		if (s->running[k])
 			s->running[k]->resolver = NULL;
 	env_timer_stop(n->o.env, &s->round);
-	env_timer_stop(n->o.env, &s->patience);
 	free(s);
 	n->resolver = NULL;
 }

@@ -3,6 +3,10 @@
  * export's list admits. Paths below an export are walked through directories only, never through
  * symbolic links and never upwards.
  *
+ * While a name of a rule is looked up MNT waits: mount.nfs gives up on any error, and MOUNT has
+ * none that says "ask again". Some may wait at once, of a host a few; others are not answered, and
+ * ask again by themselves.
+ *
  * The list of who mounted what (DUMP) is advisory, as the protocol says: bounded, in memory. A host
  * is told of its own part of it alone, and of the exports (EXPORT) that have a rule for its
  * address: what others have is not its business.
@@ -15,6 +19,10 @@
 #include "runtime/log.h"
 
 #define MNTPATHLEN 1024
+#define LOOK_NS	   (100 * NS_PER_MS)
+#define WAIT_NS	   (25 * NS_PER_S) /* longer than any name is unsure */
+#define WAITS	   64
+#define WAITS_HOST 8
 
 enum mountstat3 {
 	MNT3_OK = 0,
@@ -125,7 +133,7 @@ struct mount_found {
 };
 
 /* Finds the directory and makes its handle. With any flavour (RFC 2623 2.7): what is behind the
- * handle is protected where it is used. */
+ * handle is protected where it is used. -EINPROGRESS: who may is being looked up. */
 static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, struct mount_found *ret)
 {
 	const char *rest;
@@ -133,7 +141,7 @@ static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, stru
 	/* Who may not mount it does not learn whether there is such an export. */
 	const struct export_rule *r = e ? nfs_rule_of(n, req, e) : NULL;
 	if (!r)
-		return e && nfs_rule_refused(req, e) == NFS3ERR_JUKEBOX ? -EAGAIN : -EACCES;
+		return e && nfs_rule_refused(req, e) == NFS3ERR_JUKEBOX ? -EINPROGRESS : -EACCES;
 	memcpy(ret->sec, r->sec, sizeof(ret->sec));
 	ret->nsec = r->nsec;
 	struct nfs_mount *m = nfs_mount_by_name(n, e->fs);
@@ -156,6 +164,41 @@ static int mount_find(struct nfs *n, struct rpc_req *req, const char *path, stru
 	return rc;
 }
 
+static bool may_wait(const struct nfs *n, const struct mount_wait *w)
+{
+	const struct mount_wait *o;
+	unsigned all = 0, host = 0;
+	LIST_FOREACH (o, &n->mount_waits, link) {
+		all++;
+		host += o->host == w->host;
+	}
+	return all < WAITS && host < WAITS_HOST;
+}
+
+static int find_or_fenced(struct nfs *n, struct rpc_req *req, const char *path,
+			  struct mount_found *ret)
+{
+	return nfs_fenced(n) ? -ERR_EPOCH_STALE : mount_find(n, req, path, ret);
+}
+
+/* As mount_find(), when it is known who may; -EINPROGRESS: it is not, and there is no answer. */
+static int mount_find_known(struct nfs *n, struct rpc_req *req, const char *path,
+			    struct mount_found *ret)
+{
+	struct mount_wait w = {.host = rpc_host_of(rpc_conn_peer(req->conn))};
+	uint64_t end = env_now_ns(n->o.env) + WAIT_NS;
+	int rc = find_or_fenced(n, req, path, ret);
+	if (rc != -EINPROGRESS || !may_wait(n, &w))
+		return rc;
+	LIST_INSERT_HEAD(&n->mount_waits, &w, link);
+	while (rc == -EINPROGRESS && rpc_wait_on(req) && env_now_ns(n->o.env) < end) {
+		env_sleep_ns(n->o.env, LOOK_NS);
+		rc = find_or_fenced(n, req, path, ret);
+	}
+	LIST_REMOVE(&w, link);
+	return rc;
+}
+
 /* Pseudo-flavours of RFC 2623 2.2. */
 static void put_flavors(struct xdr_out *x, const struct mount_found *f)
 {
@@ -173,9 +216,8 @@ static int mount3_mnt(struct rpc_req *req, void *arg)
 	if (!get_path(req, path))
 		return RPC_GARBAGE_ARGS;
 	strip_slashes(path);
-	int rc = n->o.fenced && n->o.fenced(n->o.arg) ? -ERR_EPOCH_STALE
-						      : mount_find(n, req, path, &found);
-	if (rc == -ERR_EPOCH_STALE)
+	int rc = mount_find_known(n, req, path, &found);
+	if (rc == -ERR_EPOCH_STALE || rc == -EINPROGRESS)
 		return RPC_DROP;
 	const char *host = rpc_conn_peer_text(req->conn);
 	log_info("nfs: mount client=%s path=%s result=%s", host, path, rc ? err_name(rc) : "ok");

@@ -48,7 +48,7 @@ void addr_list_sort(struct addr_list *l)
 		qsort(l->at, l->count, sizeof(*l->at), by_bytes);
 }
 
-int host_addresses(const char *name, struct addr_list *ret)
+int host_addresses(void *arg, const char *name, struct addr_list *ret)
 {
 	static const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *all, *a;
@@ -130,14 +130,15 @@ static time_t seconds(void)
 	return t.tv_sec;
 }
 
-static int find_all(const struct names *n, const char *netgroup, struct addr_list *ret)
+static int find_all(const struct name_service *from, const struct names *n, const char *netgroup,
+		    struct addr_list *ret)
 {
 	time_t end = seconds() + TIME_S;
 	const char *missing = NULL;
 	unsigned nmissing = 0;
 	int rc = 0;
 	for (unsigned i = 0; i < n->count && rc != -ENOMEM; i++) {
-		rc = seconds() < end ? host_addresses(n->at[i], ret) : -EAGAIN;
+		rc = seconds() < end ? from->addresses(from->arg, n->at[i], ret) : -EAGAIN;
 		ret->unsure |= rc == -EAGAIN;
 		if (rc && !nmissing++)
 			missing = n->at[i];
@@ -148,13 +149,12 @@ static int find_all(const struct names *n, const char *netgroup, struct addr_lis
 	return rc == -ENOMEM ? rc : 0;
 }
 
-int netgroup_addresses(netgroup_hosts_fn *hosts, void *arg, const char *netgroup,
-		       struct addr_list *ret)
+int netgroup_addresses(const struct name_service *from, const char *netgroup, struct addr_list *ret)
 {
 	struct names n = {0};
-	int rc = hosts(arg, netgroup, take_name, &n);
+	int rc = from->hosts(from->arg, netgroup, take_name, &n);
 	if (rc == 0)
-		rc = n.no_memory ? -ENOMEM : find_all(&n, netgroup, ret);
+		rc = n.no_memory ? -ENOMEM : find_all(from, &n, netgroup, ret);
 	if (n.any)
 		log_warn("nfs: entries of a netgroup that name no host are left out netgroup=%s",
 			 netgroup);

@@ -23,7 +23,8 @@ void addr_list_sort(struct addr_list *l);
  * 0: all there are are in *ret; -ENOENT: there is no such host; -EAGAIN: it cannot be said now;
  * -ENOMEM. Adds to *ret.
  */
-int host_addresses(const char *name, struct addr_list *ret);
+typedef int host_addresses_fn(void *arg, const char *name, struct addr_list *ret);
+host_addresses_fn host_addresses; /* as this host has it */
 
 /*
  * Calls each with the hosts of a netgroup, those of the netgroups in it too. host is NULL where an
@@ -37,7 +38,12 @@ netgroup_hosts_fn netgroup_hosts;
 
 /* Addresses of all hosts of a netgroup. A host that does not exist is logged and left out; so is
  * an entry for any host: a rule for all is "*". Ends after some time, unsure then. */
-int netgroup_addresses(netgroup_hosts_fn *hosts, void *arg, const char *netgroup,
+struct name_service {
+	netgroup_hosts_fn *hosts;
+	host_addresses_fn *addresses;
+	void *arg;
+};
+int netgroup_addresses(const struct name_service *from, const char *netgroup,
 		       struct addr_list *ret);
 
 #endif

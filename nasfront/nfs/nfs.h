@@ -11,6 +11,7 @@
 #include "proto/channel.pb-c.h"
 #include "runtime/histogram.h"
 
+struct addr_list;
 struct env;
 struct fs;
 struct lock_table;
@@ -36,6 +37,8 @@ struct nfs_opts {
 	/* Members of a netgroup, on a thread; see netgroup.h. NULL: as this host says. */
 	int (*netgroup_hosts)(void *arg, const char *netgroup,
 			      void (*each)(void *to, const char *host), void *to);
+	/* Addresses of a host, the same. */
+	int (*host_addresses)(void *arg, const char *name, struct addr_list *ret);
 	uint64_t resolve_ns; /* names in access lists are looked up so often; 0: 60 s */
 };
 

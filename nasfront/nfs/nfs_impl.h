@@ -47,6 +47,12 @@ struct nfs_mounted {
 };
 TAILQ_HEAD(nfs_mounteds, nfs_mounted);
 
+/* A call of MNT that waits for a rule to be known. */
+struct mount_wait {
+	LIST_ENTRY(mount_wait) link;
+	uint64_t host;
+};
+
 struct nfs {
 	uint32_t magic;
 	struct nfs_opts o;
@@ -60,6 +66,7 @@ struct nfs {
 	unsigned nclients;
 	struct nfs_mounteds mounted;
 	unsigned nmounted;
+	LIST_HEAD(, mount_wait) mount_waits;
 	struct rpc_program program, mount_program, acl_program;
 	struct rpc_program rquota_programs[2]; /* versions 1 and 2 */
 	struct nfs_op_stats ops[NFS_PROCS_ALL];

@@ -455,6 +455,10 @@ bool nfs4_pseudo_visible(struct nfs4_call *k, const struct nfs4_pseudo *p);
 bool nfs4_pseudo_wants_xprt(struct nfs4_call *k, const struct nfs4_pseudo *p);
 /* Its own: not below it. */
 bool nfs4_pseudo_mine(struct nfs4_call *k, const struct export *e);
+/* The same, or it cannot be said yet: entering it is NFS4ERR_DELAY then. */
+bool nfs4_pseudo_may_be(struct nfs4_call *k, const struct export *e);
+/* Whether it is visible: NFS4_OK, NFS4ERR_NOENT, or NFS4ERR_DELAY while that cannot be said. */
+enum nfs4_status nfs4_pseudo_look(struct nfs4_call *k, const struct nfs4_pseudo *p);
 void nfs4_pseudo_attr(struct nfs4 *n, const struct nfs4_pseudo *p, struct fs_attr *ret);
 /* The tree in force, held; NULL: no memory. */
 struct nfs4_tree *nfs4_tree_get(struct nfs4 *n);

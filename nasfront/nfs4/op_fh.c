@@ -83,7 +83,7 @@ void nfs4_put_fh(struct xdr_out *x, const struct nfs_mount *m, const struct expo
 /* The root of all is a pseudo directory, or the export whose path is "/". */
 static enum nfs4_status enter(struct nfs4_call *k, const struct nfs4_pseudo *p)
 {
-	if (!p->exp || !nfs4_pseudo_mine(k, p->exp)) {
+	if (!p->exp || !nfs4_pseudo_may_be(k, p->exp)) {
 		nfs4_fh_pseudo(k, p);
 		return NFS4_OK;
 	}
@@ -218,8 +218,10 @@ static enum nfs4_status lookup_pseudo(struct nfs4_call *k, const struct nfs4_nam
 	p = nfs4_pseudo_child(p, name->p, name->len);
 	if (!p)
 		return NFS4ERR_NOENT;
-	if (!nfs4_pseudo_visible(k, p)) /* what wants TLS is not listed, but says so when asked */
-		return nfs4_pseudo_wants_xprt(k, p) ? NFS4ERR_WRONGSEC : NFS4ERR_NOENT;
+	enum nfs4_status st = nfs4_pseudo_look(k, p);
+	/* What wants TLS is not listed, but says so when asked. */
+	if (st)
+		return nfs4_pseudo_wants_xprt(k, p) ? NFS4ERR_WRONGSEC : st;
 	return enter(k, p);
 }
 
@@ -264,10 +266,10 @@ static const struct nfs4_pseudo *nested(struct nfs4_call *k, const struct nfs4_p
 {
 	for (const struct nfs4_pseudo *p = dir->child; p; p = p->next) {
 		const struct nfs4_pseudo *found;
-		if (p->exp && is_name(name, p->name) && nfs4_pseudo_mine(k, p->exp) &&
+		if (p->exp && is_name(name, p->name) && nfs4_pseudo_may_be(k, p->exp) &&
 		    leads_here(k, top, dir))
 			return p;
-		found = p->exp && nfs4_pseudo_mine(k, p->exp) ? NULL : nested(k, top, p, name);
+		found = p->exp && nfs4_pseudo_may_be(k, p->exp) ? NULL : nested(k, top, p, name);
 		if (found)
 			return found;
 	}
@@ -336,7 +338,7 @@ static enum nfs4_status up_from_export(struct nfs4_call *k)
 		return NFS4ERR_NOENT;
 	for (outer = p->parent; outer->parent && !outer->exp; outer = outer->parent)
 		;
-	if (!outer->exp || !nfs4_pseudo_mine(k, outer->exp)) {
+	if (!outer->exp || !nfs4_pseudo_may_be(k, outer->exp)) {
 		nfs4_fh_pseudo(k, p->parent);
 		return NFS4_OK;
 	}

@@ -170,8 +170,9 @@ static enum nfs4_status in_pseudo(struct nfs4_call *k, const struct open_args *o
 		return NFS4ERR_ISDIR;
 	const struct nfs4_pseudo *p = nfs4_pseudo_find(k->n, k->pseudo);
 	p = p ? nfs4_pseudo_child(p, o->name.p, o->name.len) : NULL;
-	if (p && nfs4_pseudo_visible(k, p))
-		return NFS4ERR_ISDIR;
+	enum nfs4_status st = p ? nfs4_pseudo_look(k, p) : NFS4ERR_NOENT;
+	if (st != NFS4ERR_NOENT)
+		return st ?: NFS4ERR_ISDIR;
 	return o->create ? NFS4ERR_ROFS : NFS4ERR_NOENT;
 }
 

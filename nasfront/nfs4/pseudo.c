@@ -181,6 +181,26 @@ bool nfs4_pseudo_mine(struct nfs4_call *k, const struct export *e)
 	return nfs_rule_of(k->n->o.nfs, k->req, e);
 }
 
+bool nfs4_pseudo_may_be(struct nfs4_call *k, const struct export *e)
+{
+	return nfs4_pseudo_mine(k, e) || nfs_rule_refused(k->req, e) == NFS3ERR_JUKEBOX;
+}
+
+static bool may_lead(struct nfs4_call *k, const struct nfs4_pseudo *p)
+{
+	if (p->exp && nfs4_pseudo_may_be(k, p->exp))
+		return true;
+	for (const struct nfs4_pseudo *c = p->child; c; c = c->next)
+		if (may_lead(k, c))
+			return true;
+	return false;
+}
+
+enum nfs4_status nfs4_pseudo_look(struct nfs4_call *k, const struct nfs4_pseudo *p)
+{
+	return nfs4_pseudo_visible(k, p) ? NFS4_OK : may_lead(k, p) ? NFS4ERR_DELAY : NFS4ERR_NOENT;
+}
+
 bool nfs4_pseudo_visible(struct nfs4_call *k, const struct nfs4_pseudo *p)
 {
 	if (p->exp && nfs4_pseudo_mine(k, p->exp))

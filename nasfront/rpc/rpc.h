@@ -216,6 +216,10 @@ int rpc_once(struct rpc_req *req);
 /* rpc_once() was called: the reply must not have a body. */
 bool rpc_is_once(const struct rpc_req *req);
 
+/* For a handler that waits long, as it begins to and each time it looks: its arguments must not be
+ * needed any more. False: nobody waits for the answer now, or the server stops; it is to end. */
+bool rpc_wait_on(struct rpc_req *req);
+
 /*
  * A call to the client over a connection it made. Waits (a task). The credential is AUTH_SYS with
  * these bytes, or AUTH_NONE when there are none. 0: accepted, with at most `size` bytes of results.

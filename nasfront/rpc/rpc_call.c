@@ -18,6 +18,13 @@ static void call_drop_buf(struct rpc_server *s, struct rpc_req *req)
 	req->buf = NULL;
 }
 
+bool rpc_wait_on(struct rpc_req *req)
+{
+	const struct rpc_conn *c = req->conn;
+	call_drop_buf(c->server, req);
+	return !c->dead && !c->server->stopping;
+}
+
 /* A duplicate that waited gets the answer of the call that ran; RPC_DROP: none. */
 static void call_end_wait(struct rpc_req *w, int result, const void *reply, size_t len)
 {

@@ -198,7 +198,8 @@ static void up_step(struct nas *n)
 	struct nfs_opts no = {.reactor = n->reactor,
 			      .env = nas_clock_env(n->clock),
 			      .resolve_ns = n->o.resolve_ns,
-			      .netgroup_hosts = n->o.netgroup_hosts};
+			      .netgroup_hosts = n->o.netgroup_hosts,
+			      .host_addresses = n->o.host_addresses};
 	if (n->groups_want) {
 		struct groups_opts go = *n->groups_want;
 		go.reactor = n->reactor;

@@ -24,6 +24,7 @@ struct nas_opts {
 	uint64_t tls_timeout_ns, record_timeout_ns, resolve_ns;
 	unsigned max_conns, max_requests, drc_entries;
 	netgroup_hosts_fn *netgroup_hosts;
+	host_addresses_fn *host_addresses;
 };
 
 struct mem_store;
