@@ -29,9 +29,14 @@ tests_unit_nfs_test_groups_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(NFS_CFLAGS)
 tests_unit_nfs_test_groups_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS) $(NFS_LIBS)
 
 check_PROGRAMS += tests/unit/nfs/test_lock_table
-tests_unit_nfs_test_lock_table_SOURCES = tests/unit/nfs/test_lock_table.c
+LOCK_MODEL = tests/unit/nfs/lock_model.c tests/unit/nfs/lock_model.h
+tests_unit_nfs_test_lock_table_SOURCES = tests/unit/nfs/test_lock_table.c $(LOCK_MODEL)
 tests_unit_nfs_test_lock_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs_test_lock_table_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs/test_lock_watch
+tests_unit_nfs_test_lock_watch_SOURCES = tests/unit/nfs/test_lock_watch.c $(LOCK_MODEL)
+tests_unit_nfs_test_lock_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs_test_lock_watch_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 NLM_WORLD = $(NAS_RAW) tests/unit/nfs/nlm_world.c tests/unit/nfs/nlm_world.h
 check_PROGRAMS += tests/unit/nfs/test_nlm_access

@@ -2,20 +2,27 @@ libnasfront_a_SOURCES += \
 	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/back.c nasfront/nfs4/blocked.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
 	nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/copy.c nasfront/nfs4/deleg4.c \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
-	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/op_attr.c \
+	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_attrs.h nasfront/nfs4/nfs4_back.h nasfront/nfs4/nfs4_client.h \
+	nasfront/nfs4/nfs4_compound.h nasfront/nfs4/nfs4_impl.h nasfront/nfs4/nfs4_proto.h nasfront/nfs4/nfs4_state.h nasfront/nfs4/op_attr.c \
 	nasfront/nfs4/op_client.c nasfront/nfs4/op_copy.c nasfront/nfs4/op_dir.c nasfront/nfs4/op_fh.c nasfront/nfs4/op_io.c \
 	nasfront/nfs4/op_lock.c nasfront/nfs4/op_name.c nasfront/nfs4/op_open.c nasfront/nfs4/op_read_plus.c nasfront/nfs4/op_space.c nasfront/nfs4/op_v40.c nasfront/nfs4/op_xattr.c nasfront/nfs4/owner4.c nasfront/nfs4/pseudo.c \
 	nasfront/nfs4/record.c nasfront/nfs4/restore.c nasfront/nfs4/seqid.c nasfront/nfs4/session.c nasfront/nfs4/state.c
 
 # A client for tests, and what it holds every reply against.
-V4_CLIENT = tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h \
+V4_CLIENT = tests/unit/nfs4/v4_called.c tests/unit/nfs4/v4_client.c tests/unit/nfs4/v4_client.h \
+	tests/unit/nfs4/v4_files.c tests/unit/nfs4/v4_wire.h \
 	tests/unit/nfs4/v4_table.c tests/unit/nfs4/v4_table.h \
 	tests/unit/nfs4/v4_valid.c tests/unit/nfs4/v4_valid.h
 V4_WORLD = $(NAS_WORLD) $(V4_CLIENT)
 check_PROGRAMS += tests/unit/nfs4/test_nfs4
-tests_unit_nfs4_test_nfs4_SOURCES = tests/unit/nfs4/test_nfs4.c $(V4_WORLD)
+PAIR_WORLD = $(V4_WORLD) tests/unit/nfs4/pair_world.c tests/unit/nfs4/pair_world.h
+tests_unit_nfs4_test_nfs4_SOURCES = tests/unit/nfs4/test_nfs4.c $(PAIR_WORLD)
 tests_unit_nfs4_test_nfs4_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_session
+tests_unit_nfs4_test_nfs4_session_SOURCES = tests/unit/nfs4/test_nfs4_session.c $(PAIR_WORLD)
+tests_unit_nfs4_test_nfs4_session_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_session_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_state
 tests_unit_nfs4_test_nfs4_state_SOURCES = tests/unit/nfs4/test_nfs4_state.c $(V4_WORLD)
@@ -40,7 +47,8 @@ tests_unit_nfs4_test_nfs4_read_plus_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_read_plus_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs40
-tests_unit_nfs4_test_nfs40_SOURCES = tests/unit/nfs4/test_nfs40.c $(V4_WORLD)
+tests_unit_nfs4_test_nfs40_SOURCES = tests/unit/nfs4/test_nfs40.c \
+	tests/unit/nfs4/v40_world.c tests/unit/nfs4/v40_world.h $(V4_WORLD)
 tests_unit_nfs4_test_nfs40_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs40_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
