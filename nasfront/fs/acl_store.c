@@ -5,6 +5,7 @@
  * acl_mode() says of the list; who sets one of them changes the other in the same body.
  */
 #include "nasfront/fs/acl.h"
+#include "nasfront/fs/memo.h"
 #include "nasfront/fs/xattr.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -203,6 +204,7 @@ static int set_body(struct fs *fs, const struct acl_args *a)
 		return -EINVAL;
 	set_mode(&in, a->cred, acl_mode(a->from, a->n));
 	rc = store(&in, a->from, a->n);
+	memo_note(a->cred, MEMO_ACL_SET, &in);
 	wcc_post(a->wcc, &in);
 	return rc;
 }
@@ -217,6 +219,8 @@ int fs_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f
 		wcc->have_pre = wcc->have_post = false;
 	if (count > FS_ACL_MAX)
 		return -E2BIG;
+	if (memo_find(fs, cred, MEMO_ACL_SET, NULL))
+		return memo_wcc(fs, f, wcc);
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, set_body(fs, &a));
 	return op_commit(&op, rc);
@@ -313,6 +317,7 @@ static int posix_set_body(struct fs *fs, const struct acl_args *a)
 		rc = acl_has(&in) ? drop(&in) : 0;
 	else
 		rc = store(&in, l, n);
+	memo_note(a->cred, MEMO_ACL_SET, &in);
 	wcc_post(a->wcc, &in);
 	return rc;
 }
@@ -332,6 +337,8 @@ int fs_posix_acl_set(struct fs *fs, const struct fs_cred *cred, const struct fs_
 	int rc;
 	if (wcc)
 		wcc->have_pre = wcc->have_post = false;
+	if (memo_find(fs, cred, MEMO_ACL_SET, NULL))
+		return memo_wcc(fs, f, wcc);
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, posix_set_body(fs, &a));
 	return op_commit(&op, rc);

@@ -2,7 +2,7 @@
  * Checking a file system, unmounted or serving.
  *
  *   inodes  every inode block the maps know; every inode's tree; each block they lead to has one
- *           owner (check_inodes.c)
+ *           owner (check_inodes.c); every block of memos (check_memo.c)
  *   shares  blocks that several extents lead to have the owners that are counted (check_share.c)
  *   names   every entry leads to an inode of its type, every inode has its number of names,
  *           directories hang together (check_dirs.c)

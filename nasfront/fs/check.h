@@ -114,6 +114,7 @@ void check_shares_free(struct checker *c);
 int check_rebuild(struct checker *c);
 int check_xattrs(struct checker *c, struct rec *r, const uint8_t *p); /* check_xattr.c */
 int check_acl(struct checker *c, struct rec *r, const uint8_t *p);
+int check_memos(struct checker *c, const uint8_t *p); /* check_memo.c */
 /* Of an inode's bytes: those in it are sound. */
 bool check_xattrs_inline(const struct fs *fs, const uint8_t *p);
 int check_dirs(struct checker *c);		      /* check_dirs.c */

@@ -123,7 +123,7 @@ static int extent_entry(struct checker *c, uint64_t key, const uint8_t *v, unsig
 	uint64_t phys = le64_get(v), n = le32_get(v + 8);
 	uint32_t flags = le32_get(v + 12);
 	bool good = false;
-	if (flags & ~EXT_FLAGS || flags == EXT_FLAGS)
+	if (flags & ~EXT_FLAGS || flags == EXT_FLAGS || (flags && c->cur->type == MEMO_TYPE))
 		check_damaged(c, c->cur, "extent of unknown kind", phys);
 	else if (!n || key < c->cur_end || key >= FILE_BLOCKS_MAX)
 		check_damaged(c, c->cur, "extents overlap in the file", phys);
@@ -270,7 +270,7 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 	c->kept_size = 0;
 	c->cur_end = 0;
 	c->cur = r;
-	int rc = r->type == FS_REG ? inline_extents(c, p) : 0;
+	int rc = r->type == FS_REG || r->type == MEMO_TYPE ? inline_extents(c, p) : 0;
 	if (!rc)
 		rc = check_tree(c, r, p, true,
 				r->type == FS_REG	? extent_entry
@@ -284,6 +284,8 @@ static int inode_check(struct checker *c, uint64_t ino, const uint8_t *p)
 	if (r->damaged)
 		return c->repair ? check_rebuild_later(c, r) : 0;
 	rc = counts_check(c, r, p, r->blocks);
+	if (!rc && r->type == MEMO_TYPE)
+		rc = check_memos(c, p);
 	return rc ? rc : check_acl(c, r, p);
 }
 
@@ -385,7 +387,7 @@ static int put_body(struct fs *fs, uint64_t ino, const struct kept *k)
 		struct tree xattrs = xattr_tree(&in);
 		return tree_insert(&xattrs, k->key, k->v, k->len);
 	}
-	if (IN_TYPE(&in) == FS_REG)
+	if (IN_TYPE(&in) == FS_REG || IN_TYPE(&in) == MEMO_TYPE)
 		return ext_insert(&in, k->key, le64_get(k->v), le32_get(k->v + 8),
 				  le32_get(k->v + 12));
 	struct tree t = tree_of(&in);

@@ -13,6 +13,7 @@
  * in a circle.
  */
 #include "nasfront/fs/clone.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -118,6 +119,7 @@ void clone_done(const struct clone *c, struct inode *to)
 	if (c->to_off + c->len > IN64(to, I_FILESIZE))
 		IN_SET64(to, I_FILESIZE, c->to_off + c->len);
 	inode_drop_setid(c->cred, to);
+	memo_note(c->cred, MEMO_CLONE, to);
 	wcc_post(c->wcc, to);
 }
 
@@ -220,6 +222,8 @@ int fs_clone_range(struct fs *fs, const struct fs_cred *cred, const struct fs_fi
 		wcc->have_pre = wcc->have_post = false;
 	if (fs->read_only)
 		return -EROFS;
+	if (memo_find(fs, cred, MEMO_CLONE, NULL))
+		return memo_wcc(fs, to, wcc);
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, check_body(fs, &c));
 	if (!rc && (from_off % BS || to_off % BS || len > FS_SIZE_MAX))

@@ -79,6 +79,7 @@ const char *dump_type(unsigned type)
 	    [BT_DIR] = "directory",	   [BT_SYMLINK] = "symbolic link",
 	    [BT_ORPHANS] = "orphans",	   [BT_QUOTAS] = "quotas",
 	    [BT_XATTRS] = "attributes",	   [BT_SHARES] = "shares",
+	    [BT_MEMOS] = "memos",
 	};
 	return type < BT_LAST && names[type] ? names[type] : "unknown type";
 }
@@ -166,7 +167,9 @@ static void block_dump(struct dumper *d, uint64_t block)
 		 le16_get(bytes + H_HEAP), le16_get(bytes + H_GARBAGE));
 	if (why)
 		dump_bad(d, 0, "block %" PRIu64 " %s", block, why);
-	if (!why && type >= BT_EXTENTS && type < BT_LAST)
+	if (!why && type == BT_MEMOS)
+		dump_memos(d, 1, bytes);
+	else if (!why && type >= BT_EXTENTS && type <= BT_LAST_NODE)
 		dump_node(d, 0, block, bytes, false);
 	else if (!why && type == BT_INODES)
 		dump_inode_block(d, block, bytes, false);

@@ -44,6 +44,8 @@ void dump_journal(struct dumper *d);		/* dump_journal.c */
 void dump_inodes(struct dumper *d, bool trees); /* dump_inode.c */
 void dump_inode(struct dumper *d, uint64_t ino);
 void dump_inode_block(struct dumper *d, uint64_t block, const uint8_t *bytes, bool trees);
+/* The memos of a block that holds. */
+void dump_memos(struct dumper *d, unsigned depth, const uint8_t *bytes);
 /* A node that holds; what is below it, too, when `down`. */
 void dump_node(struct dumper *d, unsigned depth, uint64_t block, const uint8_t *bytes, bool down);
 

@@ -14,6 +14,7 @@ static const char *type_name(unsigned type)
 	    [FS_LNK] = "symbolic link", [FS_SOCK] = "socket",
 	    [FS_FIFO] = "fifo",		[ORPHAN_TYPE] = "orphans",
 	    [QUOTA_TYPE] = "quotas",	[SHARE_TYPE] = "shares",
+	    [MEMO_TYPE] = "memos",
 	};
 	return type < 16 && names[type] ? names[type] : "of unknown type";
 }
@@ -226,6 +227,52 @@ void dump_node(struct dumper *d, unsigned depth, uint64_t block, const uint8_t *
 	}
 }
 
+/* ---- memos ---- */
+
+void dump_memos(struct dumper *d, unsigned depth, const uint8_t *bytes)
+{
+	static const char *const kinds[MEMO_KINDS] = {
+	    [MEMO_CREATE] = "create",
+	    [MEMO_MKDIR] = "make directory",
+	    [MEMO_SYMLINK] = "make symbolic link",
+	    [MEMO_MKNOD] = "make node",
+	    [MEMO_LINK] = "link",
+	    [MEMO_REMOVE] = "remove",
+	    [MEMO_RMDIR] = "remove directory",
+	    [MEMO_RENAME] = "rename",
+	    [MEMO_SETATTR] = "set attributes",
+	    [MEMO_XATTR_SET] = "set extended attribute",
+	    [MEMO_XATTR_REMOVE] = "remove extended attribute",
+	    [MEMO_ACL_SET] = "set access control list",
+	    [MEMO_CLONE] = "clone",
+	    [MEMO_ALLOCATE] = "allocate",
+	    [MEMO_DEALLOCATE] = "deallocate",
+	};
+	for (unsigned i = 0; i < ME_PER_BLOCK && !d->full; i++) {
+		const uint8_t *p = bytes + H_SIZE + i * ME_SIZE;
+		char key[65];
+		if (!le64_get(p + ME_SEQ))
+			break;
+		for (unsigned k = 0; k < 32; k++)
+			sprintf(key + 2 * k, "%02x", p[ME_KEY + k]);
+		dump_say(d, depth, "memo %" PRIu64 ": %s, inode %" PRIu64 ", generation %u, key %s",
+			 le64_get(p + ME_SEQ), kinds[le32_get(p + ME_KIND)], le64_get(p + ME_INO),
+			 le32_get(p + ME_GENERATION), key);
+	}
+}
+
+static void memo_blocks(struct dumper *d, uint64_t start, uint64_t len)
+{
+	uint8_t bytes[BS];
+	for (uint64_t i = 0; i < len && !d->full; i++) {
+		const char *why = dump_fetch(d, start + i, BT_MEMOS, bytes);
+		if (why)
+			dump_bad(d, 2, "block %" PRIu64 " of memos: %s", start + i, why);
+		else
+			dump_memos(d, 2, bytes);
+	}
+}
+
 /* ---- inodes ---- */
 
 static void inode_lines(struct dumper *d, uint64_t ino, const uint8_t *p)
@@ -258,9 +305,12 @@ static void inode_trees(struct dumper *d, uint64_t ino, const uint8_t *p)
 {
 	char text[DUMP_NAME_ROOM];
 	unsigned type = tree_type(p[I_TYPE]), n = le32_get(p + I_INLINE);
-	for (unsigned i = 0; p[I_TYPE] == FS_REG && i < n && !d->full; i++) {
+	bool memos = p[I_TYPE] == MEMO_TYPE;
+	for (unsigned i = 0; (p[I_TYPE] == FS_REG || memos) && i < n && !d->full; i++) {
 		const uint8_t *e = p + I_AREA + i * EXT_INLINE_SIZE;
 		extent_line(d, 1, le64_get(e), e + 8);
+		if (memos)
+			memo_blocks(d, le64_get(e + 8), le32_get(e + 16));
 	}
 	if (p[I_TYPE] == FS_LNK && n)
 		dump_say(d, 1, "target \"%s\"%s", dump_text(text, (const char *)p + I_AREA, n),

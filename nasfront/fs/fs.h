@@ -37,6 +37,24 @@ struct fs;
 #define FS_ACL_ROOM	  264	/* that there may be: a mode set later adds some */
 #define FS_XATTR_MAX	  65536 /* bytes of a value */
 
+/*
+ * The identity of a call that changes something, for who may ask again after a crash or a takeover:
+ * a key that no other call ever has (a digest of who asks and its number; two calls for one request
+ * have two). The key becomes stable with the change, never without it. A call whose key was in the
+ * file system when that was mounted has been carried out: it changes nothing, and answers 0 with
+ * the object it made and with attributes as they are now (of a struct fs_wcc only post, not even
+ * that when the object has gone). -ESTALE: what it made, or fs_link() gave a name, has gone since.
+ *
+ * Calls that fail or find nothing to change leave no key. Keys are known for five minutes after the
+ * mount. Those of the last 65,000 calls are kept (in a file system of less than 4 GiB of fewer, of
+ * 189 at least). fs_create(), fs_mkdir(), fs_symlink(), fs_mknod(), fs_link(), fs_remove(),
+ * fs_rmdir(), fs_rename(), fs_setattr(), fs_xattr_set(), fs_xattr_remove(), fs_acl_set(),
+ * fs_posix_acl_set(), fs_clone_range(), fs_allocate() and fs_deallocate() heed them.
+ */
+struct fs_once {
+	uint8_t key[32];
+};
+
 struct fs_cred {
 	uint32_t uid, gid;
 	uint32_t ngroups;
@@ -45,7 +63,8 @@ struct fs_cred {
 	 * the call lasts. */
 	const uint32_t *list;
 	uint32_t nlist;
-	bool no_gid0; /* group 0 in the list does not count (squashed) */
+	bool no_gid0;		    /* group 0 in the list does not count (squashed) */
+	const struct fs_once *once; /* NULL: none */
 };
 
 struct fs_time {

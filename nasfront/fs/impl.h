@@ -113,12 +113,22 @@ struct quota_delta {
 };
 #define QUOTA_DELTAS 24
 
+/* What the running body leaves as a memo (memo.c). */
+struct memo_note {
+	const struct fs_once *once; /* NULL: nothing */
+	uint64_t ino;
+	uint32_t generation, kind;
+	struct buf *b; /* where it was entered */
+	bool fresh;    /* in a block begun with it */
+};
+
 struct txn {
 	bool open;
 	bool last_blocks; /* may take the blocks kept back for removals */
 	bool unlimited;	  /* root's: limits of owners and groups do not hold */
 	unsigned nquotas;
 	struct quota_delta quotas[QUOTA_DELTAS];
+	struct memo_note memo;
 	int64_t dfree, dinodes, dslots; /* changes of the file system's totals */
 	unsigned nbufs, nundo, nfreed, nrevokes;
 	struct buf *bufs[OP_BUFS_MAX];
@@ -271,6 +281,8 @@ void inode_time_set(struct inode *in, unsigned sec, unsigned nsec, const struct 
 /* Makes one; the caller sets the rest. */
 int inode_new(struct fs *fs, uint64_t ag_goal, enum fs_type type, uint32_t mode, uint32_t uid,
 	      uint32_t gid, uint32_t tree, struct inode *ret);
+/* One of the root block's, that holds the file system's own records: made when it is not there. */
+int inode_holder(struct fs *fs, uint64_t ino, unsigned type, struct inode *ret);
 /* Gives the number back; no blocks may be left. */
 int inode_free(struct inode *in);
 
@@ -461,6 +473,10 @@ void range_unlock(struct fs *fs, struct range_lock *l);
 
 /* ---- setattr.c ---- */
 
+/* fs_setattr() for a call that is remembered as `kind`. */
+int setattr_as(struct fs *fs, enum memo_kind kind, const struct fs_cred *cred,
+	       const struct fs_fid *f, const struct fs_setattr *set, const struct fs_time *guard,
+	       struct fs_wcc *wcc);
 /* In a body: mode, owner and times (not size); checks rights. */
 int attr_check(const struct fs_cred *c, const struct inode *in, const struct fs_setattr *set);
 void attr_apply(const struct fs_cred *c, struct inode *in, const struct fs_setattr *set);
@@ -645,6 +661,7 @@ struct fs {
 	unsigned clone_bufs; /* blocks a clone's body may have changed when it goes on */
 	struct waitq reap_q, idle_q;
 	struct kept_files *kept; /* NULL until there is one */
+	struct memos *memos;	 /* NULL: none are written or known */
 	fs_used_fn *used;
 	void *used_arg;
 	struct verify_watch *watch;

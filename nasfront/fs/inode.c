@@ -24,7 +24,7 @@ static bool area_sound(const uint8_t *p, unsigned type)
 	uint32_t n = le32_get(p + I_INLINE), x = le32_get(p + I_XINLINE);
 	if (x > I_AREA_SIZE || (x && le64_get(p + I_XROOT)))
 		return false;
-	if (type == FS_REG)
+	if (type == FS_REG || type == MEMO_TYPE)
 		return n <= (I_AREA_SIZE - x) / EXT_INLINE_SIZE && (!n || !le64_get(p + I_ROOT));
 	if (type == FS_LNK)
 		return n <= I_AREA_SIZE - x;
@@ -39,7 +39,7 @@ const char *inode_block_verify(const uint8_t *d)
 		if (le16_get(p + I_MAGIC) != INODE_MAGIC)
 			return "inode without its magic number";
 		if (type > FS_FIFO && type != ORPHAN_TYPE && type != QUOTA_TYPE &&
-		    type != SHARE_TYPE)
+		    type != SHARE_TYPE && type != MEMO_TYPE)
 			return "inode of no known type";
 		if (type && !area_sound(p, type))
 			return "inode with a wrong inline area";
@@ -86,7 +86,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode *ret)
 
 int inode_get_fid(struct fs *fs, const struct fs_fid *f, struct inode *ret)
 {
-	if (f->ino == ORPHAN_INO || f->ino == QUOTA_INO || f->ino == SHARE_INO)
+	if (f->ino < INODES_PER_BLOCK && f->ino != FS_ROOT_INO) /* the file system's own */
 		return -ESTALE;
 	int rc = inode_get(fs, f->ino, ret);
 	if (rc)
@@ -199,6 +199,27 @@ int inode_new(struct fs *fs, uint64_t ag, enum fs_type type, uint32_t mode, uint
 	IN_SET64(&in, I_BTIME, IN64(&in, I_CTIME));
 	IN_SET32(&in, I_BTIME_NS, IN32(&in, I_CTIME_NS));
 	*ret = in;
+	return 0;
+}
+
+int inode_holder(struct fs *fs, uint64_t ino, unsigned type, struct inode *ret)
+{
+	struct buf *b;
+	int rc = inode_get(fs, ino, ret);
+	if (rc != -ESTALE)
+		return rc;
+	rc = meta_get(fs, fs->root_block, BT_INODES, 0, &b);
+	if (rc)
+		return rc;
+	*ret =
+	    (struct inode){.fs = fs, .ino = ino, .b = b, .p = b->data + H_SIZE + ino * INODE_SIZE};
+	inode_touch(ret);
+	memset(ret->p, 0, I_FIXED);
+	le16_put(ret->p + I_MAGIC, INODE_MAGIC);
+	ret->p[I_TYPE] = (uint8_t)type;
+	IN_SET32(ret, I_GENERATION, 1);
+	IN_SET32(ret, I_NLINK, 1);
+	alloc_holder(fs);
 	return 0;
 }
 

@@ -25,7 +25,8 @@
  *
  * Inode number = inode block * 8 + slot, but the inodes of the root inode block are 0..7: 1 holds
  * the orphan tree, 2 is the root directory, 3 holds the quota records, 4 the shares (made with the
- * first one). Slots of 504 bytes from offset 64 of the block:
+ * first one), 5 the memos (its extents, all in the inode, are the ring). Slots of 504 bytes from
+ * offset 64 of the block:
  *   0 magic u16 | 2 type u8 (0: free) | 3 flags u8 | 4 generation u32 | 8 mode u32 | 12 nlink u32
  *   16 uid u32 | 20 gid u32 | 24 size u64 | 32 blocks u64 (data and tree) | 40 change u64
  *   48 rdev major u32 | 52 minor u32 | 56 atime s | 64 mtime s | 72 ctime s | 80 btime s
@@ -61,6 +62,12 @@
  *              1 system), name length u8, name, value }, of the others the value going on; all
  *              pieces but the last are full (272 bytes)
  *
+ * Memo block, one of the ring: from offset 64 up to 63 memos of 64 bytes, in order of their
+ * numbers: 0 number u64 (0: no memo, nor behind it; else one more than the memo before) | 8 key[32]
+ *   40 inode u64 | 48 generation u32: the object | 52 kind u32 (enum memo_kind) | 56 zeros
+ * The memo with the highest number was written last; the next goes behind it, or begins the ring's
+ * next block (after the last the first), which has no other memos then.
+ *
  * Journal header body: 64 generation u64 | 72 tail u64 | 80 nonce u64 | 88 verifier u64
  *   | 96 clean u32 | 104 memory u64: identity of the device's memory at this mount, 0 none
  *   | 112 hard u64: records before this position are stable, whatever they say.
@@ -78,9 +85,10 @@
 #include "runtime/bytes.h"
 #include "nasfront/fs/fs.h"
 
-#define BS	       FS_BLOCK_SIZE
-#define FORMAT_VERSION 6u /* 4: unwritten extents, xattrs; 5: shared extents; 6: stand-ins */
-#define FORMAT_OLDEST  3u /* is brought up to date by a mount; 3: quotas */
+#define BS FS_BLOCK_SIZE
+#define FORMAT_VERSION                                                                             \
+	7u /* 4: unwritten extents, xattrs; 5: shared extents; 6: stand-ins; 7: memos */
+#define FORMAT_OLDEST 3u /* is brought up to date by a mount; 3: quotas */
 
 /* Block header. */
 #define H_MAGIC	   0
@@ -112,8 +120,10 @@ enum block_type {
 	BT_QUOTAS,
 	BT_XATTRS,
 	BT_SHARES,
+	BT_MEMOS,
 	BT_LAST
 };
+#define BT_LAST_NODE BT_SHARES /* of the types of tree nodes, the first is BT_EXTENTS */
 
 /* Superblock. */
 #define SB_VERSION	  64
@@ -200,7 +210,9 @@ enum block_type {
 #define QUOTA_TYPE  14 /* of the quota records' holder */
 #define SHARE_INO   4
 #define SHARE_TYPE  13 /* of the shares' holder */
-#define HOLDER_TYPE 13 /* types from here on are no files */
+#define MEMO_INO    5
+#define MEMO_TYPE   12 /* of the memos' holder */
+#define HOLDER_TYPE 12 /* types from here on are no files */
 #define LOWEST_INO  (SUMMARY_START * INODES_PER_BLOCK)
 
 #define ORPHAN_FREE 0
@@ -230,6 +242,37 @@ enum block_type {
 #define Q_CHANGING  32 /* what operations change: use and grace */
 #define QUOTA_GRACE (7 * 86400)
 
+/* Memos. */
+#define ME_SEQ		0
+#define ME_KEY		8
+#define ME_INO		40
+#define ME_GENERATION	48
+#define ME_KIND		52
+#define ME_SIZE		64
+#define ME_PER_BLOCK	((BS - H_SIZE) / ME_SIZE)
+#define ME_SEQ_MAX	(1ull << 62) /* no number is that high */
+#define MEMO_BLOCKS_MIN 4
+#define MEMO_BLOCKS_MAX 1040 /* 65,520 memos */
+/* The call that was carried out. */
+enum memo_kind {
+	MEMO_CREATE = 1,
+	MEMO_MKDIR,
+	MEMO_SYMLINK,
+	MEMO_MKNOD,
+	MEMO_LINK,
+	MEMO_REMOVE,
+	MEMO_RMDIR,
+	MEMO_RENAME,
+	MEMO_SETATTR,
+	MEMO_XATTR_SET,
+	MEMO_XATTR_REMOVE,
+	MEMO_ACL_SET,
+	MEMO_CLONE,
+	MEMO_ALLOCATE,
+	MEMO_DEALLOCATE,
+	MEMO_KINDS
+};
+
 #define FILE_BLOCKS_MAX (1ull << 50)
 
 /* Journal. */
@@ -257,6 +300,7 @@ _Static_assert(H_SIZE + INODES_PER_BLOCK * INODE_SIZE == BS, "inode slots fill t
 _Static_assert((BS - H_SIZE) * 8 == AG_BLOCKS, "one bitmap block an allocation group");
 _Static_assert(DIR_VALUE + FS_NAME_MAX <= TREE_VALUE_MAX, "names fit");
 _Static_assert(Q_SIZE + FS_QUOTA_PATH_MAX <= TREE_VALUE_MAX, "quota records fit");
+_Static_assert(H_SIZE + ME_PER_BLOCK * ME_SIZE == BS, "memos fill the block");
 _Static_assert(EXT_INLINE_MAX == 12, "inline extents");
 
 #endif

@@ -5,7 +5,7 @@ libnasfront_a_SOURCES += \
 	nasfront/fs/check.h nasfront/fs/check_dirs.c nasfront/fs/check_inodes.c nasfront/fs/check_maps.c \
 	nasfront/fs/checkpoint.c nasfront/fs/clone.c nasfront/fs/clone.h nasfront/fs/standin.c nasfront/fs/unshare.c \
 	nasfront/fs/dir.c nasfront/fs/dump.c nasfront/fs/dump.h nasfront/fs/dump_inode.c nasfront/fs/dump_journal.c nasfront/fs/extent.c nasfront/fs/fs.h nasfront/fs/impl.h \
-	nasfront/fs/grow.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
+	nasfront/fs/grow.c nasfront/fs/memo.c nasfront/fs/memo.h nasfront/fs/memo_ring.c nasfront/fs/check_memo.c nasfront/fs/inode.c nasfront/fs/journal.c nasfront/fs/layout.h nasfront/fs/meta.c \
 	nasfront/fs/kept.c nasfront/fs/mkfs.c nasfront/fs/mount.c nasfront/fs/name.c nasfront/fs/orphan.c \
 	nasfront/fs/quota.c nasfront/fs/quota_admin.c nasfront/fs/check_quota.c nasfront/fs/range.c nasfront/fs/read.c nasfront/fs/readdir.c nasfront/fs/rename.c \
 	nasfront/fs/replay.c nasfront/fs/setattr.c nasfront/fs/share.c nasfront/fs/slab.c nasfront/fs/tree.c nasfront/fs/tree_node.c \
@@ -46,6 +46,11 @@ check_PROGRAMS += tests/unit/fs/test_fs_holes
 tests_unit_fs_test_fs_holes_SOURCES = tests/unit/fs/test_fs_holes.c tests/unit/fs/fs_world.h
 tests_unit_fs_test_fs_holes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_fs_test_fs_holes_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/fs/test_fs_memo
+tests_unit_fs_test_fs_memo_SOURCES = tests/unit/fs/test_fs_memo.c tests/unit/fs/fs_world.h
+tests_unit_fs_test_fs_memo_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_fs_test_fs_memo_LDADD = libnasfront.a $(SIM_LIBS) $(RUNTIME_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/fs/test_fs_dump
 tests_unit_fs_test_fs_dump_SOURCES = tests/unit/fs/test_fs_dump.c tests/unit/fs/fs_world.h

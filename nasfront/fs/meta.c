@@ -6,7 +6,7 @@
  * for the rest of the body. A block that fails its checks is looked for in the device's redundancy
  * copies; a good copy is used and written back over the bad one.
  */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/crc32c.h"
 #include "runtime/err.h"
@@ -135,7 +135,7 @@ static bool type_in_ag(unsigned type)
 
 int meta_get(struct fs *fs, uint64_t block, unsigned type, uint64_t owner, struct buf **ret)
 {
-	if (type >= BT_EXTENTS)
+	if (type >= BT_EXTENTS && type <= BT_LAST_NODE)
 		find_ahead(fs, block);
 	struct buf *b = meta_find(fs, block);
 	if (!b || b->reading) {
@@ -198,6 +198,8 @@ const char *block_verify(const uint8_t *uuid, const uint8_t *d, uint64_t block, 
 	unsigned t = le16_get(d + H_TYPE);
 	if (type && t != type)
 		return "is of another type";
+	if (t == BT_MEMOS)
+		return memo_block_verify(d);
 	if (t >= BT_EXTENTS)
 		return tree_node_verify(d);
 	if (t == BT_INODES)

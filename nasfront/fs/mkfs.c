@@ -1,5 +1,5 @@
 /* Making a file system: layout by size, empty maps, the root directory; the superblock last. */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -16,6 +16,7 @@ struct maker {
 	const struct fs_mkfs_opts *o;
 	struct fs fs; /* layout only */
 	uint8_t *buf;
+	uint64_t memos; /* blocks behind the root inode block */
 };
 
 static int layout(struct maker *m)
@@ -39,6 +40,7 @@ static int layout(struct maker *m)
 		fs->blocks -= rest; /* too little for a group: left unused */
 	fs->ag_count = (fs->blocks - 1 - fs->ag_start + AG_BLOCKS - 1) / AG_BLOCKS;
 	fs->root_block = fs->ag_start + AG_META;
+	m->memos = MIN(memo_ring_size(fs->blocks), (uint64_t)ag_size(fs, 0) / 16);
 	return 0;
 }
 
@@ -83,10 +85,10 @@ static int write_summary(struct maker *m)
 			uint8_t *s = d + H_SIZE + k * SUM_SIZE;
 			if (ag >= fs->ag_count)
 				break;
-			le32_put(s + SUM_FREE, ag_size(fs, ag) - AG_META - (ag == 0));
-			if (ag ==
-			    0) { /* the root inode block: orphans, root, quotas; others unused */
-				le32_put(s + SUM_INODES, 3);
+			uint32_t used = AG_META + (ag ? 0 : 1 + (uint32_t)m->memos);
+			le32_put(s + SUM_FREE, ag_size(fs, ag) - used);
+			if (!ag) { /* the root inode block: orphans, root, quotas, memos */
+				le32_put(s + SUM_INODES, 4);
 				le32_put(s + SUM_FREE_SLOTS, 0);
 			}
 		}
@@ -104,8 +106,8 @@ static int write_groups(struct maker *m)
 	for (uint64_t ag = 0; ag < fs->ag_count; ag++) {
 		uint8_t *d = m->buf;
 		group_maps(fs, ag, d);
-		if (!ag)
-			d[H_SIZE] |= 0x08;
+		for (uint64_t i = AG_META; !ag && i <= AG_META + m->memos; i++)
+			d[H_SIZE + i / 8] |= (uint8_t)(1 << (i % 8));
 		if (!ag)
 			d[BS + H_SIZE] = 0x08;
 		for (unsigned k = 0; k < AG_META; k++)
@@ -133,6 +135,16 @@ static void root_inode(struct maker *m, uint8_t *p)
 	}
 }
 
+static void memo_inode(struct maker *m, uint8_t *p)
+{
+	p[I_TYPE] = MEMO_TYPE;
+	le32_put(p + I_NLINK, 1);
+	le64_put(p + I_BLOCKS, m->memos);
+	le32_put(p + I_INLINE, 1);
+	le64_put(p + I_AREA + 8, m->fs.root_block + 1);
+	le32_put(p + I_AREA + 16, (uint32_t)m->memos);
+}
+
 static int write_root(struct maker *m)
 {
 	struct fs *fs = &m->fs;
@@ -149,6 +161,8 @@ static int write_root(struct maker *m)
 		}
 		if (i == FS_ROOT_INO)
 			root_inode(m, p);
+		if (i == MEMO_INO)
+			memo_inode(m, p);
 	}
 	block_seal(d, 0);
 	return bdev_write(m->dev, d, BS, fs->root_block * BS, 0);
@@ -192,6 +206,8 @@ int fs_mkfs(struct env *env, struct bdev *dev, const struct fs_mkfs_opts *o)
 		rc = write_summary(m);
 	if (!rc)
 		rc = write_groups(m);
+	if (!rc)
+		rc = memo_blank(&m->fs, m->fs.root_block + 1, m->memos);
 	if (!rc)
 		rc = write_root(m);
 	if (!rc)

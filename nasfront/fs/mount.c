@@ -1,5 +1,5 @@
 /* The mounted file system: coming and going, and its numbers. */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
@@ -106,6 +106,7 @@ static void fs_free(struct fs *fs)
 	free(fs->ags);
 	free(fs->summary);
 	kept_free(fs);
+	memo_free(fs);
 	read_free_pool(fs);
 	write_free_pool(fs);
 	journal_free(fs);
@@ -256,6 +257,8 @@ int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct f
 		return rc;
 	fs->salvage = !reap && !fs->read_only;
 	rc = mount_steps(fs, dev, o);
+	if (!rc && reap)
+		rc = memo_start(fs);
 	if (rc) {
 		fs_abandon(fs);
 		return rc;
@@ -279,6 +282,7 @@ static void timers_stop(struct fs *fs)
 	if (fs->checkpoint_timer_on)
 		env_timer_stop(fs->env, &fs->checkpoint_timer);
 	fs->commit_timer_on = fs->checkpoint_timer_on = false;
+	memo_stop(fs);
 }
 
 int fs_unmount(struct fs *fs)

@@ -1,5 +1,6 @@
 /* Names: looking up and making. Each is one body; what it changes is one transaction. */
 #include "nasfront/fs/acl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -140,6 +141,14 @@ static int target_store(struct inode *in, const char *target, uint32_t len)
 	return 0;
 }
 
+static enum memo_kind memo_kind(const struct make_args *a)
+{
+	return a->type == FS_REG   ? MEMO_CREATE
+	       : a->type == FS_DIR ? MEMO_MKDIR
+	       : a->type == FS_LNK ? MEMO_SYMLINK
+				   : MEMO_MKNOD;
+}
+
 /* The new inode's own: attributes asked for, device numbers, target, parent. */
 static int make_fill(const struct make_args *a, struct inode *in, struct inode *dir)
 {
@@ -226,17 +235,28 @@ static int make_body(struct fs *fs, struct make_args *a)
 		return rc;
 	if (a->type == FS_DIR)
 		IN_SET32(&dir, I_NLINK, IN32(&dir, I_NLINK) + 1);
+	memo_note(a->cred, memo_kind(a), &in);
 	inode_attr(&in, a->ret);
 	wcc_post(a->wcc, &dir);
 	return 0;
 }
 
+/* It was made before. */
+static int make_again(struct fs *fs, struct make_args *a, const struct fs_fid *made)
+{
+	int rc = fs_getattr(fs, made, a->ret);
+	return rc ? rc : memo_wcc(fs, a->dir, a->wcc);
+}
+
 static int make(struct fs *fs, struct make_args *a)
 {
+	struct fs_fid made;
 	struct op op;
 	int rc;
 	if (a->wcc)
 		a->wcc->have_pre = a->wcc->have_post = false;
+	if (memo_find(fs, a->cred, memo_kind(a), &made))
+		return make_again(fs, a, &made);
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, make_body(fs, a));
 	return op_commit(&op, rc);
@@ -261,7 +281,7 @@ int fs_create(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *di
 		return rc;
 	struct fs_fid f = {ret->ino, ret->generation};
 	struct fs_setattr size = {.which = FS_SET_SIZE, .size = set->size};
-	rc = fs_setattr(fs, cred, &f, &size, NULL, NULL);
+	rc = setattr_as(fs, MEMO_CREATE, cred, &f, &size, NULL, NULL);
 	return rc ? rc : fs_getattr(fs, &f, ret);
 }
 

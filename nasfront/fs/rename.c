@@ -1,5 +1,6 @@
 /* Names: removing, moving, linking. Each is one body; what it changes is one transaction. */
 #include "nasfront/fs/acl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -115,11 +116,18 @@ static int remove_check(struct fs *fs, const struct remove_args *a, struct remov
 	return is_dir && IN64(&r->in, I_ENTRIES) ? -ENOTEMPTY : 0;
 }
 
+static enum memo_kind memo_kind(const struct remove_args *a)
+{
+	return a->rmdir ? MEMO_RMDIR : MEMO_REMOVE;
+}
+
 static int remove_body(struct fs *fs, const struct remove_args *a)
 {
 	struct removing r;
 	fs->tx.last_blocks = true;
 	int rc = remove_check(fs, a, &r);
+	if (!rc)
+		memo_note(a->cred, memo_kind(a), &r.in);
 	if (!rc)
 		rc = dir_del(&r.dir, r.e.key);
 	if (!rc)
@@ -138,6 +146,8 @@ static int remove_run(struct fs *fs, const struct remove_args *a)
 	int rc;
 	if (a->wcc)
 		a->wcc->have_pre = a->wcc->have_post = false;
+	if (memo_find(fs, a->cred, memo_kind(a), NULL))
+		return memo_wcc(fs, a->dir, a->wcc);
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, remove_body(fs, a));
 	return op_commit(&op, rc);
@@ -304,6 +314,7 @@ static int rename_body(struct fs *fs, const struct rename_args *a)
 		rc = rename_apply(a, &r);
 	if (rc)
 		return rc;
+	memo_note(a->cred, MEMO_RENAME, &r.src);
 	wcc_post(a->from_wcc, &r.fd);
 	wcc_post(a->to_wcc, &r.td);
 	return 0;
@@ -320,6 +331,10 @@ int fs_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *fr
 		from_wcc->have_pre = from_wcc->have_post = false;
 	if (to_wcc)
 		to_wcc->have_pre = to_wcc->have_post = false;
+	if (memo_find(fs, cred, MEMO_RENAME, NULL)) {
+		rc = memo_wcc(fs, from_dir, from_wcc);
+		return rc ? rc : memo_wcc(fs, to_dir, to_wcc);
+	}
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, rename_body(fs, &a));
 	return op_commit(&op, rc);
@@ -417,6 +432,7 @@ static int link_body(struct fs *fs, const struct link_args *a)
 		return rc;
 	inode_stamp(&in, STAMP_CTIME);
 	IN_SET32(&in, I_NLINK, IN32(&in, I_NLINK) + 1);
+	memo_note(a->cred, MEMO_LINK, &in);
 	if (a->post)
 		inode_attr(&in, a->post);
 	wcc_post(a->wcc, &dir);
@@ -432,6 +448,10 @@ int fs_link(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
 	int rc;
 	if (wcc)
 		wcc->have_pre = wcc->have_post = false;
+	if (memo_find(fs, cred, MEMO_LINK, NULL)) {
+		rc = post ? fs_getattr(fs, f, post) : 0;
+		return rc ? rc : memo_wcc(fs, dir, wcc);
+	}
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, link_body(fs, &a));
 	return op_commit(&op, rc);

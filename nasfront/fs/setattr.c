@@ -1,5 +1,6 @@
 /* Attributes: reading them, changing them, and the size, which frees and zeroes blocks. */
 #include "nasfront/fs/acl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -239,6 +240,7 @@ struct setattr_args {
 	const struct fs_setattr *set;
 	const struct fs_time *guard;
 	struct fs_wcc *wcc;
+	enum memo_kind kind;
 	bool more;
 };
 
@@ -293,6 +295,7 @@ static int setattr_body(struct fs *fs, struct setattr_args *a)
 		inode_drop_setid(a->cred, &in);
 	}
 	attr_apply(a->cred, &in, a->set);
+	memo_note(a->cred, a->kind, &in);
 	rc = a->set->which & FS_SET_MODE ? acl_follow_mode(&in) : 0;
 	wcc_post(a->wcc, &in);
 	return rc;
@@ -350,13 +353,23 @@ static int resize(struct fs *fs, struct setattr_args *a)
 	return rc;
 }
 
-int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
-	       const struct fs_setattr *set, const struct fs_time *guard, struct fs_wcc *wcc)
+int setattr_as(struct fs *fs, enum memo_kind kind, const struct fs_cred *cred,
+	       const struct fs_fid *f, const struct fs_setattr *set, const struct fs_time *guard,
+	       struct fs_wcc *wcc)
 {
-	struct setattr_args a = {.cred = cred, .f = f, .set = set, .guard = guard, .wcc = wcc};
+	struct setattr_args a = {
+	    .cred = cred, .f = f, .set = set, .guard = guard, .wcc = wcc, .kind = kind};
 	if (wcc)
 		wcc->have_pre = wcc->have_post = false;
 	if (fs->read_only)
 		return -EROFS;
+	if (memo_find(fs, cred, kind, NULL))
+		return memo_wcc(fs, f, wcc);
 	return set->which & FS_SET_SIZE ? resize(fs, &a) : setattr_run(fs, &a);
+}
+
+int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
+	       const struct fs_setattr *set, const struct fs_time *guard, struct fs_wcc *wcc)
+{
+	return setattr_as(fs, MEMO_SETATTR, cred, f, set, guard, wcc);
 }

@@ -37,23 +37,7 @@ static int share_tree(struct fs *fs, struct inode *holder, struct tree *t)
 
 int share_holder(struct fs *fs, struct inode *ret)
 {
-	struct buf *b;
-	int rc = inode_get(fs, SHARE_INO, ret);
-	if (rc != -ESTALE)
-		return rc;
-	rc = meta_get(fs, fs->root_block, BT_INODES, 0, &b);
-	if (rc)
-		return rc;
-	*ret = (struct inode){
-	    .fs = fs, .ino = SHARE_INO, .b = b, .p = b->data + H_SIZE + SHARE_INO * INODE_SIZE};
-	inode_touch(ret);
-	memset(ret->p, 0, I_FIXED);
-	le16_put(ret->p + I_MAGIC, INODE_MAGIC);
-	ret->p[I_TYPE] = SHARE_TYPE;
-	IN_SET32(ret, I_GENERATION, 1);
-	IN_SET32(ret, I_NLINK, 1);
-	alloc_holder(fs);
-	return 0;
+	return inode_holder(fs, SHARE_INO, SHARE_TYPE, ret);
 }
 
 static int record_at(struct tree *t, const struct tree_pos *pos, struct share *ret)

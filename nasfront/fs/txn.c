@@ -9,10 +9,13 @@
  * A block that becomes dirty is logged whole (the image repairs a torn write of it to its place);
  * while it stays dirty only changed chunks are.
  *
+ * What goes with all of a body's changes (the use of quotas, a memo) is noted meanwhile and entered
+ * when it has ended well.
+ *
  * Blocks freed are quarantined: not used again until the batch that freed them is stable and every
  * read or write of file data that began before has ended.
  */
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include <errno.h>
@@ -25,6 +28,7 @@ static void tx_reset(struct txn *tx)
 	tx->open = tx->last_blocks = tx->unlimited = false;
 	tx->dfree = tx->dinodes = tx->dslots = 0;
 	tx->nbufs = tx->nundo = tx->nfreed = tx->nrevokes = tx->nquotas = 0;
+	tx->memo.once = NULL;
 }
 
 static void tx_add(struct txn *tx, struct buf *b)
@@ -147,6 +151,8 @@ static void tx_end(struct fs *fs)
 	fs->free_blocks += (uint64_t)tx->dfree;
 	fs->used_inodes += (uint64_t)tx->dinodes;
 	fs->free_slots += (uint64_t)tx->dslots;
+	if (tx->memo.once)
+		memo_entered(fs);
 	if (tx->nbufs)
 		fs->run.ops++;
 	tx_reset(tx);
@@ -218,6 +224,8 @@ bool op_retry(struct op *op, int *rc)
 	if (op->writes && fs->tx.open) {
 		if (*rc == 0)
 			*rc = quota_apply(fs);
+		if (*rc == 0 && fs->tx.memo.once)
+			*rc = memo_enter(fs);
 		if (*rc == 0)
 			tx_end(fs);
 		else
@@ -238,6 +246,8 @@ bool op_retry(struct op *op, int *rc)
 			quota_give_up(fs);
 			return true;
 		}
+		if (fs->need.type == BT_MEMOS && block_lost(*rc) && op->writes)
+			return true; /* somebody was looking at what is written anew */
 		if (*rc)
 			return false;
 		op_pin(op, b);

@@ -1,10 +1,11 @@
 /*
  * A file system of an older format is brought up to date when it is mounted to be written.
  *
- * Formats since FORMAT_OLDEST differ only in fields that were zero before, so nothing but the
- * superblock's version changes: first in the last copy, then, in one body, in blocks 0 and 8. A
- * crash leaves copies of both formats; the mount after it does it again. Programs of before refuse
- * the new version.
+ * Formats since FORMAT_OLDEST differ only in fields that were zero before, and in the ring of
+ * memos, which any mount makes where there is none (memo_ring.c). So nothing but the superblock's
+ * version changes here: first in the last copy, then, in one body, in blocks 0 and 8. A crash
+ * leaves copies of both formats; the mount after it does it again. Programs of before refuse the
+ * new version.
  */
 #include "nasfront/fs/impl.h"
 #include "runtime/check.h"

@@ -11,6 +11,7 @@
  * Attributes of the space X_SYSTEM are the file system's own (acl_store.c); callers see X_USER.
  */
 #include "nasfront/fs/xattr.h"
+#include "nasfront/fs/memo.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/siphash.h"
@@ -411,6 +412,11 @@ int fs_may_set_xattr(struct fs *fs, const struct fs_cred *cred, const struct fs_
 	return rc;
 }
 
+static enum memo_kind memo_kind(const struct xattr_args *a)
+{
+	return a->remove ? MEMO_XATTR_REMOVE : MEMO_XATTR_SET;
+}
+
 static int change_body(struct fs *fs, const struct xattr_args *a)
 {
 	struct inode in;
@@ -429,6 +435,7 @@ static int change_body(struct fs *fs, const struct xattr_args *a)
 	if (rc)
 		return rc;
 	inode_stamp(&in, STAMP_CTIME);
+	memo_note(a->cred, memo_kind(a), &in);
 	wcc_post(a->wcc, &in);
 	return 0;
 }
@@ -441,6 +448,8 @@ static int change(struct fs *fs, const struct xattr_args *a)
 	int rc = name_sound(a);
 	if (rc)
 		return rc;
+	if (memo_find(fs, a->cred, memo_kind(a), NULL))
+		return memo_wcc(fs, a->f, a->wcc);
 	op_begin(&op, fs, true);
 	OP_LOOP(&op, rc, change_body(fs, a));
 	return op_commit(&op, rc);
