@@ -75,12 +75,13 @@ struct head {
 	struct head_tls *tls; /* NULL: no certificate is configured */
 	struct admin_server *admin;
 	uint16_t nfs_port, mount_port;
-	bool udp;      /* MOUNT, NLM and NSM answer over UDP too */
-	bool up;       /* in service: the first configuration was applied */
-	bool stopping; /* SIGTERM */
-	bool applied;  /* a configuration was, with its state */
-	bool locking;  /* the lock manager has begun */
-	bool kept;     /* and knows what was kept of it */
+	unsigned max_connections; /* as configured, or fewer: as many as there may be files */
+	bool udp;		  /* MOUNT, NLM and NSM answer over UDP too */
+	bool up;		  /* in service: the first configuration was applied */
+	bool stopping;		  /* SIGTERM */
+	bool applied;		  /* a configuration was, with its state */
+	bool locking;		  /* the lock manager has begun */
+	bool kept;		  /* and knows what was kept of it */
 	bool fenced;
 
 	struct task_mutex config_lock; /* one configuration at a time */

@@ -200,7 +200,7 @@ static void put_service(struct head *h, struct admin_call *call)
 	admin_put_number(call, "mount_port", h->mount_port);
 	admin_put_flag(call, "rpcbind", h->rpcbind && rpcbind_registered(h->rpcbind));
 	admin_put_number(call, "connections", s.connections);
-	admin_put_number(call, "max_connections", h->config->max_connections);
+	admin_put_number(call, "max_connections", h->max_connections);
 	admin_put_number(call, "requests", s.requests);
 	admin_put_number(call, "calls", s.calls);
 	admin_put_number(call, "duplicates", s.drc_hits + s.drc_busy);

@@ -123,15 +123,21 @@ static int start_kerberos(struct head *h)
 	return rpc_gss_new(&h->gss, &o);
 }
 
-/* A descriptor for each connection, and what else is open. */
-static void open_files(const struct config_head *c)
+/* A descriptor for each connection, and what else is open. No more connections than there are
+ * descriptors for: where these run out first everybody is refused, instead of one giving way. */
+static void open_files(struct head *h)
 {
+	const struct config_head *c = h->config;
 	unsigned want = c->max_connections + FILES_BESIDE, files = process_open_files(want);
-	if (files < want)
-		event_write(LOG_L_WARN, "head.files",
-			    "head %s may open %u files, too few for max_connections %u: raise its "
-			    "hard limit (LimitNOFILE=, ulimit -Hn)",
-			    c->name, files, c->max_connections);
+	h->max_connections = c->max_connections;
+	if (files >= want)
+		return;
+	h->max_connections = MAX(files / 2, files - MIN(files, (unsigned)FILES_BESIDE));
+	h->max_connections = MAX(MIN(h->max_connections, c->max_connections), 1u);
+	event_write(LOG_L_WARN, "head.files",
+		    "head %s takes %u connections, not max_connections %u: it may open %u files; "
+		    "raise its hard limit (LimitNOFILE=, ulimit -Hn)",
+		    c->name, h->max_connections, c->max_connections, files);
 }
 
 static int start_listeners(struct head *h)
@@ -141,7 +147,7 @@ static int start_listeners(struct head *h)
 				    .env = h->env,
 				    .memory = &memory,
 				    .area_size = MAX(nfs_area_size(), nfs4_area_size()),
-				    .max_conns = h->config->max_connections,
+				    .max_conns = h->max_connections,
 				    .hold = true};
 	struct nfs_opts no = {.reactor = h->reactor,
 			      .env = h->env,
@@ -478,7 +484,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	open_logs(&h);
-	open_files(h.config);
+	open_files(&h);
 	rc = head_init(&h);
 	if (rc) {
 		fprintf(stderr, "isthmus-head: %s\n", err_text(rc));

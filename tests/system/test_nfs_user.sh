@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `user:` of a head: it serves as that user, also after a kill.
+# `user:` of a head: it serves as that user, also after a kill; with few descriptors it has fewer
+# connections than configured, and says so.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -17,9 +18,14 @@ served() { # as nobody, and works
 	[ "$who" = "$(id -u nobody) $(id -u nobody) $(id -u nobody)" ] || { echo "runs as $who"; exit 1; }
 	"$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$top/etc"
 }
+ulimit -n 1000
 demo_start
 demo_prepare
 served
+demo_cli --json head status head1 | grep -q '"max_connections": *500\b' ||
+	{ demo_cli --json head status head1; exit 1; }
+demo_cli event list | grep -q 'takes 500 connections, not max_connections 4096' ||
+	{ demo_cli event list; exit 1; }
 demo_cli fs check demo
 kill -9 "$(demo_pid head-head1)"
 sleep 1
