@@ -4,7 +4,8 @@
  *
  * An entry is  looking -> known | unknown (no such thing) | failed  and, when its time is over,
  * looked up anew by the next who asks. Entries nobody waits for go least lately used first when
- * there are more of them, or larger answers, than there is room for.
+ * there are more of them, or larger answers, than there is room for; those without an answer before
+ * the others while they are more than a quarter: callers may make up as many numbers as they like.
  */
 #include "nasfront/nfs/host_cache.h"
 #include <bsd/sys/queue.h>
@@ -35,10 +36,12 @@ struct entry {
 	struct host_answer *answer;
 	struct waitq q;
 	LIST_ENTRY(entry) hash_link;
-	TAILQ_ENTRY(entry) link; /* least lately used first */
+	TAILQ_ENTRY(entry) link; /* least lately used first; in `vain` when there is no answer */
 	struct host_key key;	 /* its name follows */
 	char name[];
 };
+
+TAILQ_HEAD(entries, entry);
 
 struct lookup {
 	uv_work_t req;
@@ -57,7 +60,8 @@ struct host_cache {
 	struct host_cache_opts o;
 	uint64_t hash_key[2];
 	LIST_HEAD(, entry) hash[BUCKETS];
-	TAILQ_HEAD(, entry) entries;
+	struct entries entries, vain;
+	unsigned nvain;
 	LIST_HEAD(, lookup) running;
 	STAILQ_HEAD(, lookup) queue;
 	unsigned nrunning, npending;
@@ -94,6 +98,25 @@ static struct entry *entry_find(struct host_cache *h, const struct host_key *k)
 	return NULL;
 }
 
+static bool is_vain(const struct entry *e)
+{
+	return e->state && e->state != -EAGAIN;
+}
+
+static void entry_unlink(struct host_cache *h, struct entry *e)
+{
+	TAILQ_REMOVE(is_vain(e) ? &h->vain : &h->entries, e, link);
+	h->nvain -= is_vain(e);
+}
+
+/* As the one used last. */
+static void entry_link(struct host_cache *h, struct entry *e, int state)
+{
+	e->state = state;
+	TAILQ_INSERT_TAIL(is_vain(e) ? &h->vain : &h->entries, e, link);
+	h->nvain += is_vain(e);
+}
+
 static void answer_drop(struct host_cache *h, struct entry *e)
 {
 	if (e->answer)
@@ -106,20 +129,28 @@ static void entry_drop(struct host_cache *h, struct entry *e)
 {
 	answer_drop(h, e);
 	LIST_REMOVE(e, hash_link);
-	TAILQ_REMOVE(&h->entries, e, link);
+	entry_unlink(h, e);
 	h->st.entries--;
 	free(e);
 }
 
-static void room_make(struct host_cache *h)
+static void room_of(struct host_cache *h, struct entries *list, unsigned keep_vain)
 {
 	struct entry *e, *next;
-	TAILQ_FOREACH_SAFE (e, &h->entries, link, next) {
-		if (h->st.entries <= h->o.entries && h->cost <= h->o.max_cost)
+	TAILQ_FOREACH_SAFE (e, list, link, next) {
+		if ((h->st.entries <= h->o.entries && h->cost <= h->o.max_cost) ||
+		    h->nvain < keep_vain)
 			return;
 		if (e->state != -EAGAIN && !e->waiting)
 			entry_drop(h, e);
 	}
+}
+
+static void room_make(struct host_cache *h)
+{
+	room_of(h, &h->vain, h->o.entries / 4 + 1);
+	room_of(h, &h->entries, 0);
+	room_of(h, &h->vain, 0); /* the others may all be looked up just now */
 }
 
 /* Its own copy of the key, the name's bytes and a zero behind them at `name`. */
@@ -140,7 +171,7 @@ static struct entry *entry_new(struct host_cache *h, const struct host_key *k)
 	key_copy(&e->key, e->name, k);
 	waitq_init(&e->q);
 	LIST_INSERT_HEAD(&h->hash[bucket(h, k)], e, hash_link);
-	TAILQ_INSERT_TAIL(&h->entries, e, link);
+	entry_link(h, e, 0);
 	h->st.entries++;
 	return e;
 }
@@ -162,7 +193,8 @@ static void entry_answer(struct host_cache *h, struct lookup *l)
 		log_warn("nfs: %s cannot be found id=%u why=%s", h->o.what, l->key.id,
 			 err_text(l->rc));
 	}
-	e->state = l->rc;
+	entry_unlink(h, e);
+	entry_link(h, e, l->rc);
 	e->until_ns = env_now_ns(h->o.env) + (l->rc ? h->o.negative_ns : h->o.ttl_ns);
 	waitq_wake_all(&e->q);
 }
@@ -218,7 +250,8 @@ static int lookup_start(struct host_cache *h, struct entry *e)
 	l->find = h->o.find;
 	l->arg = h->o.arg;
 	answer_drop(h, e);
-	e->state = -EAGAIN;
+	entry_unlink(h, e);
+	entry_link(h, e, -EAGAIN);
 	h->npending++;
 	h->st.lookups++;
 	STAILQ_INSERT_TAIL(&h->queue, l, queue_link);
@@ -230,8 +263,8 @@ static int lookup_start(struct host_cache *h, struct entry *e)
 
 static int entry_state(struct host_cache *h, struct entry *e, struct host_answer **ret)
 {
-	TAILQ_REMOVE(&h->entries, e, link);
-	TAILQ_INSERT_TAIL(&h->entries, e, link);
+	entry_unlink(h, e);
+	entry_link(h, e, e->state);
 	if (e->state)
 		return e->state;
 	e->answer->refs++;
@@ -306,6 +339,7 @@ int host_cache_new(struct host_cache **ret, const struct host_cache_opts *o)
 		h->o.entries = ENTRIES;
 	env_random(h->o.env, h->hash_key, sizeof(h->hash_key));
 	TAILQ_INIT(&h->entries);
+	TAILQ_INIT(&h->vain);
 	STAILQ_INIT(&h->queue);
 	*ret = h;
 	return 0;
@@ -325,7 +359,7 @@ void host_cache_free(struct host_cache *h)
 		STAILQ_REMOVE_HEAD(&h->queue, queue_link);
 		free(l);
 	}
-	while ((e = TAILQ_FIRST(&h->entries))) {
+	while ((e = TAILQ_FIRST(&h->entries)) || (e = TAILQ_FIRST(&h->vain))) {
 		ASSERT(!e->waiting);
 		entry_drop(h, e);
 	}

@@ -23,7 +23,8 @@
 static struct nas nas;
 static _Atomic int lookups, slow_ms, answer; /* answer: 0 or an error */
 
-/* uid 1000 is in groups 500 ... 539 and in 0, downwards; 2000 is not known; 3000 fails. */
+/* uid 1000 is in groups 500 ... 539 and in 0, downwards; 2000 and those from a million on are not
+ * known; 3000 fails. */
 static int fake_find(void *arg, const struct host_key *k, struct host_answer **ret)
 {
 	uint32_t gids[MANY + 1] = {0};
@@ -31,7 +32,7 @@ static int fake_find(void *arg, const struct host_key *k, struct host_answer **r
 	usleep((useconds_t)slow_ms * 1000);
 	if (answer)
 		return answer;
-	if (k->id == 2000)
+	if (k->id == 2000 || k->id >= 1000000)
 		return -ENOENT;
 	if (k->id == 3000)
 		return -EIO;
@@ -261,6 +262,40 @@ START_TEST(the_cache_is_bounded)
 }
 END_TEST
 
+/* Whoever makes up numbers of users puts out no others. */
+static void made_up_step(struct nas *n)
+{
+	struct host_cache_stats st;
+	struct group_list *l;
+	for (uint32_t uid = 1; uid <= 5; uid++) {
+		ck_assert_int_eq(groups_get(n->groups, uid, &l), 0);
+		group_list_put(l);
+	}
+	for (uint32_t uid = 1000000; uid < 1000100; uid++)
+		ck_assert_int_eq(groups_get(n->groups, uid, &l), -ENOENT);
+	for (uint32_t uid = 1; uid <= 5; uid++) {
+		ck_assert_int_eq(groups_try(n->groups, uid, &l), 0);
+		group_list_put(l);
+	}
+	ck_assert_int_eq(groups_try(n->groups, 1000099, &l), -ENOENT);
+	/* A few of them are kept, however many others there are. */
+	for (uint32_t uid = 10; uid <= 50; uid++) {
+		ck_assert_int_eq(groups_get(n->groups, uid, &l), 0);
+		group_list_put(l);
+	}
+	ck_assert_int_eq(groups_try(n->groups, 1000099, &l), -ENOENT);
+	groups_stats(n->groups, &st);
+	ck_assert_uint_le(st.entries, 8);
+}
+
+START_TEST(users_made_up)
+{
+	up(0);
+	nas_run(&nas, made_up_step);
+	nas_down(&nas);
+}
+END_TEST
+
 /* The real thing, as far as a host without a directory service goes. */
 static void host_step(struct nas *n)
 {
@@ -295,6 +330,7 @@ int main(void)
 	tcase_add_test(t, all_wait_for_one_look_up);
 	tcase_add_test(t, what_was_found_is_used_for_its_time);
 	tcase_add_test(t, the_cache_is_bounded);
+	tcase_add_test(t, users_made_up);
 	tcase_add_test(t, the_host_is_asked);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
