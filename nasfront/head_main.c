@@ -30,6 +30,7 @@
 #include "runtime/admin.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/listen.h"
 #include "runtime/log.h"
 #include "runtime/process.h"
 
@@ -470,6 +471,7 @@ int main(int argc, char **argv)
 {
 	static struct head h;
 	const char *name;
+	listen_inherit();
 	int rc = parse_options(&h, argc, argv, &name);
 	if (rc >= 0)
 		return rc;

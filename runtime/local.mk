@@ -6,12 +6,17 @@ libruntime_a_SOURCES = \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
 	runtime/fan.c runtime/fan.h \
 	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h \
-	runtime/iov_cursor.c runtime/iov_cursor.h runtime/log.c runtime/log.h \
+	runtime/iov_cursor.c runtime/iov_cursor.h runtime/listen.c runtime/listen.h runtime/log.c runtime/log.h \
 	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
 	runtime/process.c runtime/process.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \
 	runtime/siphash.c runtime/siphash.h \
 	runtime/task.c runtime/task.h runtime/task_sync.c runtime/tls_socket.c runtime/tls_socket.h
+
+check_PROGRAMS += tests/unit/runtime/test_listen
+tests_unit_runtime_test_listen_SOURCES = tests/unit/runtime/test_listen.c
+tests_unit_runtime_test_listen_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_listen_LDADD = libruntime.a $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/runtime/test_task
 tests_unit_runtime_test_task_SOURCES = tests/unit/runtime/test_task.c

@@ -159,10 +159,6 @@ void rpc_udp_reply(struct rpc_conn *c, struct rpc_req *req);
 /* The one call of a datagram has ended. */
 void rpc_udp_end(struct rpc_conn *c);
 
-/* Address and port of a numeric address. */
-int rpc_address_parse(const char *address, uint16_t port, struct sockaddr_storage *ret,
-		      socklen_t *ret_len);
-
 /* rpc_conn.c */
 /* A v4 address mapped into v6 (a dual-stack listener's) becomes the v4 address. */
 void rpc_address_unmap(struct sockaddr_storage *ss);

@@ -14,10 +14,10 @@
 #include "nasfront/rpc/rpc_msg.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/listen.h"
 #include "runtime/log.h"
 
 #define ACCEPTS_A_TURN 64
-#define BACKLOG	       1024
 #define TICK_NS	       NS_PER_S
 #define RECORD_SLOW    4 /* times record_timeout_ns: for a record that comes, but byte by byte */
 #define RETRY_NS       (10 * NS_PER_MS) /* others may use the buffers as well: look again */
@@ -307,41 +307,6 @@ static void listener_event(void *arg, int status, int events)
 	}
 }
 
-int rpc_address_parse(const char *address, uint16_t port, struct sockaddr_storage *ret,
-		      socklen_t *ret_len)
-{
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	memset(ret, 0, sizeof(*ret));
-	if (inet_pton(AF_INET, address, &in.sin_addr) == 1) {
-		memcpy(ret, &in, sizeof(in));
-		*ret_len = sizeof(in);
-		return 0;
-	}
-	if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1) {
-		memcpy(ret, &in6, sizeof(in6));
-		*ret_len = sizeof(in6);
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static int listen_socket(const struct sockaddr_storage *sa, socklen_t len)
-{
-	int one = 1, zero = 0;
-	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (sa->ss_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	if (bind(fd, (const struct sockaddr *)sa, len) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	int rc = -errno;
-	close(fd);
-	return rc;
-}
-
 static uint16_t socket_port(int fd)
 {
 	struct sockaddr_storage sa;
@@ -355,19 +320,14 @@ static uint16_t socket_port(int fd)
 int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, uint16_t *ret_port)
 {
 	CHECK(s, RPC_SERVER_MAGIC);
-	struct sockaddr_storage sa;
-	socklen_t len;
 	if (s->nlisteners == RPC_LISTENERS_MAX)
 		return -E2BIG;
-	int rc = rpc_address_parse(address, port, &sa, &len);
-	if (rc)
-		return rc;
-	int fd = listen_socket(&sa, len);
+	int fd = listen_tcp(address, port);
 	if (fd < 0)
 		return fd;
 	struct rpc_listener *l = &s->listeners[s->nlisteners];
 	*l = (struct rpc_listener){.server = s, .fd = fd};
-	rc = watch_new(&l->watch, s->o.reactor, fd, listener_event, l);
+	int rc = watch_new(&l->watch, s->o.reactor, fd, listener_event, l);
 	if (rc) {
 		close(fd);
 		return rc;

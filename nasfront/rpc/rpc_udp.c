@@ -15,6 +15,7 @@
 #include "nasfront/rpc/rpc_msg.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/listen.h"
 #include "runtime/log.h"
 
 #define READS_A_TURN 64
@@ -175,29 +176,18 @@ static void udp_event(void *arg, int status, int events)
 int rpc_server_listen_udp(struct rpc_server *s, const char *address, uint16_t port)
 {
 	CHECK(s, RPC_SERVER_MAGIC);
-	struct sockaddr_storage sa;
-	socklen_t len;
-	int one = 1, zero = 0, fd = -1;
+	int one = 1;
 	if (s->nlisteners == RPC_LISTENERS_MAX)
 		return -E2BIG;
-	int rc = rpc_address_parse(address, port, &sa, &len);
-	if (rc == 0) {
-		fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		rc = fd < 0 ? -errno : 0;
-	}
-	if (rc)
-		return rc;
+	int fd = listen_udp(address, port);
+	if (fd < 0)
+		return fd;
+	/* Where a datagram was sent to its answer comes from; the other family's option fails. */
 	setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
-	if (sa.ss_family == AF_INET6) {
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one));
-	}
+	setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one));
 	struct rpc_listener *l = &s->listeners[s->nlisteners];
 	*l = (struct rpc_listener){.server = s, .fd = fd};
-	if (bind(fd, (struct sockaddr *)&sa, len))
-		rc = -errno;
-	if (rc == 0)
-		rc = watch_new(&l->watch, s->o.reactor, fd, udp_event, l);
+	int rc = watch_new(&l->watch, s->o.reactor, fd, udp_event, l);
 	if (rc) {
 		close(fd);
 		return rc;

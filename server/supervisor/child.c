@@ -21,6 +21,7 @@
 #define CHILD_MAGIC	0x6368696c
 #define QUICK_NS	(10 * NS_PER_S) /* a death within this raises the back-off */
 #define FORGET_NS	(60 * NS_PER_S)
+#define SERVED_NS	(2 * NS_PER_S) /* in service for so long: it did start */
 #define BACKOFF_MIN_NS	(100 * NS_PER_MS)
 #define BACKOFF_MAX_NS	(10 * NS_PER_S)
 #define BACKOFF_UP_NS	NS_PER_S /* most for one that had been in service */
@@ -159,7 +160,7 @@ static _Noreturn void become(const struct child *c, const char *program, const c
 	int null = open("/dev/null", O_RDONLY);
 	if (null >= 0)
 		dup2(null, 0);
-	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	listen_hand_over(c->sockets, c->nsockets);
 	if (pid_file_write(pid_file, program) == 0)
 		execl(program, program, "-c", c->sup->config_path, c->name, (char *)NULL);
 	_exit(127);
@@ -186,6 +187,7 @@ static bool start(struct child *c)
 {
 	char why[256] = "";
 	int rc = 0;
+	sockets_open(c);
 	if (strcmp(c->kind, "controller") == 0)
 		rc = segment_prepare(c->sup->config, c->name, why);
 	if (!rc && (rc = spawn(c)))
@@ -337,7 +339,7 @@ static void bury(struct child *c)
 		    c->kind, c->name, (int)pid, c->why);
 	if (c->want_stop)
 		return;
-	if (lived >= FORGET_NS)
+	if (lived >= FORGET_NS || (c->ready_ns && now_ns() - c->ready_ns >= SERVED_NS))
 		c->quick_deaths = 0;
 	uint64_t wait = child_backoff_ns(c->quick_deaths, c->ready_ns != 0);
 	if (lived < QUICK_NS)
@@ -376,6 +378,7 @@ static void child_task(void *arg)
 			c->quick_deaths = 0;
 		}
 	}
+	sockets_close(c);
 	set_state(c, CHILD_STOPPED);
 	c->ended = true;
 	waitq_wake_all(&c->changed);

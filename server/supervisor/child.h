@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <bsd/sys/queue.h>
+#include "runtime/listen.h"
 #include "runtime/task.h"
 
 struct supervisor;
@@ -42,8 +43,11 @@ struct child {
 	    silent_ns; /* monotonic: when the first ping of those unanswered was sent; 0: none */
 	uint64_t next_start_ns; /* monotonic, while WAITING */
 	unsigned restarts, quick_deaths;
-	uint64_t died_ns; /* realtime of the last death */
-	char why[192];	  /* of the last death or refusal */
+	uint64_t died_ns;	 /* realtime of the last death */
+	char why[192];		 /* of the last death or refusal */
+	int sockets[LISTEN_MAX]; /* that clients come to, held while it is restarted */
+	unsigned nsockets;
+	char listens[96]; /* where they are bound */
 	struct watch *watch;
 	struct waitq wake;    /* the task */
 	struct waitq changed; /* whoever waits for a state */

@@ -41,6 +41,11 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
  * (256 bytes) says what the admin must do. */
 int segment_prepare(const struct config_file *c, const char *controller, char *why);
 
+/* sockets.c: those of a head, as the configuration has them now. What cannot be bound is left to
+ * the head itself, which says why. */
+void sockets_open(struct child *c);
+void sockets_close(struct child *c);
+
 /* front.c */
 int front_register(struct supervisor *s);
 
