@@ -179,6 +179,8 @@ int fs_may_set_acl(struct fs *fs, const struct fs_cred *cred, const struct fs_fi
 	struct inode in;
 	struct op op;
 	int rc;
+	if (fs_done_before(fs, cred))
+		return 0;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, set_check(fs, &a, &in));
 	op_end(&op);

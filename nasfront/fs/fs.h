@@ -67,6 +67,10 @@ struct fs_cred {
 	const struct fs_once *once; /* NULL: none */
 };
 
+/* Has a call that came with this key been carried out before the mount? What it found and looked up
+ * then says nothing now: it is to be made again as it was. Never waits. */
+bool fs_done_before(const struct fs *fs, const struct fs_cred *cred);
+
 struct fs_time {
 	int64_t sec;
 	uint32_t nsec;
@@ -183,8 +187,9 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f
 
 /*
  * What the call of that name refuses this caller, for want of a right or because it cannot be done;
- * 0: nothing. Changes nothing; only space, quotas and what others do meanwhile may yet refuse it.
- * fs_may_remove(): of what is no directory (-EISDIR). Wait.
+ * 0: nothing, also when it has been carried out before (fs_done_before()). Changes nothing; only
+ * space, quotas and what others do meanwhile may yet refuse it. fs_may_remove(): of what is no
+ * directory (-EISDIR). Wait.
  */
 int fs_may_setattr(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *f,
 		   const struct fs_setattr *set);

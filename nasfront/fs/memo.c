@@ -25,21 +25,33 @@ uint64_t memo_hash(const struct fs *fs, const uint8_t key[32])
 	return siphash(k, key, 32);
 }
 
-bool memo_find(struct fs *fs, const struct fs_cred *c, enum memo_kind kind, struct fs_fid *ret)
+/* kind 0: of any. */
+static const struct memo_known *known(const struct fs *fs, const struct fs_cred *c,
+				      enum memo_kind kind)
 {
 	const struct memos *m = fs->memos;
 	if (!c || !c->once || !m || !m->nknown)
-		return false;
+		return NULL;
 	const struct memo_known *k = NULL;
 	for (uint32_t i = m->index[memo_hash(fs, c->once->key) & m->mask]; i; i = k->next) {
 		k = &m->known[i - 1];
-		if (k->kind != kind || memcmp(k->key, c->once->key, sizeof(k->key)))
-			continue;
-		if (ret)
-			*ret = (struct fs_fid){k->ino, k->generation};
-		return true;
+		if ((!kind || k->kind == kind) && memcmp(k->key, c->once->key, sizeof(k->key)) == 0)
+			return k;
 	}
-	return false;
+	return NULL;
+}
+
+bool memo_find(struct fs *fs, const struct fs_cred *c, enum memo_kind kind, struct fs_fid *ret)
+{
+	const struct memo_known *k = known(fs, c, kind);
+	if (k && ret)
+		*ret = (struct fs_fid){k->ino, k->generation};
+	return k;
+}
+
+bool fs_done_before(const struct fs *fs, const struct fs_cred *cred)
+{
+	return known(fs, cred, 0);
 }
 
 void memo_note(const struct fs_cred *c, enum memo_kind kind, const struct inode *in)

@@ -174,6 +174,8 @@ int fs_may_remove(struct fs *fs, const struct fs_cred *cred, const struct fs_fid
 	struct removing r;
 	struct op op;
 	int rc;
+	if (fs_done_before(fs, cred))
+		return 0;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, remove_check(fs, &a, &r));
 	op_end(&op);
@@ -354,6 +356,8 @@ int fs_may_rename(struct fs *fs, const struct fs_cred *cred, const struct fs_fid
 	struct rename_args a = {cred, from_dir, to_dir, from, to, fromlen, tolen, NULL, NULL};
 	struct op op;
 	int rc;
+	if (fs_done_before(fs, cred))
+		return 0;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, rename_look(fs, &a));
 	op_end(&op);
@@ -414,6 +418,8 @@ int fs_may_link(struct fs *fs, const struct fs_cred *cred, const struct fs_fid *
 	struct link_args a = {cred, f, dir, name, len, NULL, NULL};
 	struct op op;
 	int rc;
+	if (fs_done_before(fs, cred))
+		return 0;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, link_look(fs, &a));
 	op_end(&op);

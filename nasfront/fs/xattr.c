@@ -406,6 +406,8 @@ int fs_may_set_xattr(struct fs *fs, const struct fs_cred *cred, const struct fs_
 	const struct xattr_args a = {.cred = cred, .f = f};
 	struct op op;
 	int rc;
+	if (fs_done_before(fs, cred))
+		return 0;
 	op_begin(&op, fs, false);
 	OP_LOOP(&op, rc, may_body(fs, &a));
 	op_end(&op);

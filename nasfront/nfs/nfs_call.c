@@ -257,6 +257,10 @@ enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t le
 		return NFS3ERR_ROFS;
 	c->fid = (struct fs_fid){.ino = fh.ino, .generation = fh.generation};
 	call_hold(c, m);
+	if ((flags & NFS_MODIFIES) && rpc_is_once(c->req)) {
+		rpc_identity(c->req, c->once.key);
+		c->cred.once = &c->once;
+	}
 	return groups_find(c);
 }
 

@@ -91,6 +91,7 @@ struct nfs_call {
 	const struct export *exp;
 	const struct export_rule *rule;
 	struct fs_cred cred;
+	struct fs_once once;	   /* cred's: of what must not be done twice */
 	struct group_list *groups; /* held: cred's */
 	struct fs_fid fid;
 	struct deleg_change change; /* until it is let go */

@@ -221,6 +221,30 @@ static enum nfs4_status check_flavor_found(const struct nfs4_call *k)
 	}
 }
 
+/*
+ * What must not be done twice, also when a successor is asked again: the file system knows it by
+ * its slot and number, in version 4.0 as the cache of duplicates does, and by its place here.
+ */
+static void begin_once(struct nfs4_call *k, const struct nfs4_op_row *op)
+{
+	uint8_t *key = k->c.once.key;
+	if (k->kind != FH_FILE || (!(op->flags & OP_MODIFIES) && k->op != OP_OPEN))
+		return;
+	if (k->slot) {
+		memcpy(key, k->session->id, NFS4_SESSIONID);
+		be32_put(key + 16, (uint32_t)(k->slot - k->session->slots));
+		be32_put(key + 20, k->slot->seq);
+		be32_put(key + 24, 0);
+		be32_put(key + 28, 'S' << 8);
+	} else if (rpc_is_once(k->req)) {
+		rpc_identity(k->req, key);
+	} else {
+		return;
+	}
+	key[31] = (uint8_t)k->index;
+	k->c.cred.once = &k->c.once;
+}
+
 static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *op)
 {
 	enum nfs4_status st = k->uncached && k->index ? NFS4ERR_RETRY_UNCACHED_REP : NFS4_OK;
@@ -236,7 +260,9 @@ static enum nfs4_status run_row(struct nfs4_call *k, const struct nfs4_op_row *o
 	if ((op->room || k->minor) && !nfs4_room(k, op->room))
 		return NFS4ERR_REP_TOO_BIG;
 	k->keeps |= (op->flags & OP_KEEPS) != 0;
+	begin_once(k, op);
 	st = op->fn(k);
+	k->c.cred.once = NULL;
 	return st ?: check_flavor_found(k);
 }
 

@@ -194,6 +194,7 @@ static void fill(struct nfs4_copy *c, struct nfs4_call *k, const struct nfs4_cop
 	    .mount = s->mount, .cred = s->cred, .fid = s->fid, .sid = a->from_id, .off = a->from};
 	c->to = (struct file){
 	    .mount = k->c.mount, .cred = k->c.cred, .fid = k->c.fid, .sid = a->to_id, .off = a->to};
+	c->to.cred.once = NULL; /* it outlives the call */
 	c->verifier = fs_write_verifier(k->c.mount->fs);
 	nfs_table(k->n->o.nfs, &c->generation);
 	nfs4_put_fh(&x, k->c.mount, k->c.exp, &k->c.fid);

@@ -104,6 +104,7 @@ tests_unit_nfs4_test_nfs4_errors_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_errors_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_successor
-tests_unit_nfs4_test_nfs4_successor_SOURCES = tests/unit/nfs4/test_nfs4_successor.c $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_successor_SOURCES = tests/unit/nfs4/test_nfs4_successor.c \
+	tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h $(DELEG_WORLD)
 tests_unit_nfs4_test_nfs4_successor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_successor_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

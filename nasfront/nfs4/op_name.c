@@ -129,7 +129,8 @@ enum nfs4_status nfs4_op_remove(struct nfs4_call *k)
 		return st;
 	struct fs *fs = k->c.mount->fs;
 	int rc = fs_remove(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
-	if (rc == -EISDIR)
+	/* That it was a directory is not to be seen any more. */
+	if (rc == -EISDIR || (rc && fs_done_before(fs, &k->c.cred)))
 		rc = fs_rmdir(fs, &k->c.cred, &k->c.fid, name.p, name.len, &dir);
 	st = name_status(k, rc);
 	if (!st)

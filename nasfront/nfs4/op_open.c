@@ -141,9 +141,12 @@ static enum nfs4_status find_or_make(struct nfs4_call *k, const struct open_args
 		return NFS4ERR_ROFS;
 	if (o->create && o->mode >= CREATE4_EXCLUSIVE)
 		return make_exclusive(k, o, t);
+	bool done = o->create && fs_done_before(fs, cred);
 	for (;;) {
-		int rc =
-		    fs_lookup(fs, cred, &k->c.fid, o->name.p, o->name.len, &t->a, &t->dir_post);
+		int rc = done ? -ENOENT
+			      : fs_lookup(fs, cred, &k->c.fid, o->name.p, o->name.len, &t->a,
+					  &t->dir_post);
+		done = false;
 		if (rc == 0 && o->create && o->mode == CREATE4_GUARDED)
 			return NFS4ERR_EXIST;
 		if (rc != -ENOENT || !o->create)

@@ -213,6 +213,9 @@ bool rpc_reply_reserve(struct rpc_req *req, size_t size);
  * results are in place (RPC_SUCCESS), or it is running (RPC_TAKEN). At most once in a call.
  */
 int rpc_once(struct rpc_req *req);
+/* What tells the call from all others, also to a server that takes this one's place: who asks, from
+ * which address and port, and its number. 31 bytes; the last is the caller's. */
+void rpc_identity(const struct rpc_req *req, uint8_t ret[32]);
 /* rpc_once() was called: the reply must not have a body. */
 bool rpc_is_once(const struct rpc_req *req);
 

@@ -212,6 +212,22 @@ int rpc_once(struct rpc_req *req)
 	return RPC_SUCCESS;
 }
 
+/* The same as in the cache of duplicates. Address and number stand there as they are, so that no
+ * call of one client is ever taken for another's. */
+void rpc_identity(const struct rpc_req *req, uint8_t ret[32])
+{
+	struct drc_key k;
+	drc_key_fill(&k, &req->conn->peer, &req->cred, req->xid, req->prog, req->proc,
+		     req->args_begin.p, xdr_left(&req->args_begin));
+	uint64_t rest = k.who ^ (uint64_t)k.flavor << 56 ^ (uint64_t)k.service << 52 ^ k.len;
+	memcpy(ret, k.addr, sizeof(k.addr));
+	be32_put(ret + 16, k.xid);
+	be32_put(ret + 20, k.crc);
+	be32_put(ret + 24, k.port << 16 | (k.prog & 0xff) << 8 | k.proc);
+	rest ^= rest >> 32;
+	be32_put(ret + 28, (uint32_t)(rest ^ rest >> 16) << 16 | 'R' << 8);
+}
+
 bool rpc_is_once(const struct rpc_req *req)
 {
 	return req->drc;

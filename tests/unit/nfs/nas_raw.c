@@ -55,6 +55,27 @@ void raw_open_from(struct raw *r, uint16_t port, const char *address, bool privi
 	r->fd = dial(port, SOCK_STREAM, address, privileged);
 }
 
+void raw_again(struct raw *r)
+{
+	struct sockaddr_in at, to;
+	socklen_t len = sizeof(at);
+	const struct linger hard = {.l_onoff = 1};
+	struct timeval tv = {.tv_sec = 20};
+	int one = 1;
+	ck_assert_int_eq(getsockname(r->fd, (struct sockaddr *)&at, &len), 0);
+	setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(r->fd);
+	to = (struct sockaddr_in){.sin_family = AF_INET,
+				  .sin_port = htons(r->port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	r->fd = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(r->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	ck_assert_int_eq(bind(r->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(connect(r->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	r->xid--;
+}
+
 void raw_close(struct raw *r)
 {
 	close(r->fd);

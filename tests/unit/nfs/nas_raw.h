@@ -25,6 +25,8 @@ void raw_open_from(struct raw *r, uint16_t port, const char *address, bool privi
 /* The same of a socket that is not connected yet. */
 void raw_bind(int fd, const char *address, bool privileged);
 void raw_close(struct raw *r);
+/* Another connection from the same address and port; the next call has the last one's number. */
+void raw_again(struct raw *r);
 /* A call begins with credentials of AUTH_SYS. */
 void raw_begin(struct raw *r, uint32_t prog, uint32_t vers, uint32_t proc);
 /* Sends what was begun; the accept_stat, r->in at the results. */

@@ -319,6 +319,9 @@ static void replace_step(struct nas *n)
 	ASSERT(rpc_server_stop(n->server, 5 * NS_PER_S) == 0);
 	nfs4_free(n->nfs4);
 	nlm_free(n->nlm);
+	fs_abandon(nfs_mount_take(n->nfs, NAS_FS_ID));
+	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &(struct fs_opts){0}) == 0);
+	ASSERT(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs) == 0);
 	nas_listen_again(n);
 	mem_store_crash(n->store);
 	serve4_step(n);

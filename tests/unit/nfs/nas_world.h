@@ -76,7 +76,8 @@ void nas_down(struct nas *n);
 /* Adds locks and NFSv4. */
 void nas_serve4(struct nas *n);
 /* The server dies and another takes its place: what was synced into the store is all it has of
- * the clients. Files, exports and the port are the same. */
+ * the clients. The file
+ * system is mounted anew; exports and the port are the same. */
 void nas_replace(struct nas *n);
 /* Another RPC server on the same port, with nothing but NFS version 3 (in a step, the other one
  * having been stopped and what it served freed). */

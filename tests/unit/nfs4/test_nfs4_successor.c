@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "nasfront/nfs/nlm.h"
+#include "nasfront/nfs/nfs_call.h"
 #include "tests/unit/nfs/mem_store.h"
+#include "tests/unit/nfs/nas_raw.h"
 #include "tests/unit/nfs4/deleg_world.h"
 
 static struct mem_store store;
@@ -149,6 +151,77 @@ START_TEST(what_was_done_is_not_done_again)
 }
 END_TEST
 
+static uint32_t named(struct v4 *c, uint32_t op, const char *name)
+{
+	v4_seq(c);
+	v4_putfh(c, &demo);
+	v4_name(c, op, name);
+	return v4_send(c);
+}
+
+static uint32_t make_dir(struct v4 *c, const char *name)
+{
+	v4_seq(c);
+	v4_putfh(c, &demo);
+	v4_op(c, OP_CREATE);
+	xdr_put_u32(&c->x, 2); /* NF4DIR */
+	xdr_put_string(&c->x, name);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u32(&c->x, 0);
+	return v4_send(c);
+}
+
+static uint32_t move(struct v4 *c, const char *from, const char *to)
+{
+	v4_seq(c);
+	v4_putfh(c, &demo);
+	v4_op(c, OP_SAVEFH);
+	v4_op(c, OP_RENAME);
+	xdr_put_string(&c->x, from);
+	xdr_put_string(&c->x, to);
+	return v4_send(c);
+}
+
+/* What the file system was asked is not in the slot's record: it knows itself what was done. */
+START_TEST(changes_of_files_are_made_once)
+{
+	struct v4_stateid s;
+	struct v4_fh made, f;
+	a.cache = true;
+	ck_assert_uint_eq(make_dir(&a, "d"), 0);
+	unsigned syncs = store.syncs;
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(make_dir(&a, "d"), NFS4ERR_EXIST);
+	ck_assert_uint_eq(store.syncs, syncs);
+	ck_assert_uint_eq(move(&a, "d", "e"), 0);
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(move(&a, "d", "e"), NFS4ERR_NOENT);
+	ck_assert_uint_eq(named(&a, OP_REMOVE, "e"), 0);
+	replace();
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(named(&a, OP_REMOVE, "e"), NFS4ERR_NOENT);
+	ck_assert_uint_eq(named(&a, OP_REMOVE, "f"), 0);
+	/* Somebody else makes another of that name before it comes again. */
+	replace();
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "ob", BOTH, 0, 1 + CREATE4_GUARDED, &s, &f),
+			  0);
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(v4_write(&b, &f, &s, 0, "y", 1, 2), 0);
+	ck_assert_uint_eq(v4_close_file(&b, &f, &s), 0);
+	/* Made, and the state lost with the server: it is this client's file all the same. */
+	store.sloppy = true;
+	ck_assert_uint_eq(
+	    v4_open_file(&a, &demo, "g", "oa", BOTH, 0, 1 + CREATE4_GUARDED, &s, &made), 0);
+	replace();
+	store.sloppy = false;
+	ck_assert_uint_eq(v4_again(&a), 0);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "g", "ob", BOTH, 0, 1 + CREATE4_GUARDED, &s, &f),
+			  NFS4ERR_EXIST);
+}
+END_TEST
+
 /* What changes nothing is not recorded: the number that comes then is the next. */
 START_TEST(slots_go_on_behind_what_was_not_recorded)
 {
@@ -260,6 +333,39 @@ static void up_late(void)
 	plain_clients();
 }
 
+/* ---- version 3 ---- */
+
+static uint32_t remove3(struct raw *r, const uint8_t dir[FH_SIZE], const char *name)
+{
+	raw_begin(r, 100003, 3, 12);
+	xdr_put_opaque(&r->out, dir, FH_SIZE);
+	xdr_put_string(&r->out, name);
+	ck_assert_uint_eq(raw_end(r), 0);
+	return raw_u32(r);
+}
+
+START_TEST(changes_by_version_3_are_made_once)
+{
+	static struct raw r;
+	uint8_t root[FH_SIZE], made[FH_SIZE], again[FH_SIZE];
+	raw_open(&r, nas.port);
+	ck_assert_uint_eq(raw_mount(&r, "/demo", root), 0);
+	ck_assert_uint_eq(raw_make(&r, root, "three", true, 0755, made), 0);
+	replace();
+	raw_again(&r);
+	ck_assert_uint_eq(raw_make(&r, root, "three", true, 0755, again), 0);
+	ck_assert_mem_eq(made, again, FH_SIZE);
+	ck_assert_uint_eq(raw_make(&r, root, "three", true, 0755, again), NFS3ERR_EXIST);
+	ck_assert_uint_eq(raw_make(&r, root, "file", false, 0644, made), 0);
+	ck_assert_uint_eq(remove3(&r, root, "file"), 0);
+	replace();
+	raw_again(&r);
+	ck_assert_uint_eq(remove3(&r, root, "file"), 0);
+	ck_assert_uint_eq(remove3(&r, root, "file"), NFS3ERR_NOENT);
+	raw_close(&r);
+}
+END_TEST
+
 /* ---- version 4.0 ---- */
 
 static uint32_t open40(struct v4 *c, uint32_t seqid, uint32_t access, struct v4_stateid *ret)
@@ -350,6 +456,8 @@ int main(void)
 	tcase_add_test(t, opens_and_locks_go_on);
 	tcase_add_test(t, reservations_go_on);
 	tcase_add_test(t, what_was_done_is_not_done_again);
+	tcase_add_test(t, changes_of_files_are_made_once);
+	tcase_add_test(t, changes_by_version_3_are_made_once);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
 	tcase_add_test(t, stateids_of_before_are_nobodys_now);
 	tcase_add_test(t, who_said_good_bye_is_gone);
