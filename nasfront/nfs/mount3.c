@@ -21,8 +21,8 @@
 #define MNTPATHLEN 1024
 #define LOOK_NS	   (100 * NS_PER_MS)
 #define WAIT_NS	   (25 * NS_PER_S) /* longer than any name is unsure */
-#define WAITS	   64
-#define WAITS_HOST 8
+#define WAITS	   256
+#define WAITS_HOST 32
 
 enum mountstat3 {
 	MNT3_OK = 0,

@@ -376,7 +376,7 @@ END_TEST
 /* A host has a few calls that wait; others are not answered. */
 START_TEST(many_wait)
 {
-	enum { ASKED = 12, WAIT = 8 };
+	enum { ASKED = 36, WAIT = 32 };
 	uint32_t xid[ASKED];
 	uint8_t fh[FH_SIZE];
 	be(false, true, 0, NULL);
