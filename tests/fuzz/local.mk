@@ -14,7 +14,7 @@ tests_fuzz_fuzz_admin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_admin_LDADD = libadmin.a $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_rpc tests/fuzz/fuzz_piv
-tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c tests/unit/nfs/nas_world.c tests/unit/nfs/nas_clock.c tests/unit/rpc/tls_certs.c
+tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c $(NAS_WORLD) tests/unit/rpc/tls_certs.c
 tests_fuzz_fuzz_rpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_rpc_LDADD = $(NASFRONT_LIBS)
 tests_fuzz_fuzz_piv_SOURCES = tests/fuzz/fuzz_piv.c
@@ -61,7 +61,7 @@ tests_fuzz_fuzz_forward_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_forward_LDADD = $(SIM_LIBS) $(SERVER_LIBS) $(UNIT_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_nfs4
-tests_fuzz_fuzz_nfs4_SOURCES = tests/fuzz/fuzz_nfs4.c $(V4_CLIENT) tests/unit/nfs/nas_world.c tests/unit/nfs/nas_clock.c
+tests_fuzz_fuzz_nfs4_SOURCES = tests/fuzz/fuzz_nfs4.c $(V4_CLIENT) $(NAS_WORLD)
 tests_fuzz_fuzz_nfs4_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_nfs4_LDADD = $(NASFRONT_LIBS)
 
@@ -71,7 +71,7 @@ tests_fuzz_fuzz_sums_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_sums_LDADD = $(RUNTIME_LIBS)
 
 fuzz_targets += tests/fuzz/fuzz_gss
-tests_fuzz_fuzz_gss_SOURCES = tests/fuzz/fuzz_gss.c tests/unit/gss/gss_client.c tests/unit/gss/krb_world.c tests/unit/nfs/nas_world.c tests/unit/nfs/nas_clock.c
+tests_fuzz_fuzz_gss_SOURCES = tests/fuzz/fuzz_gss.c tests/unit/gss/gss_client.c tests/unit/gss/krb_world.c $(NAS_WORLD)
 tests_fuzz_fuzz_gss_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_gss_LDADD = $(NASFRONT_LIBS)
 
