@@ -221,7 +221,8 @@ void rpc_room_requests(struct rpc_server *s, unsigned count, uint64_t now);
 void rpc_room_bytes(struct rpc_server *s, uint64_t bytes, uint64_t now);
 
 /* rpc_spill.c */
-void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);
+/* Moves what has waited there for long; bytes of it that find no room, and should be gone. */
+uint64_t rpc_conn_spill_in(struct rpc_conn *c, uint64_t now);
 /* Bytes of replies that find no room there, and should have left long ago. */
 uint64_t rpc_conn_spill_out(struct rpc_conn *c, uint64_t now);
 

@@ -13,7 +13,8 @@
  * that has fewer than the most that was seen at the last such look, within a second.
  *
  * A connection that takes no replies is left alone until requests, or memory, are used up. Then
- * those that did not take one for RPC_STUCK_NS are closed, of the host that holds most by such.
+ * those that did not take one for RPC_STUCK_NS are closed, of the host that holds most by such; for
+ * memory also those whose record has been on its way for RPC_SPILL_END_NS.
  */
 #include <netinet/in.h>
 #include <string.h>
@@ -226,25 +227,25 @@ bool rpc_room_stuck(const struct rpc_conn *c, uint64_t now)
 	return c->blocked && req && now - req->queued_ns >= RPC_STUCK_NS;
 }
 
-static uint64_t held_by(const struct rpc_conn *c, bool bytes)
+/* Requests, or bytes, for too long. */
+static uint64_t held_by(const struct rpc_conn *c, bool bytes, uint64_t now)
 {
-	return bytes ? c->pending : c->inflight;
+	bool slow = c->buf && c->buf->refs == 1 && now - c->buf_ns > RPC_SPILL_END_NS;
+	uint64_t out = bytes ? c->pending : c->inflight;
+	return (rpc_room_stuck(c, now) ? out : 0) + (bytes && slow ? c->buf->cap : 0);
 }
 
-/* Of those that are stuck the one that holds most, of the host that holds most by them. */
+/* The one that holds most, of the host that holds most by such. */
 static struct rpc_conn *stuck_one(struct rpc_server *s, bool bytes, uint64_t now)
 {
 	struct rpc_conn *c, *best = NULL;
 	memset(s->held, 0, sizeof(s->held));
 	TAILQ_FOREACH (c, &s->conns, link)
-		if (rpc_room_stuck(c, now))
-			s->held[c->place.host] += held_by(c, bytes);
+		s->held[c->place.host] += held_by(c, bytes, now);
 	TAILQ_FOREACH (c, &s->conns, link) {
-		if (!rpc_room_stuck(c, now))
-			continue;
-		uint64_t mine = s->held[c->place.host], most = best ? s->held[best->place.host] : 0;
-		if (!best || mine > most ||
-		    (mine == most && held_by(c, bytes) > held_by(best, bytes)))
+		uint64_t own = held_by(c, bytes, now), host = s->held[c->place.host];
+		uint64_t most = best ? s->held[best->place.host] : 0;
+		if (own && (host > most || (host == most && own > held_by(best, bytes, now))))
 			best = c;
 	}
 	return best;
@@ -254,9 +255,9 @@ static struct rpc_conn *stuck_one(struct rpc_server *s, bool bytes, uint64_t now
 static uint64_t close_stuck(struct rpc_server *s, bool bytes, uint64_t now)
 {
 	struct rpc_conn *c = stuck_one(s, bytes, now);
-	uint64_t held = c ? held_by(c, bytes) : 0;
+	uint64_t held = c ? held_by(c, bytes, now) : 0;
 	if (c)
-		rpc_conn_close(c, bytes ? "peer takes no replies, and others wait for memory"
+		rpc_conn_close(c, bytes ? "too slow, and others wait for memory"
 					: "peer takes no replies, and others wait for requests");
 	return held;
 }

@@ -152,11 +152,13 @@ void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b)
 /* Buffers and requests that slow peers hold become free for those who wait. */
 static void server_reclaim(struct rpc_server *s)
 {
-	struct rpc_conn *c, *next;
-	uint64_t now = env_now_ns(s->o.env);
+	struct rpc_conn *c;
+	uint64_t now = env_now_ns(s->o.env), over = 0;
 	unsigned waiting = 0;
-	TAILQ_FOREACH_SAFE (c, &s->conns, link, next)
-		rpc_conn_spill_in(c, now);
+	TAILQ_FOREACH (c, &s->conns, link)
+		over += rpc_conn_spill_in(c, now);
+	if (over)
+		rpc_room_bytes(s, over, now);
 	TAILQ_FOREACH (c, &s->starved, starved_link)
 		waiting++;
 	if (s->wanted)

@@ -8,8 +8,8 @@
  * heap and the rest is received there, in room that grows with what really came. And replies that
  * do not leave for RPC_SPILL_OUT_NS have their data copied, and what it lay in let go.
  *
- * The heap's part is bounded by RPC_SPILL_MAX; beyond it, after RPC_SPILL_END_NS, somebody pays:
- * who sends so slowly himself; of those that do not read, the host that holds most (rpc_room.c).
+ * The heap's part is bounded by RPC_SPILL_MAX; beyond it, after RPC_SPILL_END_NS, of those that are
+ * so slow the host that holds most pays (rpc_room.c).
  */
 #include "nasfront/rpc/rpc_conn.h"
 #include <stdlib.h>
@@ -57,14 +57,15 @@ static bool spill_buffer(struct rpc_conn *c)
 	return true;
 }
 
-void rpc_conn_spill_in(struct rpc_conn *c, uint64_t now)
+uint64_t rpc_conn_spill_in(struct rpc_conn *c, uint64_t now)
 {
 	if (!c->buf || c->buf->refs > 1 || now - c->buf_ns < RPC_SPILL_IN_NS)
-		return;
+		return 0;
 	bool kept = c->buf->spilled ? c->server->spilled_bytes < RPC_SPILL_MAX - RPC_LARGE_BUF
 				    : spill_buffer(c);
-	if (!kept && now - c->buf_ns > RPC_SPILL_END_NS)
-		rpc_conn_close(c, "record came too slowly, and others wait for memory");
+	if (kept || now - c->buf_ns <= RPC_SPILL_END_NS)
+		return 0;
+	return c->buf->spilled ? 1 : c->buf->fill + SPILL_LEAST; /* there: one less is enough */
 }
 
 /* ---- sending ---- */

@@ -133,6 +133,8 @@ static void mem_put(void *arg, void *buf)
 
 static const struct rpc_memory memory = {.try_get = mem_get, .put = mem_put};
 
+static uint64_t record_timeout_ns;
+
 static void server_up(void *arg)
 {
 	struct rpc_server_opts o = {.reactor = reactor,
@@ -140,7 +142,7 @@ static void server_up(void *arg)
 				    .memory = &memory,
 				    .area_size = 64,
 				    .max_inflight = 8,
-				    .record_timeout_ns = 300 * NS_PER_MS};
+				    .record_timeout_ns = record_timeout_ns};
 	ck_assert_int_eq(rpc_server_new(&server, &o), 0);
 	ck_assert_int_eq(rpc_server_add(server, &toy), 0);
 	ck_assert_int_eq(rpc_server_listen(server, "127.0.0.1", 0, &port), 0);
@@ -155,8 +157,9 @@ static void server_down(void *arg)
 	reactor_stop(reactor);
 }
 
-static void setup(void)
+static void begin(uint64_t timeout_ns)
 {
+	record_timeout_ns = timeout_ns;
 	struct reactor_opts o = {.name = "rpc", .cpu = -1};
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (char)(i * 7 + i / 251);
@@ -168,6 +171,16 @@ static void setup(void)
 	ck_assert_int_eq(reactor_start_thread(reactor), 0);
 	while (!ready)
 		usleep(1000);
+}
+
+static void setup(void)
+{
+	begin(300 * NS_PER_MS);
+}
+
+static void setup_patient(void)
+{
+	begin(0);
 }
 
 static void teardown(void)
@@ -203,22 +216,28 @@ static void stats_get(struct rpc_stats *ret)
 }
 
 /* -1: that port is not to be had. */
-static int dial_from(uint16_t from)
+static int dial_as(const char *address, uint16_t from)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address)};
 	int one = 1;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	sa.sin_port = htons(from);
-	if (from && bind(fd, (struct sockaddr *)&sa, sizeof(sa))) {
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa))) {
 		ck_assert_int_eq(errno, EADDRINUSE);
 		close(fd);
 		return -1;
 	}
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	sa.sin_port = htons(port);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return fd;
+}
+
+static int dial_from(uint16_t from)
+{
+	return dial_as("127.0.0.1", from);
 }
 
 /* From a port that the kernel gives to nobody who does not ask for it: after a reset it is to be
@@ -602,6 +621,50 @@ START_TEST(more_calls_than_the_limit_of_a_connection)
 }
 END_TEST
 
+static bool ended(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	return poll(&p, 1, 0) == 1;
+}
+
+/* Halves of records fill the memory for what is slow: a host that is slow as well, but holds
+ * little, does not pay for it. */
+START_TEST(halves_of_records_fill_the_memory)
+{
+	enum { HOGS = 90, HALF = 1200 * 1024, REPLIES = 6 };
+	static uint8_t half[HALF];
+	int hogs[HOGS], slow, small = 64 * 1024;
+	size_t sent[HOGS] = {0};
+	unsigned closed = 0;
+	uint8_t msg[128];
+	be32_put(half, 0x80000000u | (HALF + 4096));
+	for (int i = 0; i < HOGS; i++)
+		hogs[i] = dial();
+	buffers_left = 4; /* somebody always waits for one: so what is slow is moved */
+	for (int round = 0; round < 5000 && !closed; round++, usleep(2000))
+		for (int i = 0; i < HOGS && !closed; i++) {
+			ssize_t n = send(hogs[i], half + sent[i], HALF - sent[i],
+					 MSG_NOSIGNAL | MSG_DONTWAIT);
+			sent[i] += n > 0 ? (size_t)n : 0;
+			closed += ended(hogs[i]);
+		}
+	ck_assert_uint_eq(closed, 1);
+	buffers_left += 1000 - 4;
+	slow = dial_as("127.0.0.2", 0);
+	setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	for (uint32_t i = 0; i < REPLIES; i++)
+		send_record(slow, msg, call_make(msg, sizeof(msg), i, PROG, 3, 4, NULL, 1 << 20));
+	usleep(2500000);
+	for (uint32_t i = 0; i < REPLIES; i++)
+		ck_assert_uint_eq(read_reply(slow), 28 + (1 << 20));
+	close(slow);
+	for (int i = 0; i < HOGS; i++)
+		close(hogs[i]);
+	for (int i = 0; i < 4000 && buffers_left != 1000; i++)
+		usleep(1000);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("rpc");
@@ -618,6 +681,11 @@ int main(void)
 	tcase_add_test(tc, bodies_arrive_whole_however_slowly_read);
 	tcase_add_test(tc, without_buffers_connections_wait);
 	tcase_add_test(tc, more_calls_than_the_limit_of_a_connection);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("patient");
+	tcase_add_checked_fixture(tc, setup_patient, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, halves_of_records_fill_the_memory);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);
