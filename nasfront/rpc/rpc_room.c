@@ -227,12 +227,14 @@ bool rpc_room_stuck(const struct rpc_conn *c, uint64_t now)
 	return c->blocked && req && now - req->queued_ns >= RPC_STUCK_NS;
 }
 
-/* Requests, or bytes, for too long. */
+/* Requests, or bytes, for too long. Who waits for us with a buffer is not slow himself. */
 static uint64_t held_by(const struct rpc_conn *c, bool bytes, uint64_t now)
 {
-	bool slow = c->buf && c->buf->refs == 1 && now - c->buf_ns > RPC_SPILL_END_NS;
+	const struct rpc_buf *b = c->buf;
+	bool slow =
+	    b && b->refs == 1 && (b->spilled || !c->starved) && now - c->buf_ns > RPC_SPILL_END_NS;
 	uint64_t out = bytes ? c->pending : c->inflight;
-	return (rpc_room_stuck(c, now) ? out : 0) + (bytes && slow ? c->buf->cap : 0);
+	return (rpc_room_stuck(c, now) ? out : 0) + (bytes && slow ? b->cap : 0);
 }
 
 /* The one that holds most, of the host that holds most by such. */
