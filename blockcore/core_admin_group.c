@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIV_SIZE_DEFAULT (64 * 1024 * 1024ull)
+#define PIV_SIZE_DEFAULT (128 * 1024 * 1024ull) /* half for heads' slots, half for services */
 #define PIV_SIZE_MIN	 (4 * 1024 * 1024ull)
 
 static int no_group(struct admin_call *call, const char *name)

@@ -13,7 +13,6 @@
 #include "nasfront/piv/piv_layout.h"
 #include "runtime/bdev.h"
 #include "runtime/check.h"
-#include "runtime/crc32c.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/fault.h"
@@ -134,59 +133,12 @@ static int write_once(struct piv *p, bool stable)
 
 /* ---- volumes and slots ---- */
 
-static unsigned slot_of_name(const char *name, unsigned slots)
-{
-	return crc32c(name, strlen(name)) % slots;
-}
-
-/* Our own slot, else the first free one from where our name points to. */
-static int slot_find(struct piv *p, struct bdev *b, const struct piv_header *h, unsigned *ret,
-		     bool *ret_own)
-{
-	unsigned start = slot_of_name(p->name, h->slots);
-	int rc = -ENOSPC;
-	for (unsigned i = 0; i < h->slots; i++) {
-		unsigned slot = (start + i) % h->slots;
-		struct piv_claim c;
-		int one = piv_claim_read(b, h, slot, &c);
-		if (one && one != -ERR_CORRUPT)
-			return one;
-		if (one == 0 && strcmp(c.name, p->name) == 0) {
-			*ret = slot;
-			*ret_own = true;
-			return 0;
-		}
-		/* A damaged claim may be another's: it is not taken. */
-		if (one == 0 && !c.name[0] && rc) {
-			*ret = slot;
-			rc = 0;
-		}
-	}
-	*ret_own = false;
-	return rc;
-}
-
-/* Two heads may find the same slot free at once: the one whose claim stands keeps it. */
 static int slot_take(struct piv *p, struct bdev *b, const struct piv_header *h, unsigned *ret)
 {
 	struct piv_claim c = {.instance = p->o.instance};
+	struct piv_area a = piv_slots(h);
 	strcpy(c.name, p->name);
-	for (int try = 0; try < 8; try++) {
-		struct piv_claim now;
-		bool own;
-		int rc = slot_find(p, b, h, ret, &own);
-		if (rc == 0)
-			rc = piv_claim_write(b, h, *ret, &c);
-		if (rc)
-			return rc;
-		if (own)
-			return 0;
-		env_sleep_ns(p->env, (20 + env_random_u64(p->env) % 30) * NS_PER_MS);
-		rc = piv_claim_read(b, h, *ret, &now);
-		if (rc || strcmp(now.name, p->name) == 0)
-			return rc;
-	}
-	return -EBUSY;
+	return piv_claim_take(p->env, b, &a, &c, ret);
 }
 
 /* A blank volume becomes what `from` is. -ENODATA: that holds nothing of the group. */

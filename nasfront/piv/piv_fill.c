@@ -93,7 +93,7 @@ static int count_up(struct fill *f)
 
 static int copy(struct fill *f, const struct piv_header *h, uint8_t *p)
 {
-	uint64_t end = PIV_FIRST_SLOT + (uint64_t)h->slots * h->slot_blocks;
+	uint64_t end = piv_blocks(h);
 	int rc = 0;
 	for (uint64_t at = PIV_FIRST_SLOT; at < end && rc == 0; at += FILL_BLOCKS) {
 		size_t n = (size_t)MIN(end - at, (uint64_t)FILL_BLOCKS) * PIV_BLOCK;
@@ -117,7 +117,7 @@ int piv_fill(struct env *env, const struct piv_claim *self, struct bdev *from, s
 	struct fill f = {.env = env, .from = from, .to = to, .self = *self};
 	uint8_t *p = NULL;
 	int rc;
-	if (PIV_FIRST_SLOT + (uint64_t)h->slots * h->slot_blocks > to->size / PIV_BLOCK)
+	if (piv_blocks(h) > to->size / PIV_BLOCK)
 		return -ENOSPC;
 	if (posix_memalign((void **)&p, PIV_BLOCK, FILL_BLOCKS * PIV_BLOCK))
 		return -ENOMEM;

@@ -3,10 +3,11 @@
  *
  *   block 0, 1   header, twice
  *   block 2      claim of the head that fills the volume, while it has no header yet
- *   block 8 ..   slots of slot_blocks each
+ *   block 8 ..   slots of slot_blocks each, then regions of region_blocks each (ledger_layout.h)
  *
  * header:  0 magic u32 | 4 version u32 | 8 group id u64 | 16 slots u32 | 20 slot_blocks u32 |
- *          24 crc u32 of bytes 0..23
+ *          24 regions u32 | 28 region_blocks u32 | 32 crc u32 of bytes 0..31
+ *          Version 1 has no regions and the crc of bytes 0..23 at 24.
  *
  * slot:    block 0: claim; then two halves of (slot_blocks - 1) / 2 blocks
  * claim:   0 magic u32 | 4 version u32 | 8 instance u64 | 16 name, 64 bytes, zero-filled |
@@ -32,11 +33,11 @@
 #include "nasfront/piv/piv.h"
 #include "proto/piv.pb-c.h"
 
-#define PIV_BLOCK	 4096
-#define PIV_HEADER_MAGIC 0x56495049 /* "IPIV" */
-#define PIV_CLAIM_MAGIC	 0x4c434950 /* "PICL" */
-#define PIV_FRAME_MAGIC	 0x52464950 /* "PIFR" */
-#define PIV_VERSION	 1
+#define PIV_BLOCK	   4096
+#define PIV_HEADER_MAGIC   0x56495049 /* "IPIV" */
+#define PIV_CLAIM_MAGIC	   0x4c434950 /* "PICL" */
+#define PIV_FRAME_MAGIC	   0x52464950 /* "PIFR" */
+#define PIV_HEADER_VERSION 2	      /* 1 is read, and written where there are no regions */
 /* Of records: 2 added monitored clients. Older ones are read; who knows only 1 refuses 2. */
 #define PIV_RECORD_VERSION 2
 #define PIV_FILL_BLOCK	   2
@@ -47,10 +48,22 @@
 #define PIV_SLOT_BLOCKS	   1024 /* of a new volume, as far as it has room */
 #define PIV_SLOT_MAX	   1024
 #define PIV_FRAME_HEAD	   24
+#define PIV_REGIONS	   16 /* of a new volume, as far as it has room */
+#define PIV_REGIONS_MAX	   256
+#define PIV_REGION_MIN	   256	 /* blocks */
+#define PIV_REGION_MAX	   16384 /* blocks */
+#define PIV_REGION_CLAIMS  2	 /* copies, in the first blocks */
 
 struct piv_header {
 	uint64_t group_id;
 	uint32_t slots, slot_blocks;
+	uint32_t regions, region_blocks; /* 0: none */
+};
+/* Equal parts of a volume, each with a claim at its start. */
+struct piv_area {
+	uint64_t first; /* block */
+	uint32_t count, blocks;
+	unsigned claims; /* copies of a part's claim */
 };
 struct piv_claim {
 	uint64_t instance;
@@ -61,14 +74,32 @@ struct piv_claim {
 int piv_header_read(struct bdev *b, struct piv_header *ret);
 int piv_header_write(struct bdev *b, const struct piv_header *h);
 int piv_format(struct bdev *b, uint64_t group_id, struct piv_header *ret);
-int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot,
-		   struct piv_claim *ret);
-int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
-		    const struct piv_claim *c);
+uint32_t piv_half_blocks(const struct piv_header *h);
+uint64_t piv_blocks(const struct piv_header *h); /* that the volume has to have */
+struct piv_area piv_slots(const struct piv_header *h);
+struct piv_area piv_regions(const struct piv_header *h);
+uint64_t piv_area_off(const struct piv_area *a, unsigned index); /* bytes */
+bool piv_all_zero(const uint8_t *p, size_t n);
+
+/* piv_claim.c: whose is which. Without a name: nobody's. 0 or an error; -ERR_CORRUPT. */
 int piv_claim_read_at(struct bdev *b, uint64_t off, struct piv_claim *ret);
 int piv_claim_write_at(struct bdev *b, uint64_t off, const struct piv_claim *c);
-uint64_t piv_slot_off(const struct piv_header *h, unsigned slot);
-uint32_t piv_half_blocks(const struct piv_header *h);
+int piv_claim_read(struct bdev *b, const struct piv_area *a, unsigned index, struct piv_claim *ret);
+int piv_claim_write(struct bdev *b, const struct piv_area *a, unsigned index,
+		    const struct piv_claim *c);
+struct piv_found {
+	unsigned index; /* the own, else a free one */
+	bool own, room;
+	bool damaged;		/* a claim cannot be read; not told where the own one was found */
+	struct piv_claim claim; /* own */
+};
+int piv_claim_find(struct bdev *b, const struct piv_area *a, const char *name,
+		   struct piv_found *ret);
+/* The part of that name, else a free one. The claim that is there is written over with c; of two
+ * that take one for the same name at once c gets the instance that stands. -ENOSPC, -EBUSY. Waits.
+ */
+int piv_claim_take(struct env *env, struct bdev *b, const struct piv_area *a, struct piv_claim *c,
+		   unsigned *ret);
 
 /* piv_fill.c: makes a blank volume what the other one is, its header (h) last. Heads that find it
  * blank at the same time may all call this: one of them fills. -EEXIST: it has a header, by

@@ -11,7 +11,8 @@
 
 static uint64_t half_off(const struct piv_log *l, unsigned half)
 {
-	return piv_slot_off(&l->header, l->slot) +
+	struct piv_area a = piv_slots(&l->header);
+	return piv_area_off(&a, l->slot) +
 	       (1 + (uint64_t)half * piv_half_blocks(&l->header)) * PIV_BLOCK;
 }
 

@@ -37,7 +37,8 @@ static int slot_read(struct piv_state *s, struct bdev *b, const struct piv_heade
 	struct piv_log log = {.bdev = b, .header = *h, .slot = slot};
 	struct piv_head head = {0};
 	struct piv_claim claim;
-	int rc = piv_claim_read(b, h, slot, &claim);
+	struct piv_area a = piv_slots(h);
+	int rc = piv_claim_read(b, &a, slot, &claim);
 	if (rc || !claim.name[0])
 		return rc;
 	rc = piv_log_load(&log, &head);

@@ -1,4 +1,4 @@
-/* Header and claims of a PIV volume (nasfront/piv/piv_layout.h). */
+/* The header of a PIV volume and what it divides it into (nasfront/piv/piv_layout.h). */
 #include "nasfront/piv/piv_layout.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -9,31 +9,52 @@
 #include "runtime/crc32c.h"
 #include "runtime/err.h"
 
-#define HEADER_BYTES 24
-#define CLAIM_BYTES  80
+#define HEADER_BYTES   32
+#define HEADER_1_BYTES 24 /* version 1: no regions */
 
-static bool all_zero(const uint8_t *p, size_t n)
+bool piv_all_zero(const uint8_t *p, size_t n)
 {
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
 /* ---- header ---- */
 
+uint64_t piv_blocks(const struct piv_header *h)
+{
+	return PIV_FIRST_SLOT + (uint64_t)h->slots * h->slot_blocks +
+	       (uint64_t)h->regions * h->region_blocks;
+}
+
+static bool header_sound(const struct piv_header *h, const struct bdev *b)
+{
+	if (h->slots == 0 || h->slots > PIV_SLOTS_MAX || h->slot_blocks < PIV_SLOT_MIN ||
+	    h->slot_blocks > PIV_SLOT_MAX || h->regions > PIV_REGIONS_MAX)
+		return false;
+	if (h->regions && (h->region_blocks < PIV_REGION_MIN || h->region_blocks > PIV_REGION_MAX))
+		return false;
+	return piv_blocks(h) <= b->size / PIV_BLOCK;
+}
+
 static int header_decode(const struct bdev *b, const uint8_t *p, struct piv_header *ret)
 {
-	if (all_zero(p, PIV_BLOCK))
+	if (piv_all_zero(p, PIV_BLOCK))
 		return -ENODATA;
-	if (le32_get(p) != PIV_HEADER_MAGIC || le32_get(p + 24) != crc32c(p, HEADER_BYTES))
+	if (le32_get(p) != PIV_HEADER_MAGIC)
 		return -ERR_CORRUPT;
-	if (le32_get(p + 4) != PIV_VERSION)
+	uint32_t version = le32_get(p + 4);
+	size_t bytes = version == 1 ? HEADER_1_BYTES : HEADER_BYTES;
+	if (le32_get(p + bytes) != crc32c(p, bytes))
+		return -ERR_CORRUPT;
+	if (version != 1 && version != PIV_HEADER_VERSION)
 		return -ERR_VERSION;
 	struct piv_header h = {.group_id = le64_get(p + 8),
 			       .slots = le32_get(p + 16),
 			       .slot_blocks = le32_get(p + 20)};
-	if (h.slots == 0 || h.slots > PIV_SLOTS_MAX || h.slot_blocks < PIV_SLOT_MIN ||
-	    h.slot_blocks > PIV_SLOT_MAX)
-		return -ERR_CORRUPT;
-	if (PIV_FIRST_SLOT + (uint64_t)h.slots * h.slot_blocks > b->size / PIV_BLOCK)
+	if (version != 1) {
+		h.regions = le32_get(p + 24);
+		h.region_blocks = le32_get(p + 28);
+	}
+	if (!header_sound(&h, b))
 		return -ERR_CORRUPT;
 	*ret = h;
 	return 0;
@@ -68,11 +89,17 @@ int piv_header_write(struct bdev *b, const struct piv_header *h)
 		return -ENOMEM;
 	memset(p, 0, PIV_BLOCK);
 	le32_put(p, PIV_HEADER_MAGIC);
-	le32_put(p + 4, PIV_VERSION);
+	/* Without regions as version 1 had it: whoever knows only that can use the volume. */
+	size_t bytes = h->regions ? HEADER_BYTES : HEADER_1_BYTES;
+	le32_put(p + 4, h->regions ? PIV_HEADER_VERSION : 1);
 	le64_put(p + 8, h->group_id);
 	le32_put(p + 16, h->slots);
 	le32_put(p + 20, h->slot_blocks);
-	le32_put(p + 24, crc32c(p, HEADER_BYTES));
+	if (h->regions) {
+		le32_put(p + 24, h->regions);
+		le32_put(p + 28, h->region_blocks);
+	}
+	le32_put(p + bytes, crc32c(p, bytes));
 	int rc = 0;
 	for (unsigned i = 0; i < 2 && rc == 0; i++) {
 		rc = bdev_write(b, p, PIV_BLOCK, i * (uint64_t)PIV_BLOCK, 0);
@@ -83,14 +110,29 @@ int piv_header_write(struct bdev *b, const struct piv_header *h)
 	return rc;
 }
 
+/* Half of the volume for each; what slots have no use for goes to the regions. */
+static bool divide(uint64_t blocks, struct piv_header *h)
+{
+	if (blocks <= PIV_FIRST_SLOT)
+		return false;
+	blocks -= PIV_FIRST_SLOT;
+	uint64_t half = blocks / 2;
+	bool regions = half >= PIV_REGION_MIN;
+	h->slots = PIV_SLOTS;
+	h->slot_blocks =
+	    (uint32_t)MIN((regions ? half : blocks) / PIV_SLOTS, (uint64_t)PIV_SLOT_BLOCKS);
+	if (regions) {
+		blocks -= (uint64_t)h->slots * h->slot_blocks;
+		h->regions = (uint32_t)MIN(blocks / PIV_REGION_MIN, (uint64_t)PIV_REGIONS);
+		h->region_blocks = (uint32_t)MIN(blocks / h->regions, (uint64_t)PIV_REGION_MAX);
+	}
+	return h->slot_blocks >= PIV_SLOT_MIN;
+}
+
 int piv_format(struct bdev *b, uint64_t group_id, struct piv_header *ret)
 {
-	uint64_t blocks = b->size / PIV_BLOCK;
-	uint64_t each = blocks > PIV_FIRST_SLOT ? (blocks - PIV_FIRST_SLOT) / PIV_SLOTS : 0;
-	struct piv_header h = {.group_id = group_id,
-			       .slots = PIV_SLOTS,
-			       .slot_blocks = (uint32_t)MIN(each, (uint64_t)PIV_SLOT_BLOCKS)};
-	if (h.slot_blocks < PIV_SLOT_MIN)
+	struct piv_header h = {.group_id = group_id};
+	if (!divide(b->size / PIV_BLOCK, &h))
 		return -ENOSPC;
 	/* Two heads that find the volume blank write the same bytes. */
 	int rc = piv_header_write(b, &h);
@@ -99,64 +141,23 @@ int piv_format(struct bdev *b, uint64_t group_id, struct piv_header *ret)
 	return rc;
 }
 
-/* ---- claims ---- */
-
-uint64_t piv_slot_off(const struct piv_header *h, unsigned slot)
+struct piv_area piv_slots(const struct piv_header *h)
 {
-	return (PIV_FIRST_SLOT + (uint64_t)slot * h->slot_blocks) * PIV_BLOCK;
+	return (struct piv_area){PIV_FIRST_SLOT, h->slots, h->slot_blocks, 1};
+}
+
+struct piv_area piv_regions(const struct piv_header *h)
+{
+	uint64_t first = PIV_FIRST_SLOT + (uint64_t)h->slots * h->slot_blocks;
+	return (struct piv_area){first, h->regions, h->region_blocks, PIV_REGION_CLAIMS};
+}
+
+uint64_t piv_area_off(const struct piv_area *a, unsigned index)
+{
+	return (a->first + (uint64_t)index * a->blocks) * PIV_BLOCK;
 }
 
 uint32_t piv_half_blocks(const struct piv_header *h)
 {
 	return (h->slot_blocks - 1) / 2;
-}
-
-int piv_claim_read_at(struct bdev *b, uint64_t off, struct piv_claim *ret)
-{
-	uint8_t *p = NULL;
-	if (posix_memalign((void **)&p, PIV_BLOCK, PIV_BLOCK))
-		return -ENOMEM;
-	int rc = bdev_read(b, p, PIV_BLOCK, off);
-	memset(ret, 0, sizeof(*ret));
-	if (rc == 0 && !all_zero(p, PIV_BLOCK)) {
-		if (le32_get(p) != PIV_CLAIM_MAGIC || le32_get(p + 80) != crc32c(p, CLAIM_BYTES) ||
-		    p[16 + PIV_NAME_MAX])
-			rc = -ERR_CORRUPT;
-		else if (le32_get(p + 4) != PIV_VERSION)
-			rc = -ERR_VERSION;
-		else
-			memcpy(ret->name, p + 16, sizeof(ret->name));
-		ret->instance = le64_get(p + 8);
-	}
-	free(p);
-	return rc;
-}
-
-int piv_claim_write_at(struct bdev *b, uint64_t off, const struct piv_claim *c)
-{
-	uint8_t *p = NULL;
-	if (posix_memalign((void **)&p, PIV_BLOCK, PIV_BLOCK))
-		return -ENOMEM;
-	memset(p, 0, PIV_BLOCK);
-	le32_put(p, PIV_CLAIM_MAGIC);
-	le32_put(p + 4, PIV_VERSION);
-	le64_put(p + 8, c->instance);
-	memcpy(p + 16, c->name, strnlen(c->name, PIV_NAME_MAX));
-	le32_put(p + 80, crc32c(p, CLAIM_BYTES));
-	int rc = bdev_write(b, p, PIV_BLOCK, off, 0);
-	if (rc == 0)
-		rc = bdev_flush(b);
-	free(p);
-	return rc;
-}
-
-int piv_claim_read(struct bdev *b, const struct piv_header *h, unsigned slot, struct piv_claim *ret)
-{
-	return piv_claim_read_at(b, piv_slot_off(h, slot), ret);
-}
-
-int piv_claim_write(struct bdev *b, const struct piv_header *h, unsigned slot,
-		    const struct piv_claim *c)
-{
-	return piv_claim_write_at(b, piv_slot_off(h, slot), c);
 }

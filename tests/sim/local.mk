@@ -20,7 +20,7 @@ tests_sim_isthmus_sim_SOURCES = tests/sim/array.c tests/sim/array.h tests/sim/du
 	tests/sim/sim_array.c tests/sim/sim_ctl.c tests/sim/sim_ctl.h tests/sim/sim_duplex.c \
 	tests/sim/sim_host.c tests/sim/sim_host.h tests/sim/sim_main.c tests/sim/sim_piv.c tests/sim/sim_pools.c
 # Of the heads this alone: the rest of libnasfront has names of the block core's.
-tests_sim_isthmus_sim_SOURCES += nasfront/piv/piv.c nasfront/piv/piv_fill.c nasfront/piv/piv_head.c \
+tests_sim_isthmus_sim_SOURCES += nasfront/piv/piv.c nasfront/piv/piv_claim.c nasfront/piv/piv_fill.c nasfront/piv/piv_head.c \
 	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(SERVER_LIBS)
 

@@ -149,11 +149,13 @@ demo_remove() {
 
 # Pool, head group, file system, export, LUN: once.
 demo_prepare() {
-	local i disks=()
+	local i piv disks=()
 	demo_cli --json pool list | grep -q '"main"' && return
 	for ((i = 0; i < DEMO_POOL_DISKS; i++)); do disks+=("$DEMO_DISK_DIR/disk$i"); done
 	demo_cli pool create main --level "$DEMO_LEVEL" ${DEMO_POOL_EXTRA:-} "${disks[@]}"
-	demo_cli group create g1 --pool main
+	# Small disks have no room for the default.
+	case $DEMO_DISK_SIZE in *M) piv=64MiB ;; *) piv=128MiB ;; esac
+	demo_cli group create g1 --pool main --size $piv
 	demo_cli fs create demo --pool main --size "$DEMO_FS_SIZE"
 	demo_cli export add $DEMO_EXPORT --fs demo --client '*:rw,no_root_squash'
 	demo_cli volume create scratch --pool main --size "$DEMO_LUN_SIZE"

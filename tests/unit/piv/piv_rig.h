@@ -34,7 +34,7 @@ static inline void setup(void)
 
 static inline void setup_large(void)
 {
-	volume = 16 << 20;
+	volume = 32 << 20;
 	setup();
 }
 

@@ -431,7 +431,8 @@ static void damage_task(void *arg)
 	struct piv_header h;
 	ck_assert_int_eq(piv_header_read(main_bdev, &h), 0);
 	ck_assert_int_eq(piv_state_read(main_bdev, NULL, &s), 0);
-	uint64_t off = piv_slot_off(&h, head_of(s, "h2")->slot);
+	struct piv_area slots = piv_slots(&h);
+	uint64_t off = piv_area_off(&slots, head_of(s, "h2")->slot);
 	piv_state_free(s);
 	bytes[off + 20] ^= 1;
 	bytes[0] ^= 1; /* and the first header: the second is used */
