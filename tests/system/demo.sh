@@ -168,8 +168,8 @@ demo_yaml() { # KEY
 }
 demo_nfs_port() { demo_yaml nfs_port; }
 demo_iscsi_port() { demo_yaml portals | sed 's/.*:\([0-9]*\)".*/\1/'; }
-demo_nfs_url() {
-	echo "nfs://127.0.0.1$DEMO_EXPORT?version=3&nfsport=$(demo_nfs_port)&mountport=$(demo_nfs_port)"
+demo_nfs_url() { # [EXPORT]
+	echo "nfs://127.0.0.1${1:-$DEMO_EXPORT}?version=3&nfsport=$(demo_nfs_port)&mountport=$(demo_nfs_port)"
 }
 demo_nfs4_url() { echo "nfs://127.0.0.1$DEMO_EXPORT?version=4&nfsport=$(demo_nfs_port)"; }
 demo_iscsi_url() { echo "iscsi://127.0.0.1:$(demo_iscsi_port)/$DEMO_IQN/0"; }
