@@ -200,29 +200,6 @@ static uint64_t batch_seal(struct fs *fs, bool hard)
 	return n;
 }
 
-static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard)
-{
-	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
-	uint64_t first = MIN(n, fs->log_blocks - at);
-	if (first == n)
-		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, hard ? BDEV_FUA : 0);
-	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
-	if (!rc)
-		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
-	return rc || !hard ? rc : bdev_flush(fs->dev);
-}
-
-static void after_commit(struct fs *fs)
-{
-	quarantine_reap(fs);
-	if (checkpoint_due(fs))
-		checkpoint_kick(fs);
-	if (fs->ndirty && !fs->checkpoint_timer_on && !fs->dead) {
-		fs->checkpoint_timer_on = true;
-		env_timer_start(fs->env, &fs->checkpoint_timer, CHECKPOINT_NS);
-	}
-}
-
 /* Were the memory another one, soft records and data written into the old one would be missing
  * below what is written now. */
 static int memory_check(const struct fs *fs)
@@ -234,6 +211,29 @@ int journal_flush(struct fs *fs)
 {
 	int rc = bdev_flush(fs->dev);
 	return rc ? rc : memory_check(fs);
+}
+
+static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard)
+{
+	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
+	uint64_t first = MIN(n, fs->log_blocks - at);
+	if (first == n)
+		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, hard ? BDEV_FUA : 0);
+	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
+	if (!rc)
+		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
+	return rc || !hard ? rc : journal_flush(fs);
+}
+
+static void after_commit(struct fs *fs)
+{
+	quarantine_reap(fs);
+	if (checkpoint_due(fs))
+		checkpoint_kick(fs);
+	if (fs->ndirty && !fs->checkpoint_timer_on && !fs->dead) {
+		fs->checkpoint_timer_on = true;
+		env_timer_start(fs->env, &fs->checkpoint_timer, CHECKPOINT_NS);
+	}
 }
 
 void journal_give_up(struct fs *fs, int err)

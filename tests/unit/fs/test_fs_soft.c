@@ -3,6 +3,7 @@
  * memory of the device does, and goes with it.
  */
 #include "nasfront/fs/impl.h"
+#include "runtime/check.h"
 #include "tests/unit/fs/fs_world.h"
 
 struct soft {
@@ -185,6 +186,80 @@ START_TEST(mount_ends_with_its_memory)
 }
 END_TEST
 
+/* A device that loses its memory between the two writes of a record that goes round the log's end.
+ */
+struct losing {
+	struct bdev b, *under;
+	struct sim_disk *disk;
+	bool lost;
+};
+
+static int losing_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	return bdev_readv(container_of(b, struct losing, b)->under, iov, iovcnt, off);
+}
+
+static int losing_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+			 unsigned flags)
+{
+	struct losing *l = container_of(b, struct losing, b);
+	int rc = bdev_writev(l->under, iov, iovcnt, off, flags);
+	bool record = le32_get(iov->iov_base) == JR_MAGIC;
+	if (rc == 0 && record && !(flags & BDEV_FUA) && !l->lost) {
+		l->lost = true;
+		sim_disk_memory_known(l->disk); /* another one */
+		l->b.memory_id = l->under->memory_id;
+	}
+	return rc;
+}
+
+static int losing_flush(struct bdev *b)
+{
+	return bdev_flush(container_of(b, struct losing, b)->under);
+}
+
+static void losing_close(struct bdev *b)
+{
+}
+
+static void record_lost_task(void *arg)
+{
+	static const struct bdev_ops ops = {.readv = losing_readv,
+					    .writev = losing_writev,
+					    .flush = losing_flush,
+					    .close = losing_close};
+	struct world *w = arg;
+	struct losing l = {.b = *w->dev, .under = w->dev, .disk = w->disk};
+	char name[16];
+	int rc = 0;
+	l.b.ops = &ops;
+	w->dev = &l.b;
+	world_mkfs(w);
+	world_mount(w);
+	for (int i = 0; i < 100000 && !l.lost; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		rc = make_file(w->fs, &root_fid, name, NULL);
+		ck_assert(rc == 0 || l.lost);
+	}
+	ck_assert(l.lost);
+	ck_assert_int_ne(rc, 0); /* half of its record is gone */
+	fs_abandon(w->fs);
+	w->dev = l.under;
+	world_mount(w);
+	world_unmount(w);
+	world_check(w);
+}
+
+START_TEST(half_a_record_is_not_stable)
+{
+	struct world w;
+	world_new(&w, 12, 32 << 20);
+	sim_disk_memory_known(w.disk);
+	ck_assert_int_eq(sim_run(w.sim, record_lost_task, &w), 0);
+	world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_soft");
@@ -196,6 +271,7 @@ int main(void)
 	tcase_add_test(t, replayed_soft_records_are_stable);
 	tcase_add_test(t, unknown_memory_waits_for_nothing);
 	tcase_add_test(t, mount_ends_with_its_memory);
+	tcase_add_test(t, half_a_record_is_not_stable);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
