@@ -1,5 +1,6 @@
 /* Range checks and fall-backs in front of every block device (runtime/bdev.h). */
 #include "runtime/bdev.h"
+#include "runtime/err.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,20 @@ int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off
 	return rc ? rc : b->ops->readv(b, iov, iovcnt, off);
 }
 
+static int flush_before(struct bdev *b)
+{
+	uint64_t memory = b->memory_id;
+	int rc = bdev_flush(b);
+	return rc == 0 && b->memory_id != memory ? -ERR_MEDIUM : rc;
+}
+
 int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags)
 {
 	int rc = range_check(b, off, iov_bytes(iov, iovcnt));
+	if (rc == 0 && (flags & BDEV_PREFLUSH) && !b->preflush) {
+		flags &= ~(unsigned)BDEV_PREFLUSH;
+		rc = flush_before(b);
+	}
 	return rc ? rc : b->ops->writev(b, iov, iovcnt, off, flags);
 }
 

@@ -20,6 +20,9 @@ struct bdev;
 
 enum bdev_flags {
 	BDEV_FUA = 1, /* stable when the call returns */
+	/* All writes that returned before the call are stable before anything of this one is
+	 * written. -ERR_MEDIUM, nothing is written: memory_id has changed since the call. */
+	BDEV_PREFLUSH = 2,
 };
 
 #define BDEV_WHY_LEN 128
@@ -73,6 +76,10 @@ struct bdev {
 	uint32_t block_size; /* bytes: unit of off and len, 512 or 4096 */
 	uint32_t mem_align;  /* buffers aligned so are not bounced */
 	uint32_t stripe;     /* bytes: aligned ranges of it are written best whole; 0: no matter */
+	/* Flushes, and transfers of up to so many bytes, end without waiting for a device (a file
+	 * in memory): nobody need be able to leave them behind. 0: none. */
+	uint32_t prompt;
+	bool preflush;	     /* its writev knows BDEV_PREFLUSH; for others bdev_writev() flushes */
 	bool discard_zeroes; /* a discarded range reads as zeros (a hole punched in a file) */
 	/* Identity of the volatile memory that keeps what was written and not flushed: while it is
 	 * the same as before, nothing that was written is lost. 0: none, or not known. Changes only

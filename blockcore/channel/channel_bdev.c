@@ -56,10 +56,9 @@ static void place_copy(struct place *p, uint8_t *flat, size_t len, bool to_flat)
 }
 
 static int staged(struct channel_vol *v, unsigned op, uint8_t *buf, uint64_t off, size_t len,
-		  unsigned flags, unsigned copy)
+		  unsigned copy)
 {
 	struct channel_sqe q = {.op = (uint8_t)op,
-				.flags = (uint8_t)flags,
 				.copy = (uint16_t)copy,
 				.off = off,
 				.len = len,
@@ -107,7 +106,7 @@ static int read_copied(struct channel_vol *v, unsigned op, struct place *p, uint
 	uint8_t *buf = channel_staging_own(v->c, len);
 	if (!buf)
 		return channel_refusal(v->c);
-	int rc = staged(v, op, buf, off, len, 0, copy);
+	int rc = staged(v, op, buf, off, len, copy);
 	if (rc == 0)
 		place_copy(p, buf, len, false);
 	channel_staging_put(v->c, buf);
@@ -126,7 +125,7 @@ static int vol_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64
 		if (read_hit(v, &p, off, n))
 			continue;
 		if (direct) {
-			rc = staged(v, CHANNEL_READ, direct, off, n, 0, 0);
+			rc = staged(v, CHANNEL_READ, direct, off, n, 0);
 			p.at += n;
 		} else {
 			rc = read_copied(v, CHANNEL_READ, &p, off, n, 0);
@@ -158,7 +157,7 @@ static int ref_staged(struct channel_vol *v, uint64_t first, size_t len, uint8_t
 	int rc = 0;
 	while (len > 0 && rc == 0) {
 		size_t n = MIN(len, (size_t)CHANNEL_IO_MAX);
-		rc = staged(v, CHANNEL_READ, buf, first, n, 0, 0);
+		rc = staged(v, CHANNEL_READ, buf, first, n, 0);
 		buf += n;
 		first += n;
 		len -= n;
@@ -229,14 +228,31 @@ static void vol_ref_put(struct bdev *b, struct bdev_ref *ref)
 
 /* ---- writes and the rest ---- */
 
+struct write_how {
+	unsigned flags;
+	uint64_t memory_id; /* when the write was called */
+};
+
+static int write_staged(struct channel_vol *v, const uint8_t *buf, uint64_t off, size_t len,
+			struct write_how how)
+{
+	struct channel_sqe q = {.op = CHANNEL_WRITE,
+				.flags = (uint8_t)how.flags,
+				.off = off,
+				.len = len,
+				.staging = (uint32_t)(buf - v->c->staging),
+				.memory_id = how.memory_id};
+	return channel_request(v->c, v->route, &q);
+}
+
 static int write_copied(struct channel_vol *v, struct place *p, uint64_t off, size_t len,
-			unsigned flags)
+			struct write_how how)
 {
 	uint8_t *buf = channel_staging_own(v->c, len);
 	if (!buf)
 		return channel_refusal(v->c);
 	place_copy(p, buf, len, true);
-	int rc = staged(v, CHANNEL_WRITE, buf, off, len, flags, 0);
+	int rc = write_staged(v, buf, off, len, how);
 	channel_staging_put(v->c, buf);
 	return rc;
 }
@@ -247,16 +263,19 @@ static int vol_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint6
 	struct channel_vol *v = vol_of(b);
 	struct place p = {.iov = iov};
 	size_t left = iov_bytes(iov, iovcnt), n;
-	unsigned flags = bdev_flags & BDEV_FUA ? CHANNEL_FUA : 0;
+	unsigned fua = bdev_flags & BDEV_FUA ? CHANNEL_FUA : 0;
+	struct write_how how = {.flags = fua, .memory_id = b->memory_id};
+	if (bdev_flags & BDEV_PREFLUSH)
+		how.flags |= CHANNEL_PREFLUSH;
 	int rc = 0;
-	for (; left > 0 && rc == 0; left -= n, off += n) {
+	for (; left > 0 && rc == 0; left -= n, off += n, how.flags = fua) {
 		uint8_t *direct;
 		n = next_piece(v->c, &p, left, &direct);
 		if (direct) {
-			rc = staged(v, CHANNEL_WRITE, direct, off, n, flags, 0);
+			rc = write_staged(v, direct, off, n, how);
 			p.at += n;
 		} else {
-			rc = write_copied(v, &p, off, n, flags);
+			rc = write_copied(v, &p, off, n, how);
 		}
 	}
 	return rc;
@@ -322,6 +341,7 @@ int channel_vol_new(struct channel *c, struct channel_route *route, const char *
 	v->b.block_size = SECTOR;
 	v->b.mem_align = 1;
 	v->b.memory_id = route->memory_id;
+	v->b.preflush = true;
 	v->b.discard_zeroes = true; /* volume_discard(): reads as zeros from then on */
 	snprintf(v->b.name, sizeof(v->b.name), "%s", name);
 	channel_ref(c);

@@ -296,7 +296,7 @@ static int write_end(struct channel_exec *x, struct volume *v, const struct chan
 static int try_write(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
 {
 	struct cache_write w;
-	if (q->flags & CHANNEL_FUA)
+	if (q->flags & (CHANNEL_FUA | CHANNEL_PREFLUSH))
 		return -EAGAIN;
 	int rc = volume_write_try_begin(v, q->off, (uint32_t)q->len, &w);
 	if (rc)
@@ -321,10 +321,24 @@ static int wait_read(struct channel_exec *x, struct volume *v, const struct chan
 	return rc;
 }
 
+static int flush_before(struct volume *v, const struct channel_sqe *q)
+{
+	int rc = volume_use(v);
+	if (rc)
+		return rc;
+	rc = owner_check(v, q);
+	if (rc == 0)
+		rc = volume_flush(v, 0, volume_size(v));
+	volume_unuse(v);
+	return rc;
+}
+
 static int wait_write(struct channel_exec *x, struct volume *v, const struct channel_sqe *q)
 {
 	struct cache_write w;
-	int rc = volume_write_begin(v, q->off, (uint32_t)q->len, &w);
+	int rc = q->flags & CHANNEL_PREFLUSH ? flush_before(v, q) : 0;
+	if (rc == 0)
+		rc = volume_write_begin(v, q->off, (uint32_t)q->len, &w);
 	if (rc)
 		return rc;
 	return write_end(x, v, q, &w);

@@ -33,8 +33,9 @@
 #include <stdint.h>
 
 #define CHANNEL_MAGIC "ISTHCHAN"
-/* 2: two controllers; staging memory apart. 3: more hazards. A head of another is not let in. */
-#define CHANNEL_VERSION	   3
+/* 2: two controllers; staging memory apart. 3: more hazards. 4: PREFLUSH. A head of another
+ * is not let in. */
+#define CHANNEL_VERSION	   4
 #define CHANNEL_ENTRIES	   1024
 #define CHANNEL_HAZARDS	   8192 /* pages that READ replies of 32 MiB lie in */
 #define CHANNEL_HAZARDS_V2 2048 /* of versions 1 and 2 */
@@ -86,7 +87,9 @@ enum channel_op {
 	CHANNEL_PREFETCH = 6,
 };
 
-#define CHANNEL_FUA 1
+/* Of a WRITE, which may be both. */
+#define CHANNEL_FUA	 1
+#define CHANNEL_PREFLUSH 2 /* all of the volume that was written before is stable first */
 
 struct channel_sqe {
 	uint8_t op;
@@ -99,7 +102,10 @@ struct channel_sqe {
 	uint32_t staging;     /* offset in the staging area */
 	uint32_t tag;	      /* of the completion */
 	uint64_t owner_epoch; /* under which the head took the controller for the volume's owner */
-	uint8_t reserved[16];
+	/* PREFLUSH: of the memory that holds what is to be flushed. For the head itself: it does
+	 * not issue the request to a controller with another (bdev.h). */
+	uint64_t memory_id;
+	uint8_t reserved[8];
 };
 _Static_assert(sizeof(struct channel_sqe) == 64, "one cache line");
 

@@ -140,7 +140,7 @@ static int seg_take_header(struct channel_seg *seg, uint32_t npages)
 	memcpy(&h, seg->hdr, offsetof(struct channel_head, sq_tail));
 	if (memcmp(h.magic, CHANNEL_MAGIC, sizeof(h.magic)) != 0 || h.version == 0 ||
 	    h.version > CHANNEL_VERSION || h.npages != npages ||
-	    (h.version == CHANNEL_VERSION) != (seg->geo.nhazards == CHANNEL_HAZARDS))
+	    (h.version > 2) != (seg->geo.nhazards == CHANNEL_HAZARDS))
 		return -ERR_CORRUPT;
 	if (!memchr(h.head, 0, sizeof(h.head)) || !memchr(h.group, 0, sizeof(h.group)) ||
 	    !channel_name_valid(h.head) || !channel_name_valid(h.group) || h.pid <= 0)

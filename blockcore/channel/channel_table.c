@@ -16,6 +16,9 @@
  *                                           bears the old epoch and is refused
  *
  * `issue` is counted up each time, so that an answer counts once.
+ *
+ * A WRITE with PREFLUSH is for the memory that its caller knew: where the volume's is another one
+ * by now, what was to be flushed is lost, and the request ends with -ERR_MEDIUM instead.
  */
 #include "blockcore/channel/channel_client_impl.h"
 #include "runtime/check.h"
@@ -100,6 +103,10 @@ static void req_done(struct channel *c, struct channel_req *req, int res)
 static void req_issue(struct channel *c, struct channel_req *req)
 {
 	struct channel_end *e = req->route->owner;
+	if ((req->sqe.flags & CHANNEL_PREFLUSH) && req->sqe.memory_id != req->route->memory_id) {
+		req_done(c, req, -ERR_MEDIUM);
+		return;
+	}
 	if (req->issued)
 		c->stats.retries++;
 	req->issue++;

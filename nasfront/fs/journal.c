@@ -213,13 +213,16 @@ int journal_flush(struct fs *fs)
 	return rc ? rc : memory_check(fs);
 }
 
-static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard)
+/* flush: what was written before is stable first, in the memory that it was written into. */
+static int record_write(struct fs *fs, uint64_t pos, uint64_t n, bool hard, bool flush)
 {
+	unsigned before = flush ? BDEV_PREFLUSH : 0;
 	uint64_t start = fs->journal_start + 2, at = pos % fs->log_blocks;
 	uint64_t first = MIN(n, fs->log_blocks - at);
 	if (first == n)
-		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS, hard ? BDEV_FUA : 0);
-	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, 0);
+		return bdev_write(fs->dev, fs->log, n * BS, (start + at) * BS,
+				  before | (hard ? BDEV_FUA : 0));
+	int rc = bdev_write(fs->dev, fs->log, first * BS, (start + at) * BS, before);
 	if (!rc)
 		rc = bdev_write(fs->dev, fs->log + first * BS, (n - first) * BS, start * BS, 0);
 	return rc || !hard ? rc : journal_flush(fs);
@@ -263,9 +266,11 @@ static void batch_write(struct fs *fs)
 	fs->write_seq = seq;
 	fs->write_hard = hard;
 	batch_reset(run, seq + 1);
-	int rc = flush ? journal_flush(fs) : hard ? 0 : memory_check(fs);
+	int rc = flush || !hard ? memory_check(fs) : 0;
 	if (!rc && record)
-		rc = record_write(fs, pos, n, hard);
+		rc = record_write(fs, pos, n, hard, flush);
+	else if (!rc && flush)
+		rc = journal_flush(fs);
 	fs->writing = false;
 	fs->write_seq = 0;
 	if (rc || fs->error) {

@@ -105,6 +105,41 @@ START_TEST(random_operations_match_a_model)
 }
 END_TEST
 
+/* A flush with a write: what was written before is on the disk, and the write, too. A long one goes
+ * in several requests. */
+static void flushed_before(void *arg)
+{
+	struct channel *c = open_h1();
+	struct bdev *b = open_vol(c, 1);
+	static uint8_t data[3 * MIB], record[2 * MIB];
+	struct channel_stats before, after;
+	fill(data, sizeof(data), 1);
+	for (unsigned len = 4 * KIB; len <= sizeof(record); len *= 512) {
+		fill(record, len, len);
+		ck_assert_int_eq(bdev_write(b, data, sizeof(data), 0, 0), 0);
+		channel_stats(c, &before);
+		ck_assert_int_eq(bdev_write(b, record, len, 4 * MIB, BDEV_PREFLUSH | BDEV_FUA), 0);
+		channel_stats(c, &after);
+		ck_assert_uint_eq(after.flushes, before.flushes);
+		ck_assert_uint_eq(after.writes - before.writes, (len + MIB - 1) / MIB);
+		/* See random_ops(). */
+		if (FORKS) {
+			ck_assert(memcmp(fake_disk(&world, 1), data, sizeof(data)) == 0);
+			ck_assert(memcmp(fake_disk(&world, 1) + 4 * MIB, record, len) == 0);
+			memset(fake_disk(&world, 1), 0, sizeof(data));
+		}
+	}
+	bdev_close(b);
+	channel_close(c);
+	reactor_stop(client);
+}
+
+START_TEST(a_flush_goes_with_a_write)
+{
+	run_both(flushed_before);
+}
+END_TEST
+
 static void hits(void *arg)
 {
 	struct channel *c = open_h1();
@@ -496,6 +531,7 @@ END_TEST
 static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, random_operations_match_a_model, 0, 3);
+	tcase_add_test(tc, a_flush_goes_with_a_write);
 	tcase_add_test(tc, hits_cost_no_message_and_stay);
 	tcase_add_test(tc, many_replies_lie_in_pages);
 	tcase_add_test(tc, a_read_of_nothing_refers_to_nothing);

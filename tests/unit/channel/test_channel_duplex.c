@@ -368,17 +368,33 @@ static void flusher(void *arg)
 	users_left--;
 }
 
+/* What was to be flushed before it is lost, so it is not written either. */
+static void after_a_flush(void *arg)
+{
+	static uint8_t data[4 * KIB], there[4 * KIB];
+	struct bdev *b = arg;
+	fill(data, sizeof(data), 5);
+	ck_assert_int_eq(bdev_write(b, data, sizeof(data), MIB, BDEV_PREFLUSH | BDEV_FUA),
+			 -ERR_MEDIUM);
+	ck_assert_int_eq(bdev_read(b, there, sizeof(there), MIB), 0);
+	ck_assert(memcmp(data, there, sizeof(data)) != 0);
+	/* Called for the new memory it is carried out. */
+	ck_assert_int_eq(bdev_write(b, data, sizeof(data), MIB, BDEV_PREFLUSH | BDEV_FUA), 0);
+	users_left--;
+}
+
 static void loss(void *arg)
 {
 	struct channel *c = open_two();
 	struct bdev *b = open_vol(c, 1);
 	uint64_t memory = b->memory_id;
-	users_left = 1;
+	users_left = 2;
 	fake_server_kill(pids[0]);
 	env_sleep_ns(env_real(), 20 * NS_PER_MS);
 	ck_assert_int_eq(task_start(flusher, b), 0);
+	ck_assert_int_eq(task_start(after_a_flush, b), 0);
 	env_sleep_ns(env_real(), 20 * NS_PER_MS);
-	ck_assert_int_eq(users_left, 1); /* nobody owns it: it waits */
+	ck_assert_int_eq(users_left, 2); /* nobody owns it: it waits */
 	ck_assert_uint_eq(b->memory_id, memory);
 	fake_takeover(&world, 0, true);
 	while (users_left)
