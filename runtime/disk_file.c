@@ -464,6 +464,7 @@ int disk_file_open(const char *path, unsigned env_disk_flags, struct bdev **ret)
 	}
 	atomic_store(&f->end, f->b.size);
 	f->in_memory = in_memory(f->buffered);
+	f->b.prompt = f->in_memory ? MEMORY_MAX : 0;
 	find_direct(f, flags);
 	*ret = &f->b;
 	return 0;

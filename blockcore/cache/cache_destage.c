@@ -98,10 +98,9 @@ static bool same_stripe(const struct cache_run *run, uint64_t page)
 	       page / run->stripe == (run->first + run->n - 1) / run->stripe;
 }
 
-/* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends.
- * ret_none: nothing of the group is dirty. */
+/* Goes on with the run in one group; *cursor comes to where it stopped. False: the run ends. */
 static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, uint64_t end,
-			uint64_t limit, bool eager, struct cache_run *run, bool *ret_none)
+			uint64_t limit, bool eager, struct cache_run *run)
 {
 	struct cache *c = v->c;
 	uint64_t base = group << CACHE_GROUP_BITS, stop = MIN(end, base + CACHE_GROUP_PAGES);
@@ -111,7 +110,6 @@ static bool claim_group(struct cache_vol *v, uint64_t group, uint64_t *cursor, u
 	pthread_mutex_lock(&s->lock);
 	struct dirty_group *g = cache_dirty_find(s, v, group);
 	uint32_t bits = g && (g->oldest <= limit || same_stripe(run, *cursor)) ? g->bits : 0;
-	*ret_none = !g;
 	whole = whole && bits;
 	for (; *cursor < stop && go_on; ++*cursor) {
 		enum claim what = SKIPPED;
@@ -146,16 +144,16 @@ static void claim_run(struct cache_vol *v, uint64_t *cursor, uint64_t end, uint6
 {
 	struct cache *c = v->c;
 	run_begin(v, run);
-	bool wide = end - *cursor > CACHE_RUN_PAGES, none;
+	bool wide = end - *cursor > CACHE_RUN_PAGES;
 	while (*cursor < end) {
 		uint64_t group = *cursor >> CACHE_GROUP_BITS, next;
 		struct cache_vol *at;
-		if (!claim_group(v, group, cursor, end, limit, eager, run, &none))
+		if (!claim_group(v, group, cursor, end, limit, eager, run))
 			return;
-		if (!wide || !none || run->n)
+		if (!wide || run->n)
 			continue;
-		/* Neighbours are mostly dirty together: only past the last one all shards are asked
-		 * where it goes on. */
+		/* Neighbours are mostly dirty together, and then in the run: only past the last one
+		 * all shards are asked where it goes on. */
 		if (!cache_dirty_next(c, v->id, group + 1, &at, &next) || at != v)
 			*cursor = end;
 		else

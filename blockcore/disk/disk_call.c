@@ -23,7 +23,8 @@
  * lock is of the lists, which disk_fail() walks from any thread, and of the memory. That is made
  * when it is first needed and then kept; who finds all of it in use waits, or leaves with the disk.
  *
- * Where no stack is to be had for a carrier, the caller makes the call itself, and cannot leave.
+ * Where no stack is to be had for a carrier, the caller makes the call itself, and cannot leave. So
+ * it does where a call is prompt (bdev.prompt).
  */
 #include "blockcore/disk/disk_impl.h"
 #include "runtime/iov_cursor.h"
@@ -361,9 +362,10 @@ static int step(struct disk *d, struct disk_call like, struct iov_cursor *at)
 	return call_run(d, c, at);
 }
 
-static bool may_leave(const struct disk *d)
+/* A prompt call is back before anybody could leave it. */
+static bool may_leave(const struct disk *d, bool prompt)
 {
-	return atomic_load_explicit(&d->calls.may_leave, memory_order_relaxed);
+	return !prompt && atomic_load_explicit(&d->calls.may_leave, memory_order_relaxed);
 }
 
 int disk_call_rw(struct disk *d, enum disk_call_op op, const struct iovec *iov, int iovcnt,
@@ -374,7 +376,7 @@ int disk_call_rw(struct disk *d, enum disk_call_op op, const struct iovec *iov, 
 	struct iov_cursor at = {iov, iovcnt, 0};
 	int rc = 0;
 	like.fails = atomic_load_explicit(&d->calls.fails, memory_order_acquire);
-	if (!may_leave(d))
+	if (!may_leave(d, len <= d->under->prompt))
 		return call_send(d, op, iov, iovcnt, off, len, flags);
 	like.lent = op == DISK_CALL_READ && is_lent(d, iov, iovcnt);
 	bool here = op == DISK_CALL_WRITE || like.lent;
@@ -392,7 +394,7 @@ int disk_call_plain(struct disk *d, enum disk_call_op op, uint64_t off, uint64_t
 {
 	struct disk_call like = {.op = op, .off = off, .len = len};
 	like.fails = atomic_load_explicit(&d->calls.fails, memory_order_acquire);
-	if (!may_leave(d))
+	if (!may_leave(d, op == DISK_CALL_FLUSH && d->under->prompt))
 		return call_send(d, op, NULL, 0, off, len, 0);
 	return send_as_it_is(d, like, NULL, 0);
 }

@@ -140,5 +140,6 @@ void disk_io_init(struct disk *d)
 	d->io.size = d->under->size;
 	d->io.block_size = d->under->block_size;
 	d->io.mem_align = d->under->mem_align;
+	d->io.prompt = d->under->prompt;
 	d->io.discard_zeroes = d->under->discard_zeroes && d->under->ops->discard;
 }

@@ -99,6 +99,20 @@ static void copy_flush(void *item)
 	io->rc = bdev_flush(disk_bdev(io->p->disks[io->position]));
 }
 
+/* Copies at once; one after the other where no disk is waited for: that spares the tasks. */
+static void copies_start(struct raid *p, void (*fn)(void *), struct copy_io *io, unsigned n)
+{
+	bool prompt = true;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t max = disk_bdev(p->disks[io[i].position])->prompt;
+		prompt &= max && io[i].len <= max;
+	}
+	if (!prompt)
+		fan_run(fn, io, sizeof(*io), n);
+	for (unsigned i = 0; prompt && i < n; i++)
+		fn(&io[i]);
+}
+
 /*
  * Runs fn on copies at once and judges: a copy whose disk failed is dropped when another took the
  * call. 0 when at least one did and none failed for another reason than its disk.
@@ -108,7 +122,7 @@ static int copies_run(struct raid *p, void (*fn)(void *), struct copy_io *io, un
 {
 	int rc = n ? 0 : -EIO;
 	bool any = false;
-	fan_run(fn, io, sizeof(*io), n);
+	copies_start(p, fn, io, n);
 	for (unsigned i = 0; i < n; i++) {
 		any |= io[i].rc == 0 && atomic_load(&p->in[io[i].position]);
 		if (io[i].rc && (rc == 0 || !pool_disk_error(io[i].rc)))
@@ -470,7 +484,7 @@ int pool_io_flush(struct bdev *b)
 			io[n++] = (struct copy_io){.p = p, .position = i};
 	if (raid_state(p) == POOL_OFFLINE)
 		return -EIO;
-	fan_run(copy_flush, io, sizeof(io[0]), n);
+	copies_start(p, copy_flush, io, n);
 	for (unsigned i = 0; i < n; i++) {
 		if (!io[i].rc)
 			continue;

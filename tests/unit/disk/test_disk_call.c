@@ -486,6 +486,75 @@ RIG_TEST(writes_are_copied_only_to_align_them)
 	disk_close(r->d);
 }
 
+/* A disk whose short calls are prompt; who makes the calls. */
+struct prompt {
+	struct bdev b, *under;
+	struct task *by;
+};
+
+static struct prompt *prompt_of(struct bdev *b)
+{
+	struct prompt *p = container_of(b, struct prompt, b);
+	p->by = task_self();
+	return p;
+}
+
+static int prompt_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	return bdev_readv(prompt_of(b)->under, iov, iovcnt, off);
+}
+
+static int prompt_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off,
+			 unsigned flags)
+{
+	return bdev_writev(prompt_of(b)->under, iov, iovcnt, off, flags);
+}
+
+static int prompt_flush(struct bdev *b)
+{
+	return bdev_flush(prompt_of(b)->under);
+}
+
+static int prompt_discard(struct bdev *b, uint64_t off, uint64_t len)
+{
+	return bdev_discard(prompt_of(b)->under, off, len);
+}
+
+static void prompt_close(struct bdev *b)
+{
+	bdev_close(prompt_of(b)->under);
+}
+
+/* Nobody carries what is back at once: the caller calls. All else can be left behind. */
+RIG_TEST(prompt_calls_are_the_callers_own)
+{
+	static const struct bdev_ops ops = {.readv = prompt_readv,
+					    .writev = prompt_writev,
+					    .flush = prompt_flush,
+					    .discard = prompt_discard,
+					    .close = prompt_close};
+	static uint8_t buf[16 * 1024] __attribute__((aligned(4096)));
+	struct rig *r = arg;
+	struct prompt p = {.under = sim_disk_open(r->sd)};
+	p.b = *p.under;
+	p.b.ops = &ops;
+	p.b.prompt = 8192;
+	open_labelled(r, &p.b);
+	struct bdev *d = disk_bdev(r->d);
+	struct task *self = task_self();
+	ck_assert_int_eq(bdev_write(d, buf, 8192, DISK_DATA_OFF, 0), 0);
+	ck_assert(p.by == self);
+	ck_assert_int_eq(bdev_write(d, buf, 12288, DISK_DATA_OFF, 0), 0);
+	ck_assert(p.by != self);
+	ck_assert_int_eq(bdev_read(d, buf, 8192, DISK_DATA_OFF), 0);
+	ck_assert(p.by == self);
+	ck_assert_int_eq(bdev_discard(d, DISK_DATA_OFF, 4096), 0);
+	ck_assert(p.by != self);
+	ck_assert_int_eq(bdev_flush(d), 0);
+	ck_assert(p.by == self);
+	disk_close(r->d);
+}
+
 int main(void)
 {
 	log_set_level(LOG_L_ERROR);
@@ -504,6 +573,7 @@ int main(void)
 	tcase_add_test(tc, the_claim_is_kept);
 	tcase_add_test(tc, closing_waits_for_them);
 	tcase_add_test(tc, a_disk_that_cannot_be_spared);
+	tcase_add_test(tc, prompt_calls_are_the_callers_own);
 	tcase_add_test(tc, writes_are_copied_only_to_align_them);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
