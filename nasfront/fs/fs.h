@@ -135,8 +135,8 @@ void fs_set_memory(struct fs *fs, uint64_t bytes);
  */
 typedef bool fs_used_fn(void *arg, const struct fs_fid *f);
 void fs_set_used(struct fs *fs, fs_used_fn *used, void *arg);
-/* Some file is in use no longer. Does not wait. */
-void fs_unused(struct fs *fs);
+/* The file is in use no longer. Does not wait. */
+void fs_unused(struct fs *fs, const struct fs_fid *f);
 
 /* Takes what the device has grown by, while in use. Waits until that is stable; a crash before
  * leaves the old size. -EBUSY while fs_verify() looks. A file system can grow to four times its

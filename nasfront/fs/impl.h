@@ -526,8 +526,11 @@ int orphan_add(struct fs *fs, uint64_t ino, unsigned what);
 int orphan_del(struct fs *fs, uint64_t ino);
 /* In a body: the last name is gone. Frees the inode now, or leaves it to the reaper. */
 int inode_unlinked(struct inode *in);
-void orphan_reap_kick(struct fs *fs);
-/* Waits until the orphan tree is empty. */
+/* This one may be freed: by and by. */
+void orphan_reap_kick(struct fs *fs, uint64_t ino);
+/* All that may be. */
+void orphan_reap_kick_all(struct fs *fs);
+/* Waits until all are freed that may be. */
 int orphan_reap(struct fs *fs);
 /* Waits until this one is freed. */
 int orphan_free(struct fs *fs, uint64_t ino);
@@ -569,6 +572,7 @@ struct verify_watch;
 
 #define FS_MAGIC	 0x49534653
 #define BAD_INODE_BLOCKS 64
+#define REAP_MAX	 1024
 #define COPIES		 16 /* that are asked of the device at most */
 
 struct fs {
@@ -656,7 +660,9 @@ struct fs {
 	bool growing;
 	bool quota_off;	   /* nothing is counted: a repair counts anew, or the records are lost */
 	bool quota_silent; /* limits do not hold */
-	bool reaping, reap_again;
+	bool reaping, reap_all;	      /* all orphans are to be looked at */
+	uint64_t reap_ring[REAP_MAX]; /* these are */
+	unsigned reap_first, reap_count;
 	struct standins standins;
 	unsigned clone_bufs; /* blocks a clone's body may have changed when it goes on */
 	struct waitq reap_q, idle_q;

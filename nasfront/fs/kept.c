@@ -102,12 +102,13 @@ void fs_set_used(struct fs *fs, fs_used_fn *used_fn, void *arg)
 	CHECK(fs, FS_MAGIC);
 	fs->used = used_fn;
 	fs->used_arg = arg;
-	fs_unused(fs);
+	if (fs->kept && fs->kept->count)
+		orphan_reap_kick_all(fs);
 }
 
-void fs_unused(struct fs *fs)
+void fs_unused(struct fs *fs, const struct fs_fid *f)
 {
 	CHECK(fs, FS_MAGIC);
-	if (fs->kept && fs->kept->count)
-		orphan_reap_kick(fs);
+	if (kept_find(fs, f))
+		orphan_reap_kick(fs, f->ino);
 }

@@ -265,7 +265,7 @@ int mount_raw(struct fs **ret, struct env *env, struct bdev *dev, const struct f
 	}
 	fs->quiet = false;
 	if (reap)
-		orphan_reap_kick(fs);
+		orphan_reap_kick_all(fs);
 	*ret = fs;
 	return 0;
 }

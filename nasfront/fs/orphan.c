@@ -94,7 +94,7 @@ int inode_unlinked(struct inode *in)
 	}
 	int rc = orphan_add(in->fs, in->ino, ORPHAN_FREE);
 	if (!rc && !keep)
-		orphan_reap_kick(in->fs);
+		orphan_reap_kick(in->fs, in->ino);
 	return rc;
 }
 
@@ -162,6 +162,11 @@ static int reap_step(struct fs *fs, uint64_t from, uint64_t *ret)
 	return MIN(rc, 0);
 }
 
+static void cannot_free(uint64_t ino)
+{
+	log_warn("fs: orphan inode %" PRIu64 " cannot be freed: check needed", ino);
+}
+
 /* A cut may be done at any time: between bodies no extent beyond the size is wanted. */
 int orphan_reap(struct fs *fs)
 {
@@ -173,25 +178,19 @@ int orphan_reap(struct fs *fs)
 		op_begin(&op, fs, true);
 		OP_LOOP(&op, rc, reap_step(fs, from, &at));
 		op_end(&op);
-		if (rc == -ENOENT && !fs->reap_again)
-			return 0;
-		if (rc == -ENOENT) {
-			fs->reap_again = false;
-			from = 0;
-		} else if (rc == -EBUSY) {
+		bool bad = rc == -ERR_CORRUPT && at < UINT64_MAX;
+		if (bad)
+			cannot_free(at);
+		if (bad || rc == -EBUSY)
 			from = at + 1;
-		} else if (rc == -ERR_CORRUPT && at < UINT64_MAX) {
-			log_warn("fs: orphan inode %" PRIu64 " cannot be freed: check needed", at);
-			from = at + 1;
-		} else if (rc) {
-			return rc;
-		}
+		else if (rc)
+			return rc == -ENOENT ? 0 : rc;
 		task_yield();
 	}
 	return 0;
 }
 
-static int free_body(struct fs *fs, uint64_t ino, bool *ret_more)
+static int free_body(struct fs *fs, uint64_t ino, bool reaper, bool *ret_more)
 {
 	struct inode holder;
 	struct tree t;
@@ -200,30 +199,64 @@ static int free_body(struct fs *fs, uint64_t ino, bool *ret_more)
 	*ret_more = false;
 	int rc = first_orphan(fs, ino, &holder, &t, &first, &what);
 	if (rc || first != ino)
-		return rc == -ENOENT ? 0 : rc; /* the reaper was here */
+		return rc == -ENOENT ? 0 : rc; /* it is freed */
+	if (reaper && stands_in(fs, ino))
+		return -EBUSY;
 	rc = one_step(&t, ino, what);
 	*ret_more = rc > 0;
 	return MIN(rc, 0);
 }
 
-int orphan_free(struct fs *fs, uint64_t ino)
+static int free_all(struct fs *fs, uint64_t ino, bool reaper)
 {
 	bool more = true;
 	int rc = 0;
-	while (more && !rc) {
+	while (more && !rc && !(reaper && (fs->stopping || fs->dead))) {
 		struct op op;
 		op_begin(&op, fs, true);
-		OP_LOOP(&op, rc, free_body(fs, ino, &more));
+		OP_LOOP(&op, rc, free_body(fs, ino, reaper, &more));
 		op_end(&op);
 		task_yield();
 	}
 	return rc;
 }
 
+int orphan_free(struct fs *fs, uint64_t ino)
+{
+	return free_all(fs, ino, false);
+}
+
+/* One of those that were named, unless it has to stay or is not there any more. */
+static int reap_next(struct fs *fs)
+{
+	uint64_t ino = fs->reap_ring[fs->reap_first];
+	fs->reap_first = (fs->reap_first + 1) % REAP_MAX;
+	fs->reap_count--;
+	int rc = free_all(fs, ino, true);
+	if (rc == -ERR_CORRUPT)
+		cannot_free(ino);
+	return rc == -ERR_CORRUPT || rc == -EBUSY ? 0 : rc;
+}
+
+static int reap(struct fs *fs)
+{
+	int rc = 0;
+	while (!rc && (fs->reap_all || fs->reap_count) && !fs->stopping && !fs->dead) {
+		bool all = fs->reap_all;
+		if (all) {
+			fs->reap_all = false;
+			fs->reap_count = 0;
+		}
+		rc = all ? orphan_reap(fs) : reap_next(fs);
+	}
+	fs->reap_all |= rc < 0; /* the next time */
+	return rc;
+}
+
 static void reap_task(void *arg)
 {
 	struct fs *fs = arg;
-	int rc = orphan_reap(fs);
+	int rc = reap(fs);
 	fs->reaping = false;
 	waitq_wake_all(&fs->reap_q);
 	if (rc && !fs->dead)
@@ -232,12 +265,9 @@ static void reap_task(void *arg)
 	fs_unref(fs);
 }
 
-void orphan_reap_kick(struct fs *fs)
+static void reap_start(struct fs *fs)
 {
-	if (fs->stopping || fs->dead || fs->read_only)
-		return;
-	fs->reap_again |= fs->reaping;
-	if (fs->reaping)
+	if (fs->stopping || fs->dead || fs->read_only || fs->reaping)
 		return;
 	fs->reaping = true;
 	fs_ref(fs);
@@ -245,4 +275,19 @@ void orphan_reap_kick(struct fs *fs)
 		fs->reaping = false;
 		fs_unref(fs);
 	}
+}
+
+void orphan_reap_kick(struct fs *fs, uint64_t ino)
+{
+	if (fs->reap_count == REAP_MAX)
+		fs->reap_all = true;
+	else
+		fs->reap_ring[(fs->reap_first + fs->reap_count++) % REAP_MAX] = ino;
+	reap_start(fs);
+}
+
+void orphan_reap_kick_all(struct fs *fs)
+{
+	fs->reap_all = true;
+	reap_start(fs);
 }

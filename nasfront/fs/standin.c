@@ -216,6 +216,6 @@ int clone_by_standin(struct fs *fs, const struct clone *c)
 	int freed = orphan_free(fs, s.ino);
 	LIST_REMOVE(&me, link);
 	if (freed)
-		orphan_reap_kick(fs);
+		orphan_reap_kick(fs, s.ino);
 	return rc;
 }

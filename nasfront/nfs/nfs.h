@@ -14,6 +14,7 @@
 struct addr_list;
 struct env;
 struct fs;
+struct lock_file_key;
 struct lock_table;
 struct groups;
 struct nfs;
@@ -53,7 +54,7 @@ int nfs_serve(struct nfs *n, struct rpc_server *s);
 /* Where reservations are: a file that has one stays when its last name goes, until that is given up
  * (nfs_file_unused()). NULL: the table goes. */
 void nfs_set_opens(struct nfs *n, struct lock_table *t);
-void nfs_file_unused(struct nfs *n, uint64_t fs_id);
+void nfs_file_unused(struct nfs *n, const struct lock_file_key *file);
 
 /* A file system that is configured but not (yet) mounted: its handles get NFS3ERR_JUKEBOX. */
 int nfs_mount_expect(struct nfs *n, uint64_t id, const char *name);

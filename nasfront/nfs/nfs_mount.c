@@ -170,11 +170,12 @@ static bool file_used(void *arg, const struct fs_fid *f)
 	return use.opens;
 }
 
-void nfs_file_unused(struct nfs *n, uint64_t fs_id)
+void nfs_file_unused(struct nfs *n, const struct lock_file_key *file)
 {
-	struct nfs_mount *m = nfs_mount_by_id(n, fs_id);
+	struct nfs_mount *m = nfs_mount_by_id(n, file->fs);
+	struct fs_fid f = {.ino = file->ino, .generation = file->generation};
 	if (m && m->fs)
-		fs_unused(m->fs);
+		fs_unused(m->fs, &f);
 }
 
 /* The root directory is never removed, so its generation is the one mkfs gave it. */

@@ -25,7 +25,7 @@ static void from_address(struct nlm *n, const char *address)
 static void file_unused(void *arg, const struct lock_file_key *file)
 {
 	struct nlm *n = arg;
-	nfs_file_unused(n->o.nfs, file->fs);
+	nfs_file_unused(n->o.nfs, file);
 }
 
 int nlm_new(struct nlm **ret, const struct nlm_opts *o)

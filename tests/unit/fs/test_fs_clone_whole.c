@@ -121,7 +121,7 @@ static void between_task(void *arg)
 	struct looking *l = arg;
 	for (int i = 0; i < 400; i++) {
 		struct fs_attr a;
-		orphan_reap_kick(l->w->fs);
+		orphan_reap_kick_all(l->w->fs);
 		task_yield();
 		ck_assert_int_eq(fs_getattr_try(l->w->fs, &l->b, &a), 0);
 		l->between += !LIST_EMPTY(&l->w->fs->standins);

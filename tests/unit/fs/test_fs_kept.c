@@ -45,6 +45,13 @@ static uint64_t room(struct fs *fs)
 	return st.free_bytes;
 }
 
+static uint64_t files(struct fs *fs)
+{
+	struct fs_statfs st;
+	ck_assert_int_eq(fs_statfs(fs, &st), 0);
+	return st.total_files - st.free_files;
+}
+
 static void by_and_by(struct world *w) /* the reaper has had its time */
 {
 	env_sleep_ns(sim_env(w->sim), 5 * NS_PER_S);
@@ -87,8 +94,8 @@ static void is_gone(struct world *w, const struct fs_fid *f)
 
 static void closed(struct world *w)
 {
-	nopen = 0;
-	fs_unused(w->fs);
+	while (nopen)
+		fs_unused(w->fs, &open_files[--nopen]);
 	by_and_by(w);
 }
 
@@ -123,7 +130,8 @@ static void kept_task(void *arg)
 	ck_assert_int_eq(fs_remove(w->fs, NULL, &root_fid, "small", 5, NULL), 0);
 	is_kept(w, &small, 6004);
 	nopen = 1; /* one is closed, the other not */
-	fs_unused(w->fs);
+	fs_unused(w->fs, &big);
+	fs_unused(w->fs, &small); /* it is not: said too early */
 	by_and_by(w);
 	is_kept(w, &small, 6004);
 	is_gone(w, &big);
@@ -229,6 +237,102 @@ START_TEST(a_mount_frees_them)
 }
 END_TEST
 
+#define MANY  300
+#define BURST 3000
+
+static bool everything(void *arg, const struct fs_fid *f)
+{
+	return !nopen;
+}
+
+static struct {
+	bool open;
+	struct fs_fid f;
+} many[MANY];
+static unsigned asked;
+
+static bool one_of_many(void *arg, const struct fs_fid *f)
+{
+	asked++;
+	for (int i = 0; i < MANY; i++)
+		if (many[i].f.ino == f->ino && many[i].f.generation == f->generation)
+			return many[i].open;
+	return false;
+}
+
+static void many_task(void *arg)
+{
+	struct world *w = arg;
+	char name[16];
+	world_mkfs(w);
+	world_mount(w);
+	fs_set_used(w->fs, one_of_many, NULL);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		ck_assert_int_eq(make_file(w->fs, &root_fid, name, &many[i].f), 0);
+		many[i].open = true;
+	}
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		ck_assert_int_eq(
+		    fs_remove(w->fs, NULL, &root_fid, name, (uint32_t)strlen(name), NULL), 0);
+	}
+	by_and_by(w);
+	asked = 0;
+	for (int i = 0; i < MANY; i++) {
+		many[i].open = false;
+		fs_unused(w->fs, &many[i].f);
+		env_sleep_ns(sim_env(w->sim), NS_PER_S);
+		is_gone(w, &many[i].f);
+	}
+	ck_assert_uint_lt(asked, 4 * MANY);
+	world_unmount(w);
+	world_check(w);
+}
+
+/* What one costs that is closed last does not grow with those that others have open. */
+START_TEST(each_is_freed_by_itself)
+{
+	run(many_task, 5);
+}
+END_TEST
+
+static void burst_task(void *arg)
+{
+	struct world *w = arg;
+	uint64_t before;
+	char name[16];
+	world_mkfs(w);
+	world_mount(w);
+	by_and_by(w);
+	before = files(w->fs);
+	nopen = 0;
+	fs_set_used(w->fs, everything, NULL);
+	static struct fs_fid f[BURST];
+	for (int i = 0; i < BURST; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		ck_assert_int_eq(make_file(w->fs, &root_fid, name, &f[i]), 0);
+		ck_assert_int_eq(
+		    fs_remove(w->fs, NULL, &root_fid, name, (uint32_t)strlen(name), NULL), 0);
+	}
+	nopen = 1;
+	for (int i = 0; i < BURST; i++)
+		fs_unused(w->fs, &f[i]);
+	by_and_by(w);
+	for (int i = 0; i < BURST; i++)
+		is_gone(w, &f[i]);
+	ck_assert_uint_eq(files(w->fs), before);
+	world_unmount(w);
+	world_check(w);
+}
+
+/* More at once than are noted one by one. */
+START_TEST(a_client_with_many_goes)
+{
+	run(burst_task, 6);
+}
+END_TEST
+
 static void verify_task(void *arg)
 {
 	struct world *w = arg;
@@ -266,6 +370,8 @@ int main(void)
 	tcase_add_test(t, a_mount_frees_them);
 	tcase_add_test(t, they_are_no_fault);
 	tcase_add_test(t, without_memory_they_keep_their_name);
+	tcase_add_test(t, each_is_freed_by_itself);
+	tcase_add_test(t, a_client_with_many_goes);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
