@@ -67,6 +67,7 @@ bool crash_op(struct worker *w, struct m_op *op, bool then_commit)
 	}
 	if (!model_applied(w->m, op, &made, rc))
 		ck_abort_msg("seed %llu: kind %d: %d", (unsigned long long)c->seed, op->kind, rc);
+	model_closed(op, c->w.fs);
 	bool part =
 	    rc && m_is_data(op->kind) && !m_is_whole(op->kind) && (rc == -ENOSPC || rc == -EDQUOT);
 	if (part) { /* it may have been done in part, which is not stable */
@@ -127,6 +128,7 @@ static void worker_start(struct crash *c, int i)
 	w->crash = c;
 	w->m = model_new(c->seed * 10 + (uint64_t)i);
 	w->m->tight = c->tight;
+	w->m->opens = true;
 	ck_assert_int_eq(fs_mkdir(c->w.fs, NULL, &root_fid, name, 1, &s, &a, NULL), 0);
 	w->m->nodes[0].fid = fid_of(&a);
 	if (i % 2)
@@ -137,12 +139,22 @@ static void worker_start(struct crash *c, int i)
 		ck_assert_int_eq(fs_quota_set(c->w.fs, FS_QUOTA_TREE, w->tree, &l), 0);
 }
 
+static bool is_open(void *arg, const struct fs_fid *f)
+{
+	const struct crash *c = arg;
+	for (int i = 0; i < c->workers; i++)
+		if (c->worker[i].m && m_is_open(c->worker[i].m, f))
+			return true;
+	return false;
+}
+
 static void start_task(void *arg)
 {
 	struct crash *c = arg;
 	c->w.dev->size = MIN(c->size, 32ull << 20);
 	world_mkfs(&c->w);
 	world_mount_mem(&c->w, crash_rnd(c, 2) ? 1 : 0);
+	fs_set_used(c->w.fs, is_open, c);
 	c->verifier = fs_write_verifier(c->w.fs);
 	if (c->seed % 2) /* most clones by stand-ins */
 		c->w.fs->clone_bufs = 3;
@@ -209,10 +221,30 @@ static struct fs_fid made_by(struct worker *w, struct fs *fs)
 	return made;
 }
 
-static const char *worker_differs(struct worker *w, struct fs *fs)
+/* After the crash nobody has anything open: no file without a name can be reached. */
+static const char *left_differs(const struct model *m, struct fs *fs, unsigned *ret_files)
+{
+	static char text[80];
+	struct fs_attr a;
+	for (int i = 0; i < M_NODES; i++)
+		if (m->nodes[i].used && !m->nodes[i].nlink &&
+		    fs_getattr(fs, &m->nodes[i].fid, &a) != -ESTALE) {
+			snprintf(text, sizeof(text), "node %d has no name, and is there", i);
+			return text;
+		}
+	struct model *left = model_copy(m);
+	model_unmounted(left);
+	*ret_files = model_files(left);
+	const char *d = model_differs(left, fs, true);
+	model_free(left);
+	return d;
+}
+
+/* ret_files: those that it should have left. */
+static const char *worker_differs(struct worker *w, struct fs *fs, unsigned *ret_files)
 {
 	static char first[200];
-	const char *d = model_differs(w->m, fs, true);
+	const char *d = left_differs(w->m, fs, ret_files);
 	if (!w->is_flying)
 		return d;
 	struct fs_fid made = made_by(w, fs);
@@ -224,21 +256,29 @@ static const char *worker_differs(struct worker *w, struct fs *fs)
 	struct model *after = model_copy(w->m);
 	if (!m_is_data(w->flying.kind) || m_is_whole(w->flying.kind))
 		model_apply(after, &w->flying, &made);
-	d = model_differs(after, fs, true);
+	d = left_differs(after, fs, ret_files);
 	model_free(after);
 	return d ? first : NULL;
 }
 
 static void workers_look(struct crash *c)
 {
+	unsigned want = (unsigned)c->workers; /* their directories */
 	for (int i = 0; i < c->workers; i++) {
-		const char *d = worker_differs(&c->worker[i], c->w.fs);
+		unsigned n = 0;
+		const char *d = worker_differs(&c->worker[i], c->w.fs, &n);
+		want += n;
 		if (d)
 			ck_abort_msg("seed %llu %s: worker %d (flying: %d): %s",
 				     (unsigned long long)c->seed, c->when, i,
 				     c->worker[i].is_flying ? (int)c->worker[i].flying.kind : -1,
 				     d);
 	}
+	while (c->w.fs->reaping)
+		env_sleep_ns(sim_env(c->w.sim), NS_PER_MS);
+	if (files_in_use(c->w.fs) != want)
+		ck_abort_msg("seed %llu %s: %u files, not %u", (unsigned long long)c->seed, c->when,
+			     files_in_use(c->w.fs), want);
 }
 
 static void look_task(void *arg)

@@ -44,6 +44,31 @@ void model_free(struct model *m)
 	free(m);
 }
 
+bool m_is_open(const struct model *m, const struct fs_fid *f)
+{
+	for (int i = 0; i < M_NODES; i++)
+		if (m->nodes[i].open && m->nodes[i].fid.ino == f->ino &&
+		    m->nodes[i].fid.generation == f->generation)
+			return true;
+	return false;
+}
+
+unsigned model_files(const struct model *m)
+{
+	unsigned n = 0;
+	for (int i = 1; i < M_NODES; i++)
+		n += m->nodes[i].used;
+	return n;
+}
+
+static int any_open(struct model *m)
+{
+	for (int i = 0, n = (int)rnd(m, M_NODES); i < M_NODES; i++, n++)
+		if (m->nodes[n % M_NODES].open)
+			return n % M_NODES;
+	return -1;
+}
+
 static int any_node(struct model *m, bool dir)
 {
 	for (int i = 0; i < 50; i++) {
@@ -102,7 +127,7 @@ bool m_makes(enum m_kind k)
 
 bool m_wants_room(enum m_kind k)
 {
-	return k != M_REMOVE && k != M_RMDIR;
+	return k != M_REMOVE && k != M_RMDIR && k != M_OPEN && k != M_CLOSE;
 }
 
 uint32_t m_target(const struct m_op *op, char to[M_TARGET_MAX + 1])
@@ -172,7 +197,8 @@ static enum m_kind plan_kind(struct model *m)
 	    [M_WRITE] = 30,	[M_RESIZE] = 6,	  [M_CHMOD] = 4,   [M_CHOWN] = 6,
 	    [M_TIMES] = 2,	[M_LIMIT] = 3,	  [M_GRACE] = 1,   [M_TREE] = 2,
 	    [M_TREE_LIMIT] = 2, [M_ALLOCATE] = 6, [M_PUNCH] = 6,   [M_XATTR_SET] = 14,
-	    [M_XATTR_DEL] = 5,	[M_ACL] = 5,	  [M_CLONE] = 14};
+	    [M_XATTR_DEL] = 5,	[M_ACL] = 5,	  [M_CLONE] = 14,  [M_OPEN] = 8,
+	    [M_CLOSE] = 7};
 	unsigned all = 0, k = 0;
 	for (unsigned i = 0; i < M_KINDS; i++)
 		all += weights[i];
@@ -184,6 +210,8 @@ static enum m_kind plan_kind(struct model *m)
 		return M_REMOVE;
 	if (kind == M_GRACE && !m->grace_kind)
 		return M_LIMIT;
+	if ((kind == M_OPEN || kind == M_CLOSE) && !m->opens)
+		return M_WRITE;
 	return kind;
 }
 
@@ -198,9 +226,12 @@ static void plan_where(struct model *m, struct m_op *op)
 		some_name(m, &op->dir, op->name);
 	if (op->kind == M_RENAME && rnd(m, 3) == 0) /* over what is there */
 		some_name(m, &op->dir2, op->name2);
-	op->node = any_node(m, false);
-	if (op->node < 0 && (m_is_data(op->kind) || op->kind == M_LINK))
+	op->node = op->kind == M_CLOSE ? any_open(m) : any_node(m, false);
+	if (op->node < 0 && (m_is_data(op->kind) || op->kind == M_LINK || op->kind == M_OPEN ||
+			     op->kind == M_CLOSE))
 		op->kind = M_REMOVE;
+	if (op->kind == M_CLOSE)
+		op->fid = m->nodes[op->node].fid;
 	if (op->kind == M_TREE && op->dir == 0)
 		op->kind = M_MKDIR;
 	if (op->kind == M_MKDIR && nearly_full(m))

@@ -29,7 +29,8 @@ enum m_block { M_HOLE, M_SET_ASIDE, M_DATA };
 
 struct m_node {
 	bool used, is_dir, is_link, is_special;
-	int nlink;
+	bool open;
+	int nlink;  /* of a file 0: it is kept, as somebody has it open */
 	int parent; /* of a directory */
 	uint32_t mode, uid, gid;
 	uint32_t tree;	  /* of quotas, 0 none */
@@ -70,6 +71,7 @@ struct model {
 	/* -ENOSPC and -EDQUOT are right whenever something wants room, and change nothing; data
 	 * may be there in part, then: model_reload(). */
 	bool tight;
+	bool opens; /* files are opened; the file system asks m_is_open() */
 };
 
 struct model *model_new(uint64_t seed);
@@ -102,11 +104,14 @@ enum m_kind {
 	M_GRACE,
 	M_TREE,	      /* an empty directory becomes the top of a quota tree */
 	M_TREE_LIMIT, /* far away */
+	M_OPEN,
+	M_CLOSE, /* model_closed() follows */
 	M_KINDS
 };
 struct m_op {
 	enum m_kind kind;
 	int dir, dir2, node, node2;
+	struct fs_fid fid; /* of M_CLOSE */
 	char name[32], name2[32];
 	uint64_t off, off2, size;
 	uint8_t fill;
@@ -139,6 +144,15 @@ void model_plan(struct model *m, struct m_op *op);
 int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *made);
 /* The same of an operation that returned `rc`: whether that was right. */
 bool model_applied(struct model *m, const struct m_op *op, const struct fs_fid *made, int rc);
+/* fs_used_fn of one model. */
+bool m_is_open(const struct model *m, const struct fs_fid *f);
+/* After model_apply(): tells the file system. */
+void model_closed(const struct m_op *op, struct fs *fs);
+/* The mount has ended: nobody has anything open. */
+void model_unmounted(struct model *m);
+/* Files and directories, but the root: there should be, and are. */
+unsigned model_files(const struct model *m);
+unsigned files_in_use(struct fs *fs);
 /* For tasks. */
 int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made);
 /* Takes over what a file holds after an operation that was done in part. */

@@ -28,16 +28,46 @@ static int name_new(struct model *m, int dir, const char *name, int node)
 	return -1;
 }
 
+static void node_free(struct m_node *x)
+{
+	free(x->data);
+	free(x->target);
+	*x = (struct m_node){0};
+}
+
 static void node_drop(struct model *m, int n)
 {
 	struct m_node *x = &m->nodes[n];
 	if (x->is_dir)
 		m->nodes[x->parent].nlink--;
-	else if (--x->nlink > 0)
+	else if (--x->nlink > 0 || x->open)
 		return;
-	free(x->data);
-	free(x->target);
-	*x = (struct m_node){0};
+	node_free(x);
+}
+
+static int apply_open(struct model *m, const struct m_op *op)
+{
+	struct m_node *x = &m->nodes[op->node];
+	/* opening what is kept is to have it open no more than before */
+	x->open = op->kind == M_OPEN;
+	if (!x->open && !x->nlink)
+		node_free(x);
+	return 0;
+}
+
+void model_closed(const struct m_op *op, struct fs *fs)
+{
+	if (op->kind == M_CLOSE)
+		fs_unused(fs, &op->fid);
+}
+
+void model_unmounted(struct model *m)
+{
+	for (int i = 0; i < M_NODES; i++) {
+		m->nodes[i].open = false;
+		if (m->nodes[i].used && !m->nodes[i].nlink)
+			node_free(&m->nodes[i]);
+	}
 }
 
 static bool dir_empty(struct model *m, int dir)
@@ -222,6 +252,8 @@ static int apply_xattr(struct model *m, const struct m_op *op)
 static int apply_link(struct model *m, const struct m_op *op)
 {
 	struct m_node *x = &m->nodes[op->node];
+	if (!x->nlink)
+		return -ENOENT;
 	if (x->tree != m->nodes[op->dir].tree)
 		return -EXDEV;
 	if (name_find(m, op->dir, op->name))
@@ -305,6 +337,9 @@ int model_apply(struct model *m, const struct m_op *op, const struct fs_fid *mad
 	case M_XATTR_SET:
 	case M_XATTR_DEL:
 		return apply_xattr(m, op);
+	case M_OPEN:
+	case M_CLOSE:
+		return apply_open(m, op);
 	case M_LIMIT:
 	case M_GRACE:
 	case M_TREE:

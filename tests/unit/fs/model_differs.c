@@ -1,5 +1,6 @@
 /* Whether a file system holds what the model does: see model.h. */
 #include <stdarg.h>
+#include "nasfront/fs/impl.h"
 #include "tests/unit/fs/model.h"
 
 static char why[200];
@@ -173,6 +174,19 @@ static const char *node_differs(const struct model *m, struct fs *fs, int n, boo
 }
 
 /* ---- names and limits ---- */
+
+/* The root and the holders of trees are in the root block. */
+unsigned files_in_use(struct fs *fs)
+{
+	struct fs_statfs st;
+	struct buf *root;
+	ck_assert_int_eq(fs_statfs(fs, &st), 0);
+	ck_assert_int_eq(meta_get(fs, fs->root_block, BT_INODES, 0, &root), 0);
+	unsigned n = (unsigned)(st.total_files - st.free_files);
+	for (unsigned i = 0; i < INODES_PER_BLOCK; i++)
+		n -= root->data[H_SIZE + i * INODE_SIZE + I_TYPE] != 0;
+	return n;
+}
 
 static bool count_emit(void *arg, const char *name, uint32_t len, uint64_t ino, uint64_t cookie,
 		       const struct fs_attr *attr)

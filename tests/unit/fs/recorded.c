@@ -2,7 +2,8 @@
 #include "tests/unit/fs/recorded.h"
 #include "runtime/check.h"
 
-#define KIB 1024ull
+#define KIB	 1024ull
+#define NAMELESS "*" /* the file without a name that is open */
 
 #define ON(k, d, n, ...)                                                                           \
 	{                                                                                          \
@@ -93,6 +94,18 @@ const struct recorded recorded[] = {
       TO(M_RENAME, "homes", "u%d", "homes", "user%d"),
       ON(M_TREE_LIMIT, "homes", "user%d", .size = 0), ON(M_REMOVE, "user%d", "f"),
       ON(M_RMDIR, "homes", "user%d")}},
+    {"files go while they are open",
+     6,
+     {ON(M_MKDIR, "", "tmp"), ON(M_CREATE, "tmp", "conf")},
+     {ON(M_CREATE, "tmp", "t%d"), ON(M_OPEN, "tmp", "t%d"),
+      ON(M_WRITE, "tmp", "t%d", .size = 30000, .commit = true), ON(M_REMOVE, "tmp", "t%d"),
+      ON(M_WRITE, NULL, NAMELESS, .off = 40 * KIB, .size = 9000, .commit = true),
+      ON(M_PUNCH, NULL, NAMELESS, .off = 4096, .size = 8192),
+      ON(M_RESIZE, NULL, NAMELESS, .size = 5000),
+      ON(M_WRITE, NULL, NAMELESS, .off = 60 * KIB, .size = 20000), ON(M_OPEN, "tmp", "conf"),
+      ON(M_CREATE, "tmp", "conf~"), ON(M_WRITE, "tmp", "conf~", .size = 6000, .commit = true),
+      ON(M_CLOSE, NULL, NAMELESS), TO(M_RENAME, "tmp", "conf~", "tmp", "conf"),
+      ON(M_CREATE, "tmp", "after%d"), ON(M_CLOSE, NULL, NAMELESS)}},
     {"attributes change",
      5,
      {ON(M_MKDIR, "", "x"), ON(M_CREATE, "x", "f"), ON(M_WRITE, "x", "f", .size = 4096)},
@@ -110,6 +123,14 @@ static int node_of(const struct model *m, int dir, const char *name)
 		if (m->names[i].used && (dir < 0 || m->names[i].dir == dir) &&
 		    !strcmp(m->names[i].name, name))
 			return m->names[i].node;
+	return -1;
+}
+
+static int nameless(const struct model *m)
+{
+	for (int i = 0; i < M_NODES; i++)
+		if (m->nodes[i].open && !m->nodes[i].nlink)
+			return i;
 	return -1;
 }
 
@@ -149,8 +170,12 @@ static bool play_step(struct worker *w, const struct step *s, int round)
 	op.dir2 = s->name2 ? dir_of(m, s->dir2, round) : 0;
 	snprintf(op.name, sizeof(op.name), s->name, round);
 	snprintf(op.name2, sizeof(op.name2), s->name2 ? s->name2 : "-", round);
-	if (m_is_data(op.kind) || op.kind == M_LINK)
+	if (!strcmp(s->name, NAMELESS))
+		op.node = nameless(m);
+	else if (m_is_data(op.kind) || op.kind == M_LINK || op.kind == M_OPEN)
 		op.node = node_of(m, op.dir, op.name);
+	if (op.kind == M_CLOSE)
+		op.fid = m->nodes[op.node].fid;
 	if (op.kind == M_CLONE) { /* of the first to the second */
 		op.node2 = op.node;
 		op.node = node_of(m, op.dir2, op.name2);

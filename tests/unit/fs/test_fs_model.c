@@ -138,21 +138,40 @@ static void grow(struct run *r, uint64_t size)
 	ck_assert_int_eq(fs_statfs(r->w.fs, &st), 0);
 }
 
+static bool is_open(void *arg, const struct fs_fid *f)
+{
+	return m_is_open(arg, f);
+}
+
 static void mount_it(struct run *r)
 {
 	world_mount_mem(&r->w, r->memory);
+	fs_set_used(r->w.fs, is_open, r->m);
 	if (r->seed % 2) /* most clones by stand-ins */
 		r->w.fs->clone_bufs = 3;
+}
+
+/* What was removed, and nobody has open, is freed by and by. */
+static void all_freed(struct run *r)
+{
+	env_sleep_ns(sim_env(r->w.sim), 5 * NS_PER_S);
+	if (files_in_use(r->w.fs) != model_files(r->m))
+		ck_abort_msg("seed %llu op %llu: %u files, not %u", (unsigned long long)r->seed,
+			     (unsigned long long)r->m->ops, files_in_use(r->w.fs),
+			     model_files(r->m));
 }
 
 static void remount(struct run *r)
 {
 	struct fs_check_report rep;
 	ck_assert_int_eq(fs_verify(r->w.fs, say_stderr, NULL, &rep), 0);
+	all_freed(r);
 	world_unmount(&r->w);
 	world_check(&r->w);
+	model_unmounted(r->m);
 	mount_it(r);
 	look(r, ", mounted anew");
+	all_freed(r);
 }
 
 static void one_op(struct run *r)
@@ -164,6 +183,7 @@ static void one_op(struct run *r)
 	if (!model_applied(r->m, &op, &made, got))
 		ck_abort_msg("seed %llu op %llu kind %d: %d", (unsigned long long)r->seed,
 			     (unsigned long long)r->m->ops, op.kind, got);
+	model_closed(&op, r->w.fs);
 	if (got && r->m->tight && m_is_data(op.kind) && !m_is_whole(op.kind))
 		ck_assert_int_eq(model_reload(r->m, r->w.fs, op.node), 0);
 	if (!got)
@@ -177,6 +197,7 @@ static void model_task(void *arg)
 	struct run *r = arg;
 	r->m = model_new(r->seed);
 	r->m->tight = r->seed % 4 == 0; /* there is no room for all */
+	r->m->opens = true;
 	r->w.dev->size = r->m->tight ? TIGHT_SIZE : FIRST_SIZE;
 	world_mkfs(&r->w);
 	mount_it(r);
