@@ -13,6 +13,11 @@ tests_unit_meta_test_meta_SOURCES = tests/unit/meta/test_meta.c
 tests_unit_meta_test_meta_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_meta_test_meta_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/meta/test_meta_check
+tests_unit_meta_test_meta_check_SOURCES = tests/unit/meta/test_meta_check.c
+tests_unit_meta_test_meta_check_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_meta_test_meta_check_LDADD = $(SIM_LIBS) $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/control/test_gcm
 tests_unit_control_test_gcm_SOURCES = tests/unit/control/test_gcm.c
 tests_unit_control_test_gcm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -1,5 +1,5 @@
 noinst_LIBRARIES += libsim.a
-libsim_a_SOURCES = tests/sim/history.c tests/sim/history.h tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_env.c tests/sim/sim_env.h tests/sim/sim_link.c tests/sim/sim_link.h tests/sim/sim_node.c tests/sim/sim_node.h tests/sim/sim_world.h
+libsim_a_SOURCES = tests/sim/history.c tests/sim/history.h tests/sim/sim_disk.c tests/sim/sim_disk.h tests/sim/sim_disk_impl.h tests/sim/sim_env.c tests/sim/sim_env.h tests/sim/sim_link.c tests/sim/sim_link.h tests/sim/sim_node.c tests/sim/sim_node.h tests/sim/sim_power.c tests/sim/sim_world.h
 SIM_LIBS = libsim.a
 
 check_PROGRAMS += tests/unit/sim/test_node

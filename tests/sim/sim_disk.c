@@ -8,51 +8,16 @@
  * A flush covers the writes completed before it was issued. A FUA write is
  * kept in the list as `fua` once completed, so that it is applied after older
  * unstable writes of the same sectors, but never lost.
- *
- * To go back to a power loss (sim_power_keep()) `frozen` holds what was stable then; what may
- * differ from it since is marked by chunks, so going back costs no more than what was written.
  */
-#include "tests/sim/sim_env.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_world.h"
+#include "tests/sim/sim_disk_impl.h"
 #include "runtime/check.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTOR 512
-#define CHUNK  4096 /* of what is marked */
-
-struct sim_write {
-	TAILQ_ENTRY(sim_write) link;
-	struct sim_disk *disk;
-	uint64_t off;
-	uint32_t len;
-	uint64_t seq;
-	bool completed, fua;
-	uint8_t *data;
-};
-
 struct sim_bad {
 	TAILQ_ENTRY(sim_bad) link;
 	uint64_t off, len;
-};
-
-struct sim_disk {
-	TAILQ_ENTRY(sim_disk) link;
-	struct sim *sim;
-	char path[64];
-	uint64_t size;
-	uint8_t *current, *stable, *frozen;
-	uint64_t *touched; /* a bit a chunk: may differ from `frozen`; NULL: nothing is kept */
-	bool is_frozen;	   /* `frozen` is of the last power loss */
-	struct sim_disk_faults faults;
-	struct sim_disk_stats stats;
-	struct sim_disk *twin;
-	uint64_t memory_id, frozen_memory_id;
-	LIST_HEAD(, sim_bdev) opened;
-	TAILQ_HEAD(, sim_bad) bad;
-	struct waitq stuck;
 };
 
 /* A handle. Of a node that has died it lives on until its last call has ended, as the kernel's
@@ -70,28 +35,6 @@ struct sim_bdev {
 static bool handle_dead(const struct sim_bdev *h)
 {
 	return h->node && (sim_node_dead(h->node) || sim_node_life(h->node) != h->life);
-}
-
-void sim_power_init(struct sim_power *p)
-{
-	TAILQ_INIT(&p->unstable);
-	TAILQ_INIT(&p->frozen);
-}
-
-static void touch(struct sim_disk *d, uint64_t off, uint64_t len)
-{
-	if (!d->touched || !len)
-		return;
-	for (uint64_t i = off / CHUNK; i <= (off + len - 1) / CHUNK; i++)
-		d->touched[i / 64] |= 1ull << (i % 64);
-}
-
-static void write_free(struct sim_power *p, struct sim_write *w)
-{
-	TAILQ_REMOVE(&p->unstable, w, link);
-	p->nunstable--;
-	free(w->data);
-	free(w);
 }
 
 /* ---- the path of a call ---- */
@@ -188,12 +131,9 @@ static struct sim_write *write_record(struct sim_disk *d, const struct iovec *io
 	}
 	TAILQ_INSERT_TAIL(&p->unstable, w, link);
 	p->nunstable++;
-	touch(d, off, w->len);
+	sim_disk_touch(d, off, w->len);
 	return w;
 }
-
-static uint32_t survives(struct sim *s, const struct sim_write *w, enum sim_loss how, uint64_t n,
-			 size_t index);
 
 static int disk_writev(struct sim_disk *d, const struct sim_bdev *h, const struct iovec *iov,
 		       int iovcnt, uint64_t off, bool fua)
@@ -208,7 +148,7 @@ static int disk_writev(struct sim_disk *d, const struct sim_bdev *h, const struc
 	int rc = disk_wait(d, h);
 	bool died = handle_dead(h) && !d->faults.dead;
 	if (died) { /* it was with the kernel: done, in part, or not */
-		w->len = survives(d->sim, w, SIM_KILL, 0, 0);
+		w->len = sim_write_survives(d->sim, w, SIM_KILL, 0, 0);
 		w->fua = false;
 		rc = w->len ? 0 : -EIO;
 	}
@@ -218,7 +158,7 @@ static int disk_writev(struct sim_disk *d, const struct sim_bdev *h, const struc
 	if (p->off)
 		return -EIO; /* w is part of the frozen state now */
 	if (rc) {
-		write_free(p, w);
+		sim_write_free(p, w);
 		return rc;
 	}
 	memcpy(d->current + off, w->data, len);
@@ -259,7 +199,7 @@ static int disk_flush(struct sim_disk *d, const struct sim_bdev *h)
 				i++;
 			if (i < n && w == cover[i] && w->seq == seqs[i] && w->seq <= upto) {
 				memcpy(d->stable + w->off, w->data, w->len);
-				write_free(p, w);
+				sim_write_free(p, w);
 			}
 		}
 		d->stats.flushes++;
@@ -389,15 +329,13 @@ struct sim_disk *sim_disk_new(struct sim *s, const char *path, uint64_t size)
 	return d;
 }
 
-static void frozen_drop(struct sim *s);
-
 void sim_disks_free(struct sim *s)
 {
-	frozen_drop(s);
+	sim_frozen_drop(s);
 	struct sim_power *p = sim_power(s);
 	struct sim_disk *d;
 	while (!TAILQ_EMPTY(&p->unstable))
-		write_free(p, TAILQ_FIRST(&p->unstable));
+		sim_write_free(p, TAILQ_FIRST(&p->unstable));
 	while ((d = TAILQ_FIRST(sim_disks(s)))) {
 		struct sim_bad *b;
 		TAILQ_REMOVE(sim_disks(s), d, link);
@@ -452,7 +390,7 @@ void sim_disks_wake(struct sim *s)
 		waitq_wake_all(&d->stuck);
 }
 
-static void memory_set(struct sim_disk *d, uint64_t id)
+void sim_disk_memory_set(struct sim_disk *d, uint64_t id)
 {
 	struct sim_bdev *sb;
 	d->memory_id = id;
@@ -462,7 +400,7 @@ static void memory_set(struct sim_disk *d, uint64_t id)
 
 void sim_disk_memory_known(struct sim_disk *d)
 {
-	memory_set(d, sim_random(d->sim) | 1);
+	sim_disk_memory_set(d, sim_random(d->sim) | 1);
 }
 
 void sim_disk_set_twin(struct sim_disk *d, struct sim_disk *twin)
@@ -485,7 +423,7 @@ void sim_disk_bytes_changed(struct sim_disk *d, uint64_t off, uint64_t len)
 {
 	ASSERT(off + len <= d->size);
 	memcpy(d->stable + off, d->current + off, len);
-	touch(d, off, len);
+	sim_disk_touch(d, off, len);
 }
 
 void sim_disk_set_faults(struct sim_disk *d, const struct sim_disk_faults *f)
@@ -513,231 +451,4 @@ void sim_disk_bad_range(struct sim_disk *d, uint64_t off, uint64_t len)
 void sim_disk_stats(const struct sim_disk *d, struct sim_disk_stats *ret)
 {
 	*ret = d->stats;
-}
-
-/* ---- power ---- */
-
-bool sim_power_is_off(const struct sim *s)
-{
-	return sim_power((struct sim *)s)->off;
-}
-
-void sim_power_off_at_write(struct sim *s, uint64_t nth)
-{
-	struct sim_power *p = sim_power(s);
-	p->off_at = nth ? p->issued + nth : 0;
-}
-
-uint64_t sim_writes_issued(const struct sim *s)
-{
-	return sim_power((struct sim *)s)->issued;
-}
-
-size_t sim_unstable_writes(const struct sim *s)
-{
-	return sim_power((struct sim *)s)->nunstable;
-}
-
-/* How many bytes of the write survive. */
-static uint32_t survives(struct sim *s, const struct sim_write *w, enum sim_loss how, uint64_t n,
-			 size_t index)
-{
-	if (w->completed && w->fua)
-		return w->len;
-	switch (how) {
-	case SIM_LOSE_ALL:
-		return 0;
-	case SIM_LOSE_NONE:
-		return w->len;
-	case SIM_LOSE_PREFIX:
-		return index < n ? w->len : 0;
-	case SIM_LOSE_SUBSET:
-		return index < 64 && (n >> index & 1) ? w->len : 0;
-	case SIM_KILL:
-		if (w->completed)
-			return w->len;
-		break;
-	case SIM_LOSE_RANDOM:
-		break;
-	}
-	uint64_t dice = sim_random_below(s, 4);
-	if (dice == 0)
-		return 0;
-	if (dice == 1)
-		return (uint32_t)sim_random_below(s, w->len / SECTOR + 1) * SECTOR;
-	return w->len;
-}
-
-/* Moves every write of `from` behind those of `to`. */
-static void writes_move(struct sim_writes *to, struct sim_writes *from)
-{
-	TAILQ_CONCAT(to, from, link);
-}
-
-static void frozen_drop(struct sim *s)
-{
-	struct sim_power *p = sim_power(s);
-	struct sim_write *w;
-	struct sim_disk *d;
-	while ((w = TAILQ_FIRST(&p->frozen))) {
-		TAILQ_REMOVE(&p->frozen, w, link);
-		free(w->data);
-		free(w);
-	}
-	TAILQ_FOREACH (d, sim_disks(s), link)
-		d->is_frozen = false;
-}
-
-void sim_power_off(struct sim *s)
-{
-	struct sim_power *p = sim_power(s);
-	if (p->off)
-		return;
-	p->off = true;
-	p->off_at = 0;
-	frozen_drop(s);
-	sim_disks_wake(s);
-}
-
-/* Completed writes are as they were, unflushed; those in flight end one way or another. */
-static void kill_settle(struct sim *s)
-{
-	struct sim_power *p = sim_power(s);
-	struct sim_write *w, *tmp;
-	size_t index = 0;
-	TAILQ_FOREACH_SAFE (w, &p->unstable, link, tmp) {
-		if (w->completed)
-			continue;
-		w->len = survives(s, w, SIM_KILL, 0, index++);
-		memcpy(w->disk->current + w->off, w->data, w->len);
-		w->completed = true;
-		w->fua = false;
-		if (w->len == 0)
-			write_free(p, w);
-	}
-	p->off = false;
-}
-
-void sim_power_keep(struct sim *s)
-{
-	sim_power(s)->keep = true;
-}
-
-/* Calls fn() for each run of chunks that is marked, and takes the marks off. */
-static void touched_each(struct sim_disk *d, void (*fn)(struct sim_disk *, uint64_t, uint64_t))
-{
-	uint64_t chunks = (d->size + CHUNK - 1) / CHUNK;
-	for (uint64_t i = 0; i < chunks; i++) {
-		if (!d->touched[i / 64]) {
-			i |= 63;
-			continue;
-		}
-		if (!(d->touched[i / 64] >> (i % 64) & 1))
-			continue;
-		uint64_t off = i * CHUNK;
-		fn(d, off, MIN((uint64_t)CHUNK, d->size - off));
-	}
-	memset(d->touched, 0, (chunks + 63) / 64 * sizeof(uint64_t));
-}
-
-/* What happens to the writes from here on happens to copies: `frozen` keeps the old ones. */
-static void writes_copy(struct sim_power *p)
-{
-	struct sim_write *w, *c;
-	TAILQ_FOREACH (w, &p->unstable, link) {
-		c = malloc(sizeof(*c));
-		ASSERT(c);
-		*c = *w;
-		c->data = malloc(w->len ? w->len : 1);
-		ASSERT(c->data);
-		memcpy(c->data, w->data, w->len);
-		TAILQ_INSERT_TAIL(&p->frozen, c, link);
-		touch(w->disk, w->off, w->len);
-	}
-}
-
-static void freeze_chunk(struct sim_disk *d, uint64_t off, uint64_t len)
-{
-	memcpy(d->frozen + off, d->stable + off, len);
-}
-
-static void thaw_chunk(struct sim_disk *d, uint64_t off, uint64_t len)
-{
-	memcpy(d->stable + off, d->frozen + off, len);
-	memcpy(d->current + off, d->frozen + off, len);
-}
-
-static void freeze(struct sim_disk *d)
-{
-	if (!d->touched) {
-		d->frozen = malloc(d->size);
-		d->touched = calloc((d->size / CHUNK + 64) / 64, sizeof(uint64_t));
-		ASSERT(d->frozen && d->touched);
-		memcpy(d->frozen, d->stable, d->size);
-	} else {
-		touched_each(d, freeze_chunk);
-	}
-	d->is_frozen = true;
-	d->frozen_memory_id = d->memory_id;
-}
-
-void sim_power_on(struct sim *s, enum sim_loss how, uint64_t n)
-{
-	struct sim_power *p = sim_power(s);
-	struct sim_disk *d;
-	struct sim_write *w;
-	size_t index = 0;
-	ASSERT(p->off);
-	TAILQ_FOREACH (d, sim_disks(s), link) {
-		if (p->keep)
-			freeze(d);
-		if (d->memory_id && how != SIM_KILL)
-			sim_disk_memory_known(d);
-	}
-	if (how == SIM_KILL) {
-		if (p->keep)
-			writes_copy(p);
-		kill_settle(s);
-		return;
-	}
-	/* Current and stable differ only where there are unstable writes. */
-	TAILQ_FOREACH (w, &p->unstable, link) {
-		memcpy(w->disk->current + w->off, w->disk->stable + w->off, w->len);
-		touch(w->disk, w->off, w->len);
-	}
-	TAILQ_FOREACH (w, &p->unstable, link) {
-		uint32_t len = survives(s, w, how, n, index++);
-		memcpy(w->disk->current + w->off, w->data, len);
-	}
-	TAILQ_FOREACH (w, &p->unstable, link)
-		memcpy(w->disk->stable + w->off, w->disk->current + w->off, w->len);
-	writes_move(&p->frozen, &p->unstable);
-	if (!p->keep)
-		frozen_drop(s);
-	p->nunstable = 0;
-	p->off = false;
-}
-
-void sim_power_off_again(struct sim *s)
-{
-	struct sim_power *p = sim_power(s);
-	struct sim_disk *d;
-	ASSERT(!p->off);
-	while (!TAILQ_EMPTY(&p->unstable))
-		write_free(p, TAILQ_FIRST(&p->unstable));
-	TAILQ_FOREACH (d, sim_disks(s), link) {
-		ASSERT(d->is_frozen); /* sim_power_keep() */
-		touched_each(d, thaw_chunk);
-		memory_set(d, d->frozen_memory_id);
-		d->is_frozen = false;
-	}
-	writes_move(&p->unstable, &p->frozen);
-	struct sim_write *w;
-	TAILQ_FOREACH (w, &p->unstable, link) {
-		p->nunstable++;
-		touch(w->disk, w->off, w->len);
-		if (w->completed)
-			memcpy(w->disk->current + w->off, w->data, w->len);
-	}
-	p->off = true;
 }

@@ -3,6 +3,7 @@
 #define ISTHMUS_TESTS_SIM_DISK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <bsd/sys/queue.h>
 
