@@ -10,14 +10,6 @@
 
 static const struct fs_cred user = {.uid = 100, .gid = 200}, other = {.uid = 101, .gid = 201};
 
-static inline void run(void (*task)(void *), uint64_t seed)
-{
-	struct world w;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
-}
-
 static uint8_t buf[MIB];
 
 static inline void fill(struct fs *fs, const struct fs_fid *f, uint64_t off, uint64_t len,

@@ -48,6 +48,15 @@ static inline void world_free(struct world *w)
 	sim_free(w->sim);
 }
 
+/* A task in a world of its own, which is its argument. */
+static inline void world_run(task_fn *task, uint64_t seed)
+{
+	struct world w;
+	world_new(&w, seed, 64 << 20);
+	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
+	world_free(&w);
+}
+
 static inline void say_stderr(void *arg, const char *line)
 {
 	fprintf(stderr, "check: %s\n", line);

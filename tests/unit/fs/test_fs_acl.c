@@ -14,14 +14,6 @@ static const struct fs_cred owner = {.uid = 100, .gid = 200}, ann = {.uid = 101,
 			    bob = {.uid = 102, .gid = 300, .ngroups = 1, .groups = {400}},
 			    eve = {.uid = 103, .gid = 301};
 
-static void run(void (*task)(void *), uint64_t seed)
-{
-	struct world w;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
-}
-
 static struct fs_ace ace(unsigned type, unsigned who, uint32_t id, unsigned flags, uint32_t mask)
 {
 	return (struct fs_ace){.type = (uint8_t)type,
@@ -359,7 +351,7 @@ static void file_task(void *arg)
 
 START_TEST(lists_of_files)
 {
-	run(file_task, 1);
+	world_run(file_task, 1);
 }
 END_TEST
 
@@ -428,7 +420,7 @@ static void dir_task(void *arg)
 
 START_TEST(rights_of_directories)
 {
-	run(dir_task, 2);
+	world_run(dir_task, 2);
 }
 END_TEST
 
@@ -504,7 +496,7 @@ static void inherit_task(void *arg)
 
 START_TEST(lists_are_passed_on)
 {
-	run(inherit_task, 3);
+	world_run(inherit_task, 3);
 }
 END_TEST
 
@@ -563,7 +555,7 @@ static void damage_task(void *arg)
 
 START_TEST(lists_that_are_damaged_grant_nothing)
 {
-	run(damage_task, 4);
+	world_run(damage_task, 4);
 }
 END_TEST
 

@@ -42,7 +42,7 @@ static void parts_task(void *arg)
 
 START_TEST(clones_part_when_written)
 {
-	run(parts_task, 1);
+	world_run(parts_task, 1);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ static void ways_task(void *arg)
 
 START_TEST(every_change_parts_them)
 {
-	run(ways_task, 2);
+	world_run(ways_task, 2);
 }
 END_TEST
 
@@ -153,7 +153,7 @@ static void refused_task(void *arg)
 
 START_TEST(wrong_ones_are_refused)
 {
-	run(refused_task, 3);
+	world_run(refused_task, 3);
 }
 END_TEST
 
@@ -188,7 +188,7 @@ static void inside_task(void *arg)
 
 START_TEST(an_end_inside_a_block)
 {
-	run(inside_task, 13);
+	world_run(inside_task, 13);
 }
 END_TEST
 
@@ -221,7 +221,7 @@ static void many_task(void *arg)
 
 START_TEST(many_runs)
 {
-	run(many_task, 5);
+	world_run(many_task, 5);
 }
 END_TEST
 
@@ -260,7 +260,7 @@ static void full_task(void *arg)
 
 START_TEST(a_full_disk)
 {
-	run(full_task, 6);
+	world_run(full_task, 6);
 }
 END_TEST
 
@@ -315,7 +315,7 @@ static void race_task(void *arg)
 
 START_TEST(both_ways_at_once_and_writes)
 {
-	run(race_task, 7);
+	world_run(race_task, 7);
 }
 END_TEST
 
@@ -357,7 +357,7 @@ static void snapshot_task(void *arg)
 
 START_TEST(a_clone_is_a_snapshot)
 {
-	run(snapshot_task, 11);
+	world_run(snapshot_task, 11);
 }
 END_TEST
 
@@ -440,7 +440,7 @@ static void late_task(void *arg)
 
 START_TEST(reads_of_an_owner_that_went_end_first)
 {
-	run(late_task, 10);
+	world_run(late_task, 10);
 }
 END_TEST
 

@@ -84,7 +84,7 @@ static void refused_task(void *arg)
 
 START_TEST(a_refusal_leaves_nothing)
 {
-	run(refused_task, 21);
+	world_run(refused_task, 21);
 }
 END_TEST
 
@@ -160,7 +160,7 @@ static void seen_task(void *arg)
 
 START_TEST(nobody_sees_a_part)
 {
-	run(seen_task, 22);
+	world_run(seen_task, 22);
 }
 END_TEST
 
@@ -214,7 +214,7 @@ static void kept_task(void *arg)
 
 START_TEST(what_lies_beside_it_is_kept)
 {
-	run(kept_task, 23);
+	world_run(kept_task, 23);
 }
 END_TEST
 
@@ -238,7 +238,7 @@ static void itself_task(void *arg)
 
 START_TEST(a_file_to_itself)
 {
-	run(itself_task, 24);
+	world_run(itself_task, 24);
 }
 END_TEST
 

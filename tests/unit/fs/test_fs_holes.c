@@ -10,14 +10,6 @@
 
 static const struct fs_cred user = {.uid = 100, .gid = 200}, other = {.uid = 101, .gid = 201};
 
-static void run(void (*task)(void *), uint64_t seed)
-{
-	struct world w;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
-}
-
 static uint64_t used_of(struct fs *fs, const struct fs_fid *f)
 {
 	struct fs_attr a;
@@ -106,7 +98,7 @@ static void fill_task(void *arg)
 
 START_TEST(what_was_set_aside_is_written_in_place)
 {
-	run(fill_task, 1);
+	world_run(fill_task, 1);
 }
 END_TEST
 
@@ -236,7 +228,7 @@ static void big_task(void *arg)
 
 START_TEST(a_sparse_file_of_16_tib)
 {
-	run(big_task, 5);
+	world_run(big_task, 5);
 }
 END_TEST
 
@@ -279,7 +271,7 @@ static void punch_task(void *arg)
 
 START_TEST(holes_are_punched_block_by_block)
 {
-	run(punch_task, 2);
+	world_run(punch_task, 2);
 }
 END_TEST
 
@@ -321,7 +313,7 @@ static void seek_task(void *arg)
 
 START_TEST(data_and_holes_are_found)
 {
-	run(seek_task, 3);
+	world_run(seek_task, 3);
 }
 END_TEST
 
@@ -364,7 +356,7 @@ static void full_task(void *arg)
 
 START_TEST(too_much_is_refused_whole)
 {
-	run(full_task, 4);
+	world_run(full_task, 4);
 }
 END_TEST
 
@@ -412,7 +404,7 @@ static void rights_task(void *arg)
 
 START_TEST(rights_and_limits_hold)
 {
-	run(rights_task, 5);
+	world_run(rights_task, 5);
 }
 END_TEST
 

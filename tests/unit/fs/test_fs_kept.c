@@ -31,11 +31,8 @@ static bool is_open(void *arg, const struct fs_fid *f)
 
 static void run(void (*task)(void *), uint64_t seed)
 {
-	struct world w;
 	nopen = 0;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
+	world_run(task, seed);
 }
 
 static uint64_t room(struct fs *fs)

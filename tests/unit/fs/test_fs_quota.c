@@ -8,14 +8,6 @@
 static const struct fs_cred user = {.uid = 100, .gid = 200};
 static const struct fs_cred other = {.uid = 101, .gid = 201, .ngroups = 1, .groups = {200}};
 
-static void run(void (*task)(void *), uint64_t seed)
-{
-	struct world w;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
-}
-
 static int create_as(struct fs *fs, const struct fs_cred *c, const struct fs_fid *dir,
 		     const char *name, struct fs_fid *ret)
 {
@@ -101,7 +93,7 @@ static void follows_task(void *arg)
 
 START_TEST(use_follows_every_change)
 {
-	run(follows_task, 1);
+	world_run(follows_task, 1);
 }
 END_TEST
 
@@ -147,7 +139,7 @@ static void hard_task(void *arg)
 
 START_TEST(hard_limits_hold)
 {
-	run(hard_task, 2);
+	world_run(hard_task, 2);
 }
 END_TEST
 
@@ -192,7 +184,7 @@ static void soft_task(void *arg)
 
 START_TEST(soft_limits_hold_after_the_grace_time)
 {
-	run(soft_task, 3);
+	world_run(soft_task, 3);
 }
 END_TEST
 
@@ -262,7 +254,7 @@ static void tree_task(void *arg)
 
 START_TEST(trees_keep_to_themselves)
 {
-	run(tree_task, 4);
+	world_run(tree_task, 4);
 }
 END_TEST
 
@@ -294,7 +286,7 @@ static void many_task(void *arg)
 
 START_TEST(two_thousand_users)
 {
-	run(many_task, 5);
+	world_run(many_task, 5);
 }
 END_TEST
 
@@ -404,7 +396,7 @@ static void damage_task(void *arg)
 
 START_TEST(damage_is_mended)
 {
-	run(damage_task, 6);
+	world_run(damage_task, 6);
 }
 END_TEST
 

@@ -35,7 +35,7 @@ static void quota_task(void *arg)
 
 START_TEST(each_owner_is_charged)
 {
-	run(quota_task, 4);
+	world_run(quota_task, 4);
 }
 END_TEST
 
@@ -148,7 +148,7 @@ static void accounts_task(void *arg)
 
 START_TEST(space_is_used_once_and_charged_to_each)
 {
-	run(accounts_task, 14);
+	world_run(accounts_task, 14);
 }
 END_TEST
 

@@ -72,15 +72,20 @@ static void soft_begin(struct soft *t, bool then_create)
 	sim_run_for(t->w.sim, NS_PER_S);
 }
 
+static void soft_end(struct soft *t, enum sim_loss how, uint64_t want)
+{
+	sim_power_on(t->w.sim, how, 0);
+	t->want = want;
+	t->same_verifier = how == SIM_KILL;
+	ck_assert_int_eq(sim_run(t->w.sim, soft_end_task, t), 0);
+	world_free(&t->w);
+}
+
 START_TEST(unstable_growth_outlives_the_head)
 {
 	struct soft t;
 	soft_begin(&t, false);
-	sim_power_on(t.w.sim, SIM_KILL, 0);
-	t.want = SOFT_BYTES;
-	t.same_verifier = true;
-	ck_assert_int_eq(sim_run(t.w.sim, soft_end_task, &t), 0);
-	world_free(&t.w);
+	soft_end(&t, SIM_KILL, SOFT_BYTES);
 }
 END_TEST
 
@@ -88,9 +93,7 @@ START_TEST(soft_records_go_with_their_memory)
 {
 	struct soft t;
 	soft_begin(&t, false);
-	sim_power_on(t.w.sim, SIM_LOSE_NONE, 0); /* the record is there, not believed */
-	ck_assert_int_eq(sim_run(t.w.sim, soft_end_task, &t), 0);
-	world_free(&t.w);
+	soft_end(&t, SIM_LOSE_NONE, 0); /* the record is there, not believed */
 }
 END_TEST
 
@@ -98,10 +101,7 @@ START_TEST(stable_change_takes_soft_ones_along)
 {
 	struct soft t;
 	soft_begin(&t, true);
-	sim_power_on(t.w.sim, SIM_LOSE_ALL, 0);
-	t.want = SOFT_BYTES;
-	ck_assert_int_eq(sim_run(t.w.sim, soft_end_task, &t), 0);
-	world_free(&t.w);
+	soft_end(&t, SIM_LOSE_ALL, SOFT_BYTES);
 }
 END_TEST
 
@@ -148,10 +148,7 @@ static void unknown_task(void *arg)
 
 START_TEST(unknown_memory_waits_for_nothing)
 {
-	struct world w;
-	world_new(&w, 9, 32 << 20);
-	ck_assert_int_eq(sim_run(w.sim, unknown_task, &w), 0);
-	world_free(&w);
+	world_run(unknown_task, 9);
 }
 END_TEST
 

@@ -7,14 +7,6 @@
 
 static const struct fs_cred user = {.uid = 100, .gid = 200}, other = {.uid = 101, .gid = 201};
 
-static void run(void (*task)(void *), uint64_t seed)
-{
-	struct world w;
-	world_new(&w, seed, 64 << 20);
-	ck_assert_int_eq(sim_run(w.sim, task, &w), 0);
-	world_free(&w);
-}
-
 static int set_as(struct fs *fs, const struct fs_cred *c, const struct fs_fid *f, const char *name,
 		  const char *value, enum fs_xattr_how how)
 {
@@ -97,7 +89,7 @@ static void places_task(void *arg)
 
 START_TEST(few_lie_in_the_inode_many_in_a_tree)
 {
-	run(places_task, 1);
+	world_run(places_task, 1);
 }
 END_TEST
 
@@ -162,7 +154,7 @@ static void many_task(void *arg)
 
 START_TEST(thousands_are_listed_in_portions)
 {
-	run(many_task, 2);
+	world_run(many_task, 2);
 }
 END_TEST
 
@@ -221,7 +213,7 @@ static void limits_task(void *arg)
 
 START_TEST(long_values_and_wrong_calls)
 {
-	run(limits_task, 3);
+	world_run(limits_task, 3);
 }
 END_TEST
 
@@ -269,7 +261,7 @@ static void rights_task(void *arg)
 
 START_TEST(rights_and_quotas_hold)
 {
-	run(rights_task, 4);
+	world_run(rights_task, 4);
 }
 END_TEST
 
@@ -334,7 +326,7 @@ static void damage_task(void *arg)
 
 START_TEST(what_is_not_whole_is_taken_out)
 {
-	run(damage_task, 5);
+	world_run(damage_task, 5);
 }
 END_TEST
 
