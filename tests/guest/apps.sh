@@ -21,7 +21,7 @@ GUEST_PROGRAMS="/sbin/mount.nfs"
 GUEST_NETDEV2=user GUEST_USR=1 GUEST_SHARE=$DEMO_DIR/share GUEST_MEMORY=2048 GUEST_TIMEOUT=${GUEST_TIMEOUT:-7200}
 trap 'demo_stop || true; demo_remove' EXIT
 mkdir "$DEMO_DIR/share"
-git clone -q --bare --single-branch "$top" "$DEMO_DIR/share/src.git"
+git clone -q --bare --single-branch --depth 20 "file://$top" "$DEMO_DIR/share/src.git"
 tar -C "$top" -cf "$DEMO_DIR/share/generated.tar" configure aclocal.m4 config.h.in Makefile.in build-aux
 demo_start
 demo_prepare
