@@ -13,8 +13,9 @@
  * that has fewer than the most that was seen at the last such look, within a second.
  *
  * A connection that takes no replies is left alone until requests, or memory, are used up. Then
- * those that did not take one for RPC_STUCK_NS are closed, of the host that holds most by such; for
- * memory also those whose record has been on its way for RPC_SPILL_END_NS.
+ * those that did not take one for RPC_STUCK_NS are closed, of the host that holds most; for memory
+ * also those whose record has been on its way for so long. Requests of a host that takes replies,
+ * but slowly, come free by themselves: nobody else is closed for them.
  */
 #include <netinet/in.h>
 #include <string.h>
@@ -221,42 +222,53 @@ bool rpc_room_handshake(struct rpc_conn *newcomer)
 
 /* ---- requests and replies ---- */
 
-bool rpc_room_stuck(const struct rpc_conn *c, uint64_t now)
+/* The first of its replies has waited since then, or for longer. */
+static bool is_blocked(const struct rpc_conn *c, uint64_t since)
 {
 	const struct rpc_req *req = STAILQ_FIRST(&c->out);
-	return c->blocked && req && now - req->queued_ns >= RPC_STUCK_NS;
+	return c->blocked && req && req->queued_ns <= since;
 }
 
-/* Requests, or bytes, for too long. Who waits for us with a buffer is not slow himself. */
-static uint64_t held_by(const struct rpc_conn *c, bool bytes, uint64_t now)
+bool rpc_room_stuck(const struct rpc_conn *c, uint64_t now)
+{
+	return is_blocked(c, now - RPC_STUCK_NS);
+}
+
+/* Requests, or bytes, by replies that are not taken and a record that does not come, since then.
+ * Who waits for us with a buffer is not slow himself. */
+static uint64_t held_by(const struct rpc_conn *c, bool bytes, uint64_t since)
 {
 	const struct rpc_buf *b = c->buf;
-	bool slow =
-	    b && b->refs == 1 && (b->spilled || !c->starved) && now - c->buf_ns > RPC_SPILL_END_NS;
+	bool slow = b && b->refs == 1 && (b->spilled || !c->starved) && c->buf_ns <= since;
 	uint64_t out = bytes ? c->pending : c->inflight;
-	return (rpc_room_stuck(c, now) ? out : 0) + (bytes && slow ? b->cap : 0);
+	return (is_blocked(c, since) ? out : 0) + (bytes && slow ? b->cap : 0);
 }
 
-/* The one that holds most, of the host that holds most by such. */
-static struct rpc_conn *stuck_one(struct rpc_server *s, bool bytes, uint64_t now)
+/* Of the host that holds most, by what has waited since then, the one that holds most by what is
+ * stuck. NULL: nothing of that host's is. */
+static struct rpc_conn *stuck_one(struct rpc_server *s, bool bytes, uint64_t since, uint64_t now)
 {
 	struct rpc_conn *c, *best = NULL;
+	uint64_t stuck = now - RPC_STUCK_NS;
 	memset(s->held, 0, sizeof(s->held));
 	TAILQ_FOREACH (c, &s->conns, link)
-		s->held[c->place.host] += held_by(c, bytes, now);
+		s->held[c->place.host] += held_by(c, bytes, since);
 	TAILQ_FOREACH (c, &s->conns, link) {
-		uint64_t own = held_by(c, bytes, now), host = s->held[c->place.host];
+		uint64_t host = s->held[c->place.host];
 		uint64_t most = best ? s->held[best->place.host] : 0;
-		if (own && (host > most || (host == most && own > held_by(best, bytes, now))))
+		if (host > most || (best && host == most &&
+				    held_by(c, bytes, stuck) > held_by(best, bytes, stuck)))
 			best = c;
 	}
-	return best;
+	return best && held_by(best, bytes, stuck) ? best : NULL;
 }
 
 /* What it held; 0: there is none. */
 static uint64_t close_stuck(struct rpc_server *s, bool bytes, uint64_t now)
 {
-	struct rpc_conn *c = stuck_one(s, bytes, now);
+	struct rpc_conn *c = stuck_one(s, bytes, now, now);
+	if (!c && bytes) /* memory cannot wait until those are */
+		c = stuck_one(s, bytes, now - RPC_STUCK_NS, now);
 	uint64_t held = c ? held_by(c, bytes, now) : 0;
 	if (c)
 		rpc_conn_close(c, bytes ? "too slow, and others wait for memory"
