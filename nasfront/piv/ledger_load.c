@@ -47,6 +47,9 @@ int ring_find(struct ledger *l, struct ring *r, bool take)
 	rc = piv_claim_find(r->bdev, &a, l->service, &f);
 	if (rc == 0 && !f.own)
 		rc = take ? region_take(l, r, &a, &f) : f.damaged ? -ERR_CORRUPT : -ENOENT;
+	/* A claim that one who was killed wrote may be in a volatile cache still. */
+	if (rc == 0 && take)
+		rc = bdev_flush(r->bdev);
 	if (rc)
 		return rc;
 	r->id = f.claim.instance;

@@ -23,6 +23,10 @@ noinst_PROGRAMS += tests/bench/bench_fs
 tests_bench_bench_fs_SOURCES = tests/bench/bench_fs.c
 tests_bench_bench_fs_LDADD = libnasfront.a $(RUNTIME_LIBS)
 
+noinst_PROGRAMS += tests/bench/bench_ledger
+tests_bench_bench_ledger_SOURCES = tests/bench/bench_ledger.c
+tests_bench_bench_ledger_LDADD = libnasfront.a libproto.a $(RUNTIME_LIBS)
+
 noinst_PROGRAMS += tests/bench/bench_link
 tests_bench_bench_link_SOURCES = tests/bench/bench_link.c
 tests_bench_bench_link_LDADD = $(BLOCKCORE_LIBS)

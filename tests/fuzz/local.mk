@@ -17,6 +17,10 @@ fuzz_targets += tests/fuzz/fuzz_rpc tests/fuzz/fuzz_piv
 tests_fuzz_fuzz_rpc_SOURCES = tests/fuzz/fuzz_rpc.c $(NAS_WORLD) tests/unit/rpc/tls_certs.c
 tests_fuzz_fuzz_rpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_rpc_LDADD = $(NASFRONT_LIBS)
+fuzz_targets += tests/fuzz/fuzz_ledger
+tests_fuzz_fuzz_ledger_SOURCES = tests/fuzz/fuzz_ledger.c
+tests_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_ledger_LDADD = libsim.a $(NASFRONT_LIBS)
 tests_fuzz_fuzz_piv_SOURCES = tests/fuzz/fuzz_piv.c
 tests_fuzz_fuzz_piv_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_piv_LDADD = libsim.a $(NASFRONT_LIBS)

@@ -14,6 +14,7 @@
 #define VOLUME (4ull << 20)
 
 static struct sim *sim;
+static uint64_t seed = 7;
 static struct sim_disk *disks[2];
 static struct bdev *volumes[2];
 
@@ -27,7 +28,7 @@ static void format_task(void *arg)
 static void setup(void)
 {
 	log_set_level(LOG_L_ERROR + 1);
-	sim = sim_new(7);
+	sim = sim_new(seed);
 	for (unsigned i = 0; i < 2; i++) {
 		disks[i] = sim_disk_new(sim, i ? "backup" : "main", VOLUME);
 		volumes[i] = sim_disk_open(disks[i]);
@@ -392,6 +393,58 @@ TASK_TEST(the_newer_volume_counts)
 	ledger_abandon(l);
 }
 
+/* ---- a filling that was not finished ---- */
+
+static void before_filling_task(void *arg)
+{
+	static uint8_t v[8000];
+	struct ledger *l = open_on(true, true);
+	for (unsigned i = 0; i < 40; i++)
+		ck_assert_int_eq(ledger_put(l, &i, sizeof(i), v, sizeof(v)), 0);
+	ck_assert_int_eq(ledger_sync(l), 0);
+	faults(0, 1000000, false);
+	ck_assert_int_eq(put(l, "a", "on the backup"), 0);
+	ck_assert_int_eq(ledger_sync(l), 0);
+	ck_assert(stats(l).on_backup);
+	ledger_abandon(l);
+	faults(0, 0, false);
+}
+
+static void filling_task(void *arg)
+{
+	ck_assert_int_ne(open_rc(true, true), 0); /* the end comes before the main volume has all */
+}
+
+/* The backup is lost meanwhile: what the main volume held before is what there is. */
+static void after_filling_task(void *arg)
+{
+	struct ledger *l = open_on(true, false);
+	ck_assert_uint_eq(stats(l).records, 40);
+	ck_assert_int_eq(put(l, "a", "on the main one"), 0);
+	ck_assert_int_eq(ledger_sync(l), 0);
+	ledger_abandon(l);
+	l = open_on(true, false);
+	ck_assert_uint_eq(stats(l).records, 41);
+	is(l, "a", "on the main one");
+	ledger_abandon(l);
+	/* Later than all that the backup has. */
+	l = open_on(true, true);
+	is(l, "a", "on the main one");
+	ledger_abandon(l);
+}
+
+START_TEST(an_unfinished_filling_counts_for_nothing)
+{
+	ck_assert_int_eq(sim_run(sim, before_filling_task, NULL), 0);
+	sim_power_off_at_write(sim, 4);
+	ck_assert_int_eq(sim_run(sim, filling_task, NULL), 0);
+	ck_assert(sim_power_is_off(sim));
+	sim_run_for(sim, NS_PER_S);
+	sim_power_on(sim, SIM_LOSE_ALL, 0);
+	ck_assert_int_eq(sim_run(sim, after_filling_task, NULL), 0);
+}
+END_TEST
+
 TASK_TEST(nothing_is_stable_where_nothing_can_be_written)
 {
 	struct ledger *l = open_on(true, true);
@@ -557,6 +610,36 @@ TASK_TEST(regions_are_claimed_by_name)
 	ck_assert_int_eq(open_rc(true, false), -ERR_CORRUPT);
 }
 
+static void one_record_task(void *arg)
+{
+	struct ledger *l = open_on(true, false);
+	ck_assert_uint_eq(stats(l).records, arg != NULL);
+	ck_assert_int_eq(put(l, "a", "1"), 0);
+	ck_assert_int_eq(ledger_close(l), 0);
+}
+
+static void killed_task(void *arg)
+{
+	ck_assert_int_ne(open_rc(true, false), 0);
+}
+
+/* One is killed while it claims: what it wrote is stable before the next one relies on it. */
+START_TEST(a_claim_outlives_who_wrote_it)
+{
+	for (seed = 1; seed <= 16; seed++) {
+		teardown();
+		setup();
+		sim_power_off_at_write(sim, 1 + seed % 2);
+		ck_assert_int_eq(sim_run(sim, killed_task, NULL), 0);
+		sim_power_on(sim, SIM_KILL, 0);
+		ck_assert_int_eq(sim_run(sim, one_record_task, NULL), 0);
+		sim_power_off(sim);
+		sim_power_on(sim, SIM_LOSE_ALL, 0);
+		ck_assert_int_eq(sim_run(sim, one_record_task, sim), 0);
+	}
+}
+END_TEST
+
 TASK_TEST(volumes_are_divided)
 {
 	static const struct {
@@ -621,10 +704,12 @@ int main(void)
 	tcase_add_test(tc, a_damaged_frame_is_told);
 	tcase_add_test(tc, damage_is_healed_from_the_other_copy);
 	tcase_add_test(tc, the_newer_volume_counts);
+	tcase_add_test(tc, an_unfinished_filling_counts_for_nothing);
 	tcase_add_test(tc, nothing_is_stable_where_nothing_can_be_written);
 	tcase_add_test(tc, continuous_mode_loses_neither);
 	tcase_add_test(tc, callers_share_a_write);
 	tcase_add_test(tc, regions_are_claimed_by_name);
+	tcase_add_test(tc, a_claim_outlives_who_wrote_it);
 	tcase_add_test(tc, volumes_are_divided);
 	tcase_add_test(tc, a_new_volume_is_filled);
 	suite_add_tcase(suite, tc);
