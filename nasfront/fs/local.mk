@@ -15,13 +15,14 @@ libnasfront_a_SOURCES += \
 check_PROGRAMS += tests/unit/fs/test_fs tests/unit/fs/test_fs_acl tests/unit/fs/test_fs_clone \
 	tests/unit/fs/test_fs_clone_whole tests/unit/fs/test_fs_crash tests/unit/fs/test_fs_damage \
 	tests/unit/fs/test_fs_dump tests/unit/fs/test_fs_holes tests/unit/fs/test_fs_kept \
-	tests/unit/fs/test_fs_log tests/unit/fs/test_fs_memo tests/unit/fs/test_fs_model \
+	tests/unit/fs/test_fs_log tests/unit/fs/test_fs_memo tests/unit/fs/test_fs_memo_ring tests/unit/fs/test_fs_model \
 	tests/unit/fs/test_fs_quota tests/unit/fs/test_fs_read tests/unit/fs/test_fs_share \
 	tests/unit/fs/test_fs_soft tests/unit/fs/test_fs_space tests/unit/fs/test_fs_xattr \
 	tests/unit/fs/test_range tests/unit/fs/test_tree
 
 fs_world = tests/unit/fs/fs_world.h
 fs_clone_world = tests/unit/fs/clone_world.h $(fs_world)
+fs_memo_world = tests/unit/fs/memo_world.h $(fs_world)
 fs_model = tests/unit/fs/model.c tests/unit/fs/model_apply.c tests/unit/fs/model_run.c \
 	tests/unit/fs/model_differs.c tests/unit/fs/model.h $(fs_world)
 fs_test_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -68,9 +69,13 @@ tests_unit_fs_test_fs_log_SOURCES = tests/unit/fs/test_fs_log.c $(fs_world)
 tests_unit_fs_test_fs_log_CFLAGS = $(fs_test_cflags)
 tests_unit_fs_test_fs_log_LDADD = $(fs_test_libs)
 
-tests_unit_fs_test_fs_memo_SOURCES = tests/unit/fs/test_fs_memo.c $(fs_world)
+tests_unit_fs_test_fs_memo_SOURCES = tests/unit/fs/test_fs_memo.c $(fs_memo_world)
 tests_unit_fs_test_fs_memo_CFLAGS = $(fs_test_cflags)
 tests_unit_fs_test_fs_memo_LDADD = $(fs_test_libs)
+
+tests_unit_fs_test_fs_memo_ring_SOURCES = tests/unit/fs/test_fs_memo_ring.c $(fs_memo_world)
+tests_unit_fs_test_fs_memo_ring_CFLAGS = $(fs_test_cflags)
+tests_unit_fs_test_fs_memo_ring_LDADD = $(fs_test_libs)
 
 tests_unit_fs_test_fs_model_SOURCES = $(fs_model) tests/unit/fs/test_fs_model.c
 tests_unit_fs_test_fs_model_CFLAGS = $(fs_test_cflags)

@@ -3,6 +3,7 @@
  *
  *   bench_fs [files [MiB of metadata memory]]     default 1,000,000 and the file system's 256
  *   bench_fs steady FILES MiB FILES-IN-A-DIRECTORY
+ *   bench_fs keys FILES MiB FILES-IN-A-DIRECTORY
  *
  * For directories of 1,000, 10,000 ... files (1,000,000 in all at least), each on a new file
  * system: nanoseconds of CPU to create, look up, list and remove a file, and what creating and
@@ -11,6 +12,9 @@
  *
  * "steady": one file system that is filled and emptied, by tenths of its files: what a file of each
  * tenth cost, and the memory of this process but for the disk's.
+ *
+ * "keys": one that is filled and emptied in slices, by turns without and with keys (struct
+ * fs_once): what a memo costs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +132,7 @@ static int dir_size, files, next_file; /* of the round */
 static bool failed;
 static struct fs_fid *fids, *dirs;
 static int task_end; /* files before it are the turn's */
+static bool keyed;
 
 static uint32_t name_of(char *to, int i)
 {
@@ -139,26 +144,43 @@ static const struct fs_fid *dir_of(int i)
 	return &dirs[i / dir_size];
 }
 
+/* Root's; its key is never the same. */
+struct who {
+	struct fs_once once;
+	struct fs_cred cred;
+};
+
+static const struct fs_cred *who_next(struct who *w)
+{
+	static uint64_t n;
+	n++;
+	memcpy(w->once.key, &n, sizeof(n));
+	w->cred.once = keyed ? &w->once : NULL;
+	return &w->cred;
+}
+
 static void create_task(void *arg)
 {
+	struct who w = {0};
 	struct fs_attr a;
 	char name[32];
 	while (next_file < task_end) {
 		int i = next_file++;
 		uint32_t n = name_of(name, i);
-		failed |= fs_create(fs, NULL, dir_of(i), name, n, FS_CREATE_GUARDED, NULL, 0, &a,
-				    NULL) != 0;
+		failed |= fs_create(fs, who_next(&w), dir_of(i), name, n, FS_CREATE_GUARDED, NULL,
+				    0, &a, NULL) != 0;
 		fids[i] = (struct fs_fid){a.ino, a.generation};
 	}
 }
 
 static void remove_task(void *arg)
 {
+	struct who w = {0};
 	char name[32];
 	while (next_file < task_end) {
 		int i = next_file++;
 		uint32_t n = name_of(name, i);
-		failed |= fs_remove(fs, NULL, dir_of(i), name, n, NULL) != 0;
+		failed |= fs_remove(fs, who_next(&w), dir_of(i), name, n, NULL) != 0;
 	}
 }
 
@@ -432,6 +454,48 @@ static void steady(struct sched *s)
 	run_one(s, "check", check_task, 1);
 }
 
+/* ---- without and with keys ---- */
+
+#define SLICES 100 /* an even number */
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void keys_turns(struct sched *s, const char *what, task_fn *fn)
+{
+	double ns[2][SLICES / 2], bytes[2] = {0};
+	for (int i = 0; i < SLICES && !failed; i++) {
+		int n = files / SLICES;
+		keyed = (i + i / 2) % 2; /* first either way as often as second */
+		struct cost c = cost_of(s, fn, n * i, n * (i + 1));
+		ns[keyed][i / 2] = c.ns;
+		bytes[keyed] += c.log_bytes / (SLICES / 2);
+	}
+	keyed = false;
+	for (int k = 0; k < 2; k++)
+		qsort(ns[k], SLICES / 2, sizeof(double), by_value);
+	printf("%-7s", what);
+	for (int q = 1; q <= 2; q++) {
+		double without = ns[0][SLICES / 8 * q], with = ns[1][SLICES / 8 * q];
+		printf(" %9.0f %9.0f %+6.1f%%", without, with, (with / without - 1) * 100);
+	}
+	printf(" %8.0f %8.0f\n", bytes[0], bytes[1]);
+}
+
+static void keys(struct sched *s)
+{
+	run(s, open_task, 1);
+	printf("ns of CPU a file without and with keys: quartile, median of %d slices; journal\n",
+	       SLICES / 2);
+	keys_turns(s, "create", create_task);
+	keys_turns(s, "remove", remove_task);
+	run(s, close_task, 1);
+	run_one(s, "check", check_task, 1);
+}
+
 /* Shared, so that the kernel counts it apart from the memory of the file system. */
 static void *shared_memory(size_t size)
 {
@@ -458,20 +522,21 @@ int main(int argc, char **argv)
 {
 	struct sched *s;
 	struct round rounds[ROUNDS_MAX] = {0};
-	bool is_steady = argc == 5 && strcmp(argv[1], "steady") == 0;
-	char **arg = argv + is_steady + 1;
-	int n = 0, max = argc > 1 ? atoi(arg[0]) : 1000000;
+	bool is_steady = argc == 5 && strcmp(argv[1], "steady") == 0,
+	     is_keys = argc == 5 && strcmp(argv[1], "keys") == 0;
+	char **arg = argv + (is_steady || is_keys) + 1;
+	int n = 0, max = argc > 1 && arg[0] ? atoi(arg[0]) : 1000000;
 	memory = argc > 2 ? strtoull(arg[1], NULL, 0) << 20 : 0;
-	dir_size = is_steady ? atoi(arg[2]) : FIRST_SIZE;
+	dir_size = is_steady || is_keys ? atoi(arg[2]) : FIRST_SIZE;
 	if (max < FIRST_SIZE || max > 20000000 || dir_size < FIRST_SIZE || dir_size > max ||
 	    max % dir_size)
 		return 2;
 	if (!setup(max) || sched_new(&s, 1024, 0, NULL, NULL))
 		return 1;
 	sched_set_current(s);
-	if (is_steady) {
+	if (is_steady || is_keys) {
 		files = max;
-		steady(s);
+		(is_keys ? keys : steady)(s);
 	} else {
 		for (int size = FIRST_SIZE; size < max; size *= 10)
 			rounds[n++].dir_size = size;

@@ -31,6 +31,7 @@ static void flying(struct worker *w, const struct m_op *op)
 {
 	w->flying = *op;
 	w->is_flying = true;
+	w->was_loose = w->m->nodes[op->node < 0 ? 0 : op->node].loose;
 	if (op->kind == M_WRITE && w->crash->kill) {
 		struct m_node *x = &w->m->nodes[op->node];
 		x->fly_off = op->off;
@@ -60,6 +61,7 @@ bool crash_op(struct worker *w, struct m_op *op, bool then_commit)
 	struct fs_fid made = {0};
 	if (!c->mixed)
 		op->stable = true;
+	op->keyed = m_heeds_key(op->kind);
 	int rc = model_run(w->m, c->w.fs, op, &made);
 	if (rc && sim_power_is_off(c->w.sim)) {
 		flying(w, op);
@@ -68,6 +70,8 @@ bool crash_op(struct worker *w, struct m_op *op, bool then_commit)
 	if (!model_applied(w->m, op, &made, rc))
 		ck_abort_msg("seed %llu: kind %d: %d", (unsigned long long)c->seed, op->kind, rc);
 	model_closed(op, c->w.fs);
+	if (!rc && m_is_remembered(op->kind))
+		w->done[w->ndone++ % CRASH_DONE] = *op;
 	bool part =
 	    rc && m_is_data(op->kind) && !m_is_whole(op->kind) && (rc == -ENOSPC || rc == -EDQUOT);
 	if (part) { /* it may have been done in part, which is not stable */
@@ -281,6 +285,66 @@ static void workers_look(struct crash *c)
 			     files_in_use(c->w.fs), want);
 }
 
+/* ---- what is asked for again ---- */
+
+/* What was answered changes nothing. */
+static void done_again(struct worker *w, struct fs *fs)
+{
+	for (unsigned i = 0; i < MIN(w->ndone, (unsigned)CRASH_DONE); i++) {
+		struct fs_fid made = {0};
+		int rc = model_run(w->m, fs, &w->done[i], &made);
+		if (rc && !(rc == -ESTALE && m_makes(w->done[i].kind)))
+			ck_abort_msg("seed %llu %s: kind %d again: %d",
+				     (unsigned long long)w->crash->seed, w->crash->when,
+				     w->done[i].kind, rc);
+	}
+}
+
+/* A file without a name, that was open when the mount ended. */
+static bool flying_at_nothing(const struct worker *w)
+{
+	const struct m_op *op = &w->flying;
+	const struct m_node *n = w->m->nodes;
+	return !n[op->dir].nlink ||
+	       ((m_is_data(op->kind) || op->kind == M_LINK) && !n[op->node].nlink) ||
+	       (op->kind == M_CLONE && !n[op->node2].nlink);
+}
+
+/* What was in flight is done now, if it was not. */
+static void flying_again(struct worker *w, struct model *m, struct fs *fs)
+{
+	const struct m_op *op = &w->flying;
+	struct m_node *x = &m->nodes[op->node < 0 ? 0 : op->node];
+	struct fs_fid made = {0};
+	int rc = model_run(m, fs, op, &made);
+	if (!model_applied(m, op, &made, rc))
+		ck_abort_msg("seed %llu %s: flying kind %d again: %d",
+			     (unsigned long long)w->crash->seed, w->crash->when, op->kind, rc);
+	if (!rc && m_is_data(op->kind))
+		x->loose = w->was_loose || (op->kind == M_CLONE && m->nodes[op->node2].loose);
+}
+
+/* Each operation is done once, whatever the crash left of it. */
+static void workers_again(struct crash *c)
+{
+	for (int i = 0; i < c->workers; i++) {
+		struct worker *w = &c->worker[i];
+		struct model *m = model_copy(w->m);
+		bool again = w->is_flying && w->flying.keyed && !flying_at_nothing(w);
+		unsigned files;
+		done_again(w, c->w.fs);
+		if (again)
+			flying_again(w, m, c->w.fs);
+		const char *d =
+		    again ? left_differs(m, c->w.fs, &files) : worker_differs(w, c->w.fs, &files);
+		if (d)
+			ck_abort_msg("seed %llu %s: worker %d, asked again (flying: %d): %s",
+				     (unsigned long long)c->seed, c->when, i,
+				     w->is_flying ? (int)w->flying.kind : -1, d);
+		model_free(m);
+	}
+}
+
 static void look_task(void *arg)
 {
 	struct crash *c = arg;
@@ -298,6 +362,7 @@ static void look_task(void *arg)
 	ck_assert_int_eq(fs_statfs(c->w.fs, &st), 0);
 	ck_assert_uint_ge(st.total_bytes, c->grown);
 	workers_look(c);
+	workers_again(c);
 	world_unmount(&c->w);
 	if (crash_rnd(c, 3) == 0) /* as the mount, the orphans and the unmount left it */
 		world_check(&c->w);

@@ -2,8 +2,9 @@
  * A file system that workers change until the power goes, or its head is killed, at some write;
  * then looks at what is left, for many choices of which unflushed writes survive (all, none,
  * prefixes, subsets, torn): the check finds nothing, all that was promised is there, an operation
- * in flight is done or not. The disk is full of a byte that nobody writes, and it must never be
- * seen in a file.
+ * in flight is done or not. Then those in flight, and the last that were answered, are asked for
+ * again with their keys: each is done once. The disk is full of a byte that nobody writes, and it
+ * must never be seen in a file.
  *
  * Each choice is a crash state, and so is each at which the next mount died too.
  */
@@ -14,6 +15,7 @@
 
 #define WORKERS_MAX 4
 #define GROWN_SIZE  (200ull << 20)
+#define CRASH_DONE  8
 
 struct crash;
 struct worker {
@@ -21,6 +23,9 @@ struct worker {
 	struct model *m;
 	struct m_op flying;
 	bool is_flying;
+	bool was_loose;		      /* the file that what is flying changes */
+	struct m_op done[CRASH_DONE]; /* the last that left a memo, a ring */
+	unsigned ndone;
 	uint32_t tree; /* of all that is its */
 };
 

@@ -125,6 +125,16 @@ bool m_makes(enum m_kind k)
 	return k <= M_MKNOD || k == M_TREE;
 }
 
+bool m_heeds_key(enum m_kind k)
+{
+	return k < M_LIMIT && k != M_WRITE;
+}
+
+bool m_is_remembered(enum m_kind k)
+{
+	return m_heeds_key(k) && k != M_CREATE && k != M_RENAME && k != M_PUNCH && k != M_CLONE;
+}
+
 bool m_wants_room(enum m_kind k)
 {
 	return k != M_REMOVE && k != M_RMDIR && k != M_OPEN && k != M_CLOSE;

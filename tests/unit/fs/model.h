@@ -121,6 +121,7 @@ struct m_op {
 	enum fs_create_how create;
 	int xattr;
 	uint64_t serial; /* no other has it */
+	bool keyed;	 /* with a key made of it: it is done once, however often it is run */
 };
 #define M_TARGET_MAX 1400
 /* The type of file that M_MKNOD makes. */
@@ -135,6 +136,10 @@ bool m_is_data(enum m_kind k);
 bool m_is_whole(enum m_kind k);
 /* Makes a node that it returns in `made`. */
 bool m_makes(enum m_kind k);
+/* It heeds a key. */
+bool m_heeds_key(enum m_kind k);
+/* With a key it is remembered, when it is done; the others may have nothing to change. */
+bool m_is_remembered(enum m_kind k);
 /* There may be no room for it. */
 bool m_wants_room(enum m_kind k);
 /* Bytes the operation may bring to its file are noted as written there. */

@@ -1,8 +1,22 @@
 /* What an operation does to the file system: see model.h. */
 #include "tests/unit/fs/model.h"
 
+/* Root's, who has the group that one without credentials is given. */
+struct who {
+	struct fs_once once;
+	struct fs_cred cred;
+	const struct fs_cred *c;
+};
+
+static void who_is(const struct model *m, const struct m_op *op, struct who *w)
+{
+	*w = (struct who){.cred = {.gid = m->nodes[op->dir].gid, .once = &w->once}};
+	memcpy(w->once.key + 8, &op->serial, sizeof(op->serial));
+	w->c = op->keyed ? &w->cred : NULL;
+}
+
 static int run_make(const struct model *m, struct fs *fs, const struct m_op *op,
-		    struct fs_fid *made)
+		    const struct fs_cred *c, struct fs_fid *made)
 {
 	struct fs_setattr s = {.which = FS_SET_MODE, .mode = op->mode};
 	struct fs_attr a;
@@ -11,33 +25,34 @@ static int run_make(const struct model *m, struct fs *fs, const struct m_op *op,
 	char target[M_TARGET_MAX + 1];
 	int rc;
 	if (op->kind == M_CREATE)
-		rc = fs_create(fs, NULL, d, op->name, len, op->create, &s, op->fill, &a, NULL);
+		rc = fs_create(fs, c, d, op->name, len, op->create, &s, op->fill, &a, NULL);
 	else if (op->kind == M_MKNOD)
-		rc = fs_mknod(fs, NULL, d, op->name, len, m_special(op), op->uid, op->fill, &s, &a,
+		rc = fs_mknod(fs, c, d, op->name, len, m_special(op), op->uid, op->fill, &s, &a,
 			      NULL);
 	else if (op->kind == M_MKDIR)
-		rc = fs_mkdir(fs, NULL, d, op->name, len, &s, &a, NULL);
+		rc = fs_mkdir(fs, c, d, op->name, len, &s, &a, NULL);
 	else
-		rc = fs_symlink(fs, NULL, d, op->name, len, target, m_target(op, target), &s, &a,
-				NULL);
+		rc =
+		    fs_symlink(fs, c, d, op->name, len, target, m_target(op, target), &s, &a, NULL);
 	if (!rc)
 		*made = fid_of(&a);
 	return rc;
 }
 
-static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
+static int run_file(const struct model *m, struct fs *fs, const struct m_op *op,
+		    const struct fs_cred *c)
 {
 	const struct fs_fid *f = &m->nodes[op->node].fid;
 	if (op->kind == M_RESIZE) {
 		struct fs_setattr s = {.which = FS_SET_SIZE, .size = op->size};
-		return fs_setattr(fs, NULL, f, &s, NULL, NULL);
+		return fs_setattr(fs, c, f, &s, NULL, NULL);
 	}
 	if (op->kind == M_ALLOCATE)
-		return fs_allocate(fs, NULL, f, op->off, op->size, NULL);
+		return fs_allocate(fs, c, f, op->off, op->size, NULL);
 	if (op->kind == M_PUNCH)
-		return fs_deallocate(fs, NULL, f, op->off, op->size, NULL);
+		return fs_deallocate(fs, c, f, op->off, op->size, NULL);
 	if (op->kind == M_CLONE)
-		return fs_clone_range(fs, NULL, &m->nodes[op->node2].fid, op->off2, f, op->off,
+		return fs_clone_range(fs, c, &m->nodes[op->node2].fid, op->off2, f, op->off,
 				      op->size, NULL);
 	uint8_t *p = malloc(op->size);
 	memset(p, op->fill, op->size);
@@ -46,17 +61,18 @@ static int run_file(const struct model *m, struct fs *fs, const struct m_op *op)
 	return rc;
 }
 
-static int run_xattr(const struct model *m, struct fs *fs, const struct m_op *op)
+static int run_xattr(const struct model *m, struct fs *fs, const struct m_op *op,
+		     const struct fs_cred *c)
 {
 	const struct fs_fid *f = &m->nodes[op->dir].fid;
 	char name[256];
 	uint32_t n = m_xattr_name(op->xattr, name);
 	if (op->kind == M_XATTR_DEL)
-		return fs_xattr_remove(fs, NULL, f, name, n, NULL);
+		return fs_xattr_remove(fs, c, f, name, n, NULL);
 	uint8_t *p = malloc(op->size + 1);
 	for (uint32_t i = 0; i < op->size; i++)
 		p[i] = m_xattr_byte(op->fill, i);
-	int rc = fs_xattr_set(fs, NULL, f, name, n, p, (uint32_t)op->size, op->how, NULL);
+	int rc = fs_xattr_set(fs, c, f, name, n, p, (uint32_t)op->size, op->how, NULL);
 	free(p);
 	return rc;
 }
@@ -72,7 +88,8 @@ static struct fs_ace ace(unsigned type, unsigned who, unsigned rwx)
 }
 
 /* No entry of a directory's is passed on. Every third list is too long for the inode. */
-static int run_acl(const struct model *m, struct fs *fs, const struct m_op *op)
+static int run_acl(const struct model *m, struct fs *fs, const struct m_op *op,
+		   const struct fs_cred *c)
 {
 	unsigned u = op->mode >> 6, g = op->mode >> 3 & 7, n = op->fill % 3 ? 0 : op->fill % 60;
 	struct fs_ace a[6 + 60] = {
@@ -84,7 +101,7 @@ static int run_acl(const struct model *m, struct fs *fs, const struct m_op *op)
 		a[5 + i].id = M_NAMED + 1 + i;
 	}
 	a[5 + n] = ace(FS_ACE_ALLOW, FS_WHO_EVERYONE, op->mode & 7);
-	return fs_acl_set(fs, NULL, &m->nodes[op->dir].fid, a, 6 + n, NULL);
+	return fs_acl_set(fs, c, &m->nodes[op->dir].fid, a, 6 + n, NULL);
 }
 
 static int run_quota(const struct model *m, struct fs *fs, const struct m_op *op,
@@ -119,7 +136,8 @@ static int run_quota(const struct model *m, struct fs *fs, const struct m_op *op
 	}
 }
 
-static int run_attr(const struct model *m, struct fs *fs, const struct m_op *op)
+static int run_attr(const struct model *m, struct fs *fs, const struct m_op *op,
+		    const struct fs_cred *c)
 {
 	struct fs_setattr s = {.which = FS_SET_MODE, .mode = op->mode};
 	if (op->kind == M_CHOWN)
@@ -129,36 +147,38 @@ static int run_attr(const struct model *m, struct fs *fs, const struct m_op *op)
 		s = (struct fs_setattr){.which = FS_SET_ATIME | FS_SET_MTIME,
 					.atime.sec = (int64_t)op->size,
 					.mtime.sec = (int64_t)op->off};
-	return fs_setattr(fs, NULL, &m->nodes[op->dir].fid, &s, NULL, NULL);
+	return fs_setattr(fs, c, &m->nodes[op->dir].fid, &s, NULL, NULL);
 }
 
 int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struct fs_fid *made)
 {
 	const struct fs_fid *d = &m->nodes[op->dir].fid, *d2 = &m->nodes[op->dir2].fid;
 	uint32_t len = (uint32_t)strlen(op->name), len2 = (uint32_t)strlen(op->name2);
+	struct who w;
+	who_is(m, op, &w);
 	switch (op->kind) {
 	case M_CREATE:
 	case M_MKDIR:
 	case M_SYMLINK:
 	case M_MKNOD:
-		return run_make(m, fs, op, made);
+		return run_make(m, fs, op, w.c, made);
 	case M_REMOVE:
-		return fs_remove(fs, NULL, d, op->name, len, NULL);
+		return fs_remove(fs, w.c, d, op->name, len, NULL);
 	case M_RMDIR:
-		return fs_rmdir(fs, NULL, d, op->name, len, NULL);
+		return fs_rmdir(fs, w.c, d, op->name, len, NULL);
 	case M_RENAME:
-		return fs_rename(fs, NULL, d, op->name, len, d2, op->name2, len2, NULL, NULL);
+		return fs_rename(fs, w.c, d, op->name, len, d2, op->name2, len2, NULL, NULL);
 	case M_LINK:
-		return fs_link(fs, NULL, &m->nodes[op->node].fid, d, op->name, len, NULL, NULL);
+		return fs_link(fs, w.c, &m->nodes[op->node].fid, d, op->name, len, NULL, NULL);
 	case M_CHMOD:
 	case M_CHOWN:
 	case M_TIMES:
-		return run_attr(m, fs, op);
+		return run_attr(m, fs, op, w.c);
 	case M_ACL:
-		return run_acl(m, fs, op);
+		return run_acl(m, fs, op, w.c);
 	case M_XATTR_SET:
 	case M_XATTR_DEL:
-		return run_xattr(m, fs, op);
+		return run_xattr(m, fs, op, w.c);
 	case M_LIMIT:
 	case M_GRACE:
 	case M_TREE:
@@ -168,7 +188,7 @@ int model_run(const struct model *m, struct fs *fs, const struct m_op *op, struc
 	case M_CLOSE:
 		return 0;
 	default:
-		return run_file(m, fs, op);
+		return run_file(m, fs, op, w.c);
 	}
 }
 

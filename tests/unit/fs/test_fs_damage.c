@@ -13,6 +13,13 @@
 static struct world w;
 static struct model *m;
 
+/* With keys: so that there are memos. */
+static void plan(struct m_op *op)
+{
+	model_plan(m, op);
+	op->keyed = m_heeds_key(op->kind);
+}
+
 static void fill_task(void *arg)
 {
 	world_mkfs(&w);
@@ -20,7 +27,7 @@ static void fill_task(void *arg)
 	for (int i = 0; i < 1500; i++) {
 		struct m_op op;
 		struct fs_fid made;
-		model_plan(m, &op);
+		plan(&op);
 		int rc = model_run(m, w.fs, &op, &made);
 		ck_assert_int_eq(rc, model_apply(m, &op, &made));
 	}
@@ -138,7 +145,7 @@ static void try_all(struct fs *fs)
 	for (int i = 0; i < 40; i++) {
 		struct m_op op;
 		struct fs_fid made;
-		model_plan(m, &op);
+		plan(&op);
 		model_run(m, fs, &op, &made);
 	}
 }
@@ -301,6 +308,7 @@ static void harm_field(void)
 	    I_TYPE,   I_FLAGS,	I_MODE,	  I_NLINK,    I_UID,	   I_FILESIZE, I_BLOCKS,
 	    I_PARENT, I_ROOT,	I_INLINE, I_LEVEL,    I_ENTRIES,   I_TREE,     I_XINLINE,
 	    I_XROOT,  I_XLEVEL, I_AREA,	  I_AREA + 8, I_AREA + 16, I_AREA + 20};
+	static const uint8_t memo_fields[] = {ME_SEQ, ME_KEY, ME_INO, ME_KIND};
 	uint64_t block = pick_meta(any(UINT32_MAX));
 	uint8_t *d = block_at(block);
 	unsigned size = 1u << any(4), type = le16_get(d + H_TYPE), at;
@@ -309,6 +317,8 @@ static void harm_field(void)
 	else if (type == BT_INODES)
 		at = H_SIZE + (unsigned)any(INODES_PER_BLOCK) * INODE_SIZE +
 		     inode_fields[any(sizeof(inode_fields))];
+	else if (type == BT_MEMOS)
+		at = H_SIZE + (unsigned)any(ME_PER_BLOCK) * ME_SIZE + memo_fields[any(4)];
 	else if (type >= BT_EXTENTS && any(2) && le16_get(d + H_HEAP) < BS)
 		at = le16_get(d + H_HEAP) + (unsigned)any(BS - le16_get(d + H_HEAP));
 	else
@@ -476,7 +486,7 @@ static void fill_and_die_task(void *arg)
 	for (int i = 0; i < 200; i++) {
 		struct m_op op;
 		struct fs_fid made;
-		model_plan(m, &op);
+		plan(&op);
 		op.stable = true;
 		int rc = model_run(m, w.fs, &op, &made);
 		ck_assert_int_eq(rc, model_apply(m, &op, &made));

@@ -79,6 +79,9 @@ static void fill(void)
 	struct fs_fid twin;
 	ck_assert_int_eq(make_file(w.fs, &root_fid, "twin", &twin), 0);
 	ck_assert_int_eq(fs_clone_range(w.fs, NULL, &file, 0, &twin, 0, 8192, NULL), 0);
+	const struct fs_once once = {{0xab, 0xcd}};
+	const struct fs_cred cred = {.once = &once};
+	ck_assert_int_eq(fs_mkdir(w.fs, &cred, &root_fid, "once", 4, NULL, &a, NULL), 0);
 	ck_assert_int_eq(fs_symlink(w.fs, NULL, &dir, "link", 4, "to there", 8, NULL, &a, NULL), 0);
 }
 
@@ -150,6 +153,9 @@ static void sound_task(void *arg)
 	says("target \"to there\"");
 	says("kind 1, id 0: used ");
 	says(" +1 have 2 owners");
+	says("inode 5: memos");
+	says("memo 1: make directory, inode ");
+	says(", key abcd00");
 	says(", shared\n");
 	says("attribute of users \"small\", 1 bytes");
 	says("attribute of users \"long\", 3000 bytes");

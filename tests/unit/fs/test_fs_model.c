@@ -1,17 +1,21 @@
 /*
  * Random operations on the file system and on a model in memory, both asked the same: all
  * operations, remounts, growth, and directories read a few entries at a time while they change.
+ * Most operations have a key; after a remount the last of them are asked for again, and change
+ * nothing.
  *
  * FS_MODEL_OPS: operations in all (18,000), FS_MODEL_FIRST: the first seed.
  */
 #include "tests/unit/fs/model.h"
-#include "nasfront/fs/impl.h"
+#include "nasfront/fs/memo.h"
+#include "runtime/check.h"
 
 #define OPS_A_SEED 3000
 #define SIZE	   (48ull << 20)
 #define FIRST_SIZE (28ull << 20)
 #define TIGHT_SIZE (7ull << 20)
 #define SCAN_MAX   1024
+#define DONE	   32 /* operations asked for again */
 
 /* A directory read by and by. Who is in it from begin to end is given once. */
 struct scan {
@@ -39,6 +43,11 @@ struct run {
 	uint64_t memory;
 	struct model *m;
 	struct scan scan;
+	struct {
+		struct m_op op;
+		struct fs_fid made;
+	} done[DONE]; /* a ring */
+	unsigned ndone;
 };
 
 static void scan_start(struct run *r)
@@ -161,6 +170,34 @@ static void all_freed(struct run *r)
 			     model_files(r->m));
 }
 
+/* What left a memo before the mount. */
+static void ask_again(struct run *r)
+{
+	uint64_t seq = r->w.fs->memos->seq;
+	for (unsigned i = 0; i < MIN(r->ndone, (unsigned)DONE); i++) {
+		const struct m_op *op = &r->done[i].op;
+		struct fs_fid made = {0};
+		int rc = model_run(r->m, r->w.fs, op, &made);
+		if (rc && !(rc == -ESTALE && m_makes(op->kind)))
+			ck_abort_msg("seed %llu op %llu again, kind %d: %d",
+				     (unsigned long long)r->seed, (unsigned long long)op->serial,
+				     op->kind, rc);
+		if (!rc && m_makes(op->kind))
+			ck_assert(made.ino == r->done[i].made.ino &&
+				  made.generation == r->done[i].made.generation);
+	}
+	ck_assert_uint_eq(r->w.fs->memos->seq, seq);
+	look(r, ", asked again");
+}
+
+static void remount_quickly(struct run *r)
+{
+	world_unmount(&r->w);
+	model_unmounted(r->m);
+	mount_it(r);
+	ask_again(r);
+}
+
 static void remount(struct run *r)
 {
 	struct fs_check_report rep;
@@ -172,6 +209,24 @@ static void remount(struct run *r)
 	mount_it(r);
 	look(r, ", mounted anew");
 	all_freed(r);
+	ask_again(r);
+}
+
+/* Was one left where it should be? */
+static void memo_look(struct run *r, const struct m_op *op, const struct fs_fid *made, int rc,
+		      uint64_t before)
+{
+	bool left = r->w.fs->memos->seq != before;
+	if (left && (rc || !op->keyed || r->w.fs->memos->seq != before + 1))
+		ck_abort_msg("seed %llu op %llu kind %d: a memo", (unsigned long long)r->seed,
+			     (unsigned long long)r->m->ops, op->kind);
+	if (!left && !rc && op->keyed && m_is_remembered(op->kind))
+		ck_abort_msg("seed %llu op %llu kind %d: no memo", (unsigned long long)r->seed,
+			     (unsigned long long)r->m->ops, op->kind);
+	if (!left)
+		return;
+	r->done[r->ndone % DONE].op = *op;
+	r->done[r->ndone++ % DONE].made = *made;
 }
 
 static void one_op(struct run *r)
@@ -179,7 +234,10 @@ static void one_op(struct run *r)
 	struct m_op op;
 	struct fs_fid made;
 	model_plan(r->m, &op);
+	op.keyed = m_heeds_key(op.kind) && op.serial % 8;
+	uint64_t seq = r->w.fs->memos->seq;
 	int got = model_run(r->m, r->w.fs, &op, &made);
+	memo_look(r, &op, &made, got, seq);
 	if (!model_applied(r->m, &op, &made, got))
 		ck_abort_msg("seed %llu op %llu kind %d: %d", (unsigned long long)r->seed,
 			     (unsigned long long)r->m->ops, op.kind, got);
@@ -209,6 +267,8 @@ static void model_task(void *arg)
 			grow(r, i == r->ops / 3 ? (FIRST_SIZE + SIZE) / 2 : SIZE);
 		if (i % 1000 == 999)
 			remount(r);
+		else if (r->m->ops * 7919 % 300 == r->seed % 300)
+			remount_quickly(r);
 	}
 	world_unmount(&r->w);
 	world_check(&r->w);
