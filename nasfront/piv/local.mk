@@ -14,7 +14,7 @@ tests_unit_piv_test_piv_clients_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_piv_test_piv_clients_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/piv/test_ledger
-tests_unit_piv_test_ledger_SOURCES = tests/unit/piv/test_ledger.c
+tests_unit_piv_test_ledger_SOURCES = tests/unit/piv/test_ledger.c tests/unit/piv/ledger_rig.h
 tests_unit_piv_test_ledger_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_piv_test_ledger_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
 
@@ -22,3 +22,8 @@ check_PROGRAMS += tests/unit/piv/test_ledger_model
 tests_unit_piv_test_ledger_model_SOURCES = tests/unit/piv/test_ledger_model.c
 tests_unit_piv_test_ledger_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_piv_test_ledger_model_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/piv/test_ledger_volumes
+tests_unit_piv_test_ledger_volumes_SOURCES = tests/unit/piv/test_ledger_volumes.c tests/unit/piv/ledger_rig.h
+tests_unit_piv_test_ledger_volumes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_piv_test_ledger_volumes_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
