@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define SETTLE_NS (10 * NS_PER_S) /* for a volume that is being moved */
+#define BUSY_NS	  (60 * NS_PER_S) /* for one that somebody else has ordered */
+#define AGAIN_NS  (100 * NS_PER_MS)
 
 struct todo {
 	char group[CHANNEL_NAME_MAX];
@@ -29,7 +31,12 @@ static int backup_one(struct channel_server *s, const struct todo *t, Isthmus__C
 		snprintf(text, text_size, "group %s has no backup volume", t->group);
 		return -ENOENT;
 	}
-	int rc = core_backup_run(s->opts.core, t->from, t->to, NULL, NULL, &res);
+	/* One that is under way may have begun before what this one is to have was written. */
+	uint64_t end = env_now_ns(env_real()) + BUSY_NS;
+	int rc;
+	while ((rc = core_backup_run(s->opts.core, t->from, t->to, NULL, NULL, &res)) == -EBUSY &&
+	       env_now_ns(env_real()) < end)
+		env_sleep_ns(env_real(), AGAIN_NS);
 	if (rc) {
 		snprintf(text, text_size, "group %s: %s", t->group, err_text(rc));
 		return rc;
