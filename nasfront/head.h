@@ -10,6 +10,7 @@
 #include <uv.h>
 #include <bsd/sys/queue.h>
 #include "nasfront/nfs/nfs.h"
+#include "nasfront/nfs/store.h"
 #include "proto/channel.pb-c.h"
 #include "runtime/config_file.h"
 #include "runtime/env.h"
@@ -21,6 +22,7 @@ struct admin_server;
 struct bdev;
 struct channel;
 struct head_tls;
+struct ledger;
 struct fs;
 struct piv;
 struct rpc_server;
@@ -95,6 +97,13 @@ struct head {
 	struct task_mutex piv_lock; /* over piv and its volumes, across waits */
 	struct piv *piv;
 	uint64_t piv_opened; /* how often */
+	uint64_t group_id;
+	struct store store;    /* of what a successor must know: the ledger */
+	struct ledger *ledger; /* NULL: there is none */
+	unsigned ledger_users; /* that wait in it */
+	struct waitq ledger_idle;
+	bool ledger_loaded;  /* all that a predecessor left is here */
+	bool ledger_failing; /* an event said so */
 	struct bdev *piv_main, *piv_backup;
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
@@ -118,12 +127,21 @@ void head_config_close(struct head *h);
 /* head_state.c */
 /* Opens the PIV when its volumes changed; tells it what is served. Waits; errors are events. */
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg);
+/* What clients have is kept there, so that they go on after a restart. */
+bool head_state_durable(const struct head *h, const Isthmus__NasConfig *cfg);
 void head_state_close(struct head *h);
 /* Keeps that a client may hold locks (nlm_opts.monitor). Waits. */
 int head_state_monitor(void *arg, const char *name, const char *address, bool gone);
 /* The same of NFSv4 (nfs4_opts.keep). */
 int head_state_keep(void *arg, const char *name, bool gone);
 void head_state_client_seen(void *arg, const char *address, const char *export_path);
+
+/* head_store.c */
+/* Opens the ledger on the PIV's volumes; the services have again what a predecessor left, or all of
+ * theirs is put. Waits; errors are events. */
+int head_store_open(struct head *h);
+/* Waits for who is in it. */
+void head_store_close(struct head *h, bool write);
 
 /* head_backup.c: a task that orders backups of the group's state when they are due. */
 void head_backup_apply(struct head *h, const Isthmus__NasConfig *cfg);

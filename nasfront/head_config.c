@@ -366,6 +366,11 @@ void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasCon
 			isthmus__nas_config__free_unpacked(h->wanted, NULL);
 		h->wanted = copy;
 	}
+	/* What clients hold is known before they are served, and before the files that only they
+	 * still have would be freed. */
+	bool first = !h->up && head_state_durable(h, cfg);
+	if (first)
+		head_state_apply(h, cfg);
 	if (!apply_locked(h, cfg))
 		retry_later(h);
 	answer_fill(h, cfg, ret);
@@ -373,8 +378,9 @@ void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasCon
 		 (unsigned long long)cfg->seq, cfg->n_filesystems, cfg->n_exports);
 	if (!h->up && !h->fenced)
 		head_in_service(h);
-	/* After service began: it is not waited for. */
-	head_state_apply(h, cfg);
+	/* Else it is not waited for. */
+	if (!first)
+		head_state_apply(h, cfg);
 	head_backup_apply(h, cfg);
 	task_mutex_unlock(&h->config_lock);
 }

@@ -80,9 +80,10 @@ static void volume_open(struct head *h, uint32_t id, const char *what, struct bd
 static void state_close(struct head *h, bool write)
 {
 	struct head_served *s;
-	/* XNFS 11: even while down. */
-	if (h->piv && write && h->stopping)
+	/* XNFS 11: even while down. To whom we left what clients have, it is not a restart. */
+	if (h->piv && write && h->stopping && !h->ledger)
 		piv_set_nsm_state(h->piv, piv_nsm_state(h->piv) + 1);
+	head_store_close(h, write);
 	if (write)
 		piv_close(h->piv);
 	else
@@ -94,6 +95,12 @@ static void state_close(struct head *h, bool write)
 	bdev_close(h->piv_backup);
 	h->piv_main = h->piv_backup = NULL;
 	h->piv_volume = h->backup_volume = 0;
+}
+
+bool head_state_durable(const struct head *h, const Isthmus__NasConfig *cfg)
+{
+	return strcmp(h->config->durable_state, "on") == 0 &&
+	       (cfg->piv_volume || cfg->backup_volume);
 }
 
 static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
@@ -120,6 +127,9 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	h->piv_opened++;
 	h->piv_volume = cfg->piv_volume;
 	h->backup_volume = cfg->backup_volume;
+	h->group_id = cfg->group_id;
+	if (head_state_durable(h, cfg))
+		head_store_open(h);
 	piv_set_state(h->piv, "up");
 }
 
@@ -128,6 +138,29 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 /* In a record's place of an address: a client of NFSv4, which nobody calls. No address is this. */
 #define NFS4_RECORD "nfs4"
 
+/* It has again what it held. */
+static bool is_here(struct head *h, const struct piv_monitor *m)
+{
+	if (strcmp(m->address, NFS4_RECORD))
+		return nlm_host_kept(h->nlm, m->name, m->address);
+	return h->nfs4 && nfs4_kept_here(h->nfs4, m->name);
+}
+
+/* Who is not here, and held nothing, as all that was held is: not kept any longer. */
+static void monitored_prune(struct head *h)
+{
+	unsigned n = 0;
+	const struct piv_monitor *m = piv_monitors(h->piv, &n);
+	struct piv_monitor *gone = calloc(n + 1, sizeof(*gone));
+	unsigned ngone = 0;
+	for (unsigned i = 0; gone && i < n; i++)
+		if (!is_here(h, &m[i]))
+			gone[ngone++] = m[i];
+	for (unsigned i = 0; i < ngone; i++)
+		piv_monitor(h->piv, gone[i].name, gone[i].address, true);
+	free(gone);
+}
+
 /* Those of the status monitor into `list`, those of NFSv4 to the service. True: all were. */
 static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned n,
 			   struct nlm_monitored *list, unsigned *ret_nlm, unsigned *ret_nfs4)
@@ -135,6 +168,8 @@ static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned
 	bool all = true;
 	*ret_nlm = *ret_nfs4 = 0;
 	for (unsigned i = 0; i < n; i++) {
+		if (is_here(h, &m[i]))
+			continue;
 		if (strcmp(m[i].address, NFS4_RECORD)) {
 			struct nlm_monitored *to = &list[(*ret_nlm)++];
 			snprintf(to->name, sizeof(to->name), "%s", m[i].name);
@@ -151,10 +186,13 @@ static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned
 static void monitored_take(struct head *h)
 {
 	unsigned n = 0, nlm = 0, nfs4 = 0;
+	if (h->ledger_loaded)
+		monitored_prune(h);
 	const struct piv_monitor *m = piv_monitors(h->piv, &n);
 	struct nlm_monitored *list = calloc(n + 1, sizeof(*list));
-	/* The next odd number: after a kill it was odd, after an orderly end even. */
-	uint32_t state = (piv_nsm_state(h->piv) + 1) | 1;
+	/* The next odd number: after a kill it was odd, after an orderly end even. Who has all
+	 * again that was held is no other, as its clients see it. */
+	uint32_t state = (piv_nsm_state(h->piv) + !h->ledger_loaded) | 1;
 	bool all = list && monitored_sort(h, m, n, list, &nlm, &nfs4);
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */

@@ -141,6 +141,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->tls_ca, "");
 	rc = rc ?: set_default(&h->tls_mutual, "off");
 	rc = rc ?: set_default(&h->nfs4_delegations, "on");
+	rc = rc ?: set_default(&h->durable_state, "on");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");
@@ -546,6 +547,8 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	check_word(l, map, "nfs4", h->nfs4, (const char *[]){"on", "off", NULL}, "write on or off");
 	check_word(l, map, "nfs4_delegations", h->nfs4_delegations,
 		   (const char *[]){"on", "off", NULL}, "write on or off");
+	check_word(l, map, "durable_state", h->durable_state, (const char *[]){"on", "off", NULL},
+		   "write on or off");
 	if (!domain_ok(h->nfs4_domain))
 		config_problem(l, at(l, map, "nfs4_domain"),
 			       "write a domain's name, as example.org, the same as on the clients",

@@ -53,6 +53,7 @@
  *       nfs4: on                  # off: of NFS version 3 alone is served
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       nfs4_delegations: on      # off: clients of version 4 are lent no files
+ *       durable_state: on         # off: after a restart clients have to reclaim what they held
  *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served
  *       principal: ""             # the one to be; none: every nfs/HOST of the keytab
  *       tls_cert: ""              # PEM, with its chain; none: no TLS
@@ -119,7 +120,8 @@ struct config_controller {
 struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace, max_connections;
-	char *nfs4, *nfs4_domain, *nfs4_delegations, *rpcbind, *metadata_memory, *user;
+	char *nfs4, *nfs4_domain, *nfs4_delegations, *durable_state, *rpcbind, *metadata_memory,
+	    *user;
 	char *keytab, *principal;	   /* of Kerberos; "": none */
 	char *tls_cert, *tls_key, *tls_ca; /* of RPC over TLS; "": none */
 	char *tls_mutual;		   /* on or off */

@@ -100,6 +100,7 @@ static const cyaml_schema_field_t head_fields[] = {
     TEXT(config_head, nfs4),
     TEXT(config_head, nfs4_domain),
     TEXT(config_head, nfs4_delegations),
+    TEXT(config_head, durable_state),
     TEXT(config_head, rpcbind),
     TEXT(config_head, metadata_memory),
     TEXT(config_head, user),

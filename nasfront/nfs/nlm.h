@@ -61,6 +61,8 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
  * clients are theirs to restore. -ENOMEM, -ERR_CORRUPT: not all of it could be.
  */
 int nlm_keep_in(struct nlm *n, const struct store *s);
+/* Is a host here again by nlm_keep_in()? It is monitored then. */
+bool nlm_host_kept(struct nlm *n, const char *name, const char *address);
 /* All of the other protocol's have reclaimed. The period ends, unless somebody else may be about
  * to: clients of this one do not say when they have. */
 void nlm_reclaimed(struct nlm *n);

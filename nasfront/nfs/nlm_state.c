@@ -328,6 +328,15 @@ static void record_all(struct nlm *n)
 	lock_table_tell(n->table, record_user, n);
 }
 
+bool nlm_host_kept(struct nlm *n, const char *name, const char *address)
+{
+	struct nlm_obj o = {.p = (const uint8_t *)name, .len = (uint32_t)strlen(name)};
+	struct nlm_client *c = nlm_client_find(n, &o, address);
+	if (c)
+		c->monitored = true;
+	return c;
+}
+
 int nlm_keep_in(struct nlm *n, const struct store *s)
 {
 	CHECK(n, NLM_MAGIC);

@@ -313,6 +313,18 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 	t->held += rc == 0;
 }
 
+bool nfs4_kept_here(struct nfs4 *n, const char *name)
+{
+	struct nfs4_client *c;
+	TAILQ_FOREACH (c, &n->clients, link) {
+		if (strcmp(c->kept_name, name))
+			continue;
+		c->kept = true;
+		return true;
+	}
+	return false;
+}
+
 int nfs4_keep_in(struct nfs4 *n, const struct store *store, unsigned *ret_clients)
 {
 	CHECK(n, NFS4_MAGIC);

@@ -22,7 +22,7 @@ struct bdev;
 struct env;
 struct ledger;
 
-#define LEDGER_KEY_MAX	   1024
+#define LEDGER_KEY_MAX	   1100 /* an owner of NFSv4, whose name may have 1024 bytes */
 #define LEDGER_VALUE_MAX   16384
 #define LEDGER_WHOLE_BYTES 49152 /* keys, values and 8 bytes a record */
 

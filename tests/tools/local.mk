@@ -37,6 +37,9 @@ noinst_PROGRAMS += tests/tools/nlm_lock
 tests_tools_nlm_lock_SOURCES = $(nfs3_client) tests/tools/nlm_lock.c
 tests_tools_nlm_lock_LDADD = $(NFS_LIBS)
 
+noinst_PROGRAMS += tests/tools/nfs4_successor
+tests_tools_nfs4_successor_SOURCES = tests/tools/nfs4_successor.c $(V4_CLIENT)
+tests_tools_nfs4_successor_LDADD = $(NASFRONT_LIBS)
 noinst_PROGRAMS += tests/tools/nfs4_restart
 tests_tools_nfs4_restart_SOURCES = tests/tools/nfs4_restart.c $(V4_CLIENT)
 tests_tools_nfs4_restart_LDADD = $(NASFRONT_LIBS)

@@ -320,11 +320,12 @@ static void replace_step(struct nas *n)
 	nfs4_free(n->nfs4);
 	nlm_free(n->nlm);
 	fs_abandon(nfs_mount_take(n->nfs, NAS_FS_ID));
-	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &(struct fs_opts){0}) == 0);
-	ASSERT(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs) == 0);
 	nas_listen_again(n);
 	mem_store_crash(n->store);
 	serve4_step(n);
+	/* As a head does: what is open is known before. */
+	ASSERT(fs_mount(&n->fs, env_real(), n->bdev, &(struct fs_opts){0}) == 0);
+	ASSERT(nfs_mount_add(n->nfs, NAS_FS_ID, "fs0", n->fs) == 0);
 }
 
 void nas_replace(struct nas *n)

@@ -93,6 +93,7 @@ START_TEST(defaults_are_filled)
 	ck_assert(!config_head_tls_mutual(h));
 	ck_assert_str_eq(h->principal, "");
 	ck_assert_str_eq(h->nfs4_delegations, "on");
+	ck_assert_str_eq(h->durable_state, "on");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -122,7 +123,7 @@ START_TEST(all_values_are_read)
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4: off, nfs4_domain: Some-where.example.org, "
-	    "nfs4_delegations: off, "
+	    "nfs4_delegations: off, durable_state: off, "
 	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
 	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
@@ -159,6 +160,7 @@ START_TEST(all_values_are_read)
 	ck_assert(config_head_tls_mutual(&c->heads[0]));
 	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
 	ck_assert_str_eq(c->heads[0].nfs4_delegations, "off");
+	ck_assert_str_eq(c->heads[0].durable_state, "off");
 	config_file_free(c);
 }
 END_TEST
@@ -363,6 +365,7 @@ static const struct {
      "out of range"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    durable_state: no\n", 7, "durable_state"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_delegations: yes\n", 7,
      "nfs4_delegations"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
