@@ -168,7 +168,7 @@ static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned
 	bool all = true;
 	*ret_nlm = *ret_nfs4 = 0;
 	for (unsigned i = 0; i < n; i++) {
-		if (is_here(h, &m[i]))
+		if (h->ledger_loaded && is_here(h, &m[i]))
 			continue;
 		if (strcmp(m[i].address, NFS4_RECORD)) {
 			struct nlm_monitored *to = &list[(*ret_nlm)++];
