@@ -170,7 +170,6 @@ int rpc_gss_new(struct rpc_gss **ret, const struct rpc_gss_opts *o)
 		g->o.life_ns = LIFE_NS;
 	TAILQ_INIT(&g->lru);
 	STAILQ_INIT(&g->queue);
-	env_random(o->env, g->hash_key, sizeof(g->hash_key));
 	/* The largest reply, put together: allocated once. Its pages are touched when it is used.
 	 */
 	g->scratch = malloc(RPC_LARGE_BUF);

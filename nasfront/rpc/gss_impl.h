@@ -59,7 +59,6 @@ struct gss_work;
 struct rpc_gss {
 	uint32_t magic;
 	struct rpc_gss_opts o;
-	uint64_t hash_key[2];
 	LIST_HEAD(, gss_ctx) table[GSS_BUCKETS];
 	struct gss_ctx_list lru;
 	struct env_timer tick;

@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <openssl/evp.h>
 #include <uv.h>
 #include "nasfront/rpc/rpc_msg.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
-#include "runtime/siphash.h"
 
 #define THREADS	     2
 #define PENDING	     256
@@ -139,6 +139,17 @@ static void work_free(struct gss_work *w)
 	free(w);
 }
 
+/* The same for every process that serves, so that a successor knows whose sessions are whose. */
+static bool principal_number(const char *name, uint64_t *ret)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned len;
+	if (!EVP_Digest(name, strlen(name), digest, &len, EVP_sha256(), NULL) || len < 8)
+		return false;
+	*ret = be64_get(digest);
+	return true;
+}
+
 /* The length of this context's signatures, which is one of its encryption type. */
 static bool mic_length(struct gss_ctx *c)
 {
@@ -160,11 +171,14 @@ static bool establish(struct gss_work *w, struct gss_ctx *c)
 		snprintf(w->why, sizeof(w->why), "signatures of this encryption type are too long");
 		return false;
 	}
+	if (!principal_number(w->name, &c->principal)) {
+		snprintf(w->why, sizeof(w->why), "out of memory");
+		return false;
+	}
 	c->established = true;
 	c->mapped = w->mapped;
 	c->uid = w->uid;
 	c->gid = w->gid;
-	c->principal = siphash(g->hash_key, w->name, strlen(w->name));
 	c->until_ns = env_now_ns(g->o.env) + MIN(w->life * NS_PER_S, g->o.life_ns);
 	log_info("rpc: kerberos context principal=%s %s=%u", w->name,
 		 w->mapped ? "uid" : "unknown_here", w->mapped ? w->uid : 1);

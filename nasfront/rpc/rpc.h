@@ -69,10 +69,11 @@ enum rpc_flavor {
 
 struct rpc_cred {
 	uint32_t flavor;
-	uint32_t service;   /* RPC_FLAVOR_GSS: enum rpc_gss_service */
-	uint64_t principal; /* of it: a number of who it is, the same as long as we run */
-	bool mapped;	    /* and whether that is a user here: */
-	uint32_t uid, gid;  /* RPC_FLAVOR_SYS, or mapped */
+	uint32_t service; /* RPC_FLAVOR_GSS: enum rpc_gss_service */
+	uint64_t
+	    principal;	   /* of it: a number of who it is, the same in every process that serves */
+	bool mapped;	   /* and whether that is a user here: */
+	uint32_t uid, gid; /* RPC_FLAVOR_SYS, or mapped */
 	uint32_t ngroups;
 	uint32_t groups[RPC_GROUPS_MAX];
 };
