@@ -1,7 +1,8 @@
 /*
  * Files that lost their last name while somebody had them open: they stay until nobody has. Their
- * inodes are in the orphan tree as those of all removed files are, so a mount after a crash frees
- * them; here is which of them the reaper must leave alone. One that nobody had open when its last
+ * inodes are in the orphan tree as those of all removed files are; here is which of them the reaper
+ * must leave alone. A mount after a crash frees them, but for those that somebody still has open
+ * then (fs_set_used() told before the reaper's first turn). One that nobody had open when its last
  * name went is not here, and nothing reaches it any more.
  */
 #include "nasfront/fs/impl.h"
@@ -36,15 +37,18 @@ static struct fs_fid fid_of(const struct inode *in)
 	return (struct fs_fid){.ino = in->ino, .generation = IN32(in, I_GENERATION)};
 }
 
-bool kept_has(const struct inode *in)
-{
-	struct fs_fid f = fid_of(in);
-	return kept_find(in->fs, &f);
-}
-
 static bool used(const struct fs *fs, const struct fs_fid *f)
 {
 	return fs->used && fs->used(fs->used_arg, f);
+}
+
+/* Of one that is open without a name it need not have been this mount that kept it: who has it open
+ * may have it from before. */
+bool kept_has(const struct inode *in)
+{
+	struct fs_fid f = fid_of(in);
+	return kept_find(in->fs, &f) ||
+	       (IN_TYPE(in) == FS_REG && used(in->fs, &f) && kept_take(in) > 0);
 }
 
 int kept_take(const struct inode *in)
@@ -82,7 +86,7 @@ void kept_drop(const struct inode *in)
 bool kept_in_use(const struct inode *in)
 {
 	struct fs_fid f = fid_of(in);
-	return kept_find(in->fs, &f) && used(in->fs, &f);
+	return kept_has(in) && used(in->fs, &f);
 }
 
 void kept_free(struct fs *fs)

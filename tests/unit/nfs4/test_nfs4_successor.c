@@ -222,6 +222,25 @@ START_TEST(changes_of_files_are_made_once)
 }
 END_TEST
 
+START_TEST(a_file_without_a_name_stays_while_it_is_open)
+{
+	static const struct v4_stateid anonymous;
+	struct v4_stateid s;
+	uint8_t buf[8];
+	uint32_t n;
+	bool eof;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "kept", 4, 2), 0);
+	ck_assert_uint_eq(named(&b, OP_REMOVE, "f"), 0);
+	replace();
+	ck_assert_uint_eq(v4_read(&a, &fh, &s, 0, 8, buf, &n, &eof), 0);
+	ck_assert_uint_eq(n, 4);
+	ck_assert_mem_eq(buf, "kept", 4);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &s), 0);
+	ck_assert_uint_eq(v4_read(&a, &fh, &anonymous, 0, 8, buf, &n, &eof), NFS4ERR_STALE);
+}
+END_TEST
+
 /* What changes nothing is not recorded: the number that comes then is the next. */
 START_TEST(slots_go_on_behind_what_was_not_recorded)
 {
@@ -458,6 +477,7 @@ int main(void)
 	tcase_add_test(t, what_was_done_is_not_done_again);
 	tcase_add_test(t, changes_of_files_are_made_once);
 	tcase_add_test(t, changes_by_version_3_are_made_once);
+	tcase_add_test(t, a_file_without_a_name_stays_while_it_is_open);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
 	tcase_add_test(t, stateids_of_before_are_nobodys_now);
 	tcase_add_test(t, who_said_good_bye_is_gone);
