@@ -22,10 +22,11 @@ ulimit -n 1000
 demo_start
 demo_prepare
 served
-demo_cli --json head status head1 | grep -q '"max_connections": *500\b' ||
-	{ demo_cli --json head status head1; exit 1; }
-demo_cli event list | grep -q 'takes 500 connections, not max_connections 4096' ||
-	{ demo_cli event list; exit 1; }
+# Read to the end: a command whose reader has left fails.
+demo_cli --json head status head1 >"$DEMO_DIR/status"
+grep -q '"max_connections": *500\b' "$DEMO_DIR/status" || { cat "$DEMO_DIR/status"; exit 1; }
+demo_cli event list >"$DEMO_DIR/events"
+grep -q 'takes 500 connections, not max_connections 4096' "$DEMO_DIR/events" || { cat "$DEMO_DIR/events"; exit 1; }
 demo_cli fs check demo
 kill -9 "$(demo_pid head-head1)"
 sleep 1

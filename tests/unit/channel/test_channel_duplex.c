@@ -209,7 +209,8 @@ static void *writer_thread(void *arg)
 static void *mover_thread(void *arg)
 {
 	unsigned seed = 7;
-	for (int i = 0; i < MOVES; i++) {
+	/* On a busy machine until the writer has had its turns, too. */
+	for (int i = 0; i < MOVES || (acknowledged <= MOVES && i < 100 * MOVES); i++) {
 		usleep(rand_r(&seed) % 4000);
 		fake_move(&world, 1, !fake_owner(&world, 1), false);
 	}
