@@ -291,7 +291,8 @@ static const struct admin_arg group_create_args[] = {
     {"name", POS, "name of the new head group"},
     {"pool", REQ, "pool for the processor-information volume"},
     {"backup-pool", 0, "pool for its backup (default: the same; another is safer)"},
-    {"size", ADMIN_SIZE, "size of each of the two volumes (default 128MiB)"},
+    {"size", ADMIN_SIZE,
+     "size of each of the two volumes (default 128MiB to 1GiB, by the room in the pool)"},
     END,
 };
 static const struct admin_arg backup_run_args[] = {

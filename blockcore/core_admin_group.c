@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIV_SIZE_DEFAULT (128 * 1024 * 1024ull) /* half for heads' slots, half for services */
-#define PIV_SIZE_MIN	 (4 * 1024 * 1024ull)
+#define MIB	       (1024 * 1024ull)
+#define PIV_SIZE_LEAST (128 * MIB) /* half for heads' slots, half for services */
+#define PIV_SIZE_MOST  (1024 * MIB)
+#define PIV_POOL_PART  32 /* of what a pool has left, in between */
+#define PIV_SIZE_MIN   (4 * MIB)
 
 static int no_group(struct admin_call *call, const char *name)
 {
@@ -115,13 +118,21 @@ static int group_create(struct core *c, const char *name, const char *pool, cons
 	return rc;
 }
 
+/* The more, the more clients' state can be kept; twice this is used. */
+static uint64_t size_default(struct core *c, const char *pool)
+{
+	uint64_t size = core_pool_free_bytes(c, pool) / PIV_POOL_PART / MIB * MIB;
+	return MAX(PIV_SIZE_LEAST, MIN(size, PIV_SIZE_MOST));
+}
+
 static int verb_create(struct admin_call *call, void *arg)
 {
 	struct core_progress p = {call, "zeroing"};
-	uint64_t size = PIV_SIZE_DEFAULT;
+	uint64_t size;
 	char why[CORE_WHY_LEN] = "";
 	const char *pool = core_admin_text(call, "pool");
 	const char *backup_pool = admin_arg_text(call, "backup-pool");
+	size = size_default(arg, pool);
 	int rc = admin_arg_size(call, "size", &size);
 	if (rc && rc != -ENOENT)
 		return rc;

@@ -154,8 +154,9 @@ demo_prepare() {
 	for ((i = 0; i < DEMO_POOL_DISKS; i++)); do disks+=("$DEMO_DISK_DIR/disk$i"); done
 	demo_cli pool create main --level "$DEMO_LEVEL" ${DEMO_POOL_EXTRA:-} "${disks[@]}"
 	# Small disks have no room for the default.
-	case $DEMO_DISK_SIZE in *M) piv=64MiB ;; *) piv=128MiB ;; esac
-	demo_cli group create g1 --pool main --size $piv
+	case $DEMO_DISK_SIZE in *M) piv='--size 64MiB' ;; *) piv= ;; esac
+	# shellcheck disable=SC2086
+	demo_cli group create g1 --pool main $piv
 	demo_cli fs create demo --pool main --size "$DEMO_FS_SIZE"
 	demo_cli export add $DEMO_EXPORT --fs demo --client '*:rw,no_root_squash'
 	demo_cli volume create scratch --pool main --size "$DEMO_LUN_SIZE"
