@@ -102,8 +102,13 @@ struct head {
 	struct ledger *ledger; /* NULL: there is none */
 	unsigned ledger_users; /* that wait in it */
 	struct waitq ledger_idle;
-	bool ledger_loaded;  /* all that a predecessor left is here */
-	bool ledger_failing; /* an event said so */
+	bool ledger_loaded;	  /* all that a predecessor left is here */
+	bool ledger_failing;	  /* an event said so */
+	bool ledger_full;	  /* and so */
+	bool ledger_partial;	  /* a record could not be put: none of them counts */
+	uint64_t ledger_whole_ns; /* they are put again not before */
+	uint32_t ledger_number;	  /* of the status monitor */
+	bool piv_missing;	  /* a volume that there is could not be opened */
 	struct bdev *piv_main, *piv_backup;
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
@@ -140,6 +145,8 @@ void head_state_client_seen(void *arg, const char *address, const char *export_p
 /* Opens the ledger on the PIV's volumes; the services have again what a predecessor left, or all of
  * theirs is put. Waits; errors are events. */
 int head_store_open(struct head *h);
+/* This process's number of the status monitor: what is put from now on is of it. Waits. */
+void head_store_begin(struct head *h, uint32_t number);
 /* Waits for who is in it. */
 void head_store_close(struct head *h, bool write);
 

@@ -108,6 +108,8 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	volume_open(h, cfg->piv_volume, "the processor-information volume", &h->piv_main);
 	volume_open(h, cfg->backup_volume, "the backup of the processor-information volume",
 		    &h->piv_backup);
+	h->piv_missing =
+	    (cfg->piv_volume && !h->piv_main) || (cfg->backup_volume && !h->piv_backup);
 	struct piv_opts o = {.env = h->env,
 			     .main = h->piv_main,
 			     .backup = h->piv_backup,
@@ -130,6 +132,10 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	h->group_id = cfg->group_id;
 	if (head_state_durable(h, cfg))
 		head_store_open(h);
+	if (h->kept) { /* another volume: it goes on under the same number */
+		piv_set_nsm_state(h->piv, h->ledger_number);
+		head_store_begin(h, h->ledger_number);
+	}
 	piv_set_state(h->piv, "up");
 }
 
@@ -197,6 +203,7 @@ static void monitored_take(struct head *h)
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
+	head_store_begin(h, state);
 	h->locking = h->kept = true;
 	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
 	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept, nfs4);

@@ -1,4 +1,5 @@
 /* Where the services put what a successor must know: the service's ledger on the group's PIV. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "nasfront/head.h"
@@ -6,9 +7,35 @@
 #include "nasfront/nfs/store.h"
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/piv/ledger.h"
+#include "nasfront/piv/piv.h"
+#include "runtime/bytes.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+
+/*
+ * The ledger's own record: the number of the status monitor under which it was written, and whether
+ * some record could not be put. One that is of another number was not written by the head's last
+ * process: what that had is not in it. Its size never changes, so there is always room for it.
+ */
+static const char MARK[] = {STORE_PARTIAL};
+
+static int put_mark(struct head *h)
+{
+	uint8_t v[5];
+	be32_put(v, h->ledger_number);
+	v[4] = h->ledger_partial;
+	return ledger_put(h->ledger, MARK, sizeof(MARK), v, sizeof(v));
+}
+
+/* Is what the ledger holds all that the last process of this head had? */
+static bool is_whole(struct head *h, const struct ledger_stats *s)
+{
+	size_t len;
+	const uint8_t *v = ledger_get(h->ledger, MARK, sizeof(MARK), &len);
+	bool volumes = !h->piv_missing && !s->unsure;
+	return volumes && v && len == 5 && be32_get(v) == piv_nsm_state(h->piv) && !v[4];
+}
 
 /* Said once, until it works again. */
 static void tell_failing(struct head *h, int rc)
@@ -32,8 +59,11 @@ static void store_put_record(void *arg, const void *key, size_t key_len, const v
 {
 	struct head *h = arg;
 	int rc = h->ledger ? ledger_put(h->ledger, key, key_len, value, len) : 0;
-	if (rc)
-		tell_failing(h, rc);
+	if (rc == 0)
+		return;
+	tell_failing(h, rc);
+	h->ledger_partial = true;
+	put_mark(h);
 }
 
 static void store_drop_record(void *arg, const void *key, size_t key_len)
@@ -43,16 +73,57 @@ static void store_drop_record(void *arg, const void *key, size_t key_len)
 		ledger_drop(h->ledger, key, key_len);
 }
 
+/* From three quarters on: what is there goes on changing, and its records grow. */
+static bool store_is_full(void *arg)
+{
+	struct head *h = arg;
+	struct ledger_stats s;
+	if (!h->ledger)
+		return false;
+	ledger_get_stats(h->ledger, &s);
+	bool full = s.live_bytes > s.live_max / 4 * 3;
+	if (full && !h->ledger_full)
+		event_write(
+		    LOG_L_WARN, "ledger.full",
+		    "head %s takes no more clients, opens and locks: what can be kept of them "
+		    "is used up; a group with larger volumes keeps more (isthmus group create "
+		    "--size)",
+		    h->config->name);
+	h->ledger_full = full;
+	return full;
+}
+
+#define AGAIN_NS (500 * NS_PER_MS)
+#define WHOLE_NS (10 * NS_PER_S)
+
+static int attach(struct head *h);
+
+/* There is room again: all that is here is put, and counts. */
+static void make_whole(struct head *h)
+{
+	h->ledger_whole_ns = env_now_ns(h->env) + WHOLE_NS;
+	h->ledger_partial = false;
+	attach(h);
+	put_mark(h);
+}
+
 static void store_sync_records(void *arg)
 {
 	struct head *h = arg;
 	if (!h->ledger)
 		return;
+	if (h->ledger_partial && !store_is_full(h) && env_now_ns(h->env) >= h->ledger_whole_ns)
+		make_whole(h);
 	h->ledger_users++;
-	int rc = ledger_sync(h->ledger);
+	/* Nobody is answered before it is stable: what it says would be forgotten by a restart. */
+	int rc;
+	while ((rc = ledger_sync(h->ledger)) && !h->stopping && !h->fenced && h->ledger) {
+		tell_failing(h, rc);
+		env_sleep_ns(h->env, AGAIN_NS);
+	}
 	if (--h->ledger_users == 0)
 		waitq_wake_all(&h->ledger_idle);
-	tell_failing(h, rc);
+	tell_failing(h, rc ? rc : h->ledger_partial ? -ENOSPC : 0);
 }
 
 /* ---- reading them ---- */
@@ -145,6 +216,7 @@ static int attach(struct head *h)
 	unsigned clients = 0;
 	int rc = nlm_keep_in(h->nlm, &h->store);
 	int rc4 = h->nfs4 ? nfs4_keep_in(h->nfs4, &h->store, &clients) : 0;
+	nlm_wait_again(h->nlm);
 	return rc ? rc : rc4;
 }
 
@@ -158,6 +230,7 @@ int head_store_open(struct head *h)
 	h->store = (struct store){.put = store_put_record,
 				  .drop = store_drop_record,
 				  .sync = store_sync_records,
+				  .full = store_is_full,
 				  .each = store_each_record,
 				  .arg = h};
 	waitq_init(&h->ledger_idle);
@@ -181,20 +254,32 @@ int head_store_open(struct head *h)
 	}
 	struct ledger_stats s;
 	ledger_get_stats(h->ledger, &s);
-	/* The first record of all is the server's: without it nobody wrote here before. */
-	h->ledger_loaded = s.records > 0 && !s.unsure;
-	if (h->kept || h->locking) /* the clients are here: all of theirs is put anew */
+	h->ledger_loaded = !(h->kept || h->locking) && is_whole(h, &s);
+	h->ledger_partial = false;
+	/* What cannot be trusted is nobody's; where clients are here all of theirs is put anew. */
+	if (!h->ledger_loaded)
 		rc = clear(h->ledger);
 	rc = rc ? rc : attach(h);
 	if (rc) {
 		h->ledger_loaded = false;
+		clear(h->ledger);
+		attach(h);
 		event_write(
 		    LOG_L_ERROR, "ledger.partial",
-		    "head %s has not all again that its predecessor left of its clients: %s",
+		    "head %s cannot use what its predecessor left of its clients, who have to "
+		    "reclaim it: %s",
 		    h->config->name, err_text(rc));
 	}
-	store_sync_records(h);
 	return 0;
+}
+
+void head_store_begin(struct head *h, uint32_t number)
+{
+	h->ledger_number = number;
+	if (!h->ledger)
+		return;
+	put_mark(h);
+	store_sync_records(h);
 }
 
 void head_store_close(struct head *h, bool write)

@@ -141,7 +141,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->tls_ca, "");
 	rc = rc ?: set_default(&h->tls_mutual, "off");
 	rc = rc ?: set_default(&h->nfs4_delegations, "on");
-	rc = rc ?: set_default(&h->durable_state, "on");
+	rc = rc ?: set_default(&h->durable_state, "off");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");

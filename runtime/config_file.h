@@ -53,12 +53,11 @@
  *       nfs4: on                  # off: of NFS version 3 alone is served
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       nfs4_delegations: on      # off: clients of version 4 are lent no files
- *       durable_state: on         # off: after a restart clients have to reclaim what they held
- *       keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served
- *       principal: ""             # the one to be; none: every nfs/HOST of the keytab
- *       tls_cert: ""              # PEM, with its chain; none: no TLS
- *       tls_key: ""               # of tls_cert; PEM, for the head's user alone
- *       tls_ca: ""                # whose certificates of clients are believed; none: nobody's
+ *       durable_state: off        # on: what clients hold outlives the head, nobody has to reclaim
+ * it keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served principal:
+ * ""             # the one to be; none: every nfs/HOST of the keytab tls_cert: ""              #
+ * PEM, with its chain; none: no TLS tls_key: ""               # of tls_cert; PEM, for the head's
+ * user alone tls_ca: ""                # whose certificates of clients are believed; none: nobody's
  *       tls_mutual: off           # on: every client over TLS has to have one
  *       rpcbind: auto             # auto: register when rpcbind is there; off
  *       metadata_memory: 256MiB

@@ -188,7 +188,8 @@ int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *
 
 static bool lock_too_many(struct lock_table *t, const struct lock_client *c)
 {
-	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks)
+	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks &&
+	    !(t->o.full && t->o.full(t->o.arg)))
 		return false;
 	t->stats.refused++;
 	return true;

@@ -58,6 +58,12 @@ void lock_table_leave(struct lock_table *t)
 	t->o.kept = NULL;
 }
 
+void lock_table_skip_ids(struct lock_table *t, uint64_t id)
+{
+	CHECK(t, LOCK_TABLE_MAGIC);
+	t->next_id = MAX(t->next_id, id + 1);
+}
+
 static int restore_lock(struct lock_table *t, struct lock_file *f, struct lock_owner *o,
 			const struct lock_kept *k)
 {
@@ -95,7 +101,7 @@ int lock_restore(struct lock_table *t, const struct lock_kept *k)
 	int rc = -ENOMEM;
 	if (o)
 		rc = k->share ? restore_share(t, f, o, k) : restore_lock(t, f, o, k);
-	t->next_id = MAX(t->next_id, k->id + 1);
+	lock_table_skip_ids(t, k->id);
 	lock_owner_check(t, o);
 	lock_file_check(t, f);
 	return rc;

@@ -86,6 +86,8 @@ struct lock_table_opts {
 	/* The last reservation of the file has gone. NULL: nobody wants to know. Must not call the
 	 * table. */
 	void (*unused)(void *arg, const struct lock_file_key *file);
+	/* No more locks and reservations are to be made now, by nobody. NULL: they are. */
+	bool (*full)(void *arg);
 	/* A lock or reservation was made, is another now, or went. NULL: nobody wants to know. Must
 	 * not call the table. */
 	void (*kept)(void *arg, const struct lock_kept *k);
@@ -184,6 +186,8 @@ bool lock_table_full(const struct lock_table *t); /* of locks: what -ENOLCK may 
 void lock_table_leave(struct lock_table *t);
 /* Tells kept() of all there is, and waits() of the user of each request that waits. */
 void lock_table_tell(struct lock_table *t, void (*waits)(void *arg, void *user), void *arg);
+/* Ids up to this one are in use already. */
+void lock_table_skip_ids(struct lock_table *t, uint64_t id);
 /* Makes held what a predecessor's kept() told, whatever others hold; nobody is told. -ENOMEM. */
 int lock_restore(struct lock_table *t, const struct lock_kept *k);
 

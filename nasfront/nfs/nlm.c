@@ -51,6 +51,7 @@ int nlm_new(struct nlm **ret, const struct nlm_opts *o)
 	lo.dropped = nlm_dropped;
 	lo.unused = file_unused;
 	lo.kept = nlm_lock_kept;
+	lo.full = nlm_store_full;
 	lo.arg = n;
 	env_random(o->env, lo.hash_key, sizeof(lo.hash_key));
 	int rc = lock_table_new(&n->table, &lo);

@@ -58,9 +58,13 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
  * From now on what a successor must know of hosts, their locks, reservations and waits is put into
  * the store (the caller's; until nlm_free()). Where nothing is held here, what a predecessor put
  * there is had again first, so that nobody has to reclaim anything. Those locks of other protocols'
- * clients are theirs to restore. -ENOMEM, -ERR_CORRUPT: not all of it could be.
+ * clients are theirs to restore. -ENOMEM, -ERR_CORRUPT: not all of it could be,
+ * so none of it is here.
  */
 int nlm_keep_in(struct nlm *n, const struct store *s);
+/* Then, when all protocols' locks are there: requests that waited wait again, or are granted now.
+ * Waits are the last of all that is restored. */
+void nlm_wait_again(struct nlm *n);
 /* Is a host here again by nlm_keep_in()? It is monitored then. */
 bool nlm_host_kept(struct nlm *n, const char *name, const char *address);
 /* All of the other protocol's have reclaimed. The period ends, unless somebody else may be about

@@ -192,7 +192,7 @@ void nlm_client_reboot(struct nlm_client *c, const char *why)
 	unsigned locks = lock_client_locks(c->locks);
 	struct nlm_out *o;
 	TAILQ_FOREACH (o, &c->out, link)
-		o->settled = true;
+		nlm_settle(o);
 	waitq_wake_all(&c->wake);
 	lock_client_release(c->locks);
 	log_info("nlm: client=%s address=%s gives up locks=%u why=%s", c->name, c->address, locks,
@@ -325,7 +325,7 @@ static void grant_call(struct nlm_client *c, struct nlm_out *o)
 	}
 	if (o->settled || n->stopping)
 		return;
-	o->settled = true;
+	nlm_settle(o);
 	if (rc == 0 && stat != NLM_GRANTED && stat != NLM_DENIED_GRACE_PERIOD) {
 		/* It does not want it any more. */
 		struct lock_ask a = ask_of(c, &o->a, &o->file);

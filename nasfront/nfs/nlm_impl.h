@@ -117,6 +117,7 @@ struct nlm {
 	uint64_t hash_key[2];
 	unsigned nclients;
 	uint64_t next_wait; /* of their records */
+	bool waits_due;	    /* they are yet to be restored */
 	bool ready, stopping, full_told;
 	bool grace_whole; /* nobody can know when all have reclaimed */
 	uint32_t state;
@@ -179,9 +180,12 @@ void nlm_out_queue(struct nlm_client *c, struct nlm_out *o);
 /* nlm_state.c */
 /* The table's: a lock was made, changed, dropped. */
 void nlm_lock_kept(void *arg, const struct lock_kept *k);
+bool nlm_store_full(void *arg);
 /* It waits, and is to be told by a successor. */
 void nlm_record_wait(struct nlm_out *o);
 void nlm_unrecord_wait(struct nlm_out *o);
+/* Its host knows, or wants it no more. */
+void nlm_settle(struct nlm_out *o);
 void nlm_record_host(struct nlm_client *c);
 void nlm_unrecord_host(struct nlm_client *c);
 

@@ -132,7 +132,7 @@ static enum nlm_stat lock_now(struct call *k, bool block, bool msg)
 	struct lock_ask a = ask_of(k);
 	struct nlm_out *o = nlm_grant_find(k->client, &k->a, &k->file), *wait;
 	if (o) /* it asks again, and we were about to tell it */
-		o->settled = true;
+		nlm_settle(o);
 	if (!block) {
 		switch (lock_set(n->table, &a)) {
 		case 0:
@@ -205,7 +205,7 @@ static enum nlm_stat do_cancel(struct call *k)
 	}
 	if (!o)
 		return NLM_DENIED;
-	o->settled = true;
+	nlm_settle(o);
 	return lock_unset(k->n->table, &a) ? NLM_DENIED_NOLOCKS : NLM_GRANTED;
 }
 

@@ -106,6 +106,12 @@ void nlm_lock_kept(void *arg, const struct lock_kept *l)
 	(l->share ? put_share : put_lock)(n->store, &k, l, bytes_of(client, len));
 }
 
+bool nlm_store_full(void *arg)
+{
+	const struct nlm *n = arg;
+	return store_full(n->store);
+}
+
 static struct store_key wait_key(uint64_t id)
 {
 	struct store_key k;
@@ -150,6 +156,13 @@ void nlm_unrecord_wait(struct nlm_out *o)
 	struct store_key k = wait_key(o->record);
 	if (o->record)
 		store_drop(o->client->nlm->store, &k);
+	o->record = 0;
+}
+
+void nlm_settle(struct nlm_out *o)
+{
+	o->settled = true;
+	nlm_unrecord_wait(o);
 }
 
 /* ---- having it again ---- */
@@ -157,7 +170,7 @@ void nlm_unrecord_wait(struct nlm_out *o)
 struct restore {
 	struct nlm *n;
 	int rc;
-	unsigned hosts, locks, waits;
+	unsigned hosts, locks;
 };
 
 /* A key as nlm_client_new() makes it. */
@@ -216,11 +229,13 @@ static void restore_held(struct restore *t, const ProtobufCBinaryData *client,
 {
 	if (!client->len || client->data[0] != STORE_HOST)
 		return; /* another protocol's */
-	struct nlm_client *c = client_of(t->n, client);
-	if (!c || owner->len > LOCK_OWNER_MAX) {
+	if (owner->len > LOCK_OWNER_MAX) {
 		failed(t, -ERR_CORRUPT);
 		return;
 	}
+	struct nlm_client *c = client_of(t->n, client);
+	if (!c)
+		return; /* a crash kept one of two records: the answer had not left */
 	k->lock.client = c->locks;
 	k->lock.owner = owner->data;
 	k->lock.owner_len = (uint32_t)owner->len;
@@ -240,6 +255,7 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	k.id = l->id;
+	lock_table_skip_ids(t->n->table, l->id);
 	k.lock.kind = l->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
 	k.lock.range = (struct lock_range){.first = l->first, .last = l->last};
 	restore_held(t, &l->client, &l->owner, &k);
@@ -305,8 +321,8 @@ static void restore_wait(void *arg, const Isthmus__StateRecord *r)
 	}
 	struct nlm_client *c = client_of(t->n, &w->client);
 	t->n->next_wait = MAX(t->n->next_wait, w->id);
-	failed(t, c ? wait_again(t->n, c, w, &file) : -ERR_CORRUPT);
-	t->waits++;
+	if (c)
+		failed(t, wait_again(t->n, c, w, &file));
 }
 
 static void record_user(void *arg, void *user)
@@ -337,22 +353,45 @@ bool nlm_host_kept(struct nlm *n, const char *name, const char *address)
 	return c;
 }
 
+/* All or nothing: who missed a part of his would not know. Whoever put the records drops them. */
+static void forget_all(struct nlm *n)
+{
+	struct nlm_client *c;
+	const struct store *s = n->store;
+	n->store = NULL;
+	while ((c = TAILQ_FIRST(&n->clients)))
+		nlm_client_forget(c);
+	n->store = s;
+}
+
 int nlm_keep_in(struct nlm *n, const struct store *s)
 {
 	CHECK(n, NLM_MAGIC);
 	struct restore t = {.n = n};
-	bool empty = TAILQ_EMPTY(&n->clients);
-	n->store = s;
-	if (!empty) {
+	struct lock_stats held;
+	lock_stats(n->table, &held);
+	if (!TAILQ_EMPTY(&n->clients) || held.locks || held.shares) {
+		n->store = s;
 		record_all(n);
 		return 0;
 	}
 	store_each(s, STORE_HOST, restore_host, &t);
 	store_each(s, STORE_LOCK, restore_lock, &t);
 	store_each(s, STORE_SHARE, restore_share, &t);
-	store_each(s, STORE_WAIT, restore_wait, &t);
+	n->store = s;
+	n->waits_due = t.rc == 0;
+	if (t.rc)
+		forget_all(n);
 	if (t.hosts)
-		log_info("nlm: has again what was held here hosts=%u locks=%u waits=%u", t.hosts,
-			 t.locks, t.waits);
+		log_info("nlm: has again what was held here hosts=%u locks=%u", t.hosts, t.locks);
 	return t.rc;
+}
+
+void nlm_wait_again(struct nlm *n)
+{
+	CHECK(n, NLM_MAGIC);
+	struct restore t = {.n = n};
+	if (n->waits_due)
+		store_each(n->store, STORE_WAIT, restore_wait, &t);
+	n->waits_due = false;
 }

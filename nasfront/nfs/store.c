@@ -54,6 +54,11 @@ void store_sync(const struct store *s)
 		s->sync(s->arg);
 }
 
+bool store_full(const struct store *s)
+{
+	return s && s->full(s->arg);
+}
+
 void store_each(const struct store *s, enum store_kind kind,
 		void (*fn)(void *arg, const Isthmus__StateRecord *r), void *arg)
 {

@@ -30,12 +30,15 @@ enum store_kind {
 	STORE_SHARE = 'H',   /* id u64 */
 	STORE_HOST = 'N',    /* name, zero, address */
 	STORE_WAIT = 'W',    /* id u64 */
+	STORE_PARTIAL = 'P', /* the keeper's own */
 };
 
 /* Calls of whoever keeps the records; put() and drop() never wait. */
 struct store {
 	void (*put)(void *arg, const void *key, size_t key_len, const void *value, size_t len);
 	void (*drop)(void *arg, const void *key, size_t key_len);
+	/* What would need records more is to be refused: the room left is for those that change. */
+	bool (*full)(void *arg);
 	/* All put and dropped before is stable. Waits. */
 	void (*sync)(void *arg);
 	/* Calls fn for every record of a kind, as they were at the start. */
@@ -58,6 +61,7 @@ void store_key_bytes(struct store_key *k, const void *p, size_t len);
 void store_put(const struct store *s, const struct store_key *k, Isthmus__StateRecord *r);
 void store_drop(const struct store *s, const struct store_key *k);
 void store_sync(const struct store *s);
+bool store_full(const struct store *s);
 void store_each(const struct store *s, enum store_kind kind,
 		void (*fn)(void *arg, const Isthmus__StateRecord *r), void *arg);
 

@@ -133,7 +133,10 @@ void nfs4_back_bind(struct nfs4_session *s, struct rpc_conn *conn)
 	memmove(b->conns + 1, b->conns, i * sizeof(b->conns[0]));
 	rpc_conn_get(conn);
 	b->conns[0] = (struct nfs4_back_conn){.conn = conn, .xprt = rpc_conn_xprt(conn)};
-	b->wanted = true;
+	if (!b->wanted) {
+		b->wanted = true;
+		nfs4_record_session(s);
+	}
 	if (!b->fault && b->path.state != PATH_UP)
 		nfs4_path_set(s->client, &b->path, PATH_UNKNOWN);
 	nfs4_caller_start(s->client);

@@ -556,7 +556,7 @@ const struct nfs4_op_row nfs4_ops[NFS4_OPS] = {
 			 OP_V40 | OP_NEEDS_FILE | OP_ONCE | OP_KEEPS, 0, ROOM_SMALL},
     [OP_RELEASE_LOCKOWNER] = {"RELEASE_LOCKOWNER", nfs4_op_release_lockowner,
 			      OP_V40 | OP_ONCE | OP_KEEPS, 0, 0},
-    [OP_BIND_CONN_TO_SESSION] = {"BIND_CONN_TO_SESSION", nfs4_op_bind_conn, OP_ALONE, 1,
+    [OP_BIND_CONN_TO_SESSION] = {"BIND_CONN_TO_SESSION", nfs4_op_bind_conn, OP_ALONE | OP_KEEPS, 1,
 				 ROOM_SMALL},
     [OP_EXCHANGE_ID] = {"EXCHANGE_ID", nfs4_op_exchange_id, OP_ALONE | OP_KEEPS, 1, 256},
     [OP_CREATE_SESSION] = {"CREATE_SESSION", nfs4_op_create_session, OP_ALONE | OP_KEEPS, 1, 128},

@@ -54,7 +54,8 @@ int nfs4_serve(struct nfs4 *n, struct rpc_server *s);
 /*
  * From now on what a successor must know is put into the store (the caller's; until nfs4_free()).
  * Where no client is here, those a predecessor put there are had again first: *ret_clients of
- * them. -ENOMEM, -ERR_CORRUPT: not all of it could be.
+ * them. -ENOMEM, -ERR_CORRUPT: not all of it could
+ * be, so none of it is here.
  */
 int nfs4_keep_in(struct nfs4 *n, const struct store *s, unsigned *ret_clients);
 /* Is a client of this kept name here again by nfs4_keep_in()? It is kept then. */

@@ -2,6 +2,10 @@
  * What a predecessor recorded, had again (record.c): clients go on with their sessions, stateids
  * and leases as if nothing had happened, and nobody has to reclaim anything.
  *
+ * A record whose client, session or open is not there is left out: a crash came between the two,
+ * and the answer that depended on both had not left. One that says nothing sensible refuses them
+ * all.
+ *
  * Stateids and client ids bear the number of the incarnation that gave them, so none that comes is
  * taken for one that was. Of a slot nothing is known behind the request that was recorded last:
  * its next one may have any number above.
@@ -104,11 +108,13 @@ static void restore_session(void *arg, const Isthmus__StateRecord *r)
 	const Isthmus__StateSession *v = r->session;
 	struct nfs4_client *c;
 	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_SESSION || v->id.len != NFS4_SESSIONID ||
-	    v->slots == 0 || v->slots > NFS4_SLOTS || v->back_sys.len > NFS4_CB_SYS ||
-	    !(c = nfs4_client_find(t->n, v->client, false))) {
+	    v->slots == 0 || v->slots > NFS4_SLOTS || v->back_sys.len > NFS4_CB_SYS) {
 		corrupt(t);
 		return;
 	}
+	c = nfs4_client_find(t->n, v->client, false);
+	if (!c)
+		return;
 	struct nfs4_session *s = nfs4_session_make(c, v->id.data, v->slots);
 	if (!s) {
 		failed(t, -ENOMEM);
@@ -142,11 +148,13 @@ static void restore_slot(void *arg, const Isthmus__StateRecord *r)
 	const Isthmus__StateSlot *v = r->slot;
 	struct nfs4_session *s;
 	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_SLOT || v->session.len != NFS4_SESSIONID ||
-	    v->reply.len > NFS4_KEPT_REPLY || !(s = nfs4_session_find(t->n, v->session.data)) ||
-	    v->slot >= s->nslots) {
+	    v->reply.len > NFS4_KEPT_REPLY) {
 		corrupt(t);
 		return;
 	}
+	s = nfs4_session_find(t->n, v->session.data);
+	if (!s || v->slot >= s->nslots)
+		return;
 	struct nfs4_slot *sl = &s->slots[v->slot];
 	sl->seq = v->seq;
 	sl->used = sl->recorded = true;
@@ -191,11 +199,13 @@ static void restore_owner(void *arg, const Isthmus__StateRecord *r)
 	const Isthmus__StateOwner *v = r->owner;
 	struct nfs4_client *c;
 	struct lock_file_key f;
-	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OWNER ||
-	    !(c = nfs4_client_find(t->n, v->client, true)) || !is_file(v->file, &f)) {
+	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OWNER || !is_file(v->file, &f)) {
 		corrupt(t);
 		return;
 	}
+	c = nfs4_client_find(t->n, v->client, true);
+	if (!c)
+		return;
 	struct nfs4_owner *o = owner_of(c, &v->name);
 	if (!o || !o->seq) {
 		corrupt(t);
@@ -248,17 +258,23 @@ static void restore_state(void *arg, const Isthmus__StateRecord *r)
 	const Isthmus__StateOpen *v = r->open;
 	struct lock_file_key f;
 	struct nfs4_client *c;
-	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OPEN || !is_file(v->file, &f) ||
-	    !(c = client_by_id(n, v->client))) {
+	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OPEN || !is_file(v->file, &f)) {
 		corrupt(t);
 		return;
 	}
+	c = client_by_id(n, v->client);
+	if (!c)
+		return;
 	if (v->locks != t->locks)
 		return; /* the other time */
 	struct nfs4_owner *o = owner_of(c, &v->owner);
 	struct nfs4_state *open = v->locks && !v->closed ? open_at(n, v->open) : NULL;
-	if (!o || (v->locks && !v->closed && !open) || (v->closed && !o->seq)) {
+	if (!o || (v->closed && !o->seq)) {
 		corrupt(t);
+		return;
+	}
+	if (v->locks && !v->closed && !open) {
+		nfs4_owner_check(o);
 		return;
 	}
 	struct nfs4_state *s = nfs4_state_make(o, &f, open, v->index, v->number);
@@ -283,6 +299,8 @@ static void restore_state(void *arg, const Isthmus__StateRecord *r)
 	} else if (hold_again(n, s)) {
 		corrupt(t);
 	}
+	if (o->seq)
+		nfs4_idle_check(o);
 }
 
 static void restore_lock(void *arg, const Isthmus__StateRecord *r)
@@ -298,10 +316,8 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 	if (l->client.len != 9 || l->client.data[0] != STORE_CLIENT)
 		return; /* another protocol's */
 	struct nfs4_client *c = client_by_id(t->n, be64_get(l->client.data + 1));
-	if (!c) {
-		corrupt(t);
+	if (!c)
 		return;
-	}
 	k.id = l->id;
 	k.lock.client = c->locks;
 	k.lock.owner = l->owner.data;
@@ -346,6 +362,12 @@ int nfs4_keep_in(struct nfs4 *n, const struct store *store, unsigned *ret_client
 	store_each(store, STORE_OPEN, restore_state, &t);
 	store_each(store, STORE_LOCK, restore_lock, &t);
 	nfs4_states_restored(n);
+	if (t.rc) { /* all or nothing: who missed a part of his would not know */
+		struct nfs4_client *c;
+		while ((c = TAILQ_FIRST(&n->clients)))
+			nfs4_client_free(c);
+		t.clients = 0;
+	}
 	n->restored = t.clients > 0;
 	n->store = store;
 	if (!n->restored)

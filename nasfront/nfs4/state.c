@@ -234,7 +234,7 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 				  struct nfs4_state *open)
 {
 	struct nfs4 *n = o->client->nfs4;
-	if (n->nstates >= n->o.max_states) {
+	if (n->nstates >= n->o.max_states || store_full(n->store)) {
 		nfs4_client_make_way(n, true);
 		return NULL;
 	}

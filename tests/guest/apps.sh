@@ -4,6 +4,9 @@
 # Takes a quarter of an hour a round; not a part of the tests that always run.
 #   VERSIONS   of NFS: "3 4.0 4.1 4.2"
 #   PARTS      "two sqlite fio git build" (build needs git)
+#   DURABLE    on: what clients have outlives the head
+#   KILL_EVERY seconds: the head is killed so often all the while; pauses are measured (one probe writes a file every
+#              tenth of a second)
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -13,6 +16,7 @@ guest_disks apps
 DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=256MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-24080} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-24090}
 DEMO_HEAD_EXTRA="    nfs4: on
+    durable_state: ${DURABLE:-off}
     lock_grace: 20"
 . "$top/tests/system/demo.sh"
 GUEST_TOOLS=$build/tests/tools/two_mounts
@@ -42,8 +46,28 @@ script=$DEMO_DIR/script
 {
 	guest_functions
 	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT rounds=${1:-1}"
+	echo "probe=${KILL_EVERY:+1}"
 	echo "versions='${VERSIONS:-3 4.0 4.1 4.2}' parts='${PARTS:-two sqlite fio git build}'"
 	cat "$top/tests/guest/linux_apps.sh"
 } >"$script"
+kills=$DEMO_DIR/kills
+killer() {
+	while sleep "$KILL_EVERY"; do
+		kill -9 "$(demo_pid head-head1)" 2>/dev/null && date +%s >>"$kills"
+	done
+}
+if [ -n "${KILL_EVERY:-}" ]; then
+	killer &
+	killer_pid=$!
+	trap 'kill $killer_pid 2>/dev/null || true; demo_stop || true; demo_remove' EXIT
+fi
 guest_run "$script" || { rc=$?; cat "$DEMO_DIR/host.log" 2>/dev/null; tail -20 "$DEMO_DIR/isthmus.log"; exit $rc; }
+if [ -n "${KILL_EVERY:-}" ]; then
+	kill $killer_pid
+	wait $killer_pid 2>/dev/null || true
+	sleep 2
+	demo_wait_served 30
+	echo "the head was killed $(wc -l <"$kills") times"
+	if demo_cli event list | grep 'ledger\.'; then exit 1; fi
+fi
 demo_cli fs check demo

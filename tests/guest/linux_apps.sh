@@ -122,6 +122,22 @@ build_part() { # VERSION
 	[ "$(ar t /mnt/b/src/o/libruntime.a | wc -l)" -gt 20 ] || fail "the library, as the other client sees it"
 }
 
+# How long a write of a small file takes, until the file /tmp/stop is there: the longest in ms, and how many took over 1 s, 2 s.
+probe() {
+	local t0 t1 ms worst=0 long=0 longer=0 n=0
+	while [ ! -e /tmp/stop ]; do
+		t0=$(date +%s%N)
+		echo $n >/mnt/a/probe
+		t1=$(date +%s%N)
+		ms=$(((t1 - t0) / 1000000)) n=$((n + 1))
+		[ $ms -le $worst ] || worst=$ms
+		[ $ms -le 1000 ] || long=$((long + 1))
+		[ $ms -le 2000 ] || longer=$((longer + 1))
+		echo "$n writes of a small file: longest $worst ms, over 1 s $long, over 2 s $longer" >/tmp/probe
+		sleep 0.1
+	done
+}
+
 round=0
 while [ $round -lt "$rounds" ]; do
 	round=$((round + 1))
@@ -131,11 +147,14 @@ while [ $round -lt "$rounds" ]; do
 		[ $vers != 3 ] || o=$o,nolock,mountproto=tcp,mountport=$nfs_port
 		mount.nfs 10.0.2.2:"$export" /mnt/a -o "$o" && in_second mount.nfs 10.0.2.2:"$export" /mnt/b -o "$o" ||
 			fail "mounts of version $vers"
+		rm -f /tmp/stop
+		[ -z "$probe" ] || { probe & probe_pid=$!; }
 		! wanted two || two_mounts /mnt/a /mnt/b $vers 4 $([ $vers != 3 ] || echo nolock) || fail two_mounts
 		! wanted sqlite || sqlite_part $vers
 		! wanted fio || fio_part $vers
 		! wanted git || git_part $vers
 		! wanted build || ! wanted git || build_part $vers
+		[ -z "$probe" ] || { touch /tmp/stop && wait $probe_pid && cat /tmp/probe; rm -f /mnt/a/probe; }
 		rm -rf /mnt/a/src
 		umount /mnt/b && umount /mnt/a || fail "umount of version $vers"
 	done

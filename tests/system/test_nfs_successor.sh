@@ -7,6 +7,7 @@ build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-successor.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-18470} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18480}
+DEMO_HEAD_EXTRA="    durable_state: on"
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT
 rounds=${SUCCESSOR_ROUNDS:-6}

@@ -1,7 +1,11 @@
 #include "tests/unit/nfs/mem_store.h"
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/check.h"
+
+/* Tests look from threads of their own. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void free_all(struct mem_record **list)
 {
@@ -34,8 +38,9 @@ static struct mem_record *copy_all(const struct mem_record *from)
 static void mem_put(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct mem_store *m = arg;
-	struct mem_record **at = find(&m->now, key, key_len);
 	ASSERT(key_len <= STORE_KEY_MAX && len <= STORE_RECORD_MAX);
+	pthread_mutex_lock(&lock);
+	struct mem_record **at = find(&m->now, key, key_len);
 	if (!*at)
 		*at = calloc(1, sizeof(**at));
 	(*at)->key_len = key_len;
@@ -43,16 +48,18 @@ static void mem_put(void *arg, const void *key, size_t key_len, const void *valu
 	memcpy((*at)->key, key, key_len);
 	memcpy((*at)->value, value, len);
 	m->puts++;
+	pthread_mutex_unlock(&lock);
 }
 
 static void mem_drop(void *arg, const void *key, size_t key_len)
 {
 	struct mem_store *m = arg;
+	pthread_mutex_lock(&lock);
 	struct mem_record **at = find(&m->now, key, key_len), *r = *at;
-	if (!r)
-		return;
-	*at = r->next;
+	if (r)
+		*at = r->next;
 	free(r);
+	pthread_mutex_unlock(&lock);
 }
 
 static void mem_sync(void *arg)
@@ -69,7 +76,8 @@ static void mem_each(void *arg, enum store_kind kind,
 		     void (*fn)(void *fn_arg, const Isthmus__StateRecord *r), void *fn_arg)
 {
 	struct mem_store *m = arg;
-	for (const struct mem_record *r = m->now; r; r = r->next) {
+	struct mem_record *all = copy_all(m->now); /* who is told may change them */
+	for (const struct mem_record *r = all; r; r = r->next) {
 		if (r->key[0] != (uint8_t)kind)
 			continue;
 		Isthmus__StateRecord *rec = isthmus__state_record__unpack(NULL, r->len, r->value);
@@ -77,13 +85,23 @@ static void mem_each(void *arg, enum store_kind kind,
 		fn(fn_arg, rec);
 		isthmus__state_record__free_unpacked(rec, NULL);
 	}
+	free_all(&all);
+}
+
+static bool mem_full(void *arg)
+{
+	struct mem_store *m = arg;
+	return m->full;
 }
 
 void mem_store_init(struct mem_store *m)
 {
-	*m = (struct mem_store){
-	    .store = {
-		.put = mem_put, .drop = mem_drop, .sync = mem_sync, .each = mem_each, .arg = m}};
+	*m = (struct mem_store){.store = {.put = mem_put,
+					  .drop = mem_drop,
+					  .sync = mem_sync,
+					  .full = mem_full,
+					  .each = mem_each,
+					  .arg = m}};
 }
 
 void mem_store_free(struct mem_store *m)
@@ -101,7 +119,9 @@ void mem_store_crash(struct mem_store *m)
 unsigned mem_store_count(const struct mem_store *m, enum store_kind kind)
 {
 	unsigned n = 0;
+	pthread_mutex_lock(&lock);
 	for (const struct mem_record *r = m->now; r; r = r->next)
 		n += r->key[0] == (uint8_t)kind;
+	pthread_mutex_unlock(&lock);
 	return n;
 }

@@ -14,8 +14,9 @@ struct mem_record {
 struct mem_store {
 	struct store store;
 	struct mem_record *now, *stable;
-	unsigned syncs, puts;
-	bool sloppy; /* sync() forgets to make anything stable: for tests of tests */
+	_Atomic unsigned syncs, puts;
+	_Atomic bool full;
+	_Atomic bool sloppy; /* sync() forgets to make anything stable: for tests of tests */
 };
 
 void mem_store_init(struct mem_store *m);

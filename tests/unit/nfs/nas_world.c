@@ -297,6 +297,7 @@ void nas_begin(struct nas *n)
 	if (n->store) {
 		ASSERT(nlm_keep_in(n->nlm, &n->store->store) == 0);
 		ASSERT(nfs4_keep_in(n->nfs4, &n->store->store, &restored) == 0);
+		nlm_wait_again(n->nlm);
 	}
 	if (n->kept_name)
 		ASSERT(nfs4_kept(n->nfs4, n->kept_name) == 0);

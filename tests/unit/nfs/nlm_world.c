@@ -76,6 +76,7 @@ static void serve_again(struct nas *n)
 	serve(n);
 	mem_store_crash(nlm_store);
 	ASSERT(nlm_keep_in(nlm, &nlm_store->store) == 0);
+	nlm_wait_again(nlm);
 	nlm_begin(nlm, 7, NULL, 0, false, false);
 }
 

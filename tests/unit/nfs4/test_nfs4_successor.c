@@ -3,6 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "nasfront/nfs/nlm.h"
 #include "nasfront/nfs/nfs_call.h"
 #include "tests/unit/nfs/mem_store.h"
@@ -312,8 +313,9 @@ START_TEST(what_was_lent_is_lent)
 	/* Its way back is down: it hears so, and binds. */
 	status_of(&a);
 	ck_assert(a.seq_flags & SEQ4_STATUS_CB_PATH_DOWN);
+	unsigned nulls = a.nulls;
 	ck_assert_uint_eq(bind_back(&a), 0);
-	ck_assert(v4_serve_until(&a, &a.nulls, a.nulls + 1));
+	ck_assert(v4_serve_until(&a, &a.nulls, nulls + 1));
 	ck_assert_uint_eq(open_as(&b, WRITE, &s), NFS4ERR_DELAY);
 	expect_recall(&a);
 	ck_assert_mem_eq(a.recalled.b, lent.b, sizeof(lent.b));
@@ -340,8 +342,10 @@ START_TEST(a_store_that_comes_late_has_all)
 	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 1, false, &l), 0);
 	nas_run(&nas, late_store);
 	replace();
-	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 0, 1, &l), 0);
 	ck_assert_uint_eq(open_f(&b, "ob", WRITE, 0, &s), NFS4ERR_SHARE_DENIED);
+	ck_assert_uint_eq(open_f(&b, "ob", READ, 0, &s), 0);
+	ck_assert_uint_eq(v4_lock(&b, &fh, &s, "lb", READ_LT, 0, 1, false, &s), NFS4ERR_DENIED);
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 0, 1, &l), 0);
 }
 END_TEST
 
@@ -367,7 +371,7 @@ START_TEST(changes_by_version_3_are_made_once)
 {
 	static struct raw r;
 	uint8_t root[FH_SIZE], made[FH_SIZE], again[FH_SIZE];
-	raw_open(&r, nas.port);
+	raw_open_from(&r, nas.port, "127.0.0.1", true);
 	ck_assert_uint_eq(raw_mount(&r, "/demo", root), 0);
 	ck_assert_uint_eq(raw_make(&r, root, "three", true, 0755, made), 0);
 	replace();
@@ -381,6 +385,51 @@ START_TEST(changes_by_version_3_are_made_once)
 	raw_again(&r);
 	ck_assert_uint_eq(remove3(&r, root, "file"), 0);
 	ck_assert_uint_eq(remove3(&r, root, "file"), NFS3ERR_NOENT);
+	raw_close(&r);
+}
+END_TEST
+
+static uint32_t wait_lock(struct raw *r, const uint8_t *file, bool block)
+{
+	const uint8_t *p;
+	uint32_t len;
+	raw_begin(r, 100021, 4, 2);
+	xdr_put_opaque(&r->out, (const uint8_t *)"cook", 4);
+	xdr_put_bool(&r->out, block);
+	xdr_put_bool(&r->out, true);
+	xdr_put_string(&r->out, "host");
+	xdr_put_opaque(&r->out, file, FH_SIZE);
+	xdr_put_opaque(&r->out, (const uint8_t *)"oh", 2);
+	xdr_put_u32(&r->out, 7);
+	xdr_put_u64(&r->out, 0);
+	xdr_put_u64(&r->out, 10);
+	xdr_put_bool(&r->out, false);
+	xdr_put_u32(&r->out, 3);
+	ck_assert_uint_eq(raw_end(r), 0);
+	ck_assert(xdr_opaque(&r->in, 1024, &p, &len));
+	return raw_u32(r);
+}
+
+/* Who waits for a lock of another protocol's client is not given it by the takeover. */
+START_TEST(who_waited_waits)
+{
+	static struct raw r;
+	uint8_t root[FH_SIZE], made[FH_SIZE];
+	struct v4_stateid s, l, sb, lb;
+	enum { NLM_DENIED = 1, NLM_BLOCKED = 3 };
+	raw_open_from(&r, nas.port, "127.0.0.1", true);
+	ck_assert_uint_eq(raw_mount(&r, "/demo", root), 0);
+	ck_assert_uint_eq(raw_make(&r, root, "g", false, 0666, made), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "oa", BOTH, 0, 1, &s, &fh), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 10, false, &l), 0);
+	ck_assert_uint_eq(wait_lock(&r, made, true), NLM_BLOCKED);
+	replace();
+	raw_again(&r);
+	r.xid++;
+	ck_assert_uint_eq(wait_lock(&r, made, false), NLM_DENIED);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &l, NULL, WRITE_LT, 2, 2, false, &l), 0);
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "g", "ob", BOTH, 0, 1, &sb, &fh), 0);
+	ck_assert_uint_eq(v4_lock(&b, &fh, &sb, "lb", WRITE_LT, 5, 1, false, &lb), NFS4ERR_DENIED);
 	raw_close(&r);
 }
 END_TEST
@@ -462,6 +511,21 @@ START_TEST(owners_count_on)
 }
 END_TEST
 
+/* An owner that has files open is not taken for an idle one. */
+START_TEST(opens_live_longer_than_a_lease)
+{
+	struct v4_stateid s;
+	ck_assert_uint_eq(open40(&a, 1, BOTH, &s), 0);
+	ck_assert_uint_eq(numbered(&a, OP_OPEN_CONFIRM, 2, &s), 0);
+	replace();
+	for (int i = 0; i < 3; i++) {
+		nas_skip(&nas, 30ull * NS_PER_S);
+		usleep(1300000); /* the service's own clockwork */
+		ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("nfs4 successor");
@@ -472,18 +536,23 @@ int main(void)
 	tcase_add_checked_fixture(l, up_late, end);
 	tcase_add_checked_fixture(v, up40, end);
 	tcase_set_timeout(t, 60);
+	tcase_set_timeout(d, 60);
+	tcase_set_timeout(l, 60);
+	tcase_set_timeout(v, 60);
 	tcase_add_test(t, opens_and_locks_go_on);
 	tcase_add_test(t, reservations_go_on);
 	tcase_add_test(t, what_was_done_is_not_done_again);
 	tcase_add_test(t, changes_of_files_are_made_once);
 	tcase_add_test(t, changes_by_version_3_are_made_once);
 	tcase_add_test(t, a_file_without_a_name_stays_while_it_is_open);
+	tcase_add_test(t, who_waited_waits);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
 	tcase_add_test(t, stateids_of_before_are_nobodys_now);
 	tcase_add_test(t, who_said_good_bye_is_gone);
 	tcase_add_loop_test(d, what_was_lent_is_lent, 0, 2);
 	tcase_add_test(l, a_store_that_comes_late_has_all);
 	tcase_add_test(v, owners_count_on);
+	tcase_add_test(v, opens_live_longer_than_a_lease);
 	suite_add_tcase(s, t);
 	suite_add_tcase(s, d);
 	suite_add_tcase(s, l);

@@ -93,7 +93,7 @@ START_TEST(defaults_are_filled)
 	ck_assert(!config_head_tls_mutual(h));
 	ck_assert_str_eq(h->principal, "");
 	ck_assert_str_eq(h->nfs4_delegations, "on");
-	ck_assert_str_eq(h->durable_state, "on");
+	ck_assert_str_eq(h->durable_state, "off");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -123,7 +123,7 @@ START_TEST(all_values_are_read)
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, nfs4: off, nfs4_domain: Some-where.example.org, "
-	    "nfs4_delegations: off, durable_state: off, "
+	    "nfs4_delegations: off, durable_state: on, "
 	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
 	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
@@ -160,7 +160,7 @@ START_TEST(all_values_are_read)
 	ck_assert(config_head_tls_mutual(&c->heads[0]));
 	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
 	ck_assert_str_eq(c->heads[0].nfs4_delegations, "off");
-	ck_assert_str_eq(c->heads[0].durable_state, "off");
+	ck_assert_str_eq(c->heads[0].durable_state, "on");
 	config_file_free(c);
 }
 END_TEST
