@@ -126,9 +126,9 @@ build_part() { # VERSION
 probe() {
 	local t0 t1 ms worst=0 long=0 longer=0 n=0
 	while [ ! -e /tmp/stop ]; do
-		t0=$(date +%s%N)
+		t0=$(/usr/bin/date +%s%N)
 		echo $n >/mnt/a/probe
-		t1=$(date +%s%N)
+		t1=$(/usr/bin/date +%s%N)
 		ms=$(((t1 - t0) / 1000000)) n=$((n + 1))
 		[ $ms -le $worst ] || worst=$ms
 		[ $ms -le 1000 ] || long=$((long + 1))
