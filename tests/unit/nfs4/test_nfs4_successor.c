@@ -242,6 +242,23 @@ START_TEST(a_file_without_a_name_stays_while_it_is_open)
 }
 END_TEST
 
+START_TEST(a_full_store_takes_nothing_new)
+{
+	struct v4_stateid s, l, t;
+	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 10, false, &l), 0);
+	store.full = true;
+	ck_assert_uint_eq(open_f(&b, "ob", BOTH, 0, &t), NFS4ERR_DELAY);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &l, NULL, WRITE_LT, 20, 1, false, &l), NFS4ERR_DELAY);
+	/* What is there goes on, and may be given up. */
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 3, 2, &l), 0);
+	ck_assert_uint_eq(v4_close_file(&a, &fh, &s), 0);
+	store.full = false;
+	ck_assert_uint_eq(open_f(&b, "ob", BOTH, 0, &t), 0);
+}
+END_TEST
+
 /* What changes nothing is not recorded: the number that comes then is the next. */
 START_TEST(slots_go_on_behind_what_was_not_recorded)
 {
@@ -545,6 +562,7 @@ int main(void)
 	tcase_add_test(t, changes_of_files_are_made_once);
 	tcase_add_test(t, changes_by_version_3_are_made_once);
 	tcase_add_test(t, a_file_without_a_name_stays_while_it_is_open);
+	tcase_add_test(t, a_full_store_takes_nothing_new);
 	tcase_add_test(t, who_waited_waits);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
 	tcase_add_test(t, stateids_of_before_are_nobodys_now);
