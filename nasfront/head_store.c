@@ -116,8 +116,9 @@ static void store_sync_records(void *arg)
 		make_whole(h);
 	h->ledger_users++;
 	/* Nobody is answered before it is stable: what it says would be forgotten by a restart. */
+	struct ledger *l = h->ledger; /* it may be closed meanwhile: that waits for us */
 	int rc;
-	while ((rc = ledger_sync(h->ledger)) && !h->stopping && !h->fenced && h->ledger) {
+	while ((rc = ledger_sync(l)) && !h->stopping && !h->fenced && h->ledger == l) {
 		tell_failing(h, rc);
 		env_sleep_ns(h->env, AGAIN_NS);
 	}

@@ -2,9 +2,9 @@
  * The network lock manager (NLM versions 1, 3 and 4) and status monitor (NSM version 1) of the Open
  * Group's Protocols for Interworking: XNFS; see nasfront/nfs/README.md.
  *
- * Locks are in memory: they end with the head. What outlives it is the list of clients that held
- * some and the state number; the next incarnation tells those clients, and grants for a grace
- * period only what they say they held.
+ * Without a store (nlm_keep_in()) locks are in memory: they end with the head. What outlives it is
+ * the list of clients that held some and the state number; the next incarnation tells those
+ * clients, and grants for a grace period only what they say they held.
  */
 #ifndef ISTHMUS_NASFRONT_NLM_H
 #define ISTHMUS_NASFRONT_NLM_H
