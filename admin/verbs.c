@@ -454,6 +454,8 @@ const struct verb verb_table[] = {
     {"export.remove", VERB_CONTROLLER, 0, path_only, "remove an export; files stay", NULL},
 
     {"head.list", VERB_CONTROLLER, 0, no_args, "list heads as the controller sees them", NULL},
+    {"head.restart", VERB_SUPERVISOR, VERB_LONG, name_only,
+     "replace the process of a head by a new one; clients wait a moment and go on", NULL},
     {"head.state", VERB_HEAD, 0, head_state_args,
      "show the running state of the group, read from its volume", "head"},
     {"head.status", VERB_HEAD, 0, head_state_args,

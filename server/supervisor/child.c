@@ -113,6 +113,7 @@ static int watch_process(struct child *c, pid_t pid, bool ours)
 	c->pid = pid;
 	c->ours = ours;
 	c->dead = false;
+	c->lives++;
 	c->started_ns = now_ns();
 	c->ready_ns = c->silent_ns = 0;
 	return 0;
@@ -376,6 +377,7 @@ static void child_task(void *arg)
 		if (c->want_restart) {
 			c->want_restart = c->want_stop = false;
 			c->quick_deaths = 0;
+			set_state(c, CHILD_STARTING);
 		}
 	}
 	sockets_close(c);
@@ -447,8 +449,42 @@ void child_restart(struct child *c)
 void child_join(struct child *c)
 {
 	CHECK(c, CHILD_MAGIC);
-	while (!c->ended)
+	while (!c->ended || c->users)
 		waitq_wait(&c->changed);
+}
+
+/* What has become of it since it was told to begin its life of that number. */
+static int new_life(const struct child *c, unsigned life)
+{
+	if (c->ended || (c->want_stop && !c->want_restart))
+		return -ENOTCONN;
+	if (c->want_restart)
+		return -EAGAIN;
+	if (c->state == CHILD_WAITING || c->state == CHILD_REFUSED)
+		return -ECHILD;
+	return c->state == CHILD_UP && (int)(c->lives - life) >= 0 ? 0 : -EAGAIN;
+}
+
+int child_replace(struct child *c, uint64_t timeout_ns)
+{
+	CHECK(c, CHILD_MAGIC);
+	uint64_t until = now_ns() + timeout_ns;
+	unsigned life = c->lives + 1;
+	int rc;
+	if (c->ended || (c->want_stop && !c->want_restart))
+		return -ENOTCONN;
+	c->users++;
+	child_restart(c);
+	while ((rc = new_life(c, life)) == -EAGAIN && now_ns() < until)
+		env_waitq_wait(env_real(), &c->changed, until - now_ns());
+	child_leave(c);
+	return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+void child_leave(struct child *c)
+{
+	if (--c->users == 0)
+		waitq_wake_all(&c->changed);
 }
 
 void child_kick(struct child *c)

@@ -43,10 +43,13 @@ struct child {
 	    silent_ns; /* monotonic: when the first ping of those unanswered was sent; 0: none */
 	uint64_t next_start_ns; /* monotonic, while WAITING */
 	unsigned restarts, quick_deaths;
+	unsigned lives;		 /* processes it had, those that were found too */
+	unsigned users;		 /* that wait for it: it is not freed meanwhile */
 	uint64_t died_ns;	 /* realtime of the last death */
 	char why[192];		 /* of the last death or refusal */
 	int sockets[LISTEN_MAX]; /* that clients come to, held while it is restarted */
 	unsigned nsockets;
+	unsigned unbound; /* of those it should have, a bit each in the order of sockets.c */
 	char listens[96]; /* where they are bound */
 	struct watch *watch;
 	struct waitq wake;    /* the task */
@@ -61,7 +64,16 @@ void child_free(struct child *c); /* after it ended */
 int child_run(struct child *c);
 void child_stop(struct child *c);
 void child_restart(struct child *c);
-/* Waits until its task has ended. */
+/*
+ * Replaces its process by another, drained: SIGTERM lets replies leave and state be synced, and the
+ * next one starts at once, on the same sockets. One that does not run is started. Waits until the
+ * new one is in service: 0. -ECHILD: it ended before, or was not started (`why` says how);
+ * -ETIMEDOUT: not yet (it is not given up); -ENOTCONN: it is being stopped for good.
+ */
+int child_replace(struct child *c, uint64_t timeout_ns);
+/* One of its `users` no longer needs it. */
+void child_leave(struct child *c);
+/* Waits until its task has ended, and nobody waits for it. */
 void child_join(struct child *c);
 /* A call about its process: c->dead when that has ended, whatever the call said. */
 void child_look(struct child *c);

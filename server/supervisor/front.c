@@ -360,5 +360,6 @@ int front_register(struct supervisor *s)
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !rc; i++)
 		rc = admin_register(s->admin, own[i].verb, own[i].fn, s);
+	rc = rc ? rc : front_heads_register(s);
 	return rc ? rc : admin_register_fallback(s->admin, forward, s);
 }

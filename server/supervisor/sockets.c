@@ -1,35 +1,52 @@
 /*
  * Sockets of heads. isthmusd binds them and hands them to each process that it starts as the head
  * (runtime/listen.h), so that clients who come while one is replaced by the next wait a moment
- * instead of being refused.
+ * instead of being refused. What cannot be bound is tried again before each start.
  */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "runtime/check.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "server/supervisor/supervisor.h"
+
+enum { NFS_TCP, NFS_UDP, MOUNT_TCP, MOUNT_UDP, SOCKETS };
+#define BIT(what) (1u << (what))
 
 void sockets_close(struct child *c)
 {
 	while (c->nsockets)
 		close(c->sockets[--c->nsockets]);
+	c->unbound = 0;
 	c->listens[0] = '\0';
 }
 
-static void hold(struct child *c, int fd, const char *what, unsigned port)
+/* Said once for each. */
+static void hold(struct child *c, const struct config_head *h, unsigned what, bool again)
 {
-	if (fd >= 0)
+	bool udp = what == NFS_UDP || what == MOUNT_UDP;
+	unsigned port = what == NFS_TCP || what == NFS_UDP ? h->nfs_port : h->mount_port;
+	int fd =
+	    udp ? listen_udp(h->address, (uint16_t)port) : listen_tcp(h->address, (uint16_t)port);
+	if (fd >= 0) {
 		c->sockets[c->nsockets++] = fd;
-	else
-		log_info("child: %s-%s: %s port=%u is not held for it: %s", c->kind, c->name, what,
-			 port, err_name(fd));
+		c->unbound &= ~BIT(what);
+	} else if (!again) {
+		log_info("child: %s-%s: %s port=%u is not held for it: %s", c->kind, c->name,
+			 udp ? "UDP" : "TCP", port, err_name(fd));
+	}
 }
 
-static void hold_port(struct child *c, const char *address, unsigned port)
+/* Those that a head of these settings has. */
+static unsigned wanted(const struct config_head *h)
 {
-	hold(c, listen_tcp(address, (uint16_t)port), "TCP", port);
-	hold(c, listen_udp(address, (uint16_t)port), "UDP", port);
+	unsigned all = 0;
+	if (h->nfs_port) /* 0: one that is free, as the head finds */
+		all |= BIT(NFS_TCP) | BIT(NFS_UDP);
+	if (h->mount_port && h->mount_port != h->nfs_port)
+		all |= BIT(MOUNT_TCP) | BIT(MOUNT_UDP);
+	return all;
 }
 
 void sockets_open(struct child *c)
@@ -39,12 +56,14 @@ void sockets_open(struct child *c)
 	if (strcmp(c->kind, "head") != 0 || !h)
 		return;
 	snprintf(want, sizeof(want), "%.63s %u %u", h->address, h->nfs_port, h->mount_port);
-	if (strcmp(want, c->listens) == 0)
-		return;
-	sockets_close(c);
-	memcpy(c->listens, want, sizeof(want));
-	if (h->nfs_port) /* 0: one that is free, as the head finds */
-		hold_port(c, h->address, h->nfs_port);
-	if (h->mount_port && h->mount_port != h->nfs_port)
-		hold_port(c, h->address, h->mount_port);
+	bool again = strcmp(want, c->listens) == 0;
+	if (!again) {
+		sockets_close(c);
+		memcpy(c->listens, want, sizeof(want));
+		c->unbound = wanted(h);
+	}
+	_Static_assert(SOCKETS <= LISTEN_MAX, "all can be handed over");
+	for (unsigned what = 0; what < SOCKETS; what++)
+		if (c->unbound & BIT(what))
+			hold(c, h, what, again);
 }

@@ -46,8 +46,21 @@ int segment_prepare(const struct config_file *c, const char *controller, char *w
 void sockets_open(struct child *c);
 void sockets_close(struct child *c);
 
+/* replace.c: all wait. */
+#define SERVICE_WHY_LEN 256
+/*
+ * child_replace(), and then as many file systems have to be mounted as were before: 0. Its errors,
+ * or -EIO: fewer are when the time is over. The service runs on as it is in any case; `why` says
+ * what is the matter.
+ */
+int service_replace(struct child *c, uint64_t timeout_ns, char why[SERVICE_WHY_LEN]);
+/* How many file systems the service's process has mounted, or why it does not say. */
+int service_mounted(struct supervisor *s, const char *name);
+
 /* front.c */
 int front_register(struct supervisor *s);
+/* front_heads.c: the verbs of heads among them */
+int front_heads_register(struct supervisor *s);
 
 /* notify.c: the service manager (systemd), when there is one. */
 void notify_start(struct supervisor *s); /* watchdog */

@@ -87,6 +87,19 @@ for child in controller-a head-h1; do
 done
 cli event list | grep -q "killed by SIGKILL" || fail "no event tells of the death"
 
+# A head is replaced in order, and the call waits for the new one.
+old=$(pid head-h1)
+cli head restart h1 >"$dir/out" || fail "head restart: $(cat "$dir/out")"
+up h1 && [ "$(pid head-h1)" != "$old" ] || fail "h1 was not replaced"
+cli event list | grep -q "head h1, pid $old: exited with code 0" || fail "h1 was not ended in order"
+cli head restart nosuch >"$dir/out" 2>&1 && fail "no such head is restarted"
+grep -q "no head .nosuch. is configured" "$dir/out" || fail "restart of nobody: $(cat "$dir/out")"
+touch "$dir/run/h1.die"
+cli head restart h1 >"$dir/out" 2>&1 && fail "a head that dies was restarted"
+grep -q "does not come into service: exited with code 3" "$dir/out" || fail "restart of one that dies: $(cat "$dir/out")"
+rm "$dir/run/h1.die"
+within 8 up h1 || fail "h1 does not come back"
+
 # isthmusd dies: children live on, and the next one finds them.
 before=$(pid controller-a) before_h=$(pid head-h1)
 kill -9 $sup; wait $sup 2>/dev/null
