@@ -405,7 +405,8 @@ static struct nfs4_client *ending_first(struct nfs4 *n)
 	return NULL;
 }
 
-/* Waits. Nobody gets what one had before it is forgotten: else both could reclaim it. */
+/* Waits. Nobody gets what one had before it is forgotten, by a successor too: else both could have
+ * it. Without a client's own record those of what it had count for nothing. */
 static void end_task(void *arg)
 {
 	struct nfs4 *n = arg;
@@ -413,6 +414,10 @@ static void end_task(void *arg)
 	while ((c = ending_first(n))) {
 		bool forget = n->ending && c->kept && n->o.keep;
 		int rc = forget ? n->o.keep(n->o.arg, c->kept_name, true) : 0;
+		if (!rc && n->ending) {
+			nfs4_unrecord_client(c);
+			store_sync(n->store);
+		}
 		c->ending = false;
 		c->busy--;
 		if (rc) { /* it stays; who asks again finds it in the way again */
@@ -439,12 +444,17 @@ static void end_begin(struct nfs4 *n)
 	}
 }
 
-/* From now on it is as if it were not there. One that is kept the task frees. */
+static bool has_recorded(const struct nfs4_client *c)
+{
+	return c->recorded && c->nfs4->store && (c->nopens || c->nlocks || c->ndelegs);
+}
+
+/* From now on it is as if it were not there. One of whom something is kept the task frees. */
 static void end(struct nfs4_client *c, const char *why)
 {
 	log_info("nfs4: lease ran out, %s client=%s opens=%u locks=%u", why, c->address, c->nopens,
 		 c->nlocks);
-	if (!c->kept) {
+	if (!c->kept && !has_recorded(c)) {
 		nfs4_client_free(c);
 		return;
 	}

@@ -326,6 +326,8 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 		k->op = OP_ILLEGAL;
 	const struct nfs4_op_row *op = row_of(k);
 	k->keep_body = false;
+	if (k->kept_op && k->may_wait)
+		nfs4_slot_keep_part(k);
 	xdr_put_u32(x, op ? k->op : OP_ILLEGAL);
 	xdr_put_u32(x, 0);
 	enum nfs4_status st = op ? run_row(k, op) : NFS4ERR_OP_ILLEGAL;
@@ -334,6 +336,8 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 	if (st == NFS4_AGAIN) {
 		k->in->p = k->op_in;
 		x->p = x->base + k->op_out;
+		if (k->kept_op)
+			nfs4_slot_keep_part(k);
 		return st;
 	}
 	/* The results are those of the first time, whole: nothing of this time goes into them. */
@@ -341,6 +345,7 @@ static enum nfs4_status run_one(struct nfs4_call *k)
 		return st;
 	st = op_end(k, st);
 	if (op) {
+		k->kept_op |= (op->flags & OP_KEEPS) != 0;
 		k->n->ops[k->op].count++;
 		k->n->ops[k->op].errors += st != NFS4_OK;
 	}

@@ -14,9 +14,12 @@
  * what was copied is told, as when a copy is done at once: the next COPY meets the reason.
  *
  * What is written is unstable: the client is told the verifier of before the first write, commits,
- * and copies again if the verifier has changed. The head does not remember copies: after a restart
- * their stateids mean nothing (BAD_STATEID), and clients begin anew.
+ * and copies again if the verifier has changed.
+ *
+ * A successor does not go on with a copy. How far it was, as recorded at the end of each turn, is
+ * its end there, a short count; DELAY where there is none: the client asks for the rest.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
@@ -136,6 +139,8 @@ static void others_first(struct nfs4_copy *c, int got)
 		return;
 	}
 	c->since = 0;
+	if (c->state)
+		nfs4_record_state(c->state);
 	env_sleep_ns(c->n->o.env, NS_PER_MS);
 }
 
@@ -164,8 +169,10 @@ static void copy_task(void *arg)
 	let_go(c, &c->from);
 	let_go(c, &c->to);
 	c->ended = true;
-	if (wanted(c))
+	if (wanted(c)) {
+		nfs4_record_state(c->state);
 		tell(c);
+	}
 	waitq_wake_all(&c->over);
 	check_free(c);
 	if (--n->ncopying == 0)
@@ -240,8 +247,11 @@ enum nfs4_status nfs4_copy_start(struct nfs4_call *k, const struct nfs4_copy_arg
 	*ret = nfs4_stateid_of(s);
 	*ret_verifier = c->verifier;
 	n->ncopying++;
-	if (task_start(copy_task, c) == 0)
+	if (task_start(copy_task, c) == 0) {
+		nfs4_record_state(s);
+		k->keeps = k->kept_op = true;
 		return NFS4_OK;
+	}
 	n->ncopying--;
 	k->c.change = c->change;
 	let_go(c, &c->from);
@@ -251,7 +261,33 @@ enum nfs4_status nfs4_copy_start(struct nfs4_call *k, const struct nfs4_copy_arg
 	return NFS4ERR_DELAY;
 }
 
+int nfs4_copy_restore(struct nfs4_state *s, const uint8_t fh[FH_SIZE], uint64_t done,
+		      uint64_t verifier, bool ended, enum nfs4_status status)
+{
+	struct nfs4_copy *c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->n = s->owner->client->nfs4;
+	c->state = s;
+	waitq_init(&c->over);
+	c->ended = true;
+	c->done = done;
+	c->verifier = verifier;
+	c->status = ended ? status : done ? NFS4_OK : NFS4ERR_DELAY;
+	memcpy(c->fh, fh, FH_SIZE);
+	s->copy = c;
+	s->owner->client->ncopies++;
+	tell(c);
+	return 0;
+}
+
 /* ---- its state ---- */
+
+const uint8_t *nfs4_copy_fh(const struct nfs4_copy *c, uint64_t *ret_verifier)
+{
+	*ret_verifier = c->verifier;
+	return c->fh;
+}
 
 uint64_t nfs4_copy_progress(const struct nfs4_copy *c, bool *ret_ended,
 			    enum nfs4_status *ret_status)

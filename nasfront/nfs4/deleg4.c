@@ -19,8 +19,9 @@
  * Whose lease ran out loses all it has, as for opens (client.c). Who is alive and does not return
  * a file loses that file: its stateid says DELEG_REVOKED until FREE_STATEID (version 4.0: it
  * means nothing any more), and is lent nothing for BARRED_NS. Before others get it, it is stable
- * that its client cannot reclaim, for it would claim that very file (RFC 8881 8.4.3): the client is
- * forgotten, and kept again with the next OPEN after it has freed what was taken away.
+ * that it was taken away, for a successor would give it back, and that its client cannot reclaim,
+ * for it would claim that very file (RFC 8881 8.4.3): the client is forgotten, and kept again with
+ * the next OPEN after it has freed what was taken away.
  */
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
@@ -368,7 +369,6 @@ static void take_away(struct nfs4_client *c)
 		}
 		let_go(c, d);
 		n->dstats.revoked_now++;
-		nfs4_record_state(d->state);
 	}
 	log_warn("nfs4: not returned in a lease, taken away client=%s files=%u", c->address, files);
 }
@@ -381,6 +381,7 @@ static void mark(struct nfs4_client *c)
 		if (overdue_of(d, c) && !d->revoked) {
 			d->revoked = true;
 			c->nrevoked++;
+			nfs4_record_state(d->state);
 		}
 }
 
@@ -397,6 +398,7 @@ static void revoke_task(void *arg)
 		c->unkeeping++;
 		if (c->kept && n->o.keep)
 			rc = n->o.keep(n->o.arg, c->kept_name, true);
+		store_sync(n->store);
 		c->unkeeping--;
 		c->busy--;
 		if (rc) { /* it is tried again a second later */

@@ -108,3 +108,9 @@ tests_unit_nfs4_test_nfs4_successor_SOURCES = tests/unit/nfs4/test_nfs4_successo
 	tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h $(DELEG_WORLD)
 tests_unit_nfs4_test_nfs4_successor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_successor_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_crash
+tests_unit_nfs4_test_nfs4_crash_SOURCES = tests/unit/nfs4/test_nfs4_crash.c \
+	tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_crash_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)

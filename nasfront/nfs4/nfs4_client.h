@@ -162,6 +162,12 @@ void nfs4_record_all(struct nfs4 *n);
 struct nfs4_session *nfs4_session_make(struct nfs4_client *c, const uint8_t *id, uint32_t slots);
 /* The compound has its answer: the slot keeps it. */
 void nfs4_slot_keep(struct nfs4_call *k);
+/*
+ * The compound is about to wait with its operation k->op, and what those before it changed may
+ * become stable meanwhile: what a successor says to the request when it comes again, for which what
+ * was done is done. That operation is to be asked for anew (DELAY).
+ */
+void nfs4_slot_keep_part(struct nfs4_call *k);
 struct nfs4_session *nfs4_session_find(struct nfs4 *n, const uint8_t *id);
 void nfs4_session_free(struct nfs4_session *s);
 void nfs4_slot_end(struct nfs4_call *k);

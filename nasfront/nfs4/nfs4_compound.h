@@ -48,6 +48,7 @@ struct nfs4_call {
 	struct nfs4_slot *slot;
 	bool cache_this;
 	bool keeps;		      /* it may have changed what is recorded */
+	bool kept_op;		      /* an operation that may have done so has ended */
 	bool ended;		      /* nothing but to wait for that is left, then `status` */
 	bool uncached;		      /* a retry of a request whose reply was not kept */
 	bool once;		      /* version 4.0: it is in the cache of duplicates */

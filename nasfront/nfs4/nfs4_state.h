@@ -260,6 +260,12 @@ int nfs4_copy_piece(const struct nfs4_copy_file *from, const struct nfs4_copy_fi
 /* How far it is; *ret_ended: that is all, with *ret_status. */
 uint64_t nfs4_copy_progress(const struct nfs4_copy *c, bool *ret_ended,
 			    enum nfs4_status *ret_status);
+/* A predecessor's, that went on or whose end was not heard of: it has ended, and its client is told
+ * so. -ENOMEM. */
+int nfs4_copy_restore(struct nfs4_state *s, const uint8_t fh[FH_SIZE], uint64_t done,
+		      uint64_t verifier, bool ended, enum nfs4_status status);
+/* The handle written to, and the verifier of before the first write. */
+const uint8_t *nfs4_copy_fh(const struct nfs4_copy *c, uint64_t *ret_verifier);
 /* Its state ends: it stops, and nobody is told. */
 void nfs4_copy_end(struct nfs4_state *s);
 /* The same, and what is under way of it has ended: nothing of it is written any more. Waits. */

@@ -3,7 +3,7 @@
  *
  * An OPEN finds or makes its file (which waits), then takes its share reservation and state in one
  * go (which does not). An existing file that is to be emptied is so after the reservation.
- * Last, the file may be lent to the client (deleg4.c): nothing waits between that and the reply.
+ * Last, the file may be lent to the client (deleg4.c); it hears so when that is stable.
  */
 #include <errno.h>
 #include <string.h>

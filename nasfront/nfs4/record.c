@@ -76,6 +76,7 @@ void nfs4_unrecord_client(struct nfs4_client *c)
 	struct store_key k = client_key(c);
 	if (c->recorded)
 		store_drop(c->nfs4->store, &k);
+	c->recorded = false;
 }
 
 /* ---- sessions ---- */
@@ -221,14 +222,13 @@ static struct store_key state_key(const struct nfs4_state *s)
 	return k;
 }
 
-/* A copy that goes on is not: its client begins anew. */
 void nfs4_record_state(struct nfs4_state *s)
 {
 	struct nfs4 *n = s->owner->client->nfs4;
 	Isthmus__StateRecord r = ISTHMUS__STATE_RECORD__INIT;
 	Isthmus__StateOpen v = ISTHMUS__STATE_OPEN__INIT;
 	Isthmus__StateFile f = file_of(s->file.fs, s->file.ino, s->file.generation);
-	if (!n->store || s->kind == OWNER_COPY)
+	if (!n->store)
 		return;
 	v.index = s->index;
 	v.number = s->number;
@@ -249,6 +249,14 @@ void nfs4_record_state(struct nfs4_state *s)
 		v.fh = bytes_of(s->deleg->fh, FH_SIZE);
 		v.write = s->deleg->d.kind == DELEG_WRITE;
 		v.revoked = s->deleg->revoked;
+	}
+	if (s->copy) {
+		enum nfs4_status status;
+		bool ended;
+		v.fh = bytes_of(nfs4_copy_fh(s->copy, &v.verifier), FH_SIZE);
+		v.done = nfs4_copy_progress(s->copy, &ended, &status);
+		v.ended = ended;
+		v.status = status;
 	}
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_OPEN;
 	r.open = &v;
@@ -273,6 +281,8 @@ void nfs4_record_all(struct nfs4 *n)
 	struct nfs4_owner *o;
 	nfs4_record_server(n);
 	TAILQ_FOREACH (c, &n->clients, link) {
+		if (c->ending)
+			continue;
 		nfs4_record_client(c);
 		LIST_FOREACH (s, &c->sessions, link) {
 			nfs4_record_session(s);

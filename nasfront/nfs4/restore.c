@@ -2,9 +2,9 @@
  * What a predecessor recorded, had again (record.c): clients go on with their sessions, stateids
  * and leases as if nothing had happened, and nobody has to reclaim anything.
  *
- * A record whose client, session or open is not there is left out: a crash came between the two,
- * and the answer that depended on both had not left. One that says nothing sensible refuses them
- * all.
+ * A record whose client, session or open is not there is dropped: a crash came between the two,
+ * and the answer that depended on both had not left, or its client was ended by the loss of its own
+ * record. One that says nothing sensible refuses them all.
  *
  * Stateids and client ids bear the number of the incarnation that gave them, so none that comes is
  * taken for one that was. Of a slot nothing is known behind the request that was recorded last:
@@ -19,6 +19,7 @@
 
 struct restore {
 	struct nfs4 *n;
+	const struct store *store;
 	int rc;
 	bool locks; /* this time states of lock-owners: their opens are there */
 	unsigned clients, sessions, states, held;
@@ -32,6 +33,19 @@ static void failed(struct restore *t, int rc)
 static void corrupt(struct restore *t)
 {
 	failed(t, -ERR_CORRUPT);
+}
+
+/* Nobody's. The key is as record.c makes it: of bytes, then of a number. */
+static void orphan(struct restore *t, enum store_kind kind, const ProtobufCBinaryData *bytes,
+		   const uint32_t *number)
+{
+	struct store_key k;
+	store_key_begin(&k, kind);
+	if (bytes)
+		store_key_bytes(&k, bytes->data, bytes->len);
+	if (number)
+		store_key_u32(&k, *number);
+	store_drop(t->store, &k);
 }
 
 static struct nfs4_client *client_by_id(struct nfs4 *n, uint64_t id)
@@ -113,8 +127,10 @@ static void restore_session(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	c = nfs4_client_find(t->n, v->client, false);
-	if (!c)
+	if (!c) {
+		orphan(t, STORE_SESSION, &v->id, NULL);
 		return;
+	}
 	struct nfs4_session *s = nfs4_session_make(c, v->id.data, v->slots);
 	if (!s) {
 		failed(t, -ENOMEM);
@@ -153,8 +169,10 @@ static void restore_slot(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	s = nfs4_session_find(t->n, v->session.data);
-	if (!s || v->slot >= s->nslots)
+	if (!s || v->slot >= s->nslots) {
+		orphan(t, STORE_SLOT, &v->session, &v->slot);
 		return;
+	}
 	struct nfs4_slot *sl = &s->slots[v->slot];
 	sl->seq = v->seq;
 	sl->used = sl->recorded = true;
@@ -187,10 +205,21 @@ static bool is_file(const Isthmus__StateFile *r, struct lock_file_key *ret)
 static struct nfs4_owner *owner_of(struct nfs4_client *c, const ProtobufCBinaryData *name)
 {
 	if (name->len < 1 || name->len > NFS4_OPAQUE_LIMIT + 1 || name->data[0] < OWNER_OPEN ||
-	    name->data[0] > OWNER_DELEG)
+	    name->data[0] > OWNER_COPY)
 		return NULL;
 	return nfs4_owner_get(c, (enum nfs4_owner_kind)name->data[0], name->data + 1,
 			      (uint32_t)name->len - 1);
+}
+
+static void orphan_owner(struct restore *t, const Isthmus__StateOwner *v)
+{
+	struct store_key k;
+	if (v->name.len > NFS4_OPAQUE_LIMIT + 1)
+		return;
+	store_key_begin(&k, STORE_OWNER);
+	store_key_u64(&k, v->client);
+	store_key_bytes(&k, v->name.data, v->name.len);
+	store_drop(t->store, &k);
 }
 
 static void restore_owner(void *arg, const Isthmus__StateRecord *r)
@@ -204,8 +233,10 @@ static void restore_owner(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	c = nfs4_client_find(t->n, v->client, true);
-	if (!c)
+	if (!c) {
+		orphan_owner(t, v);
 		return;
+	}
 	struct nfs4_owner *o = owner_of(c, &v->name);
 	if (!o || !o->seq) {
 		corrupt(t);
@@ -225,10 +256,16 @@ static void restore_owner(void *arg, const Isthmus__StateRecord *r)
 	nfs4_idle_check(o);
 }
 
-static struct nfs4_state *open_at(struct nfs4 *n, uint32_t index)
+/* The open that a lock-owner's state came by. */
+static struct nfs4_state *open_of(const struct nfs4_client *c, const Isthmus__StateOpen *v,
+				  const struct lock_file_key *file)
 {
-	struct nfs4_state *s = index < n->nslots ? n->slots[index].state : NULL;
-	return s && s->kind == OWNER_OPEN && !s->closed ? s : NULL;
+	const struct nfs4 *n = c->nfs4;
+	struct nfs4_state *s = v->open < n->nslots ? n->slots[v->open].state : NULL;
+	return s && s->kind == OWNER_OPEN && !s->closed && s->owner->client == c &&
+		       nfs4_same_file(&s->file, file)
+		   ? s
+		   : NULL;
 }
 
 static bool lend_again(struct nfs4_state *s, const Isthmus__StateOpen *v)
@@ -244,40 +281,56 @@ static bool lend_again(struct nfs4_state *s, const Isthmus__StateOpen *v)
 	return true;
 }
 
-/* What it has in the table of locks: an open's reservation. Locks come by themselves. */
-static int hold_again(struct nfs4 *n, struct nfs4_state *s)
+/* An open's reservation; locks come by themselves. Whatever room there is. */
+static int share_again(struct nfs4 *n, struct nfs4_state *s)
 {
-	struct lock_ask a = nfs4_ask(s);
-	return s->kind == OWNER_OPEN ? lock_share(n->locks, &a, s->access, s->deny) : 0;
+	const struct lock_kept k = {.share = true,
+				    .lock = {.file = s->file,
+					     .client = s->owner->client->locks,
+					     .owner = s->owner->name,
+					     .owner_len = s->owner->len},
+				    .access = s->access,
+				    .deny = s->deny};
+	return lock_restore(n->locks, &k);
 }
 
-static void restore_state(void *arg, const Isthmus__StateRecord *r)
+/* What is behind a stateid, beyond itself. */
+static int hold_again(struct nfs4 *n, struct nfs4_state *s, const Isthmus__StateOpen *v)
 {
-	struct restore *t = arg;
+	switch (s->kind) {
+	case OWNER_DELEG:
+		return lend_again(s, v) ? 0 : -ERR_CORRUPT;
+	case OWNER_COPY:
+		return v->fh.len != FH_SIZE
+			   ? -ERR_CORRUPT
+			   : nfs4_copy_restore(s, v->fh.data, v->done, v->verifier, v->ended,
+					       (enum nfs4_status)v->status);
+	case OWNER_OPEN:
+		if (!v->closed)
+			return share_again(n, s);
+		nfs4_state_close(s);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static void state_again(struct restore *t, struct nfs4_client *c, const Isthmus__StateOpen *v,
+			const struct lock_file_key *file)
+{
 	struct nfs4 *n = t->n;
-	const Isthmus__StateOpen *v = r->open;
-	struct lock_file_key f;
-	struct nfs4_client *c;
-	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OPEN || !is_file(v->file, &f)) {
-		corrupt(t);
-		return;
-	}
-	c = client_by_id(n, v->client);
-	if (!c)
-		return;
-	if (v->locks != t->locks)
-		return; /* the other time */
 	struct nfs4_owner *o = owner_of(c, &v->owner);
-	struct nfs4_state *open = v->locks && !v->closed ? open_at(n, v->open) : NULL;
-	if (!o || (v->closed && !o->seq)) {
+	struct nfs4_state *open = v->locks ? open_of(c, v, file) : NULL;
+	if (!o || (v->closed && !o->seq) || v->locks != (o->name[0] == OWNER_LOCK)) {
 		corrupt(t);
 		return;
 	}
-	if (v->locks && !v->closed && !open) {
+	if (v->locks && !open) {
+		orphan(t, STORE_OPEN, NULL, &v->index);
 		nfs4_owner_check(o);
 		return;
 	}
-	struct nfs4_state *s = nfs4_state_make(o, &f, open, v->index, v->number);
+	struct nfs4_state *s = nfs4_state_make(o, file, open, v->index, v->number);
 	if (!s) {
 		failed(t, -ENOMEM);
 		nfs4_owner_check(o);
@@ -291,16 +344,28 @@ static void restore_state(void *arg, const Isthmus__StateRecord *r)
 	s->opened = v->opened;
 	s->recorded = true;
 	t->states++;
-	if (s->deleg) {
-		if (!lend_again(s, v))
-			corrupt(t);
-	} else if (v->closed) {
-		nfs4_state_close(s);
-	} else if (hold_again(n, s)) {
-		corrupt(t);
-	}
+	failed(t, hold_again(n, s, v));
 	if (o->seq)
 		nfs4_idle_check(o);
+}
+
+static void restore_state(void *arg, const Isthmus__StateRecord *r)
+{
+	struct restore *t = arg;
+	const Isthmus__StateOpen *v = r->open;
+	struct lock_file_key f;
+	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_OPEN || !is_file(v->file, &f)) {
+		corrupt(t);
+		return;
+	}
+	if (v->locks != t->locks)
+		return; /* the other time */
+	struct nfs4_client *c = client_by_id(t->n, v->client);
+	/* Of version 4.0 nothing stays of what was taken away. */
+	if (!c || (v->revoked && c->v40))
+		orphan(t, STORE_OPEN, NULL, &v->index);
+	else
+		state_again(t, c, v, &f);
 }
 
 static void restore_lock(void *arg, const Isthmus__StateRecord *r)
@@ -316,8 +381,14 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 	if (l->client.len != 9 || l->client.data[0] != STORE_CLIENT)
 		return; /* another protocol's */
 	struct nfs4_client *c = client_by_id(t->n, be64_get(l->client.data + 1));
-	if (!c)
+	lock_table_skip_ids(t->n->locks, l->id);
+	if (!c) {
+		struct store_key key;
+		store_key_begin(&key, STORE_LOCK);
+		store_key_u64(&key, l->id);
+		store_drop(t->store, &key);
 		return;
+	}
 	k.id = l->id;
 	k.lock.client = c->locks;
 	k.lock.owner = l->owner.data;
@@ -344,7 +415,7 @@ bool nfs4_kept_here(struct nfs4 *n, const char *name)
 int nfs4_keep_in(struct nfs4 *n, const struct store *store, unsigned *ret_clients)
 {
 	CHECK(n, NFS4_MAGIC);
-	struct restore t = {.n = n};
+	struct restore t = {.n = n, .store = store};
 	*ret_clients = 0;
 	if (n->nclients) {
 		n->store = store;

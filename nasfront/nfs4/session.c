@@ -352,22 +352,48 @@ enum nfs4_status nfs4_op_sequence(struct nfs4_call *k)
 
 /* ---- the end of a compound ---- */
 
+/* Room for a reply of that length: once, for the most a slot of this session keeps. */
+static bool reply_room(struct nfs4_slot *sl, size_t len)
+{
+	if (len > NFS4_KEPT_REPLY)
+		return false;
+	if (sl->cap >= len)
+		return true;
+	uint8_t *p = realloc(sl->reply, NFS4_KEPT_REPLY);
+	if (!p)
+		return false;
+	sl->reply = p;
+	sl->cap = NFS4_KEPT_REPLY;
+	return true;
+}
+
 static void keep_reply(struct nfs4_call *k, struct nfs4_slot *sl)
 {
 	size_t len = xdr_out_len(k->out);
-	if (!k->cache_this || k->req->body_n || k->out->full || len > NFS4_KEPT_REPLY)
+	if (!k->cache_this || k->req->body_n || k->out->full || !reply_room(sl, len))
 		return;
-	if (sl->cap < len) {
-		/* Once, for the most a slot of this session keeps. */
-		uint8_t *p = realloc(sl->reply, NFS4_KEPT_REPLY);
-		if (!p)
-			return;
-		sl->reply = p;
-		sl->cap = NFS4_KEPT_REPLY;
-	}
 	memcpy(sl->reply, k->out->base, len);
 	sl->len = (uint32_t)len;
 	sl->kept = true;
+}
+
+void nfs4_slot_keep_part(struct nfs4_call *k)
+{
+	struct nfs4_slot *sl = k->slot;
+	size_t len = xdr_out_len(k->out) + 8;
+	if (!sl || !k->n->store)
+		return;
+	sl->kept = k->cache_this && !k->out->full && reply_room(sl, len);
+	if (sl->kept) {
+		memcpy(sl->reply, k->out->base, len - 8);
+		be32_put(sl->reply + len - 8, k->op);
+		be32_put(sl->reply + len - 4, NFS4ERR_DELAY);
+		be32_put(sl->reply + k->status_at, NFS4ERR_DELAY);
+		be32_put(sl->reply + k->nres_at, k->index + 1);
+		sl->len = (uint32_t)len;
+	}
+	nfs4_record_slot(k->session, sl);
+	sl->kept = false; /* of the request under way there is no answer yet */
 }
 
 void nfs4_slot_keep(struct nfs4_call *k)

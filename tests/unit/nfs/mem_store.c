@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/check.h"
+#include "runtime/env.h"
 
 /* Tests look from threads of their own. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -66,6 +67,10 @@ static void mem_sync(void *arg)
 {
 	struct mem_store *m = arg;
 	m->syncs++;
+	m->held++;
+	while (m->hold)
+		env_sleep_ns(env_real(), NS_PER_MS);
+	m->held--;
 	if (m->sloppy)
 		return;
 	free_all(&m->stable);

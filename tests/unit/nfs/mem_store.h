@@ -16,7 +16,10 @@ struct mem_store {
 	struct mem_record *now, *stable;
 	_Atomic unsigned syncs, puts;
 	_Atomic bool full;
-	_Atomic bool sloppy; /* sync() forgets to make anything stable: for tests of tests */
+	_Atomic bool
+	    sloppy;	   /* sync() forgets to make anything stable: as when a crash comes first */
+	_Atomic bool hold; /* sync() waits while it is set */
+	_Atomic unsigned held;
 };
 
 void mem_store_init(struct mem_store *m);
