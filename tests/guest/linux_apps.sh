@@ -113,7 +113,7 @@ build_part() { # VERSION
 	step "version $1: configure and make"
 	tar -C /mnt/a/src -xf /share/generated.tar || fail "generated files"
 	mkdir /mnt/a/src/o && cd /mnt/a/src/o || fail "a folder"
-	../configure -q CFLAGS=-O0 >/tmp/configure.log 2>&1 ||
+	cp /share/config.cache . && ../configure -q -C CFLAGS=-O0 >/tmp/configure.log 2>&1 ||
 		fail "configure: $(sed '/^## Cache variables/,$d' config.log | tail -40)"
 	step "version $1: ... make"
 	make -s -j2 libruntime.a >/tmp/make.log 2>&1 || fail make
