@@ -105,6 +105,19 @@ static void raw_open(struct raw *r)
 	env_sleep_ns(env_real(), 2 * NS_PER_MS);
 }
 
+/* ... and it is open. */
+static void raw_open_wait(struct raw *r)
+{
+	bool opened = false;
+	raw_open(r);
+	while (!opened) {
+		Isthmus__ChannelMsg *m;
+		ck_assert_int_eq(channel_sock_recv(r->sock, 30 * NS_PER_S, &m, NULL), 0);
+		opened = m->body_case == ISTHMUS__CHANNEL_MSG__BODY_OPENED;
+		isthmus__channel_msg__free_unpacked(m, NULL);
+	}
+}
+
 /* Entries between noise and nearly right. */
 static void hostile_entries(struct raw *r)
 {
@@ -425,7 +438,7 @@ static void too_late(void *arg)
 				      CHANNEL_READ_COPY};
 	struct raw r = {0};
 	ck_assert_int_eq(raw_connect(&r, 1), 0);
-	raw_open(&r);
+	raw_open_wait(&r);
 	for (unsigned i = 0; i < ARRAY_LEN(ops); i++) {
 		struct channel_sqe q = {
 		    .op = ops[i], .volume = 1, .len = 4096, .owner_epoch = 2 * i + 1};
