@@ -51,7 +51,7 @@ script=$DEMO_DIR/script
 	echo "nfs_port=$(demo_nfs_port) export=$DEMO_EXPORT rounds=${1:-1}"
 	echo "probe=${KILL_EVERY:+1}"
 	echo "versions='${VERSIONS:-3 4.0 4.1 4.2}' parts='${PARTS:-two sqlite fio git build}'"
-	cat "$top/tests/guest/linux_apps.sh"
+	cat "$top/tests/guest/linux_programs.sh" "$top/tests/guest/linux_apps.sh"
 } >"$script"
 kills=$DEMO_DIR/kills
 killer() {

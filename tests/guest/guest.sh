@@ -8,6 +8,7 @@
 #   GUEST_NETDEV          another network than QEMU's own (then 10.0.2.2 is to be made by the caller)
 #   GUEST_NETDEV2         a second network, eth1, for a second client in a namespace of its own:
 #                         guest_functions prints in_second COMMAND... for the script, which runs there
+#   GUEST_ADDRESS2        its address there, 10.0.2.15 if not set
 #   GUEST_TOOLS           programs of ours that go to /bin, wherever the build tree is
 #   GUEST_USR             set: /usr is the host's, read only (programs too many to copy)
 #   GUEST_SHARE           a folder of the host that the guest reads as /share
@@ -91,7 +92,7 @@ guest_root() { # ROOT: everything but the script
 	until [ "\$(readlink /proc/\$second/ns/net)" != "\$(readlink /proc/self/ns/net)" ]; do usleep 20000; done
 	ip link set eth1 netns \$second
 	nsenter -t \$second -n -u sh -c 'hostname second; ip link set lo up; ip link set eth1 up;
-		ip addr add 10.0.2.15/24 dev eth1; ip route add default via 10.0.2.2'
+		ip addr add ${GUEST_ADDRESS2:-10.0.2.15}/24 dev eth1; ip route add default via 10.0.2.2'
 	echo \$second >/tmp/second
 	fi
 	for t in /sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag; do
@@ -130,7 +131,7 @@ guest_run() { # SCRIPT
 	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image"
 	rm -rf "$root"
 	local more=()
-	[ -z "${GUEST_NETDEV2:-}" ] || more+=(-netdev "$GUEST_NETDEV2,id=n1" -device virtio-net-pci,netdev=n1,romfile=)
+	[ -z "${GUEST_NETDEV2:-}" ] || more+=(-netdev "$GUEST_NETDEV2,id=n1" -device virtio-net-pci,netdev=n1,mac=52:54:00:12:34:57,romfile=)
 	[ -z "${GUEST_USR:-}" ] || more+=(-virtfs local,path=/usr,mount_tag=usr,security_model=none,readonly=on)
 	[ -z "${GUEST_SHARE:-}" ] ||
 		more+=(-virtfs "local,path=$GUEST_SHARE,mount_tag=share,security_model=none,readonly=on")

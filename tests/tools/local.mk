@@ -51,3 +51,5 @@ tests_tools_rpc_tls_probe_LDADD = libnasfront.a $(RUNTIME_LIBS) $(SSL_LIBS)
 noinst_PROGRAMS += tests/tools/two_mounts
 tests_tools_two_mounts_SOURCES = tests/tools/two_mounts.c tests/tools/two_mounts.h tests/tools/two_mounts_data.c \
 	tests/tools/two_mounts_locks.c tests/tools/two_mounts_names.c tests/tools/two_mounts_space.c
+noinst_PROGRAMS += tests/tools/contend
+tests_tools_contend_SOURCES = tests/tools/contend.c
