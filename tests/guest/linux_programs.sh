@@ -10,6 +10,7 @@ printf 'root:x:0:0::/tmp:/bin/sh\n' >/etc/passwd
 printf 'root:x:0:\n' >/etc/group
 ln -sf /proc/self/fd /dev/fd
 ln -sf /usr/bin/dash /bin/sh # busybox's takes its own programs before those of PATH
+ln -sf /usr/bin/bash /bin/bash
 git config --global safe.directory '*'
 git config --global user.email guest@example.org
 git config --global user.name Guest

@@ -59,5 +59,6 @@ demo_stop
 sed -i 's/memory: volatile/memory: battery/' "$DEMO_DIR/isthmus.yaml"
 demo_configure() { :; }
 demo_start
+for ((i = 0; i < 100; i++)); do demo_port_free "$(demo_iscsi_port)" || break; sleep 0.1; done
 run 1 ALL.WriteAtomic16
 exit $bad
