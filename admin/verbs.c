@@ -456,6 +456,10 @@ const struct verb verb_table[] = {
     {"head.list", VERB_CONTROLLER, 0, no_args, "list heads as the controller sees them", NULL},
     {"head.restart", VERB_SUPERVISOR, VERB_LONG, name_only,
      "replace the process of a head by a new one; clients wait a moment and go on", NULL},
+    {"head.fence", VERB_CONTROLLER, 0, name_only,
+     "let the process of a head write nothing more, whatever it does; it ends, and a new one "
+     "starts",
+     NULL},
     {"head.state", VERB_HEAD, 0, head_state_args,
      "show the running state of the group, read from its volume", "head"},
     {"head.status", VERB_HEAD, 0, head_state_args,

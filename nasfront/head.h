@@ -20,6 +20,7 @@
 struct admin_call;
 struct admin_server;
 struct bdev;
+struct beat;
 struct channel;
 struct head_tls;
 struct ledger;
@@ -113,6 +114,9 @@ struct head {
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
 
+	struct beat *beat; /* head_lease.c; NULL: no lease */
+	struct env_timer beat_timer;
+
 	struct {		      /* head_backup.c */
 		uint64_t interval_ns; /* 0: none are ordered */
 		uint64_t since_ns;    /* real time: the interval was set */
@@ -175,6 +179,11 @@ void head_tls_stop(struct head *h);
 
 /* head_quota.c */
 int head_quota_register(struct head *h);
+
+/* head_lease.c */
+/* Its reactor gives signs of life from now on, when the configuration has a lease. */
+void head_lease_start(struct head *h);
+void head_lease_stop(struct head *h);
 
 /* head_main.c */
 void head_in_service(struct head *h);

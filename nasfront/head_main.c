@@ -57,8 +57,7 @@ void head_on_fenced(void *arg)
 		return;
 	h->fenced = true;
 	rpc_server_mute(h->rpc);
-	event_write(LOG_L_ERROR, "head.fenced",
-		    "head %s was fenced and ends: another has taken over", h->config->name);
+	event_write(LOG_L_ERROR, "head.fenced", "head %s was fenced and ends", h->config->name);
 	event_log_close();
 	_exit(EXIT_FENCED);
 }
@@ -318,6 +317,7 @@ static void start_task(void *arg)
 {
 	struct head *h = arg;
 	char paths[CHANNEL_ENDS][108];
+	head_lease_start(h);
 	int rc = start_listeners(h);
 	if (rc) {
 		event_log_close();
@@ -379,6 +379,7 @@ static void stop_task(void *arg)
 	groups_free(h->groups);
 	names_free(h->names);
 	env_timer_stop(h->env, &late);
+	head_lease_stop(h);
 	head_end(h, EXIT_SUCCESS);
 }
 

@@ -123,6 +123,8 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		h->mount_port = 20048;
 	if (!config_node_key(l, node, "lock_grace"))
 		h->lock_grace = 45;
+	if (!config_node_key(l, node, "head_lease")) /* a new process costs no grace period */
+		h->head_lease = h->durable_state && strcmp(h->durable_state, "on") == 0 ? 2 : 0;
 	if (!config_node_key(l, node, "max_connections"))
 		h->max_connections = 4096;
 	if (!config_node_key(l, node, "groups_time"))
@@ -541,6 +543,9 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 	if (h->lock_grace < 1 || h->lock_grace > 3600)
 		config_problem(l, at(l, map, "lock_grace"), "write 1 to 3600 seconds",
 			       "lock_grace of %u seconds is out of range", h->lock_grace);
+	if (h->head_lease > 3600)
+		config_problem(l, at(l, map, "head_lease"), "write 1 to 3600 seconds, or 0",
+			       "head_lease of %u seconds is out of range", h->head_lease);
 	if (h->max_connections < 1 || h->max_connections > 60000)
 		config_problem(l, at(l, map, "max_connections"), "write 1 to 60000",
 			       "max_connections of %u is out of range", h->max_connections);
@@ -588,7 +593,8 @@ static void check_path_lengths(struct config_load *l, yaml_node_t *map, const st
 			       "run_dir is too long: a socket in it would have a path of %zu "
 			       "bytes, unix sockets allow %zu",
 			       n, max);
-	n = strlen(c->array.memory_dir) + strlen("/cache-.seg") + controller;
+	n = strlen(c->array.memory_dir) +
+	    MAX(strlen("/cache-.seg") + controller, strlen("/head-.beat") + name);
 	if (n > max)
 		config_problem(l, at(l, map, "memory_dir"), "choose a shorter path",
 			       "memory_dir is too long: a path in it would have %zu bytes, "

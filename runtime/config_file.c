@@ -327,6 +327,11 @@ void config_path_channel(const struct config_file *c, const char *controller, ch
 	snprintf(ret, PATH_SIZE, "%s/channel-%s.sock", c->array.run_dir, controller);
 }
 
+void config_path_beat(const struct config_file *c, const char *head, char *ret)
+{
+	snprintf(ret, PATH_SIZE, "%s/head-%s.beat", c->array.memory_dir, head);
+}
+
 void config_path_segment(const struct config_file *c, const char *controller, char *ret)
 {
 	snprintf(ret, PATH_SIZE, "%s/cache-%s.seg", c->array.memory_dir, controller);

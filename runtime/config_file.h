@@ -49,6 +49,8 @@
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
+ *       head_lease: 2             # seconds without a sign of life until it is fenced and
+ *                                 # replaced; 0: never (so without durable_state)
  *       max_connections: 4096     # of clients at once
  *       nfs4: on                  # off: of NFS version 3 alone is served
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
@@ -119,6 +121,7 @@ struct config_controller {
 struct config_head {
 	char *name, *group, *controller, *address;
 	unsigned nfs_port, mount_port, lock_grace, max_connections;
+	unsigned head_lease; /* s; 0: none */
 	char *nfs4, *nfs4_domain, *nfs4_delegations, *durable_state, *rpcbind, *metadata_memory,
 	    *user;
 	char *keytab, *principal;	   /* of Kerberos; "": none */
@@ -170,6 +173,7 @@ void config_path_supervisor(const struct config_file *c, char *ret); /* isthmusd
 void config_path_admin(const struct config_file *c, const char *kind, const char *name,
 		       char *ret); /* controller-a.sock */
 void config_path_channel(const struct config_file *c, const char *controller, char *ret);
+void config_path_beat(const struct config_file *c, const char *head, char *ret);
 void config_path_segment(const struct config_file *c, const char *controller, char *ret);
 /* Control memory of the host's controllers that have partners. */
 void config_path_control(const struct config_file *c, char *ret);

@@ -96,6 +96,7 @@ static const cyaml_schema_field_t head_fields[] = {
     NUMBER(config_head, nfs_port),
     NUMBER(config_head, mount_port),
     NUMBER(config_head, lock_grace),
+    NUMBER(config_head, head_lease),
     NUMBER(config_head, max_connections),
     TEXT(config_head, nfs4),
     TEXT(config_head, nfs4_domain),

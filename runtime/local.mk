@@ -1,6 +1,6 @@
 noinst_LIBRARIES += libruntime.a
 libruntime_a_SOURCES = \
-	runtime/bdev.c runtime/bdev.h runtime/bytes.h \
+	runtime/bdev.c runtime/bdev.h runtime/beat.c runtime/beat.h runtime/bytes.h \
 	runtime/check.c runtime/check.h runtime/copy.c runtime/copy.h runtime/crc32c.c runtime/crc32c.h \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \

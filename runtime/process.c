@@ -16,24 +16,54 @@ int32_t process_self(void)
 	return (int32_t)getpid();
 }
 
-uint64_t process_started(int32_t pid)
+static int read_proc(int32_t pid, const char *name, char *buf, size_t size)
 {
-	char path[64], buf[1024];
-	if (pid <= 0)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
-	ssize_t n = read(fd, buf, sizeof(buf) - 1);
+		return -errno;
+	ssize_t n = read(fd, buf, size - 1);
+	int rc = n < 0 ? -errno : n == 0 ? -ESRCH : 0;
 	close(fd);
-	if (n <= 0)
+	if (rc == 0)
+		buf[n] = '\0';
+	return rc;
+}
+
+/* The third field of stat. NULL: it is no such text. */
+static char *third_field(char *stat)
+{
+	char *p = strrchr(stat, ')'); /* the name before it may hold anything */
+	return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
+int process_look(int32_t pid, char *ret_state, uint64_t *ret_waited_ns)
+{
+	char buf[1024];
+	if (pid <= 0)
+		return -EINVAL;
+	int rc = read_proc(pid, "stat", buf, sizeof(buf));
+	char *p = rc ? NULL : third_field(buf);
+	if (!p)
+		return rc ? rc : -EINVAL;
+	*ret_state = *p;
+	/* Ran, waited, turns; not there in every kernel. */
+	unsigned long long waited = 0;
+	if (read_proc(pid, "schedstat", buf, sizeof(buf)) == 0)
+		sscanf(buf, "%*u %llu", &waited);
+	*ret_waited_ns = waited;
+	return 0;
+}
+
+uint64_t process_started(int32_t pid)
+{
+	char buf[1024];
+	if (pid <= 0 || read_proc(pid, "stat", buf, sizeof(buf)))
 		return 0;
-	buf[n] = '\0';
-	char *p = strrchr(buf, ')'); /* the name before it may hold anything */
-	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
+	char *p = third_field(buf);
+	if (!p || *p == 'Z' || *p == 'X')
 		return 0;
-	p += 2;
 	for (int field = 3; field < 22; field++) {
 		p = strchr(p, ' ');
 		if (!p)

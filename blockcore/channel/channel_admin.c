@@ -1,7 +1,11 @@
-/* `head.list`: channels as the controller sees them. */
+/* `head.list`: channels as the controller sees them. `head.fence`: one ends, whatever its head
+ * does. */
 #include "blockcore/channel/channel_exec.h"
 #include "blockcore/channel/channel_server_impl.h"
 #include "runtime/admin.h"
+#include "runtime/err.h"
+#include "runtime/log.h"
+#include <errno.h>
 
 static void put_common(struct channel_server *s, struct admin_call *call,
 		       const struct channel_seg *seg, const char *state)
@@ -52,7 +56,28 @@ static int head_list(struct admin_call *call, void *arg)
 	return 0;
 }
 
+static int head_fence(struct admin_call *call, void *arg)
+{
+	struct channel_server *s = arg;
+	const char *head = admin_arg_text(call, "name");
+	uint64_t pid = 0;
+	int rc = admin_arg_u64(call, "pid", &pid);
+	if (!head || (rc && rc != -ENOENT))
+		return admin_error(call, -EINVAL, NULL, "which head?");
+	rc = channel_server_fence(s, head, (pid_t)pid);
+	if (rc == -ENOENT || rc == -ESRCH)
+		return admin_error(call, rc, "see isthmus head list",
+				   "head %s has no channel here that could be fenced", head);
+	if (rc)
+		return admin_error(call, rc, "see isthmus pool list",
+				   "head %s cannot be fenced: %s", head, err_text(rc));
+	event_write(LOG_L_WARN, "head.fenced", "head %s was fenced: it can write nothing more",
+		    head);
+	return 0;
+}
+
 int channel_server_admin_register(struct channel_server *s, struct admin_server *a)
 {
-	return admin_register(a, "head.list", head_list, s);
+	int rc = admin_register(a, "head.list", head_list, s);
+	return rc ? rc : admin_register(a, "head.fence", head_fence, s);
 }

@@ -9,6 +9,9 @@
  *   higher than the recorded one
  *   any other                                refused: a later instance has taken over
  *
+ * An instance that is fenced before there is another (channel_epoch_revoke()) makes way to nobody:
+ * INSTANCE_NOBODY, under a higher epoch.
+ *
  * A change of metadata is known to both controllers before it is done, and each fences the
  * segment of the instance before when it hears of it (channel_peer_fence()). So whoever is welcomed
  * is the only one whose requests are carried out, at either.
@@ -138,6 +141,31 @@ int channel_epoch_take(struct channel_server *s, const Isthmus__ChannelHello *he
 		log_warn("channel: head not recorded head=%s why=%s: %s", k.head, err_name(rc),
 			 why);
 	*ret_epoch = k.ret;
+	return rc;
+}
+
+static int change_revoke(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct epoch_claim *k = arg, nobody = *k;
+	const Isthmus__HeadInstance *r = record_find(am, k->head);
+	if (r && r->instance != k->instance)
+		return -ESRCH;
+	k->ret = MAX(MAX(r ? r->epoch + 1 : 0, k->local + 1), now_ms());
+	nobody.instance = INSTANCE_NOBODY;
+	return record_put(am, &nobody, k->ret);
+}
+
+int channel_epoch_revoke(struct channel_server *s, const struct channel_seg *seg,
+			 uint64_t *ret_after)
+{
+	struct meta *m = core_meta(s->opts.core);
+	struct epoch_claim k = {.head = seg->head, .instance = seg->instance, .local = seg->epoch};
+	char why[META_WHY_LEN];
+	*ret_after = seg->epoch + 1;
+	if (meta_get(m)->n_pools == 0)
+		return 0;
+	int rc = meta_update(m, change_revoke, &k, why);
+	*ret_after = k.ret;
 	return rc;
 }
 

@@ -183,7 +183,7 @@ static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 int channel_peer_admit(struct channel_conn *c, const Isthmus__ChannelHello *hello)
 {
 	if (!channel_name_valid(hello->head) || !channel_name_valid(hello->group) ||
-	    hello->instance == 0)
+	    hello->instance == 0 || hello->instance == INSTANCE_NOBODY)
 		return -EINVAL;
 	struct channel_peer *p = peer_get(c->server, hello->head);
 	if (!p)
@@ -208,21 +208,53 @@ void channel_peer_leave(struct channel_conn *c)
 	waitq_wake_all(&p->conn_gone);
 }
 
+/* Nothing that is taken from its ring from now on is carried out; the file stays until the head's
+ * process is gone, or the next instance comes here too. */
+static void fence_segment(struct channel_peer *p, uint64_t after)
+{
+	if (!after || atomic_load(&p->seg->fenced))
+		return;
+	channel_seg_fence(p->seg, after);
+	log_notice("channel: instance fenced head=%s epoch=%llu", p->name,
+		   (unsigned long long)after);
+	if (p->conn)
+		channel_conn_close(p->conn);
+}
+
 void channel_peer_fence(struct channel_server *s, const Isthmus__ArrayMeta *am)
 {
 	struct channel_peer *p;
-	TAILQ_FOREACH (p, &s->peers, link) {
-		uint64_t after = p->seg ? channel_epoch_after(am, p->seg) : 0;
-		if (!after || atomic_load(&p->seg->fenced))
-			continue;
-		/* Nothing that is taken from its ring now is carried out; the file stays until the
-		 * head's process is gone, or the new instance comes here too. */
-		channel_seg_fence(p->seg, after);
-		log_notice("channel: instance fenced, another took over head=%s epoch=%llu",
-			   p->name, (unsigned long long)after);
-		if (p->conn)
-			channel_conn_close(p->conn);
-	}
+	TAILQ_FOREACH (p, &s->peers, link)
+		if (p->seg)
+			fence_segment(p, channel_epoch_after(am, p->seg));
+}
+
+static int revoke_locked(struct channel_peer *p, pid_t pid)
+{
+	uint64_t after;
+	if (!p->seg)
+		return -ENOENT;
+	if (pid && p->seg->pid != pid)
+		return -ESRCH;
+	if (atomic_load(&p->seg->fenced))
+		return 0;
+	int rc = channel_epoch_revoke(p->server, p->seg, &after);
+	if (rc == 0 && p->seg)
+		fence_segment(p, after);
+	return rc;
+}
+
+int channel_peer_revoke(struct channel_server *s, const char *name, pid_t pid)
+{
+	struct channel_peer *p = channel_peer_find(s, name);
+	if (!p)
+		return -ENOENT;
+	p->users++;
+	task_mutex_lock(&p->admitting);
+	int rc = revoke_locked(p, pid);
+	task_mutex_unlock(&p->admitting);
+	peer_put(p);
+	return rc;
 }
 
 /* ---- segments without a connection ---- */

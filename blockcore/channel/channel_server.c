@@ -246,6 +246,12 @@ void channel_server_stop(struct channel_server *s)
 	server_free(s);
 }
 
+int channel_server_fence(struct channel_server *s, const char *head, pid_t pid)
+{
+	CHECK(s, SERVER_MAGIC);
+	return channel_peer_revoke(s, head, pid);
+}
+
 static const Isthmus__NasFsState *fs_state(const Isthmus__NasConfigApplied *a, const char *fs)
 {
 	for (size_t i = 0; i < a->n_filesystems; i++)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "proto/channel.pb-c.h"
 
 struct channel_server;
@@ -47,6 +48,14 @@ int channel_server_wait_applied(struct channel_server *s, const char *head, uint
 
 /* Is this head connected? On the same reactor. */
 bool channel_server_head_up(const struct channel_server *s, const char *head);
+
+/*
+ * Waits, in a task of the same reactor. The head's instance counts no more, before there is
+ * another: at both controllers nothing that it asks for later is carried out, and it is not
+ * welcomed again. `pid`: only when it is that process's; 0: whoever it is. 0, -ENOENT: it has no
+ * channel here, -ESRCH: it is another's by now, or why it cannot be recorded.
+ */
+int channel_server_fence(struct channel_server *s, const char *head, pid_t pid);
 
 /* Verbs `head.list` (channels as the controller sees them) and what belongs to it. */
 struct admin_server;

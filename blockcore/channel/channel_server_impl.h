@@ -95,6 +95,8 @@ void channel_conn_owner(struct channel_conn *c, uint32_t volume);
 /* channel_peer.c */
 /* Waits. Gives the connection its segment and exec. -ERR_EPOCH_STALE: a fenced instance. */
 int channel_peer_admit(struct channel_conn *c, const Isthmus__ChannelHello *hello);
+/* channel_server_fence() */
+int channel_peer_revoke(struct channel_server *s, const char *name, pid_t pid);
 void channel_peer_leave(struct channel_conn *c);
 /* The metadata changed: instances that another took over from at the partner are fenced here too.
  */
@@ -112,6 +114,11 @@ void channel_peer_free_all(struct channel_server *s);
  * stands in the metadata. -ERR_EPOCH_STALE, or why it cannot be recorded. */
 int channel_epoch_take(struct channel_server *s, const Isthmus__ChannelHello *hello,
 		       const struct channel_seg *old, uint64_t *ret_epoch, bool *ret_recorded);
+#define INSTANCE_NOBODY UINT64_MAX
+/* Waits. No instance counts any more, at either controller: this one is fenced there when it
+ * returns 0. -ESRCH: it was not the last one; or why it cannot be recorded. */
+int channel_epoch_revoke(struct channel_server *s, const struct channel_seg *seg,
+			 uint64_t *ret_after);
 /* Waits. Records what was admitted before there was a pool. -ERR_EPOCH_STALE: another came first.
  */
 int channel_epoch_record(struct channel_server *s, const struct channel_seg *seg);

@@ -334,6 +334,10 @@ static void bury(struct child *c)
 	forget_process(c);
 	pid_path(c, path);
 	unlink(path);
+	if (strcmp(c->kind, "head") == 0) {
+		config_path_beat(c->sup->config, c->name, path);
+		unlink(path);
+	}
 	c->died_ns = env_realtime_ns(env_real());
 	event_write(c->want_stop ? LOG_L_NOTICE : LOG_L_ERROR,
 		    c->want_stop ? "process.stop" : "process.death", "%s %s, pid %d: %.140s",

@@ -11,6 +11,7 @@
 #include <bsd/sys/queue.h>
 #include "runtime/listen.h"
 #include "runtime/task.h"
+#include "server/supervisor/lease.h"
 
 struct supervisor;
 
@@ -49,8 +50,10 @@ struct child {
 	char why[192];		 /* of the last death or refusal */
 	int sockets[LISTEN_MAX]; /* that clients come to, held while it is restarted */
 	unsigned nsockets;
-	unsigned unbound; /* of those it should have, a bit each in the order of sockets.c */
-	char listens[96]; /* where they are bound */
+	unsigned unbound;     /* of those it should have, a bit each in the order of sockets.c */
+	char listens[96];     /* where they are bound */
+	struct lease lease;   /* of a head's process */
+	unsigned leases_lost; /* soon after a start, one after another */
 	struct watch *watch;
 	struct waitq wake;    /* the task */
 	struct waitq changed; /* whoever waits for a state */

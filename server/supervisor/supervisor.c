@@ -144,7 +144,7 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 			(unsigned long long)h->metadata_memory_bytes, h->user);
 		fprintf(f, "%u %u %s %s %s %s %u ", h->lock_grace, h->max_connections, h->nfs4,
 			h->nfs4_domain, h->nfs4_delegations, h->groups, h->groups_time);
-		fprintf(f, "%s ", h->durable_state);
+		fprintf(f, "%s %u ", h->durable_state, h->head_lease != 0);
 		fprintf(f, "%s %s %s %s %s %s ", h->tls_cert, h->tls_key, h->tls_ca, h->tls_mutual,
 			h->keytab, h->principal);
 		put_pin(f, h->pin, h->pin_count);
@@ -235,6 +235,7 @@ int supervisor_start(struct supervisor *s)
 		fprintf(stderr, "isthmusd: admin_group %s cannot be used: %s\n",
 			s->config->array.admin_group, err_text(rc));
 	rc = rc ?: front_register(s);
+	rc = rc ?: lease_start(s);
 	return rc ?: add_missing(s);
 }
 
@@ -244,6 +245,7 @@ void supervisor_stop(struct supervisor *s)
 	s->stopping = true;
 	stop_children(s, "head", every);
 	stop_children(s, "controller", every);
+	lease_stop(s);
 	admin_server_free(s->admin);
 	event_write(LOG_L_NOTICE, "isthmusd.stop", "isthmusd stopped the array in order");
 	event_log_close();

@@ -21,6 +21,8 @@ struct supervisor {
 	uint64_t started_ns;
 	bool stopping;
 	int lock_fd;
+	unsigned losses;     /* tasks of lease.c */
+	struct waitq leases; /* woken when one ends, and to stop */
 	TAILQ_HEAD(, child) children;
 };
 

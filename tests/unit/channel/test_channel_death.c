@@ -59,6 +59,69 @@ START_TEST(another_instance_fences_the_first)
 }
 END_TEST
 
+struct fencing {
+	pid_t pid;
+	int rc;
+};
+
+static void fence_h1(struct channel_server *s, void *arg)
+{
+	struct fencing *f = arg;
+	f->rc = channel_server_fence(s, "h1", f->pid);
+}
+
+/* Before there is another: it writes and reads nothing more, and is not welcomed again. */
+static void fenced_alone(void *arg)
+{
+	struct fencing f = {.pid = getpid() + 1};
+	fake_server_call(server, fence_h1, &f);
+	ck_assert_int_eq(f.rc, -ENOENT);
+	struct channel *old = open_h1();
+	struct bdev *b = open_vol(old, 1);
+	static uint8_t data[64 * KIB], newer[64 * KIB];
+	fill(data, sizeof(data), 5);
+	fill(newer, sizeof(newer), 6);
+	ck_assert_int_eq(bdev_write(b, data, sizeof(data), 0, 0), 0);
+	fake_server_call(server, fence_h1, &f);
+	ck_assert_int_eq(f.rc, -ESRCH);
+	ck_assert_int_eq(bdev_write(b, data, 4096, 0, 0), 0);
+	f.pid = getpid();
+	for (int i = 0; i < 2; i++) { /* again changes nothing */
+		fake_server_call(server, fence_h1, &f);
+		ck_assert_int_eq(f.rc, 0);
+	}
+	ck_assert(channel_fenced(old));
+	static struct bdev_ref none;
+	ck_assert_int_eq(bdev_write(b, newer, sizeof(newer), 0, 0), -ERR_EPOCH_STALE);
+	ck_assert_int_eq(bdev_flush(b), -ERR_EPOCH_STALE);
+	ck_assert_int_eq(bdev_read_ref(b, 0, 4096, &none), -ERR_EPOCH_STALE);
+	env_sleep_ns(env_real(), 200 * NS_PER_MS);
+	ck_assert(!channel_up(old));
+	struct channel *new = open_h1();
+	ck_assert_uint_gt(channel_epoch(new), channel_epoch(old));
+	struct bdev *b_new = open_vol(new, 1);
+	check_ref(b_new, data, 0, sizeof(data));
+	ck_assert_int_eq(bdev_write(b_new, newer, sizeof(newer), 0, 0), 0);
+	bdev_close(b);
+	bdev_close(b_new);
+	channel_close(old);
+	channel_close(new);
+	reactor_stop(client);
+}
+
+START_TEST(one_is_fenced_before_there_is_another)
+{
+	run_both(fenced_alone);
+}
+END_TEST
+
+START_TEST(one_is_fenced_where_nothing_is_recorded)
+{
+	fake_world_without_pools(&world);
+	run_both(fenced_alone);
+}
+END_TEST
+
 static void busy_writer(void *arg)
 {
 	struct bdev *b = arg;
@@ -361,6 +424,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_is_no_segment_goes);
 	tcase_add_test(tc, pages_held_by_an_older_version_stay);
 	tcase_add_test(tc, another_instance_fences_the_first);
+	tcase_add_test(tc, one_is_fenced_before_there_is_another);
+	tcase_add_test(tc, one_is_fenced_where_nothing_is_recorded);
 	if (FORKS) {
 		tcase_add_test(tc, a_killed_head_leaves_nothing_behind);
 		tcase_add_test(tc, a_killed_controller_is_waited_for);

@@ -94,6 +94,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_str_eq(h->principal, "");
 	ck_assert_str_eq(h->nfs4_delegations, "on");
 	ck_assert_str_eq(h->durable_state, "off");
+	ck_assert_uint_eq(h->head_lease, 0);
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);

@@ -48,6 +48,57 @@ START_TEST(backoff_doubles_and_is_bounded)
 }
 END_TEST
 
+#define LOOK_NS (250 * NS_PER_MS)
+
+/* `n` looks without a sign in between, each after `ns`, of which it waited `waited` for a
+ * processor. */
+static uint64_t silent(struct lease *l, unsigned n, uint64_t ns, uint64_t waited, char state)
+{
+	uint64_t ret = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct lease_sight s = {.now_ns = l->looked_ns + ns,
+					.count = l->count,
+					.waited_ns = l->waited_ns + waited,
+					.state = state};
+		ret = lease_look(l, &s);
+	}
+	return ret;
+}
+
+START_TEST(a_lease_is_lost_by_ones_own_fault)
+{
+	struct lease l = {.looked_ns = 1000 * NS_PER_S, .waited_ns = 77};
+	/* Stopped, or asleep for ever, or in a loop. */
+	ck_assert_uint_eq(silent(&l, 8, LOOK_NS, 0, 'T'), 2 * NS_PER_S);
+	ck_assert_uint_eq(silent(&l, 4, LOOK_NS, 0, 'S'), 3 * NS_PER_S);
+	ck_assert_uint_eq(silent(&l, 4, LOOK_NS, 0, 'R'), 4 * NS_PER_S);
+	/* A sign: all is forgotten. */
+	struct lease_sight s = {.now_ns = l.looked_ns + LOOK_NS,
+				.count = l.count + 1,
+				.waited_ns = l.waited_ns,
+				.state = 'S'};
+	ck_assert_uint_eq(lease_look(&l, &s), 0);
+	/* Who looks was stopped for an hour. */
+	ck_assert_uint_eq(silent(&l, 1, 3600 * NS_PER_S, 0, 'T'), 2 * LOOK_NS);
+	l.silent_ns = 0;
+	/* No processor for it; half of one; the kernel. */
+	ck_assert_uint_eq(silent(&l, 1000, LOOK_NS, LOOK_NS, 'R'), 0);
+	ck_assert_uint_eq(silent(&l, 1000, LOOK_NS, 3 * LOOK_NS, 'R'), 0);
+	ck_assert_uint_eq(silent(&l, 8, LOOK_NS, LOOK_NS / 2, 'R'), NS_PER_S);
+	ck_assert_uint_eq(silent(&l, 1000, LOOK_NS, 0, 'D'), NS_PER_S);
+}
+END_TEST
+
+START_TEST(what_did_not_help_is_done_more_and_more_rarely)
+{
+	ck_assert_uint_eq(lease_limit_ns(2, true, 0), 2 * NS_PER_S);
+	ck_assert_uint_eq(lease_limit_ns(2, true, 3), 16 * NS_PER_S);
+	ck_assert_uint_eq(lease_limit_ns(2, true, 1000), 64 * NS_PER_S);
+	ck_assert_uint_eq(lease_limit_ns(1, false, 0), 10 * NS_PER_S);
+	ck_assert_uint_eq(lease_limit_ns(3600, false, 9), 32 * 5 * 3600 * NS_PER_S);
+}
+END_TEST
+
 static void write_text(const char *text)
 {
 	FILE *f = fopen(path, "w");
@@ -325,6 +376,8 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 20);
 	tcase_add_test(t, backoff_doubles_and_is_bounded);
+	tcase_add_test(t, a_lease_is_lost_by_ones_own_fault);
+	tcase_add_test(t, what_did_not_help_is_done_more_and_more_rarely);
 	tcase_add_test(t, pid_files_are_checked);
 	tcase_add_test(t, pid_files_find_the_living);
 	tcase_add_test(t, only_an_end_is_taken_for_death);
