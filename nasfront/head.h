@@ -183,6 +183,7 @@ int head_quota_register(struct head *h);
 /* head_lease.c */
 /* Its reactor gives signs of life from now on, when the configuration has a lease. */
 void head_lease_start(struct head *h);
+void head_lease_serving(struct head *h);
 void head_lease_stop(struct head *h);
 
 /* head_main.c */

@@ -31,6 +31,12 @@ void head_lease_start(struct head *h)
 	give(h);
 }
 
+void head_lease_serving(struct head *h)
+{
+	if (h->beat)
+		beat_give(h->beat, true);
+}
+
 void head_lease_stop(struct head *h)
 {
 	env_timer_stop(h->env, &h->beat_timer);

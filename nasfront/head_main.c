@@ -276,6 +276,7 @@ void head_in_service(struct head *h)
 		event_log_close();
 		_exit(EXIT_FAILURE);
 	}
+	head_lease_serving(h);
 	rpc_server_accept(h->rpc);
 	start_rpcbind(h);
 	log_notice("head: in service name=%s address=%s nfs_port=%u mount_port=%u", h->config->name,

@@ -32,13 +32,13 @@ demo_wait_served 20
 head=$(demo_pid head-head1) sup=$(demo_pid isthmusd)
 stopped=("$sup" "$head")
 kill -STOP "$sup" "$head"
-sleep 3
+sleep 2.7
 kill -CONT "$sup"
 sleep 0.5
 kill -CONT "$head"
 stopped=("$(demo_pid controller-a)")
 kill -STOP "${stopped[0]}"
-sleep 3
+sleep 2.7
 kill -CONT "${stopped[0]}"
 stopped=()
 [ "$(demo_pid head-head1)" = "$head" ] || wrong "a head was replaced that did not hang"
@@ -47,7 +47,7 @@ mkfifo "$DEMO_DIR/go"
 "$build/tests/tools/nfs4_successor" "$(demo_nfs_port)" $DEMO_EXPORT "$((rounds + 1))" <"$DEMO_DIR/go" >"$DEMO_DIR/out" 2>&1 &
 client=$!
 exec 5>"$DEMO_DIR/go"
-timeout 120 "$build/tests/tools/oracle" nfs "$(demo_nfs_url)" $((4 * rounds + 3)) 2 >"$DEMO_DIR/out.load" 2>&1 &
+timeout 120 "$build/tests/tools/oracle" nfs "$(demo_nfs_url)" 100 2 >"$DEMO_DIR/out.load" 2>&1 &
 load=$!
 [ "$(lock one try 1 0 100)" = granted ] || wrong "no lock by version 3"
 [ "$(lock three try 1 1000 100)" = granted ] || wrong "no lock by version 3 for another"
@@ -73,6 +73,8 @@ for ((i = 1; i <= rounds + 1; i++)); do
 	[ "$(lock one try 1 $((200 + i)) 1)" = granted ] || wrong "no new lock in round $i"
 done
 wait $client || wrong "the client"
+sleep 0.5
+kill $load # its last checks
 wait $load || wrong "the load"
 grep -q ', 0 wrong' "$DEMO_DIR/out.load" || wrong "the load"
 tail -1 "$DEMO_DIR/out"

@@ -453,13 +453,15 @@ static bool check_block(struct worker *w, uint32_t block)
 	return false;
 }
 
+static volatile sig_atomic_t enough;
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
 	if (!connected(w))
 		return NULL;
 	w->last_answer = now();
-	while (now() < w->until) {
+	while (now() < w->until && !enough) {
 		if (!connected(w))
 			return NULL;
 		if (one_change(w))
@@ -479,6 +481,11 @@ static void *work(void *arg)
 	return NULL;
 }
 
+static void on_term(int signum)
+{
+	enough = 1;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 4) {
@@ -486,6 +493,7 @@ int main(int argc, char **argv)
 				"[THREADS]\n");
 		return 2;
 	}
+	signal(SIGTERM, on_term); /* the last checks come then */
 	signal(SIGPIPE, SIG_IGN); /* libiscsi writes to what may be closed */
 	unstable = strcmp(argv[1], "nfs-unstable") == 0;
 	protocol = unstable || strcmp(argv[1], "nfs") == 0 ? &nfs_protocol : &iscsi_protocol;
