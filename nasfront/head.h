@@ -109,7 +109,11 @@ struct head {
 	bool ledger_partial;	  /* a record could not be put: none of them counts */
 	uint64_t ledger_whole_ns; /* they are put again not before */
 	uint32_t ledger_number;	  /* of the status monitor */
-	bool piv_missing;	  /* a volume that there is could not be opened */
+	bool ledger_owed;	  /* clients have yet to hear of a restart, or to reclaim */
+	uint8_t ledger_tries;	  /* processes in a row that ended soon with what is there */
+	struct env_timer trial;
+	struct head_records *records; /* while services have them again */
+	bool piv_missing;	      /* a volume that there is could not be opened */
 	struct bdev *piv_main, *piv_backup;
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
@@ -149,10 +153,19 @@ void head_state_client_seen(void *arg, const char *address, const char *export_p
 /* Opens the ledger on the PIV's volumes; the services have again what a predecessor left, or all of
  * theirs is put. Waits; errors are events. */
 int head_store_open(struct head *h);
-/* This process's number of the status monitor: what is put from now on is of it. Waits. */
-void head_store_begin(struct head *h, uint32_t number);
+/* This process's number of the status monitor: what is put from now on is of it. owed: there are
+ * clients who have yet to hear of a restart, or to reclaim. Waits. */
+void head_store_begin(struct head *h, uint32_t number, bool owed);
 /* Waits for who is in it. */
 void head_store_close(struct head *h, bool write);
+
+/* head_records.c: what is in the ledger. */
+/* Takes all, for head_records_each() (store.each). -ERR_CORRUPT, -ERR_VERSION, -ENOMEM: none. */
+int head_records_read(struct head *h);
+void head_records_free(struct head *h);
+void head_records_each(void *arg, enum store_kind kind, store_fn *fn, void *fn_arg);
+/* Drops all records, or those of version 4. -ENOMEM. */
+int head_records_clear(struct head *h, bool nfs4);
 
 /* head_backup.c: a task that orders backups of the group's state when they are due. */
 void head_backup_apply(struct head *h, const Isthmus__NasConfig *cfg);

@@ -134,7 +134,7 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 		head_store_open(h);
 	if (h->kept) { /* another volume: it goes on under the same number */
 		piv_set_nsm_state(h->piv, h->ledger_number);
-		head_store_begin(h, h->ledger_number);
+		head_store_begin(h, h->ledger_number, h->ledger_owed);
 	}
 	piv_set_state(h->piv, "up");
 }
@@ -192,7 +192,7 @@ static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned
 static void monitored_take(struct head *h)
 {
 	unsigned n = 0, nlm = 0, nfs4 = 0;
-	if (h->ledger_loaded)
+	if (h->ledger_loaded && !h->ledger_owed)
 		monitored_prune(h);
 	const struct piv_monitor *m = piv_monitors(h->piv, &n);
 	struct nlm_monitored *list = calloc(n + 1, sizeof(*list));
@@ -203,7 +203,7 @@ static void monitored_take(struct head *h)
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
-	head_store_begin(h, state);
+	head_store_begin(h, state, !all || !kept || nlm || nfs4);
 	h->locking = h->kept = true;
 	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
 	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept, nfs4);

@@ -1,6 +1,5 @@
 /* Where the services put what a successor must know: the service's ledger on the group's PIV. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include "nasfront/head.h"
 #include "nasfront/nfs/nlm.h"
@@ -14,17 +13,27 @@
 #include "runtime/log.h"
 
 /*
- * The ledger's own record: the number of the status monitor under which it was written, and whether
- * some record could not be put. One that is of another number was not written by the head's last
- * process: what that had is not in it. Its size never changes, so there is always room for it.
+ * The ledger's own record, MARK_BYTES; it never grows, so there is always room for it:
+ *
+ *   0  u32  number of the status monitor under which it was written. What is of another number was
+ *           not written by the head's last process: what that had is not in it
+ *   4  u8   a record could not be put
+ *   5  u8   clients have yet to hear of a restart, or to reclaim: whoever is kept and has nothing
+ *           here is one of them
+ *   6  u8   processes in a row that had again what is here and ended within TRIAL_NS
  */
 static const char MARK[] = {STORE_PARTIAL};
+#define MARK_BYTES 7
+#define TRIAL_NS   (2 * NS_PER_S)
+#define TRIES_MAX  10
 
 static int put_mark(struct head *h)
 {
-	uint8_t v[5];
+	uint8_t v[MARK_BYTES];
 	be32_put(v, h->ledger_number);
 	v[4] = h->ledger_partial;
+	v[5] = h->ledger_owed;
+	v[6] = h->ledger_tries;
 	return ledger_put(h->ledger, MARK, sizeof(MARK), v, sizeof(v));
 }
 
@@ -34,7 +43,12 @@ static bool is_whole(struct head *h, const struct ledger_stats *s)
 	size_t len;
 	const uint8_t *v = ledger_get(h->ledger, MARK, sizeof(MARK), &len);
 	bool volumes = !h->piv_missing && !s->unsure;
-	return volumes && v && len == 5 && be32_get(v) == piv_nsm_state(h->piv) && !v[4];
+	if (!volumes || !v || len < 5 || be32_get(v) != piv_nsm_state(h->piv) || v[4])
+		return false;
+	h->ledger_number = be32_get(v);
+	h->ledger_owed = len > 5 && v[5];
+	h->ledger_tries = len > 6 ? v[6] : 0;
+	return true;
 }
 
 /* Said once, until it works again. */
@@ -54,34 +68,41 @@ static void tell_failing(struct head *h, int rc)
 	h->ledger_failing = rc != 0;
 }
 
-static void store_put_record(void *arg, const void *key, size_t key_len, const void *value,
-			     size_t len)
+static uint64_t live_bytes(const struct head *h)
+{
+	struct ledger_stats s;
+	ledger_get_stats(h->ledger, &s);
+	return s.live_bytes;
+}
+
+static int64_t store_put_record(void *arg, const void *key, size_t key_len, const void *value,
+				size_t len)
 {
 	struct head *h = arg;
-	int rc = h->ledger ? ledger_put(h->ledger, key, key_len, value, len) : 0;
+	if (!h->ledger)
+		return 0;
+	uint64_t was = live_bytes(h);
+	int rc = ledger_put(h->ledger, key, key_len, value, len);
 	if (rc == 0)
-		return;
+		return (int64_t)(live_bytes(h) - was);
 	tell_failing(h, rc);
 	h->ledger_partial = true;
 	put_mark(h);
+	return 0;
 }
 
-static void store_drop_record(void *arg, const void *key, size_t key_len)
+static int64_t store_drop_record(void *arg, const void *key, size_t key_len)
 {
 	struct head *h = arg;
-	if (h->ledger)
-		ledger_drop(h->ledger, key, key_len);
-}
-
-/* From three quarters on: what is there goes on changing, and its records grow. */
-static bool store_is_full(void *arg)
-{
-	struct head *h = arg;
-	struct ledger_stats s;
 	if (!h->ledger)
-		return false;
-	ledger_get_stats(h->ledger, &s);
-	bool full = s.live_bytes > s.live_max / 4 * 3;
+		return 0;
+	uint64_t was = live_bytes(h);
+	ledger_drop(h->ledger, key, key_len);
+	return (int64_t)(live_bytes(h) - was);
+}
+
+static void tell_full(struct head *h, bool full)
+{
 	if (full && !h->ledger_full)
 		event_write(
 		    LOG_L_WARN, "ledger.full",
@@ -90,7 +111,22 @@ static bool store_is_full(void *arg)
 		    "--size)",
 		    h->config->name);
 	h->ledger_full = full;
-	return full;
+}
+
+/* Three quarters are for what is new: what is there goes on changing, and its records grow. */
+static struct store_room store_room(void *arg)
+{
+	struct head *h = arg;
+	struct ledger_stats s;
+	if (!h->ledger)
+		return (struct store_room){UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	ledger_get_stats(h->ledger, &s);
+	uint64_t most = s.live_max / 4 * 3;
+	struct store_room r = {.all = s.live_max,
+			       .left = most - MIN(most, s.live_bytes),
+			       .spare = s.live_max - MIN(s.live_max, s.live_bytes)};
+	tell_full(h, !r.left);
+	return r;
 }
 
 #define AGAIN_NS (500 * NS_PER_MS)
@@ -107,13 +143,25 @@ static void make_whole(struct head *h)
 	put_mark(h);
 }
 
+/* Whoever had to be told was, and who had something to reclaim has had the time. */
+static bool nobody_is_owed(const struct head *h)
+{
+	struct nlm_status s;
+	nlm_status(h->nlm, &s);
+	return s.ready && !s.grace_left_ns && !s.to_notify;
+}
+
 static void store_sync_records(void *arg)
 {
 	struct head *h = arg;
 	if (!h->ledger)
 		return;
-	if (h->ledger_partial && !store_is_full(h) && env_now_ns(h->env) >= h->ledger_whole_ns)
+	if (h->ledger_partial && store_room(h).left && env_now_ns(h->env) >= h->ledger_whole_ns)
 		make_whole(h);
+	if (h->ledger_owed && nobody_is_owed(h)) {
+		h->ledger_owed = false;
+		put_mark(h);
+	}
 	h->ledger_users++;
 	/* Nobody is answered before it is stable: what it says would be forgotten by a restart. */
 	struct ledger *l = h->ledger; /* it may be closed meanwhile: that waits for us */
@@ -127,98 +175,57 @@ static void store_sync_records(void *arg)
 	tell_failing(h, rc ? rc : h->ledger_partial ? -ENOSPC : 0);
 }
 
-/* ---- reading them ---- */
-
-struct picked {
-	enum store_kind kind;
-	Isthmus__StateRecord **list;
-	size_t n, cap;
-	int rc;
-};
-
-static int pick(void *arg, const void *key, size_t klen, const void *value, size_t vlen)
-{
-	struct picked *p = arg;
-	if (*(const uint8_t *)key != (uint8_t)p->kind)
-		return 0;
-	if (p->n == p->cap) {
-		size_t cap = p->cap ? 2 * p->cap : 64;
-		Isthmus__StateRecord **list = realloc(p->list, cap * sizeof(*list));
-		if (!list)
-			return -ENOMEM;
-		p->list = list;
-		p->cap = cap;
-	}
-	Isthmus__StateRecord *r = isthmus__state_record__unpack(NULL, vlen, value);
-	if (!r)
-		return -ERR_CORRUPT;
-	p->list[p->n++] = r;
-	return r->version == STORE_VERSION ? 0 : -ERR_VERSION;
-}
-
-/* Whoever is told may change the ledger: so all are taken first. */
-static void store_each_record(void *arg, enum store_kind kind,
-			      void (*fn)(void *fn_arg, const Isthmus__StateRecord *r), void *fn_arg)
-{
-	struct head *h = arg;
-	struct picked p = {.kind = kind};
-	int rc = h->ledger ? ledger_walk(h->ledger, pick, &p) : 0;
-	if (rc) {
-		h->ledger_loaded = false;
-		event_write(LOG_L_ERROR, "ledger.unreadable",
-			    "head %s cannot read all that its predecessor left of its clients: %s",
-			    h->config->name, err_text(rc));
-	}
-	for (size_t i = 0; i < p.n; i++) {
-		if (p.list[i]->version == STORE_VERSION)
-			fn(fn_arg, p.list[i]);
-		isthmus__state_record__free_unpacked(p.list[i], NULL);
-	}
-	free(p.list);
-}
-
 /* ---- life ---- */
-
-struct dropper {
-	uint8_t (*keys)[LEDGER_KEY_MAX + 2];
-	size_t n, cap;
-};
-
-static int pick_key(void *arg, const void *key, size_t klen, const void *value, size_t vlen)
-{
-	struct dropper *d = arg;
-	if (d->n == d->cap)
-		return 1;
-	d->keys[d->n][0] = (uint8_t)(klen >> 8);
-	d->keys[d->n][1] = (uint8_t)klen;
-	memcpy(d->keys[d->n++] + 2, key, klen);
-	return 0;
-}
-
-/* What somebody left there is not what the clients have now. */
-static int clear(struct ledger *l)
-{
-	struct dropper d = {.cap = 256};
-	d.keys = calloc(d.cap, sizeof(*d.keys));
-	if (!d.keys)
-		return -ENOMEM;
-	do {
-		d.n = 0;
-		ledger_walk(l, pick_key, &d);
-		for (size_t i = 0; i < d.n; i++)
-			ledger_drop(l, d.keys[i] + 2, (size_t)d.keys[i][0] << 8 | d.keys[i][1]);
-	} while (d.n);
-	free(d.keys);
-	return 0;
-}
 
 static int attach(struct head *h)
 {
 	unsigned clients = 0;
-	int rc = nlm_keep_in(h->nlm, &h->store);
-	int rc4 = h->nfs4 ? nfs4_keep_in(h->nfs4, &h->store, &clients) : 0;
-	nlm_wait_again(h->nlm);
-	return rc ? rc : rc4;
+	int rc = head_records_read(h);
+	if (rc == 0) {
+		rc = nlm_keep_in(h->nlm, &h->store);
+		int rc4 = h->nfs4 ? nfs4_keep_in(h->nfs4, &h->store, &clients) : 0;
+		nlm_wait_again(h->nlm);
+		rc = rc ? rc : rc4;
+	}
+	head_records_free(h);
+	return rc;
+}
+
+/* ---- trials ---- */
+
+static void trial_task(void *arg)
+{
+	struct head *h = arg;
+	if (!h->ledger || h->stopping || !h->ledger_tries)
+		return;
+	h->ledger_tries = 0;
+	put_mark(h);
+	store_sync_records(h);
+}
+
+static void trial_over(void *arg)
+{
+	struct head *h = arg;
+	/* Without memory for a task it counts as one that ended early. */
+	task_start_on(reactor_sched(h->reactor), trial_task, h);
+}
+
+/* What is there may be what ends every process that has it again: then it is given up. Counted
+ * before it is touched. */
+static bool trial_begin(struct head *h)
+{
+	if (h->ledger_tries >= TRIES_MAX) {
+		event_write(LOG_L_ERROR, "ledger.given_up",
+			    "head %s ended %u times in a row with what its clients have: they have "
+			    "to reclaim it",
+			    h->config->name, h->ledger_tries);
+		return false;
+	}
+	h->ledger_tries++;
+	put_mark(h);
+	store_sync_records(h);
+	h->trial = (struct env_timer){.fn = trial_over, .arg = h};
+	return true;
 }
 
 int head_store_open(struct head *h)
@@ -231,8 +238,8 @@ int head_store_open(struct head *h)
 	h->store = (struct store){.put = store_put_record,
 				  .drop = store_drop_record,
 				  .sync = store_sync_records,
-				  .full = store_is_full,
-				  .each = store_each_record,
+				  .room = store_room,
+				  .each = head_records_each,
 				  .arg = h};
 	waitq_init(&h->ledger_idle);
 	int rc = ledger_open(&h->ledger, &o);
@@ -255,15 +262,18 @@ int head_store_open(struct head *h)
 	}
 	struct ledger_stats s;
 	ledger_get_stats(h->ledger, &s);
+	h->ledger_tries = 0;
 	h->ledger_loaded = !(h->kept || h->locking) && is_whole(h, &s);
 	h->ledger_partial = false;
-	/* What cannot be trusted is nobody's; where clients are here all of theirs is put anew. */
-	if (!h->ledger_loaded)
-		rc = clear(h->ledger);
+	h->ledger_loaded = h->ledger_loaded && trial_begin(h);
+	/* What cannot be trusted is nobody's; where clients are here all of theirs is put anew. And
+	 * what is not served is nobody's: others may have had it since. */
+	if (!h->ledger_loaded || !h->nfs4)
+		rc = head_records_clear(h, h->ledger_loaded);
 	rc = rc ? rc : attach(h);
 	if (rc) {
 		h->ledger_loaded = false;
-		clear(h->ledger);
+		head_records_clear(h, false);
 		attach(h);
 		event_write(
 		    LOG_L_ERROR, "ledger.partial",
@@ -274,13 +284,18 @@ int head_store_open(struct head *h)
 	return 0;
 }
 
-void head_store_begin(struct head *h, uint32_t number)
+void head_store_begin(struct head *h, uint32_t number, bool owed)
 {
 	h->ledger_number = number;
 	if (!h->ledger)
 		return;
+	h->ledger_owed = owed;
+	if (!h->ledger_loaded)
+		h->ledger_tries = 0;
 	put_mark(h);
 	store_sync_records(h);
+	if (h->trial.fn)
+		env_timer_start(h->env, &h->trial, TRIAL_NS);
 }
 
 void head_store_close(struct head *h, bool write)
@@ -288,7 +303,14 @@ void head_store_close(struct head *h, bool write)
 	struct ledger *l = h->ledger;
 	if (!l)
 		return;
+	if (write && h->ledger_tries) { /* it did not end by what it has */
+		h->ledger_tries = 0;
+		put_mark(h);
+	}
 	h->ledger = NULL;
+	if (h->trial.fn)
+		env_timer_stop(h->env, &h->trial);
+	h->trial.fn = NULL;
 	while (h->ledger_users)
 		waitq_wait(&h->ledger_idle);
 	if (write)

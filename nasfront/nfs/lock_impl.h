@@ -7,7 +7,7 @@
 
 #define LOCK_TABLE_MAGIC  0x6c6b7462
 #define LOCK_CLIENT_MAGIC 0x6c6b636c
-#define LOCK_BUCKETS	  4096
+#define LOCK_BUCKETS	  16384
 
 LIST_HEAD(lock_watches, lock_watch);
 
@@ -78,6 +78,7 @@ struct lock_client {
 	void *user;
 	const void *key; /* of its record */
 	uint32_t key_len;
+	uint64_t account; /* lock_client_account() */
 	unsigned nlocks, nwaits;
 	bool in_way; /* somebody was refused for what it holds */
 	TAILQ_HEAD(, lock_owner) owners;

@@ -186,10 +186,10 @@ int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *
 	return -EAGAIN;
 }
 
-static bool lock_too_many(struct lock_table *t, const struct lock_client *c)
+static bool lock_too_many(struct lock_table *t, struct lock_client *c)
 {
 	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks &&
-	    !(t->o.full && t->o.full(t->o.arg)))
+	    !(t->o.full && t->o.full(t->o.arg, c)))
 		return false;
 	t->stats.refused++;
 	return true;

@@ -200,6 +200,11 @@ const void *lock_client_key(const struct lock_client *c, uint32_t *ret_len)
 	return c->key;
 }
 
+uint64_t *lock_client_account(struct lock_client *c)
+{
+	return &c->account;
+}
+
 unsigned lock_client_locks(const struct lock_client *c)
 {
 	return c->nlocks;

@@ -86,8 +86,8 @@ struct lock_table_opts {
 	/* The last reservation of the file has gone. NULL: nobody wants to know. Must not call the
 	 * table. */
 	void (*unused)(void *arg, const struct lock_file_key *file);
-	/* No more locks and reservations are to be made now, by nobody. NULL: they are. */
-	bool (*full)(void *arg);
+	/* No more locks and reservations are to be made now, by this client. NULL: they are. */
+	bool (*full)(void *arg, struct lock_client *c);
 	/* A lock or reservation was made, is another now, or went. NULL: nobody wants to know. Must
 	 * not call the table. */
 	void (*kept)(void *arg, const struct lock_kept *k);
@@ -108,6 +108,8 @@ void *lock_client_user(const struct lock_client *c);
  * Without one nothing is kept of it. */
 void lock_client_set_key(struct lock_client *c, const void *key, uint32_t len);
 const void *lock_client_key(const struct lock_client *c, uint32_t *ret_len);
+/* Bytes of records of the client, its locks and all that its user keeps of it. */
+uint64_t *lock_client_account(struct lock_client *c);
 unsigned lock_client_locks(const struct lock_client *c); /* with share reservations */
 unsigned lock_client_waits(const struct lock_client *c);
 /* Whether what a client holds is in the way of others is asked from now on. */

@@ -85,16 +85,14 @@ static bool may_go(const struct nlm_client *c, const char *address)
 
 /* One that holds nothing gives way; unknown to us it may also be unknown to the next incarnation.
  */
-static bool make_room(struct nlm *n, const char *address)
+static void give_way(struct nlm *n, const char *address)
 {
 	struct nlm_client *c, *next;
-	if (has_room(n, address))
-		return true;
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
 		if (!may_go(c, address) || c->monitored)
 			continue;
 		nlm_client_forget(c);
-		return true;
+		return;
 	}
 	TAILQ_FOREACH_SAFE (c, &n->clients, link, next) {
 		if (!may_go(c, address))
@@ -105,9 +103,23 @@ static bool make_room(struct nlm *n, const char *address)
 		c->refs--;
 		if (rc == 0 && client_idle(c))
 			nlm_client_forget(c);
-		break; /* the list may have changed meanwhile */
+		return; /* the list may have changed meanwhile */
 	}
+}
+
+static bool make_room(struct nlm *n, const char *address)
+{
+	if (!has_room(n, address))
+		give_way(n, address);
 	return has_room(n, address);
+}
+
+bool nlm_client_room(struct nlm_client *c)
+{
+	struct nlm *n = c->nlm;
+	if (!c->recorded && store_denies(n->store, 0))
+		give_way(n, NULL);
+	return c->recorded || !store_denies(n->store, 0);
 }
 
 static void tell_full(struct nlm *n, const char *address)

@@ -153,6 +153,9 @@ struct nlm_client *nlm_client_find(struct nlm *n, const struct nlm_obj *name, co
 bool nlm_host_speaks(struct nlm *n, struct rpc_req *req);
 /* Found or made; NULL: too many. */
 struct nlm_client *nlm_client_get(struct nlm *n, struct rpc_req *req, const struct nlm_obj *name);
+/* There is room for its record, or it has one; others that hold nothing give way. It is held.
+ * Waits. */
+bool nlm_client_room(struct nlm_client *c);
 /* Before its first lock: kept for the next incarnation. Waits. */
 int nlm_client_monitor(struct nlm_client *c);
 void nlm_client_reboot(struct nlm_client *c, const char *why);
@@ -180,7 +183,7 @@ void nlm_out_queue(struct nlm_client *c, struct nlm_out *o);
 /* nlm_state.c */
 /* The table's: a lock was made, changed, dropped. */
 void nlm_lock_kept(void *arg, const struct lock_kept *k);
-bool nlm_store_full(void *arg);
+bool nlm_store_full(void *arg, struct lock_client *c);
 /* It waits, and is to be told by a successor. */
 void nlm_record_wait(struct nlm_out *o);
 void nlm_unrecord_wait(struct nlm_out *o);

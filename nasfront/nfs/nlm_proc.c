@@ -147,6 +147,10 @@ static enum nlm_stat lock_now(struct call *k, bool block, bool msg)
 	if (!wait)
 		return NLM_DENIED_NOLOCKS;
 	int rc = lock_set_wait(n->table, &a, wait);
+	if (rc == -EINPROGRESS && nlm_store_full(n, k->client->locks)) {
+		lock_wait_cancel(lock_wait_find(n->table, &a));
+		rc = -ENOLCK;
+	}
 	if (rc == -EINPROGRESS) {
 		nlm_record_wait(wait);
 		return NLM_BLOCKED;
@@ -171,7 +175,7 @@ static enum nlm_stat do_lock(struct call *k, bool monitored, bool msg)
 		return st;
 	if (not_now(k->n, k->a.reclaim))
 		return NLM_DENIED_GRACE_PERIOD;
-	if (monitored && nlm_client_monitor(k->client))
+	if (!nlm_client_room(k->client) || (monitored && nlm_client_monitor(k->client)))
 		return NLM_DENIED_NOLOCKS;
 	if (monitored)
 		see_state(k->client, k->a.state);
@@ -349,7 +353,7 @@ static enum nlm_stat do_share(struct call *k)
 	if (not_now(k->n, k->a.reclaim))
 		return NLM_DENIED_GRACE_PERIOD;
 	/* PC clients have no state monitor, but others send SHARE too. */
-	if (nlm_client_monitor(k->client))
+	if (!nlm_client_room(k->client) || nlm_client_monitor(k->client))
 		return NLM_DENIED_NOLOCKS;
 	if (lent(k, (k->a.access & LOCK_SHARE_WRITE) || (k->a.mode & LOCK_SHARE_READ)))
 		return NLM_DENIED_GRACE_PERIOD;

@@ -40,13 +40,13 @@ void nlm_record_host(struct nlm_client *c)
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_HOST;
 	r.host = &h;
 	c->recorded = true;
-	store_put(c->nlm->store, &c->key, &r);
+	store_put(c->nlm->store, &c->key, &r, lock_client_account(c->locks));
 }
 
 void nlm_unrecord_host(struct nlm_client *c)
 {
 	if (c->recorded)
-		store_drop(c->nlm->store, &c->key);
+		store_drop(c->nlm->store, &c->key, lock_client_account(c->locks));
 	c->recorded = false;
 }
 
@@ -64,7 +64,7 @@ static void put_share(const struct store *s, const struct store_key *k, const st
 	h.deny = l->deny;
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_SHARE;
 	r.share = &h;
-	store_put(s, k, &r);
+	store_put(s, k, &r, lock_client_account(l->lock.client));
 }
 
 static void put_lock(const struct store *s, const struct store_key *k, const struct lock_kept *l,
@@ -82,7 +82,7 @@ static void put_lock(const struct store *s, const struct store_key *k, const str
 	h.last = l->lock.range.last;
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_LOCK;
 	r.lock = &h;
-	store_put(s, k, &r);
+	store_put(s, k, &r, lock_client_account(l->lock.client));
 }
 
 /* Reservations of another protocol's clients are part of its own records. */
@@ -98,7 +98,7 @@ void nlm_lock_kept(void *arg, const struct lock_kept *l)
 	store_key_begin(&k, l->share ? STORE_SHARE : STORE_LOCK);
 	store_key_u64(&k, l->id);
 	if (l->gone) {
-		store_drop(n->store, &k);
+		store_drop(n->store, &k, lock_client_account(l->lock.client));
 		return;
 	}
 	if (c && !c->recorded) /* one that is not monitored */
@@ -106,10 +106,10 @@ void nlm_lock_kept(void *arg, const struct lock_kept *l)
 	(l->share ? put_share : put_lock)(n->store, &k, l, bytes_of(client, len));
 }
 
-bool nlm_store_full(void *arg)
+bool nlm_store_full(void *arg, struct lock_client *c)
 {
 	const struct nlm *n = arg;
-	return store_full(n->store);
+	return store_denies(n->store, *lock_client_account(c));
 }
 
 static struct store_key wait_key(uint64_t id)
@@ -148,14 +148,14 @@ void nlm_record_wait(struct nlm_out *o)
 	struct store_key k = wait_key(o->record);
 	if (!o->client->recorded)
 		nlm_record_host(o->client);
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, lock_client_account(o->client->locks));
 }
 
 void nlm_unrecord_wait(struct nlm_out *o)
 {
 	struct store_key k = wait_key(o->record);
 	if (o->record)
-		store_drop(o->client->nlm->store, &k);
+		store_drop(o->client->nlm->store, &k, lock_client_account(o->client->locks));
 	o->record = 0;
 }
 
@@ -169,6 +169,7 @@ void nlm_settle(struct nlm_out *o)
 
 struct restore {
 	struct nlm *n;
+	const struct store *store;
 	int rc;
 	unsigned hosts, locks;
 };
@@ -198,7 +199,7 @@ static void failed(struct restore *t, int rc)
 	t->rc = t->rc ? t->rc : rc;
 }
 
-static void restore_host(void *arg, const Isthmus__StateRecord *r)
+static void restore_host(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateHost *h = r->host;
@@ -221,11 +222,12 @@ static void restore_host(void *arg, const Isthmus__StateRecord *r)
 	c->tcp = h->tcp;
 	c->state = h->state;
 	c->recorded = true;
+	*lock_client_account(c->locks) += bytes;
 	t->hosts++;
 }
 
 static void restore_held(struct restore *t, const ProtobufCBinaryData *client,
-			 const ProtobufCBinaryData *owner, struct lock_kept *k)
+			 const ProtobufCBinaryData *owner, struct lock_kept *k, uint64_t bytes)
 {
 	if (!client->len || client->data[0] != STORE_HOST)
 		return; /* another protocol's */
@@ -234,8 +236,14 @@ static void restore_held(struct restore *t, const ProtobufCBinaryData *client,
 		return;
 	}
 	struct nlm_client *c = client_of(t->n, client);
-	if (!c)
-		return; /* a crash kept one of two records: the answer had not left */
+	if (!c) { /* a crash kept one of two records: the answer had not left */
+		struct store_key key;
+		store_key_begin(&key, k->share ? STORE_SHARE : STORE_LOCK);
+		store_key_u64(&key, k->id);
+		store_drop(t->store, &key, NULL);
+		return;
+	}
+	*lock_client_account(c->locks) += bytes;
 	k->lock.client = c->locks;
 	k->lock.owner = owner->data;
 	k->lock.owner_len = (uint32_t)owner->len;
@@ -244,7 +252,7 @@ static void restore_held(struct restore *t, const ProtobufCBinaryData *client,
 	t->locks += rc == 0;
 }
 
-static void restore_lock(void *arg, const Isthmus__StateRecord *r)
+static void restore_lock(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateLock *l = r->lock;
@@ -258,10 +266,10 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 	lock_table_skip_ids(t->n->table, l->id);
 	k.lock.kind = l->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
 	k.lock.range = (struct lock_range){.first = l->first, .last = l->last};
-	restore_held(t, &l->client, &l->owner, &k);
+	restore_held(t, &l->client, &l->owner, &k, bytes);
 }
 
-static void restore_share(void *arg, const Isthmus__StateRecord *r)
+static void restore_share(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateShare *l = r->share;
@@ -273,7 +281,7 @@ static void restore_share(void *arg, const Isthmus__StateRecord *r)
 	k.id = l->id;
 	k.access = l->access;
 	k.deny = l->deny;
-	restore_held(t, &l->client, &l->owner, &k);
+	restore_held(t, &l->client, &l->owner, &k, bytes);
 }
 
 /* It waits again; or it has its lock, and its host is told so now. */
@@ -309,7 +317,7 @@ static int wait_again(struct nlm *n, struct nlm_client *c, const Isthmus__StateW
 	return 0;
 }
 
-static void restore_wait(void *arg, const Isthmus__StateRecord *r)
+static void restore_wait(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateWait *w = r->wait;
@@ -321,8 +329,13 @@ static void restore_wait(void *arg, const Isthmus__StateRecord *r)
 	}
 	struct nlm_client *c = client_of(t->n, &w->client);
 	t->n->next_wait = MAX(t->n->next_wait, w->id);
-	if (c)
+	if (c) {
+		*lock_client_account(c->locks) += bytes;
 		failed(t, wait_again(t->n, c, w, &file));
+	} else {
+		struct store_key key = wait_key(w->id);
+		store_drop(t->store, &key, NULL);
+	}
 }
 
 static void record_user(void *arg, void *user)
@@ -367,7 +380,7 @@ static void forget_all(struct nlm *n)
 int nlm_keep_in(struct nlm *n, const struct store *s)
 {
 	CHECK(n, NLM_MAGIC);
-	struct restore t = {.n = n};
+	struct restore t = {.n = n, .store = s};
 	struct lock_stats held;
 	lock_stats(n->table, &held);
 	if (!TAILQ_EMPTY(&n->clients) || held.locks || held.shares) {
@@ -390,7 +403,7 @@ int nlm_keep_in(struct nlm *n, const struct store *s)
 void nlm_wait_again(struct nlm *n)
 {
 	CHECK(n, NLM_MAGIC);
-	struct restore t = {.n = n};
+	struct restore t = {.n = n, .store = n->store};
 	if (n->waits_due)
 		store_each(n->store, STORE_WAIT, restore_wait, &t);
 	n->waits_due = false;

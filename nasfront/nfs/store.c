@@ -32,20 +32,27 @@ void store_key_u64(struct store_key *k, uint64_t v)
 	store_key_bytes(k, b, sizeof(b));
 }
 
-void store_put(const struct store *s, const struct store_key *k, Isthmus__StateRecord *r)
+static void charge(uint64_t *account, int64_t bytes)
+{
+	if (account)
+		*account += (uint64_t)bytes;
+}
+
+void store_put(const struct store *s, const struct store_key *k, Isthmus__StateRecord *r,
+	       uint64_t *account)
 {
 	uint8_t buf[STORE_RECORD_MAX];
 	if (!s)
 		return;
 	r->version = STORE_VERSION;
 	ASSERT(isthmus__state_record__get_packed_size(r) <= sizeof(buf));
-	s->put(s->arg, k->bytes, k->len, buf, isthmus__state_record__pack(r, buf));
+	charge(account, s->put(s->arg, k->bytes, k->len, buf, isthmus__state_record__pack(r, buf)));
 }
 
-void store_drop(const struct store *s, const struct store_key *k)
+void store_drop(const struct store *s, const struct store_key *k, uint64_t *account)
 {
 	if (s)
-		s->drop(s->arg, k->bytes, k->len);
+		charge(account, s->drop(s->arg, k->bytes, k->len));
 }
 
 void store_sync(const struct store *s)
@@ -54,13 +61,20 @@ void store_sync(const struct store *s)
 		s->sync(s->arg);
 }
 
-bool store_full(const struct store *s)
+bool store_denies(const struct store *s, uint64_t has)
 {
-	return s && s->full(s->arg);
+	return s && s->room(s->arg).left <= has;
 }
 
-void store_each(const struct store *s, enum store_kind kind,
-		void (*fn)(void *arg, const Isthmus__StateRecord *r), void *arg)
+bool store_denies_extra(const struct store *s, uint64_t has)
+{
+	if (!s)
+		return false;
+	struct store_room r = s->room(s->arg);
+	return r.left <= has || r.spare < r.all / 2;
+}
+
+void store_each(const struct store *s, enum store_kind kind, store_fn *fn, void *arg)
 {
 	if (s)
 		s->each(s->arg, kind, fn, arg);

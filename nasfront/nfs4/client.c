@@ -41,6 +41,11 @@ static unsigned owner_bucket(const struct nfs4 *n, const uint8_t *owner, uint32_
 	return (unsigned)(siphash(n->hash_key, owner, len) % NFS4_BUCKETS);
 }
 
+static unsigned kept_bucket(const struct nfs4 *n, const char *name)
+{
+	return (unsigned)(siphash(n->hash_key, name, strlen(name)) % NFS4_BUCKETS);
+}
+
 struct nfs4_client *nfs4_client_find(struct nfs4 *n, uint64_t id, bool v40)
 {
 	struct nfs4_client *c;
@@ -176,6 +181,7 @@ int nfs4_client_make(struct nfs4_client **ret, struct nfs4 *n, const struct nfs4
 	lock_client_set_key(c->locks, c->key, sizeof(c->key));
 	LIST_INSERT_HEAD(&n->clients_by_id[id_bucket(c->id)], c, by_id);
 	LIST_INSERT_HEAD(&n->clients_by_owner[owner_bucket(n, w->owner, w->len)], c, by_owner);
+	LIST_INSERT_HEAD(&n->clients_by_kept[kept_bucket(n, c->kept_name)], c, by_kept);
 	TAILQ_INSERT_TAIL(&n->clients, c, link);
 	n->nclients++;
 	*ret = c;
@@ -205,9 +211,23 @@ void nfs4_client_free(struct nfs4_client *c)
 	lock_client_free(c->locks);
 	LIST_REMOVE(c, by_id);
 	LIST_REMOVE(c, by_owner);
+	LIST_REMOVE(c, by_kept);
 	TAILQ_REMOVE(&n->clients, c, link);
 	n->nclients--;
 	free(c);
+}
+
+bool nfs4_client_room(const struct nfs4_client *c)
+{
+	const struct nfs4_who w = {.owner = c->owner, .len = c->owner_len, .v40 = c->v40};
+	const struct nfs4_client *old = nfs4_client_by_owner(c->nfs4, &w, true);
+	uint64_t has = *lock_client_account(c->locks);
+	if (old && old != c && *lock_client_account(old->locks))
+		return true;
+	if (!store_denies(c->nfs4->store, has))
+		return true;
+	nfs4_client_make_way(c->nfs4, true);
+	return false;
 }
 
 enum nfs4_status nfs4_client_confirm(struct nfs4_client *c)
@@ -246,11 +266,6 @@ bool nfs4_client_expired(const struct nfs4_client *c, uint64_t now)
 }
 
 /* ---- for the next incarnation ---- */
-
-static unsigned kept_bucket(const struct nfs4 *n, const char *name)
-{
-	return (unsigned)(siphash(n->hash_key, name, strlen(name)) % NFS4_BUCKETS);
-}
 
 static struct nfs4_kept_client *kept_find(struct nfs4 *n, const char *name)
 {
@@ -343,13 +358,25 @@ void nfs4_client_reclaimed(struct nfs4_client *c)
 		kept_done(n, k);
 }
 
+bool nfs4_kept_here(struct nfs4 *n, const char *name)
+{
+	struct nfs4_client *c;
+	LIST_FOREACH (c, &n->clients_by_kept[kept_bucket(n, name)], by_kept) {
+		if (strcmp(c->kept_name, name))
+			continue;
+		c->kept = true;
+		return true;
+	}
+	return false;
+}
+
 /* ---- as time goes by ---- */
 
 /* A client of this name is here and kept. */
 static bool kept_here(struct nfs4 *n, const char *name)
 {
 	const struct nfs4_client *c;
-	TAILQ_FOREACH (c, &n->clients, link)
+	LIST_FOREACH (c, &n->clients_by_kept[kept_bucket(n, name)], by_kept)
 		if ((c->kept || c->keeping) && strcmp(c->kept_name, name) == 0)
 			return true;
 	return false;

@@ -30,6 +30,7 @@
 
 #define BARRED_NS    (300 * NS_PER_S) /* who lost what it did not return is lent nothing */
 #define CLIENT_SHARE 8		      /* one client has at most this part of all that can be lent */
+#define GIVE_WAY     64		      /* files asked for at once where there is no room */
 #define FEWER_NS     (10 * NS_PER_S)  /* how often a client is asked to keep less */
 
 /* ---- uses by others ---- */
@@ -175,10 +176,23 @@ static bool full(struct nfs4_client *c)
 	return true;
 }
 
+/* What is lent can be done without: where there is no room for more some of it is asked for. */
+void nfs4_deleg_give_way(struct nfs4 *n)
+{
+	uint64_t now = env_now_ns(n->o.env);
+	struct nfs4_deleg *d;
+	if (now < n->give_way_ns)
+		return;
+	n->give_way_ns = now + NS_PER_S;
+	for (unsigned i = 0; i < GIVE_WAY && (d = TAILQ_FIRST(&n->lent)); i++)
+		deleg_recall(n->delegs, &d->d);
+}
+
 static bool room(struct nfs4_client *c)
 {
 	const struct nfs4 *n = c->nfs4;
-	return n->o.lend && env_now_ns(n->o.env) >= c->barred_ns && !c->nrevoked && !c->unkeeping &&
+	return n->o.lend && !store_denies_extra(n->store, *lock_client_account(c->locks)) &&
+	       env_now_ns(n->o.env) >= c->barred_ns && !c->nrevoked && !c->unkeeping &&
 	       nfs4_path_up(c) && !full(c);
 }
 

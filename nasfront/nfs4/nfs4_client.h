@@ -27,7 +27,8 @@ struct nfs4_kept_client {
 struct nfs4_client {
 	LIST_ENTRY(nfs4_client) by_id;
 	LIST_ENTRY(nfs4_client) by_owner;
-	TAILQ_ENTRY(nfs4_client) link; /* least lately renewed first */
+	LIST_ENTRY(nfs4_client) by_kept; /* by kept_name */
+	TAILQ_ENTRY(nfs4_client) link;	 /* least lately renewed first */
 	struct nfs4 *nfs4;
 	uint64_t id;
 	uint8_t key[9]; /* of its record */
@@ -113,6 +114,8 @@ uint64_t nfs4_who_calls(const struct rpc_req *req);
 bool nfs4_client_is_of(const struct nfs4_client *c, const struct rpc_req *req);
 /* Another may have the name: it has nothing, or its lease ran out. */
 bool nfs4_client_replaceable(const struct nfs4_client *c);
+/* There is room for its records: those of what it was before a restart count as gone. */
+bool nfs4_client_room(const struct nfs4_client *c);
 /* It is confirmed now, and replaces what it was before a restart. */
 enum nfs4_status nfs4_client_confirm(struct nfs4_client *c);
 /* Version 4.0: a client's id in an operation, and whom it is about from now on. */

@@ -25,11 +25,12 @@ struct nfs4 {
 	const struct store *store; /* NULL: nothing is recorded */
 	bool restored;		   /* clients of an earlier incarnation are here */
 	struct env_timer tick;
-	LIST_HEAD(, nfs4_client) clients_by_id[NFS4_BUCKETS], clients_by_owner[NFS4_BUCKETS];
+	LIST_HEAD(, nfs4_client)
+	clients_by_id[NFS4_BUCKETS], clients_by_owner[NFS4_BUCKETS], clients_by_kept[NFS4_BUCKETS];
 	TAILQ_HEAD(, nfs4_client) clients;
 	unsigned nclients;
 	LIST_HEAD(, nfs4_session) sessions[NFS4_BUCKETS];
-	LIST_HEAD(, nfs4_owner) owners[NFS4_BUCKETS];
+	LIST_HEAD(, nfs4_owner) owners[NFS4_STATE_BUCKETS];
 	unsigned nowners;
 	TAILQ_HEAD(, nfs4_owner) idle; /* open-owners of version 4.0, idle longest first */
 	LIST_HEAD(, nfs4_state) states[NFS4_STATE_BUCKETS];
@@ -53,9 +54,10 @@ struct nfs4 {
 	unsigned ncallers;
 	struct waitq called;
 	uint64_t next_note;
-	unsigned nblocked; /* of all clients */
-	uint64_t fewer_ns; /* somebody was looked for who is to keep less of what is lent */
-	unsigned ncopying; /* tasks */
+	unsigned nblocked;    /* of all clients */
+	uint64_t give_way_ns; /* files lent are asked for again, for room, not before */
+	uint64_t fewer_ns;    /* somebody was looked for who is to keep less of what is lent */
+	unsigned ncopying;    /* tasks */
 	struct waitq copied;
 	struct nfs4_tree *tree;
 	struct rpc_program program;

@@ -197,6 +197,8 @@ void nfs4_idle_reap(struct nfs4 *n, bool one);
 void nfs4_idle_check(struct nfs4_owner *o);
 
 /* deleg4.c */
+/* Asks for some of the files that are lent, for there is no room; once a second. */
+void nfs4_deleg_give_way(struct nfs4 *n);
 /* What an OPEN says of a delegation. */
 struct nfs4_offer {
 	uint32_t type, why; /* why none, when type is NONE_EXT */

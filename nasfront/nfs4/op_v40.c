@@ -71,6 +71,8 @@ enum nfs4_status nfs4_op_setclientid_confirm(struct nfs4_call *k)
 		return NFS4ERR_STALE_CLIENTID;
 	if (!nfs4_client_is_of(c, k->req))
 		return NFS4ERR_CLID_INUSE;
+	if (!c->confirmed && !nfs4_client_room(c))
+		return NFS4ERR_DELAY;
 	enum nfs4_status st = nfs4_client_confirm(c);
 	if (st)
 		return st;

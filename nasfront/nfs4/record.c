@@ -23,7 +23,7 @@ void nfs4_record_server(struct nfs4 *n)
 	s.hash_key = bytes_of(n->hash_key, sizeof(n->hash_key));
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_SERVER;
 	r.server = &s;
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, NULL);
 }
 
 /* ---- clients ---- */
@@ -67,7 +67,7 @@ void nfs4_record_client(struct nfs4_client *c)
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_CLIENT;
 	r.client = &s;
 	struct store_key k = client_key(c);
-	store_put(c->nfs4->store, &k, &r);
+	store_put(c->nfs4->store, &k, &r, lock_client_account(c->locks));
 	c->recorded = true;
 }
 
@@ -75,7 +75,7 @@ void nfs4_unrecord_client(struct nfs4_client *c)
 {
 	struct store_key k = client_key(c);
 	if (c->recorded)
-		store_drop(c->nfs4->store, &k);
+		store_drop(c->nfs4->store, &k, lock_client_account(c->locks));
 	c->recorded = false;
 }
 
@@ -121,19 +121,20 @@ void nfs4_record_session(struct nfs4_session *s)
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_SESSION;
 	r.session = &v;
 	struct store_key k = session_key(s);
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, lock_client_account(s->client->locks));
 }
 
 void nfs4_unrecord_session(struct nfs4_session *s)
 {
 	const struct store *to = s->client->nfs4->store;
+	uint64_t *account = lock_client_account(s->client->locks);
 	struct store_key k = session_key(s);
-	store_drop(to, &k);
+	store_drop(to, &k, account);
 	for (uint32_t i = 0; i < s->nslots; i++) {
 		if (!s->slots[i].recorded)
 			continue;
 		k = slot_key(s, i);
-		store_drop(to, &k);
+		store_drop(to, &k, account);
 	}
 }
 
@@ -142,19 +143,21 @@ void nfs4_record_slot(struct nfs4_session *s, struct nfs4_slot *sl)
 	struct nfs4 *n = s->client->nfs4;
 	Isthmus__StateRecord r = ISTHMUS__STATE_RECORD__INIT;
 	Isthmus__StateSlot v = ISTHMUS__STATE_SLOT__INIT;
+	uint64_t *account = lock_client_account(s->client->locks);
 	if (!n->store)
 		return;
 	v.session = bytes_of(s->id, NFS4_SESSIONID);
 	v.slot = (uint32_t)(sl - s->slots);
 	v.seq = sl->seq;
 	v.who = sl->who;
-	v.kept = sl->kept;
-	if (sl->kept)
+	/* Who has more than there is to spare does without: it hears then that it is not known. */
+	v.kept = sl->kept && n->store->room(n->store->arg).spare > *account;
+	if (v.kept)
 		v.reply = bytes_of(sl->reply, sl->len);
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_SLOT;
 	r.slot = &v;
 	struct store_key k = slot_key(s, v.slot);
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, account);
 	sl->recorded = true;
 }
 
@@ -199,7 +202,7 @@ void nfs4_record_owner(struct nfs4_owner *o)
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_OWNER;
 	r.owner = &v;
 	struct store_key k = owner_key(o);
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, lock_client_account(o->client->locks));
 	o->recorded = true;
 }
 
@@ -209,7 +212,7 @@ void nfs4_unrecord_owner(struct nfs4_owner *o)
 	if (!o->recorded)
 		return;
 	k = owner_key(o);
-	store_drop(o->client->nfs4->store, &k);
+	store_drop(o->client->nfs4->store, &k, lock_client_account(o->client->locks));
 }
 
 /* ---- states ---- */
@@ -261,15 +264,16 @@ void nfs4_record_state(struct nfs4_state *s)
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_OPEN;
 	r.open = &v;
 	struct store_key k = state_key(s);
-	store_put(n->store, &k, &r);
+	store_put(n->store, &k, &r, lock_client_account(s->owner->client->locks));
 	s->recorded = true;
 }
 
 void nfs4_unrecord_state(struct nfs4_state *s)
 {
+	struct nfs4_client *c = s->owner->client;
 	struct store_key k = state_key(s);
 	if (s->recorded)
-		store_drop(s->owner->client->nfs4->store, &k);
+		store_drop(c->nfs4->store, &k, lock_client_account(c->locks));
 }
 
 /* ---- all there is, when the store comes late ---- */

@@ -45,7 +45,7 @@ static void orphan(struct restore *t, enum store_kind kind, const ProtobufCBinar
 		store_key_bytes(&k, bytes->data, bytes->len);
 	if (number)
 		store_key_u32(&k, *number);
-	store_drop(t->store, &k);
+	store_drop(t->store, &k, NULL);
 }
 
 static struct nfs4_client *client_by_id(struct nfs4 *n, uint64_t id)
@@ -54,7 +54,7 @@ static struct nfs4_client *client_by_id(struct nfs4 *n, uint64_t id)
 	return c ? c : nfs4_client_find(n, id, true);
 }
 
-static void restore_server(void *arg, const Isthmus__StateRecord *r)
+static void restore_server(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	if (r->body_case != ISTHMUS__STATE_RECORD__BODY_SERVER ||
@@ -81,7 +81,7 @@ static void restore_callback(struct nfs4_client *c, const Isthmus__StateClient *
 	nfs4_caller_start(c);
 }
 
-static void restore_client(void *arg, const Isthmus__StateRecord *r)
+static void restore_client(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateClient *s = r->client;
@@ -103,6 +103,7 @@ static void restore_client(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	c->confirmed = c->recorded = true;
+	*lock_client_account(c->locks) += bytes;
 	c->reclaim_done = s->reclaim_done;
 	memcpy(c->confirm, s->confirm.data, NFS4_VERIFIER);
 	c->create_seq = s->create_seq;
@@ -116,7 +117,7 @@ static void restore_client(void *arg, const Isthmus__StateRecord *r)
 
 /* ---- sessions ---- */
 
-static void restore_session(void *arg, const Isthmus__StateRecord *r)
+static void restore_session(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateSession *v = r->session;
@@ -136,6 +137,7 @@ static void restore_session(void *arg, const Isthmus__StateRecord *r)
 		failed(t, -ENOMEM);
 		return;
 	}
+	*lock_client_account(c->locks) += bytes;
 	s->max_request = v->max_request;
 	s->max_reply = v->max_reply;
 	s->max_kept = v->max_kept;
@@ -158,7 +160,7 @@ static void restore_session(void *arg, const Isthmus__StateRecord *r)
 	t->sessions++;
 }
 
-static void restore_slot(void *arg, const Isthmus__StateRecord *r)
+static void restore_slot(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateSlot *v = r->slot;
@@ -174,6 +176,7 @@ static void restore_slot(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	struct nfs4_slot *sl = &s->slots[v->slot];
+	*lock_client_account(s->client->locks) += bytes;
 	sl->seq = v->seq;
 	sl->used = sl->recorded = true;
 	sl->who = v->who;
@@ -219,10 +222,10 @@ static void orphan_owner(struct restore *t, const Isthmus__StateOwner *v)
 	store_key_begin(&k, STORE_OWNER);
 	store_key_u64(&k, v->client);
 	store_key_bytes(&k, v->name.data, v->name.len);
-	store_drop(t->store, &k);
+	store_drop(t->store, &k, NULL);
 }
 
-static void restore_owner(void *arg, const Isthmus__StateRecord *r)
+static void restore_owner(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateOwner *v = r->owner;
@@ -243,6 +246,7 @@ static void restore_owner(void *arg, const Isthmus__StateRecord *r)
 		return;
 	}
 	struct nfs4_seqid *q = o->seq;
+	*lock_client_account(c->locks) += bytes;
 	q->seq = v->seq;
 	q->op = v->op;
 	q->args = v->args;
@@ -316,7 +320,7 @@ static int hold_again(struct nfs4 *n, struct nfs4_state *s, const Isthmus__State
 }
 
 static void state_again(struct restore *t, struct nfs4_client *c, const Isthmus__StateOpen *v,
-			const struct lock_file_key *file)
+			const struct lock_file_key *file, uint64_t bytes)
 {
 	struct nfs4 *n = t->n;
 	struct nfs4_owner *o = owner_of(c, &v->owner);
@@ -343,13 +347,14 @@ static void state_again(struct restore *t, struct nfs4_client *c, const Isthmus_
 	s->deny = v->deny;
 	s->opened = v->opened;
 	s->recorded = true;
+	*lock_client_account(c->locks) += bytes;
 	t->states++;
 	failed(t, hold_again(n, s, v));
 	if (o->seq)
 		nfs4_idle_check(o);
 }
 
-static void restore_state(void *arg, const Isthmus__StateRecord *r)
+static void restore_state(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateOpen *v = r->open;
@@ -365,10 +370,10 @@ static void restore_state(void *arg, const Isthmus__StateRecord *r)
 	if (!c || (v->revoked && c->v40))
 		orphan(t, STORE_OPEN, NULL, &v->index);
 	else
-		state_again(t, c, v, &f);
+		state_again(t, c, v, &f, bytes);
 }
 
-static void restore_lock(void *arg, const Isthmus__StateRecord *r)
+static void restore_lock(void *arg, const Isthmus__StateRecord *r, uint64_t bytes)
 {
 	struct restore *t = arg;
 	const Isthmus__StateLock *l = r->lock;
@@ -386,9 +391,10 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 		struct store_key key;
 		store_key_begin(&key, STORE_LOCK);
 		store_key_u64(&key, l->id);
-		store_drop(t->store, &key);
+		store_drop(t->store, &key, NULL);
 		return;
 	}
+	*lock_client_account(c->locks) += bytes;
 	k.id = l->id;
 	k.lock.client = c->locks;
 	k.lock.owner = l->owner.data;
@@ -398,18 +404,6 @@ static void restore_lock(void *arg, const Isthmus__StateRecord *r)
 	int rc = lock_restore(t->n->locks, &k);
 	failed(t, rc);
 	t->held += rc == 0;
-}
-
-bool nfs4_kept_here(struct nfs4 *n, const char *name)
-{
-	struct nfs4_client *c;
-	TAILQ_FOREACH (c, &n->clients, link) {
-		if (strcmp(c->kept_name, name))
-			continue;
-		c->kept = true;
-		return true;
-	}
-	return false;
 }
 
 int nfs4_keep_in(struct nfs4 *n, const struct store *store, unsigned *ret_clients)

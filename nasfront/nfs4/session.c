@@ -153,7 +153,7 @@ enum nfs4_status nfs4_op_create_session(struct nfs4_call *k)
 	if (flags & ~7u)
 		return NFS4ERR_INVAL;
 	enum nfs4_status st = create(&fore, &back);
-	if (!st && (c->nsessions >= NFS4_SESSIONS_MAX || store_full(k->n->store)))
+	if (!st && (c->nsessions >= NFS4_SESSIONS_MAX || !nfs4_client_room(c)))
 		st = NFS4ERR_DELAY;
 	st = st ?: nfs4_client_confirm(c);
 	if (st)

@@ -23,7 +23,7 @@
 static unsigned owner_bucket(const struct nfs4_client *c, const uint8_t *name, uint32_t len)
 {
 	uint64_t h = siphash(c->nfs4->hash_key, name, len);
-	return (unsigned)((h ^ c->id) % NFS4_BUCKETS);
+	return (unsigned)((h ^ c->id) % NFS4_STATE_BUCKETS);
 }
 
 /* The name as the table of locks has it. */
@@ -234,7 +234,10 @@ struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_k
 				  struct nfs4_state *open)
 {
 	struct nfs4 *n = o->client->nfs4;
-	if (n->nstates >= n->o.max_states || store_full(n->store)) {
+	if (n->nstates >= n->o.max_states ||
+	    store_denies(n->store, *lock_client_account(o->client->locks))) {
+		if (o->name[0] != OWNER_DELEG)
+			nfs4_deleg_give_way(n);
 		nfs4_client_make_way(n, true);
 		return NULL;
 	}

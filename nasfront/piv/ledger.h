@@ -22,9 +22,10 @@ struct bdev;
 struct env;
 struct ledger;
 
-#define LEDGER_KEY_MAX	   1100 /* an owner of NFSv4, whose name may have 1024 bytes */
-#define LEDGER_VALUE_MAX   16384
-#define LEDGER_WHOLE_BYTES 49152 /* keys, values and 8 bytes a record */
+#define LEDGER_KEY_MAX	    1100 /* an owner of NFSv4, whose name may have 1024 bytes */
+#define LEDGER_VALUE_MAX    16384
+#define LEDGER_RECORD_BYTES 8	  /* that a record takes beside key and value */
+#define LEDGER_WHOLE_BYTES  49152 /* keys, values and 8 bytes a record */
 
 /* One record. Called while nothing of the ledger may be changed; may not wait. Not 0: stop, and
  * that is the outcome. */

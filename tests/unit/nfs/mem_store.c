@@ -36,7 +36,12 @@ static struct mem_record *copy_all(const struct mem_record *from)
 	return list;
 }
 
-static void mem_put(void *arg, const void *key, size_t key_len, const void *value, size_t len)
+static int64_t size_of(const struct mem_record *r)
+{
+	return r && r->key_len ? (int64_t)(8 + r->key_len + r->len) : 0;
+}
+
+static int64_t mem_put(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct mem_store *m = arg;
 	ASSERT(key_len <= STORE_KEY_MAX && len <= STORE_RECORD_MAX);
@@ -44,23 +49,29 @@ static void mem_put(void *arg, const void *key, size_t key_len, const void *valu
 	struct mem_record **at = find(&m->now, key, key_len);
 	if (!*at)
 		*at = calloc(1, sizeof(**at));
+	int64_t more = (int64_t)(8 + key_len + len) - size_of(*at);
 	(*at)->key_len = key_len;
 	(*at)->len = len;
 	memcpy((*at)->key, key, key_len);
 	memcpy((*at)->value, value, len);
 	m->puts++;
+	m->used += (uint64_t)more;
 	pthread_mutex_unlock(&lock);
+	return more;
 }
 
-static void mem_drop(void *arg, const void *key, size_t key_len)
+static int64_t mem_drop(void *arg, const void *key, size_t key_len)
 {
 	struct mem_store *m = arg;
 	pthread_mutex_lock(&lock);
 	struct mem_record **at = find(&m->now, key, key_len), *r = *at;
 	if (r)
 		*at = r->next;
+	int64_t less = size_of(r);
+	m->used -= (uint64_t)less;
 	free(r);
 	pthread_mutex_unlock(&lock);
+	return -less;
 }
 
 static void mem_sync(void *arg)
@@ -77,26 +88,47 @@ static void mem_sync(void *arg)
 	m->stable = copy_all(m->now);
 }
 
-static void mem_each(void *arg, enum store_kind kind,
-		     void (*fn)(void *fn_arg, const Isthmus__StateRecord *r), void *fn_arg)
+struct row {
+	Isthmus__StateRecord *r;
+	uint64_t bytes;
+};
+
+static int by_first(const void *a, const void *b)
 {
-	struct mem_store *m = arg;
-	struct mem_record *all = copy_all(m->now); /* who is told may change them */
-	for (const struct mem_record *r = all; r; r = r->next) {
-		if (r->key[0] != (uint8_t)kind)
-			continue;
-		Isthmus__StateRecord *rec = isthmus__state_record__unpack(NULL, r->len, r->value);
-		ASSERT(rec && rec->version == STORE_VERSION);
-		fn(fn_arg, rec);
-		isthmus__state_record__free_unpacked(rec, NULL);
-	}
-	free_all(&all);
+	const struct row *x = a, *y = b;
+	uint64_t p = x->r->lock->first, q = y->r->lock->first;
+	return p < q ? -1 : p > q;
 }
 
-static bool mem_full(void *arg)
+static void mem_each(void *arg, enum store_kind kind, store_fn *fn, void *fn_arg)
 {
 	struct mem_store *m = arg;
-	return m->full;
+	unsigned n = 0, all = mem_store_count(m, kind);
+	struct row *rows = calloc(all + 1, sizeof(*rows)); /* who is told may change them */
+	for (const struct mem_record *r = m->now; r; r = r->next) {
+		if (r->key[0] != (uint8_t)kind)
+			continue;
+		rows[n] = (struct row){isthmus__state_record__unpack(NULL, r->len, r->value),
+				       (uint64_t)size_of(r)};
+		ASSERT(rows[n].r && rows[n].r->version == STORE_VERSION);
+		n++;
+	}
+	if (kind == STORE_LOCK)
+		qsort(rows, n, sizeof(*rows), by_first);
+	for (unsigned i = 0; i < n; i++) {
+		fn(fn_arg, rows[i].r, rows[i].bytes);
+		isthmus__state_record__free_unpacked(rows[i].r, NULL);
+	}
+	free(rows);
+}
+
+static struct store_room mem_room(void *arg)
+{
+	struct mem_store *m = arg;
+	uint64_t all = m->all ? m->all : 64 << 20, left = all / 4 * 3;
+	return (struct store_room){.all = all,
+				   .left = m->full || m->used > left ? 0 : left - m->used,
+				   .spare = m->used > all ? 0 : all - m->used};
 }
 
 void mem_store_init(struct mem_store *m)
@@ -104,7 +136,7 @@ void mem_store_init(struct mem_store *m)
 	*m = (struct mem_store){.store = {.put = mem_put,
 					  .drop = mem_drop,
 					  .sync = mem_sync,
-					  .full = mem_full,
+					  .room = mem_room,
 					  .each = mem_each,
 					  .arg = m}};
 }
@@ -119,6 +151,9 @@ void mem_store_crash(struct mem_store *m)
 {
 	free_all(&m->now);
 	m->now = copy_all(m->stable);
+	m->used = 0;
+	for (const struct mem_record *r = m->now; r; r = r->next)
+		m->used += (uint64_t)size_of(r);
 }
 
 unsigned mem_store_count(const struct mem_store *m, enum store_kind kind)

@@ -15,7 +15,9 @@ struct mem_store {
 	struct store store;
 	struct mem_record *now, *stable;
 	_Atomic unsigned syncs, puts;
-	_Atomic bool full;
+	_Atomic bool full;    /* nothing is left for what is new */
+	_Atomic uint64_t all; /* bytes of records there may be; 0: many */
+	_Atomic uint64_t used;
 	_Atomic bool
 	    sloppy;	   /* sync() forgets to make anything stable: as when a crash comes first */
 	_Atomic bool hold; /* sync() waits while it is set */

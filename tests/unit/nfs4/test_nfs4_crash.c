@@ -1,6 +1,7 @@
 /* A server dies in the middle of something: what its successor says then. Over the wire; what was
  * recorded and synced is all that it knows. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -273,6 +274,67 @@ START_TEST(copies_end_with_the_head)
 }
 END_TEST
 
+/* ---- room ---- */
+
+static uint32_t open_nth(struct v4 *c, unsigned i, struct v4_stateid *s)
+{
+	char owner[32];
+	snprintf(owner, sizeof(owner), "owner %u", i);
+	return v4_open_file(c, &demo, "f", owner, READ | OPEN4_SHARE_WANT_NONE, 0, 0, s, &fh);
+}
+
+static unsigned open_many(struct v4 *c)
+{
+	struct v4_stateid s;
+	unsigned n = 0;
+	uint32_t st = 0;
+	for (; n < 5000 && !st; n++)
+		st = open_nth(c, n, &s);
+	ck_assert_uint_eq(st, NFS4ERR_DELAY);
+	return n - 1;
+}
+
+/* Who takes all he can leaves as much to others. */
+START_TEST(nobody_takes_all_the_room)
+{
+	struct v4_stateid s, l;
+	store.all = 40000;
+	unsigned na = open_many(&a), nb = open_many(&b);
+	ck_assert_uint_ge(na, 20);
+	ck_assert_uint_ge(nb, na / 3);
+	ck_assert_uint_ge(na, nb);
+	struct v4 c = {.fd = -1};
+	back_client(&c, "client c");
+	ck_assert_uint_eq(open_nth(&c, 1, &s), 0);
+	ck_assert_uint_eq(v4_lock(&c, &fh, &s, "l", READ_LT, 0, 1, false, &l), 0);
+	v4_close(&c);
+	/* So it is for a successor. */
+	replace();
+	ck_assert_uint_eq(open_nth(&a, 9999, &s), NFS4ERR_DELAY);
+	ck_assert_uint_eq(open_nth(&b, 0, &s), 0);
+	/* A client that was restarted takes the place of what it was. */
+	store.full = true;
+	v4_exchange(&a, "client a", 99, 0);
+	ck_assert_uint_eq(v4_session(&a), 0);
+	ck_assert_uint_eq(v4_reclaim_done(&a), 0);
+	store.full = false;
+	ck_assert_uint_eq(open_nth(&a, 1, &s), 0);
+}
+END_TEST
+
+/* What is lent gives way. */
+START_TEST(no_room_for_what_is_lent)
+{
+	struct v4_stateid s;
+	lend(OPEN_DELEGATE_READ);
+	store.full = true;
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "ob", READ, 0, 0, &s, &fh), NFS4ERR_DELAY);
+	give_back(&a);
+	store.full = false;
+	ck_assert_uint_eq(v4_open_file(&b, &demo, "f", "ob", READ, 0, 0, &s, &fh), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("nfs4 crash");
@@ -283,6 +345,8 @@ int main(void)
 	tcase_add_test(t, taken_away_when_that_is_stable);
 	tcase_add_test(t, ended_when_that_is_stable);
 	tcase_add_test(t, copies_end_with_the_head);
+	tcase_add_test(t, nobody_takes_all_the_room);
+	tcase_add_test(t, no_room_for_what_is_lent);
 	suite_add_tcase(s, t);
 	return run(s);
 }
