@@ -22,12 +22,16 @@ struct bdev;
 struct channel;
 struct env;
 
-#define CHANNEL_ENDS 2 /* controllers of a cluster */
+#define CHANNEL_ENDS	    2  /* controllers of a cluster */
+#define CHANNEL_ADDRESSES   8  /* that a head tells of itself */
+#define CHANNEL_ADDRESS_MAX 64 /* bytes of each, with its NUL */
 
 struct channel_opts {
 	const char *paths[CHANNEL_ENDS]; /* the controllers' channel sockets; NULL: there is none */
 	const char *head;
 	const char *group;
+	const char *const *addresses; /* where it serves: ChannelHello's; outlive the channel */
+	unsigned naddresses;
 	/* Runs in a task of this reactor for every configuration that a controller sends, never two
 	 * at once; `ret` is filled for the answer (protobuf-c init done; members malloc'd, freed by
 	 * the channel). What both send alike is applied once. */

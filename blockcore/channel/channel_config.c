@@ -1,11 +1,16 @@
 /*
- * A head's part of the array metadata: its file systems with their exports,
- * and the volumes of its group's running state.
+ * A head's part of the array metadata: its file systems with their exports, and the volumes of its
+ * group's running state; and for the one name space of the array the exports of other heads, with
+ * where those serve.
  */
 #include "blockcore/control/meta.h"
 #include "blockcore/channel/channel_server_impl.h"
+#include "blockcore/channel/channel_sock.h"
+#include "runtime/log.h"
 #include <stdlib.h>
 #include <string.h>
+
+#define CONFIG_MAX (CHANNEL_MSG_MAX - 1024) /* of a message that holds nothing else */
 
 static const Isthmus__HeadGroup *group_find(const Isthmus__ArrayMeta *am, const char *name)
 {
@@ -49,9 +54,13 @@ struct shallow {
 	Isthmus__NasFs **fs_ptrs;
 	Isthmus__NasExport *exports;
 	Isthmus__NasExport **export_ptrs;
+	size_t nexports;
 	Isthmus__NasExportClient *clients;
 	Isthmus__NasExportClient **client_ptrs;
 	size_t nclients;
+	Isthmus__NasHead *heads;
+	Isthmus__NasHead **head_ptrs;
+	char *(*addresses)[CHANNEL_ADDRESSES];
 };
 
 static void put_fs(struct shallow *w, const Isthmus__FileSystem *fs)
@@ -83,10 +92,10 @@ static void put_client(struct shallow *w, const Isthmus__ExportClient *c)
 	w->client_ptrs[i] = n;
 }
 
-static void put_export(struct shallow *w, const Isthmus__Export *e)
+static Isthmus__NasExport *put_export(struct shallow *w, const Isthmus__Export *e)
 {
-	size_t i = w->cfg.n_exports++;
-	Isthmus__NasExport *n = &w->exports[i];
+	Isthmus__NasExport *n = w->export_ptrs[w->nexports] = &w->exports[w->nexports];
+	w->nexports++;
 	isthmus__nas_export__init(n);
 	n->path = e->path;
 	n->fs = e->fs;
@@ -96,24 +105,74 @@ static void put_export(struct shallow *w, const Isthmus__Export *e)
 	n->clients = &w->client_ptrs[w->nclients];
 	for (size_t k = 0; k < e->n_clients; k++)
 		put_client(w, e->clients[k]);
-	w->export_ptrs[i] = n;
+	return n;
 }
 
-static void fill(struct shallow *w, const Isthmus__ArrayMeta *am, const char *head,
-		 const char *group)
+/* Of another head's. */
+static void put_elsewhere(struct shallow *w, struct channel_server *s, const Isthmus__Export *e,
+			  const Isthmus__FileSystem *fs)
+{
+	Isthmus__NasExport *n = put_export(w, e);
+	const struct channel_peer *p = channel_peer_find(s, fs->head);
+	size_t i = w->cfg.n_heads;
+	n->fs_id = fs->id;
+	n->head = fs->head;
+	w->cfg.n_elsewhere++;
+	for (size_t k = 0; k < i; k++)
+		if (strcmp(w->heads[k].name, fs->head) == 0)
+			return;
+	isthmus__nas_head__init(&w->heads[i]);
+	w->heads[i].name = fs->head;
+	w->heads[i].addresses = w->addresses[i];
+	for (unsigned k = 0; p && k < p->naddresses; k++)
+		w->addresses[i][w->heads[i].n_addresses++] = (char *)p->addresses[k];
+	w->head_ptrs[i] = &w->heads[i];
+	w->cfg.n_heads++;
+}
+
+/* First its own, then the others'. */
+static void fill_exports(struct shallow *w, struct channel_server *s, const Isthmus__ArrayMeta *am,
+			 const char *head)
+{
+	w->cfg.exports = w->export_ptrs;
+	w->cfg.heads = w->head_ptrs;
+	for (size_t i = 0; i < am->n_exports; i++) {
+		const Isthmus__FileSystem *fs = fs_find(am, am->exports[i]->fs);
+		if (!fs || strcmp(fs->head, head) != 0)
+			continue;
+		put_export(w, am->exports[i]);
+		w->cfg.n_exports++;
+	}
+	w->cfg.elsewhere = w->export_ptrs + w->nexports;
+	for (size_t i = 0; i < am->n_exports; i++) {
+		const Isthmus__FileSystem *fs = fs_find(am, am->exports[i]->fs);
+		if (fs && fs->head[0] && strcmp(fs->head, head) != 0)
+			put_elsewhere(w, s, am->exports[i], fs);
+	}
+}
+
+/* A head serves what is its own, whatever others have: what makes the message too long stays out.
+ */
+static void fit(Isthmus__NasConfig *cfg)
+{
+	size_t n = cfg->n_elsewhere;
+	while (cfg->n_elsewhere && isthmus__nas_config__get_packed_size(cfg) > CONFIG_MAX)
+		cfg->n_elsewhere /= 2;
+	if (cfg->n_elsewhere < n)
+		log_warn("channel: head not told of all exports of other heads told=%zu of=%zu",
+			 cfg->n_elsewhere, n);
+}
+
+static void fill(struct shallow *w, struct channel_server *s, const Isthmus__ArrayMeta *am,
+		 const char *head, const char *group)
 {
 	const Isthmus__HeadGroup *g = group_find(am, group);
 	w->cfg.seq = am->seq;
 	w->cfg.filesystems = w->fs_ptrs;
-	w->cfg.exports = w->export_ptrs;
 	for (size_t i = 0; i < am->n_filesystems; i++)
 		if (strcmp(am->filesystems[i]->head, head) == 0)
 			put_fs(w, am->filesystems[i]);
-	for (size_t i = 0; i < am->n_exports; i++) {
-		const Isthmus__FileSystem *fs = fs_find(am, am->exports[i]->fs);
-		if (fs && strcmp(fs->head, head) == 0)
-			put_export(w, am->exports[i]);
-	}
+	fill_exports(w, s, am, head);
 	if (g) {
 		w->cfg.piv_volume = g->piv_volume;
 		w->cfg.backup_volume = g->backup_volume;
@@ -137,8 +196,8 @@ static Isthmus__NasConfig *own_copy(const Isthmus__NasConfig *cfg)
 	return copy;
 }
 
-Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char *head,
-					const char *group)
+Isthmus__NasConfig *channel_config_make(struct channel_server *s, const Isthmus__ArrayMeta *am,
+					const char *head, const char *group)
 {
 	struct shallow w = {0};
 	Isthmus__NasConfig *copy = NULL;
@@ -152,8 +211,13 @@ Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char
 	w.export_ptrs = calloc(am->n_exports + 1, sizeof(*w.export_ptrs));
 	w.clients = calloc(clients + 1, sizeof(*w.clients));
 	w.client_ptrs = calloc(clients + 1, sizeof(*w.client_ptrs));
-	if (w.fs && w.fs_ptrs && w.exports && w.export_ptrs && w.clients && w.client_ptrs) {
-		fill(&w, am, head, group);
+	w.heads = calloc(am->n_filesystems + 1, sizeof(*w.heads));
+	w.head_ptrs = calloc(am->n_filesystems + 1, sizeof(*w.head_ptrs));
+	w.addresses = calloc(am->n_filesystems + 1, sizeof(*w.addresses));
+	if (w.fs && w.fs_ptrs && w.exports && w.export_ptrs && w.clients && w.client_ptrs &&
+	    w.heads && w.head_ptrs && w.addresses) {
+		fill(&w, s, am, head, group);
+		fit(&w.cfg);
 		copy = own_copy(&w.cfg);
 	}
 	free(w.fs);
@@ -162,5 +226,8 @@ Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char
 	free(w.export_ptrs);
 	free(w.clients);
 	free(w.client_ptrs);
+	free(w.heads);
+	free(w.head_ptrs);
+	free(w.addresses);
 	return copy;
 }

@@ -69,11 +69,20 @@ static int welcome(struct channel_conn *c, uint64_t id)
 
 /* ---- configuration ---- */
 
+void channel_conn_config_all(struct channel_server *s)
+{
+	struct channel_conn *c;
+	TAILQ_FOREACH (c, &s->conns, link) {
+		c->config_due = true;
+		waitq_wake_all(&c->tell_q);
+	}
+}
+
 static int send_config(struct channel_conn *c)
 {
 	Isthmus__ChannelMsg m;
-	Isthmus__NasConfig *cfg =
-	    channel_config_make(meta_get(core_meta(c->server->opts.core)), c->head, c->group);
+	Isthmus__NasConfig *cfg = channel_config_make(
+	    c->server, meta_get(core_meta(c->server->opts.core)), c->head, c->group);
 	if (!cfg)
 		return -ENOMEM;
 	init_msg(&m, 0, BODY(CONFIG));

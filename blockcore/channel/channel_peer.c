@@ -144,6 +144,25 @@ static struct reactor *next_reactor(struct channel_server *s)
 	return s->reactors[s->next_reactor++ % s->opts.nreactors];
 }
 
+/* Where it serves, as it says. What is no address of that form is nobody's to connect to: heads
+ * look. */
+static void take_addresses(struct channel_peer *p, const Isthmus__ChannelHello *hello)
+{
+	unsigned n = 0;
+	bool same = true;
+	for (size_t i = 0; i < hello->n_addresses && n < CHANNEL_ADDRESSES; i++) {
+		const char *a = hello->addresses[i];
+		if (!*a || strlen(a) >= CHANNEL_ADDRESS_MAX)
+			continue;
+		same &= n < p->naddresses && strcmp(p->addresses[n], a) == 0;
+		strcpy(p->addresses[n++], a);
+	}
+	same &= n == p->naddresses;
+	p->naddresses = n;
+	if (!same)
+		channel_conn_config_all(p->server);
+}
+
 static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 			const Isthmus__ChannelHello *hello)
 {
@@ -177,6 +196,7 @@ static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 	p->conn = c;
 	memcpy(c->head, p->name, sizeof(c->head));
 	snprintf(c->group, sizeof(c->group), "%s", hello->group);
+	take_addresses(p, hello);
 	return 0;
 }
 

@@ -93,12 +93,8 @@ static void on_accept(void *arg, int status, int events)
 static void on_meta(void *arg, const Isthmus__ArrayMeta *am)
 {
 	struct channel_server *s = arg;
-	struct channel_conn *c;
 	channel_peer_fence(s, am);
-	TAILQ_FOREACH (c, &s->conns, link) {
-		c->config_due = true;
-		waitq_wake_all(&c->tell_q);
-	}
+	channel_conn_config_all(s);
 }
 
 static void on_owner(void *arg, struct volume *v)

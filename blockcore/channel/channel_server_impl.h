@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <bsd/sys/queue.h>
+#include "blockcore/channel/channel_client.h"
 #include "blockcore/channel/channel_seg.h"
 #include "blockcore/channel/channel_server.h"
 #include "proto/meta.pb-c.h"
@@ -28,6 +29,8 @@ struct channel_peer {
 	struct channel_seg *seg;     /* NULL: none yet */
 	struct channel_conn *conn;   /* NULL: not connected */
 	struct waitq conn_gone;
+	char addresses[CHANNEL_ADDRESSES][CHANNEL_ADDRESS_MAX]; /* where it said it serves */
+	unsigned naddresses;
 	TAILQ_ENTRY(channel_peer) link;
 };
 
@@ -89,6 +92,8 @@ struct channel_server {
 /* channel_conn.c: a connection's main task; arg is the struct channel_conn. */
 void channel_conn_main(void *arg);
 void channel_conn_close(struct channel_conn *c);
+/* What heads were told may have changed: all are told again. */
+void channel_conn_config_all(struct channel_server *s);
 /* A volume's ownership changed. */
 void channel_conn_owner(struct channel_conn *c, uint32_t volume);
 
@@ -126,9 +131,10 @@ int channel_epoch_record(struct channel_server *s, const struct channel_seg *seg
 uint64_t channel_epoch_after(const Isthmus__ArrayMeta *am, const struct channel_seg *seg);
 
 /* channel_config.c */
-/* What this head serves, as an own copy (protobuf-c's free). NULL: no memory. */
-Isthmus__NasConfig *channel_config_make(const Isthmus__ArrayMeta *am, const char *head,
-					const char *group);
+/* What this head serves, and what others do, as an own copy (protobuf-c's free). NULL: no memory.
+ */
+Isthmus__NasConfig *channel_config_make(struct channel_server *s, const Isthmus__ArrayMeta *am,
+					const char *head, const char *group);
 /* May a head of this name and group open the volume? */
 bool channel_config_allows(const Isthmus__ArrayMeta *am, const char *head, const char *group,
 			   uint32_t volume_id);

@@ -490,6 +490,58 @@ START_TEST(configuration_is_sent_and_answered)
 }
 END_TEST
 
+/* What h2 was told last of what h1 serves. */
+static char told_address[64];
+
+static void on_others(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasConfigApplied *ret)
+{
+	ck_assert_uint_eq(cfg->n_exports, 0);
+	ck_assert_uint_eq(cfg->n_elsewhere, 1);
+	ck_assert_str_eq(cfg->elsewhere[0]->path, "/one");
+	ck_assert_str_eq(cfg->elsewhere[0]->head, "h1");
+	ck_assert_uint_eq(cfg->elsewhere[0]->fs_id, 10);
+	ck_assert_uint_eq(cfg->elsewhere[0]->n_clients, 3);
+	ck_assert_uint_eq(cfg->n_heads, 1);
+	ck_assert_str_eq(cfg->heads[0]->name, "h1");
+	ck_assert_uint_le(cfg->heads[0]->n_addresses, 1);
+	strcpy(told_address, cfg->heads[0]->n_addresses ? cfg->heads[0]->addresses[0] : "none");
+}
+
+static void wait_told(const char *address)
+{
+	for (int i = 0; strcmp(told_address, address) != 0; i++) {
+		ck_assert_int_lt(i, 5000);
+		env_sleep_ns(env_real(), NS_PER_MS);
+	}
+}
+
+static void others(void *arg)
+{
+	static const char *const first[] = {"10.0.0.1.8.1"};
+	static const char too_long[CHANNEL_ADDRESS_MAX + 1] = {[0 ... CHANNEL_ADDRESS_MAX - 1] =
+								   '1'};
+	static const char *const second[] = {"", too_long, "10.0.0.2.8.2"};
+	struct channel_opts o2 = {.config = on_others};
+	struct channel_opts o1 = {.addresses = first, .naddresses = 1};
+	struct channel *c2 = open_as("h2", o2);
+	wait_told("none");
+	struct channel *c1 = open_as("h1", o1);
+	wait_told("10.0.0.1.8.1");
+	channel_close(c1);
+	o1 = (struct channel_opts){.addresses = second, .naddresses = 3};
+	c1 = open_as("h1", o1);
+	wait_told("10.0.0.2.8.2");
+	channel_close(c1);
+	channel_close(c2);
+	reactor_stop(client);
+}
+
+START_TEST(exports_of_other_heads_are_told_with_their_addresses)
+{
+	run_both(others);
+}
+END_TEST
+
 static void free_text(Isthmus__ChannelBackedUp *b)
 {
 	if (b->text != protobuf_c_empty_string)
@@ -540,6 +592,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, volumes_of_others_are_refused);
 	tcase_add_test(tc, close_ends_what_is_in_flight);
 	tcase_add_test(tc, configuration_is_sent_and_answered);
+	tcase_add_test(tc, exports_of_other_heads_are_told_with_their_addresses);
 	tcase_add_test(tc, backups_at_a_heads_word);
 }
 
