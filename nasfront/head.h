@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <uv.h>
 #include <bsd/sys/queue.h>
+#include "blockcore/channel/channel_client.h"
 #include "nasfront/nfs/nfs.h"
 #include "nasfront/nfs/store.h"
 #include "proto/channel.pb-c.h"
@@ -78,6 +79,8 @@ struct head {
 	struct head_tls *tls; /* NULL: no certificate is configured */
 	struct admin_server *admin;
 	uint16_t nfs_port, mount_port;
+	char served_at[CHANNEL_ADDRESS_MAX]; /* universal address, as other heads are told */
+	const char *addresses[1];
 	unsigned max_connections; /* as configured, or fewer: as many as there may be files */
 	bool udp;		  /* MOUNT, NLM and NSM answer over UDP too */
 	bool up;		  /* in service: the first configuration was applied */

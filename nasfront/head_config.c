@@ -277,6 +277,21 @@ static void memory_share(struct head *h, size_t count)
 			fs_set_memory(f->fs, h->fs_memory);
 }
 
+/* A controller that has not heard of another head yet does not make us forget where it serves. */
+static void addresses_keep(struct head *h, Isthmus__NasConfig *cfg)
+{
+	for (size_t i = 0; h->wanted && i < cfg->n_heads; i++)
+		for (size_t k = 0; !cfg->heads[i]->n_addresses && k < h->wanted->n_heads; k++) {
+			Isthmus__NasHead *to = cfg->heads[i], *from = h->wanted->heads[k];
+			if (strcmp(to->name, from->name) != 0)
+				continue;
+			to->addresses = from->addresses;
+			to->n_addresses = from->n_addresses;
+			from->addresses = NULL;
+			from->n_addresses = 0;
+		}
+}
+
 static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	struct head_fs *f;
@@ -289,7 +304,7 @@ static bool apply_locked(struct head *h, const Isthmus__NasConfig *cfg)
 			f->wanted = true;
 	}
 	/* Handles of what is no longer exported stop first, then file systems come and go. */
-	unsigned bad = nfs_exports_set(h->nfs, cfg->exports, cfg->n_exports);
+	unsigned bad = nfs_namespace_set(h->nfs, cfg);
 	if (bad)
 		log_error("head: exports left out count=%u", bad);
 	fs_remove_unwanted(h);
@@ -362,6 +377,7 @@ void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasCon
 	}
 	Isthmus__NasConfig *copy = config_copy(cfg);
 	if (copy) {
+		addresses_keep(h, copy);
 		if (h->wanted)
 			isthmus__nas_config__free_unpacked(h->wanted, NULL);
 		h->wanted = copy;
@@ -371,7 +387,7 @@ void head_config_apply(void *arg, const Isthmus__NasConfig *cfg, Isthmus__NasCon
 	bool first = !h->up && head_state_durable(h, cfg);
 	if (first)
 		head_state_apply(h, cfg);
-	if (!apply_locked(h, cfg))
+	if (!apply_locked(h, copy ? copy : cfg))
 		retry_later(h);
 	answer_fill(h, cfg, ret);
 	log_info("head: configuration applied seq=%llu filesystems=%zu exports=%zu",

@@ -329,6 +329,12 @@ static void start_task(void *arg)
 				 .config = head_config_apply,
 				 .state = channel_state,
 				 .arg = h};
+	const char *at = h->config->advertise[0] ? h->config->advertise : h->config->address;
+	snprintf(h->served_at, sizeof(h->served_at), "%s.%u.%u", at, h->nfs_port >> 8,
+		 h->nfs_port & 255);
+	h->addresses[0] = h->served_at;
+	o.addresses = h->addresses;
+	o.naddresses = ARRAY_LEN(h->addresses);
 	channel_paths(h, paths, &o);
 	rc = channel_open(&h->channel, &o);
 	if (rc == -ERR_EPOCH_STALE)

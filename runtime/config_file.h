@@ -46,6 +46,7 @@
  *       group: g1
  *       controller: a
  *       address: 0.0.0.0
+ *       advertise: ""             # where clients of other heads find this one; none: address
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
  *       lock_grace: 45            # seconds after a restart in which clients reclaim their locks
@@ -120,6 +121,7 @@ struct config_controller {
 
 struct config_head {
 	char *name, *group, *controller, *address;
+	char *advertise; /* where clients of other heads are sent; "": address */
 	unsigned nfs_port, mount_port, lock_grace, max_connections;
 	unsigned head_lease; /* s; 0: none */
 	char *nfs4, *nfs4_domain, *nfs4_delegations, *durable_state, *rpcbind, *metadata_memory,

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include "nasfront/nfs/fh.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 
@@ -276,7 +277,7 @@ static uint32_t *slot_of(const struct export_table *t, uint64_t id)
 	return &t->slots[i];
 }
 
-static struct export_table *table_alloc(size_t count)
+static struct export_table *table_alloc(size_t count, size_t nheads)
 {
 	struct export_table *t = calloc(1, sizeof(*t));
 	if (!t)
@@ -287,17 +288,28 @@ static struct export_table *table_alloc(size_t count)
 		t->nslots *= 2;
 	t->exports = calloc(count ? count : 1, sizeof(*t->exports));
 	t->slots = calloc(t->nslots, sizeof(*t->slots));
-	if (t->exports && t->slots)
+	t->heads = calloc(nheads ? nheads : 1, sizeof(*t->heads));
+	if (t->exports && t->slots && t->heads)
 		return t;
 	export_table_put(t);
 	return NULL;
+}
+
+/* False: there is no such head. */
+static bool head_fill(const struct export_table *t, struct export *e, const Isthmus__NasExport *x)
+{
+	for (unsigned i = 0; i < t->nheads && *x->head; i++)
+		if (strcmp(t->heads[i].name, x->head) == 0)
+			e->head = &t->heads[i];
+	e->fs_id = x->fs_id;
+	return e->head || !*x->head;
 }
 
 /* False: it is wrong, or there is one with its number. */
 static bool table_add(struct export_table *t, const Isthmus__NasExport *x)
 {
 	struct export *e = &t->exports[t->count];
-	if (export_fill(e, x) || export_by_id(t, e->id)) {
+	if (export_fill(e, x) || export_by_id(t, e->id) || !head_fill(t, e, x)) {
 		export_clear(e);
 		return false;
 	}
@@ -307,24 +319,52 @@ static bool table_add(struct export_table *t, const Isthmus__NasExport *x)
 	return true;
 }
 
-int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, size_t count,
-		     uint64_t generation, unsigned *ret_bad)
+/* Nobody gets more than was said: an export that is not understood is none. */
+static unsigned add_all(struct export_table *t, Isthmus__NasExport **exports, size_t count)
 {
 	unsigned bad = 0;
-	struct export_table *t = table_alloc(count);
-	if (!t)
-		return -ENOMEM;
-	t->generation = generation;
-	t->sec_mask = 1u << SEC_SYS;
 	for (size_t i = 0; i < count; i++) {
 		if (table_add(t, exports[i]))
 			continue;
-		/* Nobody gets more than was said: an export that is not understood is none. */
 		log_error("nfs: export left out, its definition is wrong path=%s",
 			  exports[i]->path ? exports[i]->path : "");
 		bad++;
 	}
-	if (names_fill(t)) {
+	return bad;
+}
+
+static int heads_fill(struct export_table *t, const Isthmus__NasConfig *cfg)
+{
+	for (size_t i = 0; i < cfg->n_heads; i++) {
+		const Isthmus__NasHead *from = cfg->heads[i];
+		struct export_head *h = &t->heads[t->nheads++];
+		h->name = strdup(from->name);
+		h->addresses = calloc(from->n_addresses + 1, sizeof(*h->addresses));
+		if (!h->name || !h->addresses)
+			return -ENOMEM;
+		for (size_t k = 0; k < from->n_addresses; k++) {
+			h->addresses[k] = strdup(from->addresses[k]);
+			if (!h->addresses[k])
+				return -ENOMEM;
+			h->naddresses++;
+		}
+	}
+	return 0;
+}
+
+int export_table_new(struct export_table **ret, const Isthmus__NasConfig *cfg, uint64_t generation,
+		     unsigned *ret_bad)
+{
+	struct export_table *t = table_alloc(cfg->n_exports + cfg->n_elsewhere, cfg->n_heads);
+	if (!t)
+		return -ENOMEM;
+	t->generation = generation;
+	t->sec_mask = 1u << SEC_SYS;
+	int rc = heads_fill(t, cfg);
+	unsigned bad = rc ? 0 : add_all(t, cfg->exports, cfg->n_exports);
+	if (rc == 0)
+		bad += add_all(t, cfg->elsewhere, cfg->n_elsewhere);
+	if (rc || names_fill(t)) {
 		export_table_put(t);
 		return -ENOMEM;
 	}
@@ -347,6 +387,13 @@ void export_table_put(struct export_table *t)
 		free(t->names[i].host);
 	for (unsigned i = 0; i < t->count; i++)
 		export_clear(&t->exports[i]);
+	for (unsigned i = 0; i < t->nheads; i++) {
+		for (unsigned k = 0; k < t->heads[i].naddresses; k++)
+			free(t->heads[i].addresses[k]);
+		free(t->heads[i].addresses);
+		free(t->heads[i].name);
+	}
+	free(t->heads);
 	free(t->names);
 	free(t->slots);
 	free(t->exports);
@@ -359,6 +406,12 @@ const struct export *export_by_id(const struct export_table *t, uint64_t id)
 {
 	uint32_t i = *slot_of(t, id);
 	return i ? &t->exports[i - 1] : NULL;
+}
+
+const struct export *export_elsewhere(const struct export_table *t, const struct fh *fh)
+{
+	const struct export *e = export_by_id(t, fh->export_id);
+	return e && e->head && e->fs_id == fh->fs_id ? e : NULL;
 }
 
 /* The rest of path after the whole components of `of`, or NULL. */

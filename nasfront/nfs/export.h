@@ -51,12 +51,21 @@ struct export_rule {
 	uint32_t anon_uid, anon_gid;
 };
 
+/* Another head of the array, and where it serves: universal addresses. */
+struct export_head {
+	char *name;
+	char **addresses;
+	unsigned naddresses;
+};
+
 struct export
 {
 	uint64_t id;
-	char *path;   /* "/demo": starts with a slash, ends without (but "/") */
-	char *fs;     /* name of the file system */
-	char *subdir; /* "/": its root */
+	const struct export_head *head; /* that serves it; NULL: this one */
+	uint64_t fs_id;			/* of its file system; with head */
+	char *path;			/* "/demo": starts with a slash, ends without (but "/") */
+	char *fs;			/* name of the file system */
+	char *subdir;			/* "/": its root */
 	struct export_rule *rules;
 	unsigned nrules;
 	/* Where it begins, once somebody had to know; see nfs_export_find(). */
@@ -67,8 +76,10 @@ struct export
 struct export_table {
 	unsigned refs;
 	uint64_t generation;
-	struct export *exports;
+	struct export *exports; /* its own, then those of other heads */
 	unsigned count;
+	struct export_head *heads;
+	unsigned nheads;
 	struct export_name *names; /* in order of text */
 	unsigned nnames;
 	uint32_t *slots;   /* hash of exports by id: 1 + index; 0: free */
@@ -76,9 +87,10 @@ struct export_table {
 	unsigned sec_mask; /* of all rules, and SEC_SYS */
 };
 
-/* Entries with problems are logged and left out; *ret_bad (may be NULL) counts them. */
-int export_table_new(struct export_table **ret, Isthmus__NasExport **exports, size_t count,
-		     uint64_t generation, unsigned *ret_bad);
+/* Of a configuration's exports, elsewhere and heads. Entries with problems are logged and left out;
+ * *ret_bad (may be NULL) counts them. */
+int export_table_new(struct export_table **ret, const Isthmus__NasConfig *cfg, uint64_t generation,
+		     unsigned *ret_bad);
 void export_table_get(struct export_table *t);
 void export_table_put(struct export_table *t);
 
@@ -86,6 +98,9 @@ void export_table_put(struct export_table *t);
 struct export_name *export_name_find(const struct export_table *t, const char *text);
 
 const struct export *export_by_id(const struct export_table *t, uint64_t id);
+struct fh;
+/* The export of another head that a handle is of; NULL: none. */
+const struct export *export_elsewhere(const struct export_table *t, const struct fh *fh);
 /* The export whose path is the longest whole-component prefix of path; *ret_rest is what follows
  * (without a leading slash). NULL: none. */
 const struct export *export_by_path(const struct export_table *t, const char *path,

@@ -69,7 +69,10 @@ struct fs *nfs_mount_get(struct nfs *n, const char *name); /* NULL; valid until 
 /* Keeps a mount from being taken while fn works on it (waits). -ENOENT when not mounted. */
 int nfs_mount_use(struct nfs *n, const char *name, int (*fn)(void *arg, struct fs *fs), void *arg);
 
-/* Replaces the export table; wrong entries are logged and left out: how many. */
+/* Replaces the export table: by a configuration's own exports and those of other heads. Wrong
+ * entries are logged and left out: how many. */
+unsigned nfs_namespace_set(struct nfs *n, const Isthmus__NasConfig *cfg);
+/* The same where there is one head. */
 unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t count);
 
 /* ---- figures ---- */

@@ -192,7 +192,7 @@ static enum nfsstat3 handle_find(struct nfs_call *c, const uint8_t *data, uint32
 		return NFS3ERR_BADHANDLE;
 	struct nfs_mount *m = nfs_mount_by_id(n, fh->fs_id);
 	if (!m)
-		return NFS3ERR_STALE;
+		return export_elsewhere(n->table, fh) ? NFS_ELSEWHERE : NFS3ERR_STALE;
 	/* Not mounted yet, or just now not: it will be, so the client is to ask again. */
 	if (!m->fs || m->leaving)
 		return NFS3ERR_JUKEBOX;
@@ -247,6 +247,8 @@ enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t le
 	if (nfs_fenced(c->nfs))
 		return NFS_FENCED;
 	enum nfsstat3 st = handle_find(c, data, len, &fh, &m);
+	if (st == NFS_ELSEWHERE)
+		c->exp = export_elsewhere(c->nfs->table, &fh);
 	if (st)
 		return st;
 	if (!peer_find(c, fh.export_id) || strcmp(c->exp->fs, m->name))
@@ -323,6 +325,8 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->req = req;
 	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
+	if (c->status == NFS_ELSEWHERE)
+		c->status = NFS3ERR_STALE;
 	if (!c->status)
 		c->status = check_flavor(c, flags);
 	/* Who is not admitted, or names nothing, takes no room from answers that are kept. */
@@ -354,6 +358,8 @@ bool nfs_second(struct nfs_call *c, struct fs_fid *ret)
 	if (c->status)
 		return true;
 	c->status = handle_find(c, data, len, &fh, &m);
+	if (c->status == NFS_ELSEWHERE)
+		c->status = NFS3ERR_XDEV;
 	if (c->status)
 		return true;
 	if (m != c->mount || fh.export_id != c->exp->id) {

@@ -50,9 +50,10 @@ enum nfsstat3 {
 	NFS3ERR_BADTYPE = 10007,
 	NFS3ERR_JUKEBOX = 10008,
 	/* Not on the wire: */
-	NFS_AGAIN = 20001,   /* the fast path cannot say */
-	NFS_FENCED = 20002,  /* answer nothing */
-	NFS_TOOWEAK = 20003, /* not with this flavour: AUTH_TOOWEAK */
+	NFS_AGAIN = 20001,     /* the fast path cannot say */
+	NFS_FENCED = 20002,    /* answer nothing */
+	NFS_TOOWEAK = 20003,   /* not with this flavour: AUTH_TOOWEAK */
+	NFS_ELSEWHERE = 20004, /* another head serves it */
 };
 
 /* A configured file system; `fs` is NULL while it is not mounted. */
@@ -159,9 +160,11 @@ int nfs_inside(const struct nfs_call *c, const struct fs_fid *dir, bool *ret_top
 /* Lets go of what the call holds of its object; it holds none then. */
 void nfs_let_go(struct nfs_call *c);
 /* Finds what a handle means, as nfs_begin_handle() does, into a call that holds nothing. After an
- * error nfs_let_go() too. NFS_AGAIN: not without waiting (a task). */
+ * error nfs_let_go() too. NFS_AGAIN: not without waiting (a task). NFS_ELSEWHERE: ->exp is of
+ * another head, in the table in force; nobody looked yet whether it is this peer's. */
 enum nfsstat3 nfs_call_open(struct nfs_call *c, const uint8_t *data, uint32_t len, unsigned flags);
-/* The same for the place where an export begins. Waits. NFS3ERR_ACCES: it is not this peer's. */
+/* The same for the place where an export of this head begins. Waits. NFS3ERR_ACCES: it is not this
+ * peer's. */
 enum nfsstat3 nfs_call_open_export(struct nfs_call *c, const struct export *e);
 /* The table in force, and a number that changes with every one. */
 const struct export_table *nfs_table(const struct nfs *n, uint64_t *ret_generation);

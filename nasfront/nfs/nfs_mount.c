@@ -18,9 +18,10 @@ int nfs_new(struct nfs **ret, const struct nfs_opts *o)
 	TAILQ_INIT(&n->exports);
 	TAILQ_INIT(&n->mounted);
 	n->generation = 1;
+	const Isthmus__NasConfig none = ISTHMUS__NAS_CONFIG__INIT;
 	int rc = deleg_table_new(&n->delegs, o->env);
 	if (rc == 0)
-		rc = export_table_new(&n->table, NULL, 0, n->generation, NULL);
+		rc = export_table_new(&n->table, &none, n->generation, NULL);
 	if (rc == 0)
 		rc = nfs_resolve_new(n);
 	if (rc) {
@@ -258,11 +259,19 @@ int nfs_mount_use(struct nfs *n, const char *name, int (*fn)(void *arg, struct f
 
 unsigned nfs_exports_set(struct nfs *n, Isthmus__NasExport **exports, size_t count)
 {
+	Isthmus__NasConfig cfg = ISTHMUS__NAS_CONFIG__INIT;
+	cfg.exports = exports;
+	cfg.n_exports = count;
+	return nfs_namespace_set(n, &cfg);
+}
+
+unsigned nfs_namespace_set(struct nfs *n, const Isthmus__NasConfig *cfg)
+{
 	struct export_table *t;
 	unsigned bad;
-	int rc = export_table_new(&t, exports, count, n->generation + 1, &bad);
-	if (rc)
-		return (unsigned)count; /* the old table stays in force */
+	int rc = export_table_new(&t, cfg, n->generation + 1, &bad);
+	if (rc) /* the old table stays in force */
+		return (unsigned)(cfg->n_exports + cfg->n_elsewhere);
 	struct export_table *before = n->table;
 	n->table = t;
 	n->generation++;

@@ -86,8 +86,9 @@ static void put_exclcreat(const struct put *p)
 /* Major: the file system. Minor: the export, for a client must not join two of them. */
 static void put_fsid(const struct put *p)
 {
-	xdr_put_u64(p->x, p->o->mount ? p->o->mount->id : NFS4_PSEUDO_FS);
-	xdr_put_u64(p->x, p->o->mount ? p->o->exp->id : 0);
+	const struct export *a = p->o->absent;
+	xdr_put_u64(p->x, a ? a->fs_id : p->o->mount ? p->o->mount->id : NFS4_PSEUDO_FS);
+	xdr_put_u64(p->x, a ? a->id : p->o->mount ? p->o->exp->id : 0);
 }
 
 static void put_filehandle(const struct put *p)
@@ -150,6 +151,8 @@ PUT(space_used, xdr_put_u64(p->x, a->used))
 PUT(charset_cap, xdr_put_u32(p->x, 1)) /* FSCHARSET_CAP4_CONTAINS_NON_UTF8: names are bytes */
 PUT(clone_blksize, xdr_put_u32(p->x, FS_BLOCK_SIZE))
 PUT(xattr, xdr_put_bool(p->x, p->o->mount))
+PUT(locations, nfs4_put_locations(p->k, p->x, p->o))
+PUT(locations_info, nfs4_put_locations_info(p->k, p->x, p->o))
 PUT(atime, put_time(p->x, &a->atime))
 PUT(btime, put_time(p->x, &a->btime))
 PUT(ctime, put_time(p->x, &a->ctime))
@@ -184,6 +187,7 @@ static const struct attr_row {
     [FATTR4_FILES_AVAIL] = {put_files_free, ATTR_READ | ATTR_SPACE},
     [FATTR4_FILES_FREE] = {put_files_free, ATTR_READ | ATTR_SPACE},
     [FATTR4_FILES_TOTAL] = {put_files_total, ATTR_READ | ATTR_SPACE},
+    [FATTR4_FS_LOCATIONS] = {put_locations, ATTR_READ},
     [FATTR4_HOMOGENEOUS] = {put_true, ATTR_READ},
     [FATTR4_MAXFILESIZE] = {put_maxfilesize, ATTR_READ},
     [FATTR4_MAXLINK] = {put_maxlink, ATTR_READ},
@@ -211,6 +215,7 @@ static const struct attr_row {
     [FATTR4_TIME_MODIFY] = {put_mtime, ATTR_READ},
     [FATTR4_TIME_MODIFY_SET] = {NULL, ATTR_SET},
     [FATTR4_MOUNTED_ON_FILEID] = {put_mounted_on, ATTR_READ},
+    [FATTR4_FS_LOCATIONS_INFO] = {put_locations_info, ATTR_READ},
     [FATTR4_SUPPATTR_EXCLCREAT] = {put_exclcreat, ATTR_READ},
     [FATTR4_FS_CHARSET_CAP] = {put_charset_cap, ATTR_READ},
     [FATTR4_CLONE_BLKSIZE] = {put_clone_blksize, ATTR_READ},
@@ -257,6 +262,8 @@ void nfs4_put_fattr(const struct nfs4_call *k, struct xdr_out *x, const struct n
 	const struct put p = {.k = k, .x = x, .o = o};
 	struct nfs4_bitmap got = *want;
 	only_of_minor(k, &got);
+	if (o->absent)
+		nfs4_absent_attrs(o, &got);
 	if (!o->acl) /* READDIR does not ask for it */
 		got.w[0] &= ~(1u << FATTR4_ACL);
 	for (unsigned w = 0; w < NFS4_ATTR_WORDS; w++)

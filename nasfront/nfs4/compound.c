@@ -125,6 +125,8 @@ static enum nfs4_status check_object(const struct nfs4_call *k, const struct nfs
 		return NFS4ERR_NOFILEHANDLE;
 	if (k->kind == FH_PSEUDO)
 		return check_pseudo(k, op);
+	if (k->kind == FH_ABSENT)
+		return nfs4_absent_check(k->op);
 	if ((op->flags & OP_MODIFIES) && !k->c.rule->read_write)
 		return NFS4ERR_ROFS;
 	return NFS4_OK;

@@ -1,5 +1,5 @@
 libnasfront_a_SOURCES += \
-	nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/back.c nasfront/nfs4/blocked.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
+	nasfront/nfs4/absent.c nasfront/nfs4/acl4.c nasfront/nfs4/attrs.c nasfront/nfs4/back.c nasfront/nfs4/blocked.c nasfront/nfs4/callback.c nasfront/nfs4/cb_xdr.c \
 	nasfront/nfs4/client.c nasfront/nfs4/compound.c nasfront/nfs4/copy.c nasfront/nfs4/deleg4.c \
 	nasfront/nfs4/names.c nasfront/nfs4/names.h nasfront/nfs4/nfs4.c \
 	nasfront/nfs4/nfs4.h nasfront/nfs4/nfs4_attrs.h nasfront/nfs4/nfs4_back.h nasfront/nfs4/nfs4_client.h \
@@ -66,6 +66,11 @@ check_PROGRAMS += tests/unit/nfs4/test_nfs4_names
 tests_unit_nfs4_test_nfs4_names_SOURCES = tests/unit/nfs4/test_nfs4_names.c $(V4_WORLD)
 tests_unit_nfs4_test_nfs4_names_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_names_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_absent
+tests_unit_nfs4_test_nfs4_absent_SOURCES = tests/unit/nfs4/test_nfs4_absent.c tests/unit/nfs4/v4_script.c tests/unit/nfs4/v4_script.h $(V4_WORLD)
+tests_unit_nfs4_test_nfs4_absent_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_absent_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_quota
 tests_unit_nfs4_test_nfs4_quota_SOURCES = tests/unit/nfs4/test_nfs4_quota.c $(V4_WORLD)

@@ -82,9 +82,10 @@ enum nfs4_status nfs4_acl_store(struct nfs4_call *k, const struct fs_fid *f,
 /* Whose attributes: a file's or pseudo directory's. */
 struct nfs4_object {
 	struct fs_attr a;
-	const struct nfs_mount *mount; /* NULL: pseudo */
+	const struct nfs_mount *mount; /* NULL: pseudo, or absent */
 	const struct export *exp;
-	uint64_t mounted_on; /* 0: its own number */
+	const struct export *absent; /* another head's; NULL: it is here */
+	uint64_t mounted_on;	     /* 0: its own number */
 	struct fs_statfs space;
 	struct fs_quota_room quota;
 	bool have_quota;

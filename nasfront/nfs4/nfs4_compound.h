@@ -11,7 +11,8 @@
 #define NFS4_TAG_MAX 1024 /* of its tag */
 #define NFS4_DIR_MAX (64 * 1024)
 
-enum nfs4_fh_kind { FH_NONE, FH_PSEUDO, FH_FILE };
+/* FH_ABSENT: of a file system that another head serves (RFC 8881 11.3). It is never saved. */
+enum nfs4_fh_kind { FH_NONE, FH_PSEUDO, FH_FILE, FH_ABSENT };
 
 /* What SAVEFH puts aside. */
 struct nfs4_saved {
@@ -26,6 +27,13 @@ struct nfs4_saved {
 	struct fs_fid fid;
 	struct stateid sid;
 	bool have_sid, weak;
+};
+
+/* An object of a file system that another head serves. */
+struct nfs4_absent {
+	struct export_table *table; /* held */
+	const struct export *exp;
+	bool root; /* where the export begins */
 };
 
 /* One COMPOUND, in rpc_req.area; it begins with what the other protocols' calls are. */
@@ -58,6 +66,7 @@ struct nfs4_call {
 	enum nfs4_status replayed; /* the status of what is NFS4_REPLAYED */
 	enum nfs4_fh_kind kind;
 	uint64_t pseudo;
+	struct nfs4_absent absent;
 	struct stateid sid; /* the current stateid */
 	bool have_sid;
 	struct nfs4_saved saved;
@@ -115,6 +124,23 @@ struct nfs4_name {
 	uint32_t len;
 };
 enum nfs4_status nfs4_get_name(struct xdr_in *x, struct nfs4_name *ret);
+
+/* absent.c */
+/* Makes an object of another head's export current; root: where the export begins. */
+enum nfs4_status nfs4_fh_absent(struct nfs4_call *k, const struct export *e, bool root);
+void nfs4_absent_drop(struct nfs4_call *k);
+/* What may be done with it: NFS4_OK or MOVED. */
+enum nfs4_status nfs4_absent_check(uint32_t op);
+/* The attributes asked for say so themselves: GETATTR and READDIR tell what there is. */
+bool nfs4_absent_asked(const struct nfs4_call *k, const struct nfs4_bitmap *want);
+/* The current object, with what can be told of it. */
+void nfs4_absent_object(struct nfs4_call *k, struct nfs4_object *ret);
+/* What of *want there is of such an object; the rest is taken out. */
+void nfs4_absent_attrs(const struct nfs4_object *o, struct nfs4_bitmap *want);
+/* fs_locations4 and fs_locations_info4; of a file system of this head no locations are listed. */
+void nfs4_put_locations(const struct nfs4_call *k, struct xdr_out *x, const struct nfs4_object *o);
+void nfs4_put_locations_info(const struct nfs4_call *k, struct xdr_out *x,
+			     const struct nfs4_object *o);
 
 /* op_io.c */
 /* Arguments and check of a READ; *ret_count is what the reply has room for. */

@@ -5,7 +5,8 @@
 #include <string.h>
 #include "nasfront/nfs4/nfs4_impl.h"
 
-#define ATTRS_MAX 4096 /* what all attributes of one object take, at most, but for a list */
+#define ATTRS_MAX     4096  /* what all attributes of one object take, at most, but for a list */
+#define LOCATIONS_MAX 20480 /* and for where it is: two paths in each of two */
 
 /* ---- the object ---- */
 
@@ -82,12 +83,17 @@ enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want
 	bool room = nfs4_attrs_need_space(want) || nfs4_attrs_need_quota(want);
 	ret->mount = NULL;
 	ret->exp = NULL;
+	ret->absent = NULL;
 	ret->mounted_on = 0;
 	ret->error = 0;
 	ret->acl = NULL;
 	ret->owner = ret->group = NULL;
 	ret->have_quota = false;
 	memset(&ret->space, 0, sizeof(ret->space));
+	if (k->kind == FH_ABSENT) {
+		nfs4_absent_object(k, ret);
+		return NFS4_OK;
+	}
 	if ((acl || (k->kind == FH_FILE && room)) && !k->may_wait)
 		return NFS4_AGAIN;
 	if (acl && !(ret->acl = calloc(1, sizeof(*ret->acl))))
@@ -102,7 +108,7 @@ enum nfs4_status nfs4_object(struct nfs4_call *k, const struct nfs4_bitmap *want
 
 static size_t object_bytes(const struct nfs4_call *k, const struct nfs4_object *o)
 {
-	return ATTRS_MAX + (o->acl ? nfs4_acl_bytes(k, o->acl) : 0);
+	return ATTRS_MAX + LOCATIONS_MAX + (o->acl ? nfs4_acl_bytes(k, o->acl) : 0);
 }
 
 /* ---- GETATTR ---- */
@@ -124,6 +130,8 @@ enum nfs4_status nfs4_op_getattr(struct nfs4_call *k)
 		return NFS4ERR_BADXDR;
 	if (bitmap_has(&want, FATTR4_TIME_ACCESS_SET) || bitmap_has(&want, FATTR4_TIME_MODIFY_SET))
 		return NFS4ERR_INVAL; /* only for setting */
+	if (k->kind == FH_ABSENT && !nfs4_absent_asked(k, &want))
+		return NFS4ERR_MOVED;
 	enum nfs4_status st = written(&want) ? nfs4_look(k) : NFS4_OK;
 	st = st ?: nfs4_object(k, &want, &o);
 	if (st)
@@ -175,7 +183,7 @@ static enum nfs4_status same_values(const struct nfs4_call *k, const struct nfs4
 /* Are the attributes given those of the object? */
 static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 {
-	struct nfs4_bitmap want, readable;
+	struct nfs4_bitmap want, readable, got;
 	struct nfs4_object o;
 	const uint8_t *vals;
 	uint32_t len;
@@ -192,7 +200,13 @@ static enum nfs4_status compare(struct nfs4_call *k, bool *ret_same)
 	st = st ?: nfs4_object(k, &want, &o);
 	if (st)
 		return st;
-	st = same_values(k, &want, &o, vals, len, ret_same);
+	got = want;
+	if (o.absent)
+		nfs4_absent_attrs(&o, &got);
+	/* 8881 11.3.1: what is not known of it is as if it were not asked for, but not here */
+	if (o.absent && (memcmp(&got, &want, sizeof(got)) != 0 || !nfs4_absent_asked(k, &want)))
+		st = NFS4ERR_MOVED;
+	st = st ?: same_values(k, &want, &o, vals, len, ret_same);
 	nfs4_object_end(&o);
 	return st;
 }

@@ -31,7 +31,7 @@ static bool put_entry(struct fill *f, const char *name, uint32_t len, uint64_t c
 {
 	uint8_t *at = f->x.p;
 	struct nfs4_bitmap want = f->want;
-	if (f->o.error) { /* nothing but that is known */
+	if (f->o.error && !f->o.absent) { /* nothing but that is known */
 		memset(&want, 0, sizeof(want));
 		bitmap_set(&want, FATTR4_RDATTR_ERROR);
 	}
@@ -126,6 +126,11 @@ static void child_object(struct fill *f, const struct nfs4_pseudo *p)
 	if (!p->exp || !nfs4_pseudo_mine(k, p->exp))
 		return;
 	f->o.mounted_on = p->id;
+	if (p->exp->head) { /* RFC 8881 11.3.2: it is an error unless it is asked where it is */
+		f->o.absent = p->exp;
+		f->o.error = nfs4_absent_asked(k, &f->want) ? 0 : NFS4ERR_MOVED;
+		return;
+	}
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	int st = k->c.peer ? nfs_call_open_export(&k->c, p->exp) : NFS3ERR_JUKEBOX;
 	if (st == NFS3_OK) {

@@ -19,6 +19,8 @@ void nfs4_fh_drop(struct nfs4_call *k)
 {
 	if (k->kind == FH_FILE)
 		nfs_let_go(&k->c);
+	if (k->kind == FH_ABSENT)
+		nfs4_absent_drop(k);
 	k->kind = FH_NONE;
 	k->have_sid = false;
 }
@@ -58,6 +60,8 @@ static enum nfs4_status file_opened(struct nfs4_call *k, int st)
 
 enum nfs4_status nfs4_fh_export(struct nfs4_call *k, const struct export *e)
 {
+	if (e->head)
+		return nfs4_fh_absent(k, e, true);
 	nfs4_fh_drop(k);
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	if (!k->c.peer)
@@ -123,7 +127,9 @@ enum nfs4_status nfs4_op_putfh(struct nfs4_call *k)
 	k->c.peer = nfs_peer_of(k->n->o.nfs, k->req);
 	if (!k->c.peer)
 		return NFS4ERR_DELAY;
-	enum nfs4_status st = file_opened(k, nfs_call_open(&k->c, data, len, 0));
+	int found = nfs_call_open(&k->c, data, len, 0);
+	enum nfs4_status st =
+	    found == NFS_ELSEWHERE ? nfs4_fh_absent(k, k->c.exp, false) : file_opened(k, found);
 	return st == NFS4ERR_ACCESS ? NFS4ERR_STALE
 				    : st; /* of an export that is not the caller's */
 }
@@ -350,6 +356,10 @@ static enum nfs4_status up_from_export(struct nfs4_call *k)
 	enum nfs4_status st = nfs4_fh_export(k, outer->exp);
 	if (st)
 		return st;
+	if (k->kind == FH_ABSENT) {
+		k->absent.root = !path[0];
+		return NFS4_OK;
+	}
 	return nfs4_status_of(k, nfs_walk(k->c.mount->fs, &k->c.fid, path, &k->c.fid));
 }
 
@@ -417,7 +427,10 @@ static void put_flavors(struct nfs4_call *k)
 {
 	uint64_t generation;
 	unsigned mask = nfs_table(k->n->o.nfs, &generation)->sec_mask;
-	const struct export_rule *r = k->kind == FH_FILE ? k->c.rule : NULL;
+	const struct export_rule *r = k->kind == FH_FILE ? k->c.rule
+				      : k->kind == FH_ABSENT
+					  ? nfs_rule_of(k->n->o.nfs, k->req, k->absent.exp)
+					  : NULL;
 	xdr_put_u32(k->out, r ? r->nsec : (unsigned)__builtin_popcount(mask));
 	for (unsigned i = 0; r && i < r->nsec; i++)
 		put_flavor(k->out, r->sec[i]);

@@ -144,7 +144,7 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 			(unsigned long long)h->metadata_memory_bytes, h->user);
 		fprintf(f, "%u %u %s %s %s %s %u ", h->lock_grace, h->max_connections, h->nfs4,
 			h->nfs4_domain, h->nfs4_delegations, h->groups, h->groups_time);
-		fprintf(f, "%s %u ", h->durable_state, h->head_lease != 0);
+		fprintf(f, "%s %s %u ", h->durable_state, h->advertise, h->head_lease != 0);
 		fprintf(f, "%s %s %s %s %s %s ", h->tls_cert, h->tls_key, h->tls_ca, h->tls_mutual,
 			h->keytab, h->principal);
 		put_pin(f, h->pin, h->pin_count);

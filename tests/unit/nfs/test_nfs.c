@@ -124,8 +124,11 @@ START_TEST(rules_want_connections)
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
 		Isthmus__NasExportClient c = ISTHMUS__NAS_EXPORT_CLIENT__INIT, *cp = &c;
 		Isthmus__NasExport e = ISTHMUS__NAS_EXPORT__INIT, *ep = &e;
+		Isthmus__NasConfig cfg = ISTHMUS__NAS_CONFIG__INIT;
 		struct export_table *t;
 		unsigned bad;
+		cfg.exports = &ep;
+		cfg.n_exports = 1;
 		c.match = *rows[i].text ? "" : "*";
 		c.xprtsec = (char *)rows[i].text;
 		c.xprtsec_match = "*";
@@ -133,7 +136,7 @@ START_TEST(rules_want_connections)
 		e.fs = "f";
 		e.n_clients = 1;
 		e.clients = &cp;
-		ck_assert_int_eq(export_table_new(&t, &ep, 1, 1, &bad), 0);
+		ck_assert_int_eq(export_table_new(&t, &cfg, 1, &bad), 0);
 		ck_assert_msg(bad == rows[i].wrong, "%s", rows[i].text);
 		if (!bad) {
 			const struct export_rule *r = &t->exports[0].rules[0];

@@ -37,6 +37,7 @@ const struct v4_never errors_never[] = {
     {V41_UP, "SETCLIENTID", "OK", "of version 4.0: NOTSUPP"},
     {V41_UP, "SETCLIENTID_CONFIRM", "OK", "of version 4.0: NOTSUPP"},
     {ALL, "*", "NOTSUPP", "it is there"},
+    {ALL, "*", "MOVED", "test_nfs4_absent.c: of file systems that other heads serve"},
     /* What nobody is refused. */
     {ALL, "ACCESS", "ACCESS INVAL", "anybody may ask what he may; unknown bits are not answered"},
     {ALL, "GETATTR", "ACCESS", "who has a handle may look at attributes"},

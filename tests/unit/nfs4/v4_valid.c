@@ -161,7 +161,7 @@ void v4_seen_note(uint32_t minor, uint32_t op, uint32_t status)
 
 /* Reasons that hold wherever the error is listed. */
 static const struct v4_never never_any[] = {
-    {V40_UP, "*", "MOVED LEASE_MOVED", "no file system moves to another server"},
+    {V40_UP, "*", "LEASE_MOVED", "no client's lease moves to another server"},
     {V40_UP, "*", "FHEXPIRED", "handles are good for ever: fh_expire_type says so"},
     {V40_UP, "*", "ADMIN_REVOKED", "nobody can take single states away"},
     {V40_UP, "*", "SERVERFAULT", "for what should not happen"},

@@ -88,6 +88,7 @@ START_TEST(defaults_are_filled)
 	ck_assert(!config_head_groups(h) && h->groups_time == 300);
 	ck_assert_str_eq(h->nfs4, "on");
 	ck_assert_str_eq(h->nfs4_domain, "");
+	ck_assert_str_eq(h->advertise, "");
 	ck_assert_str_eq(h->keytab, "");
 	ck_assert_str_eq(h->tls_cert, "");
 	ck_assert(!config_head_tls_mutual(h));
@@ -123,7 +124,8 @@ START_TEST(all_values_are_read)
 	    "  - name: b\n    disks: [/d2]\n    portals: ['127.0.0.1:3261']\n"
 	    "heads:\n"
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
-	    "     mount_port: 0, rpcbind: off, nfs4: off, nfs4_domain: Some-where.example.org, "
+	    "     mount_port: 0, rpcbind: off, advertise: '192.0.2.1', nfs4: off, nfs4_domain: "
+	    "Some-where.example.org, "
 	    "nfs4_delegations: off, durable_state: on, "
 	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
@@ -154,6 +156,7 @@ START_TEST(all_values_are_read)
 	ck_assert_str_eq(c->heads[0].rpcbind, "off");
 	ck_assert_str_eq(c->heads[0].nfs4, "off");
 	ck_assert_str_eq(c->heads[0].nfs4_domain, "Some-where.example.org");
+	ck_assert_str_eq(c->heads[0].advertise, "192.0.2.1");
 	ck_assert_str_eq(c->heads[0].keytab, "/etc/krb5.keytab");
 	ck_assert_str_eq(c->heads[0].tls_cert, "/c.pem");
 	ck_assert_str_eq(c->heads[0].tls_key, "/k.pem");
@@ -364,6 +367,8 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    max_connections: 0\n", 7, "out of range"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    max_connections: 60001\n", 7,
      "out of range"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    advertise: host\n", 7, "not an address"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    advertise: '::'\n", 7, "not an address"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    durable_state: no\n", 7, "durable_state"},
