@@ -278,6 +278,23 @@ static const struct admin_arg path_only[] = {
 
 /* ---- head, group, backup ---- */
 
+static const struct admin_arg head_move_args[] = {
+    {"service", POS, "the service"},
+    {"head", POS, "the head that is to run it"},
+    END,
+};
+static const struct admin_arg head_return_args[] = {
+    {"service", POS, "the service"},
+    END,
+};
+static const struct admin_arg head_balance_args[] = {
+    {"group", 0, "only of this group"},
+    END,
+};
+static const struct admin_arg head_only_args[] = {
+    {"head", POS, "the head"},
+    END,
+};
 static const struct admin_arg head_state_args[] = {
     {"head", POS_OPT, "ask this head (default: any that is up)"},
     END,
@@ -453,7 +470,18 @@ const struct verb verb_table[] = {
     {"export.set", VERB_CONTROLLER, 0, export_set_args, "change an export", NULL},
     {"export.remove", VERB_CONTROLLER, 0, path_only, "remove an export; files stay", NULL},
 
-    {"head.list", VERB_CONTROLLER, 0, no_args, "list heads as the controller sees them", NULL},
+    {"head.list", VERB_SUPERVISOR, 0, no_args,
+     "list services and where they run, heads, and their channels to the controllers", NULL},
+    {"head.move", VERB_SUPERVISOR, VERB_LONG, head_move_args,
+     "let a service run at another head of its group; clients wait a moment and go on", NULL},
+    {"head.return", VERB_SUPERVISOR, VERB_LONG, head_return_args,
+     "let a service run at its own head again", NULL},
+    {"head.balance", VERB_SUPERVISOR, VERB_LONG, head_balance_args,
+     "let services run at their own heads, and spread those that cannot", NULL},
+    {"head.disable", VERB_SUPERVISOR, VERB_LONG, head_only_args,
+     "free a head for maintenance: its services go to the others of its group", NULL},
+    {"head.enable", VERB_SUPERVISOR, VERB_LONG, head_only_args,
+     "let a head take services again; its own returns", NULL},
     {"head.restart", VERB_SUPERVISOR, VERB_LONG, name_only,
      "replace the process of a head by a new one; clients wait a moment and go on", NULL},
     {"head.fence", VERB_CONTROLLER, 0, name_only,

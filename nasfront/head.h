@@ -58,6 +58,7 @@ TAILQ_HEAD(head_served_list, head_served);
 
 struct head {
 	const char *config_path;
+	const char *at; /* the head at which the service runs; NULL: its own */
 	struct config_file *file;
 	const struct config_head *config;
 	struct reactor *reactor;

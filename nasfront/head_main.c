@@ -41,9 +41,10 @@
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: isthmus-head -c FILE NAME\n"
+	fprintf(f, "usage: isthmus-head -c FILE [--at HEAD] NAME\n"
 		   "  -c, --config FILE   configuration (default /etc/isthmus/isthmus.yaml)\n"
-		   "  NAME                the head's name in the configuration\n");
+		   "      --at HEAD       with the processors and memory of that head\n"
+		   "  NAME                the service: a head's name in the configuration\n");
 }
 
 /* ---- fenced ---- */
@@ -412,6 +413,7 @@ static int parse_options(struct head *h, int argc, char **argv, const char **ret
 {
 	static const struct option longs[] = {
 	    {"config", required_argument, NULL, 'c'},
+	    {"at", required_argument, NULL, 'a'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
 	};
@@ -421,6 +423,9 @@ static int parse_options(struct head *h, int argc, char **argv, const char **ret
 		switch (opt) {
 		case 'c':
 			h->config_path = optarg;
+			break;
+		case 'a':
+			h->at = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -475,6 +480,25 @@ static int head_init(struct head *h)
 	return task_start_on(reactor_sched(h->reactor), start_task, h);
 }
 
+/* The service's own section, with what is its place's of another: processors and memory. */
+static const struct config_head *placed(struct head *h, const char *name)
+{
+	static struct config_head own;
+	const struct config_head *service = config_head(h->file, name);
+	const struct config_head *at = h->at ? config_head(h->file, h->at) : service;
+	if (!service || !at) {
+		fprintf(stderr, "isthmus-head: %s has no head named %s\n", h->config_path,
+			service ? h->at : name);
+		return NULL;
+	}
+	own = *service;
+	own.pin = at->pin;
+	own.pin_count = at->pin_count;
+	own.metadata_memory = at->metadata_memory;
+	own.metadata_memory_bytes = at->metadata_memory_bytes;
+	return &own;
+}
+
 int main(int argc, char **argv)
 {
 	static struct head h;
@@ -487,11 +511,9 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	h.owner_uid = getuid();
 	h.owner_gid = getgid();
-	h.config = config_head(h.file, name);
-	if (!h.config) {
-		fprintf(stderr, "isthmus-head: %s has no head named %s\n", h.config_path, name);
+	h.config = placed(&h, name);
+	if (!h.config)
 		return EXIT_FAILURE;
-	}
 	signal(SIGPIPE, SIG_IGN);
 	open_logs(&h);
 	open_files(&h);

@@ -7,6 +7,7 @@
 #include "runtime/process.h"
 #include "runtime/reactor.h"
 #include "server/supervisor/pid_file.h"
+#include "server/supervisor/placement.h"
 #include "server/supervisor/supervisor.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 #define BACKOFF_MIN_NS	(100 * NS_PER_MS)
 #define BACKOFF_MAX_NS	(10 * NS_PER_S)
 #define BACKOFF_UP_NS	NS_PER_S /* most for one that had been in service */
+#define ELSEWHERE	3	 /* quick deaths at one head, then another is tried */
 #define STOP_NS		(30 * NS_PER_S)
 #define PING_NS		(20 * NS_PER_MS)
 #define PING_TIMEOUT_NS NS_PER_S
@@ -162,7 +164,13 @@ static _Noreturn void become(const struct child *c, const char *program, const c
 	if (null >= 0)
 		dup2(null, 0);
 	listen_hand_over(c->sockets, c->nsockets);
-	if (pid_file_write(pid_file, program) == 0)
+	const char *at = strcmp(c->place, c->name) != 0 ? c->place : NULL;
+	if (pid_file_write(pid_file, program))
+		_exit(127);
+	if (at)
+		execl(program, program, "-c", c->sup->config_path, "--at", at, c->name,
+		      (char *)NULL);
+	else
 		execl(program, program, "-c", c->sup->config_path, c->name, (char *)NULL);
 	_exit(127);
 }
@@ -347,8 +355,11 @@ static void bury(struct child *c)
 	if (lived >= FORGET_NS || (c->ready_ns && now_ns() - c->ready_ns >= SERVED_NS))
 		c->quick_deaths = 0;
 	uint64_t wait = child_backoff_ns(c->quick_deaths, c->ready_ns != 0);
+	c->failed_here = lived < QUICK_NS ? c->failed_here + 1 : 0;
 	if (lived < QUICK_NS)
 		c->quick_deaths++;
+	if (c->failed_here >= ELSEWHERE)
+		placement_avoid(c);
 	c->next_start_ns = now_ns() + wait;
 	c->restarts++;
 	if (wait)

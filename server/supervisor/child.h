@@ -30,7 +30,10 @@ struct child {
 	struct supervisor *sup;
 	char kind[16]; /* "controller", "head" */
 	char name[32];
-	char *settings; /* its section as text, to see changes */
+	char place[32];	      /* the head at which it runs (placement.h) */
+	bool disabled;	      /* the head of its name takes no services */
+	unsigned failed_here; /* times its process ended soon at that head, one after another */
+	char *settings;	      /* its section as text, to see changes */
 	enum child_state state;
 	uint64_t since_ns; /* realtime, of the state */
 	pid_t pid;	   /* 0: none */

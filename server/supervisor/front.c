@@ -204,8 +204,8 @@ static bool partners(const struct config_file *c)
 static bool merged(const char *verb)
 {
 	static const char *const verbs[] = {
-	    "pool.list",    "volume.list",    "disk.list", "lun.stats", "lun.latency",
-	    "session.list", "session.logout", "head.list", "stats",
+	    "pool.list",   "volume.list",  "disk.list",	     "lun.stats",
+	    "lun.latency", "session.list", "session.logout", "stats",
 	};
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(verbs[i], verb) == 0)

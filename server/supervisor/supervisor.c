@@ -9,6 +9,7 @@
 #include "runtime/log.h"
 #include "runtime/reactor.h"
 #include "server/supervisor/pid_file.h"
+#include "server/supervisor/placement.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -153,6 +154,42 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 	return text;
 }
 
+/* What a service has of the head at which it runs. */
+static char *place_settings(const struct config_file *c, const char *head)
+{
+	char *text = NULL;
+	size_t len;
+	const struct config_head *h = config_head(c, head);
+	FILE *f = open_memstream(&text, &len);
+	if (!f)
+		return NULL;
+	if (h) {
+		fprintf(f, "at=%s %llu ", h->name, (unsigned long long)h->metadata_memory_bytes);
+		put_pin(f, h->pin, h->pin_count);
+	}
+	fclose(f);
+	return text;
+}
+
+bool supervisor_settle(struct child *c)
+{
+	const struct config_file *file = c->sup->config;
+	char *own = supervisor_settings(file, c->kind, c->name), *place = NULL, *all = NULL;
+	if (strcmp(c->place, c->name) != 0)
+		place = place_settings(file, c->place);
+	bool changed = own && asprintf(&all, "%s%s", own, place ? place : "") >= 0 &&
+		       strcmp(all, c->settings) != 0;
+	if (changed) {
+		free(c->settings);
+		c->settings = all;
+	} else {
+		free(all);
+	}
+	free(own);
+	free(place);
+	return changed;
+}
+
 /* ---- children ---- */
 
 struct child *supervisor_child(struct supervisor *s, const char *kind, const char *name)
@@ -167,11 +204,11 @@ struct child *supervisor_child(struct supervisor *s, const char *kind, const cha
 static int add_child(struct supervisor *s, const char *kind, const char *name)
 {
 	struct child *c;
-	char *settings = supervisor_settings(s->config, kind, name);
-	int rc = settings ? child_new(&c, s, kind, name, settings) : -ENOMEM;
-	free(settings);
+	int rc = child_new(&c, s, kind, name, "");
 	if (rc)
 		return rc;
+	placement_restore(c);
+	supervisor_settle(c);
 	TAILQ_INSERT_TAIL(&s->children, c, link);
 	return child_run(c);
 }
@@ -220,6 +257,7 @@ int supervisor_start(struct supervisor *s)
 {
 	char path[160];
 	s->started_ns = env_now_ns(env_real());
+	task_mutex_init(&s->moving);
 	snprintf(path, sizeof(path), "%.140s/events-isthmusd", s->config->array.state_dir);
 	int rc = event_log_open(path);
 	if (rc)
@@ -270,17 +308,12 @@ static void restart_changed(struct supervisor *s)
 {
 	struct child *c;
 	TAILQ_FOREACH (c, &s->children, link) {
-		char *settings = supervisor_settings(s->config, c->kind, c->name);
-		if (settings && strcmp(settings, c->settings) != 0) {
-			free(c->settings);
-			c->settings = settings;
-			settings = NULL;
+		if (supervisor_settle(c)) {
 			event_write(LOG_L_NOTICE, "config.restart",
 				    "%s %s is restarted: its configuration changed", c->kind,
 				    c->name);
 			child_restart(c);
 		}
-		free(settings);
 		child_kick(c);
 	}
 }
@@ -306,6 +339,7 @@ void supervisor_reload(struct supervisor *s)
 	config_file_free(old);
 	stop_children(s, "head", not_configured);
 	stop_children(s, "controller", not_configured);
+	placement_follow(s);
 	restart_changed(s);
 	if (add_missing(s))
 		log_error("isthmusd: out of memory");

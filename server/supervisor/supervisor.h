@@ -21,8 +21,9 @@ struct supervisor {
 	uint64_t started_ns;
 	bool stopping;
 	int lock_fd;
-	unsigned losses;     /* tasks of lease.c */
-	struct waitq leases; /* woken when one ends, and to stop */
+	struct task_mutex moving; /* placement.c: one at a time */
+	unsigned losses;	  /* tasks of lease.c */
+	struct waitq leases;	  /* woken when one ends, and to stop */
 	TAILQ_HEAD(, child) children;
 };
 
@@ -38,6 +39,10 @@ void supervisor_reload(struct supervisor *s);
 struct child *supervisor_child(struct supervisor *s, const char *kind, const char *name);
 /* A section of the configuration as text. To be freed. */
 char *supervisor_settings(const struct config_file *c, const char *kind, const char *name);
+
+/* Takes the child's settings as they are now for those its next process is started with. True: they
+ * had changed. */
+bool supervisor_settle(struct child *c);
 
 /* segment.c: the controller's cache segment, there and of the configured size. On failure `why`
  * (256 bytes) says what the admin must do. */

@@ -1,7 +1,8 @@
 /*
  * A stand-in for isthmus-controller and isthmus-head in the supervisor's test:
  * answers its admin socket, ends on SIGTERM. What it does wrong is said by files
- * in run_dir: `NAME.die` (exit at once with code 3), `NAME.deaf` (ignores SIGTERM).
+ * in run_dir: `NAME.die` (exit at once with code 3), `NAME.deaf` (ignores SIGTERM), `HEAD.broken`
+ * (as die, of whatever runs at that head).
  */
 #include <getopt.h>
 #include <signal.h>
@@ -79,17 +80,22 @@ static void stop_task(void *arg)
 int main(int argc, char **argv)
 {
 	struct config_file *c;
-	const char *file = NULL, *slash = strrchr(argv[0], '/');
+	const char *file = NULL, *at = NULL, *slash = strrchr(argv[0], '/');
 	int opt;
-	while ((opt = getopt(argc, argv, "c:")) == 'c')
-		file = optarg;
+	static const struct option longs[] = {{"at", required_argument, NULL, 'a'},
+					      {NULL, 0, NULL, 0}};
+	while ((opt = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
+		if (opt == 'c')
+			file = optarg;
+		else
+			at = optarg;
 	if (!file || optind + 1 != argc || config_file_load(&c, file, NULL, NULL))
 		return 2;
 	const char *name = argv[optind], *kind = strstr(slash ? slash : argv[0], "isthmus-");
 	if (!kind)
 		return 2;
 	kind += strlen("isthmus-");
-	if (told(c, name, "die")) {
+	if (told(c, name, "die") || told(c, at ? at : name, "broken")) {
 		config_file_free(c);
 		return 3;
 	}

@@ -155,6 +155,44 @@ watchdog_restart=no
 config volatile h1 h2
 kill -HUP $sup
 within 5 up h2 || fail "h2 is not started by a reload"
+
+# Services move between heads, and it is remembered.
+runs_at() { tr '\0' ' ' <"/proc/$(pid "head-$1")/cmdline" | grep -q -- "--at $2 $1 "; }
+at_home() { alive "head-$1" && ! grep -qa -- --at "/proc/$(pid "head-$1")/cmdline"; }
+refuses() { # PATTERN VERB...
+	local p=$1; shift
+	cli head "$@" >"$dir/out" 2>&1 && fail "not refused: head $*"
+	grep -q "$p" "$dir/out" || fail "head $*: $(cat "$dir/out")"
+}
+cli head move h1 h2 || fail "head move"
+runs_at h1 h2 || fail "h1 does not run at h2"
+cli head move h1 h2 || fail "a move to where it runs"
+cli head list >"$dir/out"
+grep -q "h1 *h2 *default" "$dir/out" && grep -q "h2 *default *yes *2" "$dir/out" || fail "head list: $(cat "$dir/out")"
+refuses "no head h9 is configured" move h1 h9
+refuses "no service .h9. is configured" move h9 h1
+cli head disable h2 || fail "head disable"
+at_home h1 && runs_at h2 h1 || fail "services stayed at a disabled head"
+refuses "head h2 is disabled" return h2
+refuses "is the last of its group" disable h1
+kill -9 $sup; wait $sup 2>/dev/null
+start
+within 5 up h2 || fail "h2 is not found"
+kill -9 "$(pid head-h2)"
+within 5 runs_at h2 h1 || fail "where h2 runs was forgotten"
+within 5 up h2 || fail "h2 does not come back"
+refuses "head h2 is disabled" return h2
+cli head enable h2 && at_home h2 || fail "h2 is not at home again"
+cli head move h2 h1 && cli head balance && at_home h1 && at_home h2 || fail "head balance"
+# Where it does not come up it does not stay; one that dies at a head again and again is tried at another.
+touch "$dir/run/h2.broken"
+refuses "cannot be moved to head h2: its new process does not come into service" move h1 h2
+within 8 up h1 && at_home h1 || fail "h1 did not go back"
+kill -9 "$(pid head-h2)"
+within 8 runs_at h2 h1 && within 5 up h2 || fail "h2 is not tried at another head"
+cli event list | grep -q "service h2 does not come up at head h2; it is tried at head h1" || fail "no event tells of it"
+rm "$dir/run/h2.broken"
+cli head return h2 && at_home h2 || fail "head return"
 a=$(pid controller-a)
 cp "$dir/c.yaml" "$dir/good.yaml"; echo "nonsense: 1" >>"$dir/c.yaml"
 kill -HUP $sup; sleep 0.3; cp "$dir/good.yaml" "$dir/c.yaml"
