@@ -4,6 +4,10 @@ EXTRA_DIST += etc/isthmus.yaml etc/isthmusd.service.in
 exampledir = $(docdir)/examples
 dist_example_DATA = etc/isthmus.yaml etc/multipath-isthmus.conf
 
+# Scripts that a configuration may name.
+scriptdir = $(pkglibexecdir)
+dist_script_SCRIPTS = etc/isthmus-address
+
 unitdir = $(prefix)/lib/systemd/system
 nodist_unit_DATA = etc/isthmusd.service
 etc/isthmusd.service: $(top_srcdir)/etc/isthmusd.service.in Makefile

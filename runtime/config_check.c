@@ -134,6 +134,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 		 ?: set_default(&h->controller,
 				c->controllers_count == 1 ? c->controllers[0].name : "");
 	rc = rc ?: set_default(&h->address, "0.0.0.0");
+	rc = rc ?: set_default(&h->address_script, "");
 	rc = rc ?: set_default(&h->advertise, "");
 	rc = rc ?: set_default(&h->nfs4, "on");
 	rc = rc ?: set_default(&h->nfs4_domain, "");
@@ -542,6 +543,10 @@ static void check_head(struct config_load *l, yaml_node_t *map, struct config_fi
 		config_problem(l, at(l, map, "advertise"),
 			       "write the numeric address by which clients reach this head",
 			       "advertise `%.64s` is not an address", h->advertise);
+	if (h->address_script[0] &&
+	    (h->address_script[0] != '/' || strlen(h->address_script) > 255))
+		config_problem(l, at(l, map, "address_script"), "write an absolute path",
+			       "address_script `%.64s` is not an absolute path", h->address_script);
 	check_port(l, map, "nfs_port", h->nfs_port, h->address, "NFS", ps);
 	if (h->mount_port)
 		check_port(l, map, "mount_port", h->mount_port, h->address, "MOUNT", ps);

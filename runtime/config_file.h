@@ -46,6 +46,7 @@
  *       group: g1
  *       controller: a
  *       address: 0.0.0.0
+ *       address_script: ""        # brings the address up where the host does not have it
  *       advertise: ""             # where clients of other heads find this one; none: address
  *       nfs_port: 2049
  *       mount_port: 20048         # 0: the NFS port serves MOUNT as well
@@ -121,7 +122,8 @@ struct config_controller {
 
 struct config_head {
 	char *name, *group, *controller, *address;
-	char *advertise; /* where clients of other heads are sent; "": address */
+	char *address_script; /* "": none */
+	char *advertise;      /* where clients of other heads are sent; "": address */
 	unsigned nfs_port, mount_port, lock_grace, max_connections;
 	unsigned head_lease; /* s; 0: none */
 	char *nfs4, *nfs4_domain, *nfs4_delegations, *durable_state, *rpcbind, *metadata_memory,

@@ -93,6 +93,7 @@ static const cyaml_schema_field_t head_fields[] = {
     TEXT(config_head, group),
     TEXT(config_head, controller),
     TEXT(config_head, address),
+    TEXT(config_head, address_script),
     TEXT(config_head, advertise),
     NUMBER(config_head, nfs_port),
     NUMBER(config_head, mount_port),

@@ -195,7 +195,7 @@ static int spawn(struct child *c)
 static bool start(struct child *c)
 {
 	char why[256] = "";
-	int rc = 0;
+	int rc = address_up(c, why);
 	sockets_open(c);
 	if (strcmp(c->kind, "controller") == 0)
 		rc = segment_prepare(c->sup->config, c->name, why);
@@ -396,6 +396,7 @@ static void child_task(void *arg)
 		}
 	}
 	sockets_close(c);
+	address_down(c);
 	set_state(c, CHILD_STOPPED);
 	c->ended = true;
 	waitq_wake_all(&c->changed);

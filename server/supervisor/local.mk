@@ -1,4 +1,4 @@
-libserver_a_SOURCES += server/supervisor/child.c server/supervisor/child.h \
+libserver_a_SOURCES += server/supervisor/address.c server/supervisor/child.c server/supervisor/child.h \
 	server/supervisor/front.c server/supervisor/front_heads.c server/supervisor/gather.c server/supervisor/gather.h \
 	server/supervisor/lease.c server/supervisor/lease.h server/supervisor/notify.c server/supervisor/pid_file.c server/supervisor/pid_file.h \
 	server/supervisor/placement.c server/supervisor/placement.h server/supervisor/replace.c server/supervisor/segment.c server/supervisor/sockets.c server/supervisor/supervisor.c server/supervisor/supervisor.h

@@ -140,6 +140,7 @@ char *supervisor_settings(const struct config_file *c, const char *kind, const c
 		if (k->partner)
 			put_duplex(f, k);
 	} else if (h) {
+		fprintf(f, "%s ", h->address_script);
 		fprintf(f, "%s %s %s %u %u %s %llu %s ", h->group, h->controller, h->address,
 			h->nfs_port, h->mount_port, h->rpcbind,
 			(unsigned long long)h->metadata_memory_bytes, h->user);

@@ -53,6 +53,12 @@ int segment_prepare(const struct config_file *c, const char *controller, char *w
 void sockets_open(struct child *c);
 void sockets_close(struct child *c);
 
+/* address.c: all wait. Brings the address of a head's service up where the host does not have it
+ * and a script can: 0, or what went wrong, with a sentence. */
+int address_up(struct child *c, char why[256]);
+/* Takes away what was brought up, if it was. */
+void address_down(struct child *c);
+
 /* replace.c: all wait. */
 #define SERVICE_WHY_LEN 256
 /*

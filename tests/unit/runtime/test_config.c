@@ -96,6 +96,7 @@ START_TEST(defaults_are_filled)
 	ck_assert_str_eq(h->nfs4_delegations, "on");
 	ck_assert_str_eq(h->durable_state, "off");
 	ck_assert_uint_eq(h->head_lease, 0);
+	ck_assert_str_eq(h->address_script, "");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
 	config_path_admin(c, "controller", "a", path);
@@ -372,6 +373,9 @@ static const struct {
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a..b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: a@b\n", 7, "not a domain"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    durable_state: no\n", 7, "durable_state"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    head_lease: 3601\n", 7, "head_lease"},
+    {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    address_script: bin/up\n", 7,
+     "address_script"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_delegations: yes\n", 7,
      "nfs4_delegations"},
     {"array: {}\n" CONTROLLER "heads:\n  - name: h\n    nfs4_domain: b.\n", 7, "not a domain"},
