@@ -4,13 +4,13 @@ libruntime_a_SOURCES = \
 	runtime/check.c runtime/check.h runtime/copy.c runtime/copy.h runtime/crc32c.c runtime/crc32c.h \
 	runtime/disk_file.c runtime/disk_io.h runtime/disk_threads.c runtime/disk_uring.c \
 	runtime/env.c runtime/env.h runtime/env_real.c runtime/err.c runtime/err.h runtime/event_log.c \
-	runtime/fan.c runtime/fan.h \
+	runtime/fan.c runtime/fan.h runtime/file_read.c runtime/file_read.h \
 	runtime/fault.c runtime/fault.h runtime/histogram.c runtime/histogram.h \
 	runtime/iov_cursor.c runtime/iov_cursor.h runtime/listen.c runtime/listen.h runtime/log.c runtime/log.h \
 	runtime/mem_huge.c runtime/mem_huge.h runtime/mem_pool.c runtime/mem_pool.h \
-	runtime/process.c runtime/process.h \
+	runtime/offload.c runtime/offload.h runtime/process.c runtime/process.h runtime/program_note.c runtime/program_note.h \
 	runtime/reactor.c runtime/reactor.h runtime/reactor_impl.h runtime/reactor_poll.c runtime/reactor_watch.c \
-	runtime/siphash.c runtime/siphash.h \
+	runtime/siphash.c runtime/siphash.h runtime/software.h runtime/software_table.c runtime/software_volume.c \
 	runtime/task.c runtime/task.h runtime/task_sync.c runtime/tls_socket.c runtime/tls_socket.h
 
 check_PROGRAMS += tests/unit/runtime/test_listen
@@ -78,3 +78,8 @@ check_PROGRAMS += tests/unit/runtime/test_tls_socket
 tests_unit_runtime_test_tls_socket_SOURCES = tests/unit/runtime/test_tls_socket.c
 tests_unit_runtime_test_tls_socket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_runtime_test_tls_socket_LDADD = $(RUNTIME_LIBS) $(SSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/runtime/test_software
+tests_unit_runtime_test_software_SOURCES = tests/unit/runtime/test_software.c
+tests_unit_runtime_test_software_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_runtime_test_software_LDADD = libsim.a $(RUNTIME_LIBS) $(UNIT_LIBS)

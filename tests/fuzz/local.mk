@@ -83,3 +83,8 @@ fuzz_targets += tests/fuzz/fuzz_cb
 tests_fuzz_fuzz_cb_SOURCES = tests/fuzz/fuzz_cb.c
 tests_fuzz_fuzz_cb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_cb_LDADD = $(NASFRONT_LIBS)
+
+fuzz_targets += tests/fuzz/fuzz_software
+tests_fuzz_fuzz_software_SOURCES = tests/fuzz/fuzz_software.c
+tests_fuzz_fuzz_software_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_software_LDADD = $(RUNTIME_LIBS)
