@@ -80,6 +80,8 @@ int core_admin_register(struct core *c, struct admin_server *s)
 	if (rc == 0)
 		rc = core_admin_backup(c, s);
 	if (rc == 0)
+		rc = core_admin_software(c, s);
+	if (rc == 0)
 		rc = core_admin_pass_start(c, s);
 	return rc;
 }

@@ -11,6 +11,7 @@
  */
 #include "blockcore/control/owner.h"
 #include "blockcore/core_admin.h"
+#include "blockcore/core_software.h"
 #include "blockcore/link/link.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
@@ -31,7 +32,7 @@ _Static_assert(REPLY_MAX <= LINK_DATA_MAX, "a reply fits a message");
 
 /* ---- which pool a verb is about ---- */
 
-enum names { POOL, VOLUME, FS, GROUP, DISK, NEW_POOL };
+enum names { POOL, VOLUME, FS, GROUP, DISK, NEW_POOL, SOFTWARE };
 
 static const struct rule {
 	const char *verb, *arg;
@@ -47,7 +48,9 @@ static const struct rule {
     {"fs.remove", "name", FS},		{"group.create", "pool", POOL},
     {"group.remove", "name", GROUP},	{"backup.run", "group", GROUP},
     {"backup.verify", "group", GROUP},	{"backup.status", "group", GROUP},
-    {"disk.wipe", "disk", DISK},
+    {"disk.wipe", "disk", DISK},	{"software.install", "pool", SOFTWARE},
+    {"software.list", "", SOFTWARE},	{"software.show", "", SOFTWARE},
+    {"software.remove", "", SOFTWARE},	{"software.step", "", SOFTWARE},
 };
 
 static const Isthmus__Pool *pool_of_volume(const Isthmus__ArrayMeta *am, const Isthmus__Volume *v)
@@ -73,6 +76,16 @@ static const Isthmus__Pool *pool_of_group(const Isthmus__ArrayMeta *am, const ch
 	return g ? pool_of_volume(am, meta_volume_by_id(am, g->piv_volume)) : NULL;
 }
 
+/* Where the volume lies, or is going to be made. */
+static const Isthmus__Pool *pool_of_software(struct core *c, const char *pool)
+{
+	const Isthmus__ArrayMeta *am = meta_get(c->meta);
+	const Isthmus__Volume *v = core_software_find(am);
+	if (v)
+		return pool_of_volume(am, v);
+	return pool ? meta_pool_find(am, pool) : core_software_pool(c);
+}
+
 static const Isthmus__Pool *pool_of_disk(struct core *c, const char *path)
 {
 	size_t position;
@@ -88,6 +101,8 @@ static const Isthmus__Pool *pool_named(struct core *c, const struct admin_call *
 	const char *name = admin_arg_text(call, r->arg);
 	if (r->names == GROUP)
 		return pool_of_group(am, name);
+	if (r->names == SOFTWARE)
+		return pool_of_software(c, name);
 	if (!name)
 		return NULL;
 	switch (r->names) {

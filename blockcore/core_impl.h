@@ -105,6 +105,7 @@ struct core {
 	unsigned own_telling;
 	TAILQ_HEAD(, core_route) routes; /* core_admin_pass.c */
 	struct core_pass *pass;
+	struct task_mutex software; /* one change of the software volume at a time */
 	atomic_uint background; /* tasks under way, or asked for */
 	struct waitq idle;
 	struct waitq watch; /* woken to end core_watch.c's task */
@@ -288,6 +289,7 @@ int core_admin_fs(struct core *c, struct admin_server *s);
 int core_admin_export(struct core *c, struct admin_server *s);
 int core_admin_backup(struct core *c, struct admin_server *s);
 int core_admin_group(struct core *c, struct admin_server *s);
+int core_admin_software(struct core *c, struct admin_server *s);
 int core_admin_status(struct core *c, struct admin_server *s);
 int core_admin_controller(struct core *c, struct admin_server *s);
 void core_admin_free(struct core *c); /* core_admin_pass.c */

@@ -382,6 +382,11 @@ int core_volume_extend(struct core *c, const char *name, uint64_t size, char *wh
 
 bool core_volume_user(const Isthmus__ArrayMeta *am, uint32_t id, char *ret)
 {
+	for (size_t i = 0; i < am->n_volumes; i++)
+		if (am->volumes[i]->id == id && strcmp(am->volumes[i]->purpose, "software") == 0) {
+			snprintf(ret, 192, "programs of heads (isthmus software)");
+			return true;
+		}
 	for (size_t i = 0; i < am->n_targets; i++)
 		for (size_t j = 0; j < am->targets[i]->n_luns; j++)
 			if (am->targets[i]->luns[j]->volume_id == id) {

@@ -59,6 +59,7 @@ TAILQ_HEAD(head_served_list, head_served);
 struct head {
 	const char *config_path;
 	const char *at; /* the head at which the service runs; NULL: its own */
+	bool boot; /* another program may take this one's place first */
 	struct config_file *file;
 	const struct config_head *config;
 	struct reactor *reactor;
@@ -194,6 +195,19 @@ int head_tls_start(struct head *h);
 /* Before the server is freed. */
 void head_tls_stop(struct head *h);
 
+/* head_program.c */
+#define HEAD_PROGRAM_ENV "ISTHMUS_PROGRAM" /* name of the version that was booted */
+struct program_note;
+const struct program_note *head_program_note(void);
+/* Of the version that runs; "installed". */
+const char *head_program_name(void);
+int head_program_register(struct head *h);
+
+/* head_boot.c */
+/* Becomes the program that the head is to run: that of the software volume. Returns when it is this
+ * one, or when that cannot be had (an event says why). Before anything else is started. */
+void head_boot(struct head *h);
+
 /* head_quota.c */
 int head_quota_register(struct head *h);
 
@@ -206,5 +220,8 @@ void head_lease_stop(struct head *h);
 /* head_main.c */
 void head_in_service(struct head *h);
 void head_on_fenced(void *arg);
+struct channel_opts;
+/* The channel sockets of the head's controller and its partner. */
+void head_channel_paths(struct head *h, char paths[][108], struct channel_opts *o);
 
 #endif

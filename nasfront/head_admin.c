@@ -349,6 +349,8 @@ int head_admin_start(struct head *h)
 	for (unsigned i = 0; i < ARRAY_LEN(verbs) && rc == 0; i++)
 		rc = admin_register(h->admin, verbs[i].verb, verbs[i].fn, h);
 	if (!rc)
+		rc = head_program_register(h);
+	if (!rc)
 		rc = head_quota_register(h);
 	if (rc == 0)
 		rc = head_locks_register(h);

@@ -41,7 +41,8 @@
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: isthmus-head -c FILE [--at HEAD] NAME\n"
+	fprintf(f, "usage: isthmus-head [--boot] -c FILE [--at HEAD] NAME\n"
+		   "  -b, --boot          run the active version of the software volume instead\n"
 		   "  -c, --config FILE   configuration (default /etc/isthmus/isthmus.yaml)\n"
 		   "      --at HEAD       with the processors and memory of that head\n"
 		   "  NAME                the service: a head's name in the configuration\n");
@@ -302,8 +303,7 @@ static void channel_state(void *arg, int number, bool up)
 	}
 }
 
-/* The channel sockets of the head's controller and its partner. */
-static void channel_paths(struct head *h, char paths[CHANNEL_ENDS][108], struct channel_opts *o)
+void head_channel_paths(struct head *h, char paths[][108], struct channel_opts *o)
 {
 	const struct config_controller *a = config_controller(h->file, h->config->controller);
 	const struct config_controller *b = config_partner(h->file, a);
@@ -327,6 +327,7 @@ static void start_task(void *arg)
 	}
 	struct channel_opts o = {.head = h->config->name,
 				 .group = h->config->group,
+				 .program = head_program_name(),
 				 .config = head_config_apply,
 				 .state = channel_state,
 				 .arg = h};
@@ -336,7 +337,7 @@ static void start_task(void *arg)
 	h->addresses[0] = h->served_at;
 	o.addresses = h->addresses;
 	o.naddresses = ARRAY_LEN(h->addresses);
-	channel_paths(h, paths, &o);
+	head_channel_paths(h, paths, &o);
 	rc = channel_open(&h->channel, &o);
 	if (rc == -ERR_EPOCH_STALE)
 		head_on_fenced(h);
@@ -412,6 +413,7 @@ static void say(void *arg, const char *line)
 static int parse_options(struct head *h, int argc, char **argv, const char **ret_name)
 {
 	static const struct option longs[] = {
+	    {"boot", no_argument, NULL, 'b'},
 	    {"config", required_argument, NULL, 'c'},
 	    {"at", required_argument, NULL, 'a'},
 	    {"help", no_argument, NULL, 'h'},
@@ -419,8 +421,11 @@ static int parse_options(struct head *h, int argc, char **argv, const char **ret
 	};
 	int opt;
 	h->config_path = "/etc/isthmus/isthmus.yaml";
-	while ((opt = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "bc:h", longs, NULL)) != -1) {
 		switch (opt) {
+		case 'b':
+			h->boot = true;
+			break;
 		case 'c':
 			h->config_path = optarg;
 			break;
@@ -516,6 +521,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	signal(SIGPIPE, SIG_IGN);
 	open_logs(&h);
+	if (h.boot)
+		head_boot(&h);
 	open_files(&h);
 	rc = head_init(&h);
 	if (rc) {

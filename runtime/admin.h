@@ -125,6 +125,13 @@ int admin_task_call(const char *socket_path, const Isthmus__AdminRequest *req, u
 /* Moves all of reply (tables, notes, error) into the call's own and frees it; returns its code. */
 int admin_reply_take(struct admin_call *c, Isthmus__AdminReply *reply);
 
+/* A field of a table's row whose text field `key` is `value` (key NULL: of its first row). NULL. */
+const Isthmus__AdminValue *admin_reply_value(const Isthmus__AdminReply *r, const char *table,
+					     const char *key, const char *value, const char *field);
+/* The same as text; "": there is none, or it is no text. */
+const char *admin_reply_text(const Isthmus__AdminReply *r, const char *table, const char *key,
+			     const char *value, const char *field);
+
 /* "10G", "512MiB", "4096", "1.5T" (powers of 1024) -> bytes. 0, -EINVAL, -ERANGE. */
 int parse_size(const char *s, uint64_t *ret);
 

@@ -408,3 +408,36 @@ int admin_reply_take(struct admin_call *c, Isthmus__AdminReply *reply)
 	isthmus__admin_reply__free_unpacked(reply, NULL);
 	return code > 0 ? -ERR_PROTO : code;
 }
+
+/* ---- looking into replies ---- */
+
+static const Isthmus__AdminValue *row_value(const Isthmus__AdminRow *row, const char *field)
+{
+	for (size_t i = 0; i < row->n_fields; i++)
+		if (strcmp(row->fields[i]->name, field) == 0)
+			return row->fields[i]->value;
+	return NULL;
+}
+
+static const char *value_text(const Isthmus__AdminValue *v)
+{
+	return v && v->kind_case == ISTHMUS__ADMIN_VALUE__KIND_TEXT ? v->text : "";
+}
+
+const Isthmus__AdminValue *admin_reply_value(const Isthmus__AdminReply *r, const char *table,
+					     const char *key, const char *value, const char *field)
+{
+	for (size_t t = 0; t < r->n_tables; t++) {
+		const Isthmus__AdminTable *tab = r->tables[t];
+		for (size_t i = 0; i < tab->n_rows && strcmp(tab->name, table) == 0; i++)
+			if (!key || strcmp(value_text(row_value(tab->rows[i], key)), value) == 0)
+				return row_value(tab->rows[i], field);
+	}
+	return NULL;
+}
+
+const char *admin_reply_text(const Isthmus__AdminReply *r, const char *table, const char *key,
+			     const char *value, const char *field)
+{
+	return value_text(admin_reply_value(r, table, key, value, field));
+}

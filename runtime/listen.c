@@ -44,6 +44,7 @@ static int option(int fd, int name)
 
 void listen_inherit(void)
 {
+	ninherited = 0;
 	for (int fd = LISTEN_FIRST; fd < LISTEN_FIRST + LISTEN_MAX; fd++) {
 		int type = option(fd, SO_TYPE);
 		if (type != SOCK_DGRAM && (type != SOCK_STREAM || option(fd, SO_ACCEPTCONN) != 1))
@@ -51,6 +52,12 @@ void listen_inherit(void)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 		inherited[ninherited++] = fd;
 	}
+}
+
+void listen_pass_on(void)
+{
+	for (unsigned i = 0; i < ninherited; i++)
+		fcntl(inherited[i], F_SETFD, 0);
 }
 
 void listen_hand_over(const int *fds, unsigned count)

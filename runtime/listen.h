@@ -22,6 +22,9 @@ int listen_tcp(const char *address, uint16_t port);
 int listen_udp(const char *address, uint16_t port);
 /* Takes what was handed over: first thing in main(), before anything else is opened. */
 void listen_inherit(void);
+/* Before exec of another program in this process: what was handed over, and not taken, stays open.
+ */
+void listen_pass_on(void);
 /* In a child before exec: hands these over. All other descriptors above 2 are closed by exec. */
 void listen_hand_over(const int *fds, unsigned count);
 

@@ -47,10 +47,12 @@ static int head_list(struct admin_call *call, void *arg)
 		bool up = p->conn && !p->conn->closing;
 		const char *state = up ? "up" : p->conn ? "leaving" : "down";
 		put_common(s, call, p->seg, atomic_load(&p->seg->fenced) ? "fenced" : state);
+		admin_put_text(call, "version", "%s", p->conn ? p->conn->program : "");
 		put_counts(call, p->seg, p->conn ? p->conn->exec : NULL);
 	}
 	TAILQ_FOREACH (seg, &s->fenced, link) {
 		put_common(s, call, seg, "fenced");
+		admin_put_text(call, "version", "%s", "");
 		put_counts(call, seg, NULL);
 	}
 	return 0;

@@ -42,6 +42,7 @@ void channel_unref(struct channel *c)
 	applied_free(c);
 	free(c->head);
 	free(c->group);
+	free(c->program);
 	c->magic = 0;
 	free(c);
 }
@@ -173,7 +174,8 @@ static int channel_init(struct channel *c, const struct channel_opts *opts)
 		rc = channel_staging_new(c);
 	c->head = strdup(opts->head);
 	c->group = strdup(opts->group);
-	if (rc == 0 && (!c->head || !c->group))
+	c->program = strdup(opts->program ? opts->program : "");
+	if (rc == 0 && (!c->head || !c->group || !c->program))
 		rc = -ENOMEM;
 	for (unsigned i = 0; i < CHANNEL_ENDS && rc == 0 && opts->paths[i]; i++) {
 		rc = channel_end_init(&c->ends[i], c, i, opts->paths[i]);

@@ -25,6 +25,9 @@ struct env;
 #define CHANNEL_ENDS	    2  /* controllers of a cluster */
 #define CHANNEL_ADDRESSES   8  /* that a head tells of itself */
 #define CHANNEL_ADDRESS_MAX 64 /* bytes of each, with its NUL */
+/* 2: two controllers; staging memory apart. 3: more hazards. 4: PREFLUSH. A head of another
+ * is not let in. */
+#define CHANNEL_VERSION 4
 
 struct channel_opts {
 	const char *paths[CHANNEL_ENDS]; /* the controllers' channel sockets; NULL: there is none */
@@ -32,6 +35,7 @@ struct channel_opts {
 	const char *group;
 	const char *const *addresses; /* where it serves: ChannelHello's; outlive the channel */
 	unsigned naddresses;
+	const char *program; /* version that runs, for people; NULL: not told */
 	/* Runs in a task of this reactor for every configuration that a controller sends, never two
 	 * at once; `ret` is filled for the answer (protobuf-c init done; members malloc'd, freed by
 	 * the channel). What both send alike is applied once. */

@@ -154,7 +154,7 @@ struct channel {
 	uint32_t magic;
 	struct reactor *r;
 	struct channel_opts opts;
-	char *head, *group;
+	char *head, *group, *program;
 	uint64_t instance, started_ms;
 	uint64_t epoch; /* 0 until the first welcome; the same at both controllers */
 	unsigned refs;

@@ -46,6 +46,15 @@ bool channel_config_allows(const Isthmus__ArrayMeta *am, const char *head, const
 	return false;
 }
 
+/* Programs may be read by every head, and written by none. */
+bool channel_config_program(const Isthmus__ArrayMeta *am, uint32_t volume_id)
+{
+	for (size_t i = 0; i < am->n_volumes; i++)
+		if (am->volumes[i]->id == volume_id)
+			return strcmp(am->volumes[i]->purpose, "software") == 0;
+	return false;
+}
+
 /* The message is put together in one block that borrows the metadata's strings; the caller gets a
  * copy of its own by packing and unpacking it. */
 struct shallow {

@@ -223,13 +223,15 @@ static void take_applied(struct channel_conn *c, Isthmus__ChannelMsg *m)
 static int open_volume(struct channel_conn *c, uint32_t id, struct volume **ret)
 {
 	struct core *core = c->server->opts.core;
-	if (!channel_config_allows(meta_get(core_meta(core)), c->head, c->group, id))
+	const Isthmus__ArrayMeta *am = meta_get(core_meta(core));
+	bool program = channel_config_program(am, id);
+	if (!program && !channel_config_allows(am, c->head, c->group, id))
 		return -EACCES;
 	struct volume *v = core_volume_get(core, id);
 	if (!v)
 		return -ENOENT;
 	struct volume *mine = core_volume_get(core, id); /* for the answer */
-	int rc = mine ? channel_exec_open(c->exec, v) : -ENOENT;
+	int rc = mine ? channel_exec_open(c->exec, v, program) : -ENOENT;
 	if (rc) {
 		core_volume_put(v);
 		if (mine)

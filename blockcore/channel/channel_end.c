@@ -184,6 +184,7 @@ static int say_hello(struct channel_end *e, Isthmus__ChannelMsg **ret, int *fds)
 	hello.started_ms = e->c->started_ms;
 	hello.addresses = (char **)e->c->opts.addresses;
 	hello.n_addresses = e->c->opts.naddresses;
+	hello.program = e->c->program;
 	int rc = channel_sock_send(e->sock, &m, &e->c->staging_fd, 1);
 	if (rc == 0)
 		rc = channel_sock_recv(e->sock, WELCOME_NS, ret, fds);

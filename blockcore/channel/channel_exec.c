@@ -50,7 +50,7 @@ struct exec_vol {
 	struct volume *v; /* NULL: free */
 	uint32_t id;
 	uint32_t users; /* requests being executed */
-	bool closing;
+	bool closing, read_only;
 };
 
 struct exec_req {
@@ -94,6 +94,7 @@ struct remote {
 	struct channel_exec *x;
 	struct volume *volume;
 	uint32_t id;
+	bool read_only;
 	int rc;
 };
 
@@ -149,6 +150,7 @@ static void open_here(struct remote *c)
 			continue;
 		x->vols[i].v = c->volume;
 		x->vols[i].id = id;
+		x->vols[i].read_only = c->read_only;
 		atomic_fetch_add(&x->nvols, 1);
 		c->rc = 0;
 		return;
@@ -164,9 +166,9 @@ static void close_here(struct remote *c)
 	vol_put_if_idle(c->x, vol);
 }
 
-int channel_exec_open(struct channel_exec *x, struct volume *v)
+int channel_exec_open(struct channel_exec *x, struct volume *v, bool read_only)
 {
-	struct remote c = {.fn = open_here, .x = x, .volume = v};
+	struct remote c = {.fn = open_here, .x = x, .volume = v, .read_only = read_only};
 	return remote_call(&c);
 }
 
@@ -189,8 +191,11 @@ static void complete(struct channel_exec *x, uint32_t tag, int res)
 }
 
 /* Lengths and places, whatever the operation: 0 or the error to answer. */
-static int sqe_check(const struct channel_exec *x, const struct channel_sqe *q, uint64_t size)
+static int sqe_check(const struct exec_vol *vol, const struct channel_sqe *q)
 {
+	uint64_t size = volume_size(vol->v);
+	if (vol->read_only && (q->op == CHANNEL_WRITE || q->op == CHANNEL_DISCARD))
+		return -ERR_WRITE_PROTECT;
 	if (q->off % CACHE_SECTOR || q->len % CACHE_SECTOR || q->off > size ||
 	    q->len > size - q->off)
 		return -EINVAL;
@@ -444,7 +449,7 @@ static void exec_one(struct channel_exec *x, const struct channel_sqe *q)
 	else if (!vol)
 		rc = -ENODEV;
 	else
-		rc = sqe_check(x, q, volume_size(vol->v));
+		rc = sqe_check(vol, q);
 	if (rc) {
 		count(&x->refused);
 		complete(x, q->tag, rc);

@@ -6,6 +6,7 @@
 #ifndef ISTHMUS_CHANNEL_EXEC_H
 #define ISTHMUS_CHANNEL_EXEC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct channel_exec;
@@ -36,8 +37,9 @@ int channel_exec_start(struct channel_exec *x);
 void channel_exec_stop(struct channel_exec *x);
 void channel_exec_free(struct channel_exec *x);
 
-/* Waits. Takes the reference on success. -ENFILE. A volume that is open already is 0. */
-int channel_exec_open(struct channel_exec *x, struct volume *v);
+/* Waits. Takes the reference on success. read_only: what would change it is refused
+ * (-ERR_WRITE_PROTECT). -ENFILE. A volume that is open already is 0. */
+int channel_exec_open(struct channel_exec *x, struct volume *v, bool read_only);
 void channel_exec_close(struct channel_exec *x, uint32_t volume_id);
 void channel_exec_stats(struct channel_exec *x, struct channel_exec_stats *ret);
 

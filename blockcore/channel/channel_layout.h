@@ -31,11 +31,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "blockcore/channel/channel_client.h"
 
-#define CHANNEL_MAGIC "ISTHCHAN"
-/* 2: two controllers; staging memory apart. 3: more hazards. 4: PREFLUSH. A head of another
- * is not let in. */
-#define CHANNEL_VERSION	   4
+#define CHANNEL_MAGIC	   "ISTHCHAN"
 #define CHANNEL_ENTRIES	   1024
 #define CHANNEL_HAZARDS	   8192 /* pages that READ replies of 32 MiB lie in */
 #define CHANNEL_HAZARDS_V2 2048 /* of versions 1 and 2 */

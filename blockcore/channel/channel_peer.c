@@ -28,6 +28,7 @@
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "runtime/software.h"
 #include "runtime/reactor.h"
 #include <dirent.h>
 #include <errno.h>
@@ -197,6 +198,8 @@ static int admit_locked(struct channel_peer *p, struct channel_conn *c,
 	memcpy(c->head, p->name, sizeof(c->head));
 	snprintf(c->group, sizeof(c->group), "%s", hello->group);
 	take_addresses(p, hello);
+	if (software_name_ok(hello->program) || strcmp(hello->program, SOFTWARE_INSTALLED) == 0)
+		snprintf(c->program, sizeof(c->program), "%s", hello->program);
 	return 0;
 }
 

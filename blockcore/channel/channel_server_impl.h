@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <bsd/sys/queue.h>
 #include "blockcore/channel/channel_client.h"
+#include "runtime/software.h"
 #include "blockcore/channel/channel_seg.h"
 #include "blockcore/channel/channel_server.h"
 #include "proto/meta.pb-c.h"
@@ -40,6 +41,7 @@ struct channel_conn {
 	struct channel_sock *sock;
 	struct channel_peer *peer; /* while admitted */
 	char head[CHANNEL_NAME_MAX], group[CHANNEL_NAME_MAX];
+	char program[SOFTWARE_NAME]; /* version, as it says */
 	struct channel_exec *exec;
 	pid_t pid;
 	bool closing;
@@ -138,6 +140,8 @@ Isthmus__NasConfig *channel_config_make(struct channel_server *s, const Isthmus_
 /* May a head of this name and group open the volume? */
 bool channel_config_allows(const Isthmus__ArrayMeta *am, const char *head, const char *group,
 			   uint32_t volume_id);
+/* Is it the volume of programs? */
+bool channel_config_program(const Isthmus__ArrayMeta *am, uint32_t volume_id);
 
 /* channel_backup.c: waits; does what a head ordered. */
 void channel_backup_order(struct channel_server *s, const char *own_group,

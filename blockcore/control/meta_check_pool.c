@@ -151,7 +151,7 @@ static int check_limits(const struct checker *k, const Isthmus__Volume *v)
 
 static int check_volume(const struct checker *k, const Isthmus__Volume *v)
 {
-	static const char *const purposes[] = {"lun", "fs", "piv", "piv-backup"};
+	static const char *const purposes[] = {"lun", "fs", "piv", "piv-backup", "software"};
 	if (!meta_name_ok(v->name))
 		return meta_bad(k, "volumes.name: '%.80s' is not a name", v->name);
 	if (v->id == 0 || v->id >= k->am->next_volume_id)

@@ -38,6 +38,8 @@ static int volume_usable(const Isthmus__ArrayMeta *am, const Isthmus__Volume *v,
 		by = "a file system";
 	else if (!strncmp(v->purpose, "piv", 3))
 		by = "a head group";
+	else if (!strcmp(v->purpose, "software"))
+		by = "the programs of heads";
 	if (!by)
 		return 0;
 	snprintf(why, WHY_SIZE, "volume %.64s belongs to %s", v->name, by);
