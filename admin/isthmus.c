@@ -257,6 +257,19 @@ static int dump_device(struct cli *c)
 	return fsck(c, options, cli_arg(c, "device"));
 }
 
+/* The controller opens it: by a path that means the same to it. */
+static int install(struct cli *c)
+{
+	const char *file = cli_arg(c, "file");
+	char *path = realpath(file, NULL);
+	if (!path)
+		return cli_fail(c, EXIT_FAILED, -errno, NULL, "%s: %s", file, strerror(errno));
+	c->owned[c->nowned++] = path; /* one argument, far from the most there may be */
+	return cli_add(c, "path", path)
+		   ? call_and_show(c)
+		   : cli_fail(c, EXIT_USAGE, -E2BIG, NULL, "there are too many arguments");
+}
+
 static int run(struct cli *c)
 {
 	const char *name = c->verb->name;
@@ -266,6 +279,8 @@ static int run(struct cli *c)
 		return completion(c);
 	if (strcmp(name, "version") == 0)
 		return version(c);
+	if (strcmp(name, "software.install") == 0)
+		return install(c);
 	if (strcmp(name, "top") == 0)
 		return cli_top(c);
 	if (strcmp(name, "event.list") == 0 && cli_arg(c, "follow"))

@@ -304,6 +304,36 @@ static const struct admin_arg head_locks_args[] = {
     {"client", 0, "only of this client, by name or address"},
     END,
 };
+static const struct admin_arg software_install_args[] = {
+    {"file", POS, "the program: an isthmus-head"},
+    {"name", 0, "name of the version (default: the build that the program states)"},
+    {"pool", 0, "the first time: pool for the software volume (default: one that has room)"},
+    END,
+};
+static const struct admin_arg software_version_args[] = {
+    {"version", POS, "name of the version; installed: the program of the installed package"},
+    END,
+};
+static const struct admin_arg software_activate_args[] = {
+    {"version", POS, "name of the version; installed: the program of the installed package"},
+    {"head", 0, "at this head alone (default: at all, one after the other)"},
+    {"wait", ADMIN_NUMBER, "seconds that a head is given to serve (default 15)"},
+    {"one-way", ADMIN_FLAG, "also when its formats leave no way back: it stops where it fails"},
+    END,
+};
+static const struct admin_arg software_rollback_args[] = {
+    {"head", 0, "this head alone: to what all run, or to the version before"},
+    {"wait", ADMIN_NUMBER, "seconds that a head is given to serve (default 15)"},
+    END,
+};
+static const struct admin_arg software_step_args[] = {
+    {"do", REQ, "begin, assign, back or finish"},
+    {"version", 0, "that is to be activated"},
+    {"head", 0, "whose turn it is"},
+    {"heads", ADMIN_LIST, "all that there are"},
+    {"one-way", ADMIN_FLAG, "it does not go back"},
+    END,
+};
 static const struct admin_arg group_create_args[] = {
     {"name", POS, "name of the new head group"},
     {"pool", REQ, "pool for the processor-information volume"},
@@ -367,6 +397,7 @@ const struct noun noun_table[] = {
     {"head", "NAS heads"},
     {"group", "groups of heads that share running state"},
     {"backup", "backups of a head group's running state"},
+    {"software", "versions of the head program"},
     {"event", "what happened"},
     {"top", "what is busy, refreshed"},
     {"completion", "shell completion"},
@@ -499,6 +530,20 @@ const struct verb verb_table[] = {
     {"group.list", VERB_CONTROLLER, 0, no_args, "list head groups", NULL},
     {"group.remove", VERB_CONTROLLER, 0, name_only, "remove a head group that serves nothing",
      NULL},
+    {"software.install", VERB_CONTROLLER, VERB_LONG, software_install_args,
+     "put a version of the head program on the software volume", NULL},
+    {"software.list", VERB_SUPERVISOR, 0, no_args,
+     "list versions of the head program, and which each head runs", NULL},
+    {"software.show", VERB_CONTROLLER, 0, software_version_args,
+     "show a version and the formats it reads and writes", NULL},
+    {"software.activate", VERB_SUPERVISOR, VERB_LONG, software_activate_args,
+     "replace the heads' programs by a version, one head after the other", NULL},
+    {"software.rollback", VERB_SUPERVISOR, VERB_LONG, software_rollback_args,
+     "go back to the version before", NULL},
+    {"software.remove", VERB_CONTROLLER, 0, software_version_args,
+     "remove a version that no head uses", NULL},
+    {"software.step", VERB_CONTROLLER, VERB_HIDDEN, software_step_args,
+     "carry out a step of an activation", NULL},
     {"backup.run", VERB_CONTROLLER, VERB_LONG, backup_run_args,
      "copy what changed of the running state to its backup", "head"},
     {"backup.list", VERB_CONTROLLER, 0, backup_group_args, "list backups with time and bytes",

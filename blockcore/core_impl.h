@@ -106,7 +106,7 @@ struct core {
 	TAILQ_HEAD(, core_route) routes; /* core_admin_pass.c */
 	struct core_pass *pass;
 	struct task_mutex software; /* one change of the software volume at a time */
-	atomic_uint background; /* tasks under way, or asked for */
+	atomic_uint background;	    /* tasks under way, or asked for */
 	struct waitq idle;
 	struct waitq watch; /* woken to end core_watch.c's task */
 	bool closing;

@@ -59,7 +59,7 @@ TAILQ_HEAD(head_served_list, head_served);
 struct head {
 	const char *config_path;
 	const char *at; /* the head at which the service runs; NULL: its own */
-	bool boot; /* another program may take this one's place first */
+	bool boot;	/* another program may take this one's place first */
 	struct config_file *file;
 	const struct config_head *config;
 	struct reactor *reactor;

@@ -28,6 +28,8 @@
 #define BACKOFF_UP_NS	NS_PER_S /* most for one that had been in service */
 #define ELSEWHERE	3	 /* quick deaths at one head, then another is tried */
 #define STOP_NS		(30 * NS_PER_S)
+#define STOP_EARLY_NS	(5 * NS_PER_S)
+#define PLAIN_DEATHS	3 /* so often a version did not come up: the installed one does */
 #define PING_NS		(20 * NS_PER_MS)
 #define PING_TIMEOUT_NS NS_PER_S
 #define REFUSED_NS	(10 * NS_PER_S)
@@ -155,6 +157,7 @@ static void describe_end(struct child *c)
 /* The child's side of fork(): never returns. */
 static _Noreturn void become(const struct child *c, const char *program, const char *pid_file)
 {
+	bool boot = strcmp(c->kind, "head") == 0 && !c->plain;
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -165,13 +168,17 @@ static _Noreturn void become(const struct child *c, const char *program, const c
 		dup2(null, 0);
 	listen_hand_over(c->sockets, c->nsockets);
 	const char *at = strcmp(c->place, c->name) != 0 ? c->place : NULL;
-	if (pid_file_write(pid_file, program))
-		_exit(127);
-	if (at)
-		execl(program, program, "-c", c->sup->config_path, "--at", at, c->name,
-		      (char *)NULL);
-	else
-		execl(program, program, "-c", c->sup->config_path, c->name, (char *)NULL);
+	const char *argv[8] = {program, "-c", c->sup->config_path};
+	unsigned argc = 3;
+	if (boot)
+		argv[argc++] = "--boot";
+	if (at) {
+		argv[argc++] = "--at";
+		argv[argc++] = at;
+	}
+	argv[argc] = c->name;
+	if (pid_file_write(pid_file, program) == 0)
+		execv(program, (char *const *)argv);
 	_exit(127);
 }
 
@@ -261,13 +268,15 @@ static void terminate(struct child *c)
 {
 	set_state(c, CHILD_STOPPING);
 	pidfd_send_signal(c->pidfd, SIGTERM, NULL, 0);
-	uint64_t until = now_ns() + STOP_NS;
+	/* One that was never in service serves nobody who would wait for its answers. */
+	uint64_t until = now_ns() + (c->ready_ns ? STOP_NS : STOP_EARLY_NS);
 	while (!c->dead && now_ns() < until)
 		env_waitq_wait(env_real(), &c->wake, until - now_ns());
 	if (c->dead)
 		return;
 	event_write(LOG_L_ERROR, "process.killed",
-		    "%s %s did not end within 30 s of SIGTERM and was killed", c->kind, c->name);
+		    "%s %s did not end within %llu s of SIGTERM and was killed", c->kind, c->name,
+		    (unsigned long long)((c->ready_ns ? STOP_NS : STOP_EARLY_NS) / NS_PER_S));
 	pidfd_send_signal(c->pidfd, SIGKILL, NULL, 0);
 	while (!c->dead)
 		waitq_wait(&c->wake);
@@ -356,6 +365,12 @@ static void bury(struct child *c)
 		c->quick_deaths = 0;
 	uint64_t wait = child_backoff_ns(c->quick_deaths, c->ready_ns != 0);
 	c->failed_here = lived < QUICK_NS ? c->failed_here + 1 : 0;
+	if (!c->ready_ns && c->quick_deaths + 1 == PLAIN_DEATHS && strcmp(c->kind, "head") == 0) {
+		c->plain = true;
+		event_write(LOG_L_ERROR, "head.fallback",
+			    "head %s did not come up %u times: the installed program is started",
+			    c->name, PLAIN_DEATHS);
+	}
 	if (lived < QUICK_NS)
 		c->quick_deaths++;
 	if (c->failed_here >= ELSEWHERE)
@@ -390,7 +405,7 @@ static void child_task(void *arg)
 			wait_until(c, c->next_start_ns);
 		}
 		if (c->want_restart) {
-			c->want_restart = c->want_stop = false;
+			c->want_restart = c->want_stop = c->plain = false;
 			c->quick_deaths = 0;
 			set_state(c, CHILD_STARTING);
 		}

@@ -39,6 +39,7 @@ struct child {
 	pid_t pid;	   /* 0: none */
 	int pidfd;
 	bool ours;  /* forked by this isthmusd: its exit status can be had */
+	bool plain; /* a head: the booted version does not come up, so the installed one runs */
 	bool dead;  /* its pidfd said so */
 	bool ended; /* the task has ended */
 	bool want_stop, want_restart;

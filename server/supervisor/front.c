@@ -6,6 +6,7 @@
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
+#include "server/supervisor/activate.h"
 #include "server/supervisor/gather.h"
 #include "server/supervisor/supervisor.h"
 #include <errno.h>
@@ -361,5 +362,6 @@ int front_register(struct supervisor *s)
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !rc; i++)
 		rc = admin_register(s->admin, own[i].verb, own[i].fn, s);
 	rc = rc ? rc : front_heads_register(s);
+	rc = rc ? rc : front_software_register(s);
 	return rc ? rc : admin_register_fallback(s->admin, forward, s);
 }

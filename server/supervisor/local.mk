@@ -18,3 +18,6 @@ check_PROGRAMS += tests/unit/supervisor/test_gather
 tests_unit_supervisor_test_gather_SOURCES = tests/unit/supervisor/test_gather.c
 tests_unit_supervisor_test_gather_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_supervisor_test_gather_LDADD = libserver.a $(BLOCKCORE_LIBS) $(UNIT_LIBS)
+
+libserver_a_SOURCES += server/supervisor/activate.c server/supervisor/activate.h server/supervisor/activate_check.c \
+	server/supervisor/front_software.c server/supervisor/serve_probe.c server/supervisor/serve_probe.h

@@ -8,6 +8,7 @@
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include "runtime/reactor.h"
+#include "server/supervisor/activate.h"
 #include "server/supervisor/pid_file.h"
 #include "server/supervisor/placement.h"
 #include <errno.h>
@@ -275,7 +276,8 @@ int supervisor_start(struct supervisor *s)
 			s->config->array.admin_group, err_text(rc));
 	rc = rc ?: front_register(s);
 	rc = rc ?: lease_start(s);
-	return rc ?: add_missing(s);
+	rc = rc ?: add_missing(s);
+	return rc ?: activate_start(s);
 }
 
 void supervisor_stop(struct supervisor *s)
@@ -285,6 +287,7 @@ void supervisor_stop(struct supervisor *s)
 	stop_children(s, "head", every);
 	stop_children(s, "controller", every);
 	lease_stop(s);
+	activate_stop(s);
 	admin_server_free(s->admin);
 	event_write(LOG_L_NOTICE, "isthmusd.stop", "isthmusd stopped the array in order");
 	event_log_close();

@@ -20,6 +20,7 @@ struct supervisor {
 	struct admin_server *admin;
 	uint64_t started_ns;
 	bool stopping;
+	bool activating, resuming; /* activate.c: one at a time; the last one is gone on with */
 	int lock_fd;
 	struct task_mutex moving; /* placement.c: one at a time */
 	unsigned losses;	  /* tasks of lease.c */

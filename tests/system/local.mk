@@ -34,3 +34,8 @@ tests_system_json_check_LDADD = $(JANSSON_LIBS)
 noinst_PROGRAMS += tests/system/link_end
 tests_system_link_end_SOURCES = tests/system/link_end.c
 tests_system_link_end_LDADD = $(BLOCKCORE_LIBS)
+
+noinst_PROGRAMS += tests/system/bad_head
+tests_system_bad_head_SOURCES = tests/system/bad_head.c
+tests_system_bad_head_LDADD = libproto.a
+dist_check_SCRIPTS += tests/system/test_software.sh
