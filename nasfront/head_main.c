@@ -26,6 +26,7 @@
 #include "nasfront/nfs4/nfs4.h"
 #include "nasfront/rpc/gss.h"
 #include "nasfront/rpc/rpc.h"
+#include "nasfront/rpc/rpc_relay.h"
 #include "nasfront/rpc/rpcbind.h"
 #include "runtime/admin.h"
 #include "runtime/check.h"
@@ -38,6 +39,7 @@
 #define STOP_NS	     (25 * NS_PER_S) /* the supervisor waits 30 s */
 #define EXIT_FENCED  3
 #define FILES_BESIDE 512 /* descriptors that are no client's */
+#define RELAY_USERS  32
 
 static void usage(FILE *f)
 {
@@ -142,6 +144,35 @@ static void open_files(struct head *h)
 		    c->name, h->max_connections, c->max_connections, files);
 }
 
+/* ---- calls for other heads, and theirs for us ---- */
+
+static void relay_path(void *arg, const char *head, char ret[108])
+{
+	const struct head *h = arg;
+	config_path_admin(h->file, "relay", head, ret);
+}
+
+/* The users that the heads of this host run as. */
+static unsigned relay_users(const struct head *h, uid_t *uids)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < h->file->heads_count && n < RELAY_USERS; i++) {
+		const char *user = h->file->heads[i].user;
+		const struct passwd *pw = *user ? getpwnam(user) : NULL;
+		if (pw)
+			uids[n++] = pw->pw_uid;
+	}
+	return n;
+}
+
+static int listen_relay(struct head *h)
+{
+	char path[108];
+	uid_t uids[RELAY_USERS];
+	relay_path(h, h->config->name, path);
+	return rpc_server_listen_relay(h->rpc, path, uids, relay_users(h, uids));
+}
+
 static int start_listeners(struct head *h)
 {
 	const struct rpc_memory memory = {.try_get = staging_try_get, .put = staging_put, .arg = h};
@@ -156,6 +187,7 @@ static int start_listeners(struct head *h)
 			      .fenced = head_fenced,
 			      .on_fenced = head_on_fenced,
 			      .client_seen = head_state_client_seen,
+			      .relay_path = relay_path,
 			      .arg = h};
 	const struct config_head *c = h->config;
 	char host[256] = "";
@@ -193,6 +225,8 @@ static int start_listeners(struct head *h)
 		rc = nfs4_serve(h->nfs4, h->rpc);
 	if (rc == 0)
 		rc = rpc_server_listen(h->rpc, c->address, (uint16_t)c->nfs_port, &h->nfs_port);
+	if (rc == 0)
+		rc = listen_relay(h);
 	if (rc == 0)
 		rc = head_tls_start(h);
 	h->mount_port = h->nfs_port;

@@ -7,6 +7,8 @@
  * none that says "ask again". Some may wait at once, of a host a few; others are not answered, and
  * ask again by themselves.
  *
+ * MNT and UMNT of what another head serves are relayed to it (nfs_relay()).
+ *
  * The list of who mounted what (DUMP) is advisory, as the protocol says: bounded, in memory. A host
  * is told of its own part of it alone, and of the exports (EXPORT) that have a rule for its
  * address: what others have is not its business.
@@ -208,6 +210,14 @@ static void put_flavors(struct xdr_out *x, const struct mount_found *f)
 		xdr_put_u32(x, numbers[f->sec[i]]);
 }
 
+/* As nfs_relay(), of an export's path. */
+static int relay_path(struct nfs *n, struct rpc_req *req, const char *path)
+{
+	const char *rest;
+	const struct export *e = nfs_fenced(n) ? NULL : export_by_path(n->table, path, &rest);
+	return e && e->head ? nfs_relay(n, req, e) : -ENOENT;
+}
+
 static int mount3_mnt(struct rpc_req *req, void *arg)
 {
 	struct nfs *n = arg;
@@ -216,6 +226,9 @@ static int mount3_mnt(struct rpc_req *req, void *arg)
 	if (!get_path(req, path))
 		return RPC_GARBAGE_ARGS;
 	strip_slashes(path);
+	int relayed = relay_path(n, req, path);
+	if (relayed >= 0)
+		return relayed;
 	int rc = mount_find_known(n, req, path, &found);
 	if (rc == -ERR_EPOCH_STALE || rc == -EINPROGRESS)
 		return RPC_DROP;
@@ -244,6 +257,9 @@ static int mount3_umnt(struct rpc_req *req, void *arg)
 	if (!get_path(req, path))
 		return RPC_GARBAGE_ARGS;
 	strip_slashes(path);
+	int relayed = relay_path(n, req, path);
+	if (relayed >= 0)
+		return relayed;
 	struct nfs_mounted *m = mounted_find(n, rpc_conn_peer_text(req->conn), path);
 	if (m)
 		mounted_remove(n, m);

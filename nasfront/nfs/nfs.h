@@ -40,6 +40,8 @@ struct nfs_opts {
 			      void (*each)(void *to, const char *host), void *to);
 	/* Addresses of a host, the same. */
 	int (*host_addresses)(void *arg, const char *name, struct addr_list *ret);
+	/* Where another head takes calls for what it serves (rpc_relay.h). NULL: nowhere. */
+	void (*relay_path)(void *arg, const char *head, char ret[108]);
 	uint64_t resolve_ns; /* names in access lists are looked up so often; 0: 60 s */
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "nasfront/nfs/nfs_impl.h"
+#include "nasfront/rpc/rpc_relay.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 
@@ -316,6 +317,37 @@ enum nfsstat3 nfs_give_up(struct nfs *n, struct rpc_req *req, const uint8_t *dat
 	return NFS3_OK;
 }
 
+/* ---- of other heads ---- */
+
+int nfs_relay(struct nfs *n, struct rpc_req *req, const struct export *e)
+{
+	char path[RPC_RELAY_PATH_MAX];
+	if (!n->o.relay_path || rpc_conn_relayed(req->conn))
+		return -EREMOTE;
+	n->o.relay_path(n->o.arg, e->head->name, path);
+	return rpc_relay(req, path);
+}
+
+int nfs_relay_handle(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len)
+{
+	struct fh fh;
+	if (nfs_fenced(n) || fh_parse(data, len, &fh) || nfs_mount_by_id(n, fh.fs_id))
+		return -ENOENT;
+	const struct export *e = export_elsewhere(n->table, &fh);
+	return e ? nfs_relay(n, req, e) : -ENOENT;
+}
+
+static void call_elsewhere(struct nfs_call *c)
+{
+	c->relay = nfs_relay(c->nfs, c->req, c->exp);
+	if (c->relay < 0)
+		c->status = NFS3ERR_JUKEBOX;
+	c->exp = NULL;
+	/* It is not counted for the export of the call before. */
+	c->peer->exp = NULL;
+	c->peer->use = NULL;
+}
+
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
 				  uint32_t len, unsigned flags)
 {
@@ -326,7 +358,7 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
 	c->peer = nfs_peer_of(n, req);
 	c->status = c->peer ? nfs_call_open(c, data, len, flags) : NFS3ERR_JUKEBOX;
 	if (c->status == NFS_ELSEWHERE)
-		c->status = NFS3ERR_STALE;
+		call_elsewhere(c);
 	if (!c->status)
 		c->status = check_flavor(c, flags);
 	/* Who is not admitted, or names nothing, takes no room from answers that are kept. */
@@ -563,6 +595,11 @@ int nfs_end(struct nfs_call *c)
 {
 	if (c->status == NFS_AGAIN)
 		return nfs_again(c);
+	if (c->status == NFS_ELSEWHERE) {
+		nfs_let_go(c);
+		c->status = NFS3_OK;
+		return c->relay;
+	}
 	bool fenced = c->status == NFS_FENCED, weak = c->status == NFS_TOOWEAK;
 	if (!c->reading)
 		nfs_let_go(c);

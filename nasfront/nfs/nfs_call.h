@@ -98,6 +98,7 @@ struct nfs_call {
 	struct deleg_change change; /* until it is let go */
 	uint64_t read_bytes, write_bytes;
 	bool reading;
+	int relay; /* with NFS_ELSEWHERE: what the handler returns */
 	bool weak; /* the export does not take this flavour */
 	struct fs_read read;
 };
@@ -119,6 +120,14 @@ struct nfs_call *nfs_begin(struct rpc_req *req, void *arg, unsigned flags);
 /* The same for a handle that was read already: never NULL. */
 struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint8_t *data,
 				  uint32_t len, unsigned flags);
+/*
+ * The call is the serving head's to answer, of an export that is another's: what the handler
+ * returns, or negative: it cannot be relayed (it came by a relay, from a head that is told of
+ * exports earlier or later than this one), and the client is to ask again. Of a handle: also when
+ * it is not another's.
+ */
+int nfs_relay(struct nfs *n, struct rpc_req *req, const struct export *e);
+int nfs_relay_handle(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len);
 /* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status; *ret is written
  * on success only. */
 bool nfs_second(struct nfs_call *c, struct fs_fid *ret);

@@ -258,6 +258,12 @@ static enum nlm_stat run(struct call *k, enum nlm_op op, bool msg)
 	return st;
 }
 
+/* Locks are kept where the file is. */
+static int relay(const struct call *k)
+{
+	return nfs_relay_handle(k->n->o.nfs, k->req, k->a.fh.p, k->a.fh.len);
+}
+
 static void put_result(struct xdr_out *x, const struct call *k, enum nlm_stat st)
 {
 	nlm_put_obj(x, &k->a.cookie);
@@ -271,6 +277,9 @@ static int answer(struct rpc_req *req, void *arg, enum nlm_op op)
 	struct call k = {.n = arg, .req = req, .a = {.vers = req->vers}};
 	if (!nlm_get_lock(&req->args, &k.a, op))
 		return RPC_GARBAGE_ARGS;
+	int relayed = relay(&k);
+	if (relayed >= 0)
+		return relayed;
 	if (!rpc_reply_reserve(req, NLM_REPLY_MAX))
 		return RPC_SYSTEM_ERR;
 	enum nlm_stat st = run(&k, op, false);
@@ -287,6 +296,9 @@ static int answer_msg(struct rpc_req *req, void *arg, enum nlm_op op)
 	struct xdr_out x = xdr_out_of(res, sizeof(res));
 	if (!nlm_get_lock(&req->args, &k.a, op))
 		return RPC_GARBAGE_ARGS;
+	int relayed = relay(&k);
+	if (relayed >= 0)
+		return relayed;
 	enum nlm_stat st = run(&k, op, true);
 	if (st == NLM_FENCED)
 		return RPC_DROP;
@@ -377,6 +389,9 @@ static int nlm_share(struct rpc_req *req, void *arg)
 	struct call k = {.n = arg, .req = req, .a = {.vers = req->vers}};
 	if (!nlm_get_share(&req->args, &k.a))
 		return RPC_GARBAGE_ARGS;
+	int relayed = relay(&k);
+	if (relayed >= 0)
+		return relayed;
 	if (!rpc_reply_reserve(req, NLM_REPLY_MAX))
 		return RPC_SYSTEM_ERR;
 	enum nlm_stat st = client_hold(&k);

@@ -130,6 +130,11 @@ static int answer(struct nfs *n, struct rpc_req *req, bool active)
 	struct fs_quota q;
 	if (!get_ask(req, &a))
 		return RPC_GARBAGE_ARGS;
+	const char *rest;
+	const struct export *e = nfs_fenced(n) ? NULL : export_by_path(n->table, a.path, &rest);
+	int relayed = e && e->head ? nfs_relay(n, req, e) : -ENOENT;
+	if (relayed >= 0)
+		return relayed;
 	int st = find(n, req, &a, &q);
 	if (st == -ERR_EPOCH_STALE && n->o.on_fenced)
 		n->o.on_fenced(n->o.arg);

@@ -48,6 +48,7 @@ enum rpc_result {
 	RPC_DROP = 101,	    /* no reply at all (fenced) */
 	RPC_TAKEN = 102,    /* only when rpc_once() said so: the call is running already */
 	RPC_TOO_WEAK = 103, /* AUTH_ERROR, AUTH_TOOWEAK: not with this flavour */
+	RPC_RELAY = 104,    /* as rpc_relay() said (rpc_relay.h): another server answers */
 };
 
 enum rpc_auth_stat {
@@ -111,10 +112,11 @@ struct rpc_req {
 	struct iovec spilled; /* the body, moved to the heap for a slow peer */
 	uint8_t *wire;	      /* where the reply's head begins: its record mark */
 	size_t wire_len;
-	size_t head_room;    /* bytes before out for it */
-	struct iovec tail;   /* behind body and padding */
-	uint64_t queued_ns;  /* not after its reply was: the connection's last progress then */
-	struct gss_ctx *gss; /* RPCSEC_GSS: the context, held; NULL: another flavour */
+	size_t head_room;	 /* bytes before out for it */
+	struct iovec tail;	 /* behind body and padding */
+	uint64_t queued_ns;	 /* not after its reply was: the connection's last progress then */
+	struct rpc_relay *relay; /* of its connection, when another server answers */
+	struct gss_ctx *gss;	 /* RPCSEC_GSS: the context, held; NULL: another flavour */
 	uint32_t gss_seq, gss_service;
 	STAILQ_ENTRY(rpc_req) link;
 	uint8_t head[RPC_REPLY_INLINE + RPC_GSS_ROOM];

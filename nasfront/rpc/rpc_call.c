@@ -18,6 +18,11 @@ static void call_drop_buf(struct rpc_server *s, struct rpc_req *req)
 	req->buf = NULL;
 }
 
+void rpc_call_no_buf(struct rpc_req *req)
+{
+	call_drop_buf(req->conn->server, req);
+}
+
 bool rpc_wait_on(struct rpc_req *req)
 {
 	const struct rpc_conn *c = req->conn;
@@ -111,16 +116,31 @@ static void call_wait(struct rpc_conn *c, struct rpc_req *req)
 	call_end_wait(drc_swap_waiter(e, req), RPC_DROP, NULL, 0);
 }
 
+void rpc_call_end(struct rpc_req *req, int result)
+{
+	struct rpc_conn *c = req->conn;
+	call_finish(req, result);
+	rpc_conn_put(c);
+}
+
+/* The handler has said what becomes of it. */
+static void call_handled(struct rpc_conn *c, struct rpc_req *req, int result)
+{
+	if (result == RPC_TAKEN)
+		call_wait(c, req);
+	else if (result == RPC_RELAY)
+		rpc_relay_start(req);
+	else
+		call_finish(req, result);
+}
+
 static void call_task(void *arg)
 {
 	struct rpc_req *req = arg;
 	CHECK(req, RPC_REQ_MAGIC);
 	struct rpc_conn *c = req->conn;
 	int result = req->procedure->slow(req, req->program->arg);
-	if (result == RPC_TAKEN)
-		call_wait(c, req);
-	else
-		call_finish(req, result);
+	call_handled(c, req, result);
 	rpc_conn_put(c);
 }
 
@@ -140,10 +160,7 @@ static void call_run(struct rpc_conn *c, struct rpc_req *req)
 		result = p->fast(req, req->program->arg);
 	if (result != RPC_AGAIN) {
 		req->expect = 0;
-		if (result == RPC_TAKEN)
-			call_wait(c, req);
-		else
-			call_finish(req, result);
+		call_handled(c, req, result);
 		return;
 	}
 	ASSERT(p->slow);

@@ -64,7 +64,7 @@ void rpc_conn_describe(struct rpc_conn *c)
 	c->secure_port = port && port < IPPORT_RESERVED;
 }
 
-int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer)
+int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer, bool relayed)
 {
 	struct rpc_conn *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -74,6 +74,7 @@ int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *pe
 	c->server = s;
 	c->fd = fd;
 	c->peer = *peer;
+	c->relayed = relayed;
 	c->flush = (struct deferred){.fn = conn_flush, .arg = c};
 	c->begin_ns = c->in_ns = c->out_ns = env_now_ns(s->o.env);
 	STAILQ_INIT(&c->out);
@@ -155,6 +156,7 @@ void rpc_conn_close(struct rpc_conn *c, const char *why)
 		TAILQ_REMOVE(&s->starved, c, starved_link);
 	c->starved = false;
 	rpc_back_close(c);
+	rpc_relay_close(c);
 	conn_drop_data(c);
 	rpc_room_leave(c);
 	TAILQ_REMOVE(&s->conns, c, link);

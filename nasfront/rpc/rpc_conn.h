@@ -63,7 +63,10 @@ struct rpc_conn {
 	struct rpc_listener *udp; /* of one call's datagram; NULL: TCP */
 	struct sockaddr_storage udp_peer, udp_local;
 	socklen_t udp_peer_len;
-	bool ended; /* of UDP: its call has ended */
+	bool ended;		       /* of UDP: its call has ended */
+	LIST_HEAD(, rpc_relay) relays; /* to servers that answer calls of it */
+	bool relayed, relay_known;     /* another server's way to us; whose it is is known */
+	struct sockaddr_storage relay_local;
 	void *data;
 	void (*data_drop)(void *);
 
@@ -94,10 +97,15 @@ struct rpc_conn {
 };
 TAILQ_HEAD(rpc_conn_list, rpc_conn);
 
+#define RPC_RELAY_UIDS 64
+
 struct rpc_listener {
 	struct rpc_server *server;
 	int fd;
 	struct watch *watch;
+	bool relay; /* for calls that others relay: who may is told by their credentials */
+	uid_t uids[RPC_RELAY_UIDS];
+	unsigned nuids;
 };
 
 struct rpc_server {
@@ -138,6 +146,7 @@ struct rpc_buf *rpc_buf_get(struct rpc_server *s, uint32_t size);
 struct rpc_buf *rpc_buf_spill(struct rpc_server *s, uint32_t cap); /* on the heap */
 void rpc_buf_put(struct rpc_server *s, struct rpc_buf *b);
 void rpc_server_starve(struct rpc_conn *c);
+void rpc_listener_event(void *arg, int status, int events);
 /* The peer takes no replies: what they hold is looked after. */
 void rpc_server_blocked(struct rpc_server *s);
 /* Heap memory within the budget; NULL: none. */
@@ -148,6 +157,21 @@ const struct rpc_program *rpc_server_find(struct rpc_server *s, uint32_t prog, u
 
 /* rpc_call.c: one whole record. */
 void rpc_call_handle(struct rpc_conn *c, struct rpc_req *req, const uint8_t *record, uint32_t len);
+
+/* The request ends as its handler would have ended it, and lets go of its connection. */
+void rpc_call_end(struct rpc_req *req, int result);
+/* Its arguments are not needed any more. */
+void rpc_call_no_buf(struct rpc_req *req);
+
+/* rpc_relay.c */
+/* Its handler said RPC_RELAY. */
+void rpc_relay_start(struct rpc_req *req);
+void rpc_relay_close(struct rpc_conn *c);
+
+/* rpc_relayed.c */
+bool rpc_relayed_admits(const struct rpc_listener *l, int fd);
+/* Takes the credential of a relayed call. False: it is none, or of another client. */
+bool rpc_relayed_cred(struct rpc_req *req, const void *body, size_t len);
 
 /* rpc_back.c */
 /* Takes the reply to a call of ours. False: the record is no such thing. */
@@ -163,7 +187,7 @@ void rpc_udp_end(struct rpc_conn *c);
 /* A v4 address mapped into v6 (a dual-stack listener's) becomes the v4 address. */
 void rpc_address_unmap(struct sockaddr_storage *ss);
 void rpc_conn_describe(struct rpc_conn *c); /* fills text and port from the peer */
-int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer);
+int rpc_conn_new(struct rpc_server *s, int fd, const struct sockaddr_storage *peer, bool relayed);
 void rpc_conn_close(struct rpc_conn *c, const char *why);
 /* Handles what is already received, then asks for more. */
 void rpc_conn_resume(struct rpc_conn *c);

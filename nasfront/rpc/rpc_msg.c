@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 #include "nasfront/rpc/gss_impl.h"
+#include "nasfront/rpc/rpc_conn.h"
+#include "nasfront/rpc/rpc_relay.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
 
@@ -48,9 +50,13 @@ enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t 
 	*ret_why = RPC_AUTH_BADCRED;
 	if (!xdr_u32(&x, &flavor) || !xdr_opaque(&x, RPC_AUTH_MAX, &body, &n))
 		return RPC_CALL_AUTH;
+	bool relayed = req->conn && rpc_conn_relayed(req->conn), gss = flavor == RPC_FLAVOR_GSS;
 	req->cred.flavor = flavor;
 	req->cred.ngroups = 0;
-	if (flavor == RPC_FLAVOR_SYS) {
+	if (relayed) {
+		if (flavor != RPC_FLAVOR_RELAY || !rpc_relayed_cred(req, body, n))
+			return RPC_CALL_AUTH;
+	} else if (flavor == RPC_FLAVOR_SYS) {
 		if (!rpc_cred_decode_sys(&req->cred, body, n))
 			return RPC_CALL_AUTH;
 	} else if (flavor == RPC_FLAVOR_TLS) { /* RFC 9289 4.1: NULL only, and nothing in it */
@@ -66,7 +72,7 @@ enum rpc_decoded rpc_msg_decode(struct rpc_req *req, const void *record, size_t 
 	if (req->cred.flavor == RPC_FLAVOR_TLS && (flavor != RPC_FLAVOR_NONE || verf_n))
 		return RPC_CALL_AUTH;
 	req->args = req->args_begin = x;
-	return req->cred.flavor == RPC_FLAVOR_GSS ? RPC_CALL_GSS : RPC_CALL_OK;
+	return gss && !relayed ? RPC_CALL_GSS : RPC_CALL_OK;
 }
 
 static void put_mark(uint8_t *at, size_t wire_len)

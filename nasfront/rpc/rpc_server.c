@@ -269,16 +269,19 @@ static void server_tick(void *arg)
 
 /* ---- listeners ---- */
 
-static void server_accept(struct rpc_server *s, int fd, const struct sockaddr_storage *peer)
+static void server_accept(struct rpc_listener *l, int fd, const struct sockaddr_storage *peer)
 {
+	struct rpc_server *s = l->server;
 	struct sockaddr_storage from = *peer;
 	int one = 1;
 	int rc = -EMFILE;
 	rpc_address_unmap(&from); /* as the connections that there are have it */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (rpc_room_conn(s, &from))
-		rc = rpc_conn_new(s, fd, peer);
+	if (l->relay && !rpc_relayed_admits(l, fd))
+		rc = -EACCES;
+	else if (rpc_room_conn(s, &from))
+		rc = rpc_conn_new(s, fd, peer, l->relay);
 	if (rc) {
 		log_warn("rpc: connection refused why=%s connections=%u", err_name(rc),
 			 s->stats.connections);
@@ -286,7 +289,7 @@ static void server_accept(struct rpc_server *s, int fd, const struct sockaddr_st
 	}
 }
 
-static void listener_event(void *arg, int status, int events)
+void rpc_listener_event(void *arg, int status, int events)
 {
 	struct rpc_listener *l = arg;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
@@ -295,7 +298,7 @@ static void listener_event(void *arg, int status, int events)
 		int fd =
 		    accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			server_accept(l->server, fd, &peer);
+			server_accept(l, fd, &peer);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
@@ -329,7 +332,7 @@ int rpc_server_listen(struct rpc_server *s, const char *address, uint16_t port, 
 		return fd;
 	struct rpc_listener *l = &s->listeners[s->nlisteners];
 	*l = (struct rpc_listener){.server = s, .fd = fd};
-	int rc = watch_new(&l->watch, s->o.reactor, fd, listener_event, l);
+	int rc = watch_new(&l->watch, s->o.reactor, fd, rpc_listener_event, l);
 	if (rc) {
 		close(fd);
 		return rc;

@@ -99,6 +99,7 @@ void rpc_udp_end(struct rpc_conn *c)
 		return;
 	c->ended = c->dead = true;
 	s->udp_calls--;
+	rpc_relay_close(c);
 	rpc_conn_put(c);
 }
 
@@ -204,6 +205,8 @@ void rpc_conn_local(const struct rpc_conn *c, struct sockaddr_storage *ret)
 	memset(ret, 0, sizeof(*ret));
 	if (c->udp)
 		*ret = c->udp_local;
+	else if (c->relayed)
+		*ret = c->relay_local;
 	else if (c->dead || getsockname(c->fd, (struct sockaddr *)ret, &len))
 		memset(ret, 0, sizeof(*ret));
 	rpc_address_unmap(ret);
