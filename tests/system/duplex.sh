@@ -112,7 +112,7 @@ duo_owns() {
 
 duo_served() { # the file systems are mounted, the head has its channels to both controllers
 	[ "$(duo_cli fs list | grep -cE '^f[ab] .* served')" = 2 ] || return 1
-	for c in a b; do duo_cli head list --controller "$c" | grep -q '^head1 .* up ' || return 1; done
+	for c in a b; do duo_cli head list | grep -qE "^head1 +[^ ]+ +$c +up " || return 1; done
 }
 
 duo_whole() {

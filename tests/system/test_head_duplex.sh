@@ -79,7 +79,7 @@ isthmusd=$!
 
 mirrored() { cli status | grep -qE "^$1 +mirrored +in both controllers. memory "; }
 served() { cli status | grep -q 'demo  *mounted'; }
-channels() { [ "$(cli head list --controller "$1" | grep -c '^head1 .* up ')" = 1 ]; }
+channels() { cli head list | grep -qE "^head1 +[^ ]+ +$1 +up "; }
 whole() { mirrored a && mirrored b && served && channels a && channels b; }
 
 wait_for 30 mirrored a && wait_for 30 mirrored b || fail "the two controllers do not mirror"
