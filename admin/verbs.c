@@ -314,6 +314,12 @@ static const struct admin_arg software_version_args[] = {
     {"version", POS, "name of the version; installed: the program of the installed package"},
     END,
 };
+static const struct admin_arg software_remove_args[] = {
+    {"version", POS_OPT, "name of the version"},
+    {"volume", ADMIN_FLAG, "the whole volume, while heads run the installed program"},
+    {"force", ADMIN_FLAG, "also when its table cannot be read any more"},
+    END,
+};
 static const struct admin_arg software_activate_args[] = {
     {"version", POS, "name of the version; installed: the program of the installed package"},
     {"head", 0, "at this head alone (default: at all, one after the other)"},
@@ -540,8 +546,8 @@ const struct verb verb_table[] = {
      "replace the heads' programs by a version, one head after the other", NULL},
     {"software.rollback", VERB_SUPERVISOR, VERB_LONG, software_rollback_args,
      "go back to the version before", NULL},
-    {"software.remove", VERB_CONTROLLER, 0, software_version_args,
-     "remove a version that no head uses", NULL},
+    {"software.remove", VERB_CONTROLLER, 0, software_remove_args,
+     "remove a version that no head uses, or the software volume", NULL},
     {"software.step", VERB_CONTROLLER, VERB_HIDDEN, software_step_args,
      "carry out a step of an activation", NULL},
     {"backup.run", VERB_CONTROLLER, VERB_LONG, backup_run_args,

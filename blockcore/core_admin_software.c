@@ -302,10 +302,42 @@ static int verb_show(struct admin_call *call, void *arg)
 
 /* ---- remove ---- */
 
+static int not_in_use(struct use *u)
+{
+	if (u->t->phase == SOFTWARE_NONE && strcmp(u->t->active, SOFTWARE_INSTALLED) == 0 &&
+	    u->t->nheads == 0)
+		return 0;
+	snprintf(u->why, sizeof(u->why),
+		 "heads boot from the software volume; isthmus software activate installed first");
+	return -EBUSY;
+}
+
+static int remove_volume(struct core *c, struct admin_call *call)
+{
+	struct use u;
+	int rc = use_begin(&u, c);
+	if (rc == 0) {
+		rc = not_in_use(&u);
+		use_end(&u);
+	} else if (admin_arg_flag(call, "force") && (rc == -ERR_CORRUPT || rc == -ERR_VERSION)) {
+		rc = 0;
+	}
+	rc = rc ? rc : core_software_drop(c, u.why);
+	if (rc)
+		return core_admin_fail(call, rc, u.why);
+	event_write(LOG_L_NOTICE, "software.remove", "the software volume was removed");
+	return 0;
+}
+
 static int verb_remove(struct admin_call *call, void *arg)
 {
 	struct use u;
 	const char *name = core_admin_text(call, "version");
+	if (admin_arg_flag(call, "volume") != (name[0] == '\0'))
+		return admin_error(call, -EINVAL, "see isthmus help software",
+				   "name a version, or give --volume");
+	if (!name[0])
+		return remove_volume(arg, call);
 	int rc = use_begin(&u, arg);
 	if (rc)
 		return core_admin_fail(call, rc, u.why);

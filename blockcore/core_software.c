@@ -154,6 +154,27 @@ int core_software_make(struct core *c, const char *pool, struct core_progress *p
 	return core_volume_make(c, &w, &id, why);
 }
 
+/* It can be dropped as a plain one. */
+static int change_purpose(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	for (size_t i = 0; i < am->n_volumes; i++)
+		if (strcmp(am->volumes[i]->purpose, "software") == 0)
+			return pb_set_text(&am->volumes[i]->purpose, "lun");
+	return -ENOENT;
+}
+
+int core_software_drop(struct core *c, char *why)
+{
+	char name[64];
+	const Isthmus__Volume *mv = core_software_find(meta_get(c->meta));
+	const struct core_pool *cp = mv ? core_pool_find(c, mv->pool) : NULL;
+	if (!cp || cp->place != CORE_HERE)
+		return mv ? -ERR_NOT_OWNER : -ENOENT;
+	snprintf(name, sizeof(name), "%s", mv->name);
+	int rc = meta_update(c->meta, change_purpose, NULL, why);
+	return rc ? rc : core_volume_drop(c, name, why);
+}
+
 int core_software_open(struct core *c, struct bdev **ret, struct software_table *t, char *why)
 {
 	const Isthmus__Volume *mv = core_software_find(meta_get(c->meta));
@@ -176,7 +197,8 @@ int core_software_open(struct core *c, struct bdev **ret, struct software_table 
 		snprintf(why, CORE_WHY_LEN,
 			 "the table of software volume '%.63s' cannot be used: %s%s", name,
 			 err_text(rc),
-			 rc == -ERR_CORRUPT ? "; remove the volume, and install the programs again"
-					    : "");
+			 rc == -ERR_CORRUPT
+			     ? "; isthmus software remove --volume --force, and install them again"
+			     : "");
 	return rc;
 }

@@ -16,6 +16,8 @@ const Isthmus__Volume *core_software_find(const Isthmus__ArrayMeta *am);
 const Isthmus__Pool *core_software_pool(struct core *c);
 /* Waits. Makes it there: this controller's pool. */
 int core_software_make(struct core *c, const char *pool, struct core_progress *p, char *why);
+/* Waits. Removes it with all that is on it. */
+int core_software_drop(struct core *c, char *why);
 /* The volume behind its cache, as a device, and its table, which is made when there is none yet.
  * To be closed. */
 int core_software_open(struct core *c, struct bdev **ret, struct software_table *t, char *why);

@@ -26,7 +26,7 @@
 
 #define ASK_NS	 (2 * NS_PER_S)	 /* one controller's answer */
 #define FIND_NS	 (30 * NS_PER_S) /* until one answers */
-#define READ_NS	 (10 * NS_PER_S) /* for the program, once one did */
+#define READ_NS	 (10 * NS_PER_S) /* for the program, or its owner, once one did */
 #define PAUSE_NS (20 * NS_PER_MS)
 
 #ifndef MFD_EXEC
@@ -40,7 +40,7 @@ struct boot {
 	uint32_t volume;
 	struct channel *channel;
 	struct env_timer late;
-	bool is_late, closed;
+	bool answered, is_late, closed;
 	int fd; /* the program; -1: none */
 	char why[SOFTWARE_WHY];
 };
@@ -69,13 +69,12 @@ static int ask_at(struct boot *b, const struct config_controller *k)
 	Isthmus__AdminRequest req = ISTHMUS__ADMIN_REQUEST__INIT;
 	Isthmus__AdminReply *reply;
 	char path[108];
-	if (!k)
-		return -ENOENT;
 	req.verb = "software.list";
 	config_path_admin(b->h->file, "controller", k->name, path);
 	int rc = admin_task_call(path, &req, ASK_NS, NULL, &reply);
 	if (rc)
 		return rc;
+	b->answered = true;
 	rc = take_answer(b, reply);
 	if (rc)
 		snprintf(b->why, sizeof(b->why), "%.200s",
@@ -84,22 +83,32 @@ static int ask_at(struct boot *b, const struct config_controller *k)
 	return rc;
 }
 
-/* Of either controller. One that says that something is wrong is given as long as the program. */
+/* The one in charge of the volume is away, or about to change. */
+static bool passing(int code)
+{
+	return code == -ERR_NOT_OWNER || code == -ENOTCONN || code == -ERR_DISCONNECTED ||
+	       code == -ERR_SHUTDOWN;
+}
+
+/* Of either controller. None that answers is waited for longest: nothing could be served. */
 static int find_version(struct boot *b)
 {
 	const struct config_controller *k = config_controller(b->h->file, b->h->config->controller);
-	uint64_t now = env_now_ns(b->h->env), until = now + FIND_NS, said = 0;
+	const struct config_controller *both[] = {k, config_partner(b->h->file, k)};
+	uint64_t began = env_now_ns(b->h->env);
 	snprintf(b->why, sizeof(b->why), "no controller answers");
 	for (;;) {
-		int rc = ask_at(b, k);
-		int other = rc ? ask_at(b, config_partner(b->h->file, k)) : 0;
-		if (rc == 0 || other == 0)
-			return 0;
-		now = env_now_ns(b->h->env);
-		if (!said && strcmp(b->why, "no controller answers") != 0)
-			until = MIN(until, now + READ_NS), said = now;
-		if (now >= until)
-			return rc;
+		int said = 0, rc = 0;
+		for (unsigned i = 0; i < ARRAY_LEN(both) && both[i]; i++) {
+			b->answered = false;
+			rc = ask_at(b, both[i]);
+			if (rc == 0)
+				return 0;
+			said = b->answered ? rc : said;
+		}
+		uint64_t waited = env_now_ns(b->h->env) - began;
+		if ((said && !passing(said)) || waited >= (said ? READ_NS : FIND_NS))
+			return said ? said : rc;
 		env_sleep_ns(b->h->env, PAUSE_NS);
 	}
 }

@@ -227,7 +227,7 @@ static int replace(struct activation *a, unsigned i, const char *version)
 	uint64_t until = env_now_ns(env_real()) + a->wait_ns;
 	struct child *c = supervisor_child(a->s, "head", head);
 	if (!c) /* not configured any more */
-		return 0;
+		return a->s->stopping ? -ERR_SHUTDOWN : 0;
 	int rc = service_replace(c, a->wait_ns, a->why);
 	while (!rc && (rc = serves(a, head, version, &a->exports[i]))) {
 		/* Another program than was asked for will not become it. */

@@ -2,13 +2,14 @@
 # The software volume: two heads under NFS load are given another version of their program, one
 # after the other, without a client that sees an error; versions that crash or do not serve are
 # rolled back by themselves; impossible ones are refused beforehand; damaged ones are neither
-# activated nor booted; isthmusd, a controller and the one who ordered it die meanwhile.
+# activated nor booted; isthmusd, a controller and the one who
+# ordered it die meanwhile. PARTNER=1: with two controllers.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
 dir=$(mktemp -d /tmp/isthmus-software.XXXXXX)
 mem=/dev/shm/isthmus${dir//\//-}
-: "${PORT:=21840}"
+: "${PORT:=21840}" "${PARTNER:=}"
 cli() { "$build/isthmus" --config "$dir/isthmus.yaml" "$@"; }
 pid_of() { cut -d' ' -f1 "$dir/run/$1.pid"; }
 loads=() isthmusd=
@@ -60,8 +61,9 @@ runs() { # HEAD VERSION
 	cli software list | sed -n '/^HEADS/,$p' | grep -qE "^$1 +$2 "
 }
 both_run() { runs h1 "$1" && runs h2 "$1"; }
-begins() { grep -c 'event software.begin' "$dir/log"; }
-more_begins() { [ "$(begins)" -gt "$1" ]; }
+under_way() { # VERSION: it is being activated, or is already
+	cli --json software list | grep -q '"activation": "forward"' || both_run "$1"
+}
 settled() { cli --json software list | grep -q '"activation": "none"'; }
 start_load() { # SECONDS
 	local h
@@ -94,12 +96,17 @@ for i in 0 1; do truncate -s 1G "$dir/disk$i"; done
 	  state_dir: $dir/state
 	  memory_dir: $mem
 	controllers:
-	  - name: a
-	    cache: 64MiB
-	    disks: [$dir/disk0, $dir/disk1]
-	    portals: ["127.0.0.1:$PORT"]
-	heads:
 	YAML
+	for c in a ${PARTNER:+b}; do
+		cat <<-YAML
+		  - name: $c
+		    cache: 64MiB
+		    disks: [$dir/disk0, $dir/disk1]
+		    portals: ["127.0.0.1:$((PORT + 9 + $(printf %d "'$c")))"]
+		    ${PARTNER:+partner: $([ $c = a ] && echo b || echo a)}
+		YAML
+	done
+	echo heads:
 	for h in 1 2; do
 		cat <<-YAML
 		  - name: h$h
@@ -115,6 +122,7 @@ for i in 0 1; do truncate -s 1G "$dir/disk$i"; done
 } >"$dir/isthmus.yaml"
 supervise
 wait_for 20 cli pool list || fail "no controller"
+[ -z "$PARTNER" ] || wait_for 20 eval 'cli status | grep -qE "^a +mirrored"' || fail "no partner"
 cli pool create p "$dir/disk0" "$dir/disk1" --level raid1
 cli group create g1 --pool p
 for h in 1 2; do
@@ -158,7 +166,7 @@ cli head list | grep -q ' 0.2 ' || fail "head list does not tell the version"
 refused 'in use' cli software remove 0.2
 
 # Versions that do not come up, or do not serve: back by themselves.
-start_load 6
+start_load 5
 sleep 1
 refused 'rolled back.*head h1' cli software activate crash
 both_run 0.2 || fail "the heads do not run 0.2 after a version that crashes"
@@ -175,19 +183,17 @@ both_run 0.2 || fail "the head did not go back"
 
 # isthmusd is killed in the middle: the next one goes on. So it does over the death of a controller.
 start_load 5
-begun=$(begins)
 cli software rollback >"$dir/out" 2>&1 &
 ordered=$!
-wait_for 5 more_begins "$begun" || fail "the roll-back does not begin"
+wait_for 5 under_way v1 || fail "the roll-back does not begin"
 kill -9 "$isthmusd"
 wait "$isthmusd" || true
 wait $ordered || true
 supervise
 wait_for 20 both_run v1 && wait_for 5 settled || fail "the next isthmusd does not go on"
-begun=$(begins)
 cli software activate 0.2 >"$dir/out" 2>&1 &
 ordered=$!
-wait_for 5 more_begins "$begun" || fail "the activation does not begin"
+wait_for 5 under_way 0.2 || fail "the activation does not begin"
 kill -9 "$(pid_of controller-a)"
 wait $ordered || fail "the activation did not survive the controller"
 both_run 0.2 || fail "the heads do not run 0.2 over the death of the controller"
@@ -206,6 +212,10 @@ refused 'damaged' cli software activate 0.2
 cli software activate v1 >"$dir/out" || fail "v1 was not activated over the damaged one"
 cli software remove 0.2
 both_run v1 || fail "the heads do not run v1 at last"
+refused 'activate installed first' cli software remove --volume
+cli software activate installed >"$dir/out" || fail "not back to the installed program"
+cli software remove --volume
+cli volume list | grep -q software && fail "the software volume is still there"
 ! grep -E 'ERROR: |runtime error|check failed' "$dir/log" || fail "a daemon found a fault in itself"
 for h in 1 2; do cli fs check d$h >/dev/null || fail "file system d$h is damaged"; done
 echo "software: activated, refused, rolled back, gone on with"
