@@ -199,6 +199,8 @@ static int up(struct child *c, const struct config_head *h, char why[256])
 	if (rc == 0)
 		snprintf(why, 256, "%.120s up ended well, but address %s is not there", path,
 			 address);
+	else if (rc == -ETIMEDOUT)
+		snprintf(why, 256, "%.120s up %s did not end within 10 s", path, address);
 	else if (rc > 0)
 		snprintf(why, 256, "%.120s up %s ended with status %d", path, address, rc);
 	else

@@ -10,15 +10,15 @@ DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RP
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-18570} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18580}
 DEMO_HEAD_EXTRA="    durable_state: on"
 . "$top/tests/system/demo.sh"
-stopped=()
-trap 'for p in "${stopped[@]}"; do kill -CONT "$p" 2>/dev/null || true; done; demo_stop || true; demo_remove' EXIT
+stopped=() client='' load=''
+trap 'for p in "${stopped[@]}"; do kill -CONT "$p" 2>/dev/null || true; done; kill $client $load 2>/dev/null || true; demo_stop || true; demo_remove' EXIT
 rounds=${HUNG_ROUNDS:-2}
 wrong() { echo "wrong: $*"; cat "$DEMO_DIR"/out* || true; tail -30 "$DEMO_DIR/isthmus.log"; exit 1; }
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT nlm "$@"; }
 events() { demo_cli event list --count 400; }
 head_is_not() { # PID: within 10 s
 	for ((j = 0; j < 200; j++)); do
-		p=$(demo_pid head-head1)
+		p=$(demo_pid head-head1) || true
 		[ -z "$p" ] || [ "$p" = "$1" ] || return 0
 		sleep 0.05
 	done

@@ -11,7 +11,17 @@ DEMO_NFS_PORT=${DEMO_NFS_PORT:-18670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18690}
 DEMO_HEAD_EXTRA="    durable_state: on
   - {name: head2, group: g1, controller: a, nfs_port: 18680, mount_port: 0, rpcbind: off, durable_state: on}"
 . "$top/tests/system/demo.sh"
-trap 'demo_stop || true; demo_remove' EXIT
+client='' load=''
+cleanup() {
+	local p
+	kill $client $load 2>/dev/null || true
+	demo_stop || true
+	for p in "$DEMO_DIR"/run/*.pid; do # of whom a killed isthmusd left
+		[ ! -e "$p" ] || kill -9 "$(cut -d' ' -f1 "$p" 2>/dev/null)" 2>/dev/null || true
+	done
+	demo_remove
+}
+trap cleanup EXIT
 rounds=${MOVE_ROUNDS:-4}
 wrong() { echo "wrong: $*"; cat "$DEMO_DIR"/out* || true; tail -30 "$DEMO_DIR/isthmus.log"; exit 1; }
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT nlm "$@"; }
@@ -26,7 +36,7 @@ mkfifo "$DEMO_DIR/go"
 "$build/tests/tools/nfs4_successor" "$(demo_nfs_port)" $DEMO_EXPORT "$((rounds + 2))" <"$DEMO_DIR/go" >"$DEMO_DIR/out" 2>&1 &
 client=$!
 exec 5>"$DEMO_DIR/go"
-timeout 120 "$build/tests/tools/oracle" nfs "$(demo_nfs_url)" 100 2 >"$DEMO_DIR/out.load" 2>&1 &
+timeout 3600 "$build/tests/tools/oracle" nfs "$(demo_nfs_url)" 3500 2 >"$DEMO_DIR/out.load" 2>&1 &
 load=$!
 [ "$(lock one try 1 0 100)" = granted ] || wrong "no lock by version 3"
 round() { # N: clients go on
