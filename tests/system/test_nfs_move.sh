@@ -8,9 +8,10 @@ build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-move.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=128M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-18670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18690}
-DEMO_HEAD_EXTRA="    durable_state: on
-  - {name: head2, group: g1, controller: a, nfs_port: 18680, mount_port: 0, rpcbind: off, durable_state: on}"
 . "$top/tests/system/demo.sh"
+port2=$(demo_pick_port 18680 14900)
+DEMO_HEAD_EXTRA="    durable_state: on
+  - {name: head2, group: g1, controller: a, nfs_port: $port2, mount_port: 0, rpcbind: off, durable_state: on}"
 client='' load=''
 cleanup() {
 	local p

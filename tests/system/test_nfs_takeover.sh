@@ -8,11 +8,12 @@ build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-takeover.XXXXXX)
 DEMO_DISK_SIZE=768M DEMO_FS_SIZE=64M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-18770} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18790}
-DEMO_HEAD_EXTRA="    durable_state: on
-  - {name: head2, group: g1, controller: a, nfs_port: 18780, mount_port: 0, rpcbind: off, durable_state: on}
-  - {name: head3, group: g2, controller: a, nfs_port: 18781, mount_port: 0, rpcbind: off, durable_state: on}
-  - {name: head4, group: g2, controller: a, nfs_port: 18782, mount_port: 0, rpcbind: off, durable_state: on}"
 . "$top/tests/system/demo.sh"
+port2=$(demo_pick_port 18780 14000) port3=$(demo_pick_port 18781 14300) port4=$(demo_pick_port 18782 14600)
+DEMO_HEAD_EXTRA="    durable_state: on
+  - {name: head2, group: g1, controller: a, nfs_port: $port2, mount_port: 0, rpcbind: off, durable_state: on}
+  - {name: head3, group: g2, controller: a, nfs_port: $port3, mount_port: 0, rpcbind: off, durable_state: on}
+  - {name: head4, group: g2, controller: a, nfs_port: $port4, mount_port: 0, rpcbind: off, durable_state: on}"
 clients=() load=
 cleanup() {
 	local p
@@ -47,7 +48,7 @@ for n in 2 3 4; do
 	demo_cli export add /fs$n --fs fs$n --client '*:rw,no_root_squash' >/dev/null
 done
 demo_wait_served 20
-ports=("$(demo_nfs_port)" 18780 18781 18782) exports=($DEMO_EXPORT /fs2 /fs3 /fs4) clients=()
+ports=("$(demo_nfs_port)" "$port2" "$port3" "$port4") exports=($DEMO_EXPORT /fs2 /fs3 /fs4) clients=()
 for n in 0 1 2 3; do
 	mkfifo "$DEMO_DIR/go$n"
 	"$build/tests/tools/nfs4_successor" "${ports[n]}" "${exports[n]}" $rounds <"$DEMO_DIR/go$n" >"$DEMO_DIR/out$n" 2>&1 &
