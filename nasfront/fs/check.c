@@ -26,8 +26,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ROUNDS 6
-#define MEMORY (256ull << 20) /* of metadata held; no more than there is */
+#define ROUNDS	     6
+#define OTHERS_FIRST 256 /* blocks: where nothing is waited for, a yield alone would not do */
+#define MEMORY	     (256ull << 20) /* of metadata held; no more than there is */
 
 static void say_va(struct checker *c, uint64_t ino, const char *fmt, va_list ap)
 {
@@ -91,6 +92,8 @@ int check_fetch(struct checker *c, uint64_t block, unsigned type, uint64_t owner
 {
 	struct op op;
 	int rc;
+	if (c->online && ++c->fetched % OTHERS_FIRST == 0)
+		env_sleep_ns(c->fs->env, NS_PER_MS);
 	if (c->fs->checking)
 		meta_forget_clean(c->fs, block); /* what is on the disks counts */
 	op_begin(&op, c->fs, false);

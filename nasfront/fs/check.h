@@ -56,6 +56,7 @@ struct checker {
 	void *arg;
 	struct fs_check_report *report;
 	uint64_t errors, fixed; /* of this round */
+	uint64_t fetched;	/* blocks */
 
 	uint64_t *owned;  /* a bit a block: something leads to it */
 	uint64_t *shared; /* a bit a block: an extent marked shared does; NULL: none yet */

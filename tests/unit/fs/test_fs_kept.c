@@ -365,6 +365,38 @@ START_TEST(they_are_no_fault)
 }
 END_TEST
 
+/* On a volume that answers at once nothing is waited for: a check lets time pass all the same. */
+static void long_check_task(void *arg)
+{
+	struct world *w = arg;
+	struct sim_disk_faults f;
+	struct fs_check_report r;
+	world_mkfs(w);
+	world_mount(w);
+	for (unsigned i = 0; i < 4000; i++) {
+		char name[16];
+		int len = snprintf(name, sizeof(name), "f%u", i);
+		struct fs_attr a;
+		ck_assert_int_eq(fs_create(w->fs, NULL, &root_fid, name, (uint32_t)len,
+					   FS_CREATE_UNCHECKED, NULL, 0, &a, NULL),
+				 0);
+	}
+	ck_assert_int_eq(fs_commit(w->fs, &root_fid, 0, 0, NULL), 0);
+	sim_disk_get_faults(w->disk, &f);
+	f.latency_min_ns = f.latency_max_ns = 0;
+	sim_disk_set_faults(w->disk, &f);
+	uint64_t start = env_now_ns(sim_env(w->sim));
+	ck_assert_int_eq(fs_verify(w->fs, say_stderr, NULL, &r), 0);
+	ck_assert_uint_ge(env_now_ns(sim_env(w->sim)) - start, NS_PER_MS);
+	world_unmount(w);
+}
+
+START_TEST(a_check_lets_others_go_first)
+{
+	run(long_check_task, 8);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs_kept");
@@ -374,6 +406,7 @@ int main(void)
 	tcase_add_test(t, renamed_over_and_opened_too_late);
 	tcase_add_test(t, a_mount_frees_what_nobody_has_open);
 	tcase_add_test(t, they_are_no_fault);
+	tcase_add_test(t, a_check_lets_others_go_first);
 	tcase_add_test(t, without_memory_they_keep_their_name);
 	tcase_add_test(t, each_is_freed_by_itself);
 	tcase_add_test(t, a_client_with_many_goes);
