@@ -399,6 +399,8 @@ static void child_task(void *arg)
 		if (!found && !start(c)) {
 			wait_until(c, now_ns() + REFUSED_NS);
 		} else {
+			if (found && !placement_holds(c))
+				child_restart(c); /* in order, and there */
 			live(c);
 			bury(c);
 			found = false;

@@ -118,6 +118,26 @@ void placement_follow(struct supervisor *s)
 	placement_save(s);
 }
 
+bool placement_holds(const struct child *service)
+{
+	char path[64], line[1024];
+	const char *at = service->name;
+	if (!is_head(service))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)service->pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return true; /* it ends */
+	line[n] = '\0';
+	for (const char *p = line; p < line + n; p += strlen(p) + 1)
+		if (strcmp(p, "--at") == 0)
+			at = p + strlen(p) + 1; /* at most the last byte, which is 0 */
+	return strcmp(at, service->place) == 0;
+}
+
 /* ---- choosing ---- */
 
 bool placement_at_home(const struct child *service)

@@ -27,6 +27,8 @@ int placement_save(struct supervisor *s);
 /* The head of the service's group that takes services and has fewest, `but` left out. NULL: none.
  */
 struct child *placement_choose(struct supervisor *s, const struct child *service, const char *but);
+/* Does the service's process run where it should? One that an earlier isthmusd started may not. */
+bool placement_holds(const struct child *service);
 /* How many services run at the head. */
 unsigned placement_count(struct supervisor *s, const char *head);
 bool placement_at_home(const struct child *service);

@@ -182,6 +182,12 @@ kill -9 "$(pid head-h2)"
 within 5 runs_at h2 h1 || fail "where h2 runs was forgotten"
 within 5 up h2 || fail "h2 does not come back"
 refuses "head h2 is disabled" return h2
+# One that an isthmusd left elsewhere in the middle of a move is brought there by the next.
+kill -9 $sup; wait $sup 2>/dev/null
+echo "disabled h2" >"$dir/state/placement"
+start
+within 5 at_home h2 && within 5 up h2 || fail "a move was left half done"
+cli head move h2 h1 || fail "head move"
 cli head enable h2 && at_home h2 || fail "h2 is not at home again"
 cli head move h2 h1 && cli head balance && at_home h1 && at_home h2 || fail "head balance"
 # Where it does not come up it does not stay; one that dies at a head again and again is tried at another.
