@@ -331,15 +331,19 @@ static void grant_call(struct nlm_client *c, struct nlm_out *o)
 			env_waitq_wait(n->o.env, &c->wake, GRANT_WAIT_NS);
 		if (o->settled || n->stopping)
 			break;
+		if (nfs_fenced(n->o.nfs)) /* it may be another's by now */
+			return;
 		rc = grant_try(c, o, &stat);
 		if (rc == 0 && stat != NLM_DENIED_GRACE_PERIOD)
 			break;
+		o->told |= rc != 0;
 	}
 	if (o->settled || n->stopping)
 		return;
 	nlm_settle(o);
-	if (rc == 0 && stat != NLM_GRANTED && stat != NLM_DENIED_GRACE_PERIOD) {
-		/* It does not want it any more. */
+	if (rc == 0 && stat != NLM_GRANTED && stat != NLM_DENIED_GRACE_PERIOD && !o->told) {
+		/* It does not want it any more. Who is told again, and has it since the first time,
+		 * says the same: there nothing is taken back, as who wants it no more cancels. */
 		struct lock_ask a = ask_of(c, &o->a, &o->file);
 		lock_unset(n->table, &a);
 	} else if (rc) {
@@ -406,16 +410,31 @@ void nlm_dropped(void *arg, void *user)
 	nlm_out_free(user);
 }
 
+static bool same_owner(const struct nlm_out *o, const struct nlm_args *a,
+		       const struct lock_file_key *file)
+{
+	return o->grant && !o->settled && o->file.ino == file->ino && o->file.fs == file->fs &&
+	       o->file.generation == file->generation && o->a.owner_len == a->owner_len &&
+	       memcmp(o->a.owner, a->owner, a->owner_len) == 0;
+}
+
+void nlm_grants_known(struct nlm_client *c, const struct nlm_args *a,
+		      const struct lock_file_key *file)
+{
+	struct nlm_out *o;
+	TAILQ_FOREACH (o, &c->out, link)
+		if (same_owner(o, a, file) && o->a.range.first <= a->range.last &&
+		    a->range.first <= o->a.range.last)
+			nlm_settle(o);
+}
+
 struct nlm_out *nlm_grant_find(struct nlm_client *c, const struct nlm_args *a,
 			       const struct lock_file_key *file)
 {
 	struct nlm_out *o;
 	TAILQ_FOREACH (o, &c->out, link)
-		if (o->grant && !o->settled && o->file.ino == file->ino && o->file.fs == file->fs &&
-		    o->file.generation == file->generation && o->a.range.first == a->range.first &&
-		    o->a.range.last == a->range.last && o->a.exclusive == a->exclusive &&
-		    o->a.owner_len == a->owner_len &&
-		    memcmp(o->a.owner, a->owner, a->owner_len) == 0)
+		if (same_owner(o, a, file) && o->a.range.first == a->range.first &&
+		    o->a.range.last == a->range.last && o->a.exclusive == a->exclusive)
 			return o;
 	return NULL;
 }

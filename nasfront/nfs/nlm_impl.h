@@ -63,6 +63,7 @@ struct nlm_out {
 	struct nlm_client *client;
 	bool grant;    /* GRANTED or GRANTED_MSG */
 	bool settled;  /* of grants: the client knows, or wants it no more */
+	bool told;     /* the client may know, though nothing said so */
 	bool answered; /* a GRANTED_RES came: */
 	uint32_t answer;
 	uint64_t cookie;
@@ -170,6 +171,9 @@ void nlm_out_free(struct nlm_out *o);
 void nlm_granted(void *arg, void *user);
 void nlm_dropped(void *arg, void *user);
 /* A grant the client does not know of yet; NULL: none. */
+/* It gives up some of the range: it knows that it has what it was about to be told of. */
+void nlm_grants_known(struct nlm_client *c, const struct nlm_args *a,
+		      const struct lock_file_key *file);
 struct nlm_out *nlm_grant_find(struct nlm_client *c, const struct nlm_args *a,
 			       const struct lock_file_key *file);
 void nlm_granted_res(struct nlm *n, const char *address, uint64_t cookie, uint32_t stat);

@@ -190,6 +190,7 @@ static enum nlm_stat do_unlock(struct call *k)
 	if (st)
 		return st;
 	struct lock_ask a = ask_of(k);
+	nlm_grants_known(k->client, &k->a, &k->file);
 	return lock_unset(k->n->table, &a) ? NLM_DENIED_NOLOCKS : NLM_GRANTED;
 }
 

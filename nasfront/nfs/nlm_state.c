@@ -303,6 +303,7 @@ static int wait_again(struct nlm *n, struct nlm_client *c, const Isthmus__StateW
 	if (!o)
 		return -ENOMEM;
 	o->record = w->id;
+	o->told = true;
 	struct lock_ask ask = {.file = *file,
 			       .client = c->locks,
 			       .owner = o->a.owner,

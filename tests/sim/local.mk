@@ -24,6 +24,18 @@ tests_sim_isthmus_sim_SOURCES += nasfront/piv/piv.c nasfront/piv/piv_claim.c nas
 	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(SERVER_LIBS)
 
+
+# Heads have libraries of their own.
+noinst_PROGRAMS += tests/sim/isthmus-sim-heads
+nodist_tests_sim_isthmus_sim_heads_SOURCES = tests/sim/fault_points.inc tests/sim/fault_points_heads.inc
+tests_sim_isthmus_sim_heads_SOURCES = tests/sim/heads.h tests/sim/heads_head.c tests/sim/heads_model.c tests/sim/heads_names.c \
+	tests/sim/heads_plan.c tests/sim/heads_plan.h tests/sim/heads_v3.c tests/sim/heads_v4.c tests/sim/scenario.h \
+	tests/sim/sim_channel.c tests/sim/sim_channel.h tests/sim/sim_faults.c tests/sim/sim_faults.h tests/sim/sim_heads.c \
+	tests/sim/sim_main.c tests/sim/sim_rpc.c tests/sim/sim_rpc.h \
+	nasfront/head.h nasfront/head_backup.c nasfront/head_config.c nasfront/head_records.c nasfront/head_state.c nasfront/head_store.c $(V4_CLIENT)
+tests_sim_isthmus_sim_heads_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_OF_HEADS
+tests_sim_isthmus_sim_heads_LDADD = $(SIM_LIBS) libnasfront.a $(RUNTIME_LIBS)
+
 # All crash points, sorted: of the block core, of heads.
 fault_sources = $(wildcard $(srcdir)/blockcore/*.c $(srcdir)/blockcore/*/*.c)
 fault_sources_heads = $(wildcard $(srcdir)/nasfront/*.c $(srcdir)/nasfront/*/*.c)
@@ -36,4 +48,4 @@ tests/sim/fault_points_heads.inc: $(fault_sources_heads)
 	@mkdir -p tests/sim
 	@$(fault_list) $(fault_sources_heads) | LC_ALL=C sort -u >$@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp && touch $@ || mv $@.tmp $@
-tests/sim/sim_faults.$(OBJEXT): tests/sim/fault_points.inc tests/sim/fault_points_heads.inc
+tests/sim/sim_faults.$(OBJEXT) tests/sim/isthmus_sim_heads-sim_faults.$(OBJEXT): tests/sim/fault_points.inc tests/sim/fault_points_heads.inc

@@ -14,6 +14,7 @@ struct scenario_result {
 int scenario_array(uint64_t seed, bool verbose, struct scenario_result *ret);
 int scenario_pools(uint64_t seed, bool verbose, struct scenario_result *ret);
 int scenario_piv(uint64_t seed, bool verbose, struct scenario_result *ret);
+int scenario_heads(uint64_t seed, bool verbose, struct scenario_result *ret);
 int scenario_duplex(uint64_t seed, bool verbose, struct scenario_result *ret);
 
 #endif

@@ -127,6 +127,11 @@ void sim_after(struct sim *s, uint64_t ns, void (*fn)(void *), void *arg)
 	event_add(s, sim_node_current(s), ns, fn, arg);
 }
 
+void sim_world_after(struct sim *s, uint64_t ns, void (*fn)(void *), void *arg)
+{
+	event_add(s, NULL, ns, fn, arg);
+}
+
 void sim_node_after(struct sim_node *n, uint64_t ns, void (*fn)(void *), void *arg)
 {
 	event_add(n->env.sim, n, ns, fn, arg);

@@ -35,6 +35,16 @@ unsigned sim_faults_count(void)
 	return CORE_POINTS;
 }
 
+unsigned sim_faults_of_heads(unsigned *ret_first)
+{
+	*ret_first = CORE_POINTS;
+#ifdef WITH_FAULTS
+	return POINTS - CORE_POINTS;
+#else
+	return 0;
+#endif
+}
+
 const char *sim_fault_name(unsigned i)
 {
 	return points[i].name;

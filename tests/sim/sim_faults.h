@@ -12,6 +12,8 @@
 /* How many the block core has, and their names. */
 unsigned sim_faults_count(void);
 const char *sim_fault_name(unsigned i);
+/* How many heads have, behind those; their first. 0 where it is built without. */
+unsigned sim_faults_of_heads(unsigned *ret_first);
 /*
  * One of the block core's whose name is wanted (NULL: any), by a random number; false: there is
  * none. Each draws a lot by its name and the number, so that a new one takes some seeds and leaves

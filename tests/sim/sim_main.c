@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "tests/sim/scenario.h"
 #include "tests/sim/sim_faults.h"
 
@@ -17,10 +19,12 @@ static const struct {
 	const char *name;
 	int (*run)(uint64_t seed, bool verbose, struct scenario_result *ret);
 } scenarios[] = {
-    {"array", scenario_array},
-    {"pools", scenario_pools},
-    {"duplex", scenario_duplex},
-    {"piv", scenario_piv},
+#ifdef SIM_OF_HEADS
+    {"heads", scenario_heads},
+#else
+    {"array", scenario_array}, {"pools", scenario_pools}, {"duplex", scenario_duplex},
+    {"piv", scenario_piv},     {"heads", NULL}, /* of another program, which lies beside this one */
+#endif
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
@@ -38,6 +42,28 @@ static void crashed(int sig)
 	fflush(stdout);
 	_Exit(1);
 }
+
+#ifndef SIM_OF_HEADS
+/* With the same arguments. */
+static int run_beside(char **argv)
+{
+	char path[4096];
+	int status = 0;
+	snprintf(path, sizeof(path), "%s-heads", argv[0]);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execv(path, argv);
+		_exit(127);
+	}
+	return pid < 0 || waitpid(pid, &status, 0) != pid || status;
+}
+#else
+static int run_beside(char **argv)
+{
+	return 1;
+}
+#endif
 
 static int run_seeds(unsigned s, uint64_t first, uint64_t count, bool verbose)
 {
@@ -101,7 +127,9 @@ int main(int argc, char **argv)
 		if (only && strcmp(only, scenarios[s].name) != 0)
 			continue;
 		found = true;
-		if (run_seeds(s, first, count, verbose))
+		bool bad =
+		    scenarios[s].run ? run_seeds(s, first, count, verbose) : run_beside(argv);
+		if (bad)
 			return 1;
 	}
 	if (found && faults && sim_faults_report(stdout, ""))

@@ -36,7 +36,8 @@ struct sim_nodes *sim_nodes(struct sim *s);
 struct sim_memories *sim_memories(struct sim *s);
 void sim_nodes_free(struct sim *s);
 void sim_node_added(struct sim *s);
-/* fn(arg) as an event of the node, whoever runs now. */
+/* fn(arg) as an event of the world's, or of the node, whoever runs now. */
+void sim_world_after(struct sim *s, uint64_t ns, void (*fn)(void *), void *arg);
 void sim_node_after(struct sim_node *n, uint64_t ns, void (*fn)(void *), void *arg);
 void sim_events_release(struct sim *s, struct sim_node *n);
 int sim_run_on(struct sim *s, struct sched *sched, task_fn *fn, void *arg);

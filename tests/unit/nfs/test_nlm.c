@@ -202,6 +202,30 @@ START_TEST(locks_and_waits_outlive_a_server)
 }
 END_TEST
 
+/* A client that has its lock, and is told again by a successor, knows nothing of such a wait; it is
+ * its lock all the same. */
+START_TEST(who_is_told_again_keeps_its_lock)
+{
+	static struct mem_store store;
+	struct xdr_in r;
+	up_stored(&store);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5, .len = 1),
+			  BLOCKED);
+	ck_assert_uint_eq(UNLOCK(.svid = 1), GRANTED);
+	replace();
+	ck_assert_uint_eq(serve_back(&r, DENIED), 5);
+	for (int i = 0; i < 500 && mem_store_count(&store, STORE_WAIT); i++)
+		usleep(10000);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 0);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), DENIED);
+	ck_assert_uint_eq(UNLOCK(.svid = 2), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	down();
+	mem_store_free(&store);
+}
+END_TEST
+
 static void put_notify(struct xdr_out *x, const char *name, uint32_t state)
 {
 	xdr_put_string(x, name);
@@ -301,6 +325,7 @@ int main(void)
 	tcase_add_test(c, a_deadlock_is_told);
 	tcase_add_test(c, messages_are_answered_by_calls);
 	tcase_add_test(c, locks_and_waits_outlive_a_server);
+	tcase_add_test(c, who_is_told_again_keeps_its_lock);
 	tcase_add_test(c, a_client_that_was_restarted_loses_its_locks);
 	tcase_add_test(c, after_a_restart_only_reclaims_are_granted);
 	tcase_add_test(c, share_reservations_and_old_versions);

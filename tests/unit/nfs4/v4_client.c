@@ -131,6 +131,10 @@ void v4_record(int fd, uint8_t *to, size_t *ret_len)
 
 static void receive(struct v4 *c)
 {
+	if (c->exchange) {
+		c->exchange(c, c->buf + 4, xdr_out_len(&c->x));
+		return;
+	}
 	for (;;) {
 		v4_record(c->fd, c->reply, &c->reply_len);
 		if (c->reply_len >= 8 && be32_get(c->reply + 4) == 1)
@@ -146,7 +150,8 @@ void v4_put(struct v4 *c)
 	size_t len = xdr_out_len(&c->x);
 	ASSERT(!c->x.full);
 	be32_put(c->buf, 0x80000000u | (uint32_t)len);
-	v4_bytes(c->fd, c->buf, len + 4, true);
+	if (!c->exchange)
+		v4_bytes(c->fd, c->buf, len + 4, true);
 }
 
 uint32_t v4_again(struct v4 *c)

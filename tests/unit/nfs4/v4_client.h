@@ -28,6 +28,10 @@ enum v4_manner {
 
 struct v4 {
 	int fd;
+	/* Instead of the socket, where it is not NULL: sends a call, leaves the reply in `reply`.
+	 */
+	void (*exchange)(struct v4 *c, const void *call, size_t len);
+	void *arg;	/* its own */
 	uint32_t group; /* of the caller, beside that of his number; 0: none */
 	uint32_t xid, uid, minor, nops, seq, slot, status, nres;
 	uint64_t client;
