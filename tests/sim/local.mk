@@ -25,8 +25,8 @@ tests_sim_isthmus_sim_SOURCES += nasfront/piv/piv.c nasfront/piv/piv_claim.c nas
 tests_sim_isthmus_sim_LDADD = $(SIM_LIBS) $(SERVER_LIBS)
 
 
-# Heads have libraries of their own.
-noinst_PROGRAMS += tests/sim/isthmus-sim-heads
+# Heads have libraries of their own. Built for the simulation alone.
+EXTRA_PROGRAMS = tests/sim/isthmus-sim-heads
 nodist_tests_sim_isthmus_sim_heads_SOURCES = tests/sim/fault_points.inc tests/sim/fault_points_heads.inc
 tests_sim_isthmus_sim_heads_SOURCES = tests/sim/heads.h tests/sim/heads_head.c tests/sim/heads_model.c tests/sim/heads_names.c \
 	tests/sim/heads_plan.c tests/sim/heads_plan.h tests/sim/heads_v3.c tests/sim/heads_v4.c tests/sim/scenario.h \

@@ -44,14 +44,14 @@ static void crashed(int sig)
 }
 
 #ifndef SIM_OF_HEADS
-/* With the same arguments. */
-static int run_beside(char **argv)
+/* With the same arguments. last: nothing is left to do here. */
+static int run_beside(char **argv, bool last)
 {
 	char path[4096];
 	int status = 0;
 	snprintf(path, sizeof(path), "%s-heads", argv[0]);
 	fflush(stdout);
-	pid_t pid = fork();
+	pid_t pid = last ? 0 : fork();
 	if (pid == 0) {
 		execv(path, argv);
 		_exit(127);
@@ -59,7 +59,7 @@ static int run_beside(char **argv)
 	return pid < 0 || waitpid(pid, &status, 0) != pid || status;
 }
 #else
-static int run_beside(char **argv)
+static int run_beside(char **argv, bool last)
 {
 	return 1;
 }
@@ -128,7 +128,7 @@ int main(int argc, char **argv)
 			continue;
 		found = true;
 		bool bad =
-		    scenarios[s].run ? run_seeds(s, first, count, verbose) : run_beside(argv);
+		    scenarios[s].run ? run_seeds(s, first, count, verbose) : run_beside(argv, only);
 		if (bad)
 			return 1;
 	}
