@@ -358,7 +358,15 @@ static const struct admin_arg backup_policy_args[] = {
     {"group", POS_OPT, "head group (default: all to show, the only one to set)"},
     {"interval", 0, "its heads order a backup this long after the last: 90s, 15m, 2h, 1d"},
     {"manual", ADMIN_FLAG, "they order none; backups are made by `backup run`"},
+    {"load", ADMIN_FLAG,
+     "as soon as the disks are nearly idle, at the interval's end all the same"},
+    {"continuous", ADMIN_FLAG, "heads write the backup along before they answer"},
     {"all", ADMIN_FLAG, "set it for all groups"},
+    END,
+};
+static const struct admin_arg backup_restore_args[] = {
+    {"group", POS_OPT, "head group (default: the only one)"},
+    {"pool", 0, "pool for the new volume (default: another than the old one's, if one has room)"},
     END,
 };
 static const struct admin_arg backup_group_args[] = {
@@ -557,6 +565,8 @@ const struct verb verb_table[] = {
     {"backup.status", VERB_CONTROLLER, 0, backup_group_args, "show backups under way", NULL},
     {"backup.policy", VERB_CONTROLLER, 0, backup_policy_args,
      "show or set when backups are made (default: every hour)", NULL},
+    {"backup.restore", VERB_CONTROLLER, VERB_LONG, backup_restore_args,
+     "make a new processor-information volume, which heads fill from the backup", NULL},
     {"backup.verify", VERB_CONTROLLER, VERB_LONG, backup_group_args,
      "read backups and compare their checksums", NULL},
 

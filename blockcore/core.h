@@ -86,6 +86,26 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
  * copy on the disks, with the recorded one: 0 or -ERR_CORRUPT. */
 int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc);
 
+/* Waits. As core_backup_verify() where heads write the backup along: its bytes are the volume's. */
+int core_backup_compare(struct core *c, uint32_t from_vol, uint32_t to_vol);
+/* Waits about a second. Are the disks nearly idle? */
+bool core_load_is_low(struct core *c);
+
+/* A head's word where its newest state is (enum Side of proto/channel.proto). */
+struct core_side {
+	const char *group, *head;
+	uint32_t piv; /* what it takes for the group's volume */
+	unsigned side;
+};
+/* Waits. Stable, and no backup under way, when it returns. why: 256 bytes. -ENOENT: no such group;
+ * -ESTALE: another volume is the group's. */
+int core_side_set(struct core *c, const struct core_side *w, char *why);
+/* Waits. A new volume for a group's state, to be filled from the backup by its heads; the old one
+ * is removed. pool: NULL: one that has room. -EBUSY: a head lives on the old one; -ENOSPC. */
+int core_piv_renew(struct core *c, const char *group, const char *pool,
+		   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+		   char *why);
+
 /*
  * Looks at the disks every second and at the array metadata every ten from here on, until the core
  * closes: files removed, replaced or cut short, labels and slots overwritten. On the owner.

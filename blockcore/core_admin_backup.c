@@ -1,5 +1,6 @@
-/* backup.run, backup.list, backup.status, backup.verify, backup.policy */
+/* backup.run, backup.list, backup.status, backup.verify, backup.restore, backup.policy */
 #include "blockcore/core_admin.h"
+#include "proto/channel.pb-c.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
@@ -77,6 +78,19 @@ static int verb_backup_run(struct admin_call *call, void *arg)
 	return rc;
 }
 
+/* Where its heads live, when not all live on the volume alone. */
+static void put_sides(struct admin_call *call, const Isthmus__HeadGroup *g)
+{
+	static const char *const names[] = {"on volume", "on backup", "on both", "moving"};
+	char text[256] = "";
+	size_t at = 0;
+	for (size_t i = 0; i < g->n_sides && at < sizeof(text); i++)
+		at += (size_t)snprintf(
+		    text + at, sizeof(text) - at, "%s%.40s %s", i ? ", " : "", g->sides[i]->head,
+		    g->sides[i]->side < ARRAY_LEN(names) ? names[g->sides[i]->side] : "?");
+	admin_put_text(call, "heads", "%s", g->unfilled && !at ? "volume not filled yet" : text);
+}
+
 static void put_backup(struct core *c, struct admin_call *call, const Isthmus__HeadGroup *g,
 		       bool status)
 {
@@ -90,6 +104,7 @@ static void put_backup(struct core *c, struct admin_call *call, const Isthmus__H
 		admin_put_text(call, "state", "%s", running ? "copying" : "idle");
 		admin_put_bytes(call, "done", running ? done : 0);
 		admin_put_bytes(call, "of", running ? total : 0);
+		put_sides(call, g);
 	}
 	admin_put_number(call, "backup", b ? b->backup_seq : 0);
 	if (b && b->backup_seq)
@@ -138,11 +153,23 @@ static int verify_one(struct core *c, struct admin_call *call, const char *name)
 	if (!b)
 		return 0;
 	uint64_t seq = b->backup_seq;
-	int rc = seq ? core_backup_verify(c, b->id, b->backup_crc) : 0;
+	bool both = false, newer = false;
+	for (size_t i = 0; i < g->n_sides; i++) {
+		both |= g->sides[i]->side == ISTHMUS__SIDE__ON_BOTH;
+		newer |= g->sides[i]->side != ISTHMUS__SIDE__ON_BOTH;
+	}
+	/* Where heads write it, its checksum is that of a moment that is gone. */
+	int rc = !seq || newer ? 0
+		 : both	       ? core_backup_compare(c, g->piv_volume, b->id)
+			       : core_backup_verify(c, b->id, b->backup_crc);
 	admin_row(call);
 	admin_put_text(call, "group", "%s", name);
 	admin_put_number(call, "backup", seq);
-	admin_put_text(call, "result", "%s", !seq ? "none yet" : rc ? err_text(rc) : "ok");
+	admin_put_text(call, "result", "%s",
+		       newer  ? "heads live on it"
+		       : !seq ? "none yet"
+		       : rc   ? err_text(rc)
+			      : "ok");
 	return rc;
 }
 
@@ -164,6 +191,22 @@ static int verb_backup_verify(struct admin_call *call, void *arg)
 		return 0;
 	return admin_error(call, bad, "run `isthmus backup run` and look at `isthmus event list`",
 			   "a backup does not hold: %s", err_text(bad));
+}
+
+static int verb_backup_restore(struct admin_call *call, void *arg)
+{
+	struct core *c = arg;
+	struct core_progress p = {call, "zeroing"};
+	char why[CORE_WHY_LEN] = "", **names;
+	size_t n;
+	int rc = choose_groups(c, call, false, &names, &n);
+	if (rc)
+		return rc;
+	if (n == 1)
+		rc = core_piv_renew(c, names[0], admin_arg_text(call, "pool"), core_admin_progress,
+				    &p, why);
+	free_names(names, n);
+	return rc ? core_admin_fail(call, rc, why) : 0;
 }
 
 /* ---- policy ---- */
@@ -192,9 +235,17 @@ static int parse_interval(const char *text, uint64_t *ret)
 struct policy {
 	char *const *groups;
 	size_t n;
-	bool manual;
+	bool manual, load, continuous;
 	uint64_t interval; /* 0: as it was */
 };
+
+static const char *mode_of(const Isthmus__HeadGroup *g)
+{
+	return g->backup_continuous ? "continuous"
+	       : g->backup_manual   ? "manual"
+	       : g->backup_load	    ? "load"
+				    : "interval";
+}
 
 static int change_policy(Isthmus__ArrayMeta *am, void *arg, char *why)
 {
@@ -204,6 +255,8 @@ static int change_policy(Isthmus__ArrayMeta *am, void *arg, char *why)
 		if (!g)
 			return -ENOENT;
 		g->backup_manual = p->manual;
+		g->backup_load = p->load;
+		g->backup_continuous = p->continuous;
 		g->backup_interval = p->interval ? p->interval : g->backup_interval;
 	}
 	return 0;
@@ -218,7 +271,7 @@ static void put_policy(struct core *c, struct admin_call *call, const char *name
 		return;
 	admin_row(call);
 	admin_put_text(call, "group", "%s", g->name);
-	admin_put_text(call, "policy", "%s", g->backup_manual ? "manual" : "interval");
+	admin_put_text(call, "policy", "%s", mode_of(g));
 	if (g->backup_manual)
 		admin_put_text(call, "interval", "%s", "");
 	else
@@ -234,12 +287,17 @@ static int verb_backup_policy(struct admin_call *call, void *arg)
 	struct core *c = arg;
 	const char *interval = admin_arg_text(call, "interval");
 	char why[CORE_WHY_LEN] = "", **names;
-	struct policy p = {.manual = admin_arg_flag(call, "manual")};
-	bool set = interval || p.manual;
+	struct policy p = {.manual = admin_arg_flag(call, "manual"),
+			   .load = admin_arg_flag(call, "load"),
+			   .continuous = admin_arg_flag(call, "continuous")};
+	bool set = interval || p.manual || p.load || p.continuous;
 	size_t n;
-	if (interval && p.manual)
-		return admin_error(call, -EINVAL, "say one of the two",
-				   "--interval and --manual exclude each other");
+	if ((interval && p.manual) || p.manual + p.load + p.continuous > 1)
+		return admin_error(call, -EINVAL,
+				   "say one of the modes; --interval goes with --load and "
+				   "--continuous",
+				   "--manual, --load and --continuous exclude each other, and "
+				   "--interval excludes --manual");
 	if (interval && parse_interval(interval, &p.interval))
 		return admin_error(call, -EINVAL, "write 90s, 15m, 2h or 1d, at most 365d",
 				   "'%s' is not an interval", interval);
@@ -262,7 +320,7 @@ int core_admin_backup(struct core *c, struct admin_server *s)
 	static const struct core_verb verbs[] = {
 	    {"backup.run", verb_backup_run},	   {"backup.list", verb_backup_list},
 	    {"backup.status", verb_backup_status}, {"backup.verify", verb_backup_verify},
-	    {"backup.policy", verb_backup_policy},
+	    {"backup.policy", verb_backup_policy}, {"backup.restore", verb_backup_restore},
 	};
 	return core_admin_add(c, s, verbs, ARRAY_LEN(verbs));
 }

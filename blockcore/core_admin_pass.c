@@ -51,6 +51,7 @@ static const struct rule {
     {"disk.wipe", "disk", DISK},	{"software.install", "pool", SOFTWARE},
     {"software.list", "", SOFTWARE},	{"software.show", "", SOFTWARE},
     {"software.remove", "", SOFTWARE},	{"software.step", "", SOFTWARE},
+    {"backup.restore", "pool", POOL},
 };
 
 static const Isthmus__Pool *pool_of_volume(const Isthmus__ArrayMeta *am, const Isthmus__Volume *v)

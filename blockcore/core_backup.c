@@ -4,12 +4,14 @@
  */
 #include "blockcore/core_impl.h"
 #include "blockcore/far.h"
+#include "proto/channel.pb-c.h"
 #include "runtime/check.h"
 #include "runtime/env.h"
 #include "runtime/err.h"
 #include "runtime/log.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct backup_note {
@@ -68,55 +70,33 @@ static bool is_far(const struct volume *v)
 	return core_volume_place(v) == CORE_PARTNER;
 }
 
-/* volume_written(), wherever it is. */
-static int written(struct core *c, struct volume *v, bool *ret)
+/* What an earlier backup left there must not come after this one's. */
+static int far_ready(struct core *c, const struct volume *to)
 {
-	if (is_far(v)) { /* what an earlier backup left there must not come after this one's */
-		int rc = far_over(c->link);
-		return far_rc(rc ? rc : far_written(c->link, volume_id(v), ret));
-	}
-	*ret = volume_written(v);
-	return 0;
+	return is_far(to) ? far_rc(far_over(c->link)) : 0;
 }
 
-/* ---- who writes where ---- */
+/* ---- may it be overwritten? ---- */
 
-/* A head writes its heartbeat every half second: after this long it is known who writes where. */
-#define SETTLE_NS (1500 * NS_PER_MS)
-#define HERE	  1 /* asked of this controller; else of one of that incarnation */
-
-/*
- * Heads that cannot use their volume keep their state on the backup, which is the truth then and
- * must not be overwritten. A write seen on it may be from before they went back, and after a start
- * of the controller nothing is known at all: then the heartbeats are waited for. -ERR_DEGRADED:
- * they go to the backup; -ERR_DISCONNECTED: nobody writes either, so nobody knows which of the two
- * is newer.
- */
-static int who_writes(struct core *c, struct volume *from, struct volume *to)
+static const Isthmus__HeadGroup *group_of(const Isthmus__ArrayMeta *am, uint32_t from, uint32_t to)
 {
-	const Isthmus__Volume *mf = meta_volume_by_id(meta_get(c->meta), volume_id(from));
-	const Isthmus__Volume *mt = meta_volume_by_id(meta_get(c->meta), volume_id(to));
-	bool state = mf && strcmp(mf->purpose, "piv") == 0; /* of heads: it has heartbeats */
-	/* The partner may have started anew since, or been the one that asked. */
-	uint64_t asked = is_far(to) ? c->partner_incarnation : HERE;
-	bool known = to->backup.asked == asked && (!is_far(to) || from->backup.known), used;
-	bool first = !known && mt && mt->backup_seq > 0;
-	int rc = written(c, to, &used);
-	if (rc)
-		return rc;
-	to->backup.asked = asked;
-	if (!used && !(first && state))
+	for (size_t i = 0; i < am->n_groups; i++)
+		if (am->groups[i]->piv_volume == from && am->groups[i]->backup_volume == to)
+			return am->groups[i];
+	return NULL;
+}
+
+/* Heads say where their state is before they write it there (core_side.c). A new volume holds
+ * nothing until a head has filled it. -ERR_DEGRADED: the backup holds what the volume does not. */
+static int backup_wanted(struct core *c, uint32_t from, uint32_t to)
+{
+	const Isthmus__HeadGroup *g = group_of(meta_get(c->meta), from, to);
+	if (!g)
 		return 0;
-	volume_written(from);
-	env_sleep_ns(c->env, SETTLE_NS);
-	rc = written(c, to, &used);
-	if (rc == 0 && used)
-		rc = -ERR_DEGRADED;
-	else if (rc == 0 && state && !volume_written(from))
-		rc = -ERR_DISCONNECTED;
-	if (rc) /* asked again next time, whoever is gone by then */
-		to->backup.asked = 0;
-	return rc;
+	for (size_t i = 0; i < g->n_sides; i++)
+		if (g->sides[i]->side != ISTHMUS__SIDE__ON_BOTH)
+			return -ERR_DEGRADED;
+	return g->unfilled ? -ERR_DEGRADED : 0;
 }
 
 int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
@@ -130,15 +110,15 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 	uint64_t start = env_now_ns(c->env);
 	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
 	int rc = from && to ? 0 : -ENOENT;
-	if (rc == 0 && !(rc = who_writes(c, from, to))) {
+	if (from)
+		from->backup.ordered++; /* before it is looked whether it may be: core_side.c */
+	if (rc == 0 && !(rc = backup_wanted(c, from_vol, to_vol)) && !(rc = far_ready(c, to))) {
 		struct far_backup f = {.c = c, .volume = to_vol};
 		struct volume_far far = {backup_read, backup_write, backup_flush, &f};
-		bool ours;
 		rc = volume_backup_run(from, to, is_far(to) ? &far : NULL, progress, arg, &vr);
-		/* that was the copying; a head on it writes again at once */
-		if (written(c, to, &ours))
-			to->backup.asked = 0;
 	}
+	if (from)
+		from->backup.ordered--;
 	if (rc == 0) {
 		r.duration_ns = env_now_ns(c->env) - start;
 		r.bytes_copied = vr.bytes_copied;
@@ -148,11 +128,11 @@ int core_backup_run(struct core *c, uint32_t from_vol, uint32_t to_vol,
 		rc = meta_update(c->meta, change_backup, &n, why);
 	}
 	if (rc == -ERR_DEGRADED)
-		event_write(
-		    LOG_L_ERROR, "backup.refused",
-		    "backup of volume %s: heads keep their state on %s, it is not overwritten",
-		    volume_name(from), volume_name(to));
-	else if (rc && rc != -EBUSY && rc != -ERR_DISCONNECTED)
+		event_write(LOG_L_WARN, "backup.refused",
+			    "backup of volume %s: %s holds newer state of heads, it is not "
+			    "overwritten",
+			    volume_name(from), volume_name(to));
+	else if (rc && rc != -EBUSY)
 		event_write(LOG_L_ERROR, "backup.failed", "backup of volume %s: %s",
 			    from ? volume_name(from) : "?", err_text(rc));
 	else if (rc == 0)
@@ -186,6 +166,61 @@ int core_backup_verify(struct core *c, uint32_t to_vol, uint32_t crc)
 	return rc;
 }
 
+/* ---- a backup that is written along ---- */
+
+#define COMPARE_TRIES 20 /* a write that is under way has come to one of the two */
+#define COMPARE_NS    (50 * NS_PER_MS)
+
+static int read_whole(struct volume *v, uint64_t off, uint32_t len, char *to)
+{
+	struct cache_read *r = malloc(sizeof(*r));
+	int rc = r ? volume_read(v, off, len, r) : -ENOMEM;
+	for (int i = 0; rc == 0 && i < r->n; to += r->iov[i].iov_len, i++)
+		memcpy(to, r->iov[i].iov_base, r->iov[i].iov_len);
+	if (rc == 0)
+		volume_read_done(v, r);
+	free(r);
+	return rc;
+}
+
+static int compare_chunk(struct core *c, struct volume *from, struct volume *to, uint64_t off,
+			 char *buf)
+{
+	uint32_t len = (uint32_t)MIN((uint64_t)VOLUME_BACKUP_CHUNK, volume_size(from) - off);
+	int rc = -ERR_CORRUPT;
+	for (unsigned i = 0; i < COMPARE_TRIES && rc == -ERR_CORRUPT; i++) {
+		if (i)
+			env_sleep_ns(c->env, COMPARE_NS);
+		rc = is_far(to) ? far_rc(far_read(c->link, volume_id(to), off, buf, len))
+				: read_whole(to, off, len, buf);
+		if (rc == 0)
+			rc = read_whole(from, off, len, buf + VOLUME_BACKUP_CHUNK);
+		if (rc == 0 && memcmp(buf, buf + VOLUME_BACKUP_CHUNK, len) != 0)
+			rc = -ERR_CORRUPT;
+	}
+	return rc;
+}
+
+int core_backup_compare(struct core *c, uint32_t from_vol, uint32_t to_vol)
+{
+	CHECK(c, CORE_MAGIC);
+	struct volume *from = core_volume_get(c, from_vol), *to = core_volume_get(c, to_vol);
+	char *buf = malloc(2ul * VOLUME_BACKUP_CHUNK);
+	int rc = !from || !to ? -ENOENT : buf ? 0 : -ENOMEM;
+	if (rc == 0 && volume_size(from) != volume_size(to))
+		rc = -EINVAL;
+	for (uint64_t off = 0; rc == 0 && off < volume_size(from); off += VOLUME_BACKUP_CHUNK)
+		rc = compare_chunk(c, from, to, off, buf);
+	if (rc == -ERR_CORRUPT)
+		event_write(LOG_L_ERROR, "backup.damaged",
+			    "backup volume %s, which is written along, is not what volume %s is",
+			    volume_name(to), volume_name(from));
+	free(buf);
+	core_volume_put(from);
+	core_volume_put(to);
+	return rc;
+}
+
 int core_backup_group(struct core *c, const char *group,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct backup_result *ret, char *why)
@@ -198,18 +233,15 @@ int core_backup_group(struct core *c, const char *group,
 			continue;
 		int rc = core_backup_run(c, g->piv_volume, g->backup_volume, progress, arg, ret);
 		if (rc)
-			snprintf(
-			    why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
-			    rc == -EBUSY	  ? "one is under way already"
-			    : rc == -ERR_DEGRADED ? "heads keep their state on the backup "
-						    "volume; it is not overwritten"
-			    : rc == -ERR_DISCONNECTED
-				? "no head of it is up, so nothing tells whether its volume or "
-				  "the backup is newer; start a head"
-			    : rc == -ENOTCONN
-				? "the controller that owns the pool of its backup is "
-				  "not connected; see `isthmus controller list`"
-				: err_text(rc));
+			snprintf(why, CORE_WHY_LEN, "backup of group '%.63s': %s", group,
+				 rc == -EBUSY ? "one is under way already"
+				 : rc == -ERR_DEGRADED
+				     ? "the backup volume holds newer state of heads, it is not "
+				       "overwritten; see `isthmus backup status`"
+				 : rc == -ENOTCONN
+				     ? "the controller that owns the pool of its backup is "
+				       "not connected; see `isthmus controller list`"
+				     : err_text(rc));
 		return rc;
 	}
 	snprintf(why, CORE_WHY_LEN, "there is no head group '%.80s'; see `isthmus group list`",

@@ -1,7 +1,7 @@
 /*
  * Volumes for the partner (far.h): LINK_SVC_VOLUME, calls on the data path. The head of each is a
- * struct far_head; a read is answered with data, FAR_WRITTEN and FAR_CHECKSUM with a head of four
- * bytes. FAR_OVER names no volume.
+ * struct far_head; a read is answered with data, FAR_CHECKSUM with a head of four bytes.
+ * FAR_OVER names no volume.
  *
  * A write may wait for long, and its session end meanwhile: then it looks at that before it changes
  * anything. The writes of earlier sessions that have not come to that yet are counted, so that the
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum far_message { FAR_READ = 1, FAR_WRITE, FAR_FLUSH, FAR_WRITTEN, FAR_CHECKSUM, FAR_OVER };
+enum far_message { FAR_READ = 1, FAR_WRITE, FAR_FLUSH, FAR_CHECKSUM = 5, FAR_OVER };
 
 /* Little endian. */
 struct far_head {
@@ -68,14 +68,6 @@ static int far_number(struct link *l, enum far_message type, uint32_t volume, ui
 	struct link_answer ans = {.head = ret, .head_max = sizeof(*ret)};
 	int rc = far_call(l, type, &(struct far_head){.volume = volume}, NULL, &ans);
 	return rc ? rc : ans.head_len == sizeof(*ret) ? 0 : -ERR_PROTO;
-}
-
-int far_written(struct link *l, uint32_t volume, bool *ret)
-{
-	uint32_t n = 0;
-	int rc = far_number(l, FAR_WRITTEN, volume, &n);
-	*ret = n != 0;
-	return rc;
 }
 
 int far_checksum(struct link *l, uint32_t volume, uint32_t *ret)
@@ -157,10 +149,6 @@ static int serve_volume(struct served *s, struct volume *v)
 		return serve_write(s, v);
 	case FAR_FLUSH:
 		return volume_flush(v, 0, volume_size(v));
-	case FAR_WRITTEN:
-		s->has_number = true;
-		s->number = volume_written(v);
-		return 0;
 	case FAR_CHECKSUM:
 		s->has_number = true;
 		return volume_checksum(v, &s->number);

@@ -276,6 +276,8 @@ int core_volume_extend(struct core *c, const char *name, uint64_t size, char *wh
 /* Who uses a volume, as "LUN 3 of target T"; false: nobody. ret: 192 bytes. */
 bool core_volume_user(const Isthmus__ArrayMeta *am, uint32_t id, char *ret);
 
+/* core_side.c: where a head said that its state is. */
+unsigned core_side_of(const Isthmus__HeadGroup *g, const char *head);
 int core_backup_group(struct core *c, const char *group,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct backup_result *ret, char *why);

@@ -21,8 +21,6 @@ struct link;
 int far_read(struct link *l, uint32_t volume, uint64_t off, void *buf, uint32_t len);
 int far_write(struct link *l, uint32_t volume, uint64_t off, const void *buf, uint32_t len);
 int far_flush(struct link *l, uint32_t volume);
-/* Has a user of it there written to it since this was last asked? */
-int far_written(struct link *l, uint32_t volume, bool *ret);
 /* As volume_checksum(). */
 int far_checksum(struct link *l, uint32_t volume, uint32_t *ret);
 

@@ -2,7 +2,7 @@ noinst_LIBRARIES += libblockcore.a
 libblockcore_a_SOURCES = blockcore/core.c blockcore/core.h blockcore/core_admin.c \
 	blockcore/core_admin.h blockcore/core_admin_backup.c blockcore/core_admin_controller.c blockcore/core_admin_disk.c blockcore/core_admin_export.c \
 	blockcore/core_admin_fs.c blockcore/core_admin_group.c blockcore/core_admin_pass.c blockcore/core_admin_pool.c \
-	blockcore/core_admin_software.c blockcore/core_admin_status.c blockcore/core_admin_volume.c blockcore/core_backup.c \
+	blockcore/core_admin_software.c blockcore/core_admin_status.c blockcore/core_admin_volume.c blockcore/core_backup.c blockcore/core_load.c blockcore/core_side.c \
 	blockcore/export_rule.c blockcore/export_rule.h blockcore/core_fill.c blockcore/core_follow.c blockcore/core_impl.h blockcore/core_open.c blockcore/core_pool.c blockcore/core_pool_make.c blockcore/core_pool_set.c blockcore/core_stall.c blockcore/core_software.c blockcore/core_software.h blockcore/core_volume.c \
 	blockcore/core_admin_move.c blockcore/core_far.c blockcore/far.h blockcore/core_give.c blockcore/core_own.c blockcore/core_own.h \
 	blockcore/core_own_look.c blockcore/core_partner.c blockcore/core_take.c blockcore/core_watch.c

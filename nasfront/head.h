@@ -118,15 +118,27 @@ struct head {
 	uint8_t ledger_tries;	  /* processes in a row that ended soon with what is there */
 	struct env_timer trial;
 	struct head_records *records; /* while services have them again */
-	bool piv_missing;	      /* a volume that there is could not be opened */
 	struct bdev *piv_main, *piv_backup;
 	uint32_t piv_volume, backup_volume;
 	struct head_served_list served;
 
 	struct beat *beat; /* head_lease.c; NULL: no lease */
 	struct env_timer beat_timer;
+	struct {		    /* head_side.c */
+		Isthmus__Side left; /* as a predecessor had said at the open */
+		Isthmus__Side word; /* the last */
+		bool told;	    /* the controllers have that */
+		bool continuous;    /* the backup is to be written along */
+		bool made, runs, open, busy, again, opening;
+		int refused;		/* a word, and an event said so */
+		uint64_t retry_ns;	/* the main volume, or writing along, is tried not before */
+		uint64_t renew_ns;	/* a new volume is asked for not before */
+		struct task_mutex lock; /* one word at a time */
+		struct waitq wake, idle;
+	} side;
 
 	struct {		      /* head_backup.c */
+		bool load;	      /* before its time when the load is low */
 		uint64_t interval_ns; /* 0: none are ordered */
 		uint64_t since_ns;    /* real time: the interval was set */
 		uint64_t last_ns;     /* of the last one of anybody, real time; 0: never */
@@ -171,6 +183,25 @@ void head_records_free(struct head *h);
 void head_records_each(void *arg, enum store_kind kind, store_fn *fn, void *fn_arg);
 /* Drops all records, or those of version 4. -ENOMEM. */
 int head_records_clear(struct head *h, bool nfs4);
+
+/* head_side.c: on which volume the state is. begin, then PIV and ledger are opened with these
+ * options, then open: a task watches over it until stop (which waits). */
+struct ledger_opts;
+struct piv_opts;
+void head_side_begin(struct head *h, const Isthmus__NasConfig *cfg);
+void head_side_opts(struct head *h, struct piv_opts *piv);
+void head_side_ledger_opts(struct head *h, struct ledger_opts *o);
+/* The group's volume, just opened, as PIV and ledger use it. An error closes it. */
+int head_side_volume(struct head *h, struct bdev **b);
+/* Is what a predecessor had last among what was read? main, backup: was that volume? */
+bool head_side_newest(const struct head *h, bool main, bool backup);
+void head_side_open(struct head *h);
+void head_side_stop(struct head *h);
+void head_side_apply(struct head *h, const Isthmus__NasConfig *cfg);
+/* Waits. The group has another volume: it takes the old one's place. An error: all is to be closed
+ * and opened. */
+int head_side_replace(struct head *h, const Isthmus__NasConfig *cfg);
+void head_side_join(struct head *h);
 
 /* head_backup.c: a task that orders backups of the group's state when they are due. */
 void head_backup_apply(struct head *h, const Isthmus__NasConfig *cfg);

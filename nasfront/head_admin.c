@@ -301,7 +301,7 @@ static int verb_backup_run(struct admin_call *call, void *arg)
 	const char *group = admin_arg_text(call, "group");
 	bool all = admin_arg_flag(call, "all");
 	Isthmus__ChannelBackedUp r;
-	int rc = channel_backup(h->channel, group, all, &r);
+	int rc = channel_backup(h->channel, group, all, false, &r);
 	if (rc)
 		return admin_error(call, rc, "see isthmus status",
 				   "head %s cannot order a backup: %s", h->config->name,

@@ -3,6 +3,8 @@
  * whoever ordered it, is as old as the interval. The configuration brings both; a backup that was
  * made is a change of the array metadata, so all heads of the group hear of it and the next is due
  * an interval later for all of them. The controller copies; of two orders at once it refuses one.
+ * Where backups are made when the load is low, a head asks for one "if it is" every few seconds,
+ * and at the interval's end for one in any case.
  */
 #include "blockcore/channel/channel_client.h"
 #include "nasfront/head.h"
@@ -16,6 +18,8 @@
 #define AGAIN_NS     (60 * NS_PER_S) /* after an order that failed */
 #define SPREAD_NS    (2 * NS_PER_S)  /* so that heads of a group do not all order at once */
 #define ON_BACKUP_NS (10 * NS_PER_S)
+#define EARLY_NS     (60 * NS_PER_S) /* after the last, when the load is low */
+#define LOOK_NS	     (10 * NS_PER_S) /* at the load */
 
 /* How long until a backup is due; 0: now. A clock that was set back does not put it off for ever.
  */
@@ -32,15 +36,22 @@ static uint64_t due_in(const struct head *h)
 	return now - from >= interval ? 0 : interval - (now - from);
 }
 
+/* May it be made before it is due? Not at once again. */
+static bool may_be_early(const struct head *h)
+{
+	uint64_t now = env_realtime_ns(h->env);
+	return h->backup.load && h->backup.last_ns <= now && now - h->backup.last_ns >= EARLY_NS;
+}
+
 /* 0, or an error that was told unless it was the last one's as well. */
-static int order(struct head *h, int before)
+static int order(struct head *h, int before, bool low_load)
 {
 	Isthmus__ChannelBackedUp r;
-	int rc = channel_backup(h->channel, NULL, false, &r);
+	int rc = channel_backup(h->channel, NULL, false, low_load, &r);
 	if (rc)
 		return rc; /* the connection: the controller comes back */
 	rc = r.code;
-	if (rc && rc != -EBUSY && rc != before)
+	if (rc && rc != -EBUSY && rc != -EAGAIN && rc != before)
 		event_write(LOG_L_WARN, "head.backup_failed",
 			    "head %s: the backup that was due was not made: %.150s",
 			    h->config->name, r.text);
@@ -54,12 +65,15 @@ static int order(struct head *h, int before)
 static uint64_t round_of(struct head *h, int *rc)
 {
 	uint64_t wait = due_in(h);
+	bool early = wait && may_be_early(h);
 	/* What is on the backup is the truth then. */
-	if (wait == 0 && h->piv && piv_on_backup(h->piv))
+	if ((wait == 0 || early) && h->piv && piv_on_backup(h->piv))
 		return ON_BACKUP_NS;
+	if (early && order(h, *rc, true) == 0)
+		return due_in(h);
 	if (wait)
-		return wait;
-	*rc = order(h, *rc);
+		return h->backup.load ? MIN(wait, LOOK_NS) : wait;
+	*rc = order(h, *rc, false);
 	return *rc ? MIN(AGAIN_NS, h->backup.interval_ns) : due_in(h);
 }
 
@@ -84,10 +98,11 @@ static void backup_main(void *arg)
 void head_backup_apply(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	uint64_t interval = cfg->backup_interval * NS_PER_S;
-	bool changed = interval != h->backup.interval_ns;
-	if (changed)
+	bool changed = interval != h->backup.interval_ns || h->backup.load != cfg->backup_load;
+	if (interval != h->backup.interval_ns)
 		h->backup.since_ns = env_realtime_ns(h->env);
 	h->backup.interval_ns = interval;
+	h->backup.load = cfg->backup_load;
 	h->backup.last_ns = cfg->backup_time_ns;
 	if (!interval && !h->backup.runs)
 		return;

@@ -412,6 +412,7 @@ static void stop_task(void *arg)
 	if (h->channel)
 		channel_close(h->channel);
 	head_backup_join(h);
+	head_side_join(h);
 	admin_server_free(h->admin);
 	nfs4_free(h->nfs4);
 	nlm_free(h->nlm);

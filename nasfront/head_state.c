@@ -83,6 +83,7 @@ static void state_close(struct head *h, bool write)
 	/* XNFS 11: even while down. To whom we left what clients have, it is not a restart. */
 	if (h->piv && write && h->stopping && !h->ledger)
 		piv_set_nsm_state(h->piv, piv_nsm_state(h->piv) + 1);
+	head_side_stop(h);
 	head_store_close(h, write);
 	if (write)
 		piv_close(h->piv);
@@ -108,8 +109,11 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	volume_open(h, cfg->piv_volume, "the processor-information volume", &h->piv_main);
 	volume_open(h, cfg->backup_volume, "the backup of the processor-information volume",
 		    &h->piv_backup);
-	h->piv_missing =
-	    (cfg->piv_volume && !h->piv_main) || (cfg->backup_volume && !h->piv_backup);
+	h->piv_volume = cfg->piv_volume;
+	h->backup_volume = cfg->backup_volume;
+	h->group_id = cfg->group_id;
+	head_side_begin(h, cfg);
+	head_side_volume(h, &h->piv_main);
 	struct piv_opts o = {.env = h->env,
 			     .main = h->piv_main,
 			     .backup = h->piv_backup,
@@ -117,6 +121,7 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 			     .head = h->config->name,
 			     .address = h->config->address,
 			     .instance = h->instance};
+	head_side_opts(h, &o);
 	int rc = piv_open(&h->piv, &o);
 	if (rc == 0)
 		rc = piv_start(h->piv);
@@ -127,15 +132,13 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 		return;
 	}
 	h->piv_opened++;
-	h->piv_volume = cfg->piv_volume;
-	h->backup_volume = cfg->backup_volume;
-	h->group_id = cfg->group_id;
 	if (head_state_durable(h, cfg))
 		head_store_open(h);
 	if (h->kept) { /* another volume: it goes on under the same number */
 		piv_set_nsm_state(h->piv, h->ledger_number);
 		head_store_begin(h, h->ledger_number, h->ledger_owed);
 	}
+	head_side_open(h);
 	piv_set_state(h->piv, "up");
 }
 
@@ -200,6 +203,13 @@ static void monitored_take(struct head *h)
 	 * again that was held is no other, as its clients see it. */
 	uint32_t state = (piv_nsm_state(h->piv) + !h->ledger_loaded) | 1;
 	bool all = list && monitored_sort(h, m, n, list, &nlm, &nfs4);
+	if (!head_side_newest(h, true, true)) {
+		all = false;
+		event_write(LOG_L_WARN, "piv.older",
+			    "head %s has an older state of its clients than there was: what was "
+			    "newer is lost with its volume, clients reclaim what they hold",
+			    h->config->name);
+	}
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
@@ -258,14 +268,17 @@ int head_state_keep(void *arg, const char *name, bool gone)
 void head_state_apply(struct head *h, const Isthmus__NasConfig *cfg)
 {
 	task_mutex_lock(&h->piv_lock);
-	bool same =
-	    h->piv && h->piv_volume == cfg->piv_volume && h->backup_volume == cfg->backup_volume;
+	bool backup = h->piv && h->backup_volume == cfg->backup_volume;
+	bool same = backup && h->piv_volume == cfg->piv_volume;
+	if (backup && !same && h->piv_backup && cfg->piv_volume && h->group_id == cfg->group_id)
+		same = head_side_replace(h, cfg) == 0;
 	if (!same && (h->piv || cfg->piv_volume || cfg->backup_volume)) {
 		state_close(h, true);
 		if (cfg->piv_volume || cfg->backup_volume)
 			state_open(h, cfg);
 	}
 	if (h->piv) {
+		head_side_apply(h, cfg);
 		served_tell(h, cfg);
 		piv_sync(h->piv);
 	}

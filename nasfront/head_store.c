@@ -42,7 +42,7 @@ static bool is_whole(struct head *h, const struct ledger_stats *s)
 {
 	size_t len;
 	const uint8_t *v = ledger_get(h->ledger, MARK, sizeof(MARK), &len);
-	bool volumes = !h->piv_missing && !s->unsure;
+	bool volumes = head_side_newest(h, !s->unsure_main, !s->unsure_backup);
 	if (!volumes || !v || len < 5 || be32_get(v) != piv_nsm_state(h->piv) || v[4])
 		return false;
 	h->ledger_number = be32_get(v);
@@ -242,6 +242,7 @@ int head_store_open(struct head *h)
 				  .each = head_records_each,
 				  .arg = h};
 	waitq_init(&h->ledger_idle);
+	head_side_ledger_opts(h, &o);
 	int rc = ledger_open(&h->ledger, &o);
 	if (rc == -ERR_CORRUPT) {
 		event_write(

@@ -81,6 +81,11 @@ void channel_backup_order(struct channel_server *s, const char *own_group,
 {
 	struct todo *todo;
 	const char *want = order->group && order->group[0] ? order->group : own_group;
+	if (order->low_load && !core_load_is_low(s->opts.core)) {
+		ret->code = -EAGAIN;
+		snprintf(text, text_size, "the load is not low");
+		return;
+	}
 	size_t n = choose(meta_get(core_meta(s->opts.core)), want, order->all_groups, &todo);
 	if (n == 0) {
 		ret->code = todo ? -ENOENT : -ENOMEM;
@@ -101,4 +106,18 @@ void channel_backup_order(struct channel_server *s, const char *own_group,
 		}
 	}
 	free(todo);
+}
+
+int channel_side_word(struct channel_server *s, const char *group, const char *head,
+		      const Isthmus__ChannelSide *word, char *text)
+{
+	struct core_side w = {
+	    .group = group, .head = head, .piv = word->piv_volume, .side = word->side};
+	text[0] = '\0';
+	int rc = core_side_set(s->opts.core, &w, text);
+	if (rc == 0 && word->renew)
+		rc = core_piv_renew(s->opts.core, group, NULL, NULL, NULL, text);
+	if (rc && !text[0])
+		snprintf(text, 256, "%s", err_text(rc));
+	return rc;
 }

@@ -384,7 +384,7 @@ void channel_volume_closed(struct channel *c, struct channel_route *route)
 
 /* ---- orders ---- */
 
-static int backup_at(struct channel_end *e, const char *group, bool all,
+static int backup_at(struct channel_end *e, const char *group, bool all, bool low_load,
 		     Isthmus__ChannelBackedUp *ret)
 {
 	Isthmus__ChannelMsg m = ISTHMUS__CHANNEL_MSG__INIT, *answer;
@@ -392,6 +392,7 @@ static int backup_at(struct channel_end *e, const char *group, bool all,
 	m.body_case = BODY(BACKUP);
 	m.backup = &order;
 	order.all_groups = all;
+	order.low_load = low_load;
 	order.group = (char *)(group ? group : "");
 	int rc = channel_end_call(e, &m, BODY(BACKED_UP), &answer);
 	if (rc)
@@ -431,7 +432,45 @@ static int backup_left(Isthmus__ChannelBackedUp *sum, uint32_t done)
 	return sum->text ? 0 : -ENOMEM;
 }
 
-int channel_backup(struct channel *c, const char *group, bool all, Isthmus__ChannelBackedUp *ret)
+static int side_at(struct channel_end *e, const Isthmus__ChannelSide *word, char *why)
+{
+	Isthmus__ChannelMsg m = ISTHMUS__CHANNEL_MSG__INIT, *answer;
+	m.body_case = BODY(SIDE);
+	m.side = (Isthmus__ChannelSide *)word;
+	int rc = channel_end_call(e, &m, BODY(SIDED), &answer);
+	if (rc)
+		return rc;
+	rc = answer->sided->code;
+	if (rc)
+		snprintf(why, CHANNEL_WHY_LEN, "%s", answer->sided->text);
+	isthmus__channel_msg__free_unpacked(answer, NULL);
+	return rc;
+}
+
+/* Either controller may be making a backup: all that are there have to hear it. */
+int channel_side(struct channel *c, Isthmus__Side side, uint32_t piv_volume, bool renew, char *why)
+{
+	Isthmus__ChannelSide word = ISTHMUS__CHANNEL_SIDE__INIT;
+	unsigned heard = 0;
+	CHECK(c, CHANNEL_CLIENT_MAGIC);
+	channel_ref(c);
+	word.side = side;
+	word.piv_volume = piv_volume;
+	word.renew = renew;
+	why[0] = '\0';
+	int rc = wait_up(c);
+	for (unsigned i = 0; i < c->nends && rc == 0; i++) {
+		int at = side_at(&c->ends[i], &word, why);
+		if (at != -ERR_DISCONNECTED)
+			rc = at;
+		heard += at == 0;
+	}
+	channel_unref(c);
+	return rc ? rc : heard ? 0 : -ERR_DISCONNECTED;
+}
+
+int channel_backup(struct channel *c, const char *group, bool all, bool low_load,
+		   Isthmus__ChannelBackedUp *ret)
 {
 	Isthmus__ChannelBackedUp sum, one;
 	unsigned answered = 0;
@@ -441,7 +480,7 @@ int channel_backup(struct channel *c, const char *group, bool all, Isthmus__Chan
 	int rc = wait_up(c), at = 0;
 	isthmus__channel_backed_up__init(&sum);
 	for (unsigned i = 0; i < c->nends && rc == 0; i++) {
-		at = backup_at(&c->ends[i], group, all, &one);
+		at = backup_at(&c->ends[i], group, all, low_load, &one);
 		if (at == 0)
 			backup_add(&sum, &one, &done);
 		else if (at != -ERR_DISCONNECTED)

@@ -90,12 +90,23 @@ void channel_staging_put(struct channel *c, void *buf);
 
 /*
  * Waits. Orders a backup of the PIV: own group's (NULL), another's, or all; each controller makes
- * those of the volumes it owns. 0 when it was answered (ret->code says how it went, -ERR_NOT_OWNER:
- * the controller that owns the volumes is away; free ret->text unless it is
- * protobuf_c_empty_string), -ERR_DISCONNECTED: a connection ended before, they may or may not have
- * been made.
+ * those of the volumes it owns; low_load: only when the load is low there (else -EAGAIN). 0 when it
+ * was answered (ret->code says how it went, -ERR_NOT_OWNER: the controller that owns the volumes is
+ * away; free ret->text unless it is protobuf_c_empty_string), -ERR_DISCONNECTED: a connection ended
+ * before, they may or may not have been made.
  */
-int channel_backup(struct channel *c, const char *group, bool all, Isthmus__ChannelBackedUp *ret);
+int channel_backup(struct channel *c, const char *group, bool all, bool low_load,
+		   Isthmus__ChannelBackedUp *ret);
+
+#define CHANNEL_WHY_LEN 256
+/*
+ * Waits. Says to all controllers where the newest of the head's state is, of the group's volume
+ * piv_volume and its backup: before it is written there. 0: it is stable, and no backup is made
+ * that it forbids. renew: asks for a new volume too, as that one cannot be used. -ESTALE: another
+ * is the group's volume by now; -ENOSPC, -EBUSY: none is made; -ERR_DISCONNECTED. why: of the last
+ * refusal.
+ */
+int channel_side(struct channel *c, Isthmus__Side side, uint32_t piv_volume, bool renew, char *why);
 
 struct channel_stats {
 	uint64_t read_hits; /* served from a cache segment without a message */

@@ -190,6 +190,11 @@ static void fill(struct shallow *w, struct channel_server *s, const Isthmus__Arr
 		for (size_t i = 0; i < am->n_volumes; i++)
 			if (am->volumes[i]->id == g->backup_volume)
 				w->cfg.backup_time_ns = am->volumes[i]->backup_time_ns;
+		w->cfg.backup_load = g->backup_load;
+		w->cfg.backup_continuous = g->backup_continuous;
+		for (size_t i = 0; i < g->n_sides; i++)
+			if (strcmp(g->sides[i]->head, head) == 0)
+				w->cfg.side = g->sides[i]->side;
 	}
 }
 

@@ -306,6 +306,42 @@ static int on_backup(struct channel_conn *c, Isthmus__ChannelMsg *m)
 	return 0;
 }
 
+static void side_main(void *arg)
+{
+	struct backup_order *o = arg;
+	struct channel_conn *c = o->c;
+	Isthmus__ChannelMsg m;
+	Isthmus__ChannelSided done = ISTHMUS__CHANNEL_SIDED__INIT;
+	char text[256] = "";
+	done.code = channel_side_word(c->server, c->group, c->head, o->m->side, text);
+	init_msg(&m, o->m->id, BODY(SIDED));
+	m.sided = &done;
+	done.text = text;
+	channel_sock_send(c->sock, &m, NULL, 0);
+	isthmus__channel_msg__free_unpacked(o->m, NULL);
+	free(o);
+	if (--c->tasks == 0)
+		waitq_wake_all(&c->tasks_gone);
+}
+
+#define SIDES_MAX 8 /* of its tasks, a backup among them */
+
+/* Takes the message. A backup may be under way: the word ends it. */
+static int on_side(struct channel_conn *c, Isthmus__ChannelMsg *m)
+{
+	struct backup_order *o = malloc(sizeof(*o));
+	if (o)
+		*o = (struct backup_order){.c = c, .m = m};
+	if (!o || c->tasks > SIDES_MAX || task_start(side_main, o)) {
+		int rc = answer_error(c, m->id, -EBUSY, "too many words at once");
+		isthmus__channel_msg__free_unpacked(m, NULL);
+		free(o);
+		return rc;
+	}
+	c->tasks++;
+	return 0;
+}
+
 /* Takes the message. */
 static int on_message(struct channel_conn *c, Isthmus__ChannelMsg *m)
 {
@@ -323,6 +359,8 @@ static int on_message(struct channel_conn *c, Isthmus__ChannelMsg *m)
 		break;
 	case BODY(BACKUP):
 		return on_backup(c, m);
+	case BODY(SIDE):
+		return on_side(c, m);
 	default:
 		/* A later version's message: told so, and the connection lives on. */
 		rc = answer_error(c, m->id, -EOPNOTSUPP, "message not known");

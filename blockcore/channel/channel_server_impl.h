@@ -147,5 +147,8 @@ bool channel_config_program(const Isthmus__ArrayMeta *am, uint32_t volume_id);
 void channel_backup_order(struct channel_server *s, const char *own_group,
 			  const Isthmus__ChannelBackup *order, Isthmus__ChannelBackedUp *ret,
 			  char *text, size_t text_size);
+/* Waits. A head's word where its state is. text: 256 bytes, why not. */
+int channel_side_word(struct channel_server *s, const char *group, const char *head,
+		      const Isthmus__ChannelSide *word, char *text);
 
 #endif

@@ -11,8 +11,9 @@
 /* 3: target ports, reservations; 4: limits of volumes; 5: spares; 6: owners and epochs of pools,
  * stripe log, extents of whole rows; 7: instances of heads, memory of pools; 8: a number for each
  * target port; 9: pools of several RAID groups; 10: flavours of exports;
- * 11: security of their connections; 12: checksums of pages; 13: the software volume */
-#define META_VERSION	    13
+ * 11: security of their connections; 12: checksums of pages; 13: the software volume;
+ * 14: where heads keep their state */
+#define META_VERSION	    14
 #define META_VERSION_OLDEST 1 /* what it lacks has the value it meant then, or is added */
 #define META_WHY_LEN	    256
 

@@ -36,6 +36,12 @@ int meta_check_groups(const struct checker *k)
 		if (am->groups[i]->backup_interval > BACKUP_INTERVAL_MAX)
 			return meta_bad(k, "group %s: backup_interval is more than a year",
 					am->groups[i]->name);
+	for (size_t i = 0; i < am->n_groups; i++) {
+		const Isthmus__HeadGroup *g = am->groups[i];
+		if (MEMBERS_UNIQUE(k, g->sides, g->n_sides, Isthmus__HeadSide, head,
+				   "groups.sides.head"))
+			return -EINVAL;
+	}
 	return MEMBERS_UNIQUE(k, am->groups, am->n_groups, Isthmus__HeadGroup, name, "groups.name");
 }
 

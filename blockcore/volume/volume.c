@@ -197,6 +197,7 @@ void volume_set_place(struct volume *v, int place)
 int volume_take(struct volume *v, struct cache *cache, struct pool *pool, uint64_t owner_epoch)
 {
 	ASSERT(atomic_load(&v->place) != CORE_HERE && !v->cv);
+	v->backup.known = false; /* it was written elsewhere meanwhile */
 	int rc = get_medium(v, cache, pool);
 	if (rc)
 		return rc;

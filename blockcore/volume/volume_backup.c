@@ -91,19 +91,12 @@ void volume_backup_gate_wait(struct volume *v)
 void volume_backup_mark(struct volume *v, uint64_t off, uint64_t len)
 {
 	struct volume_backup *b = &v->backup;
-	if (!atomic_load_explicit(&b->written, memory_order_relaxed))
-		atomic_store_explicit(&b->written, true, memory_order_relaxed);
 	if (!atomic_load_explicit(&b->tracking, memory_order_acquire) || len == 0)
 		return;
 	uint64_t last = MIN((off + len - 1) / CHUNK, b->nchunks - 1);
 	for (uint64_t i = off / CHUNK; i <= last; i++)
 		atomic_fetch_or_explicit(&b->changed[i / 64], 1ull << (i % 64),
 					 memory_order_relaxed);
-}
-
-bool volume_written(struct volume *v)
-{
-	return atomic_exchange(&v->backup.written, false);
 }
 
 bool volume_backup_clear(struct volume *v, uint64_t off, uint64_t len)
@@ -414,6 +407,10 @@ static int run(struct volume *from, struct volume *to, const struct volume_far *
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&b->lock);
+	if (b->err) { /* cancelled at last */
+		pthread_mutex_unlock(&b->lock);
+		return -ECANCELED;
+	}
 	b->known = true;
 	*ret = (struct volume_backup_result){
 	    .bytes_copied = b->copied, .bytes_total = volume_size(from), .crc = join_all(from)};
@@ -443,6 +440,22 @@ int volume_backup_run(struct volume *from, struct volume *to, const struct volum
 	b->running = false;
 	pthread_mutex_unlock(&b->lock);
 	return rc;
+}
+
+void volume_backup_cancel(struct volume *v)
+{
+	struct volume_backup *b = &v->backup;
+	do {
+		pthread_mutex_lock(&b->lock);
+		bool running = b->running;
+		if (running && !b->err)
+			b->err = -ECANCELED;
+		b->known = false;
+		pthread_mutex_unlock(&b->lock);
+		if (!running && !b->ordered)
+			return;
+		env_sleep_ns(v->env, NS_PER_MS);
+	} while (true);
 }
 
 bool volume_backup_progress(struct volume *v, uint64_t *ret_done, uint64_t *ret_total)

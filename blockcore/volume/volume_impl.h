@@ -46,8 +46,7 @@ struct volume_backup {
 	atomic_bool gate;     /* writes do not begin: an instant is being taken */
 	atomic_bool active;   /* chunks of `todo` are saved before they are written */
 	atomic_bool tracking; /* `changed` is there */
-	atomic_bool written;  /* by a user of the volume, since it was last asked */
-	uint64_t asked;	      /* whoever has it, by a backup, since it was attached there; 0: not */
+	unsigned ordered;     /* backups that are about to be made, or are; on the core's reactor */
 	uint64_t nchunks;
 	_Atomic uint64_t *changed; /* bitmaps: since the last instant */
 	/* Under `lock`: */
@@ -158,8 +157,9 @@ struct volume_far {
 int volume_backup_run(struct volume *from, struct volume *to, const struct volume_far *far,
 		      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 		      struct volume_backup_result *ret);
-/* True when a user wrote to the volume since this was last asked. */
-bool volume_written(struct volume *v);
+/* Waits until none is under way; one that is ends with -ECANCELED. What the backup holds is not
+ * known any more: the next one compares all. */
+void volume_backup_cancel(struct volume *v);
 bool volume_backup_progress(struct volume *v, uint64_t *ret_done, uint64_t *ret_total);
 /* Waits. CRC32C of all of a volume, and whether every redundancy copy on the disks agrees with
  * what is read (-ERR_CORRUPT, event). */

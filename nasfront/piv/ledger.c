@@ -3,10 +3,12 @@
  * (nasfront/piv/ledger_layout.h, nasfront/piv/README.md).
  *
  * Each volume's copy is a ring of its own; a record knows of each where it stands. One ring is in
- * use, or both (continuous). What fails is left when the other one has all: it is filled with the
- * whole state, which counts when it is whole. When neither can be written a ring keeps the frame it
- * could not write and begins with it the next time, so a frame's bytes never change once they may
- * have reached the volume.
+ * use, or both (continuous, or on the way from one to the other). Which one is not the ledger's to
+ * say alone: it asks who keeps other state there, and says when a volume fails. A volume is left
+ * when the other one has all: it is looked at anew and filled with the whole state, which counts
+ * when it is whole. When neither can be written a ring keeps the frame it could not write and
+ * begins with it the next time, so a frame's bytes never change once they may have reached the
+ * volume.
  */
 #include "nasfront/piv/ledger.h"
 #include <errno.h>
@@ -35,12 +37,43 @@ static bool in_use(const struct ring *r)
 	return r->state == RING_ON;
 }
 
+/* The ring that is to be in use. */
+static struct ring *side_ring(struct ledger *l)
+{
+	return &l->rings[l->on_backup ? l->on_backup(l->side_arg) : l->alone];
+}
+
+/* Only errors of the volume make others leave it too. */
+static bool is_lost(const struct ring *r, int rc)
+{
+	static const int others[] = {0,	      -ERR_EPOCH_STALE, -ERR_VERSION, -ERR_FOREIGN,
+				     -ENOMEM, -ENODEV,		-ENODATA};
+	if (rc == -ENOSPC && r->full) /* else the device has none left */
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (rc == others[i])
+			return false;
+	return true;
+}
+
+/* 0: the other one is to be used. */
+static int side_leave(struct ledger *l, const struct ring *r, int why)
+{
+	if (!l->rings[!r->index].bdev || !is_lost(r, why))
+		return why;
+	if (l->leave)
+		return l->leave(l->side_arg, r->index, why);
+	l->alone = !r->index;
+	return 0;
+}
+
 static const char *name_of(const struct ring *r)
 {
 	return r->bdev ? r->bdev->name : "no volume";
 }
 
-/* A ring whose region was not looked for, or not found, before. */
+/* What lies there: since it was looked at last a backup may have been made over it, or it is
+ * another volume. */
 static int ring_look(struct ledger *l, struct ring *r)
 {
 	struct ring_scan s = {0};
@@ -61,8 +94,11 @@ static int ring_fill(struct ledger *l, struct ring *r)
 	int rc = r->bdev ? 0 : -ENODEV;
 	if (rc == 0 && !r->found)
 		rc = ring_look(l, r);
-	if (rc == 0 && l->live_bytes > (uint64_t)r->blocks * PIV_BLOCK / 2)
+	r->found = false; /* next time it is looked at anew */
+	if (rc == 0 && l->live_bytes > (uint64_t)r->blocks * PIV_BLOCK / 2) {
+		r->full = true;
 		rc = -ENOSPC;
+	}
 	if (rc == 0)
 		rc = ring_begin(r);
 	if (rc)
@@ -127,48 +163,11 @@ static void write_one(void *item)
 	w->rc = ring_write(w->l, w->r, w->mark);
 }
 
-/* All rings in use took it, or none (then the other volume is tried), or one of two. */
-static int writing_done(struct ledger *l, struct writing *w, unsigned n)
+/* All rings in use took it, or one of two; none: the error, and what could not be written waits. */
+static int write_rings(struct ledger *l, uint64_t mark)
 {
-	unsigned good = 0;
-	for (unsigned i = 0; i < n; i++) {
-		if (w[i].rc == -ERR_EPOCH_STALE)
-			return w[i].rc; /* fenced: another runs the service */
-		good += w[i].rc == 0;
-	}
-	for (unsigned i = 0; i < n && good; i++)
-		if (w[i].rc)
-			copy_lost(l, w[i].r, w[i].rc);
-	if (good || n != 1)
-		return good ? 0 : w[0].rc;
-	struct ring *to = other_ring(l, w[0].r);
-	int rc = ring_fill(l, to);
-	if (rc)
-		return rc == -ERR_EPOCH_STALE ? rc : w[0].rc;
-	ring_off(l, w[0].r);
-	tell_in_use(l, to, w[0].rc);
-	return 0;
-}
-
-/* One ring or two, as is wanted now. */
-static void copies_settle(struct ledger *l)
-{
-	struct ring *r = &l->rings[!in_use(&l->rings[0])];
-	bool both = in_use(&l->rings[0]) && in_use(&l->rings[1]);
-	l->mode_changed = false;
-	if (both && !l->continuous)
-		ring_off(l, &l->rings[1]);
-	else if (!both && l->continuous && other_ring(l, r)->bdev &&
-		 env_now_ns(l->env) >= l->retry_ns)
-		copy_try(l, r);
-}
-
-static int commit(struct ledger *l)
-{
-	struct writing w[LEDGER_RINGS];
-	uint64_t mark = l->changes;
-	unsigned n = 0;
-	l->round++;
+	struct writing w[LEDGER_RINGS] = {0};
+	unsigned n = 0, good = 0;
 	for (unsigned i = 0; i < LEDGER_RINGS; i++)
 		if (in_use(&l->rings[i]))
 			w[n++] = (struct writing){l, &l->rings[i], mark, 0};
@@ -176,7 +175,77 @@ static int commit(struct ledger *l)
 		write_one(w);
 	else
 		fan_run(write_one, w, sizeof(*w), n);
-	int rc = writing_done(l, w, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (w[i].rc == -ERR_EPOCH_STALE)
+			return w[i].rc; /* fenced: another runs the service */
+		good += w[i].rc == 0;
+	}
+	for (unsigned i = 0; i < n && good; i++) {
+		if (!w[i].rc)
+			continue;
+		bool side = w[i].r == side_ring(l);
+		copy_lost(l, w[i].r, w[i].rc);
+		if (side)
+			side_leave(l, w[i].r, w[i].rc);
+	}
+	return good ? 0 : w[0].rc;
+}
+
+/* The whole state to the ring that is to be in use; the one that was is left when that has it. */
+static int side_take(struct ledger *l, int why)
+{
+	struct ring *r = side_ring(l), *was = other_ring(l, r);
+	if (in_use(r))
+		return 0;
+	int rc = ring_fill(l, r);
+	if (rc)
+		return rc;
+	if (was->state != RING_OFF && (!l->continuous || is_lost(was, why))) {
+		ring_off(l, was);
+		if (why)
+			tell_in_use(l, r, why);
+	}
+	return 0;
+}
+
+/* One after the other, each once. */
+static int write_all(struct ledger *l, uint64_t mark)
+{
+	int why = 0, rc = 0;
+	for (unsigned i = 0; i < LEDGER_RINGS; i++) {
+		struct ring *r = side_ring(l);
+		rc = side_take(l, why);
+		if (rc == 0)
+			rc = write_rings(l, mark);
+		if (rc == 0)
+			return 0;
+		why = why ? why : rc;
+		if (rc == -ERR_EPOCH_STALE || side_leave(l, r, rc))
+			return rc == -ERR_EPOCH_STALE ? rc : why;
+	}
+	return why;
+}
+
+/* One ring or two, as is wanted now. */
+static void copies_settle(struct ledger *l)
+{
+	struct ring *r = side_ring(l);
+	bool both = in_use(&l->rings[0]) && in_use(&l->rings[1]);
+	l->mode_changed = false;
+	if (both)
+		l->alone = false;
+	if (both && !l->continuous)
+		ring_off(l, other_ring(l, side_ring(l)));
+	else if (!both && in_use(r) && l->continuous && other_ring(l, r)->bdev &&
+		 env_now_ns(l->env) >= l->retry_ns)
+		copy_try(l, r);
+}
+
+static int commit(struct ledger *l)
+{
+	uint64_t mark = l->changes;
+	l->round++;
+	int rc = write_all(l, mark);
 	if (rc && rc != -ERR_EPOCH_STALE && !l->failing)
 		event_write(LOG_L_ERROR, "ledger.unusable",
 			    "the state of service %s can be kept on neither volume: %s", l->service,
@@ -190,18 +259,24 @@ static int commit(struct ledger *l)
 	return 0;
 }
 
+/* Is it where it is to be? */
+static bool is_settled(struct ledger *l)
+{
+	return !l->mode_changed && in_use(side_ring(l));
+}
+
 int ledger_sync(struct ledger *l)
 {
 	CHECK(l, LEDGER_MAGIC);
 	uint64_t want = l->changes, seen = l->round;
 	int rc = 0;
-	if (l->stable >= want && !l->mode_changed)
+	if (l->stable >= want && is_settled(l))
 		return 0;
 	task_mutex_lock(&l->lock);
 	/* One that was begun since then took ours along. */
 	if (l->stable < want && l->round > seen && l->round_rc)
 		rc = l->round_rc;
-	else if (l->stable < want || l->mode_changed)
+	else if (l->stable < want || !is_settled(l))
 		rc = commit(l);
 	task_mutex_unlock(&l->lock);
 	return rc;
@@ -213,6 +288,20 @@ void ledger_set_continuous(struct ledger *l, bool continuous)
 	l->mode_changed |= l->continuous != continuous;
 	l->continuous = continuous;
 	l->retry_ns = 0;
+}
+
+int ledger_set_main(struct ledger *l, struct bdev *main)
+{
+	CHECK(l, LEDGER_MAGIC);
+	struct ring *r = &l->rings[0];
+	task_mutex_lock(&l->lock);
+	int rc = r->state == RING_OFF ? 0 : -EBUSY;
+	if (rc == 0) {
+		r->bdev = main;
+		r->found = false;
+	}
+	task_mutex_unlock(&l->lock);
+	return rc;
 }
 
 /* ---- opening ---- */
@@ -263,7 +352,7 @@ static int look_judge(struct ledger *l, const struct look *k, bool anew)
 	for (unsigned i = 0; i < LEDGER_RINGS; i++) {
 		if (k->rc[i] == -ERR_EPOCH_STALE || k->rc[i] == -ENOMEM || k->rc[i] == -ERR_VERSION)
 			return k->rc[i];
-		l->unsure |= hides(l, k, i);
+		l->unsure[i] = hides(l, k, i);
 		damaged |= k->rc[i] == -ERR_CORRUPT || (k->scan[i].unfinished && !k->scan[i].whole);
 		blank |= k->rc[i] == 0;
 	}
@@ -275,47 +364,54 @@ static int look_judge(struct ledger *l, const struct look *k, bool anew)
 	return k->rc[i] == -ENODATA ? -ENODEV : k->rc[i];
 }
 
-/* The ring that was read goes on, or the state goes to the other one. */
+/* The ring that was read goes on where it is the one to be used, else the state goes there. */
 static int begin_from(struct ledger *l, const struct look *k)
 {
-	struct ring *r = k->best, *to = other_ring(l, r);
-	int rc = ring_load(l, r, &k->scan[r->index]);
+	struct ring *r = k->best, *to;
+	int rc = ring_load(l, r, &k->scan[r->index]), why = 0;
 	if (rc)
 		return rc;
 	l->changes = l->stable = MAX(r->covered, l->changes);
-	/* Back to the main volume: all of it, as what lies there is older. */
-	if (r->index == 1 && to->found) {
-		rc = ring_fill(l, to);
-		if (rc == 0) {
-			ring_off(l, r);
-			event_write(LOG_L_NOTICE, "ledger.main_in_use",
-				    "the state of service %s was newer on %s and is on %s again",
-				    l->service, name_of(r), name_of(to));
-			return 0;
-		}
+	for (unsigned i = 0; i < LEDGER_RINGS; i++) {
+		to = side_ring(l);
+		rc = to == r ? ring_resume(r, &k->scan[r->index]) : ring_fill(l, to);
+		if (rc == 0 || rc == -ERR_EPOCH_STALE)
+			break;
+		why = rc;
+		/* Who chooses alone stays where it was read from, as long as that can be written.
+		 */
+		if (!l->leave && to != r)
+			l->alone = r->index;
+		else if (side_leave(l, to, rc))
+			break;
 	}
-	rc = rc == -ERR_EPOCH_STALE ? rc : ring_resume(r, &k->scan[r->index]);
-	if (rc == 0 || rc == -ERR_EPOCH_STALE)
-		return rc;
-	int why = rc;
-	rc = ring_fill(l, to);
 	if (rc)
-		return why;
-	ring_off(l, r);
-	tell_in_use(l, to, why);
+		return rc;
+	if (to != r)
+		ring_off(l, r);
+	if (to != r && !to->index)
+		event_write(LOG_L_NOTICE, "ledger.main_in_use",
+			    "the state of service %s was newer on %s and is on %s again",
+			    l->service, name_of(r), name_of(to));
+	else if (why)
+		tell_in_use(l, to, why);
 	return 0;
 }
 
 /* No state yet, or what is there is given up. */
 static int begin_anew(struct ledger *l)
 {
-	int first = -ENODEV;
+	int first = 0, rc = 0;
 	for (unsigned i = 0; i < LEDGER_RINGS; i++) {
-		int rc = l->rings[i].found ? ring_fill(l, &l->rings[i]) : -ENODEV;
+		struct ring *r = side_ring(l);
+		rc = ring_fill(l, r);
 		if (rc == 0 || rc == -ERR_EPOCH_STALE)
 			return rc;
-		if (first == -ENODEV)
-			first = rc;
+		first = first ? first : rc;
+		if (!l->leave && l->rings[!r->index].bdev)
+			l->alone = !r->index;
+		else if (side_leave(l, r, rc))
+			break;
 	}
 	return first;
 }
@@ -410,12 +506,17 @@ int ledger_open(struct ledger **ret, const struct ledger_opts *o)
 	l->group_id = o->group_id;
 	l->continuous = o->continuous;
 	l->anew = o->anew;
+	l->on_backup = o->on_backup;
+	l->leave = o->leave;
+	l->side_arg = o->side_arg;
+	l->alone = !o->main;
 	k = calloc(1, sizeof(*k));
 	rc = k ? open_begin(l, k, o->anew) : -ENOMEM;
 	if (k)
 		look_free(k);
 	free(k);
 	if (rc == 0) {
+		l->rings[0].found = l->rings[1].found = false;
 		copies_settle(l);
 		rc = o->load ? ledger_walk(l, o->load, o->arg) : 0;
 	}
@@ -445,7 +546,8 @@ void ledger_get_stats(const struct ledger *l, struct ledger_stats *ret)
 				     .on_backup = r == b,
 				     .both = in_use(a) && in_use(b),
 				     .failing = l->failing,
-				     .unsure = l->unsure};
+				     .unsure_main = l->unsure[0],
+				     .unsure_backup = l->unsure[1]};
 }
 
 static int each_once(struct ledger *l, ledger_fn *fn, void *arg, struct ledger_info *info)

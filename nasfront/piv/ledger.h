@@ -37,6 +37,12 @@ struct ledger_opts {
 	uint64_t group_id;	    /* of the PIV: a volume of another is not used */
 	const char *service;	    /* at most PIV_NAME_MAX bytes */
 	bool continuous;	    /* each change goes to both volumes before a sync returns */
+	/* NULL: the ledger chooses. Else it is on the volume that others of the head use: on_backup
+	 * never waits and is asked before each write; leave waits: that volume cannot be written,
+	 * 0 when the other one is used from now on (piv_leave()). */
+	bool (*on_backup)(void *arg);
+	int (*leave)(void *arg, bool backup, int why);
+	void *side_arg;
 	bool anew; /* what is there is given up where it cannot be read: the way out of -ERR_CORRUPT
 		    */
 	ledger_fn *load; /* each live record, once; may be NULL */
@@ -82,6 +88,9 @@ int ledger_walk(const struct ledger *l, ledger_fn *fn, void *arg);
 int ledger_sync(struct ledger *l);
 /* From the next ledger_sync() on. Never waits. */
 void ledger_set_continuous(struct ledger *l, bool continuous);
+/* Another main volume, blank or with anything of this group; only while the ledger is not on it
+ * (-EBUSY). Waits for writes under way. */
+int ledger_set_main(struct ledger *l, struct bdev *main);
 
 struct ledger_stats {
 	uint64_t records, live_bytes;	 /* as they lie in the region */
@@ -93,9 +102,9 @@ struct ledger_stats {
 	bool on_backup;
 	bool both;    /* both volumes have all that is stable */
 	bool failing; /* the last sync could write nowhere */
-	/* A volume that was given could not be read, or was damaged, at the open: it may have held
-	 * newer state than what was loaded. */
-	bool unsure;
+	/* Volumes that were given and could not be read, or were damaged, at the open: they may
+	 * have held newer state than what was loaded. */
+	bool unsure_main, unsure_backup;
 };
 void ledger_get_stats(const struct ledger *l, struct ledger_stats *ret);
 

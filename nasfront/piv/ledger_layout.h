@@ -84,6 +84,7 @@ struct ring {
 	struct bdev *bdev;
 	enum ring_state state;
 	bool found; /* the region, and what lies in it: the next members are known */
+	bool full;  /* no region is free, or the state is too large for one */
 	uint64_t off, id;
 	uint32_t blocks, frame_blocks;
 	uint64_t seq;  /* the highest that lies there or is built */
@@ -129,6 +130,10 @@ struct ledger {
 	uint64_t group_id;
 	char service[PIV_NAME_MAX + 1];
 	bool continuous, mode_changed, anew;
+	bool (*on_backup)(void *arg); /* NULL: `alone` says it */
+	int (*leave)(void *arg, bool backup, int why);
+	void *side_arg;
+	bool alone;
 	struct ring rings[LEDGER_RINGS];
 	struct record **buckets;
 	size_t nbuckets; /* a power of two; 0: no table yet */
@@ -139,7 +144,7 @@ struct ledger {
 	uint64_t round;		  /* attempts to write, begun */
 	int round_rc;		  /* what the last ended with */
 	uint64_t retry_ns;	  /* when the missing copy is tried again */
-	bool failing, missing, unsure;
+	bool failing, missing, unsure[LEDGER_RINGS];
 	struct task_mutex lock; /* of rings' states and writes */
 };
 

@@ -45,6 +45,7 @@ int ring_find(struct ledger *l, struct ring *r, bool take)
 		return -ENODEV;
 	struct piv_area a = piv_regions(&h);
 	rc = piv_claim_find(r->bdev, &a, l->service, &f);
+	r->full = rc == 0 && !f.own && !f.room;
 	if (rc == 0 && !f.own)
 		rc = take ? region_take(l, r, &a, &f) : f.damaged ? -ERR_CORRUPT : -ENOENT;
 	/* A claim that one who was killed wrote may be in a volatile cache still. */

@@ -1,7 +1,7 @@
 libnasfront_a_SOURCES += \
 	nasfront/piv/ledger.c nasfront/piv/ledger.h nasfront/piv/ledger_layout.h nasfront/piv/ledger_load.c nasfront/piv/ledger_log.c nasfront/piv/ledger_services.c nasfront/piv/ledger_table.c \
 	nasfront/piv/piv.c nasfront/piv/piv.h nasfront/piv/piv_claim.c nasfront/piv/piv_fill.c nasfront/piv/piv_head.c nasfront/piv/piv_layout.h \
-	nasfront/piv/piv_log.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
+	nasfront/piv/piv_log.c nasfront/piv/piv_twin.c nasfront/piv/piv_state.c nasfront/piv/piv_volume.c
 
 check_PROGRAMS += tests/unit/piv/test_piv
 tests_unit_piv_test_piv_SOURCES = tests/unit/piv/test_piv.c tests/unit/piv/piv_rig.h
@@ -27,3 +27,8 @@ check_PROGRAMS += tests/unit/piv/test_ledger_volumes
 tests_unit_piv_test_ledger_volumes_SOURCES = tests/unit/piv/test_ledger_volumes.c tests/unit/piv/ledger_rig.h
 tests_unit_piv_test_ledger_volumes_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_piv_test_ledger_volumes_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/piv/test_side
+tests_unit_piv_test_side_SOURCES = tests/unit/piv/test_side.c tests/unit/piv/ledger_rig.h
+tests_unit_piv_test_side_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_piv_test_side_LDADD = libsim.a $(NASFRONT_LIBS) $(UNIT_LIBS)

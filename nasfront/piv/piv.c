@@ -40,6 +40,8 @@ struct piv {
 	struct bdev *bdev; /* in use */
 	bool on_backup, failing;
 	bool inherited; /* what an earlier incarnation left is known: from now on we know better */
+	uint64_t left_seq;
+	struct piv_left left;
 	struct piv_log log;
 	struct piv_head head;
 	struct change *changes;
@@ -176,6 +178,10 @@ static void slot_inherit(struct piv *p, struct piv_head *old)
 	for (unsigned i = 0; i < old->nmonitors && !p->inherited; i++)
 		piv_head_monitor(&p->head, old->monitors[i].name, old->monitors[i].address, false);
 	p->head.nsm_state = MAX(p->head.nsm_state, old->nsm_state);
+	if (!p->inherited && old->seq >= p->left_seq) {
+		p->left_seq = old->seq;
+		p->left.main_id = old->main_id;
+	}
 }
 
 /* Makes b the volume in use: header, slot, checkpoint. */
@@ -191,6 +197,7 @@ static int volume_use(struct piv *p, struct bdev *b, struct bdev *from)
 	rc = piv_log_load(&log, &old);
 	if (rc == -ERR_CORRUPT || rc == -ERR_VERSION) {
 		/* Damaged beyond its checksums: our own slot is written anew. */
+		p->left.damaged |= !p->inherited;
 		rc = 0;
 	}
 	if (rc == 0) {
@@ -220,6 +227,13 @@ static int volume_use(struct piv *p, struct bdev *b, struct bdev *from)
 	return rc;
 }
 
+static void in_use(struct piv *p, struct bdev *b)
+{
+	p->on_backup = b == p->o.backup;
+	if (p->o.moved)
+		p->o.moved(p->o.arg);
+}
+
 /* The volume in use failed: the other one. */
 static int fail_over(struct piv *p, int why)
 {
@@ -227,14 +241,85 @@ static int fail_over(struct piv *p, int why)
 	struct bdev *was = p->bdev;
 	if (!to)
 		return why;
-	int rc = volume_use(p, to, NULL);
+	int rc = p->o.leaving && to == p->o.backup ? p->o.leaving(p->o.arg) : 0;
+	if (rc == 0)
+		rc = volume_use(p, to, NULL);
 	if (rc)
 		return why;
-	p->on_backup = to == p->o.backup;
+	in_use(p, to);
 	event_write(LOG_L_WARN, p->on_backup ? "piv.backup_in_use" : "piv.main_in_use",
 		    "head %s cannot use %s (%s) and goes on with %s", p->name,
 		    was ? was->name : "its volume", err_text(why), to->name);
 	return 0;
+}
+
+int piv_leave(struct piv *p, bool backup, int why)
+{
+	CHECK(p, PIV_MAGIC);
+	task_mutex_lock(&p->lock);
+	int rc = p->on_backup == backup ? fail_over(p, why) : 0;
+	task_mutex_unlock(&p->lock);
+	return rc;
+}
+
+/* With the lock, so that nothing is promised in between. */
+static int return_locked(struct piv *p, int (*settled)(void *arg), void *arg)
+{
+	struct bdev *from = p->bdev;
+	int rc = volume_use(p, p->o.main, p->o.backup);
+	if (rc)
+		return rc;
+	p->on_backup = false;
+	rc = settled(arg);
+	if (rc == 0) {
+		in_use(p, p->o.main);
+		event_write(LOG_L_NOTICE, "piv.main_in_use", "head %s uses %s again", p->name,
+			    p->o.main->name);
+		return 0;
+	}
+	if (volume_use(p, from, NULL))
+		in_use(p, p->o.main); /* it cannot be undone either */
+	else
+		p->on_backup = true;
+	return rc;
+}
+
+/* Filling takes its time: heartbeats go on. */
+int piv_prepare_main(struct piv *p)
+{
+	CHECK(p, PIV_MAGIC);
+	struct piv_header h;
+	return p->o.main ? volume_prepare(p, p->o.main, p->o.backup, &h) : -ENODEV;
+}
+
+int piv_return(struct piv *p, int (*settled)(void *arg), void *arg)
+{
+	CHECK(p, PIV_MAGIC);
+	int rc = piv_prepare_main(p);
+	if (rc)
+		return rc;
+	task_mutex_lock(&p->lock);
+	rc = p->on_backup ? return_locked(p, settled, arg) : 0;
+	task_mutex_unlock(&p->lock);
+	return rc;
+}
+
+int piv_set_main(struct piv *p, struct bdev *main, uint64_t id)
+{
+	CHECK(p, PIV_MAGIC);
+	task_mutex_lock(&p->lock);
+	int rc = p->on_backup ? 0 : -EBUSY;
+	if (rc == 0) {
+		p->o.main = main;
+		p->head.main_id = id;
+	}
+	task_mutex_unlock(&p->lock);
+	return rc;
+}
+
+void piv_get_left(const struct piv *p, struct piv_left *ret)
+{
+	*ret = p->left;
 }
 
 static int write_state(struct piv *p, bool stable)
@@ -426,6 +511,7 @@ static int piv_alloc(struct piv **ret, const struct piv_opts *o)
 	strcpy(p->head.state, "joining");
 	p->head.instance = o->instance;
 	p->head.lease_ns = PIV_LEASE_NS;
+	p->head.main_id = o->main_id;
 	task_mutex_init(&p->lock);
 	waitq_init(&p->wake);
 	waitq_init(&p->ended);
@@ -435,11 +521,13 @@ static int piv_alloc(struct piv **ret, const struct piv_opts *o)
 
 /* What a volume holds of ours: the backup may hold newer state than the main volume, as it was in
  * use when we ended, and a main volume that takes no writes any more is left with what it holds. */
-static void inherit_from(struct piv *p, struct bdev *b)
+static int inherit_from(struct piv *p, struct bdev *b)
 {
 	struct piv_state *s;
-	if (!b || piv_state_read(NULL, b, &s))
-		return;
+	struct piv_header h;
+	int rc = b ? piv_header_read(b, &h) : -ENODEV;
+	if (rc || piv_state_read(NULL, b, &s))
+		return rc;
 	for (unsigned i = 0; i < s->count; i++) {
 		if (strcmp(s->heads[i].name, p->name))
 			continue;
@@ -447,6 +535,7 @@ static void inherit_from(struct piv *p, struct bdev *b)
 		p->head.seq = MAX(p->head.seq, s->heads[i].seq);
 	}
 	piv_state_free(s);
+	return 0;
 }
 
 int piv_open(struct piv **ret, const struct piv_opts *o)
@@ -455,8 +544,8 @@ int piv_open(struct piv **ret, const struct piv_opts *o)
 	int rc = piv_alloc(&p, o);
 	if (rc)
 		return rc;
-	inherit_from(p, o->backup);
-	inherit_from(p, o->main);
+	p->left.backup_rc = inherit_from(p, o->backup);
+	p->left.main_rc = inherit_from(p, o->main);
 	rc = o->main ? volume_use(p, o->main, o->backup) : -ENODEV;
 	if (rc == -ERR_EPOCH_STALE) {
 		piv_free(p);

@@ -32,6 +32,12 @@ struct piv_opts {
 	const char *head;
 	const char *address;
 	uint64_t instance; /* random per start of the process */
+	uint64_t main_id;  /* number of the main volume; 0: not known */
+	/* May be NULL. leaving: waits; before anything is written to the backup because the main
+	 * volume failed; an error: it is not. moved: never waits; another volume is in use. */
+	int (*leaving)(void *arg);
+	void (*moved)(void *arg);
+	void *arg;
 };
 
 /*
@@ -69,6 +75,38 @@ int piv_tick(struct piv *p);
 int piv_sync(struct piv *p);
 
 bool piv_on_backup(const struct piv *p);
+/*
+ * What else of the head lies on the volumes goes with the PIV: it asks piv_on_backup() where, and
+ * when it cannot write there, it says so here. Waits. 0: the other volume is in use.
+ */
+int piv_leave(struct piv *p, bool backup, int why);
+/*
+ * Waits. Back from the backup to the main volume, which is filled first when it is blank. settled()
+ * waits, and nothing of the PIV is promised before it has returned; an error of it undoes the move.
+ */
+int piv_return(struct piv *p, int (*settled)(void *arg), void *arg);
+/* Another main volume, which is not used yet; only while on the backup (-EBUSY). Waits. */
+int piv_set_main(struct piv *p, struct bdev *main, uint64_t id);
+/* Waits. Makes a blank main volume what the backup is; nothing where it is not blank. */
+int piv_prepare_main(struct piv *p);
+/* What was found at the open. */
+struct piv_left {
+	int main_rc, backup_rc; /* of reading the volumes; -ENODATA: blank */
+	uint64_t
+	    main_id;  /* as the newest slot of this head says; 0: it does not, or there is none */
+	bool damaged; /* its slot on the volume in use could not be read */
+};
+void piv_get_left(const struct piv *p, struct piv_left *ret);
+
+/*
+ * A main volume with its backup written along (piv_twin.c), as long as it is set so: a write is on
+ * both when it returns. lost() waits; the backup did not take a write: 0 when it is left out from
+ * now on, an error fails the write. Closing closes main; backup stays the caller's.
+ */
+int piv_twin_new(struct bdev **ret, struct bdev *main, struct bdev *backup,
+		 int (*lost)(void *arg, int why), void *arg);
+void piv_twin_set(struct bdev *b, bool on);
+bool piv_twin_is_on(struct bdev *b);
 
 /* ---- reading ---- */
 
@@ -92,7 +130,7 @@ struct piv_head {
 	char state[16];
 	char address[PIV_TEXT_MAX + 1];
 	uint64_t lease_ns, time_ns; /* of the last record: real time */
-	uint64_t seq;
+	uint64_t seq, main_id;
 	unsigned slot;
 	bool from_backup;
 	struct piv_serve *serves;

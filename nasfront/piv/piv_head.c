@@ -179,6 +179,7 @@ static void apply_member(struct piv_head *h, const Isthmus__PivMember *m)
 	h->instance = m->instance;
 	h->lease_ns = m->lease_ns;
 	h->nsm_state = m->nsm_state;
+	h->main_id = m->main_id;
 }
 
 static int apply_checkpoint(struct piv_head *h, const Isthmus__PivCheckpoint *c)
@@ -272,6 +273,7 @@ static void member_init(Isthmus__PivMember *m, const struct piv_head *h)
 	m->lease_ns = h->lease_ns;
 	m->address = (char *)h->address;
 	m->nsm_state = h->nsm_state;
+	m->main_id = h->main_id;
 }
 
 static void serve_init(Isthmus__PivServes *m, const struct piv_serve *s, bool gone)

@@ -58,7 +58,18 @@ demo_cli backup policy g1 --interval 1s >/dev/null
 n=$(made)
 within 15 at_least $((n + 2)) || fail "no backups after --interval"
 
-for wrong in "--interval 0" "--interval 5x" "--interval -1s" "--interval 400d" "--interval" "--manual --interval 1h" "nosuch --manual"; do
+for mode in load continuous; do
+	demo_cli backup policy g1 --$mode >/dev/null
+	demo_cli backup policy | grep -q "^g1 *$mode" || fail "the policy is not $mode"
+done
+demo_cli backup policy g1 --interval 1s >/dev/null
+! demo_cli backup restore >"$DEMO_DIR/out" 2>&1 || fail "a volume that a head lives on was replaced"
+grep -q "head1.*newer" "$DEMO_DIR/out" || fail "refused without a reason"
+! demo_cli backup restore nosuch >"$DEMO_DIR/out" 2>&1 || fail "a group that there is not was restored"
+[ -s "$DEMO_DIR/out" ] || fail "refused without a word"
+demo_cli --json backup status g1 | grep -q '"heads"' || fail "status does not tell where heads live"
+
+for wrong in "--load --manual" "--load --continuous" "--interval 0" "--interval 5x" "--interval -1s" "--interval 400d" "--interval" "--manual --interval 1h" "nosuch --manual"; do
 	# shellcheck disable=SC2086
 	! demo_cli backup policy $wrong >"$DEMO_DIR/out" 2>&1 || fail "accepted: $wrong"
 	[ -s "$DEMO_DIR/out" ] || fail "refused without a word: $wrong"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The processor-information volume lost on both mirrors: heads go on with the backup, say so, also
-# after a kill; a backup run does not write the lost state over the good one.
+# after a kill; a backup run does not write the lost state over the good one; then a new volume is made and used.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
@@ -41,3 +41,11 @@ sleep 2
 heads | grep -q 'up .* backup$' || wrong "the state did not survive the head"
 demo_cli backup run && wrong "the lost state was written over the good one"
 "$build/tests/tools/nfs_tree" copy "$(demo_nfs_url)" "$top/etc"
+for ((i = 0; i < 200; i++)); do
+	heads | grep -q 'up .* main$' && break
+	sleep 0.1
+done
+heads | grep -q 'up .* main$' || wrong "no new volume was made and used"
+demo_cli backup run || wrong "no backup of the new volume"
+demo_cli backup restore g1 && wrong "a volume that a head lives on was replaced"
+demo_cli backup verify

@@ -268,6 +268,23 @@ int core_backup_run(struct core *c, uint32_t from, uint32_t to,
 	return 0;
 }
 
+bool core_load_is_low(struct core *c)
+{
+	return false;
+}
+
+int core_side_set(struct core *c, const struct core_side *w, char *why)
+{
+	snprintf(why, 256, "%s of %s on %u: %u", w->head, w->group, w->piv, w->side);
+	return w->piv == 3 ? 0 : -ESTALE;
+}
+
+int core_piv_renew(struct core *c, const char *group, const char *pool,
+		   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, char *why)
+{
+	return -ENOSPC;
+}
+
 /* ---- metadata: one for both ---- */
 
 const Isthmus__ArrayMeta *meta_get(const struct meta *m)

@@ -552,23 +552,26 @@ static void backups(void *arg)
 {
 	struct channel *c = open_h1();
 	Isthmus__ChannelBackedUp b;
-	ck_assert_int_eq(channel_backup(c, NULL, false, &b), 0);
+	ck_assert_int_eq(channel_backup(c, NULL, false, false, &b), 0);
 	ck_assert_int_eq(b.code, 0);
 	ck_assert_uint_eq(b.bytes, 300);
 	ck_assert_uint_eq(b.seq, 1);
 	free_text(&b);
-	ck_assert_int_eq(channel_backup(c, "g1", false, &b), 0);
+	ck_assert_int_eq(channel_backup(c, "g1", false, false, &b), 0);
 	ck_assert_int_eq(b.code, 0);
 	ck_assert_uint_eq(b.seq, 2);
 	free_text(&b);
-	ck_assert_int_eq(channel_backup(c, "g7", false, &b), 0);
+	ck_assert_int_eq(channel_backup(c, "g7", false, false, &b), 0);
 	ck_assert_int_eq(b.code, -ENOENT);
 	free_text(&b);
 	/* g2 has no backup volume: told, and g1 was saved all the same. */
-	ck_assert_int_eq(channel_backup(c, NULL, true, &b), 0);
+	ck_assert_int_eq(channel_backup(c, NULL, true, false, &b), 0);
 	ck_assert_int_eq(b.code, -ENOENT);
 	ck_assert_uint_eq(b.bytes, 300);
 	ck_assert_str_eq(b.text, "group g2 has no backup volume");
+	free_text(&b);
+	ck_assert_int_eq(channel_backup(c, NULL, false, true, &b), 0);
+	ck_assert_int_eq(b.code, -EAGAIN); /* the load is not low */
 	free_text(&b);
 	channel_close(c);
 	reactor_stop(client);
@@ -577,6 +580,24 @@ static void backups(void *arg)
 START_TEST(backups_at_a_heads_word)
 {
 	run_both(backups);
+}
+END_TEST
+
+static void sides(void *arg)
+{
+	struct channel *c = open_h1();
+	char why[CHANNEL_WHY_LEN];
+	ck_assert_int_eq(channel_side(c, ISTHMUS__SIDE__MOVING, 3, false, why), 0);
+	ck_assert_int_eq(channel_side(c, ISTHMUS__SIDE__ON_BACKUP, 9, false, why), -ESTALE);
+	ck_assert_str_eq(why, "h1 of g1 on 9: 1");
+	ck_assert_int_eq(channel_side(c, ISTHMUS__SIDE__ON_BACKUP, 3, true, why), -ENOSPC);
+	channel_close(c);
+	reactor_stop(client);
+}
+
+START_TEST(a_head_says_where_its_state_is)
+{
+	run_both(sides);
 }
 END_TEST
 
@@ -594,6 +615,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, configuration_is_sent_and_answered);
 	tcase_add_test(tc, exports_of_other_heads_are_told_with_their_addresses);
 	tcase_add_test(tc, backups_at_a_heads_word);
+	tcase_add_test(tc, a_head_says_where_its_state_is);
 }
 
 int main(void)

@@ -549,11 +549,11 @@ static void backups(void *arg)
 	/* g1's volumes are b's, g2's (without a backup) are a's. */
 	fake_move(&world, 3, 1, false);
 	fake_move(&world, 4, 1, false);
-	ck_assert_int_eq(channel_backup(c, NULL, false, &b), 0);
+	ck_assert_int_eq(channel_backup(c, NULL, false, false, &b), 0);
 	ck_assert_int_eq(b.code, 0);
 	ck_assert_uint_eq(b.bytes, 300);
 	free_text(&b);
-	ck_assert_int_eq(channel_backup(c, NULL, true, &b), 0);
+	ck_assert_int_eq(channel_backup(c, NULL, true, false, &b), 0);
 	ck_assert_int_eq(b.code, -ENOENT);
 	ck_assert_uint_eq(b.bytes, 300);
 	ck_assert_str_eq(b.text, "group g2 has no backup volume");
@@ -562,7 +562,7 @@ static void backups(void *arg)
 	/* With a channel to a alone, whose they are not. */
 	struct channel_opts only_a = {.paths = {world.socket[0]}, .head = "h1", .group = "g1"};
 	ck_assert_int_eq(channel_open(&c, &only_a), 0);
-	ck_assert_int_eq(channel_backup(c, NULL, false, &b), 0);
+	ck_assert_int_eq(channel_backup(c, NULL, false, false, &b), 0);
 	ck_assert_int_eq(b.code, -ERR_NOT_OWNER);
 	ck_assert_str_eq(b.text, "the state of 1 head group belongs to a controller that is away");
 	free_text(&b);

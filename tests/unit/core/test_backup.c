@@ -1,5 +1,6 @@
 /* Backups: only what changed, as of one instant, found out when damaged. */
 #include "blockcore/volume/crc_join.h"
+#include "proto/channel.pb-c.h"
 #include "runtime/crc32c.h"
 #include "tests/unit/core/core_rig.h"
 
@@ -227,19 +228,6 @@ RIG_TEST(refused)
 	pair_close(&p);
 }
 
-static struct volume *beaten; /* where the heads' heartbeats go; NULL: no head is up */
-static bool beating;
-
-static void heartbeats(void *arg)
-{
-	struct env *env = sim_env(((struct rig *)arg)->sim);
-	while (beating) {
-		if (beaten)
-			ck_assert_int_eq(rig_write(beaten, 0, 4096, 9, false), 0);
-		env_sleep_ns(env, 500 * NS_PER_MS);
-	}
-}
-
 static void state_pair(struct pair *p, struct rig *r)
 {
 	char why[CORE_WHY_LEN];
@@ -265,10 +253,27 @@ static int backup_rc(struct pair *p)
 	return core_backup_run(p->r->core, volume_id(p->from), volume_id(p->to), NULL, NULL, &b);
 }
 
+static int change_group(Isthmus__ArrayMeta *am, void *arg, char *why)
+{
+	struct pair *p = arg;
+	Isthmus__HeadGroup *g = malloc(sizeof(*g));
+	isthmus__head_group__init(g);
+	g->piv_volume = volume_id(p->from);
+	g->backup_volume = volume_id(p->to);
+	g->id = am->next_id++;
+	pb_set_text(&g->name, "g1");
+	return pb_append(&am->groups, &am->n_groups, g);
+}
+
+static int says(struct pair *p, const char *head, Isthmus__Side side)
+{
+	char why[CORE_WHY_LEN];
+	struct core_side w = {.group = "g1", .head = head, .piv = volume_id(p->from), .side = side};
+	return core_side_set(p->r->core, &w, why);
+}
+
 static void controller_dies(struct pair *p)
 {
-	beaten = NULL;
-	env_sleep_ns(sim_env(p->r->sim), NS_PER_S);
 	core_volume_put(p->from);
 	core_volume_put(p->to);
 	core_abandon(p->r->core);
@@ -277,38 +282,131 @@ static void controller_dies(struct pair *p)
 	p->to = core_volume_get_by_name(p->r->core, "backup");
 }
 
-/* The backup is overwritten only when heads are known to live on the volume it is made of. */
-RIG_TEST(where_heads_write)
+static void group_pair(struct pair *p, struct rig *r)
+{
+	char why[CORE_WHY_LEN];
+	state_pair(p, r);
+	ck_assert_int_eq(meta_update(core_meta(r->core), change_group, p, why), 0);
+}
+
+/* What is only on the backup is not overwritten, whoever dies meanwhile. */
+RIG_TEST(where_heads_live)
 {
 	struct pair p;
-	state_pair(&p, arg);
-	beating = true;
-	beaten = p.from;
-	ck_assert_int_eq(task_start(heartbeats, arg), 0);
+	group_pair(&p, arg);
 	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_BOTH), 0);
 	ck_assert_int_eq(backup_rc(&p), 0);
-	/* The controller is another, the heads are back: made, at the first word. */
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__MOVING), 0);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_BACKUP), 0);
+	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_BACKUP), 0);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
 	controller_dies(&p);
-	beaten = p.from;
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_MAIN), 0);
 	ck_assert_int_eq(backup_rc(&p), 0);
-	/* They live on the backup; then again on the volume. */
-	beaten = p.to;
-	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
-	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
-	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
-	beaten = p.from;
-	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	/* Of a volume that is not the group's nobody's word counts. */
+	char why[CORE_WHY_LEN];
+	struct core_side w = {.group = "g1", .head = "h1", .piv = 999, .side = 1};
+	ck_assert_int_eq(core_side_set(p.r->core, &w, why), -ESTALE);
+	w.group = "g9";
+	ck_assert_int_eq(core_side_set(p.r->core, &w, why), -ENOENT);
+	pair_close(&p);
+}
+
+/* What heads wrote to the backup is no part of the next one, though the volume did not change. */
+RIG_TEST(a_backup_after_heads_lived_there)
+{
+	struct pair p;
+	struct backup_result b;
+	group_pair(&p, arg);
+	ck_assert_int_eq(rig_write(p.from, 0, MIB, 1, false), 0);
 	ck_assert_int_eq(backup_rc(&p), 0);
-	/* They lived on the backup when the controller died, and none has come back yet. */
-	beaten = p.to;
-	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
-	controller_dies(&p);
-	ck_assert_int_eq(backup_rc(&p), -ERR_DISCONNECTED);
-	ck_assert_int_eq(backup_rc(&p), -ERR_DISCONNECTED);
-	beaten = p.to;
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__MOVING), 0);
+	ck_assert_int_eq(rig_write(p.to, 3 * CHUNK, CHUNK, 2, false), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	b = backup(&p);
+	ck_assert_uint_eq(b.bytes_copied, CHUNK);
+	equal(&p, &b);
+	pair_close(&p);
+}
+
+struct ordered {
+	struct pair *p;
+	int rc;
+	bool ended;
+};
+
+static void order_task(void *arg)
+{
+	struct ordered *o = arg;
+	o->rc = backup_rc(o->p);
+	o->ended = true;
+}
+
+/* A word that comes while a backup is made: that one ends first, before the word is answered. */
+RIG_TEST(a_word_ends_a_backup)
+{
+	struct pair p;
+	group_pair(&p, arg);
+	ck_assert_int_eq(rig_write(p.from, 0, MIB, 1, false), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		struct ordered o = {.p = &p};
+		ck_assert_int_eq(rig_write(p.from, 0, MIB, 2 + i, false), 0);
+		ck_assert_int_eq(task_start(order_task, &o), 0);
+		env_sleep_ns(sim_env(p.r->sim), i * 50000);
+		bool was = o.ended;
+		ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__MOVING), 0);
+		if (!o.ended) /* it had not begun to copy */
+			env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+		ck_assert(o.ended);
+		ck_assert(o.rc == 0 || (!was && (o.rc == -ECANCELED || o.rc == -ERR_DEGRADED)));
+		ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	}
+	struct backup_result b = backup(&p);
+	equal(&p, &b);
+	pair_close(&p);
+}
+
+/* A new volume: blank, no backup is made of it before a head has filled it. */
+RIG_TEST(a_new_volume)
+{
+	struct pair p;
+	char why[CORE_WHY_LEN];
+	group_pair(&p, arg);
+	struct core *c = p.r->core;
+	ck_assert_int_eq(rig_write(p.from, 0, MIB, 1, false), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_int_eq(core_piv_renew(c, "nosuch", NULL, NULL, NULL, why), -ENOENT);
+	ck_assert_int_eq(core_piv_renew(c, "g1", "nosuch", NULL, NULL, why), -ENOSPC);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_BACKUP), 0);
+	core_volume_put(p.from);
+	ck_assert_int_eq(core_piv_renew(c, "g1", NULL, NULL, NULL, why), 0);
+	ck_assert_ptr_null(core_volume_get_by_name(c, "piv"));
+	p.from = core_volume_get_by_name(c, "g1.piv");
+	ck_assert_ptr_nonnull(p.from);
+	ck_assert_uint_eq(volume_size(p.from), SIZE);
 	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
-	beating = false;
-	env_sleep_ns(sim_env(p.r->sim), NS_PER_S);
+	/* Nor when the one that lived on the backup is no member any more. */
+	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_BACKUP), 0);
+	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_int_eq(core_backup_compare(c, volume_id(p.from), volume_id(p.to)), 0);
+	ck_assert_int_eq(rig_write(p.to, 0, 512, 7, false), 0);
+	ck_assert_int_eq(core_backup_compare(c, volume_id(p.from), volume_id(p.to)), -ERR_CORRUPT);
+	pair_close(&p);
+}
+
+RIG_TEST(load_is_told)
+{
+	struct pair p;
+	pair_open(&p, arg);
+	ck_assert(core_load_is_low(p.r->core));
 	pair_close(&p);
 }
 
@@ -338,7 +436,11 @@ int main(void)
 	tcase_add_test(tc, as_of_one_instant);
 	tcase_add_test(tc, verify);
 	tcase_add_test(tc, refused);
-	tcase_add_test(tc, where_heads_write);
+	tcase_add_test(tc, where_heads_live);
+	tcase_add_test(tc, a_backup_after_heads_lived_there);
+	tcase_add_test(tc, a_word_ends_a_backup);
+	tcase_add_test(tc, a_new_volume);
+	tcase_add_test(tc, load_is_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

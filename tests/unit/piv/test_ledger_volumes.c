@@ -21,7 +21,7 @@ TASK_TEST(a_damaged_frame_is_told)
 	l = open_on(true, false);
 	is(l, "record8", "value");
 	is(l, "record9", NULL);
-	ck_assert(!stats(l).unsure);
+	ck_assert(!stats(l).unsure_main);
 	ledger_abandon(l);
 	damage(middle);
 	ck_assert_int_eq(open_rc(true, false), -ERR_CORRUPT);
@@ -33,7 +33,7 @@ TASK_TEST(a_damaged_frame_is_told)
 	o.anew = true;
 	ck_assert_int_eq(ledger_open(&l, &o), 0);
 	ck_assert_uint_eq(stats(l).records, 0);
-	ck_assert(stats(l).unsure);
+	ck_assert(stats(l).unsure_main && !stats(l).unsure_backup);
 	write_some(l, 3);
 	ledger_abandon(l);
 	l = open_on(true, true);
@@ -55,7 +55,7 @@ TASK_TEST(damage_is_healed_from_the_other_copy)
 	for (unsigned i = 0; i < 2; i++) {
 		ck_assert_int_eq(ledger_open(&l, &o), 0);
 		ck_assert_uint_eq(stats(l).records, 10);
-		ck_assert_int_eq(stats(l).unsure, i == 0);
+		ck_assert_int_eq(stats(l).unsure_main, i == 0);
 		ck_assert(stats(l).both && !stats(l).on_backup);
 		ledger_abandon(l);
 	}
@@ -94,7 +94,7 @@ TASK_TEST(the_newer_volume_counts)
 	l = open_on(true, true);
 	is(l, "a", "newest");
 	is(l, "gone", NULL);
-	ck_assert(stats(l).unsure);
+	ck_assert(stats(l).unsure_backup);
 	ledger_abandon(l);
 }
 
