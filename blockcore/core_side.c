@@ -11,6 +11,7 @@
  * the backup (nasfront/piv/piv_fill.c). Until one says that it lives there no backup is made of it.
  */
 #include "blockcore/core_impl.h"
+#include "blockcore/disk/disk.h"
 #include "proto/channel.pb-c.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
@@ -131,7 +132,21 @@ static bool has_room(struct core *c, const char *pool, uint64_t size)
 	       core_pool_free_bytes(c, pool) >= size;
 }
 
-/* Not the one that fails, nor the backup's, where there is another. NULL: none has room. */
+static bool has_failed(struct core *c, const char *pool)
+{
+	const struct core_pool *cp = core_pool_find(c, pool);
+	struct disk_stats s;
+	uint64_t errors = 0;
+	for (unsigned i = 0; i < pool_ndisks(cp->pool); i++) {
+		const struct disk *d = pool_disk(cp->pool, i);
+		if (d)
+			disk_stats(d, &s);
+		errors += d ? s.write_errors : 0;
+	}
+	return errors > 0;
+}
+
+/* Not one that fails, nor the backup's, where there is another. NULL: none has room. */
 static const char *pool_choose(struct core *c, const Isthmus__Volume *old,
 			       const Isthmus__Volume *backup)
 {
@@ -140,9 +155,11 @@ static const char *pool_choose(struct core *c, const Isthmus__Volume *old,
 	int rank = 0;
 	for (size_t i = 0; i < am->n_pools; i++) {
 		const char *name = am->pools[i]->name;
-		bool fails = old && strcmp(name, old->pool) == 0;
+		if (!has_room(c, name, backup->size))
+			continue;
+		bool fails = (old && strcmp(name, old->pool) == 0) || has_failed(c, name);
 		int r = fails ? 1 : strcmp(name, backup->pool) == 0 ? 2 : 3;
-		if (r > rank && has_room(c, name, backup->size)) {
+		if (r > rank) {
 			best = name;
 			rank = r;
 		}
