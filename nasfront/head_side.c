@@ -365,6 +365,7 @@ int head_side_replace(struct head *h, const Isthmus__NasConfig *cfg)
 	h->piv_main = b;
 	bdev_close(old);
 	head_side_open(h);
+	h->side.retry_ns = 0;
 	return 0;
 }
 
