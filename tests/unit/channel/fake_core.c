@@ -785,6 +785,16 @@ static void put_export(Isthmus__ArrayMeta *am)
 	am->exports[am->n_exports++] = e;
 }
 
+static void put_programs(Isthmus__ArrayMeta *am, uint32_t id)
+{
+	Isthmus__Volume *v = malloc(sizeof(*v));
+	isthmus__volume__init(v);
+	v->id = id;
+	v->purpose = strdup("software");
+	am->volumes = malloc(sizeof(*am->volumes));
+	am->volumes[am->n_volumes++] = v;
+}
+
 static Isthmus__ArrayMeta *meta_make(void)
 {
 	Isthmus__ArrayMeta *am = malloc(sizeof(*am));
@@ -800,6 +810,7 @@ static Isthmus__ArrayMeta *meta_make(void)
 	put_group(am, "g1", 3, 4);
 	put_group(am, "g2", 5, 0);
 	put_export(am);
+	put_programs(am, 7);
 	return am;
 }
 

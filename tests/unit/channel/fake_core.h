@@ -12,7 +12,7 @@
 #include "blockcore/channel/channel_server.h"
 #include "proto/meta.pb-c.h"
 
-#define FAKE_VOLUMES  6
+#define FAKE_VOLUMES  7
 #define FAKE_VOL_SIZE (8 * 1024 * 1024u)
 
 #define FAKE_SIDES 2 /* controllers a and b */

@@ -369,6 +369,32 @@ START_TEST(volumes_of_others_are_refused)
 }
 END_TEST
 
+static void programs(void *arg)
+{
+	struct channel *c = open_h1();
+	struct bdev *b = open_vol(c, 7);
+	static uint8_t buf[8192], *disk;
+	disk = fake_disk(&world, 7);
+	disk[4096] = 9;
+	ck_assert_int_eq(bdev_read(b, buf, 4096, 4096), 0);
+	ck_assert_uint_eq(buf[0], 9);
+	ck_assert_int_eq(bdev_write(b, buf, 4096, 0, 0), -ERR_WRITE_PROTECT);
+	ck_assert_int_eq(bdev_write(b, buf, 4096, 0, BDEV_FUA), -ERR_WRITE_PROTECT);
+	ck_assert_int_eq(bdev_discard(b, 4096, 4096), -ERR_WRITE_PROTECT);
+	ck_assert_int_eq(bdev_read(b, buf, 8192, 0), 0);
+	ck_assert_uint_eq(buf[0], 0);
+	ck_assert_uint_eq(buf[4096], 9);
+	bdev_close(b);
+	channel_close(c);
+	reactor_stop(client);
+}
+
+START_TEST(programs_are_read_only)
+{
+	run_both(programs);
+}
+END_TEST
+
 static void stuck_reader(void *arg)
 {
 	uint8_t buf[512];
@@ -611,6 +637,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, more_users_than_ring_entries);
 	tcase_add_test(tc, staging_held_by_users_blocks_no_transfer);
 	tcase_add_test(tc, volumes_of_others_are_refused);
+	tcase_add_test(tc, programs_are_read_only);
 	tcase_add_test(tc, close_ends_what_is_in_flight);
 	tcase_add_test(tc, configuration_is_sent_and_answered);
 	tcase_add_test(tc, exports_of_other_heads_are_told_with_their_addresses);
