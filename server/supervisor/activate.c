@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define ASK_NS	 (10 * NS_PER_S) /* of silence, a controller */
+#define BACK_NS	 (60 * NS_PER_S)
 #define PAUSE_NS (100 * NS_PER_MS)
 
 /* ---- asking controllers ---- */
@@ -224,11 +225,13 @@ static int serves(struct activation *a, const char *head, const char *version,
 static int replace(struct activation *a, unsigned i, const char *version)
 {
 	const char *head = a->heads[i].head;
-	uint64_t until = env_now_ns(env_real()) + a->wait_ns;
+	/* On the way back there is nothing else to turn to. */
+	uint64_t wait_ns = a->back ? MAX(a->wait_ns, BACK_NS) : a->wait_ns;
+	uint64_t until = env_now_ns(env_real()) + wait_ns;
 	struct child *c = supervisor_child(a->s, "head", head);
 	if (!c) /* not configured any more */
 		return a->s->stopping ? -ERR_SHUTDOWN : 0;
-	int rc = service_replace(c, a->wait_ns, a->why);
+	int rc = service_replace(c, wait_ns, a->why);
 	while (!rc && (rc = serves(a, head, version, &a->exports[i]))) {
 		/* Another program than was asked for will not become it. */
 		if (rc == -ERR_VERSION || a->s->stopping || env_now_ns(env_real()) >= until)

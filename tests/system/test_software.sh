@@ -159,7 +159,11 @@ start_load 4
 sleep 1
 cli software activate v1 >"$dir/out" 2>&1 || fail "v1 was not activated"
 both_run v1 || fail "the heads do not run v1"
-timeout 0.1 "$build/isthmus" --config "$dir/isthmus.yaml" software activate 0.2 >"$dir/out" 2>&1 || true
+"$build/isthmus" --config "$dir/isthmus.yaml" software activate 0.2 >"$dir/out" 2>&1 &
+ordered=$!
+wait_for 10 under_way 0.2 || fail "the activation of 0.2 does not begin"
+kill -9 $ordered 2>/dev/null || true
+wait $ordered || true
 wait_for 20 both_run 0.2 && wait_for 5 settled || fail "0.2 was not activated without the one who ordered it"
 load_was_well "two activations"
 cli head list | grep -q ' 0.2 ' || fail "head list does not tell the version"
@@ -185,7 +189,7 @@ both_run 0.2 || fail "the head did not go back"
 start_load 5
 cli software rollback >"$dir/out" 2>&1 &
 ordered=$!
-wait_for 5 under_way v1 || fail "the roll-back does not begin"
+wait_for 10 under_way v1 || fail "the roll-back does not begin"
 kill -9 "$isthmusd"
 wait "$isthmusd" || true
 wait $ordered || true
@@ -193,7 +197,7 @@ supervise
 wait_for 20 both_run v1 && wait_for 5 settled || fail "the next isthmusd does not go on"
 cli software activate 0.2 >"$dir/out" 2>&1 &
 ordered=$!
-wait_for 5 under_way 0.2 || fail "the activation does not begin"
+wait_for 10 under_way 0.2 || fail "the activation does not begin"
 kill -9 "$(pid_of controller-a)"
 wait $ordered || fail "the activation did not survive the controller"
 both_run 0.2 || fail "the heads do not run 0.2 over the death of the controller"
