@@ -328,6 +328,19 @@ int nfs_relay(struct nfs *n, struct rpc_req *req, const struct export *e)
 	return rpc_relay(req, path);
 }
 
+int nfs_relay_all(struct nfs *n, struct rpc_req *req)
+{
+	char path[RPC_RELAY_PATH_MAX];
+	int rc = -ENOENT;
+	if (!n->o.relay_path || rpc_conn_relayed(req->conn))
+		return -EREMOTE;
+	for (unsigned i = 0; i < n->table->nheads && rc != RPC_DROP; i++) {
+		n->o.relay_path(n->o.arg, n->table->heads[i].name, path);
+		rc = rpc_relay(req, path);
+	}
+	return rc;
+}
+
 int nfs_relay_handle(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len)
 {
 	struct fh fh;

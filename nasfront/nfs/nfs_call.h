@@ -127,6 +127,9 @@ struct nfs_call *nfs_begin_handle(struct rpc_req *req, struct nfs *n, const uint
  * it is not another's.
  */
 int nfs_relay(struct nfs *n, struct rpc_req *req, const struct export *e);
+/* The same to all other heads: what a host says of itself. Negative: there are none, or it came by
+ * a relay. */
+int nfs_relay_all(struct nfs *n, struct rpc_req *req);
 int nfs_relay_handle(struct nfs *n, struct rpc_req *req, const uint8_t *data, uint32_t len);
 /* A second handle of the same call (RENAME, LINK): false: garbage. Sets ->status; *ret is written
  * on success only. */

@@ -421,7 +421,8 @@ static int nlm_free_all(struct rpc_req *req, void *arg)
 	if (c && nlm_host_speaks(n, req))
 		nlm_client_reboot(c, "FREE_ALL");
 	store_sync(n->store);
-	return RPC_SUCCESS;
+	int relayed = nfs_relay_all(n->o.nfs, req);
+	return relayed >= 0 ? relayed : RPC_SUCCESS;
 }
 
 const struct rpc_proc nlm_procs[NLM_PROCS] = {

@@ -214,7 +214,8 @@ static int nsm_notify(struct rpc_req *req, void *arg)
 	else if (!found)
 		log_info("nsm: nobody is known at address=%s by the name that was told", address);
 	store_sync(n->store);
-	return RPC_SUCCESS;
+	int relayed = nfs_relay_all(n->o.nfs, req); /* it may have locks there through us */
+	return relayed >= 0 ? relayed : RPC_SUCCESS;
 }
 
 const struct rpc_proc nsm_procs[NSM_PROCS] = {

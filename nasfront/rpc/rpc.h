@@ -112,11 +112,11 @@ struct rpc_req {
 	struct iovec spilled; /* the body, moved to the heap for a slow peer */
 	uint8_t *wire;	      /* where the reply's head begins: its record mark */
 	size_t wire_len;
-	size_t head_room;	 /* bytes before out for it */
-	struct iovec tail;	 /* behind body and padding */
-	uint64_t queued_ns;	 /* not after its reply was: the connection's last progress then */
-	struct rpc_relay *relay; /* of its connection, when another server answers */
-	struct gss_ctx *gss;	 /* RPCSEC_GSS: the context, held; NULL: another flavour */
+	size_t head_room;    /* bytes before out for it */
+	struct iovec tail;   /* behind body and padding */
+	uint64_t queued_ns;  /* not after its reply was: the connection's last progress then */
+	unsigned relays;     /* servers that have not answered it yet */
+	struct gss_ctx *gss; /* RPCSEC_GSS: the context, held; NULL: another flavour */
 	uint32_t gss_seq, gss_service;
 	STAILQ_ENTRY(rpc_req) link;
 	uint8_t head[RPC_REPLY_INLINE + RPC_GSS_ROOM];

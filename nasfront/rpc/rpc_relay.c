@@ -55,6 +55,7 @@ struct rpc_relay {
 	uint32_t magic;
 	LIST_ENTRY(rpc_relay) link;
 	struct rpc_conn *conn;
+	const struct rpc_req *chosen; /* whose handler said that it goes here too */
 	char path[RPC_RELAY_PATH_MAX];
 	int fd; /* -1: not connected */
 	struct watch *watch;
@@ -130,7 +131,7 @@ static void retry_later(struct rpc_relay *r)
 	env_timer_start(server_of(r)->o.env, &r->retry, RETRY_NS);
 }
 
-/* The call leaves the relay; what becomes of it is `result`. */
+/* The call leaves the relay; what becomes of it is `result`, where it is its last. */
 static void call_leave(struct rpc_relay *r, struct relay_call *k, int result)
 {
 	struct rpc_req *req = k->req;
@@ -141,7 +142,8 @@ static void call_leave(struct rpc_relay *r, struct relay_call *k, int result)
 	TAILQ_REMOVE(&r->calls, k, link);
 	rpc_spill_put(server_of(r), k->wire, k->size);
 	free(k);
-	rpc_call_end(req, result);
+	if (--req->relays == 0)
+		rpc_call_end(req, result);
 }
 
 static void relay_free(struct rpc_relay *r)
@@ -212,7 +214,7 @@ static bool reply_take(struct rpc_relay *r)
 	} else if (be32_get(m + 20) <= RPC_SYSTEM_ERR) {
 		result = (int)be32_get(m + 20);
 	}
-	if (k && result == RPC_SUCCESS)
+	if (k && result == RPC_SUCCESS && k->req->relays == 1)
 		take_results(r, k->req);
 	in_drop(r);
 	struct rpc_conn *c = r->conn;
@@ -409,10 +411,19 @@ static size_t put_call(const struct rpc_req *req, uint8_t *to, size_t size)
 
 int rpc_relay(struct rpc_req *req, const char *path)
 {
+	struct rpc_relay *r;
 	if (req->conn->dead || req->conn->relayed)
 		return RPC_DROP;
-	req->relay = relay_of(req->conn, path);
-	return req->relay ? RPC_RELAY : RPC_DROP;
+	if (!req->relays) /* of a request that was here before, and was not relayed after all */
+		LIST_FOREACH (r, &req->conn->relays, link)
+			if (r->chosen == req)
+				r->chosen = NULL;
+	r = relay_of(req->conn, path);
+	if (!r)
+		return RPC_DROP;
+	req->relays += r->chosen != req;
+	r->chosen = req;
+	return RPC_RELAY;
 }
 
 /* The copy; NULL: no room. */
@@ -437,30 +448,49 @@ static struct relay_call *call_new(struct rpc_req *req)
 	return k;
 }
 
-void rpc_relay_start(struct rpc_req *req)
+/* False: there is no room. */
+static bool relay_add(struct rpc_relay *r, struct rpc_req *req)
 {
-	struct rpc_relay *r = req->relay;
-	struct rpc_conn *c = req->conn;
-	struct relay_call *k = c->dead ? NULL : call_new(req);
-	rpc_conn_get(c);
-	if (!k) { /* the client comes again, and asks again */
-		bool end = !c->dead && !c->udp;
-		rpc_conn_get(c);
-		rpc_call_end(req, RPC_DROP);
-		if (end)
-			rpc_conn_close(c, "no room for calls that others answer");
-		rpc_conn_put(c);
-		return;
-	}
-	CHECK(r, RELAY_MAGIC);
-	c->pending -= req->expect;
-	req->expect = (uint32_t)k->len + EXPECT;
-	c->pending += req->expect;
+	struct rpc_conn *c = r->conn;
+	struct relay_call *k = call_new(req);
+	if (!k)
+		return false;
+	c->pending += k->len + EXPECT;
+	req->expect += (uint32_t)k->len + EXPECT;
 	TAILQ_INSERT_TAIL(&r->calls, k, link);
 	if (!r->next) {
 		r->next = k;
 		r->sent = 0;
 	}
-	rpc_call_no_buf(req);
-	relay_pump(r);
+	return true;
+}
+
+void rpc_relay_start(struct rpc_req *req)
+{
+	struct rpc_conn *c = req->conn;
+	struct rpc_relay *r, *next;
+	unsigned added = 0;
+	rpc_conn_get(c); /* until rpc_call_end() */
+	rpc_conn_get(c);
+	c->pending -= req->expect;
+	req->expect = 0;
+	if (!c->dead)
+		LIST_FOREACH (r, &c->relays, link)
+			added += r->chosen == req && relay_add(r, req);
+	bool room = added == req->relays;
+	req->relays = added;
+	if (added) {
+		rpc_call_no_buf(req);
+		LIST_FOREACH_SAFE (r, &c->relays, link, next)
+			if (r->chosen == req) {
+				r->chosen = NULL;
+				relay_pump(r);
+			}
+	} else {
+		rpc_call_end(req, RPC_DROP);
+	}
+	/* The client comes again, and asks again. */
+	if (!room && !c->dead && !c->udp)
+		rpc_conn_close(c, "no room for calls that others answer");
+	rpc_conn_put(c);
 }

@@ -12,8 +12,9 @@
 #define RPC_RELAY_PATH_MAX 108
 
 /*
- * For a handler: the call is the server's at this path to answer. What the handler returns then:
- * RPC_RELAY, or what says why not. Nothing may have been done for the call.
+ * For a handler: the call is the server's at this path to answer. What the handler returns then,
+ * at once: RPC_RELAY, or what says why not. Nothing may have been done for the call. Said of
+ * several: it is answered, with what the last of them says, when all have.
  */
 int rpc_relay(struct rpc_req *req, const char *path);
 /* The call came by a relay: it is not relayed again. */

@@ -22,12 +22,12 @@
 #define PROG 400100
 #define BIG  (1024 * 1024)
 
-enum { NULLP, WHO, SUM, BODY, HOLD, COUNT, WEAK, PROCS };
+enum { NULLP, WHO, SUM, BODY, HOLD, COUNT, WEAK, ALL, PROCS };
 
 static struct reactor *reactor;
 static struct rpc_server *front, *back;
 static uint16_t port;
-static char path[RPC_RELAY_PATH_MAX];
+static char path[RPC_RELAY_PATH_MAX], path2[RPC_RELAY_PATH_MAX];
 static uint8_t pattern[BIG];
 static _Atomic bool busy, held;
 static _Atomic unsigned runs, holds;
@@ -98,11 +98,17 @@ static int back_weak(struct rpc_req *req, void *arg)
 	return RPC_TOO_WEAK;
 }
 
+static int back_all(struct rpc_req *req, void *arg)
+{
+	xdr_put_u32(&req->out, ++runs);
+	return RPC_SUCCESS;
+}
+
 static const struct rpc_proc back_procs[PROCS] = {
     {"NULL", back_null, NULL, 0}, {"WHO", back_who, NULL, 0},
     {"SUM", back_sum, NULL, 0},	  {"BODY", back_body, NULL, 0},
     {"HOLD", NULL, back_hold, 0}, {"COUNT", NULL, back_count, RPC_CACHED},
-    {"WEAK", back_weak, NULL, 0},
+    {"WEAK", back_weak, NULL, 0}, {"ALL", back_all, NULL, 0},
 };
 static const struct rpc_program back_program = {
     .prog = PROG, .vers = 3, .procs = back_procs, .nprocs = PROCS, .udp = true};
@@ -117,10 +123,16 @@ static int pass(struct rpc_req *req, void *arg)
 	return rpc_relay(req, path);
 }
 
+static int pass_all(struct rpc_req *req, void *arg)
+{
+	int rc = rpc_relay(req, path2);
+	return rc == RPC_RELAY ? rpc_relay(req, path) : rc;
+}
+
 static const struct rpc_proc front_procs[PROCS] = {
-    {"NULL", back_null, NULL, 0},     {"WHO", pass, NULL, 0},  {"SUM", NULL, pass, 0},
-    {"BODY", pass, NULL, 0},	      {"HOLD", pass, NULL, 0}, {"COUNT", NULL, pass, RPC_CACHED},
-    {"WEAK", pass, NULL, RPC_CACHED},
+    {"NULL", back_null, NULL, 0},     {"WHO", pass, NULL, 0},	  {"SUM", NULL, pass, 0},
+    {"BODY", pass, NULL, 0},	      {"HOLD", pass, NULL, 0},	  {"COUNT", NULL, pass, RPC_CACHED},
+    {"WEAK", pass, NULL, RPC_CACHED}, {"ALL", NULL, pass_all, 0},
 };
 static const struct rpc_program front_program = {
     .prog = PROG, .vers = 3, .procs = front_procs, .nprocs = PROCS, .udp = true};
@@ -148,6 +160,7 @@ static void back_up(void *arg)
 {
 	back = server_new(&back_program);
 	ck_assert_int_eq(rpc_server_listen_relay(back, path, NULL, 0), 0);
+	ck_assert_int_eq(rpc_server_listen_relay(back, path2, NULL, 0), 0);
 	busy = false;
 }
 
@@ -186,6 +199,7 @@ static void setup(void)
 {
 	struct reactor_opts o = {.name = "rpc", .cpu = -1};
 	snprintf(path, sizeof(path), "/tmp/isthmus-relay.%d", (int)getpid());
+	snprintf(path2, sizeof(path2), "/tmp/isthmus-relay2.%d", (int)getpid());
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 7 + i / 251);
 	held = false;
@@ -205,6 +219,7 @@ static void teardown(void)
 	reactor_join(reactor);
 	reactor_free(reactor);
 	unlink(path);
+	unlink(path2);
 }
 
 /* ---- a client ---- */
@@ -361,6 +376,33 @@ START_TEST(refusals_come_back)
 	ck_assert_uint_eq(answer(fd), 20);
 	ck_assert_uint_eq(be32_get(reply + 8), 1);
 	ck_assert_uint_eq(be32_get(reply + 16), RPC_AUTH_TOOWEAK);
+	close(fd);
+}
+END_TEST
+
+/* To two servers, which are one here: answered when both have; while one is away it waits. */
+START_TEST(to_all)
+{
+	int fd = dial(SOCK_STREAM);
+	for (uint32_t i = 0; i < 10; i++) {
+		call(fd, i, ALL, 0);
+		ck_assert_uint_eq(results(fd, i), 4);
+		ck_assert_uint_eq(word(0), 2 * i + 2);
+		call(fd, 100 + i, WHO, 0);
+		ck_assert_uint_eq(results(fd, 100 + i), 32);
+	}
+	run(back_die);
+	call(fd, 50, ALL, 0);
+	ck_assert(!readable(fd, 50));
+	run(back_up);
+	ck_assert_uint_eq(results(fd, 50), 4);
+	ck_assert_uint_eq(runs, 22);
+	close(fd);
+	fd = dial(SOCK_DGRAM);
+	size_t len = call_make(9, ALL, 0);
+	ck_assert_int_eq(send(fd, message + 4, len - 4, 0), (ssize_t)len - 4);
+	ck_assert(readable(fd, 20000));
+	ck_assert_int_eq(recv(fd, reply, sizeof(reply), 0), 28);
 	close(fd);
 }
 END_TEST
@@ -588,6 +630,7 @@ int main(void)
 	tcase_add_test(tc, as_if_called_there);
 	tcase_add_test(tc, large_both_ways);
 	tcase_add_test(tc, refusals_come_back);
+	tcase_add_test(tc, to_all);
 	tcase_add_test(tc, once);
 	tcase_add_test(tc, the_successor_answers);
 	tcase_add_test(tc, who_leaves_is_not_answered);
