@@ -10,6 +10,7 @@
 #include "runtime/bytes.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include "runtime/log.h"
 
 /*
@@ -182,9 +183,12 @@ static int attach(struct head *h)
 	unsigned clients = 0;
 	int rc = head_records_read(h);
 	if (rc == 0) {
+		FAULT("store.restoring");
 		rc = nlm_keep_in(h->nlm, &h->store);
 		int rc4 = h->nfs4 ? nfs4_keep_in(h->nfs4, &h->store, &clients) : 0;
+		FAULT("store.before_waits");
 		nlm_wait_again(h->nlm);
+		FAULT("store.restored");
 		rc = rc ? rc : rc4;
 	}
 	head_records_free(h);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "runtime/bytes.h"
 #include "runtime/check.h"
+#include "runtime/fault.h"
 
 void store_key_begin(struct store_key *k, enum store_kind kind)
 {
@@ -57,8 +58,11 @@ void store_drop(const struct store *s, const struct store_key *k, uint64_t *acco
 
 void store_sync(const struct store *s)
 {
-	if (s)
-		s->sync(s->arg);
+	if (!s)
+		return;
+	FAULT("store.before_sync");
+	s->sync(s->arg);
+	FAULT("store.after_sync");
 }
 
 bool store_denies(const struct store *s, uint64_t has)

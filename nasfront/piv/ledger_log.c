@@ -18,6 +18,7 @@
 #include "runtime/bytes.h"
 #include "runtime/check.h"
 #include "runtime/crc32c.h"
+#include "runtime/fault.h"
 
 #define CROWDED_FRAMES 3 /* kept free beyond what is to be written */
 
@@ -241,8 +242,10 @@ static int frame_build(struct ledger *l, struct ring *r)
 		add_queue(&f);
 	if (half)
 		r->debt += 2 * f.fresh;
-	if (half || crowded)
+	if (half || crowded) {
 		add_old(&f, crowded);
+		FAULT("ledger.copied_forward");
+	}
 	struct record *first = TAILQ_FIRST(&r->queue), *old = TAILQ_FIRST(&r->old);
 	bool more = r->state == RING_FILLING && first;
 	r->out.tail = more ? r->base : old ? old->at[r->index].seq : f.seq;
@@ -262,9 +265,11 @@ static int frame_write(struct ring *r)
 {
 	size_t bytes = (size_t)blocks_of(r->out.len) * PIV_BLOCK;
 	uint64_t off = r->off + (uint64_t)r->out.block * PIV_BLOCK;
+	FAULT("ledger.before_write");
 	int rc = bdev_write(r->bdev, r->buf, bytes, off, BDEV_FUA);
 	if (rc)
 		return rc;
+	FAULT("ledger.after_write");
 	r->built = false;
 	r->tail = r->out.tail;
 	r->covered = r->out.change;

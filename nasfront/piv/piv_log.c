@@ -8,6 +8,7 @@
 #include "runtime/check.h"
 #include "runtime/crc32c.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 
 static uint64_t half_off(const struct piv_log *l, unsigned half)
 {
@@ -149,10 +150,12 @@ int piv_log_checkpoint(struct piv_log *l, const void *payload, size_t len)
 	if (frame_blocks(len) >= piv_half_blocks(&l->header))
 		return -ENOSPC;
 	int rc = frame_write(l, half_off(l, to), payload, len);
+	FAULT("piv.checkpoint_written");
 	if (rc == 0)
 		rc = bdev_flush(l->bdev);
 	if (rc)
 		return rc;
+	FAULT("piv.checkpoint_stable");
 	l->seq++;
 	l->half = to;
 	l->block = frame_blocks(len);

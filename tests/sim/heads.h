@@ -75,7 +75,7 @@ struct client {
 	char name[24];
 	struct sim_peer *peer;
 	uint32_t xid;
-	bool runs;
+	bool runs, gave_up; /* all that it held */
 	/* Version 4 */
 	struct v4 v4;
 	struct v4_fh dir, own;

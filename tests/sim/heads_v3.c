@@ -436,6 +436,7 @@ void heads_v3_client(void *arg)
 	}
 	for (unsigned f = 0; f < SHARED_FILES && !w->failed; f++)
 		unlock_units(c, f, 0, UNITS);
+	c->gave_up = true;
 	if (!w->failed)
 		heads_names_check(c, &name_ops);
 	c->runs = false;

@@ -12,6 +12,7 @@
 #include "tests/unit/nfs4/v4_valid.h"
 #include "tests/unit/nfs4/v4_wire.h"
 
+#define LAST_LOOK     1		  /* the client that looks at last */
 #define RESERVED_FILE (FILES - 1) /* with share reservations */
 
 static void over_the_net(struct v4 *v, const void *call, size_t len)
@@ -440,13 +441,48 @@ static void begin(struct client *c)
 		wrong(c, "LOOKUP", st);
 }
 
+static bool all_gave_up(const struct heads *w)
+{
+	for (unsigned i = 0; i < w->nclients; i++)
+		if (!w->clients[i].gave_up)
+			return false;
+	return true;
+}
+
+/* Nothing is held any more by anybody: one can have all of it, and alone. */
+static void look_last(struct client *c)
+{
+	struct v4_stateid s;
+	char name[16];
+	while (!all_gave_up(c->w) && !c->w->failed)
+		heads_sleep(c->w, NS_PER_MS);
+	for (unsigned f = 0; f < FILES && !c->w->failed; f++) {
+		uint32_t st;
+		snprintf(name, sizeof(name), "shared%u", f);
+		do
+			st = open_name(c, &c->dir, name, 3, 3, OPEN_IT, &s, &c->files[f].fh);
+		while (later(c, st));
+		c->files[f].open = s;
+		c->files[f].has_lock = false;
+		while (!st && later(c, st = lock(c, f, 0, UNITS, true)))
+			;
+		if (st)
+			wrong(c, "what nobody has is not to be had", st);
+		else
+			close_shared(c, f);
+	}
+}
+
 static void end(struct client *c)
 {
 	for (unsigned f = 0; f < FILES && !c->w->failed; f++)
 		if (c->files[f].is_open)
 			close_shared(c, f);
+	c->gave_up = true;
 	if (!c->w->failed)
 		heads_names_check(c, &name_ops);
+	if (c->number == LAST_LOOK)
+		look_last(c);
 	free(c->v4.buf);
 	free(c->v4.reply);
 	c->runs = false;
