@@ -89,9 +89,11 @@ static void head_main(void *arg)
 	Isthmus__NasConfigApplied r = ISTHMUS__NAS_CONFIG_APPLIED__INIT;
 	struct channel *c = sim_channel_open(v->w->array, v->node);
 	h->channel = c;
+	Isthmus__NasConfig cfg = *v->w->cfg;
+	cfg.side = sim_array_side(v->w->array);
 	start_services(v);
 	if (!sim_node_dead(v->node))
-		head_config_apply(h, v->w->cfg, &r);
+		head_config_apply(h, &cfg, &r);
 	for (size_t i = 0; i < r.n_filesystems; i++)
 		isthmus__nas_fs_state__free_unpacked(r.filesystems[i], NULL);
 	free(r.filesystems);
@@ -153,11 +155,12 @@ static void abandon(struct head *h)
 static void free_services(struct server *v)
 {
 	struct head *h = &v->h;
+	head_backup_join(h);
+	head_side_join(h);
 	nfs4_free(h->nfs4);
 	nlm_free(h->nlm);
 	nfs_free(h->nfs);
 	sim_channel_free(h->channel);
-	head_backup_join(h);
 }
 
 static void end_task(void *arg)

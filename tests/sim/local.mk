@@ -32,7 +32,7 @@ tests_sim_isthmus_sim_heads_SOURCES = tests/sim/heads.h tests/sim/heads_head.c t
 	tests/sim/heads_plan.c tests/sim/heads_plan.h tests/sim/heads_v3.c tests/sim/heads_v4.c tests/sim/scenario.h \
 	tests/sim/sim_channel.c tests/sim/sim_channel.h tests/sim/sim_faults.c tests/sim/sim_faults.h tests/sim/sim_heads.c \
 	tests/sim/sim_main.c tests/sim/sim_rpc.c tests/sim/sim_rpc.h \
-	nasfront/head.h nasfront/head_backup.c nasfront/head_config.c nasfront/head_records.c nasfront/head_state.c nasfront/head_store.c $(V4_CLIENT)
+	nasfront/head.h nasfront/head_backup.c nasfront/head_config.c nasfront/head_records.c nasfront/head_side.c nasfront/head_state.c nasfront/head_store.c $(V4_CLIENT)
 tests_sim_isthmus_sim_heads_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_OF_HEADS
 tests_sim_isthmus_sim_heads_LDADD = $(SIM_LIBS) libnasfront.a $(RUNTIME_LIBS)
 

@@ -8,12 +8,15 @@
 #include "runtime/err.h"
 #include "tests/sim/sim_world.h"
 
+#define WORD_NS (300 * 1000) /* for a change of the metadata */
+
 struct sim_array {
 	struct sim *sim;
 	struct sched *sched; /* the world's: calls are the controller's own */
 	struct bdev *volumes[SIM_VOLUMES + 1];
 	uint64_t epoch;
 	unsigned calls; /* of all heads, under way */
+	Isthmus__Side side;
 	struct waitq idle;
 };
 
@@ -199,7 +202,25 @@ bool channel_fenced(const struct channel *c)
 	return c->epoch != c->a->epoch;
 }
 
-int channel_backup(struct channel *c, const char *group, bool all, Isthmus__ChannelBackedUp *ret)
+int channel_backup(struct channel *c, const char *group, bool all, bool low_load,
+		   Isthmus__ChannelBackedUp *ret)
 {
 	return -ERR_DISCONNECTED;
+}
+
+Isthmus__Side sim_array_side(const struct sim_array *a)
+{
+	return a->side;
+}
+
+int channel_side(struct channel *c, Isthmus__Side side, uint32_t piv_volume, bool renew, char *why)
+{
+	why[0] = '\0';
+	env_sleep_ns(sim_node_env(c->node), WORD_NS);
+	if (gone(c))
+		return -ERR_SHUTDOWN;
+	if (c->epoch != c->a->epoch)
+		return -ERR_EPOCH_STALE;
+	c->a->side = side;
+	return renew ? -ENOSPC : 0;
 }

@@ -19,6 +19,9 @@ void sim_array_free(struct sim_array *a);
 /* Volumes have numbers from 1 on. */
 void sim_array_volume(struct sim_array *a, uint32_t number, struct sim_disk *d);
 
+/* Where the head has said that its state is; it is told to whoever comes next. */
+Isthmus__Side sim_array_side(const struct sim_array *a);
+
 /* The head comes: any other is fenced from here on, and when this returns nothing of it is under
  * way. Waits (a task of the node). */
 struct channel *sim_channel_open(struct sim_array *a, struct sim_node *n);
