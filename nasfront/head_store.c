@@ -164,8 +164,9 @@ static void store_sync_records(void *arg)
 		put_mark(h);
 	}
 	h->ledger_users++;
-	/* Nobody is answered before it is stable: what it says would be forgotten by a restart. */
 	struct ledger *l = h->ledger; /* it may be closed meanwhile: that waits for us */
+	task_yield();		      /* all that came with this call share a write */
+	/* Nobody is answered before it is stable: what it says would be forgotten by a restart. */
 	int rc;
 	while ((rc = ledger_sync(l)) && !h->stopping && !h->fenced && h->ledger == l) {
 		tell_failing(h, rc);

@@ -124,7 +124,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	if (!config_node_key(l, node, "lock_grace"))
 		h->lock_grace = 45;
 	if (!config_node_key(l, node, "head_lease")) /* a new process costs no grace period */
-		h->head_lease = h->durable_state && strcmp(h->durable_state, "on") == 0 ? 2 : 0;
+		h->head_lease = !h->durable_state || strcmp(h->durable_state, "on") == 0 ? 2 : 0;
 	if (!config_node_key(l, node, "max_connections"))
 		h->max_connections = 4096;
 	if (!config_node_key(l, node, "groups_time"))
@@ -145,7 +145,7 @@ static int head_defaults(struct config_load *l, struct config_file *c, unsigned 
 	rc = rc ?: set_default(&h->tls_ca, "");
 	rc = rc ?: set_default(&h->tls_mutual, "off");
 	rc = rc ?: set_default(&h->nfs4_delegations, "on");
-	rc = rc ?: set_default(&h->durable_state, "off");
+	rc = rc ?: set_default(&h->durable_state, "on");
 	rc = rc ?: set_default(&h->rpcbind, "auto");
 	rc = rc ?: set_default(&h->groups, "client");
 	rc = rc ?: set_default(&h->metadata_memory, "256MiB");

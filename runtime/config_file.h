@@ -57,7 +57,7 @@
  *       nfs4: on                  # off: of NFS version 3 alone is served
  *       nfs4_domain: ""           # owners are called name@this in version 4; none: by numbers
  *       nfs4_delegations: on      # off: clients of version 4 are lent no files
- *       durable_state: off        # on: what clients hold outlives the head, nobody has to reclaim
+ *       durable_state: on         # off: clients reclaim what they hold after a restart
  * it keytab: ""                # of Kerberos: keys of nfs/HOST; none: krb5 is not served principal:
  * ""             # the one to be; none: every nfs/HOST of the keytab tls_cert: ""              #
  * PEM, with its chain; none: no TLS tls_key: ""               # of tls_cert; PEM, for the head's

@@ -33,7 +33,7 @@
 
 static unsigned id_bucket(uint64_t id)
 {
-	return (unsigned)(id % NFS4_BUCKETS);
+	return (unsigned)(id % NFS4_STATE_BUCKETS);
 }
 
 static unsigned owner_bucket(const struct nfs4 *n, const uint8_t *owner, uint32_t len)

@@ -25,8 +25,9 @@ struct nfs4 {
 	const struct store *store; /* NULL: nothing is recorded */
 	bool restored;		   /* clients of an earlier incarnation are here */
 	struct env_timer tick;
-	LIST_HEAD(, nfs4_client)
-	clients_by_id[NFS4_BUCKETS], clients_by_owner[NFS4_BUCKETS], clients_by_kept[NFS4_BUCKETS];
+	LIST_HEAD(, nfs4_client) clients_by_id[NFS4_STATE_BUCKETS];
+	LIST_HEAD(, nfs4_client) clients_by_owner[NFS4_BUCKETS];
+	LIST_HEAD(, nfs4_client) clients_by_kept[NFS4_BUCKETS];
 	TAILQ_HEAD(, nfs4_client) clients;
 	unsigned nclients;
 	LIST_HEAD(, nfs4_session) sessions[NFS4_BUCKETS];

@@ -27,6 +27,15 @@ noinst_PROGRAMS += tests/bench/bench_ledger
 tests_bench_bench_ledger_SOURCES = tests/bench/bench_ledger.c
 tests_bench_bench_ledger_LDADD = libnasfront.a libproto.a $(RUNTIME_LIBS)
 
+noinst_PROGRAMS += tests/bench/bench_state
+tests_bench_bench_state_SOURCES = tests/bench/bench_state.c tests/bench/contest.c tests/bench/contest_workers.c tests/bench/contest.h tests/bench/nfs_client.c tests/bench/nfs_calls.c tests/bench/nfs_load.c \
+	tests/bench/nfs_client.h tests/bench/nfs_client_impl.h tests/bench/nfs_xdr.h tests/bench/wire.c tests/bench/wire.h $(V4_CLIENT)
+tests_bench_bench_state_LDADD = $(NASFRONT_LIBS)
+
+noinst_PROGRAMS += tests/bench/bench_restore
+tests_bench_bench_restore_SOURCES = tests/bench/bench_restore.c nasfront/head_records.c $(NAS_WORLD)
+tests_bench_bench_restore_LDADD = $(NASFRONT_LIBS)
+
 noinst_PROGRAMS += tests/bench/bench_link
 tests_bench_bench_link_SOURCES = tests/bench/bench_link.c
 tests_bench_bench_link_LDADD = $(BLOCKCORE_LIBS)

@@ -16,7 +16,7 @@ guest_disks apps
 DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=256MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-24080} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-24090}
 DEMO_HEAD_EXTRA="    nfs4: on
-    durable_state: ${DURABLE:-off}
+    durable_state: ${DURABLE:-on}
     lock_grace: 20"
 . "$top/tests/system/demo.sh"
 GUEST_TOOLS=$build/tests/tools/two_mounts

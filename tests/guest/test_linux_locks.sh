@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Locks of the Linux kernel's NFSv3 client (and its quota(1), by rpcbind): two mounts in a QEMU guest with rpcbind and statd, another
-# client on the host; waiting, giving up, and reclaim after the head was killed; files lent to a client of version 4.0. In a network of its own,
+# client on the host; waiting, giving up, and what lives on after the head was killed (DURABLE=off: is reclaimed); files lent to a client of version 4.0. In a network of its own,
 # for the head calls the guest back.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -23,7 +23,8 @@ mount -t tmpfs none /run
 DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-locks.XXXXXX)
 DEMO_DISK_SIZE=1G DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=auto
 DEMO_NFS_PORT=23920 DEMO_ISCSI_PORT=23930
-DEMO_HEAD_EXTRA="    lock_grace: 20"
+DEMO_HEAD_EXTRA="    durable_state: ${DURABLE:-on}
+    lock_grace: 20"
 . "$top/tests/system/demo.sh"
 . "$top/tests/guest/guest.sh"
 GUEST_TOOLS=$build/tests/tools/two_mounts

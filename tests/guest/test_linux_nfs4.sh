@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The Linux kernel's client of NFSv4.0, 4.1 and 4.2 in a QEMU guest against a real array: the root of all exports,
-# files, names, locks that a client of version 3 on the host sees, reclaim after the head was killed, owners by name.
+# files, names, locks that a client of version 3 on the host sees, what lives on after the head was killed (DURABLE=off: is reclaimed), owners by name.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$top/build/release
 DEMO_DIR=$(mktemp -d /tmp/isthmus-guest-nfs4.XXXXXX)
 DEMO_DISK_SIZE=2G DEMO_FS_SIZE=1G DEMO_LUN_SIZE=64M DEMO_CACHE=128MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-23960} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-23970}
-DEMO_HEAD_EXTRA="    lock_grace: 15"
+DEMO_HEAD_EXTRA="    durable_state: ${DURABLE:-on}
+    lock_grace: 15"
 . "$top/tests/guest/guest.sh"
 guest_disks nfs4
 . "$top/tests/system/demo.sh"

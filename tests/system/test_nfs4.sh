@@ -9,6 +9,7 @@ DEMO_DIR=$(mktemp -d /tmp/isthmus-nfs4.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=${DEMO_NFS_PORT:-17670} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-17880}
 DEMO_HEAD_EXTRA="    nfs4_domain: example.org
+    durable_state: off
     lock_grace: 10"
 . "$top/tests/system/demo.sh"
 trap 'demo_stop || true; demo_remove' EXIT

@@ -51,6 +51,7 @@ DEMO_DIR=$(mktemp -d "$CROWD_DIR/isthmus-nfs-crowd.XXXXXX")
 DEMO_DISK_SIZE=1G DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 : "${DEMO_NFS_PORT:=23420}" "${DEMO_ISCSI_PORT:=23421}"
 DEMO_HEAD_EXTRA="    nfs4: on
+    durable_state: off
     lock_grace: $LOCK_GRACE
     metadata_memory: 16MiB
     max_connections: 10000"

@@ -17,7 +17,8 @@ mount -t tmpfs none /run
 DEMO_DIR=$(mktemp -d /tmp/isthmus-locks.XXXXXX)
 DEMO_DISK_SIZE=512M DEMO_FS_SIZE=256M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=auto
 DEMO_NFS_PORT=23900 DEMO_ISCSI_PORT=23910
-DEMO_HEAD_EXTRA="    lock_grace: 8"
+DEMO_HEAD_EXTRA="    lock_grace: 8
+    durable_state: off"
 . "$top/tests/system/demo.sh"
 wrong() { echo "WRONG: $*"; tail -20 "$DEMO_DIR/isthmus.log"; exit 1; }
 lock() { # STATUS CALLER OP OWNER FIRST LENGTH

@@ -8,6 +8,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 DEMO_DIR=$(mktemp -d /tmp/isthmus-pause.XXXXXX)
 DEMO_DISK_SIZE=256M DEMO_FS_SIZE=64M DEMO_LUN_SIZE=64M DEMO_CACHE=64MiB DEMO_RPCBIND=off
 DEMO_NFS_PORT=23300 DEMO_ISCSI_PORT=23310 DEMO_ARRAY_EXTRA="  watchdog: 1"
+DEMO_HEAD_EXTRA="    head_lease: 0"
 . "$top/tests/system/demo.sh"
 out=$DEMO_DIR/oracle
 paused=()

@@ -94,8 +94,8 @@ START_TEST(defaults_are_filled)
 	ck_assert(!config_head_tls_mutual(h));
 	ck_assert_str_eq(h->principal, "");
 	ck_assert_str_eq(h->nfs4_delegations, "on");
-	ck_assert_str_eq(h->durable_state, "off");
-	ck_assert_uint_eq(h->head_lease, 0);
+	ck_assert_str_eq(h->durable_state, "on");
+	ck_assert_uint_eq(h->head_lease, 2);
 	ck_assert_str_eq(h->address_script, "");
 	ck_assert_ptr_null(config_head(c, "h2"));
 	char path[108];
@@ -127,7 +127,7 @@ START_TEST(all_values_are_read)
 	    "  - {name: h1, group: g1, controller: b, address: 127.0.0.1, nfs_port: 3049,\n"
 	    "     mount_port: 0, rpcbind: off, advertise: '192.0.2.1', nfs4: off, nfs4_domain: "
 	    "Some-where.example.org, "
-	    "nfs4_delegations: off, durable_state: on, "
+	    "nfs4_delegations: off, durable_state: off, "
 	    "metadata_memory: 64M, pin: [1], max_connections: 60000,\n"
 	    "     keytab: /etc/krb5.keytab, principal: nfs/a.example.org@EXAMPLE.ORG,\n"
 	    "     tls_cert: /c.pem, tls_key: /k.pem, tls_ca: /a.pem, tls_mutual: on}\n";
@@ -165,7 +165,7 @@ START_TEST(all_values_are_read)
 	ck_assert(config_head_tls_mutual(&c->heads[0]));
 	ck_assert_str_eq(c->heads[0].principal, "nfs/a.example.org@EXAMPLE.ORG");
 	ck_assert_str_eq(c->heads[0].nfs4_delegations, "off");
-	ck_assert_str_eq(c->heads[0].durable_state, "on");
+	ck_assert_str_eq(c->heads[0].durable_state, "off");
 	config_file_free(c);
 }
 END_TEST
