@@ -297,6 +297,11 @@ static const struct admin_arg head_only_args[] = {
 };
 static const struct admin_arg head_state_args[] = {
     {"head", POS_OPT, "ask this head (default: any that is up)"},
+    {"records", ADMIN_FLAG, "what heads keep of their clients, too: sessions, opens, locks"},
+    END,
+};
+static const struct admin_arg head_status_args[] = {
+    {"head", POS_OPT, "ask this head (default: any that is up)"},
     END,
 };
 static const struct admin_arg head_locks_args[] = {
@@ -535,7 +540,7 @@ const struct verb verb_table[] = {
      NULL},
     {"head.state", VERB_HEAD, 0, head_state_args,
      "show the running state of the group, read from its volume", "head"},
-    {"head.status", VERB_HEAD, 0, head_state_args,
+    {"head.status", VERB_HEAD, 0, head_status_args,
      "show what a head serves: exports, clients and operations with their latency", "head"},
     {"head.locks", VERB_HEAD, 0, head_locks_args,
      "show the locks that NFS clients hold and the files they are lent, by client", "head"},

@@ -215,6 +215,9 @@ int head_admin_start(struct head *h);
 void head_put_filesystems(struct head *h, struct admin_call *call);
 void head_put_metadata(struct head *h, struct admin_call *call);
 
+/* head_kept.c: a table of what heads of the group keep of their clients. Waits. */
+void head_put_records(struct head *h, struct admin_call *call);
+
 /* head_locks.c */
 int head_locks_register(struct head *h);
 

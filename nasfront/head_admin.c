@@ -74,6 +74,8 @@ static int verb_state(struct admin_call *call, void *arg)
 	if (h->piv)
 		rc = piv_state_read(h->piv_main, h->piv_backup, &s);
 	bool backup = h->piv && piv_on_backup(h->piv);
+	if (rc == 0 && admin_arg_flag(call, "records"))
+		head_put_records(h, call);
 	task_mutex_unlock(&h->piv_lock);
 	if (rc == -ENODEV)
 		return admin_error(call, rc, "make a head group: isthmus group create",

@@ -4,7 +4,7 @@ tests_system_fake_daemon_SOURCES = tests/system/fake_daemon.c
 tests_system_fake_daemon_LDADD = $(RUNTIME_LIBS)
 dist_check_SCRIPTS += tests/system/test_supervisor.sh
 dist_check_SCRIPTS += tests/system/test_layers.sh
-dist_check_SCRIPTS += tests/system/test_piv_lost.sh
+dist_check_SCRIPTS += tests/system/test_piv_lost.sh tests/system/test_groups.sh
 
 noinst_PROGRAMS += tests/system/iscsi_storm tests/system/iscsi_keys tests/system/iscsi_crowd
 tests_system_iscsi_crowd_SOURCES = tests/system/iscsi_crowd.c tests/unit/iscsi/client.c \

@@ -11,7 +11,7 @@ fi
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${build:=$top/build/release}"
 DEMO_DIR=$(mktemp -d /tmp/isthmus-piv-lost.XXXXXX)
-DEMO_DISKS=6 DEMO_POOL_DISKS=4 DEMO_DISK_SIZE=256M DEMO_FS_SIZE=64M DEMO_LUN_SIZE=16M
+DEMO_DISKS=7 DEMO_POOL_DISKS=4 DEMO_DISK_SIZE=256M DEMO_FS_SIZE=64M DEMO_LUN_SIZE=16M
 DEMO_CACHE=64MiB DEMO_RPCBIND=off DEMO_NFS_PORT=${DEMO_NFS_PORT:-18570} DEMO_ISCSI_PORT=${DEMO_ISCSI_PORT:-18580}
 DEMO_GROUP=g2
 DEMO_HEAD_EXTRA="    durable_state: on"
@@ -32,7 +32,7 @@ within() { # SECONDS COMMAND...
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$(demo_nfs_port)" $DEMO_EXPORT nlm "$@"; }
 on() { demo_cli head state | grep -q "^head1 .* $1\$"; }
 event() { demo_cli event list --count 500 | grep "$@"; }
-told() { event 'was told of the restart\|grace'; }
+told() { grep -qE 'was told of the restart|grace_s=[1-9]' "$DEMO_DIR/isthmus.log"; }
 status_is() { demo_cli backup status g2 | grep -q "$1"; }
 state() { head -1 "$DEMO_DIR/load"; }
 
@@ -42,8 +42,17 @@ lose() { # DISK
 	fallocate -p -o 16MiB -l 240MiB "$(disk "$1")"
 	dd if=/dev/zero of="$DEMO_DIR/full$1/more" bs=4k count=50000 status=none 2>/dev/null || true
 }
+# The head, the controller with what its cache has of the volume, and the volume's disk.
+all_lost() { # DISK
+	kill -STOP "$(demo_pid isthmusd)"
+	kill -9 "$(demo_pid head-head1)" "$(demo_pid controller-a)"
+	lose "$1"
+	rm -rf "${DEMO_MEM:?}"/*
+	kill -CONT "$(demo_pid isthmusd)"
+	within 20 demo_wait_served 1
+}
 mkdir -p "$DEMO_DISK_DIR"
-for i in 4 5; do
+for i in 4 5 6; do
 	mkdir "$DEMO_DIR/full$i"
 	mount -t tmpfs -o size=80m none "$DEMO_DIR/full$i"
 	ln -s "$DEMO_DIR/full$i/disk" "$(disk $i)"
@@ -52,6 +61,7 @@ done
 demo_start
 demo_cli pool create p --level single "$(disk 4)"
 demo_cli pool create q --level single "$(disk 5)"
+demo_cli pool create r --level single "$(disk 6)"
 for i in 0 1 2 3; do four+=("$(disk $i)"); done
 demo_cli pool create main --level raid10 "${four[@]}"
 demo_cli group create g2 --pool p --backup-pool main --size 16MiB
@@ -120,14 +130,23 @@ within 20 status_is 'on both' || fail "the backup is not written along"
 demo_cli backup run >/dev/null || fail "a backup by command while it is written along"
 demo_cli backup verify g2 >/dev/null || fail "the two differ"
 [ "$(lock both try 1 600 10)" = granted ] || fail "no lock"
-event -q 'g2.piv-2 in pool q' || fail "the new volume is not in the pool that has nothing else"
-kill -STOP "$(demo_pid isthmusd)"
-kill -9 "$(demo_pid head-head1)"
-lose 5
-sleep 2
-kill -CONT "$(demo_pid isthmusd)"
+event -q "g2.piv-2 in pool [qr]" || fail "the new volume is not in the pool that has nothing else"
+all_lost 5
 within 20 on backup || within 20 on main || fail "the head does not come back"
 [ "$(lock thief try 1 600 1)" = denied ] || fail "a lock that was written along was lost"
 [ "$(lock both try 1 700 10)" = granted ] || fail "a grace period though nothing was lost"
 ! told || fail "clients were told to reclaim though nothing was lost"
+
+# Not written along, younger than the last backup, and the head dies with the volume: clients are told, and reclaim.
+within 30 on main || fail "the head is not on a new volume"
+event -q 'in pool r' || fail "the new volume is not in the pool that has no errors"
+demo_cli backup policy g2 --manual >/dev/null
+within 10 status_is ' - ' || fail "it is written along still"
+[ "$(lock young try 1 800 10)" = granted ] || fail "no lock"
+all_lost 6
+within 20 event -q piv.older || fail "no event that the state is older than what there was"
+[ "$(lock thief try 1 600 1)" != granted ] || fail "a lock that its owner may reclaim was given away"
+within 10 told || fail "nobody was told"
+[ "$(lock young reclaim 1 800 10)" = granted ] || fail "what was held cannot be reclaimed"
+demo_cli head state --records | grep -q '^head1 *lock ' || fail "locks are not shown"
 echo "a lost volume is replaced, no lock is lost"
