@@ -24,7 +24,7 @@
 /* CLOSE and LOCKU with their answer in one: no BAD_STATEID to who asks again. */
 #define HEADS_REPLIES_WHOLE 1
 /* Ledger and PIV fail over together, a backup overwrites nothing that is newer. */
-#define HEADS_FAIL_OVER 0
+#define HEADS_FAIL_OVER 1
 
 #define HEADS	    3 /* processes at once: one serves, others start or end */
 #define FILES	    3 /* that clients share */
@@ -115,7 +115,8 @@ struct heads {
 	struct client clients[CLIENTS_MAX];
 	unsigned nclients;
 	struct model model;
-	bool quiet; /* clients give up what they have and end */
+	bool quiet;  /* clients give up what they have and end */
+	bool broken; /* the volume of the state */
 	bool failed, verbose;
 	uint64_t stamp;
 	struct scenario_result *result;

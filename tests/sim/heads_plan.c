@@ -140,16 +140,45 @@ static void lose_power(struct heads *w)
 	next(w);
 }
 
+/* The volume of the group's state takes no writes, or does again. What is on it can be read: else,
+ * and with a dead head, what is there alone would be lost. */
+static void break_volume(struct heads *w, bool broken)
+{
+	struct sim_disk_faults f = {.latency_min_ns = 10000, .latency_max_ns = 200000};
+	if (broken == w->broken)
+		return;
+	w->broken = broken;
+	f.write_error_ppm = broken ? 1000000 : 0;
+	heads_say(w, "the volume of the state %s", broken ? "takes no writes" : "is as it was");
+	sim_disk_set_faults(w->disks[PIV_VOLUME], &f);
+}
+
+/* Not even reads, once all is on the backup. */
+static void fail_reads(struct heads *w)
+{
+	struct sim_disk_faults f;
+	if (!w->broken || sim_array_side(w->array) != ISTHMUS__SIDE__ON_BACKUP)
+		return;
+	heads_say(w, "the volume of the state fails");
+	sim_disk_get_faults(w->disks[PIV_VOLUME], &f);
+	f.read_error_ppm = 1000000;
+	sim_disk_set_faults(w->disks[PIV_VOLUME], &f);
+}
+
 static void one_round(struct heads *w, uint64_t seed)
 {
 	/* Mostly it gets as far as to serve. */
 	if (heads_below(w, 4))
 		until_serves(w);
+	if (HEADS_FAIL_OVER && heads_below(w, 4) == 0)
+		break_volume(w, !w->broken);
 	if (!sim_fault_armed() && heads_below(w, 2))
 		arm(w, seed);
 	run_for(w, heads_below(w, heads_below(w, 3) ? 40 * NS_PER_MS : 3 * NS_PER_MS));
 	if (w->failed)
 		return;
+	if (heads_below(w, 2))
+		fail_reads(w);
 	if (!alive(w->now)) {
 		next(w);
 		return;
@@ -176,6 +205,7 @@ void heads_plan_run(struct heads *w, uint64_t seed)
 	for (unsigned i = 0; i < rounds && !w->failed; i++)
 		one_round(w, seed);
 	sim_faults_disarm();
+	break_volume(w, false);
 	while (!w->failed && !heads_serves(w->now)) {
 		until_serves(w);
 		if (!w->failed && !alive(w->now))
