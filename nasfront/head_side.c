@@ -21,6 +21,7 @@
 #include "runtime/bdev.h"
 #include "runtime/check.h"
 #include "runtime/err.h"
+#include "runtime/fault.h"
 #include "runtime/log.h"
 
 #define SOON_NS	 (500 * NS_PER_MS)
@@ -35,6 +36,7 @@ static int say_locked(struct head *h, Isthmus__Side side, bool renew)
 	if (h->side.told && h->side.word == side && !renew)
 		return 0;
 	int rc = channel_side(h->channel, side, h->piv_volume, renew, why);
+	FAULT("side.told");
 	if (rc == 0 || renew) {
 		h->side.word = side;
 		h->side.told = true;
@@ -83,6 +85,7 @@ static int on_leaving(void *arg)
 	rc = say_locked(h, whole ? ISTHMUS__SIDE__ON_BACKUP : ISTHMUS__SIDE__MOVING, false);
 	if (rc == 0)
 		twin_set(h, false);
+	FAULT("side.leaving");
 	task_mutex_unlock(&h->side.lock);
 	return rc;
 }
@@ -90,6 +93,7 @@ static int on_leaving(void *arg)
 static void on_moved(void *arg)
 {
 	struct head *h = arg;
+	FAULT("side.moved");
 	h->side.retry_ns = env_now_ns(h->env) + RETRY_NS;
 	look_again(h);
 }
@@ -200,8 +204,10 @@ static int go_back(struct head *h)
 		rc = ledger_sync(h->ledger);
 		ledger_get_stats(h->ledger, &s);
 	}
+	FAULT("side.on_both");
 	if (rc == 0)
 		rc = s.both ? piv_return(h->piv, on_returned, h) : -EIO;
+	FAULT("side.returned");
 	if (h->ledger) {
 		ledger_set_continuous(h->ledger, false);
 		int second = ledger_sync(h->ledger);

@@ -17,15 +17,6 @@
 #include "tests/sim/sim_rpc.h"
 #include "tests/unit/nfs4/v4_client.h"
 
-/*
- * What heads are known not to do yet (nasfront/README.md, "Not there yet"): while these are 0 the
- * worlds avoid it. To be 1 as soon as it is there.
- */
-/* CLOSE and LOCKU with their answer in one: no BAD_STATEID to who asks again. */
-#define HEADS_REPLIES_WHOLE 1
-/* Ledger and PIV fail over together, a backup overwrites nothing that is newer. */
-#define HEADS_FAIL_OVER 1
-
 #define HEADS	    3 /* processes at once: one serves, others start or end */
 #define FILES	    3 /* that clients share */
 #define UNITS	    6 /* of each, that are locked by themselves */
@@ -115,7 +106,8 @@ struct heads {
 	struct client clients[CLIENTS_MAX];
 	unsigned nclients;
 	struct model model;
-	bool quiet;  /* clients give up what they have and end */
+	bool slow;   /* clients do little */
+	bool quiet;  /* they give up what they have and end */
 	bool broken; /* the volume of the state */
 	bool failed, verbose;
 	uint64_t stamp;
@@ -126,6 +118,7 @@ void heads_fail(struct heads *w, const char *fmt, ...) __attribute__((format(pri
 void heads_say(struct heads *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t heads_below(struct heads *w, uint64_t n);
 void heads_sleep(struct heads *w, uint64_t ns);
+void heads_pause(struct heads *w); /* of a client, between two things it does */
 
 /* heads_head.c */
 /* A process comes, takes the place of any other and serves. Waits for nothing. */

@@ -7,7 +7,8 @@
 #include "runtime/check.h"
 #include "tests/sim/sim_faults.h"
 
-#define STEP_NS (100 * 1000)
+#define STEP_NS	  (100 * 1000)
+#define RETURN_NS (12 * NS_PER_S)
 
 /* ---- crash points ---- */
 
@@ -29,25 +30,39 @@ static bool at_point(void *arg)
 /* Passed once a life, or less. */
 static bool is_rare(const char *name)
 {
-	static const char *const rare[] = {"store.restor", "store.before_waits", "piv.checkpoint"};
+	static const char *const rare[] = {"store.restor", "store.before_waits", "piv.checkpoint",
+					   "side."};
 	for (unsigned i = 0; i < ARRAY_LEN(rare); i++)
 		if (strncmp(name, rare[i], strlen(rare[i])) == 0)
 			return true;
 	return false;
 }
 
-/* By the golden ratio: seeds that follow each other take all of them in turn. */
-static void arm(struct heads *w, uint64_t seed)
+/* By the golden ratio: seeds that follow each other take all of them in turn. -1: there are none.
+ */
+static int point_of(uint64_t seed)
 {
 	unsigned first, n = sim_faults_of_heads(&first);
-	if (n == 0)
+	return n ? (int)(first + ((seed * 0x9e3779b97f4a7c15ull >> 32) * n >> 32)) : -1;
+}
+
+/* What is passed when the state changes volumes. */
+static bool is_of_sides(uint64_t seed)
+{
+	int i = point_of(seed);
+	return i >= 0 && strncmp(sim_fault_name((unsigned)i), "side.", 5) == 0;
+}
+
+static void arm(struct heads *w, uint64_t seed)
+{
+	int i = point_of(seed);
+	if (i < 0)
 		return;
-	unsigned i = first + (unsigned)((seed * 0x9e3779b97f4a7c15ull >> 32) * n >> 32);
 	uint64_t nth = 1;
-	if (!is_rare(sim_fault_name(i)))
+	if (!is_rare(sim_fault_name((unsigned)i)))
 		nth += heads_below(w, heads_below(w, 2) ? 3 : 60);
-	heads_say(w, "crash point %s, passage %u", sim_fault_name(i), (unsigned)nth);
-	sim_fault_arm(i, nth, at_point, w);
+	heads_say(w, "crash point %s, passage %u", sim_fault_name((unsigned)i), (unsigned)nth);
+	sim_fault_arm((unsigned)i, nth, at_point, w);
 }
 
 /* ---- time ---- */
@@ -165,15 +180,31 @@ static void fail_reads(struct heads *w)
 	sim_disk_set_faults(w->disks[PIV_VOLUME], &f);
 }
 
+/* The head tries its volume every few seconds: nobody does much meanwhile. */
+static void return_home(struct heads *w)
+{
+	heads_say(w, "the state is to return to its volume");
+	w->slow = true;
+	for (uint64_t t = 0; t < RETURN_NS && alive(w->now) && !w->failed; t += 5 * NS_PER_MS) {
+		sim_run_for(w->sim, 5 * NS_PER_MS);
+		if (sim_array_side(w->array) == ISTHMUS__SIDE__ON_MAIN)
+			break;
+	}
+	w->slow = false;
+}
+
 static void one_round(struct heads *w, uint64_t seed)
 {
 	/* Mostly it gets as far as to serve. */
 	if (heads_below(w, 4))
 		until_serves(w);
-	if (HEADS_FAIL_OVER && heads_below(w, 4) == 0)
+	bool bait = is_of_sides(seed);
+	if (heads_below(w, bait ? 2 : 4) == 0)
 		break_volume(w, !w->broken);
-	if (!sim_fault_armed() && heads_below(w, 2))
+	if (!sim_fault_armed() && (bait || heads_below(w, 2)))
 		arm(w, seed);
+	if (!w->broken && sim_array_side(w->array) == ISTHMUS__SIDE__ON_BACKUP && heads_below(w, 2))
+		return_home(w);
 	run_for(w, heads_below(w, heads_below(w, 3) ? 40 * NS_PER_MS : 3 * NS_PER_MS));
 	if (w->failed)
 		return;

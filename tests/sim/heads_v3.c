@@ -431,8 +431,7 @@ void heads_v3_client(void *arg)
 			shared_step(c);
 		else
 			heads_names_step(c, &name_ops);
-		if (heads_below(w, 4) == 0)
-			heads_sleep(w, heads_below(w, 4 * NS_PER_MS));
+		heads_pause(w);
 	}
 	for (unsigned f = 0; f < SHARED_FILES && !w->failed; f++)
 		unlock_units(c, f, 0, UNITS);

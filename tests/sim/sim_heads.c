@@ -50,6 +50,14 @@ void heads_sleep(struct heads *w, uint64_t ns)
 	env_sleep_ns(sim_env(w->sim), ns);
 }
 
+void heads_pause(struct heads *w)
+{
+	if (w->slow)
+		heads_sleep(w, NS_PER_S / 10 + heads_below(w, NS_PER_S / 2));
+	else if (heads_below(w, 4) == 0)
+		heads_sleep(w, heads_below(w, 4 * NS_PER_MS));
+}
+
 /* ---- the world ---- */
 
 static void config_make(struct heads *w)
