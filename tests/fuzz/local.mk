@@ -79,6 +79,11 @@ tests_fuzz_fuzz_gss_SOURCES = tests/fuzz/fuzz_gss.c tests/unit/gss/gss_client.c 
 tests_fuzz_fuzz_gss_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_gss_LDADD = $(NASFRONT_LIBS)
 
+fuzz_targets += tests/fuzz/fuzz_relay
+tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz_relay.c
+tests_fuzz_fuzz_relay_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_relay_LDADD = $(NASFRONT_LIBS)
+
 fuzz_targets += tests/fuzz/fuzz_cb
 tests_fuzz_fuzz_cb_SOURCES = tests/fuzz/fuzz_cb.c
 tests_fuzz_fuzz_cb_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
