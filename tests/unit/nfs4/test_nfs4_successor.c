@@ -451,6 +451,33 @@ START_TEST(who_waited_waits)
 }
 END_TEST
 
+/* The lock manager says so: neither a host, nor what it would wait for, could be kept. */
+START_TEST(a_full_store_takes_no_locks_of_version_3)
+{
+	static struct raw r;
+	uint8_t root[FH_SIZE], made[FH_SIZE];
+	struct v4_stateid s, l;
+	enum { NLM_GRANTED = 0, NLM_DENIED_NOLOCKS = 2, NLM_BLOCKED = 3 };
+	raw_open_from(&r, nas.port, "127.0.0.1", true);
+	ck_assert_uint_eq(raw_mount(&r, "/demo", root), 0);
+	ck_assert_uint_eq(raw_make(&r, root, "g", false, 0666, made), 0);
+	ck_assert_uint_eq(v4_open_file(&a, &demo, "g", "oa", BOTH, 0, 1, &s, &fh), 0);
+	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 10, false, &l), 0);
+	store.full = true;
+	ck_assert_uint_eq(wait_lock(&r, made, true), NLM_DENIED_NOLOCKS);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_HOST), 0);
+	store.full = false;
+	ck_assert_uint_eq(wait_lock(&r, made, true), NLM_BLOCKED);
+	store.full = true;
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 1);
+	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 0, 10, &l), 0);
+	ck_assert_uint_eq(wait_lock(&r, made, false), NLM_DENIED_NOLOCKS);
+	store.full = false;
+	ck_assert_uint_eq(wait_lock(&r, made, false), NLM_GRANTED);
+	raw_close(&r);
+}
+END_TEST
+
 /* ---- version 4.0 ---- */
 
 static uint32_t open40(struct v4 *c, uint32_t seqid, uint32_t access, struct v4_stateid *ret)
@@ -564,6 +591,7 @@ int main(void)
 	tcase_add_test(t, a_file_without_a_name_stays_while_it_is_open);
 	tcase_add_test(t, a_full_store_takes_nothing_new);
 	tcase_add_test(t, who_waited_waits);
+	tcase_add_test(t, a_full_store_takes_no_locks_of_version_3);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
 	tcase_add_test(t, stateids_of_before_are_nobodys_now);
 	tcase_add_test(t, who_said_good_bye_is_gone);
