@@ -226,6 +226,25 @@ START_TEST(who_is_told_again_keeps_its_lock)
 }
 END_TEST
 
+/* It unlocks what it was about to be told of: a successor does not give it that again. */
+START_TEST(who_unlocks_knows_that_it_had_it)
+{
+	static struct mem_store store;
+	up_stored(&store);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5, .len = 1),
+			  BLOCKED);
+	ck_assert_uint_eq(UNLOCK(.svid = 1), GRANTED);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 1);
+	ck_assert_uint_eq(UNLOCK(.svid = 2), GRANTED);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 0);
+	replace();
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	down();
+	mem_store_free(&store);
+}
+END_TEST
+
 static void put_notify(struct xdr_out *x, const char *name, uint32_t state)
 {
 	xdr_put_string(x, name);
@@ -326,6 +345,7 @@ int main(void)
 	tcase_add_test(c, messages_are_answered_by_calls);
 	tcase_add_test(c, locks_and_waits_outlive_a_server);
 	tcase_add_test(c, who_is_told_again_keeps_its_lock);
+	tcase_add_test(c, who_unlocks_knows_that_it_had_it);
 	tcase_add_test(c, a_client_that_was_restarted_loses_its_locks);
 	tcase_add_test(c, after_a_restart_only_reclaims_are_granted);
 	tcase_add_test(c, share_reservations_and_old_versions);
