@@ -281,6 +281,7 @@ static int go_back(struct activation *a, const char *because)
 				    "head %s does not serve with version %s either: %.120s",
 				    a->heads[i].head, a->heads[i].before, a->why);
 		failed = failed ? failed : rc;
+		a->astray |= rc != 0;
 	}
 	int rc = step(a, "finish", "", "");
 	return rc ? rc : failed;

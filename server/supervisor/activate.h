@@ -22,6 +22,7 @@ struct activation {
 	uint64_t wait_ns;
 	char target[SOFTWARE_NAME], only[SOFTWARE_HEAD_NAME];
 	bool one_way, back;
+	bool astray; /* a head does not serve with what it ran before either */
 	unsigned nheads, done;
 	struct software_head heads[SOFTWARE_HEADS];
 	struct serve_exports exports[SOFTWARE_HEADS];

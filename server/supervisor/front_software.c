@@ -87,7 +87,11 @@ static int activate(struct activation *a, struct admin_call *call)
 		return admin_error(call, rc, "see isthmus event list",
 				   "version %s was not "
 				   "activated%s: %s",
-				   a->target, a->one_way ? "" : ", heads were rolled back", a->why);
+				   a->target,
+				   a->one_way  ? ""
+				   : a->astray ? ", and not every head serves again"
+					       : ", heads were rolled back",
+				   a->why);
 	admin_table(call, "activated", false);
 	for (unsigned i = 0; i < a->nheads; i++) {
 		admin_row(call);
