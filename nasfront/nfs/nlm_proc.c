@@ -256,7 +256,8 @@ static enum nlm_stat run(struct call *k, enum nlm_op op, bool msg)
 	if (op != NLM_TEST)
 		store_sync(k->n->store);
 	k->client->refs--;
-	return st;
+	/* What failed because of that is not the answer: whoever took over has it. */
+	return nfs_fenced(k->n->o.nfs) ? NLM_FENCED : st;
 }
 
 /* Locks are kept where the file is. */
@@ -400,6 +401,7 @@ static int nlm_share(struct rpc_req *req, void *arg)
 		st = req->proc == 20 ? do_share(&k) : do_unshare(&k);
 		store_sync(k.n->store);
 		k.client->refs--;
+		st = nfs_fenced(k.n->o.nfs) ? NLM_FENCED : st;
 	}
 	if (st == NLM_FENCED)
 		return RPC_DROP;
