@@ -18,16 +18,6 @@ static struct server *server_of(struct head *h)
 
 /* ---- what head_main.c and others have for these parts of a head ---- */
 
-void head_in_service(struct head *h)
-{
-	struct server *v = server_of(h);
-	h->up = true;
-	if (sim_node_dead(v->node) || h->fenced || h->stopping)
-		return;
-	heads_say(v->w, "head %u serves", v->number);
-	sim_net_serve(v->w->net, v->rpc);
-}
-
 void head_on_fenced(void *arg)
 {
 	struct head *h = arg;
@@ -46,6 +36,17 @@ static bool is_fenced(void *arg)
 	if (!h->fenced && channel_fenced(h->channel))
 		head_on_fenced(h);
 	return h->fenced;
+}
+
+void head_in_service(struct head *h)
+{
+	struct server *v = server_of(h);
+	h->up = true;
+	/* Who is called then is not it, whatever it does before it finds out. */
+	if (sim_node_dead(v->node) || h->stopping || is_fenced(h))
+		return;
+	heads_say(v->w, "head %u serves", v->number);
+	sim_net_serve(v->w->net, v->rpc);
 }
 
 /* ---- start ---- */
