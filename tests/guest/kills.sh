@@ -40,7 +40,7 @@ GUEST_ADDRESS2=10.0.2.16 GUEST_USR=1 GUEST_MEMORY=2048 GUEST_TIMEOUT=${GUEST_TIM
 "$rpcbind" -f &
 server=$!
 killer_pid=
-trap 'kill $server $killer_pid 2>/dev/null || true; demo_stop || true; demo_remove' EXIT
+trap 'kill $server $killer_pid 2>/dev/null || true; demo_stop || true; [ -n "${KEEP:-}" ] || demo_remove' EXIT
 demo_start
 demo_prepare
 demo_wait_served 20
