@@ -30,8 +30,8 @@ static const struct {
     {"pool", "pool.list", "pool"},	 {"backup-pool", "pool.list", "pool"},
     {"volume", "volume.list", "volume"}, {"fs", "fs.list", "fs"},
     {"group", "group.list", "group"},	 {"head", "head.list", "head"},
-    {"target", "target.list", "iqn"},	 {"disk", "disk.list", "disk"},
-    {"path", "export.list", "path"},
+    {"service", "head.list", "service"}, {"target", "target.list", "iqn"},
+    {"disk", "disk.list", "disk"},	 {"path", "export.list", "path"},
 };
 
 static void offer_known(struct cli *c, const char *list, const char *column, const char *prefix)

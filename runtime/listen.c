@@ -7,9 +7,11 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/param.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
-#define BACKLOG 1024
+#define BACKLOG	   1024
+#define BORROW_MAX 64 /* descriptors that are looked at: such are opened first */
 
 static int inherited[LISTEN_MAX];
 static unsigned ninherited;
@@ -130,6 +132,32 @@ static int listener(int type, const char *address, uint16_t port)
 		return rc;
 	int fd = take(type, &sa);
 	return fd >= 0 ? fd : bound(type, &sa, len);
+}
+
+static bool bound_there(int fd, int type, const struct sockaddr_storage *sa)
+{
+	struct sockaddr_storage at = {0};
+	socklen_t len = sizeof(at);
+	return option(fd, SO_TYPE) == type &&
+	       (type != SOCK_STREAM || option(fd, SO_ACCEPTCONN) == 1) &&
+	       getsockname(fd, (struct sockaddr *)&at, &len) == 0 && same_address(&at, sa);
+}
+
+int listen_borrow(int pidfd, int type, const char *address, uint16_t port)
+{
+	struct sockaddr_storage sa;
+	socklen_t len;
+	int rc = listen_address(address, port, &sa, &len);
+	for (int i = LISTEN_FIRST; !rc && i < LISTEN_FIRST + BORROW_MAX; i++) {
+		int fd = pidfd_getfd(pidfd, i, 0);
+		if (fd >= 0 && bound_there(fd, type, &sa))
+			return fd;
+		if (fd >= 0)
+			close(fd);
+		else if (errno != EBADF)
+			rc = -errno;
+	}
+	return rc ? rc : -ENOENT;
 }
 
 int listen_tcp(const char *address, uint16_t port)

@@ -20,6 +20,11 @@ int listen_address(const char *address, uint16_t port, struct sockaddr_storage *
  * -errno. */
 int listen_tcp(const char *address, uint16_t port);
 int listen_udp(const char *address, uint16_t port);
+/*
+ * The socket bound there that another process has: a descriptor of our own. `type`: SOCK_STREAM (a
+ * listening one) or SOCK_DGRAM. -ENOENT: it has none; -EPERM: we may not look.
+ */
+int listen_borrow(int pidfd, int type, const char *address, uint16_t port);
 /* Takes what was handed over: first thing in main(), before anything else is opened. */
 void listen_inherit(void);
 /* Before exec of another program in this process: what was handed over, and not taken, stays open.

@@ -232,6 +232,7 @@ static bool find(struct child *c)
 		return false;
 	event_write(LOG_L_NOTICE, "process.found", "%s %s is running already, pid %d", c->kind,
 		    c->name, (int)pid);
+	sockets_open(c);
 	set_state(c, CHILD_STARTING);
 	return true;
 }
@@ -361,10 +362,10 @@ static void bury(struct child *c)
 		    c->kind, c->name, (int)pid, c->why);
 	if (c->want_stop)
 		return;
-	if (lived >= FORGET_NS || (c->ready_ns && now_ns() - c->ready_ns >= SERVED_NS))
+	bool served = c->ready_ns && now_ns() - c->ready_ns >= SERVED_NS;
+	if (served || lived >= FORGET_NS)
 		c->quick_deaths = 0;
 	uint64_t wait = child_backoff_ns(c->quick_deaths, c->ready_ns != 0);
-	c->failed_here = lived < QUICK_NS ? c->failed_here + 1 : 0;
 	if (!c->ready_ns && c->quick_deaths + 1 == PLAIN_DEATHS && strcmp(c->kind, "head") == 0) {
 		c->plain = true;
 		event_write(LOG_L_ERROR, "head.fallback",
@@ -373,6 +374,7 @@ static void bury(struct child *c)
 	}
 	if (lived < QUICK_NS)
 		c->quick_deaths++;
+	c->failed_here = served ? 0 : c->failed_here + 1;
 	if (c->failed_here >= ELSEWHERE)
 		placement_avoid(c);
 	c->next_start_ns = now_ns() + wait;

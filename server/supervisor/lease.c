@@ -133,15 +133,21 @@ static void lose(struct supervisor *s, struct child *c)
 static void look(struct supervisor *s, struct child *c)
 {
 	const struct config_head *h = config_head(s->config, c->name);
-	struct beat_seen seen;
+	struct beat_seen seen = {0};
 	struct lease_sight sight = {.now_ns = now_ns()};
 	char path[108];
 	if (!h || !h->head_lease || !c->pid || c->dead)
 		return;
 	config_path_beat(s->config, c->name, path);
-	if (beat_look(path, &seen) || seen.pid != c->pid ||
-	    process_look(c->pid, &sight.state, &sight.waited_ns))
+	if (process_look(c->pid, &sight.state, &sight.waited_ns))
 		return;
+	if (beat_look(path, &seen) || seen.pid != c->pid) {
+		/* Its start has not come so far. It may wait long, for a controller; but not
+		 * stopped. */
+		seen = (struct beat_seen){0};
+		if (sight.state != 'T')
+			return;
+	}
 	sight.count = seen.count;
 	if (c->lease.pid != c->pid)
 		c->lease = (struct lease){.pid = c->pid, .looked_ns = sight.now_ns};

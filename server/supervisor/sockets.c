@@ -1,7 +1,8 @@
 /*
  * Sockets of heads. isthmusd binds them and hands them to each process that it starts as the head
  * (runtime/listen.h), so that clients who come while one is replaced by the next wait a moment
- * instead of being refused. What cannot be bound is tried again before each start.
+ * instead of being refused. Those of a process that an earlier isthmusd started are taken over from
+ * it, where that is allowed. What cannot be had is tried again before each start.
  */
 #include <stdio.h>
 #include <string.h>
@@ -22,19 +23,28 @@ void sockets_close(struct child *c)
 	c->listens[0] = '\0';
 }
 
+/* From the process that has it, where there is one, else bound. */
+static int open_one(struct child *c, const struct config_head *h, unsigned what)
+{
+	bool udp = what == NFS_UDP || what == MOUNT_UDP;
+	uint16_t port =
+	    (uint16_t)(what == NFS_TCP || what == NFS_UDP ? h->nfs_port : h->mount_port);
+	if (c->pid)
+		return listen_borrow(c->pidfd, udp ? SOCK_DGRAM : SOCK_STREAM, h->address, port);
+	return udp ? listen_udp(h->address, port) : listen_tcp(h->address, port);
+}
+
 /* Said once for each. */
 static void hold(struct child *c, const struct config_head *h, unsigned what, bool again)
 {
-	bool udp = what == NFS_UDP || what == MOUNT_UDP;
-	unsigned port = what == NFS_TCP || what == NFS_UDP ? h->nfs_port : h->mount_port;
-	int fd =
-	    udp ? listen_udp(h->address, (uint16_t)port) : listen_tcp(h->address, (uint16_t)port);
+	static const char *const names[] = {"NFS, TCP", "NFS, UDP", "MOUNT, TCP", "MOUNT, UDP"};
+	int fd = open_one(c, h, what);
 	if (fd >= 0) {
 		c->sockets[c->nsockets++] = fd;
 		c->unbound &= ~BIT(what);
 	} else if (!again) {
-		log_info("child: %s-%s: %s port=%u is not held for it: %s", c->kind, c->name,
-			 udp ? "UDP" : "TCP", port, err_name(fd));
+		log_info("child: %s-%s: its socket is not held for it: %s: %s", c->kind, c->name,
+			 names[what], err_name(fd));
 	}
 }
 

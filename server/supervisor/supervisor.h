@@ -49,8 +49,8 @@ bool supervisor_settle(struct child *c);
  * (256 bytes) says what the admin must do. */
 int segment_prepare(const struct config_file *c, const char *controller, char *why);
 
-/* sockets.c: those of a head, as the configuration has them now. What cannot be bound is left to
- * the head itself, which says why. */
+/* sockets.c: those of a head, as the configuration has them now, taken over from its process when
+ * it has one. What cannot be bound is left to the head itself, which says why. */
 void sockets_open(struct child *c);
 void sockets_close(struct child *c);
 

@@ -445,6 +445,40 @@ START_TEST(a_replaced_instance_is_refused_at_both)
 }
 END_TEST
 
+static void fence_h1(struct channel_server *s, void *arg)
+{
+	*(int *)arg = channel_server_fence(s, "h1", 0);
+}
+
+/* One that hangs is fenced at one of them, before there is another: and so at both. */
+static void fenced(void *arg)
+{
+	struct channel *old = open_two();
+	struct bdev *b1 = open_vol(old, 1), *b2 = open_vol(old, 2);
+	uint8_t buf[4 * KIB] = {0};
+	int rc = 1;
+	fake_move(&world, 2, 1, false);
+	ck_assert_int_eq(bdev_write(b2, buf, sizeof(buf), 0, 0), 0);
+	fake_server_call(both[0], fence_h1, &rc);
+	ck_assert_int_eq(rc, 0);
+	ck_assert(channel_fenced(old));
+	ck_assert_int_eq(bdev_write(b2, buf, sizeof(buf), 0, 0), -ERR_EPOCH_STALE);
+	ck_assert_int_eq(bdev_write(b1, buf, sizeof(buf), 0, 0), -ERR_EPOCH_STALE);
+	struct channel *new = open_two();
+	ck_assert_uint_gt(channel_epoch(new), channel_epoch(old));
+	bdev_close(b1);
+	bdev_close(b2);
+	channel_close(old);
+	channel_close(new);
+	reactor_stop(client);
+}
+
+START_TEST(who_is_fenced_at_one_is_refused_at_both)
+{
+	run_two(fenced);
+}
+END_TEST
+
 /* Before there is a pool nothing is recorded; then it is, and nobody notices. */
 static void unrecorded(void *arg)
 {
@@ -615,6 +649,7 @@ static void add(TCase *tc)
 		tcase_add_test(tc, lost_memory_has_another_name);
 	}
 	tcase_add_test(tc, a_replaced_instance_is_refused_at_both);
+	tcase_add_test(tc, who_is_fenced_at_one_is_refused_at_both);
 	tcase_add_test(tc, instances_are_recorded_with_the_first_pool);
 	tcase_add_test(tc, a_head_starts_with_one_controller_away);
 	tcase_add_test(tc, backups_are_made_by_the_owners);
