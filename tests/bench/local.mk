@@ -13,6 +13,10 @@ tests_bench_bench_nfs_SOURCES = tests/bench/bench_nfs.c tests/bench/contest.c te
 	tests/bench/stream.c tests/bench/stream.h tests/bench/exchange.c tests/bench/exchange.h
 tests_bench_bench_nfs_LDADD = $(RUNTIME_LIBS)
 
+noinst_PROGRAMS += tests/bench/bench_latency
+tests_bench_bench_latency_SOURCES = tests/bench/bench_latency.c
+tests_bench_bench_latency_LDADD = $(NFS_LIBS)
+
 noinst_PROGRAMS += tests/bench/bench_nfs_scale
 tests_bench_bench_nfs_scale_SOURCES = tests/bench/bench_nfs_scale.c tests/bench/contest.c tests/bench/contest_workers.c tests/bench/contest.h \
 	tests/bench/nfs_client.c tests/bench/nfs_calls.c tests/bench/nfs_load.c tests/bench/nfs_client.h \
