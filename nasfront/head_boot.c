@@ -4,9 +4,9 @@
  * channel of its own into sealed memory, verifies it and becomes it (fexecve), with the sockets
  * that were handed over. The process stays the same, so who watches it notices nothing.
  *
- * Whatever is in the way (no controller that answers, the volume's owner away, a damaged program)
- * ends with the installed program in service, and an event that says why: a head always starts.
- * Waiting for a controller costs nothing, as nothing could be served without one.
+ * Whatever is in the way (the volume's owner away, a damaged program) ends with the installed
+ * program in service, and an event that says why: a head always starts. While no controller
+ * answers it waits: nothing could be served, and the installed program is perhaps too old.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,6 @@
 #include "runtime/software.h"
 
 #define ASK_NS	 (2 * NS_PER_S)	 /* one controller's answer */
-#define FIND_NS	 (30 * NS_PER_S) /* until one answers */
 #define READ_NS	 (10 * NS_PER_S) /* for the program, or its owner, once one did */
 #define PAUSE_NS (20 * NS_PER_MS)
 
@@ -90,7 +89,7 @@ static bool passing(int code)
 	       code == -ERR_SHUTDOWN;
 }
 
-/* Of either controller. None that answers is waited for longest: nothing could be served. */
+/* Of either controller. While none answers it is waited for: nothing could be served. */
 static int find_version(struct boot *b)
 {
 	const struct config_controller *k = config_controller(b->h->file, b->h->config->controller);
@@ -107,8 +106,8 @@ static int find_version(struct boot *b)
 			said = b->answered ? rc : said;
 		}
 		uint64_t waited = env_now_ns(b->h->env) - began;
-		if ((said && !passing(said)) || waited >= (said ? READ_NS : FIND_NS))
-			return said ? said : rc;
+		if (said && (!passing(said) || waited >= READ_NS))
+			return said;
 		env_sleep_ns(b->h->env, PAUSE_NS);
 	}
 }
@@ -167,6 +166,10 @@ static int take_program(struct boot *b, struct bdev *d, struct software_table *t
 		rc = program ? software_read(d, p, program, NULL, NULL) : -ENOMEM;
 	if (rc == 0)
 		rc = in_memory(b, program, p->size);
+	if (rc && b->fd >= 0) {
+		close(b->fd);
+		b->fd = -1;
+	}
 	free(program);
 	return rc;
 }

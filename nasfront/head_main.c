@@ -60,7 +60,8 @@ void head_on_fenced(void *arg)
 	if (h->fenced)
 		return;
 	h->fenced = true;
-	rpc_server_mute(h->rpc);
+	if (h->rpc) /* not while it boots */
+		rpc_server_mute(h->rpc);
 	event_write(LOG_L_ERROR, "head.fenced", "head %s was fenced and ends", h->config->name);
 	event_log_close();
 	_exit(EXIT_FENCED);

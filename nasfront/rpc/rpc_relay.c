@@ -311,8 +311,10 @@ static void relay_event(void *arg, int status, int events)
 	if (rc < 0) {
 		log_info("rpc: relay ended path=%s why=%s", r->path, err_name(rc));
 		relay_disconnect(r);
+		retry_later(r); /* not at once: it may have been refused */
+	} else {
+		relay_pump(r);
 	}
-	relay_pump(r);
 	rpc_conn_put(c);
 }
 
@@ -366,7 +368,7 @@ static void drop_late(struct rpc_relay *r)
 	const struct rpc_conn *c = r->conn;
 	for (k = TAILQ_FIRST(&r->calls); k && !c->dead; k = next) {
 		next = TAILQ_NEXT(k, link);
-		if (s->stopping || (c->udp && now - k->since_ns >= UDP_NS))
+		if ((s->stopping && r->fd < 0) || (c->udp && now - k->since_ns >= UDP_NS))
 			call_leave(r, k, RPC_DROP);
 	}
 }
@@ -378,10 +380,12 @@ static void relay_retry(void *arg)
 	CHECK(r, RELAY_MAGIC);
 	rpc_conn_get(c);
 	r->waits = false;
-	if (r->fd < 0)
-		drop_late(r);
-	if (!LIST_EMPTY(&c->relays)) /* it was not the last call of a datagram */
+	drop_late(r);
+	if (!LIST_EMPTY(&c->relays)) { /* it was not the last call of a datagram */
 		relay_pump(r);
+		if (c->udp)
+			retry_later(r);
+	}
 	rpc_conn_put(c);
 }
 
@@ -485,6 +489,8 @@ void rpc_relay_start(struct rpc_req *req)
 			if (r->chosen == req) {
 				r->chosen = NULL;
 				relay_pump(r);
+				if (c->udp) /* whatever comes of it, it has its time */
+					retry_later(r);
 			}
 	} else {
 		rpc_call_end(req, RPC_DROP);

@@ -25,9 +25,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASK_NS	 (10 * NS_PER_S) /* of silence, a controller */
-#define BACK_NS	 (60 * NS_PER_S)
-#define PAUSE_NS (100 * NS_PER_MS)
+#define ASK_NS	  (10 * NS_PER_S) /* of silence, a controller */
+#define BACK_NS	  (60 * NS_PER_S)
+#define PAUSE_NS  (100 * NS_PER_MS)
+#define RESUME_NS (10 * NS_PER_S) /* between looks for one that nobody carries out */
 
 /* ---- asking controllers ---- */
 
@@ -292,6 +293,7 @@ static int failed_at(struct activation *a, unsigned i, int why_rc)
 	char because[ACTIVATE_WHY];
 	snprintf(because, sizeof(because), "head %.40s: %.250s", a->heads[i].head, a->why);
 	int rc = a->one_way ? step(a, "finish", "", "") : step(a, "back", "", "");
+	a->astray |= rc != 0;
 	if (rc == 0 && !a->one_way)
 		rc = go_back(a, because);
 	else if (rc == 0)
@@ -336,9 +338,8 @@ int activate_run(struct activation *a)
 
 /* ---- from one isthmusd to the next ---- */
 
-static void go_on(void *arg)
+static void resume(struct supervisor *s)
 {
-	struct supervisor *s = arg;
 	struct activation *a = calloc(1, sizeof(*a));
 	Isthmus__AdminReply *r = NULL;
 	if (a && activate_ask_any(s, "software.list", NULL, NULL, 0, &r) == 0) {
@@ -352,11 +353,24 @@ static void go_on(void *arg)
 		isthmus__admin_reply__free_unpacked(r, NULL);
 	}
 	free(a);
+}
+
+/* Also one that was begun and whose answer was lost, or that could not be told how it ended. */
+static void go_on(void *arg)
+{
+	struct supervisor *s = arg;
+	while (!s->stopping) {
+		if (!s->activating)
+			resume(s);
+		if (!s->stopping)
+			env_waitq_wait(env_real(), &s->resume, RESUME_NS);
+	}
 	s->resuming = false;
 }
 
 int activate_start(struct supervisor *s)
 {
+	waitq_init(&s->resume);
 	s->resuming = true;
 	int rc = task_start(go_on, s);
 	if (rc)
@@ -366,6 +380,7 @@ int activate_start(struct supervisor *s)
 
 void activate_stop(struct supervisor *s)
 {
+	waitq_wake_all(&s->resume);
 	while (s->activating || s->resuming)
 		env_sleep_ns(env_real(), PAUSE_NS);
 }

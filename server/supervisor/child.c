@@ -269,15 +269,16 @@ static void terminate(struct child *c)
 {
 	set_state(c, CHILD_STOPPING);
 	pidfd_send_signal(c->pidfd, SIGTERM, NULL, 0);
-	/* One that was never in service serves nobody who would wait for its answers. */
-	uint64_t until = now_ns() + (c->ready_ns ? STOP_NS : STOP_EARLY_NS);
+	/* A head that was never in service serves nobody who would wait for its answers. */
+	bool early = !c->ready_ns && strcmp(c->kind, "head") == 0;
+	uint64_t until = now_ns() + (early ? STOP_EARLY_NS : STOP_NS);
 	while (!c->dead && now_ns() < until)
 		env_waitq_wait(env_real(), &c->wake, until - now_ns());
 	if (c->dead)
 		return;
 	event_write(LOG_L_ERROR, "process.killed",
 		    "%s %s did not end within %llu s of SIGTERM and was killed", c->kind, c->name,
-		    (unsigned long long)((c->ready_ns ? STOP_NS : STOP_EARLY_NS) / NS_PER_S));
+		    (unsigned long long)((early ? STOP_EARLY_NS : STOP_NS) / NS_PER_S));
 	pidfd_send_signal(c->pidfd, SIGKILL, NULL, 0);
 	while (!c->dead)
 		waitq_wait(&c->wake);
@@ -366,7 +367,9 @@ static void bury(struct child *c)
 	if (served || lived >= FORGET_NS)
 		c->quick_deaths = 0;
 	uint64_t wait = child_backoff_ns(c->quick_deaths, c->ready_ns != 0);
-	if (!c->ready_ns && c->quick_deaths + 1 == PLAIN_DEATHS && strcmp(c->kind, "head") == 0) {
+	c->unready = c->ready_ns ? 0 : c->unready + 1;
+	bool fall_back = !c->plain && c->unready >= PLAIN_DEATHS && strcmp(c->kind, "head") == 0;
+	if (fall_back) {
 		c->plain = true;
 		event_write(LOG_L_ERROR, "head.fallback",
 			    "head %s did not come up %u times: the installed program is started",
@@ -375,7 +378,7 @@ static void bury(struct child *c)
 	if (lived < QUICK_NS)
 		c->quick_deaths++;
 	c->failed_here = served ? 0 : c->failed_here + 1;
-	if (c->failed_here >= ELSEWHERE)
+	if (c->failed_here >= ELSEWHERE && !fall_back)
 		placement_avoid(c);
 	c->next_start_ns = now_ns() + wait;
 	c->restarts++;

@@ -38,7 +38,8 @@ struct child {
 	uint64_t since_ns; /* realtime, of the state */
 	pid_t pid;	   /* 0: none */
 	int pidfd;
-	bool ours;  /* forked by this isthmusd: its exit status can be had */
+	bool ours;	  /* forked by this isthmusd: its exit status can be had */
+	unsigned unready; /* processes in a row that ended before they were in service */
 	bool plain; /* a head: the booted version does not come up, so the installed one runs */
 	bool dead;  /* its pidfd said so */
 	bool ended; /* the task has ended */

@@ -20,6 +20,7 @@
 #define START_MIN_NS (10 * NS_PER_S)
 #define LOST_MAX     5
 #define SOON_NS	     (5 * NS_PER_S)
+#define SETTLED_NS   (60 * NS_PER_S) /* of service, after which losses before are forgotten */
 #define FENCE_NS     NS_PER_S /* of a controller's answer; the kill that follows fences as well */
 
 static uint64_t now_ns(void)
@@ -148,6 +149,8 @@ static void look(struct supervisor *s, struct child *c)
 		if (sight.state != 'T')
 			return;
 	}
+	if (c->ready_ns && sight.now_ns - c->ready_ns > SETTLED_NS)
+		c->leases_lost = 0;
 	sight.count = seen.count;
 	if (c->lease.pid != c->pid)
 		c->lease = (struct lease){.pid = c->pid, .looked_ns = sight.now_ns};

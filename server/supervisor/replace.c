@@ -58,9 +58,9 @@ static void say_why(const struct child *c, int rc, char *why)
 int service_replace(struct child *c, uint64_t timeout_ns, char why[SERVICE_WHY_LEN])
 {
 	uint64_t until = env_now_ns(env_real()) + timeout_ns;
+	c->users++; /* so that it stays while we ask */
 	int before = c->state == CHILD_UP ? service_mounted(c->sup, c->name) : 0, now = 0;
 	why[0] = '\0';
-	c->users++; /* so that it stays while we ask */
 	int rc = child_replace(c, timeout_ns);
 	if (rc)
 		say_why(c, rc, why);

@@ -21,6 +21,7 @@ struct supervisor {
 	uint64_t started_ns;
 	bool stopping;
 	bool activating, resuming; /* activate.c: one at a time; the last one is gone on with */
+	struct waitq resume;	   /* woken to stop the looks for it */
 	int lock_fd;
 	struct task_mutex moving; /* placement.c: one at a time */
 	unsigned losses;	  /* tasks of lease.c */

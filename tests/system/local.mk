@@ -4,7 +4,6 @@ tests_system_fake_daemon_SOURCES = tests/system/fake_daemon.c
 tests_system_fake_daemon_LDADD = $(RUNTIME_LIBS)
 dist_check_SCRIPTS += tests/system/test_supervisor.sh
 dist_check_SCRIPTS += tests/system/test_layers.sh
-dist_check_SCRIPTS += tests/system/test_piv_lost.sh tests/system/test_groups.sh
 
 noinst_PROGRAMS += tests/system/iscsi_storm tests/system/iscsi_keys tests/system/iscsi_crowd
 tests_system_iscsi_crowd_SOURCES = tests/system/iscsi_crowd.c tests/unit/iscsi/client.c \
@@ -39,4 +38,3 @@ tests_system_link_end_LDADD = $(BLOCKCORE_LIBS)
 noinst_PROGRAMS += tests/system/bad_head
 tests_system_bad_head_SOURCES = tests/system/bad_head.c
 tests_system_bad_head_LDADD = libproto.a
-dist_check_SCRIPTS += tests/system/test_software.sh

@@ -373,9 +373,7 @@ static void programs(void *arg)
 {
 	struct channel *c = open_h1();
 	struct bdev *b = open_vol(c, 7);
-	static uint8_t buf[8192], *disk;
-	disk = fake_disk(&world, 7);
-	disk[4096] = 9;
+	static uint8_t buf[8192];
 	ck_assert_int_eq(bdev_read(b, buf, 4096, 4096), 0);
 	ck_assert_uint_eq(buf[0], 9);
 	ck_assert_int_eq(bdev_write(b, buf, 4096, 0, 0), -ERR_WRITE_PROTECT);
@@ -391,6 +389,7 @@ static void programs(void *arg)
 
 START_TEST(programs_are_read_only)
 {
+	fake_disk(&world, 7)[4096] = 9;
 	run_both(programs);
 }
 END_TEST
