@@ -278,7 +278,7 @@ static void start3(struct peer *p, uint16_t port, const char *export)
 {
 	char text[256];
 	struct nfs_url url;
-	struct nfs_conn *c;
+	struct nfs_conn *c = NULL;
 	struct nfs_fh root;
 	snprintf(text, sizeof(text), "nfs://127.0.0.1%s?nfsport=%u&mountport=%u", export, port,
 		 port);
