@@ -28,6 +28,7 @@ served() { # FS
 	wrong "$1 is not served"
 }
 lock() { "$build/tests/tools/nlm_lock" 127.0.0.1 "$1" "$2" held host "$3" "${4:-1}" 0 0; }
+counted() { demo_cli --json volume show "$1" | grep -o "\"$2\": *[0-9]*" | grep -o '[0-9]*$'; } # VOLUME WHAT
 tree() { "$build/tests/tools/nfs_tree" "$@"; }
 demo_start
 demo_prepare
@@ -41,7 +42,9 @@ mkdir "$DEMO_DIR/src"
 cp -r "$top/runtime" "$DEMO_DIR/src/tree"
 cd "$DEMO_DIR/src"
 # Written by one, read by another.
+before=$(counted two writes)
 tree copy "$(url /two "$port1")" tree || wrong "write to head2 through head1"
+[ "$(counted two writes)" -gt "$before" ] || wrong "its volume counts no writes"
 tree verify "$(url /two "$port2")" tree || wrong "what was written through head1 is not there"
 tree verify "$(url /two "$port3")" tree || wrong "read from head2 through head3"
 tree copy "$(url /three "$port2")" tree || wrong "write to the other group's head"
