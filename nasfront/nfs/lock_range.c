@@ -148,19 +148,44 @@ int lock_take(struct lock_table *t, struct lock_file *f, struct lock_owner *o, e
 	return 0;
 }
 
+static bool lock_too_many(struct lock_table *t, struct lock_client *c)
+{
+	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks &&
+	    !(t->o.full && t->o.full(t->o.arg, c)))
+		return false;
+	t->stats.refused++;
+	return true;
+}
+
+/* One that goes on behind the range and before it: two are left of it. */
+static bool lock_splits(const struct lock_owner *o, const struct lock_file *f,
+			const struct lock_range *r)
+{
+	const struct lock *l;
+	TAILQ_FOREACH (l, &o->locks, owned)
+		if (l->file == f && l->range.first < r->first && l->range.last > r->last)
+			return true;
+	return false;
+}
+
+/* By what the owner has, which is mostly less than what is in the file. */
 int lock_unset(struct lock_table *t, const struct lock_ask *a)
 {
 	CHECK(t, LOCK_TABLE_MAGIC);
 	struct lock_file *f = lock_file_find(t, &a->file);
-	struct lock_owner *o = lock_owner_find(t, a);
-	struct lock *l, *next, *spare;
-	if (!f || !o)
+	struct lock_owner *o = f ? lock_owner_find(t, a) : NULL;
+	struct lock *l, *next, *spare = NULL;
+	if (!o)
 		return 0;
-	spare = calloc(1, sizeof(*spare));
-	if (!spare)
-		return -ENOMEM;
-	TAILQ_FOREACH_SAFE (l, &f->locks, link, next)
-		if (l->owner == o && lock_overlap(&l->range, &a->range))
+	if (lock_splits(o, f, &a->range)) {
+		if (lock_too_many(t, a->client))
+			return -ENOLCK;
+		spare = calloc(1, sizeof(*spare));
+		if (!spare)
+			return -ENOMEM;
+	}
+	TAILQ_FOREACH_SAFE (l, &o->locks, owned, next)
+		if (l->file == f && lock_overlap(&l->range, &a->range))
 			lock_cut(t, l, &a->range, &spare);
 	free(spare);
 	lock_owner_check(t, o);
@@ -184,15 +209,6 @@ int lock_test(struct lock_table *t, const struct lock_ask *a, struct lock_info *
 				     .kind = l->kind,
 				     .range = l->range};
 	return -EAGAIN;
-}
-
-static bool lock_too_many(struct lock_table *t, struct lock_client *c)
-{
-	if (!lock_table_full(t) && c->nlocks < t->o.max_client_locks &&
-	    !(t->o.full && t->o.full(t->o.arg, c)))
-		return false;
-	t->stats.refused++;
-	return true;
 }
 
 int lock_set(struct lock_table *t, const struct lock_ask *a)

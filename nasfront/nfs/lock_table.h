@@ -128,8 +128,8 @@ int lock_set(struct lock_table *t, const struct lock_ask *a);
  * queued already (lock_wait_find() finds it).
  */
 int lock_set_wait(struct lock_table *t, const struct lock_ask *a, void *user);
-/* Gives up what the owner holds in the range (kind is not looked at). 0 also when it held nothing;
- * -ENOMEM when it was to be split and there is no memory: nothing has changed. */
+/* Gives up what the owner holds in the range (kind is not looked at). 0 also when it held nothing.
+ * Where two would be left of one: -ENOLCK, too many; -ENOMEM. Nothing has changed then. */
 int lock_unset(struct lock_table *t, const struct lock_ask *a);
 
 /* The queued request that is this one; NULL: none. */

@@ -239,7 +239,7 @@ enum nfs4_status nfs4_op_locku(struct nfs4_call *k)
 	struct lock_ask a = nfs4_ask(s);
 	a.range = l.range;
 	if (lock_unset(k->n->locks, &a))
-		return NFS4ERR_DELAY; /* no memory to split it */
+		return NFS4ERR_DELAY; /* no room for two of one */
 	nfs4_state_step(k, s);
 	nfs4_put_stateid(k->out, &k->sid);
 	return NFS4_OK;

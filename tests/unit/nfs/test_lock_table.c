@@ -244,15 +244,21 @@ START_TEST(limits_hold)
 	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 0, 0), -EINPROGRESS);
 	ck_assert_int_eq(set_wait(4, LOCK_SHARED, 4, 4), -EINPROGRESS);
 	ck_assert_int_eq(set_wait(5, LOCK_SHARED, 8, 8), -ENOLCK);
-	/* An unlock is never refused, also one that makes two of one. */
+	/* An unlock is not refused, but one that makes two of one where there may be no more. */
 	unset(0, 0, 9);
 	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 10, 18), 0);
 	unset(0, 12, 12);
 	unset(0, 14, 14);
-	unset(0, 16, 16);
+	struct lock_ask a = ask_of(&(struct want){.owner = 0, .from = 16, .to = 16});
+	ck_assert_int_eq(lock_unset(m.table, &a), -ENOLCK);
+	check_same();
+	unset(0, 15, 15);
+	unset(0, 18, 18);
+	unset(0, 11, 17);
 	check_same();
 	lock_stats(m.table, &s);
-	ck_assert_uint_eq(s.refused, 2);
+	ck_assert_uint_eq(s.refused, 3);
+	ck_assert_uint_eq(s.locks, 4); /* with two that waited */
 	down();
 }
 END_TEST
