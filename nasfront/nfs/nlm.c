@@ -96,8 +96,9 @@ void nlm_begin(struct nlm *n, uint32_t state, const struct nlm_monitored *list, 
 	uint64_t now = env_now_ns(n->o.env);
 	struct nlm_client *c;
 	/* Late: who got locks meanwhile is not kept yet. */
-	TAILQ_FOREACH (c, &n->clients, link)
-		c->monitored = false;
+	if (n->ready)
+		TAILQ_FOREACH (c, &n->clients, link)
+			c->monitored = false;
 	n->state = state;
 	if (!n->ready || count || unsure || others)
 		n->grace_end = count || unsure || others ? now + n->o.grace_ns : now;

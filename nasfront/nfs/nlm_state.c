@@ -303,7 +303,6 @@ static int wait_again(struct nlm *n, struct nlm_client *c, const Isthmus__StateW
 	if (!o)
 		return -ENOMEM;
 	o->record = w->id;
-	o->told = true;
 	struct lock_ask ask = {.file = *file,
 			       .client = c->locks,
 			       .owner = o->a.owner,
@@ -311,6 +310,7 @@ static int wait_again(struct nlm *n, struct nlm_client *c, const Isthmus__StateW
 			       .kind = a.exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED,
 			       .range = a.range};
 	int rc = lock_set_wait(n->table, &ask, o);
+	o->told = rc == 0; /* by the predecessor, maybe */
 	if (rc == 0)
 		nlm_out_queue(c, o);
 	else if (rc != -EINPROGRESS)

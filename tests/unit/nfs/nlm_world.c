@@ -77,6 +77,7 @@ static void serve_again(struct nas *n)
 	mem_store_crash(nlm_store);
 	ASSERT(nlm_keep_in(nlm, &nlm_store->store) == 0);
 	nlm_wait_again(nlm);
+	nlm_host_kept(nlm, "client", "127.0.0.1");
 	nlm_begin(nlm, 7, NULL, 0, false, false);
 }
 

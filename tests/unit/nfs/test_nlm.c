@@ -226,6 +226,27 @@ START_TEST(who_is_told_again_keeps_its_lock)
 }
 END_TEST
 
+/* One that waits still was told nothing: it says that it wants the lock no more, and has it not. */
+START_TEST(who_refuses_what_it_waited_for_has_it_not)
+{
+	static struct mem_store store;
+	struct xdr_in r;
+	up_stored(&store);
+	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_uint_eq(LOCK(.svid = 2, .block = true, .exclusive = true, .off = 5, .len = 1),
+			  BLOCKED);
+	replace();
+	ck_assert_uint_eq(UNLOCK(.svid = 1), GRANTED);
+	ck_assert_uint_eq(serve_back(&r, DENIED), 5);
+	uint32_t st = DENIED;
+	for (int i = 0; i < 500 && st == DENIED; i++, usleep(10000))
+		st = LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1);
+	ck_assert_uint_eq(st, GRANTED);
+	down();
+	mem_store_free(&store);
+}
+END_TEST
+
 /* It unlocks what it was about to be told of: a successor does not give it that again. */
 START_TEST(who_unlocks_knows_that_it_had_it)
 {
@@ -240,6 +261,7 @@ START_TEST(who_unlocks_knows_that_it_had_it)
 	ck_assert_uint_eq(mem_store_count(&store, STORE_WAIT), 0);
 	replace();
 	ck_assert_uint_eq(LOCK(.svid = 1, .exclusive = true, .off = 5, .len = 1), GRANTED);
+	ck_assert_int_eq(kept, 1); /* it was found among those who are */
 	down();
 	mem_store_free(&store);
 }
@@ -345,6 +367,7 @@ int main(void)
 	tcase_add_test(c, messages_are_answered_by_calls);
 	tcase_add_test(c, locks_and_waits_outlive_a_server);
 	tcase_add_test(c, who_is_told_again_keeps_its_lock);
+	tcase_add_test(c, who_refuses_what_it_waited_for_has_it_not);
 	tcase_add_test(c, who_unlocks_knows_that_it_had_it);
 	tcase_add_test(c, a_client_that_was_restarted_loses_its_locks);
 	tcase_add_test(c, after_a_restart_only_reclaims_are_granted);
