@@ -56,6 +56,13 @@ struct head_served {
 };
 TAILQ_HEAD(head_served_list, head_served);
 
+/* What clients have yet to get of a process's start. */
+enum head_owed {
+	OWED_NOTHING,
+	OWED_WORD,  /* hosts have yet to hear of the restart */
+	OWED_GRACE, /* that too; and the grace period is not over */
+};
+
 struct head {
 	const char *config_path;
 	const char *at; /* the head at which the service runs; NULL: its own */
@@ -114,8 +121,8 @@ struct head {
 	bool ledger_partial;	  /* a record could not be put: none of them counts */
 	uint64_t ledger_whole_ns; /* they are put again not before */
 	uint32_t ledger_number;	  /* of the status monitor */
-	bool ledger_owed;	  /* clients have yet to hear of a restart, or to reclaim */
-	uint8_t ledger_tries;	  /* processes in a row that ended soon with what is there */
+	enum head_owed ledger_owed;
+	uint8_t ledger_tries; /* processes in a row that ended soon with what is there */
 	struct env_timer trial;
 	struct head_records *records; /* while services have them again */
 	struct bdev *piv_main, *piv_backup;
@@ -170,9 +177,8 @@ void head_state_client_seen(void *arg, const char *address, const char *export_p
 /* Opens the ledger on the PIV's volumes; the services have again what a predecessor left, or all of
  * theirs is put. Waits; errors are events. */
 int head_store_open(struct head *h);
-/* This process's number of the status monitor: what is put from now on is of it. owed: there are
- * clients who have yet to hear of a restart, or to reclaim. Waits. */
-void head_store_begin(struct head *h, uint32_t number, bool owed);
+/* This process's number of the status monitor: what is put from now on is of it. Waits. */
+void head_store_begin(struct head *h, uint32_t number, enum head_owed owed);
 /* Waits for who is in it. */
 void head_store_close(struct head *h, bool write);
 

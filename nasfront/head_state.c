@@ -170,6 +170,18 @@ static void monitored_prune(struct head *h)
 	free(gone);
 }
 
+/* The predecessor ended in its grace period: who is here may have reclaimed only a part. */
+static bool in_grace(const struct head *h)
+{
+	return h->ledger_loaded && h->ledger_owed == OWED_GRACE;
+}
+
+static bool reclaims(const struct head *h, const struct piv_monitor *m)
+{
+	return in_grace(h) && strcmp(m->address, NFS4_RECORD) == 0 &&
+	       nfs4_reclaims(h->nfs4, m->name);
+}
+
 /* Those of the status monitor into `list`, those of NFSv4 to the service. True: all were. */
 static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned n,
 			   struct nlm_monitored *list, unsigned *ret_nlm, unsigned *ret_nfs4)
@@ -177,7 +189,7 @@ static bool monitored_sort(struct head *h, const struct piv_monitor *m, unsigned
 	bool all = true;
 	*ret_nlm = *ret_nfs4 = 0;
 	for (unsigned i = 0; i < n; i++) {
-		if (h->ledger_loaded && is_here(h, &m[i]))
+		if (h->ledger_loaded && is_here(h, &m[i]) && !reclaims(h, &m[i]))
 			continue;
 		if (strcmp(m[i].address, NFS4_RECORD)) {
 			struct nlm_monitored *to = &list[(*ret_nlm)++];
@@ -203,6 +215,8 @@ static void monitored_take(struct head *h)
 	 * again that was held is no other, as its clients see it. */
 	uint32_t state = (piv_nsm_state(h->piv) + !h->ledger_loaded) | 1;
 	bool all = list && monitored_sort(h, m, n, list, &nlm, &nfs4);
+	if (in_grace(h)) /* hosts do not say when they have reclaimed */
+		all = false;
 	if (!head_side_newest(h, true, true)) {
 		all = false;
 		event_write(LOG_L_WARN, "piv.older",
@@ -213,7 +227,7 @@ static void monitored_take(struct head *h)
 	piv_set_nsm_state(h->piv, state);
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
-	head_store_begin(h, state, !all || !kept || nlm || nfs4);
+	head_store_begin(h, state, !all || !kept || nlm || nfs4 ? OWED_GRACE : OWED_NOTHING);
 	h->locking = h->kept = true;
 	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
 	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept, nfs4);

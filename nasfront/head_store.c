@@ -19,8 +19,8 @@
  *   0  u32  number of the status monitor under which it was written. What is of another number was
  *           not written by the head's last process: what that had is not in it
  *   4  u8   a record could not be put
- *   5  u8   clients have yet to hear of a restart, or to reclaim: whoever is kept and has nothing
- *           here is one of them
+ *   5  u8   enum head_owed: whoever is kept and has nothing here is one of them; in the grace
+ *           period those who have something are, too
  *   6  u8   processes in a row that had again what is here and ended within TRIAL_NS
  */
 static const char MARK[] = {STORE_PARTIAL};
@@ -33,7 +33,7 @@ static int put_mark(struct head *h)
 	uint8_t v[MARK_BYTES];
 	be32_put(v, h->ledger_number);
 	v[4] = h->ledger_partial;
-	v[5] = h->ledger_owed;
+	v[5] = (uint8_t)h->ledger_owed;
 	v[6] = h->ledger_tries;
 	return ledger_put(h->ledger, MARK, sizeof(MARK), v, sizeof(v));
 }
@@ -47,7 +47,7 @@ static bool is_whole(struct head *h, const struct ledger_stats *s)
 	if (!volumes || !v || len < 5 || be32_get(v) != piv_nsm_state(h->piv) || v[4])
 		return false;
 	h->ledger_number = be32_get(v);
-	h->ledger_owed = len > 5 && v[5];
+	h->ledger_owed = len > 5 ? (enum head_owed)v[5] : OWED_NOTHING;
 	h->ledger_tries = len > 6 ? v[6] : 0;
 	return true;
 }
@@ -144,12 +144,16 @@ static void make_whole(struct head *h)
 	put_mark(h);
 }
 
-/* Whoever had to be told was, and who had something to reclaim has had the time. */
-static bool nobody_is_owed(const struct head *h)
+/* What clients are owed now: less than before, as time goes by. */
+static enum head_owed owed_now(const struct head *h)
 {
 	struct nlm_status s;
+	if (!h->ledger_owed)
+		return OWED_NOTHING;
 	nlm_status(h->nlm, &s);
-	return s.ready && !s.grace_left_ns && !s.to_notify;
+	if (!s.ready || s.grace_left_ns)
+		return h->ledger_owed;
+	return s.to_notify ? OWED_WORD : OWED_NOTHING;
 }
 
 static void store_sync_records(void *arg)
@@ -159,8 +163,9 @@ static void store_sync_records(void *arg)
 		return;
 	if (h->ledger_partial && store_room(h).left && env_now_ns(h->env) >= h->ledger_whole_ns)
 		make_whole(h);
-	if (h->ledger_owed && nobody_is_owed(h)) {
-		h->ledger_owed = false;
+	enum head_owed owed = owed_now(h);
+	if (owed != h->ledger_owed) {
+		h->ledger_owed = owed;
 		put_mark(h);
 	}
 	h->ledger_users++;
@@ -290,7 +295,7 @@ int head_store_open(struct head *h)
 	return 0;
 }
 
-void head_store_begin(struct head *h, uint32_t number, bool owed)
+void head_store_begin(struct head *h, uint32_t number, enum head_owed owed)
 {
 	h->ledger_number = number;
 	if (!h->ledger)

@@ -370,6 +370,15 @@ bool nfs4_kept_here(struct nfs4 *n, const char *name)
 	return false;
 }
 
+bool nfs4_reclaims(struct nfs4 *n, const char *name)
+{
+	const struct nfs4_client *c;
+	LIST_FOREACH (c, &n->clients_by_kept[kept_bucket(n, name)], by_kept)
+		if (!c->reclaim_done && strcmp(c->kept_name, name) == 0)
+			return true;
+	return false;
+}
+
 /* ---- as time goes by ---- */
 
 /* A client of this name is here and kept. */

@@ -60,6 +60,8 @@ int nfs4_serve(struct nfs4 *n, struct rpc_server *s);
 int nfs4_keep_in(struct nfs4 *n, const struct store *s, unsigned *ret_clients);
 /* Is a client of this kept name here again by nfs4_keep_in()? It is kept then. */
 bool nfs4_kept_here(struct nfs4 *n, const char *name);
+/* One is, and has not said that it has reclaimed all that was its. */
+bool nfs4_reclaims(struct nfs4 *n, const char *name);
 /* A client that was kept by an earlier incarnation: it may reclaim in the grace period. */
 int nfs4_kept(struct nfs4 *n, const char *name);
 
