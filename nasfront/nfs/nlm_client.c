@@ -117,7 +117,9 @@ static bool make_room(struct nlm *n, const char *address)
 bool nlm_client_room(struct nlm_client *c)
 {
 	struct nlm *n = c->nlm;
-	if (!c->recorded && store_denies(n->store, 0))
+	if (c->recorded || nlm_phase(n) == NLM_GRACE) /* reclaims */
+		return true;
+	if (store_denies(n->store, 0))
 		give_way(n, NULL);
 	return c->recorded || !store_denies(n->store, 0);
 }

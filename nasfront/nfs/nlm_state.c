@@ -109,7 +109,8 @@ void nlm_lock_kept(void *arg, const struct lock_kept *l)
 bool nlm_store_full(void *arg, struct lock_client *c)
 {
 	const struct nlm *n = arg;
-	return store_denies(n->store, *lock_client_account(c));
+	/* What is granted in the grace period was had before. */
+	return nlm_phase(n) != NLM_GRACE && store_denies(n->store, *lock_client_account(c));
 }
 
 static struct store_key wait_key(uint64_t id)

@@ -193,12 +193,13 @@ void nfs4_client_clear(struct nfs4_client *c)
 	struct nfs4_session *s;
 	struct nfs4_owner *o;
 	nfs4_blocked_free(c); /* it is not told of locks that go with it */
+	/* At once: owner by owner each would be looked for. */
+	lock_client_release(c->locks);
 	while ((s = LIST_FIRST(&c->sessions)))
 		nfs4_session_free(s);
 	while ((o = TAILQ_FIRST(&c->owners)))
 		nfs4_owner_free(o);
 	nfs4_notes_free(c);
-	lock_client_release(c->locks);
 }
 
 void nfs4_client_free(struct nfs4_client *c)
@@ -223,6 +224,9 @@ bool nfs4_client_room(const struct nfs4_client *c)
 	const struct nfs4_client *old = nfs4_client_by_owner(c->nfs4, &w, true);
 	uint64_t has = *lock_client_account(c->locks);
 	if (old && old != c && *lock_client_account(old->locks))
+		return true;
+	/* It is here, and needs one to go on, and to give up what it has. */
+	if (c->confirmed && !c->nsessions)
 		return true;
 	if (!store_denies(c->nfs4->store, has))
 		return true;

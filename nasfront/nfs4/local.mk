@@ -108,6 +108,12 @@ tests_unit_nfs4_test_nfs4_errors_SOURCES = tests/unit/nfs4/test_nfs4_errors.c \
 tests_unit_nfs4_test_nfs4_errors_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_nfs4_test_nfs4_errors_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/nfs4/test_nfs4_room
+tests_unit_nfs4_test_nfs4_room_SOURCES = tests/unit/nfs4/test_nfs4_room.c \
+	tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h $(DELEG_WORLD)
+tests_unit_nfs4_test_nfs4_room_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_nfs4_test_nfs4_room_LDADD = $(NASFRONT_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/nfs4/test_nfs4_successor
 tests_unit_nfs4_test_nfs4_successor_SOURCES = tests/unit/nfs4/test_nfs4_successor.c \
 	tests/unit/nfs/nas_raw.c tests/unit/nfs/nas_raw.h $(DELEG_WORLD)

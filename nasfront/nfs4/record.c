@@ -146,12 +146,16 @@ void nfs4_record_slot(struct nfs4_session *s, struct nfs4_slot *sl)
 	uint64_t *account = lock_client_account(s->client->locks);
 	if (!n->store)
 		return;
+	/* Who has more than there is to spare does without: it hears then that it is not known. Of
+	 * a slot that is not recorded yet nothing is. */
+	bool room = n->store->room(n->store->arg).spare > *account;
+	if (!room && !sl->recorded)
+		return;
 	v.session = bytes_of(s->id, NFS4_SESSIONID);
 	v.slot = (uint32_t)(sl - s->slots);
 	v.seq = sl->seq;
 	v.who = sl->who;
-	/* Who has more than there is to spare does without: it hears then that it is not known. */
-	v.kept = sl->kept && n->store->room(n->store->arg).spare > *account;
+	v.kept = sl->kept && room;
 	if (v.kept)
 		v.reply = bytes_of(sl->reply, sl->len);
 	r.body_case = ISTHMUS__STATE_RECORD__BODY_SLOT;
@@ -188,7 +192,8 @@ void nfs4_record_owner(struct nfs4_owner *o)
 	Isthmus__StateRecord r = ISTHMUS__STATE_RECORD__INIT;
 	Isthmus__StateOwner v = ISTHMUS__STATE_OWNER__INIT;
 	Isthmus__StateFile f = file_of(q->fs, q->fid.ino, q->fid.generation);
-	if (!n->store)
+	/* One that has opened nothing yet begins again: there is none of its opens to take room. */
+	if (!n->store || !(o->recorded || q->closed || !LIST_EMPTY(&o->states)))
 		return;
 	v.client = o->client->id;
 	v.name = bytes_of(o->name, o->len);

@@ -183,6 +183,7 @@ static void slot_give(struct nfs4 *n, uint32_t i)
 
 void nfs4_states_restored(struct nfs4 *n)
 {
+	n->slots_free = NO_SLOT; /* not behind what was given before: it would be there twice */
 	for (uint32_t i = n->nslots; i-- > 0;)
 		if (!n->slots[i].state)
 			slot_give(n, i);
@@ -230,12 +231,21 @@ static void state_link(struct nfs4_state *s, struct nfs4_owner *o, const struct 
 	}
 }
 
+/* Whoever has much may have one more. Not asked of what is reclaimed: that was had before. */
+static bool state_room(const struct nfs4_owner *o)
+{
+	const struct nfs4 *n = o->client->nfs4;
+	if (n->nstates >= n->o.max_states)
+		return false;
+	return (nlm_phase(n->o.nlm) == NLM_GRACE && o->name[0] != OWNER_COPY) ||
+	       !store_denies(n->store, *lock_client_account(o->client->locks));
+}
+
 struct nfs4_state *nfs4_state_new(struct nfs4_owner *o, const struct lock_file_key *file,
 				  struct nfs4_state *open)
 {
 	struct nfs4 *n = o->client->nfs4;
-	if (n->nstates >= n->o.max_states ||
-	    store_denies(n->store, *lock_client_account(o->client->locks))) {
+	if (!state_room(o)) {
 		if (o->name[0] != OWNER_DELEG)
 			nfs4_deleg_give_way(n);
 		nfs4_client_make_way(n, true);

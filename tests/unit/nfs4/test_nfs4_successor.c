@@ -242,23 +242,6 @@ START_TEST(a_file_without_a_name_stays_while_it_is_open)
 }
 END_TEST
 
-START_TEST(a_full_store_takes_nothing_new)
-{
-	struct v4_stateid s, l, t;
-	ck_assert_uint_eq(open_f(&a, "oa", BOTH, 0, &s), 0);
-	ck_assert_uint_eq(v4_lock(&a, &fh, &s, "la", WRITE_LT, 0, 10, false, &l), 0);
-	store.full = true;
-	ck_assert_uint_eq(open_f(&b, "ob", BOTH, 0, &t), NFS4ERR_DELAY);
-	ck_assert_uint_eq(v4_lock(&a, &fh, &l, NULL, WRITE_LT, 20, 1, false, &l), NFS4ERR_DELAY);
-	/* What is there goes on, and may be given up. */
-	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
-	ck_assert_uint_eq(v4_unlock(&a, &fh, &l, 3, 2, &l), 0);
-	ck_assert_uint_eq(v4_close_file(&a, &fh, &s), 0);
-	store.full = false;
-	ck_assert_uint_eq(open_f(&b, "ob", BOTH, 0, &t), 0);
-}
-END_TEST
-
 /* What changes nothing is not recorded: the number that comes then is the next. */
 START_TEST(slots_go_on_behind_what_was_not_recorded)
 {
@@ -480,6 +463,23 @@ END_TEST
 
 /* ---- version 4.0 ---- */
 
+/* Of a name that is not there. */
+static uint32_t open_absent(struct v4 *c, const char *owner, uint32_t seqid)
+{
+	v4_begin(c);
+	v4_putfh(c, &demo);
+	v4_op(c, OP_OPEN);
+	xdr_put_u32(&c->x, seqid);
+	xdr_put_u32(&c->x, READ);
+	xdr_put_u32(&c->x, 0);
+	xdr_put_u64(&c->x, c->client);
+	xdr_put_string(&c->x, owner);
+	xdr_put_u32(&c->x, OPEN4_NOCREATE);
+	xdr_put_u32(&c->x, CLAIM_NULL);
+	xdr_put_string(&c->x, "absent");
+	return v4_send(c);
+}
+
 static uint32_t open40(struct v4 *c, uint32_t seqid, uint32_t access, struct v4_stateid *ret)
 {
 	v4_begin(c);
@@ -555,6 +555,26 @@ START_TEST(owners_count_on)
 }
 END_TEST
 
+/* Nobody has to be allowed anything to name an owner: that alone takes no room. */
+START_TEST(owners_that_opened_nothing_are_not_recorded)
+{
+	struct v4_stateid s;
+	ck_assert_uint_eq(open_absent(&a, "owner", 1), NFS4ERR_NOENT);
+	ck_assert_uint_eq(open_absent(&a, "another", 1), NFS4ERR_NOENT);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_OWNER), 0);
+	ck_assert_uint_eq(open40(&a, 2, BOTH, &s), 0);
+	ck_assert_uint_eq(mem_store_count(&store, STORE_OWNER), 1);
+	ck_assert_uint_eq(numbered(&a, OP_OPEN_CONFIRM, 3, &s), 0);
+	ck_assert_uint_eq(numbered(&a, OP_CLOSE, 4, &s), 0);
+	ck_assert_uint_eq(open_absent(&a, "owner", 5), NFS4ERR_NOENT);
+	replace();
+	ck_assert_uint_eq(open_absent(&a, "owner", 5), NFS4ERR_NOENT); /* again */
+	ck_assert_uint_eq(open_absent(&a, "owner", 7), NFS4ERR_BAD_SEQID);
+	ck_assert_uint_eq(open40(&a, 6, BOTH, &s), 0);
+	ck_assert_uint_eq(v4_write(&a, &fh, &s, 0, "x", 1, 2), 0);
+}
+END_TEST
+
 /* An owner that has files open is not taken for an idle one. */
 START_TEST(opens_live_longer_than_a_lease)
 {
@@ -589,7 +609,6 @@ int main(void)
 	tcase_add_test(t, changes_of_files_are_made_once);
 	tcase_add_test(t, changes_by_version_3_are_made_once);
 	tcase_add_test(t, a_file_without_a_name_stays_while_it_is_open);
-	tcase_add_test(t, a_full_store_takes_nothing_new);
 	tcase_add_test(t, who_waited_waits);
 	tcase_add_test(t, a_full_store_takes_no_locks_of_version_3);
 	tcase_add_test(t, slots_go_on_behind_what_was_not_recorded);
@@ -598,6 +617,7 @@ int main(void)
 	tcase_add_loop_test(d, what_was_lent_is_lent, 0, 2);
 	tcase_add_test(l, a_store_that_comes_late_has_all);
 	tcase_add_test(v, owners_count_on);
+	tcase_add_test(v, owners_that_opened_nothing_are_not_recorded);
 	tcase_add_test(v, opens_live_longer_than_a_lease);
 	suite_add_tcase(s, t);
 	suite_add_tcase(s, d);
