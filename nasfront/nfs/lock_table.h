@@ -73,7 +73,7 @@ struct lock_kept {
 
 struct lock_table_opts {
 	unsigned max_locks;	   /* of all clients, with share reservations; 0: 262144 */
-	unsigned max_client_locks; /* of one client; 0: 65536 */
+	unsigned max_client_locks; /* of one client, with what it waits for; 0: 65536 */
 	unsigned max_waits;	   /* 0: 16384 */
 	unsigned max_client_waits; /* 0: 4096 */
 	uint64_t hash_key[2];

@@ -75,7 +75,10 @@ static int wait_add(struct lock_table *t, struct lock_file *f, struct lock_owner
 		    const struct lock_ask *a, void *user)
 {
 	struct lock_wait *w;
-	if (t->stats.waits >= t->o.max_waits || o->client->nwaits >= t->o.max_client_waits) {
+	const struct lock_client *c = o->client;
+	/* What is waited for is a lock then, and nobody is asked again. */
+	if (t->stats.waits >= t->o.max_waits || c->nwaits >= t->o.max_client_waits ||
+	    lock_table_full(t) || c->nlocks + c->nwaits >= t->o.max_client_locks) {
 		t->stats.refused++;
 		return -ENOLCK;
 	}

@@ -263,6 +263,23 @@ START_TEST(limits_hold)
 }
 END_TEST
 
+START_TEST(who_waits_gets_no_more_than_others)
+{
+	struct lock_stats s;
+	up(2, 5);
+	ck_assert_int_eq(set(4, LOCK_EXCLUSIVE, 0, 9), 0);
+	ck_assert_int_eq(set_wait(0, LOCK_EXCLUSIVE, 0, 0), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(0, LOCK_EXCLUSIVE, 2, 2), -EINPROGRESS);
+	ck_assert_int_eq(set_wait(0, LOCK_EXCLUSIVE, 4, 4), -ENOLCK);
+	unset(4, 0, 9);
+	check_same();
+	ck_assert_int_eq(set(0, LOCK_EXCLUSIVE, 20, 20), -ENOLCK);
+	lock_stats(m.table, &s);
+	ck_assert_uint_eq(s.locks, 2);
+	down();
+}
+END_TEST
+
 START_TEST(share_reservations)
 {
 	up(0, 0);
@@ -455,6 +472,7 @@ int main(void)
 	tcase_add_test(c, a_client_that_goes_leaves_nothing);
 	tcase_add_test(c, cancelled_requests_let_others_by);
 	tcase_add_test(c, limits_hold);
+	tcase_add_test(c, who_waits_gets_no_more_than_others);
 	tcase_add_test(c, share_reservations);
 	tcase_add_test(c, who_is_in_the_way);
 	tcase_add_test(c, full);
