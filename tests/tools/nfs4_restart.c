@@ -3,8 +3,10 @@
  * restarted. Opens and locks the file "held" of the export, says "held", and waits for a line on
  * standard input; by then the server is another one. It must not know the session, give the open
  * and the lock back to the client that had them and to no other, and nothing else before the grace
- * period is over. With OWNER that is what the file's owner, the superuser, has to be called. Says
- * what is wrong and exits 1, or "reclaimed" and 0.
+ * period is over. When the open is back it says "part" and waits for a line again: the server may
+ * be another one once more, that has the open, and gives the lock back. With OWNER that is what the
+ * file's owner, the superuser, has to be called. Says what is wrong and exits 1, or "reclaimed" and
+ * 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,16 @@ static void back(struct v4 *c, uint16_t port, const char *owner)
 	v4_open(c, port);
 	expect(v4_exchange(c, owner, 1, 0), 0, "EXCHANGE_ID");
 	expect(v4_session(c), 0, "CREATE_SESSION");
+}
+
+/* Says so, and waits until the server is another one. */
+static void pause_at(const char *what)
+{
+	char line[16];
+	puts(what);
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		exit(2);
 }
 
 /* Who owns the file, as it is told. */
@@ -67,7 +79,6 @@ int main(int argc, char **argv)
 	struct v4 holder, other, again, late;
 	struct v4_fh dir, fh, f;
 	struct v4_stateid s, l, t;
-	char line[16];
 	if (argc < 3 || argc > 4) {
 		fprintf(stderr, "usage: nfs4_restart PORT EXPORT [OWNER]\n");
 		return 2;
@@ -81,10 +92,7 @@ int main(int argc, char **argv)
 	expect(v4_lock(&holder, &fh, &s, "l", WRITE_LT, 0, 100, false, &l), 0, "LOCK");
 	if (argc == 4)
 		expect_owner(&holder, &fh, argv[3]);
-	puts("held");
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return 2;
+	pause_at("held");
 	/* The old session is unknown, on a new connection. */
 	v4_open(&again, port);
 	memcpy(again.session, holder.session, sizeof(again.session));
@@ -98,6 +106,11 @@ int main(int argc, char **argv)
 	expect(v4_open_file(&other, &dir, "held", "o", 3, 0, 0, &t, &f), NFS4ERR_GRACE,
 	       "a new open in the grace period");
 	expect(v4_reclaim_open(&again, &fh, "o", 3, &s), 0, "the open's reclaim");
+	pause_at("part");
+	v4_reconnect(&again, port);
+	v4_reconnect(&other, port);
+	expect(v4_open_file(&other, &dir, "held", "o", 3, 0, 0, &t, &f), NFS4ERR_GRACE,
+	       "a new open in the second grace period");
 	expect(v4_lock(&again, &fh, &s, "l", WRITE_LT, 0, 100, true, &l), 0, "the lock's reclaim");
 	expect(v4_reclaim_done(&again), 0, "RECLAIM_COMPLETE");
 	expect(v4_write(&again, &fh, &s, 0, "data", 4, 2), 0, "WRITE under the open");
