@@ -66,6 +66,10 @@ static int change_side(Isthmus__ArrayMeta *am, void *arg, char *why)
 	}
 	size_t i = side_index(g, w->head);
 	bool main = w->side == ISTHMUS__SIDE__ON_MAIN;
+	Isthmus__Volume *b = meta_volume_by_id(am, g->backup_volume);
+	/* It writes the backup from now on, or has done so till now. */
+	if (b && (!main || i < g->n_sides))
+		b->backup_crc = 0;
 	/* Others fill their own part when they come: what they have is on the backup till then. */
 	g->unfilled = g->unfilled && !main && w->side != ISTHMUS__SIDE__ON_BOTH;
 	if (i < g->n_sides && main) {
@@ -119,9 +123,11 @@ static int change_renew(Isthmus__ArrayMeta *am, void *arg, char *why)
 	g->piv_volume = r->piv;
 	g->unfilled = true;
 	b->backup_of = r->piv;
-	/* Both is said of two volumes; the one that is left has all. */
+	/* Both is said of two volumes; the one that is left has all. Of who was moving it has not:
+	 * what the old volume had is lost. */
 	for (size_t i = 0; i < g->n_sides; i++)
-		g->sides[i]->side = ISTHMUS__SIDE__ON_BACKUP;
+		if (g->sides[i]->side == ISTHMUS__SIDE__ON_BOTH)
+			g->sides[i]->side = ISTHMUS__SIDE__ON_BACKUP;
 	return 0;
 }
 

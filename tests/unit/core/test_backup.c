@@ -317,6 +317,35 @@ RIG_TEST(where_heads_live)
 	pair_close(&p);
 }
 
+static uint32_t crc_of(struct pair *p)
+{
+	return meta_volume_by_id(meta_get(core_meta(p->r->core)), volume_id(p->to))->backup_crc;
+}
+
+/* What a backup's checksum was is not what heads make of it, nor when they have left it again. */
+RIG_TEST(a_checksum_ends_with_the_word)
+{
+	struct pair p;
+	group_pair(&p, arg);
+	ck_assert_int_eq(rig_write(p.from, 0, MIB, 1, false), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_uint_ne(crc_of(&p), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_uint_ne(crc_of(&p), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_BOTH), 0);
+	ck_assert_uint_eq(crc_of(&p), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_uint_ne(crc_of(&p), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_uint_eq(crc_of(&p), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__MOVING), 0);
+	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	ck_assert_uint_eq(crc_of(&p), 0);
+	ck_assert_int_eq(backup_rc(&p), 0);
+	ck_assert_uint_ne(crc_of(&p), 0);
+	pair_close(&p);
+}
+
 /* What heads wrote to the backup is no part of the next one, though the volume did not change. */
 RIG_TEST(a_backup_after_heads_lived_there)
 {
@@ -371,6 +400,11 @@ RIG_TEST(a_word_ends_a_backup)
 	pair_close(&p);
 }
 
+static unsigned word_of(struct pair *p, const char *head)
+{
+	return core_side_of(meta_group_find(meta_get(core_meta(p->r->core)), "g1"), head);
+}
+
 /* A new volume: blank, no backup is made of it before a head has filled it. */
 RIG_TEST(a_new_volume)
 {
@@ -383,10 +417,17 @@ RIG_TEST(a_new_volume)
 	ck_assert_int_eq(core_piv_renew(c, "nosuch", NULL, NULL, NULL, why), -ENOENT);
 	ck_assert_int_eq(core_piv_renew(c, "g1", "nosuch", NULL, NULL, why), -ENOSPC);
 	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_BACKUP), 0);
+	ck_assert_int_eq(says(&p, "h3", ISTHMUS__SIDE__MOVING), 0);
+	ck_assert_int_eq(says(&p, "h4", ISTHMUS__SIDE__ON_BOTH), 0);
 	core_volume_put(p.from);
 	ck_assert_int_eq(core_piv_renew(c, "g1", NULL, NULL, NULL, why), 0);
+	/* What a head had not moved yet is lost: its word does not become that it has all there. */
+	ck_assert_uint_eq(word_of(&p, "h1"), ISTHMUS__SIDE__ON_BACKUP);
+	ck_assert_uint_eq(word_of(&p, "h3"), ISTHMUS__SIDE__MOVING);
+	ck_assert_uint_eq(word_of(&p, "h4"), ISTHMUS__SIDE__ON_BACKUP);
 	ck_assert_ptr_null(core_volume_get_by_name(c, "piv"));
 	p.from = core_volume_get_by_name(c, "g1.piv");
+	ck_assert_int_eq(says(&p, "h3", ISTHMUS__SIDE__ON_BACKUP), 0);
 	ck_assert_ptr_nonnull(p.from);
 	ck_assert_uint_eq(volume_size(p.from), SIZE);
 	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
@@ -394,7 +435,8 @@ RIG_TEST(a_new_volume)
 	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_BACKUP), 0);
 	ck_assert_int_eq(says(&p, "h2", ISTHMUS__SIDE__ON_MAIN), 0);
 	ck_assert_int_eq(backup_rc(&p), -ERR_DEGRADED);
-	ck_assert_int_eq(says(&p, "h1", ISTHMUS__SIDE__ON_MAIN), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(says(&p, "h1\0h3\0h4" + 3 * i, ISTHMUS__SIDE__ON_MAIN), 0);
 	ck_assert_int_eq(backup_rc(&p), 0);
 	ck_assert_int_eq(core_backup_compare(c, volume_id(p.from), volume_id(p.to)), 0);
 	ck_assert_int_eq(rig_write(p.to, 0, 512, 7, false), 0);
@@ -437,6 +479,7 @@ int main(void)
 	tcase_add_test(tc, verify);
 	tcase_add_test(tc, refused);
 	tcase_add_test(tc, where_heads_live);
+	tcase_add_test(tc, a_checksum_ends_with_the_word);
 	tcase_add_test(tc, a_backup_after_heads_lived_there);
 	tcase_add_test(tc, a_word_ends_a_backup);
 	tcase_add_test(tc, a_new_volume);
