@@ -147,10 +147,14 @@ static int slot_take(struct piv *p, struct bdev *b, const struct piv_header *h, 
 static int volume_fill(struct piv *p, struct bdev *b, struct bdev *from, struct piv_header *h)
 {
 	struct piv_claim self = {.instance = p->o.instance};
-	if (!from || piv_header_read(from, h) || h->group_id != p->o.group_id)
+	int rc = from ? piv_header_read(from, h) : -ENODEV;
+	if (rc == -ENODEV || rc == -ENOSPC || rc == -ERR_CORRUPT ||
+	    (rc == 0 && h->group_id != p->o.group_id))
 		return -ENODATA;
+	if (rc)
+		return rc;
 	strcpy(self.name, p->name);
-	int rc = piv_fill(p->env, &self, from, b, h);
+	rc = piv_fill(p->env, &self, from, b, h);
 	if (rc == 0)
 		event_write(LOG_L_NOTICE, "piv.filled",
 			    "the new processor-information volume %s was filled from %s", b->name,
@@ -162,9 +166,13 @@ static int volume_fill(struct piv *p, struct bdev *b, struct bdev *from, struct 
 static int volume_prepare(struct piv *p, struct bdev *b, struct bdev *from, struct piv_header *h)
 {
 	int rc = piv_header_read(b, h);
-	if (rc == -ENODATA && volume_fill(p, b, from, h))
-		return piv_format(b, p->o.group_id, h);
-	if (rc && rc != -ENODATA)
+	if (rc == -ENODATA) {
+		rc = volume_fill(p, b, from, h);
+		/* One that cannot be filled now is not to hide what the other has. */
+		if (rc == -ENODATA)
+			return piv_format(b, p->o.group_id, h);
+	}
+	if (rc)
 		return rc;
 	return h->group_id == p->o.group_id ? 0 : -ERR_FOREIGN;
 }

@@ -378,6 +378,56 @@ START_TEST(a_new_volume_is_filled_from_the_backup)
 }
 END_TEST
 
+/* i 0: a block of the backup cannot be read, 1: none can. */
+static void unreadable_task(void *arg)
+{
+	int i = *(int *)arg;
+	struct sim_disk_faults f;
+	struct piv_header h;
+	struct piv *p;
+	unsigned n;
+	ck_assert_int_eq(open_as("h1", 1, &p), 0);
+	ck_assert_int_eq(piv_monitor(p, "client", "10.0.0.1", false), 0);
+	ck_assert_int_eq(piv_sync(p), 0);
+	piv_abandon(p);
+	memcpy(sim_disk_bytes(backup_disk), sim_disk_bytes(main_disk), VOLUME);
+	sim_disk_bytes_changed(backup_disk, 0, VOLUME);
+	memset(sim_disk_bytes(main_disk), 0, VOLUME);
+	sim_disk_bytes_changed(main_disk, 0, VOLUME);
+	sim_disk_get_faults(backup_disk, &f);
+	if (i == 0) {
+		ck_assert_int_eq(piv_header_read(backup_bdev, &h), 0);
+		sim_disk_bad_range(backup_disk, (piv_blocks(&h) - 1) * PIV_BLOCK, PIV_BLOCK);
+		ck_assert_int_eq(open_as("h1", 2, &p), 0);
+		ck_assert(piv_on_backup(p));
+		piv_monitors(p, &n);
+		ck_assert_uint_eq(n, 1);
+		ck_assert_int_ne(piv_prepare_main(p), 0);
+		piv_abandon(p);
+	} else {
+		f.read_error_ppm = 1000000;
+		sim_disk_set_faults(backup_disk, &f);
+		ck_assert_int_ne(open_as("h1", 2, &p), 0);
+		f.read_error_ppm = 0;
+		sim_disk_set_faults(backup_disk, &f);
+	}
+	ck_assert_int_eq(piv_header_read(main_bdev, &h), -ENODATA);
+	if (i == 0)
+		return;
+	ck_assert_int_eq(open_as("h1", 3, &p), 0);
+	ck_assert(!piv_on_backup(p));
+	piv_monitors(p, &n);
+	ck_assert_uint_eq(n, 1);
+	piv_abandon(p);
+}
+
+/* It stays blank: what the backup has can still be had. */
+START_TEST(a_backup_that_cannot_be_read_leaves_a_new_volume_blank)
+{
+	ck_assert_int_eq(sim_run(sim, unreadable_task, &_i), 0);
+}
+END_TEST
+
 static void slots_task(void *arg)
 {
 	struct piv *p[PIV_SLOTS + 1];
@@ -464,6 +514,7 @@ int main(void)
 	tcase_add_test(tc, heartbeat_keeps_the_lease);
 	tcase_add_test(tc, a_failed_volume_is_left_for_the_backup);
 	tcase_add_test(tc, a_new_volume_is_filled_from_the_backup);
+	tcase_add_loop_test(tc, a_backup_that_cannot_be_read_leaves_a_new_volume_blank, 0, 2);
 	tcase_add_test(tc, slots_are_claimed_by_name);
 	tcase_add_test(tc, damage_is_bounded);
 	suite_add_tcase(suite, tc);
