@@ -172,8 +172,8 @@ bool head_side_newest(const struct head *h, bool main, bool backup)
 		return backup;
 	case ISTHMUS__SIDE__ON_BOTH:
 		return main || backup;
-	case ISTHMUS__SIDE__MOVING:
-		return main && backup;
+	case ISTHMUS__SIDE__MOVING: /* what only the volume had is not on a new one */
+		return main && backup && left.main_id == h->piv_volume;
 	default: /* a new volume holds what the backup had */
 		return (main && same) || blank;
 	}
@@ -267,7 +267,8 @@ static uint64_t round_of(struct head *h)
 		try_main(h);
 		return SOON_NS;
 	}
-	bool both = h->side.told && h->side.word == ISTHMUS__SIDE__ON_BOTH;
+	bool both = h->side.told && h->side.word == ISTHMUS__SIDE__ON_BOTH && h->piv_main &&
+		    piv_twin_is_on(h->piv_main);
 	if (!(both && h->side.continuous) && say(h, ISTHMUS__SIDE__ON_MAIN, false))
 		return SOON_NS;
 	if (!h->side.continuous)
@@ -289,9 +290,12 @@ static void side_main(void *arg)
 			h->side.busy = false;
 			waitq_wake_all(&h->side.idle);
 		}
-		if (h->stopping || h->side.again)
+		if (h->stopping)
 			continue;
-		if (wait == UINT64_MAX)
+		/* Volumes may be left in turns: not as fast as they can fail. */
+		if (h->side.again)
+			env_sleep_ns(h->env, SOON_NS);
+		else if (wait == UINT64_MAX)
 			waitq_wait(&h->side.wake);
 		else
 			env_waitq_wait(h->env, &h->side.wake, wait);
@@ -314,8 +318,25 @@ void head_side_begin(struct head *h, const Isthmus__NasConfig *cfg)
 	h->side.refused = 0;
 }
 
+/* A word that says more than the volume, as a predecessor left it: what is promised from here on is
+ * on the volume alone. Waits for controllers; where they refuse, the task goes on with it. */
+static void settle_main(struct head *h)
+{
+	int rc = -ERR_DISCONNECTED;
+	while (rc == -ERR_DISCONNECTED && !h->stopping && !h->fenced && !piv_on_backup(h->piv) &&
+	       h->side.word != ISTHMUS__SIDE__ON_MAIN) {
+		rc = piv_sync(h->piv);
+		rc = rc ? rc : ledger_follow(h);
+		if (rc == 0 && !piv_on_backup(h->piv))
+			rc = say(h, ISTHMUS__SIDE__ON_MAIN, false);
+		if (rc == -ERR_DISCONNECTED)
+			env_sleep_ns(h->env, SOON_NS);
+	}
+}
+
 void head_side_open(struct head *h)
 {
+	settle_main(h);
 	h->side.opening = false;
 	/* It may be the first word about a new volume, and the ledger may still have to follow. */
 	h->side.told &= h->side.word != ISTHMUS__SIDE__ON_MAIN;

@@ -137,8 +137,8 @@ static void state_open(struct head *h, const Isthmus__NasConfig *cfg)
 	if (h->kept) { /* another volume: it goes on under the same number */
 		piv_set_nsm_state(h->piv, h->ledger_number);
 		head_store_begin(h, h->ledger_number, h->ledger_owed);
-	}
-	head_side_open(h);
+		head_side_open(h);
+	} /* else when it is decided what a predecessor left: monitored_take() */
 	piv_set_state(h->piv, "up");
 }
 
@@ -228,6 +228,8 @@ static void monitored_take(struct head *h)
 	/* Stable before anybody hears the number. */
 	bool kept = piv_sync(h->piv) == 0;
 	head_store_begin(h, state, !all || !kept || nlm || nfs4 ? OWED_GRACE : OWED_NOTHING);
+	/* Nobody is served yet, and a successor would know what was decided here. */
+	head_side_open(h);
 	h->locking = h->kept = true;
 	/* Clients of NFSv4 are not told, they find out; but what they held is theirs to reclaim. */
 	nlm_begin(h->nlm, state, list, list ? nlm : 0, !all || !kept, nfs4);

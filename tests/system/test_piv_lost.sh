@@ -129,7 +129,13 @@ demo_cli backup policy g2 --continuous >/dev/null
 within 20 status_is 'on both' || fail "the backup is not written along"
 demo_cli backup run >/dev/null || fail "a backup by command while it is written along"
 demo_cli backup verify g2 >/dev/null || fail "the two differ"
+# Also by a head that was killed.
+kill -9 "$(demo_pid head-head1)"
+sleep 1
 [ "$(lock both try 1 600 10)" = granted ] || fail "no lock"
+within 20 status_is 'on both' || fail "after a kill the backup is not written along"
+[ "$(lock both try 1 610 10)" = granted ] || fail "no lock"
+demo_cli backup verify g2 >"$DEMO_DIR/out" || fail "the two differ after a kill"
 event -q "g2.piv-2 in pool [qr]" || fail "the new volume is not in the pool that has nothing else"
 all_lost 5
 within 20 on backup || within 20 on main || fail "the head does not come back"
