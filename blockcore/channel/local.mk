@@ -16,7 +16,8 @@ libblockcore_a_SOURCES += blockcore/core_memory.c \
 	blockcore/channel/channel_staging.c blockcore/channel/channel_table.c
 
 CHANNEL_RIG = tests/unit/channel/channel_rig.c tests/unit/channel/channel_rig.h \
-	tests/unit/channel/fake_core.c tests/unit/channel/fake_core.h
+	tests/unit/channel/fake_core.c tests/unit/channel/fake_core.h tests/unit/channel/fake_impl.h \
+	tests/unit/channel/fake_meta.c tests/unit/channel/fake_own.c
 
 check_PROGRAMS += tests/unit/channel/test_channel
 tests_unit_channel_test_channel_SOURCES = tests/unit/channel/test_channel.c $(CHANNEL_RIG)
