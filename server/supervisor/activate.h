@@ -48,7 +48,8 @@ bool activate_take(struct activation *a, const Isthmus__AdminReply *r);
 /* Carries out what was taken, or rolls back. -ERR_SHUTDOWN: isthmusd ends; else an error that led
  * to the roll-back, with a->why. */
 int activate_run(struct activation *a);
-/* A task that goes on with an activation that was in progress when the last isthmusd ended. */
+/* A task that goes on with an activation that nobody carries out: the last isthmusd ended in it, or
+ * its order was lost. It looks every ten seconds. */
 int activate_start(struct supervisor *s);
 /* Waits until none is being carried out; s->stopping is set. What is not done is gone on with by
  * the next isthmusd. */
